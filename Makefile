@@ -1,0 +1,59 @@
+# `make` or `make help` lists the targets. Only Python 3.11, pip, make and git are needed: the rest is installed into .venv.
+PYTHON ?= python3.11
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+.DEFAULT_GOAL := help
+.PHONY: help install install-dev repro tune ui test test-slow lint format lock clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+
+repro: .venv/installed  ## run what is out of date of simulate, check, prepare, train, evaluate; then a summary
+	@dvc repro
+	@xtcav summary
+
+tune: .venv/installed  ## search hyperparameters with Optuna (needs the prepared data of `make repro`)
+	@xtcav tune
+
+ui: .venv/installed  ## the MLflow UI on this project's runs, at http://127.0.0.1:5000
+	@xtcav ui
+
+test: .venv/installed-dev  ## the tests
+	@pytest
+
+test-slow: .venv/installed-dev  ## the tests that take minutes each
+	@pytest -m slow
+
+lint: .venv/installed-dev  ## ruff and mypy
+	@ruff check .
+	@ruff format --check .
+	@mypy
+
+format: .venv/installed-dev  ## let ruff lay out the code
+	@ruff check --fix .
+	@ruff format .
+
+install: .venv/installed  ## what the pipeline needs, into .venv
+install-dev: .venv/installed-dev  ## and what developers need
+
+# A lock that has changed brings its versions in; the checkout itself is installed so that edits count at once.
+.venv/installed: requirements.txt pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "installing into .venv (about 700 MB, a few minutes the first time)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv/installed-dev: .venv/installed requirements-dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@touch $@
+
+LOCK = uv pip compile --quiet --no-header --no-annotate --generate-hashes --python-version 3.11 pyproject.toml
+lock: .venv/installed-dev  ## choose versions anew and write the lock files
+	$(LOCK) --extra build -o requirements.txt --upgrade
+	$(LOCK) --extra build --extra dev -c requirements.txt -o requirements-dev.txt
+	$(LOCK) --extra build --extra jax -c requirements.txt -o requirements-jax.txt
+	$(LOCK) --extra build --extra cuda -c requirements.txt -o requirements-cuda.txt
+
+clean:  ## remove caches and the environment; data, models and runs stay
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,1 @@
+"""Learn from XTCAV shot images: data in DVC, runs in MLflow, searches by Optuna."""

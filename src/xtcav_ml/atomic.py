@@ -1,0 +1,56 @@
+"""Files that are there whole or not at all: written beside, fsynced, renamed, and the folder fsynced."""
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path`; on success it takes the place of `path`, on any error it is removed.
+
+    Works for a file or a folder. Leftovers of killed writers of the same path are swept first.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for leftover in path.parent.glob(f".{path.name}.tmp.*"):
+        _remove(leftover)
+    temporary = path.parent / f".{path.name}.tmp.{os.getpid()}"
+    try:
+        yield temporary
+        for written in sorted(temporary.rglob("*")) if temporary.is_dir() else [temporary]:
+            if written.is_file():
+                _fsync(written)
+        if temporary.is_dir():
+            _fsync(temporary)
+            if path.exists():  # a folder cannot be renamed over a full one
+                _remove(path)
+        temporary.replace(path)
+        _fsync(path.parent)
+    except BaseException:
+        _remove(temporary)
+        raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as JSON with sorted keys, the same bytes for the same value."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,60 @@
+"""Keras, imported in one place: quietly, on the backend that KERAS_BACKEND names (TensorFlow by default), deterministic."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+
+from xtcav_ml.errors import UserError
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Send what C++ writes to the terminal to nowhere: TensorFlow greets before any of its switches is read."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1"  # part of what decides the bits of a result
+
+with _quiet():
+    import keras
+
+
+def configure(seed: int, threads: int) -> str:
+    """Make this process deterministic and give TensorFlow its threads; returns what Keras will run on, for the log.
+
+    Call it once, before any network is built. Raises UserError if TensorFlow was already used with other threads.
+    """
+    keras.utils.set_random_seed(seed)
+    name = str(keras.backend.backend())
+    if name != "tensorflow":
+        return name
+    import tensorflow as tf
+
+    try:
+        with _quiet():
+            gpus = tf.config.list_physical_devices("GPU")
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+        for gpu in gpus:
+            tf.config.experimental.set_memory_growth(gpu, True)
+    except RuntimeError:
+        raise UserError(
+            f"train.threads: must be set before TensorFlow runs, got {threads} in a process that already used it; "
+            "start a new process"
+        ) from None
+    tf.config.experimental.enable_op_determinism()
+    return f"TensorFlow on {len(gpus)} GPU" if gpus else f"TensorFlow on CPU, {threads} threads"
+
+
+__all__ = ["configure", "keras"]

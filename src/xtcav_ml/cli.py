@@ -1,0 +1,139 @@
+"""One command, `xtcav`. Every import that takes time is inside the command that needs it."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from xtcav_ml.errors import UserError
+
+RAW, PREPARED, RESULTS = Path("data/raw/simulated"), Path("data/prepared"), Path("results")
+MODEL, HISTORY, CHECKED = Path("models/model.keras"), RESULTS / "history.jsonl", RESULTS / "data.json"
+TUNING = RESULTS / "tuning"
+
+app = typer.Typer(
+    help="Learn from XTCAV shot images. Parameters are in params.yaml; `make repro` or `dvc repro` runs the stages in order.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+STAGE, TOOL = "Stages (run by dvc repro, each from what the one before wrote)", "Tools"
+
+
+@app.command(rich_help_panel=STAGE)
+def simulate() -> None:
+    """Write simulated shot files in the experiment's format to data/raw/simulated."""
+    from xtcav_ml import resources
+    from xtcav_ml.params.base import load_section
+    from xtcav_ml.params.simulate import SimulateParams
+    from xtcav_ml.stages import simulate as stage
+
+    with resources.measured("simulate"):
+        stage.run(load_section("simulate", SimulateParams), RAW)
+
+
+@app.command(rich_help_panel=STAGE)
+def check() -> None:
+    """Check params.yaml and the raw files before anything long starts."""
+    from xtcav_ml import resources
+    from xtcav_ml.params import whole
+    from xtcav_ml.stages import check as stage
+
+    with resources.measured("check"):
+        stage.run(whole.load(), CHECKED)
+
+
+@app.command(rich_help_panel=STAGE)
+def prepare() -> None:
+    """Turn raw shot files into data/prepared/train.h5, validation.h5 and test.h5."""
+    from xtcav_ml import resources
+    from xtcav_ml.params.base import load_section
+    from xtcav_ml.params.data import DataParams
+    from xtcav_ml.params.prepare import PrepareParams
+    from xtcav_ml.stages import prepare as stage
+
+    with resources.measured("prepare"):
+        stage.run(load_section("data", DataParams), load_section("prepare", PrepareParams), PREPARED)
+
+
+@app.command(rich_help_panel=STAGE)
+def train() -> None:
+    """Train the network of params.yaml and log the run to MLflow."""
+    from xtcav_ml import resources, runs
+    from xtcav_ml.params.base import load_section
+    from xtcav_ml.params.train import TrainParams
+    from xtcav_ml.stages import train as stage
+
+    params = load_section("train", TrainParams)
+    with resources.measured("train") as sampler, runs.training(sampler) as run:
+        fitted = stage.run(params, PREPARED, MODEL, HISTORY, [run])
+        runs.log_model(run.run, fitted.model, stage.example(PREPARED))
+
+
+@app.command(rich_help_panel=STAGE)
+def evaluate() -> None:
+    """Measure the trained network on the test set, and add numbers and pictures to its MLflow run."""
+    from xtcav_ml import resources, runs
+    from xtcav_ml.params.base import load_section
+    from xtcav_ml.params.train import TrainParams
+    from xtcav_ml.stages import evaluate as stage
+
+    with resources.measured("evaluate"):
+        threads = load_section("train", TrainParams).threads
+        found = stage.run(threads, PREPARED, MODEL, HISTORY, RESULTS)
+        runs.evaluated(found.metrics, found.history, found.pictures)
+
+
+@app.command(rich_help_panel=TOOL)
+def summary() -> None:
+    """Print what the present results say and where they are."""
+    from xtcav_ml.stages import summary as stage
+
+    stage.run(RESULTS)
+
+
+@app.command(rich_help_panel=TOOL)
+def tune(
+    trials: Annotated[
+        int | None, typer.Option(min=1, help="Trials in the study; default: tune.trials of params.yaml.")
+    ] = None,
+    minutes: Annotated[float | None, typer.Option(min=0.01, help="Time limit; default: tune.minutes.")] = None,
+) -> None:
+    """Search hyperparameters with Optuna on the prepared set; results in results/tuning and MLflow."""
+    from xtcav_ml.params import whole
+    from xtcav_ml.stages import tune as stage
+
+    params = whole.load()
+    changes = {name: value for name, value in (("trials", trials), ("minutes", minutes)) if value is not None}
+    stage.run(params.train, params.tune.model_copy(update=changes), PREPARED, TUNING)
+
+
+@app.command(rich_help_panel=TOOL)
+def promote() -> None:
+    """Write the best parameters that tune found into params.yaml, comments kept; then run make repro."""
+    from xtcav_ml.params.base import PARAMS_FILE
+    from xtcav_ml.stages import promote as stage
+
+    stage.run(TUNING / "best.json", PARAMS_FILE)
+
+
+@app.command(rich_help_panel=TOOL)
+def ui(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 5000,
+) -> None:
+    """Serve the MLflow UI on this project's runs."""
+    from xtcav_ml import lineage, tracking
+
+    tracking.serve_ui(lineage.project_root(), host, port)
+
+
+def main() -> None:
+    """Run a command; a user's mistake is one line and exit code 1, never a traceback."""
+    try:
+        app()
+    except UserError as error:
+        print(f"xtcav: {error}", file=sys.stderr)
+        sys.exit(1)

@@ -1,0 +1,64 @@
+"""A network's sizes from arithmetic alone: shapes, parameters and memory, before Keras is imported or anything runs."""
+
+from dataclasses import dataclass
+from math import ceil, prod
+
+from xtcav_ml.errors import UserError
+from xtcav_ml.params.train import Model
+
+FLOAT32 = 4  # bytes
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer: its name in the model, output shape of one shot (rows, columns, channels) or (units,), parameters."""
+
+    name: str
+    shape: tuple[int, ...]
+    parameters: int
+
+
+def layers(model: Model, frame_shape: tuple[int, int], classes: int) -> list[Layer]:
+    """Return the layers that `model` builds on frames of `frame_shape` (rows, columns).
+
+    Raises UserError, naming the key, if a kernel or a pooling window is larger than the map that it works on.
+    """
+    found: list[Layer] = []
+    rows, columns, channels = *frame_shape, 1
+    for i, block in enumerate(model.blocks):
+        key = f"train.model.blocks.{i}"
+        _require_fits(f"{key}.kernel", block.kernel, rows, columns)
+        parameters = (block.kernel**2 * channels + 1) * block.channels
+        rows, columns, channels = ceil(rows / block.stride), ceil(columns / block.stride), block.channels
+        found.append(Layer(f"conv{i + 1}", (rows, columns, channels), parameters))
+        _require_fits(f"{key}.pool_window", block.pool_window, rows, columns)
+        rows, columns = ceil(rows / block.pool_stride), ceil(columns / block.pool_stride)
+        found.append(Layer(f"pool{i + 1}", (rows, columns, channels), 0))
+    units = rows * columns * channels
+    for i, width in enumerate((*model.hidden, classes)):
+        name = "output" if i == len(model.hidden) else f"hidden{i + 1}"
+        found.append(Layer(name, (width,), (units + 1) * width))
+        units = width
+    return found
+
+
+def parameter_count(found: list[Layer]) -> int:
+    """Return the number of trainable numbers."""
+    return sum(layer.parameters for layer in found)
+
+
+def step_memory(found: list[Layer], batch_size: int) -> int:
+    """Estimate the bytes of one training step: every map forward and its gradient, and four copies of the parameters.
+
+    The maps are kept for the backward pass; parameters stand beside their gradient, velocity and update.
+    """
+    maps = sum(prod(layer.shape) for layer in found)
+    return FLOAT32 * (2 * batch_size * maps + 4 * parameter_count(found))
+
+
+def _require_fits(key: str, size: int, rows: int, columns: int) -> None:
+    if size > min(rows, columns):
+        raise UserError(
+            f"{key}: must not be larger than the {rows} x {columns} map that it works on, got {size}; "
+            f"choose at most {min(rows, columns)}, or shrink the map less before it"
+        )

@@ -1,0 +1,115 @@
+"""Where a result comes from: the commit, what DVC looks at, the environment."""
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from xtcav_ml.errors import UserError
+from xtcav_ml.params.base import PARAMS_FILE, read_tree
+
+LIBRARIES = ("dvc", "h5py", "keras", "mlflow", "numpy", "optuna", "tensorflow")
+OUTPUTS = ("dvc.lock", "results", "mlruns")
+"""What stages write and git tracks or ignores: changes there do not make the code dirty."""
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """All that decides what a stage produces: its parameters and the MD5 of every file it depends on, as DVC knows them."""
+
+    params: dict[str, Any]
+    data: dict[str, str]
+    code: dict[str, str]
+
+    @property
+    def key(self) -> str:
+        """Return the hash of all of it: equal keys, equal results (32 hexadecimal digits)."""
+        parts = {"params": self.params, "data": self.data, "code": self.code}
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def project_root() -> Path:
+    """Return the project's folder: DVC_ROOT inside a stage, else this folder or the nearest above with a dvc.yaml.
+
+    DVC runs queued experiments in temporary copies; DVC_ROOT is then still the original, where the MLflow store is.
+    """
+    if os.environ.get("DVC_ROOT"):
+        return Path(os.environ["DVC_ROOT"])
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / "dvc.yaml").is_file() and (folder / PARAMS_FILE).is_file():
+            return folder
+    raise UserError(
+        f"{here}: must be inside the project's folder, found no dvc.yaml and params.yaml here or above; cd there"
+    )
+
+
+def of_stage(stage: str, workspace: Path = Path()) -> Lineage:
+    """Return the lineage of what `stage` of dvc.yaml would produce now. Raises UserError if a dependency is missing."""
+    definition = YAML(typ="safe", pure=True).load((workspace / "dvc.yaml").read_text())["stages"][stage]
+    tree = read_tree(workspace / PARAMS_FILE)
+    params = {name: _lookup(tree, name) for name in definition.get("params", [])}
+    hashes = {dep: file_md5(workspace / dep) for dep in definition["deps"]}
+    code = {dep: value for dep, value in hashes.items() if dep.endswith(".py")}
+    return Lineage(params, {dep: value for dep, value in hashes.items() if dep not in code}, code)
+
+
+def file_md5(path: Path) -> str:
+    """Return the MD5 of a file's bytes, the hash by which DVC knows it."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    except OSError as error:
+        raise UserError(
+            f"{path}: must be there to be read, got {error.strerror!r}; run `make repro`, which makes it"
+        ) from None
+
+
+def git_state(folder: Path = Path()) -> dict[str, str]:
+    """Return `commit`, `branch` and `dirty` ("true" if anything but outputs differs from the commit); "none" without git."""
+    commit = _git(folder, "rev-parse", "HEAD")
+    if commit is None:
+        return {"commit": "none", "branch": "none", "dirty": "true"}
+    changed = _git(folder, "status", "--porcelain", "--", ".", *(f":(exclude){name}" for name in OUTPUTS))
+    return {
+        "commit": commit,
+        "branch": _git(folder, "rev-parse", "--abbrev-ref", "HEAD") or "none",
+        "dirty": "true" if changed else "false",
+    }
+
+
+def environment(libraries: Iterable[str] = LIBRARIES) -> dict[str, str]:
+    """Return Python, platform, processor and library versions."""
+    versions = {name: importlib.metadata.version(name) for name in libraries}
+    return {"python": platform.python_version(), "platform": platform.platform(), "cpu": _cpu(), **versions}
+
+
+def _lookup(tree: Any, dotted: str) -> Any:
+    for part in dotted.split("."):
+        tree = tree[part]
+    return tree
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=30, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores"

@@ -1,0 +1,12 @@
+"""Section `data`: where the raw shot files are and how large their frames."""
+
+from pydantic import Field
+
+from xtcav_ml.params.base import Section
+
+
+class DataParams(Section):
+    """The folder of raw shot files: a path from the project's folder, or an absolute one."""
+
+    raw: str = Field(min_length=1)
+    frame_shape: tuple[int, int]  # rows (energy) and columns (time) of a camera frame, pixels

@@ -1,0 +1,52 @@
+"""All sections at once, for those who must see the whole file: check, tracking, the tuner."""
+
+from pathlib import Path
+from typing import Any, cast
+
+from pydantic import BaseModel
+
+from xtcav_ml.errors import UserError
+from xtcav_ml.params.base import PARAMS_FILE, Section, load_section, overridden, read_tree, refuse_unknown
+from xtcav_ml.params.data import DataParams
+from xtcav_ml.params.prepare import PrepareParams
+from xtcav_ml.params.simulate import SimulateParams
+from xtcav_ml.params.train import TrainParams
+from xtcav_ml.params.tune import Choices, TuneParams
+
+
+class Params(BaseModel, frozen=True):
+    """params.yaml, valid."""
+
+    data: DataParams
+    simulate: SimulateParams
+    prepare: PrepareParams
+    train: TrainParams
+    tune: TuneParams
+
+
+def load(path: Path = PARAMS_FILE) -> Params:
+    """Return the whole file. Raises UserError with every broken key of every section."""
+    known = list(Params.model_fields)
+    unknown = [key for key in read_tree(path) if key not in known]
+    problems = [refuse_unknown(str(key), known) for key in unknown]
+    sections: dict[str, Any] = {}
+    for name, field in Params.model_fields.items():
+        try:
+            sections[name] = load_section(name, cast(type[Section], field.annotation), path)
+        except UserError as error:
+            problems.append(str(error).removeprefix(f"{path}: "))
+    if problems:
+        raise UserError(f"{path}: {'; '.join(problems)}")
+    params = Params(**sections)
+    check_space(params.train, params.tune)
+    return params
+
+
+def check_space(train: TrainParams, tune: TuneParams) -> None:
+    """Raise UserError if a name in the space is no parameter of `train`, or an end or choice is no valid value of it."""
+    for name, values in tune.space.items():
+        for value in values.choices if isinstance(values, Choices) else (values.low, values.high):
+            try:
+                overridden(train, "train", {name: value})
+            except UserError as error:
+                raise UserError(str(error).replace("params.yaml: ", "params.yaml: tune.space: ", 1)) from None

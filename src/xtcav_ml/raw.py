@@ -1,0 +1,108 @@
+"""A folder of raw shot files, checked before anything is read, as one table with a row a shot."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xtcav_ml.errors import UserError
+from xtcav_ml.h5io.prepared import SHOT_COLUMNS
+from xtcav_ml.h5io.rawfile import problems, read_columns
+from xtcav_ml.params.data import DataParams
+from xtcav_ml.params.prepare import PrepareParams
+from xtcav_ml.shots import IMAGE, SCHEMA, Dataset
+
+SUFFIXES = (".h5", ".hdf5")
+
+
+@dataclass(frozen=True)
+class RawSet:
+    """The files, and their one-value-a-shot columns joined; `file` (an index of `files`) and `row` say whence."""
+
+    files: tuple[Path, ...]
+    columns: Mapping[str, NDArray[np.generic]]
+    file: NDArray[np.int64]
+    row: NDArray[np.int64]
+
+
+def open_set(data: DataParams, prepare: PrepareParams) -> RawSet:
+    """Return the raw set that params.yaml names. Reads metadata, labels and keys; no image.
+
+    Raises one UserError that lists every bad file: unreadable, a dataset missing or of the wrong kind or shape, rows that
+    differ, a label that is not a class.
+    """
+    folder = Path(data.raw)
+    files = list_files(folder)
+    frames = replace(SCHEMA[IMAGE], row_shape=data.frame_shape)
+    label = SCHEMA.get(prepare.label, Dataset("i", (), "label"))
+    masks = {name: SCHEMA.get(name, Dataset("i", (), "mask")) for name in prepare.include}
+    required = {IMAGE: frames, prepare.label: label, **masks, **{name: SCHEMA[name] for name in SHOT_COLUMNS}}
+    known = {**SCHEMA, IMAGE: frames}
+    refuse([problem for file in files for problem in problems(file, required, known)])
+
+    names = [name for name in required if name != IMAGE]
+    tables = [read_columns(file, names) for file in files]
+    refuse(
+        [
+            problem
+            for file, table in zip(files, tables, strict=True)
+            for problem in label_problems(file, prepare.label, table[prepare.label], prepare.classes)
+        ]
+    )
+    rows = [len(table["run"]) for table in tables]
+    return RawSet(
+        files=tuple(files),
+        columns={name: np.concatenate([table[name] for table in tables]) for name in names},
+        file=np.repeat(np.arange(len(files)), rows),
+        row=np.concatenate([np.arange(count) for count in rows]),
+    )
+
+
+def list_files(folder: Path) -> list[Path]:
+    """Return the HDF5 files in `folder`, by name. Raises UserError if it cannot be read or holds none."""
+    try:
+        files = sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES)
+    except OSError as error:
+        raise UserError(
+            f"data.raw: must be a folder of shot files that can be read, got {str(folder)!r} ({error.strerror}); "
+            "mend the path in params.yaml, or fetch the data with `dvc pull`"
+        ) from None
+    if not files:
+        raise UserError(
+            f"data.raw: must hold files that end in {' or '.join(SUFFIXES)}, got none in {str(folder)!r}; "
+            "copy shot files there, or mend the path in params.yaml"
+        )
+    return files
+
+
+def label_problems(file: Path, name: str, labels: NDArray[np.generic], classes: Sequence[str]) -> list[str]:
+    """Return a line if labels are neither -1 (none could be made) nor the number of a class."""
+    bad = np.flatnonzero((labels.astype(np.int64) < -1) | (labels.astype(np.int64) >= len(classes)))
+    if not len(bad):
+        return []
+    return [
+        f"{file}: {name}: must be -1 to {len(classes) - 1}, got {labels[bad[0]]} in row {bad[0]} ({len(bad)} such rows); "
+        "label these shots -1, or name more classes in prepare.classes"
+    ]
+
+
+def require_run(raw: RawSet, run: int) -> NDArray[np.int64]:
+    """Return the rows of the table that belong to `run`. Raises UserError if there are none."""
+    rows = np.flatnonzero(raw.columns["run"] == run)
+    if not len(rows):
+        held = ", ".join(map(str, np.unique(raw.columns["run"])))
+        raise UserError(
+            f"prepare.dark_run: must be one of the runs in the raw files ({held}), got {run}; name the dark run, or set "
+            "null and remove subtract_dark from prepare.images"
+        )
+    return rows
+
+
+def refuse(found: list[str]) -> None:
+    """Raise one UserError that holds all problems, if there are any."""
+    if found:
+        raise UserError(
+            "; ".join(found) if len(found) < 3 else f"{len(found)} problems in raw files: " + "; ".join(found)
+        )

@@ -1,0 +1,1 @@
+"""The stages of dvc.yaml: thin programs, paths in, paths out."""

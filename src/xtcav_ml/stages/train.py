@@ -1,0 +1,78 @@
+"""train: train.h5 and validation.h5 -> a network, and its history as lines of JSON, each on disk before the next epoch."""
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xtcav_ml import backend, fit, geometry, models
+from xtcav_ml.h5io.prepared import PreparedFile
+from xtcav_ml.params.train import TrainParams
+from xtcav_ml.progress import console, counting
+
+
+def run(
+    params: TrainParams, data: Path, model_path: Path, history_path: Path, listeners: Sequence[fit.Listener] = ()
+) -> fit.Fitted:
+    """Train on `data`/train.h5, choose by `data`/validation.h5, write the network and the history.
+
+    Raises UserError if a file is missing, the network does not fit the frames, or the loss is not finite.
+    """
+    screen = console()
+    device = backend.configure(params.seed, params.threads)
+    with PreparedFile(data / "train.h5") as train, PreparedFile(data / "validation.h5") as validation:
+        layers = geometry.layers(params.model, train.frame_shape, len(train.classes))
+        screen.print(
+            f"train: {train.shots:,} shots of {train.frame_shape[0]} x {train.frame_shape[1]}, "
+            f"{geometry.parameter_count(layers):,} parameters, {params.epochs} epochs in minibatches of {params.batch_size}, "
+            f"{device}"
+        )
+        history_path.parent.mkdir(parents=True, exist_ok=True)
+        steps = params.epochs * (train.shots // params.batch_size)
+        with history_path.open("w", encoding="utf-8") as history, counting("steps", steps) as advance:
+            fitted = fit.fit(train, validation, params, [_Display(advance), _History(history), *listeners])
+    models.save(fitted.model, model_path)
+    screen.print(f"  kept epoch {fitted.best_epoch} of {params.epochs}, the best on validation -> {model_path}")
+    return fitted
+
+
+class _History:
+    """Writes each epoch as a line of JSON that survives whatever comes after."""
+
+    def __init__(self, file: TextIO) -> None:
+        self.file = file
+
+    def on_step(self, step: int, steps: int) -> None:
+        pass
+
+    def on_epoch(self, epoch: int, values: dict[str, float]) -> None:
+        self.file.write(json.dumps({"epoch": epoch, **values}) + "\n")
+        self.file.flush()
+        os.fsync(self.file.fileno())
+
+
+class _Display:
+    """A live bar of steps, and a line an epoch."""
+
+    def __init__(self, advance: Callable[[int], None]) -> None:
+        self.screen, self.advance = console(), advance
+        self.screen.print("  epoch      loss  accuracy | validation loss  accuracy |  rate")
+
+    def on_step(self, step: int, steps: int) -> None:
+        self.advance(1)
+
+    def on_epoch(self, epoch: int, values: dict[str, float]) -> None:
+        self.screen.print(
+            f"  {epoch:>5}  {values['loss']:>8.4f}  {values['accuracy']:>8.3f} | {values['val_loss']:>15.4f}  "
+            f"{values['val_accuracy']:>8.3f} | {values['learning_rate']:.5f}"
+        )
+
+
+def example(data: Path) -> NDArray[np.float32]:
+    """Return two training images (2, rows, columns, 1), as the network takes them."""
+    with PreparedFile(data / "train.h5") as train:
+        return train.images(np.arange(2))[..., np.newaxis].astype(np.float32)

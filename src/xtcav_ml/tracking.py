@@ -1,0 +1,123 @@
+"""The only module with MLflow: where the store is, and a run to write to."""
+
+import logging
+import os
+import sqlite3
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import mlflow
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+EXPERIMENT = "xtcav"
+KEY_TAG = "lineage.key"
+BATCH = 100
+"""Most parameters or tags that MLflow takes in one call."""
+
+
+def store_uri(root: Path) -> str:
+    """Return MLFLOW_TRACKING_URI, or the SQLite database in the project's `mlruns`."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root.resolve()}/mlruns/mlflow.db"
+
+
+def connect(root: Path) -> tuple[mlflow.MlflowClient, str]:
+    """Return a client and the id of the project's experiment, both made on first use."""
+    uri = store_uri(root)
+    mlflow.set_tracking_uri(uri)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # it tells of every table that it makes
+    local = uri.startswith("sqlite:///")
+    if local:
+        database = Path(uri.removeprefix("sqlite:///"))
+        database.parent.mkdir(parents=True, exist_ok=True)
+        with sqlite3.connect(database) as connection:  # readers, as the UI, then never block a writer; it persists
+            connection.execute("PRAGMA journal_mode=WAL")
+    client = mlflow.MlflowClient(uri)
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    if experiment is not None:
+        return client, experiment.experiment_id
+    artifacts = (root / "mlruns" / "artifacts").resolve().as_uri() if local else None
+    return client, client.create_experiment(EXPERIMENT, artifact_location=artifacts)
+
+
+class Run:
+    """One MLflow run, open to be written to."""
+
+    def __init__(self, client: mlflow.MlflowClient, run_id: str, experiment_id: str) -> None:
+        self.client, self.run_id, self.experiment_id = client, run_id, experiment_id
+
+    @classmethod
+    def start(cls, root: Path, name: str, tags: Mapping[str, str], parent: str | None = None) -> "Run":
+        """Begin a run, a child of run `parent` if that is given."""
+        client, experiment = connect(root)
+        links = {MLFLOW_PARENT_RUN_ID: parent} if parent else {}
+        run = client.create_run(experiment, tags={**tags, **links, MLFLOW_RUN_NAME: name})
+        return cls(client, run.info.run_id, experiment)
+
+    @classmethod
+    def find(cls, root: Path, key: str) -> "Run | None":
+        """Return the newest run with this lineage key that did not fail, or None."""
+        client, experiment = connect(root)
+        found = client.search_runs([experiment], f"tags.`{KEY_TAG}` = '{key}'", order_by=["attributes.start_time DESC"])
+        alive = [run for run in found if run.info.status in ("FINISHED", "RUNNING")]
+        return cls(client, alive[0].info.run_id, experiment) if alive else None
+
+    @classmethod
+    def resume(cls, root: Path, run_id: str) -> "Run | None":
+        """Return run `run_id`, open again, or None if the store does not know it."""
+        client, experiment = connect(root)
+        try:
+            client.update_run(run_id, "RUNNING")
+        except mlflow.MlflowException:
+            return None
+        return cls(client, run_id, experiment)
+
+    def params(self, values: Mapping[str, Any]) -> None:
+        """Log parameters, in the order of `values`."""
+        entries = [Param(name, str(value)) for name, value in values.items()]
+        for first in range(0, len(entries), BATCH):
+            self.client.log_batch(self.run_id, params=entries[first : first + BATCH])
+
+    def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
+        """Log metrics at `step`."""
+        now = mlflow.utils.time.get_current_time_millis()
+        self.client.log_batch(self.run_id, [Metric(name, float(value), now, step) for name, value in values.items()])
+
+    def tags(self, values: Mapping[str, str]) -> None:
+        """Set tags."""
+        entries = [RunTag(name, value) for name, value in values.items()]
+        for first in range(0, len(entries), BATCH):
+            self.client.log_batch(self.run_id, tags=entries[first : first + BATCH])
+
+    def dataset(self, name: str, digest: str, source: Path, context: str) -> None:
+        """Name a dataset that the run used, by the hash under which DVC knows it."""
+        dataset = Dataset(name=name, digest=digest, source_type="local", source=f'{{"uri": "{source}"}}')
+        self.client.log_inputs(self.run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", context)])])
+
+    def artifact(self, path: Path, folder: str | None = None) -> None:
+        """Store a file, or the files of a folder, with the run."""
+        (self.client.log_artifacts if path.is_dir() else self.client.log_artifact)(self.run_id, str(path), folder)
+
+    def model(self, model: Any, example: "NDArray[np.float32]", requirements: Sequence[str]) -> None:
+        """Store a Keras model with its signature, from `example` inputs (n, rows, columns, 1)."""
+        signature = mlflow.models.infer_signature(example, model.predict(example, verbose=0))
+        with mlflow.start_run(run_id=self.run_id, log_system_metrics=False):
+            mlflow.keras.log_model(model, name="model", signature=signature, pip_requirements=list(requirements))
+
+    def finish(self, status: str = "FINISHED") -> None:
+        """End the run FINISHED, FAILED or KILLED."""
+        self.client.set_terminated(self.run_id, status)
+
+
+def serve_ui(root: Path, host: str, port: int) -> None:
+    """Become the MLflow UI on this project's store; ends with Ctrl-C."""
+    connect(root)
+    arguments = ["-m", "mlflow", "ui", "--backend-store-uri", store_uri(root), "--host", host, "--port", str(port)]
+    print(f"MLflow UI on http://{host}:{port} (Ctrl-C ends it)", flush=True)
+    os.execv(sys.executable, [sys.executable, *arguments])
