@@ -23,7 +23,7 @@ def _quiet() -> Iterator[None]:
 
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # real errors come as exceptions
 os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1"  # part of what decides the bits of a result
 
 with _quiet():
@@ -44,8 +44,9 @@ def configure(seed: int, threads: int) -> str:
     try:
         with _quiet():
             gpus = tf.config.list_physical_devices("GPU")
-        tf.config.threading.set_intra_op_parallelism_threads(threads)
-        tf.config.threading.set_inter_op_parallelism_threads(1)
+        if tf.config.threading.get_intra_op_parallelism_threads() != threads:
+            tf.config.threading.set_intra_op_parallelism_threads(threads)
+            tf.config.threading.set_inter_op_parallelism_threads(1)
         for gpu in gpus:
             tf.config.experimental.set_memory_growth(gpu, True)
     except RuntimeError:

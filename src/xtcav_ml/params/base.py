@@ -60,7 +60,7 @@ def validate(value: Any, kind: type[S], name: str, path: Path = PARAMS_FILE) -> 
 
 def refuse_unknown(key: str, known: list[str]) -> str:
     """Return the sentence about an unknown key, with the nearest known one as the cure."""
-    near = difflib.get_close_matches(key.rsplit(".", 1)[-1], known, n=1, cutoff=0.5)
+    near = [match for text in (key, key.rsplit(".", 1)[-1]) for match in difflib.get_close_matches(text, known, 1, 0.5)]
     cure = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(sorted(known))}"
     return f"unknown key {key!r}; {cure}"
 

@@ -38,15 +38,15 @@ def load(path: Path = PARAMS_FILE) -> Params:
     if problems:
         raise UserError(f"{path}: {'; '.join(problems)}")
     params = Params(**sections)
-    check_space(params.train, params.tune)
+    check_space(params.train, params.tune, path)
     return params
 
 
-def check_space(train: TrainParams, tune: TuneParams) -> None:
+def check_space(train: TrainParams, tune: TuneParams, path: Path = PARAMS_FILE) -> None:
     """Raise UserError if a name in the space is no parameter of `train`, or an end or choice is no valid value of it."""
     for name, values in tune.space.items():
         for value in values.choices if isinstance(values, Choices) else (values.low, values.high):
             try:
                 overridden(train, "train", {name: value})
             except UserError as error:
-                raise UserError(str(error).replace("params.yaml: ", "params.yaml: tune.space: ", 1)) from None
+                raise UserError(f"{path}: tune.space: {str(error).removeprefix(f'{PARAMS_FILE}: ')}") from None

@@ -9,7 +9,7 @@ from xtcav_ml.errors import UserError
 from xtcav_ml.params.base import flatten, read_tree, validate
 from xtcav_ml.params.simulate import SimulateParams
 
-TREE = read_tree(Path(__file__).parents[1] / "params.yaml")["simulate"]
+TREE = read_tree(Path(__file__).parents[2] / "params.yaml")["simulate"]
 
 
 def changed(key, value):

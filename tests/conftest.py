@@ -1,0 +1,62 @@
+"""What several tests share: small raw files, made with plain h5py and none of the project's code, and the parameters."""
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from xtcav_ml.params import whole
+
+ROOT = Path(__file__).parent.parent
+SHAPE = (24, 20)
+
+
+@pytest.fixture(scope="session")
+def params() -> whole.Params:
+    """params.yaml as the project ships it."""
+    return whole.load(ROOT / "params.yaml")
+
+
+def write_shots(path: Path, *, run: int, count: int, first: int = 0, lasing: int = 1, seed: int = 0, shape=SHAPE) -> Path:
+    """Write a raw file by other means than the simulator: label 0 to 3 shows as that many bright stripes."""
+    rng = np.random.default_rng([seed, run, first])
+    index = np.arange(first, first + count)
+    label = rng.integers(0, 4, count) * lasing
+    frames = rng.normal(100, 3, (count, *shape))
+    for stripe in range(1, 4):
+        frames[:, :, 4 * stripe] += 300 * (label >= stripe)[:, np.newaxis]
+    with h5py.File(path, "w") as file:
+        file["xtcavimg"] = frames.astype(np.int16)
+        file["acq.waveforms"] = rng.normal(size=(count, 16, 250))
+        file["acq.peaksLabel"] = label.astype(np.int32)
+        for peak in ("t0", "t1", "t2"):
+            file[f"acq.{peak}.pos"] = np.full(count, np.nan)
+            file[f"acq.{peak}.ampl"] = np.full(count, np.nan)
+        file["bld.L3energy"] = rng.normal(4000, 3, count)
+        file["evt.seconds"] = 1_440_000_000 + 1000 * run + index // 120
+        file["evt.nanoseconds"] = (index % 120) * 8_333_333
+        file["evt.fiducials"] = 3 * index
+        file["lasing"] = np.full(count, lasing)
+        file["run"] = np.full(count, run)
+        file["run.index"] = index
+    return path
+
+
+@pytest.fixture
+def raw_folder(tmp_path: Path) -> Path:
+    """Three small files: dark run 68, lasing runs 70 and 71, 300 shots each of the latter."""
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    write_shots(folder / "dark.h5", run=68, count=8, lasing=0)
+    write_shots(folder / "a.h5", run=70, count=300)
+    write_shots(folder / "b.hdf5", run=71, count=300)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def keras_ready() -> None:
+    """Configure TensorFlow, which can be done only once a process, as the train stage does."""
+    from xtcav_ml import backend
+
+    backend.configure(seed=1, threads=2)

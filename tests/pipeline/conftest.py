@@ -1,0 +1,130 @@
+"""The project as a user has it: a copy of this checkout in a folder of its own, small params, and `dvc repro` for real."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from tests.conftest import ROOT
+
+FEW_SHOTS = {
+    "simulate.dark_shots": 4,
+    "simulate.no_lasing_shots": 2,
+    "simulate.lasing_shots": [90, 90],
+    "simulate.shots_per_file": 60,
+    "prepare.split.block": 5,
+    "prepare.split.gap": 1,
+    "prepare.split.min_per_class": 1,
+    "train.epochs": 2,
+}
+"""Full-size frames, but as few as give every split every class."""
+
+
+class Project:
+    """A folder with the project in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @classmethod
+    def copy(cls, folder: Path, **params: Any) -> "Project":
+        """Copy what git tracks or would track, and commit it with `params` (dotted names) changed."""
+        names = subprocess.run(
+            ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.split("\0")
+        for name in filter(None, names):
+            if (ROOT / name).is_file():
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(ROOT / name, folder / name)
+        project = cls(folder)
+        project.set(**{**FEW_SHOTS, **params})
+        for command in (
+            ["git", "init", "-q", "-b", "main"],
+            ["git", "config", "user.email", "test@example.org"],
+            ["git", "config", "user.name", "test"],
+            ["git", "add", "-A"],
+            ["git", "commit", "-q", "-m", "start"],
+        ):
+            project.run(*command)
+        return project
+
+    def run(self, *command: str, check: bool = True, **env: str) -> subprocess.CompletedProcess[str]:
+        """Run a command in the project, with this Python's environment first on the PATH."""
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        done = subprocess.run(
+            command,
+            cwd=self.folder,
+            env={**_clean_environment(), "PATH": path, **env},
+            capture_output=True,
+            text=True,
+            timeout=550,
+            check=False,
+        )
+        if check:
+            assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def set(self, **params: Any) -> None:
+        """Change dotted names in params.yaml, as an editor would."""
+        path = self.folder / "params.yaml"
+        yaml = YAML()
+        tree = yaml.load(path.read_text())
+        for dotted, value in params.items():
+            *parents, last = (int(part) if part.isdigit() else part for part in dotted.split("."))
+            place = tree
+            for part in parents:
+                place = place[part]
+            place[last] = value
+        with path.open("w") as file:
+            yaml.dump(tree, file)
+
+    def json(self, name: str) -> Any:
+        """Return a JSON file's content."""
+        return json.loads((self.folder / name).read_text())
+
+    def lock(self) -> Any:
+        """Return dvc.lock's content."""
+        return YAML(typ="safe").load((self.folder / "dvc.lock").read_text())
+
+    def client(self) -> Any:
+        """Return an MLflow client on the project's store."""
+        import mlflow
+
+        return mlflow.MlflowClient(f"sqlite:///{self.folder}/mlruns/mlflow.db")
+
+    def runs(self, filter_string: str = "") -> list[Any]:
+        """Return the project's MLflow runs, oldest first."""
+        client = self.client()
+        experiment = client.get_experiment_by_name("xtcav")
+        return list(client.search_runs([experiment.experiment_id], filter_string, order_by=["attributes.start_time ASC"]))
+
+
+def _clean_environment() -> dict[str, str]:
+    """This environment without what would point a stage elsewhere."""
+    return {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "DVC_"))}
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The default pipeline, run once. Tests that change it work on `Project.copy` or put things back."""
+    project = Project.copy(tmp_path_factory.mktemp("project"))
+    project.first_output = project.run("dvc", "repro").stdout  # type: ignore[attr-defined]
+    return project
+
+
+@pytest.fixture(scope="session")
+def two_runs(project: Project) -> Project:
+    """The same project after a second run with another learning rate."""
+    project.set(**{"train.optimizer.learning_rate": 0.02})
+    project.second_output = project.run("dvc", "repro").stdout  # type: ignore[attr-defined]
+    return project

@@ -1,0 +1,113 @@
+"""`dvc repro` on full-size simulated frames: what a user gets, and that it can be repeated."""
+
+import math
+
+import pytest
+
+
+def test_stages_run_in_order_and_leave_their_outputs(project):
+    order = [project.first_output.index(f"xtcav {stage}") for stage in ("simulate", "check", "prepare", "train", "evaluate")]
+    assert order == sorted(order)
+    for name in ("data/prepared/train.h5", "models/model.keras", "results/metrics.json", "results/plots/confusion_matrix.png"):
+        assert (project.folder / name).stat().st_size > 0
+    assert not list(project.folder.rglob("*.tmp.*"))
+
+
+def test_metrics_are_numbers_with_their_interval(project):
+    metrics = project.json("results/metrics.json")
+    assert 0 <= metrics["accuracy_low"] <= metrics["accuracy"] <= metrics["accuracy_high"] <= 1
+    assert sum(map(sum, metrics["confusion"])) == metrics["shots"]
+    assert metrics["largest_class"] == max(map(sum, metrics["confusion"])) / metrics["shots"]
+    assert "accuracy" in project.run("dvc", "metrics", "show").stdout
+
+
+def test_the_run_in_mlflow_leads_back_to_data_code_and_parameters(project):
+    run = project.runs("tags.stage = 'train'")[0]
+    locked = project.lock()["stages"]["train"]
+    assert run.info.status == "FINISHED"
+    for dep in locked["deps"]:
+        kind = "code" if dep["path"].endswith(".py") else "data"
+        assert run.data.tags[f"{kind}.{dep['path']}"] == dep["md5"]
+    assert run.data.tags["git.commit"] == project.run("git", "rev-parse", "HEAD").stdout.strip()
+    assert run.data.tags["git.dirty"] == "false"
+    assert run.data.params["train.optimizer.learning_rate"] == "0.01"
+    assert run.data.params["simulate.seed"] == "86815"
+    digests = {entry.dataset.name: entry.dataset.digest for entry in run.inputs.dataset_inputs}
+    assert digests["data/prepared/train.h5"] == run.data.tags["data.data/prepared/train.h5"]
+
+
+def test_the_run_holds_epochs_resources_test_metrics_and_pictures(project):
+    client, run = project.client(), project.runs("tags.stage = 'train'")[0]
+    history = client.get_metric_history(run.info.run_id, "val_accuracy")
+    assert [point.step for point in history] == [1, 2]
+    used = run.data.metrics
+    assert used["resources/max_memory_mb"] > 100
+    assert used["resources/run_time_s"] > 1
+    assert used["accuracy_low"] <= project.json("results/metrics.json")["accuracy"] <= used["accuracy_high"]
+    assert {file.path for file in client.list_artifacts(run.info.run_id, "plots")} >= {"plots/confusion_matrix.png"}
+
+
+def test_the_logged_model_has_a_signature_and_predicts(project):
+    import mlflow
+    import numpy as np
+
+    run = project.runs("tags.stage = 'train'")[0]
+    mlflow.set_tracking_uri(f"sqlite:///{project.folder}/mlruns/mlflow.db")
+    (logged,) = project.client().search_logged_models([run.info.experiment_id], f"source_run_id = '{run.info.run_id}'")
+    info = mlflow.models.get_model_info(logged.model_uri)
+    assert info.signature.inputs.inputs[0].shape == (-1, 363, 284, 1)
+    model = mlflow.pyfunc.load_model(logged.model_uri)
+    probabilities = model.predict(np.zeros((3, 363, 284, 1), np.float32))
+    assert probabilities.shape == (3, 4)
+    assert np.allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+
+
+def test_nothing_to_do_says_so(project):
+    done = project.run("dvc", "repro")
+    assert "up to date" in done.stdout
+    assert "Running stage" not in done.stdout
+
+
+def test_plots_are_drawn(project):
+    project.run("dvc", "plots", "show")
+    page = (project.folder / "dvc_plots" / "index.html").read_text()
+    for part in ("val_accuracy", "confusion", "learning_curves.png"):
+        assert part in page
+
+
+def test_force_gives_the_same_bytes(project):
+    before = (project.folder / "dvc.lock").read_bytes()
+    stages = project.run("dvc", "repro", "--force").stdout.count("Running stage")
+    assert stages == 5
+    assert (project.folder / "dvc.lock").read_bytes() == before
+
+
+def test_another_learning_rate_trains_again_and_simulates_nothing(two_runs):
+    output = two_runs.second_output
+    assert "Running stage 'train'" in output
+    assert "Stage 'prepare' didn't change, skipping" in output
+    assert "simulate' didn't change, skipping" in output
+    run = two_runs.runs("tags.stage = 'train'")[-1]
+    assert run.data.params["train.optimizer.learning_rate"] == "0.02"
+    assert run.data.tags["git.dirty"] == "true"  # params.yaml is not committed
+    assert not math.isnan(run.data.metrics["accuracy"])
+
+
+def test_going_back_restores_from_the_cache(two_runs):
+    first = two_runs.runs("tags.stage = 'train'")[0].data.metrics["accuracy"]
+    two_runs.set(**{"train.optimizer.learning_rate": 0.01})
+    try:
+        output = two_runs.run("dvc", "repro").stdout
+        assert "Stage 'train' is cached - skipping run" in output
+        assert two_runs.json("results/metrics.json")["accuracy"] == pytest.approx(first)
+    finally:
+        two_runs.set(**{"train.optimizer.learning_rate": 0.02})
+        two_runs.run("dvc", "repro")
+
+
+def test_summary_tells_what_a_user_wants_to_know(two_runs):
+    said = two_runs.run("xtcav", "summary").stdout
+    metrics = two_runs.json("results/metrics.json")
+    run = two_runs.json("results/resources/run.json")
+    for part in (f"Test accuracy {metrics['accuracy']:.1%}", "95 % interval", "peak memory", run["run_id"], "make tune"):
+        assert part in said

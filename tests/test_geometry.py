@@ -1,0 +1,84 @@
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.conftest import ROOT
+from xtcav_ml import geometry, models
+from xtcav_ml.errors import UserError
+from xtcav_ml.params.base import read_tree
+from xtcav_ml.params.train import Block, Model
+
+NOTES = Model(
+    name="convnet",
+    blocks=(
+        Block(channels=8, kernel=8, stride=1, pool="max", pool_window=13, pool_stride=10),
+        Block(channels=8, kernel=6, stride=1, pool="max", pool_window=13, pool_stride=10),
+    ),
+    hidden=(10,),
+    initial_sd=0.03,
+    l1=0.0,
+    l2=0.0,
+)
+
+
+def test_sizes_are_those_that_the_notes_print():
+    layers = geometry.layers(NOTES, (726, 568), 4)
+    shapes = {layer.name: layer.shape for layer in layers}
+    assert shapes["conv1"] == (726, 568, 8)
+    assert shapes["pool1"] == (73, 57, 8)
+    assert shapes["pool2"] == (8, 6, 8)
+    assert geometry.parameter_count(layers) == 6726
+    assert [layer.parameters for layer in layers[-2:]] == [3850, 44]
+
+
+blocks = st.builds(
+    Block,
+    channels=st.integers(1, 4),
+    kernel=st.integers(1, 9),
+    stride=st.integers(1, 4),
+    pool=st.sampled_from(["max", "average"]),
+    pool_window=st.integers(1, 6),
+    pool_stride=st.integers(1, 5),
+)
+
+
+@pytest.mark.usefixtures("keras_ready")
+@settings(max_examples=25, deadline=None)
+@given(st.lists(blocks, min_size=1, max_size=3), st.lists(st.integers(1, 9), max_size=2), st.integers(8, 40), st.integers(8, 40))
+def test_keras_builds_exactly_these_layers(chosen, hidden, rows, columns):
+    model = NOTES.model_copy(update={"blocks": tuple(chosen), "hidden": tuple(hidden)})
+    try:
+        expected = geometry.layers(model, (rows, columns), 3)
+    except UserError:
+        return  # refused before anything is built; the next test says when
+    built = models.convnet(model, (rows, columns), 3, mean=0.0, sd=1.0, seed=1)
+    for layer in expected:
+        assert built.get_layer(layer.name).output.shape[1:] == layer.shape
+        assert built.get_layer(layer.name).count_params() == layer.parameters
+    assert sum(int(v.shape.num_elements()) for v in built.trainable_variables) == geometry.parameter_count(expected)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("pool_window", 30, r"blocks\.1\.pool_window: .* 29 x 37 map .* got 30; choose at most 29"),
+        ("kernel", 38, r"blocks\.1\.kernel: .* 29 x 37 map .* got 38"),
+    ],
+)
+def test_what_does_not_fit_its_map_is_refused(field, value, said):
+    blocks = (NOTES.blocks[0], NOTES.blocks[1].model_copy(update={field: value}))
+    with pytest.raises(UserError, match=said):
+        geometry.layers(NOTES.model_copy(update={"blocks": blocks}), (284, 363), 4)
+
+
+def test_the_shipped_network_fits_the_shipped_frames(params):
+    tree = read_tree(ROOT / "params.yaml")
+    rows, columns = tree["data"]["frame_shape"]
+    assert geometry.layers(params.train.model, (rows // 2, columns // 2), 4)
+
+
+def test_memory_grows_with_the_batch_and_the_maps():
+    layers = geometry.layers(NOTES, (726, 568), 4)
+    maps = 726 * 568 * 8
+    assert geometry.step_memory(layers, 32) > 32 * maps * 4 * 2
+    assert geometry.step_memory(layers, 64) == pytest.approx(2 * geometry.step_memory(layers, 32), rel=0.01)
