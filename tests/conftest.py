@@ -18,14 +18,16 @@ def params() -> whole.Params:
     return whole.load(ROOT / "params.yaml")
 
 
-def write_shots(path: Path, *, run: int, count: int, first: int = 0, lasing: int = 1, seed: int = 0, shape=SHAPE) -> Path:
+def write_shots(
+    path: Path, *, run: int, count: int, first: int = 0, lasing: int = 1, seed: int = 0, shape=SHAPE
+) -> Path:
     """Write a raw file by other means than the simulator: label 0 to 3 shows as that many bright stripes."""
     rng = np.random.default_rng([seed, run, first])
     index = np.arange(first, first + count)
     label = rng.integers(0, 4, count) * lasing
     frames = rng.normal(100, 3, (count, *shape))
     for stripe in range(1, 4):
-        frames[:, :, 4 * stripe] += 300 * (label >= stripe)[:, np.newaxis]
+        frames[:, :, shape[1] // 5 * stripe] += 300 * (label >= stripe)[:, np.newaxis]
     with h5py.File(path, "w") as file:
         file["xtcavimg"] = frames.astype(np.int16)
         file["acq.waveforms"] = rng.normal(size=(count, 16, 250))

@@ -44,7 +44,12 @@ blocks = st.builds(
 
 @pytest.mark.usefixtures("keras_ready")
 @settings(max_examples=25, deadline=None)
-@given(st.lists(blocks, min_size=1, max_size=3), st.lists(st.integers(1, 9), max_size=2), st.integers(8, 40), st.integers(8, 40))
+@given(
+    st.lists(blocks, min_size=1, max_size=3),
+    st.lists(st.integers(1, 9), max_size=2),
+    st.integers(8, 40),
+    st.integers(8, 40),
+)
 def test_keras_builds_exactly_these_layers(chosen, hidden, rows, columns):
     model = NOTES.model_copy(update={"blocks": tuple(chosen), "hidden": tuple(hidden)})
     try:

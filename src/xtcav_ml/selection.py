@@ -1,7 +1,7 @@
 """Which shots: masks, labels, duplicates, split by groups of consecutive shots, balance.
 
 Every decision is a function of a shot's own values and of the counts of its split, never of the order of the files: the
-split of a shot is a hash of its group's name, so that adding files moves no shot, and balancing keeps
+split of a shot follows from its group's name alone, so that adding files moves no shot, and balancing keeps
 the shots whose event keys hash lowest.
 """
 
@@ -18,6 +18,7 @@ from xtcav_ml.shots import EVENT_KEY
 
 Table = Mapping[str, NDArray[np.generic]]
 Indices = NDArray[np.int64]
+GOLDEN = 0.6180339887498949
 SPLITS = ("train", "validation", "test")
 
 
@@ -99,7 +100,13 @@ def _deal(
 
 
 def _split_of(group: tuple[int, int], split: Split) -> str:
-    position = uniform_hash(split.seed, *group)
+    """Return the split of a group (run, block): a point in [0, 1) that the group's name alone decides.
+
+    A run's hash, and from there steps of the golden ratio: of all sequences it fills [0, 1) most evenly, so that even a
+    run of eight groups has its share in every split, which independent hashes would leave to luck.
+    """
+    run, block = group
+    position = (uniform_hash(split.seed, run) + block * GOLDEN) % 1
     if position < split.train:
         return "train"
     return "validation" if position < split.train + split.validation else "test"

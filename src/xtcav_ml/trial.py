@@ -1,5 +1,6 @@
 """One training of the tuner, in a process of its own: what it leaks or breaks ends with it."""
 
+import contextlib
 import multiprocessing
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -43,7 +44,8 @@ class Trial:
                 if isinstance(message, str):
                     raise UserError(message)
                 yield message
-                self._pipe.send(STOP if self.stop else GO)
+                with contextlib.suppress(BrokenPipeError):  # it died; the next receive says how
+                    self._pipe.send(STOP if self.stop else GO)
                 if self.stop:
                     return
         finally:
@@ -60,7 +62,7 @@ class Trial:
     def _receive(self) -> Epoch | str | None:
         try:
             message: Epoch | str | None = self._pipe.recv()
-        except EOFError:
+        except (EOFError, ConnectionResetError):
             self._process.join()
             code = self._process.exitcode
             reason = " (killed, perhaps for lack of memory: lower tune.memory_gb)" if code == -9 else ""

@@ -95,7 +95,9 @@ def test_what_is_no_hdf5_is_refused(tmp_path):
     assert "readable HDF5" in problems(tmp_path / "folder.h5", REQUIRED, KNOWN)[0]
 
 
-@pytest.mark.parametrize("how", [{}, {"chunks": (2, *SHAPE), "compression": "gzip"}, {"chunks": (1, 5, 5), "fletcher32": True}])
+@pytest.mark.parametrize(
+    "how", [{}, {"chunks": (2, *SHAPE), "compression": "gzip"}, {"chunks": (1, 5, 5), "fletcher32": True}]
+)
 def test_frames_are_read_from_any_layout(path, how):
     with h5py.File(path, "r+") as file:
         frames = file[IMAGE][:]
@@ -107,7 +109,9 @@ def test_frames_are_read_from_any_layout(path, how):
 
 
 def test_a_flipped_bit_is_an_error_not_a_frame(path):
-    replace(path, IMAGE, data=np.arange(6 * 480, dtype=np.int16).reshape(6, *SHAPE), chunks=(1, *SHAPE), fletcher32=True)
+    replace(
+        path, IMAGE, data=np.arange(6 * 480, dtype=np.int16).reshape(6, *SHAPE), chunks=(1, *SHAPE), fletcher32=True
+    )
     with h5py.File(path) as file:
         offset = file[IMAGE].id.get_chunk_info(2).byte_offset + 100
     content = bytearray(path.read_bytes())

@@ -39,7 +39,11 @@ def test_shipped_file_is_valid_and_scientific_notation_is_a_number(tmp_path, par
 @pytest.mark.parametrize(
     ("dotted", "value", "said"),
     [
-        ("train.optimizer.learning_rat", 0.1, "unknown key 'train.optimizer.learning_rat'; did you mean 'learning_rate'?"),
+        (
+            "train.optimizer.learning_rat",
+            0.1,
+            "unknown key 'train.optimizer.learning_rat'; did you mean 'learning_rate'?",
+        ),
         ("trian", {}, "unknown key 'trian'; did you mean 'train'?"),
         ("train.model.blocks.0.kernal", 3, "unknown key 'train.model.blocks.0.kernal'; did you mean 'kernel'?"),
         ("train.optimizer.momentum", 1.0, "train.optimizer.momentum: input should be less than 1, got 1.0"),
@@ -53,7 +57,11 @@ def test_shipped_file_is_valid_and_scientific_notation_is_a_number(tmp_path, par
         ("prepare.dark_run", None, "dark_run must be a run number, got null"),
         ("tune.study", "../escape", "tune.study: string should match pattern"),
         ("tune.space", {"train.optimizer.speed": {"low": 1, "high": 2}}, "unknown key 'train.optimizer.speed'"),
-        ("tune.space", {"train.optimizer.momentum": {"low": 0.5, "high": 1.5}}, "momentum: input should be less than 1"),
+        (
+            "tune.space",
+            {"train.optimizer.momentum": {"low": 0.5, "high": 1.5}},
+            "momentum: input should be less than 1",
+        ),
         ("tune.space", {"train.epochs": {"low": 9, "high": 2}}, "low must be less than high, got 9 and 2"),
     ],
 )

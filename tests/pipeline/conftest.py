@@ -34,7 +34,7 @@ class Project:
 
     @classmethod
     def copy(cls, folder: Path, **params: Any) -> "Project":
-        """Copy what git tracks or would track, and commit it with `params` (dotted names) changed."""
+        """Copy what git tracks or would track, less results, and commit it with `params` (dotted names) changed."""
         names = subprocess.run(
             ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
             cwd=ROOT,
@@ -43,7 +43,8 @@ class Project:
             check=True,
         ).stdout.split("\0")
         for name in filter(None, names):
-            if (ROOT / name).is_file():
+            result = name.startswith("results/") or name.endswith("dvc.lock")  # of the full-size default run
+            if (ROOT / name).is_file() and not result:
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(ROOT / name, folder / name)
         project = cls(folder)
@@ -106,7 +107,9 @@ class Project:
         """Return the project's MLflow runs, oldest first."""
         client = self.client()
         experiment = client.get_experiment_by_name("xtcav")
-        return list(client.search_runs([experiment.experiment_id], filter_string, order_by=["attributes.start_time ASC"]))
+        return list(
+            client.search_runs([experiment.experiment_id], filter_string, order_by=["attributes.start_time ASC"])
+        )
 
 
 def _clean_environment() -> dict[str, str]:

@@ -6,9 +6,16 @@ import pytest
 
 
 def test_stages_run_in_order_and_leave_their_outputs(project):
-    order = [project.first_output.index(f"xtcav {stage}") for stage in ("simulate", "check", "prepare", "train", "evaluate")]
+    order = [
+        project.first_output.index(f"xtcav {stage}") for stage in ("simulate", "check", "prepare", "train", "evaluate")
+    ]
     assert order == sorted(order)
-    for name in ("data/prepared/train.h5", "models/model.keras", "results/metrics.json", "results/plots/confusion_matrix.png"):
+    for name in (
+        "data/prepared/train.h5",
+        "models/model.keras",
+        "results/metrics.json",
+        "results/plots/confusion_matrix.png",
+    ):
         assert (project.folder / name).stat().st_size > 0
     assert not list(project.folder.rglob("*.tmp.*"))
 
@@ -109,5 +116,11 @@ def test_summary_tells_what_a_user_wants_to_know(two_runs):
     said = two_runs.run("xtcav", "summary").stdout
     metrics = two_runs.json("results/metrics.json")
     run = two_runs.json("results/resources/run.json")
-    for part in (f"Test accuracy {metrics['accuracy']:.1%}", "95 % interval", "peak memory", run["run_id"], "make tune"):
+    for part in (
+        f"Test accuracy {metrics['accuracy']:.1%}",
+        "95 % interval",
+        "peak memory",
+        run["run_id"],
+        "make tune",
+    ):
         assert part in said

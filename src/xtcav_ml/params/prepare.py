@@ -37,7 +37,7 @@ class Balance(Section):
 
 
 class Split(Section):
-    """Groups of consecutive shots, each dealt to one split by a hash of its name."""
+    """Groups of consecutive shots, each dealt to one split by its name alone."""
 
     seed: int = Field(ge=0)
     block: int = Field(ge=1)  # consecutive shots in a group

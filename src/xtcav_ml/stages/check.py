@@ -26,6 +26,11 @@ def run(params: Params, out: Path) -> None:
     if params.prepare.dark_run is not None:
         raw.require_run(raw_set, params.prepare.dark_run)
     chosen = selection.select(raw_set.columns, params.prepare)
+    if len(chosen.splits["train"]) < params.train.batch_size:
+        raise UserError(
+            f"train.batch_size: must not be more than the {len(chosen.splits['train'])} training shots that prepare keeps, "
+            f"got {params.train.batch_size}; lower it, add shots, or raise prepare.balance.ratio"
+        )
     atomic.write_json(out, describe(raw_set, params.prepare))
     sizes = ", ".join(f"{len(rows):,} {name}" for name, rows in chosen.splits.items())
     console().print(f"check: {len(raw_set.files)} files, {len(raw_set.row):,} shots in {params.data.raw} -> {sizes}")

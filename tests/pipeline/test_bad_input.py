@@ -1,0 +1,169 @@
+"""What a user can get wrong: one line with file or key, rule, value and cure; exit code 1; earlier outputs as they were."""
+
+import hashlib
+
+import h5py
+import numpy as np
+import pytest
+
+from tests.conftest import SHAPE, write_shots
+from tests.pipeline.conftest import Project
+
+SMALL = {
+    "data.raw": "raw",
+    "data.frame_shape": list(SHAPE),
+    "train.model.blocks": [
+        {"channels": 2, "kernel": 3, "stride": 1, "pool": "max", "pool_window": 2, "pool_stride": 2},
+    ],
+    "tune.space": {"train.optimizer.momentum": {"low": 0.5, "high": 0.9}},
+    "prepare.split.block": 5,
+    "prepare.split.gap": 1,
+}
+
+
+def with_label(path, row, value):
+    with h5py.File(path, "r+") as file:
+        file["acq.peaksLabel"][row] = value
+
+
+def replaced(path, name, data):
+    with h5py.File(path, "r+") as file:
+        del file[name]
+        if data is not None:
+            file[name] = data
+
+
+def emptied_class(folder):
+    for name in ("a.h5", "b.h5"):
+        with h5py.File(folder / "raw" / name, "r+") as file:
+            labels = file["acq.peaksLabel"][:]
+            file["acq.peaksLabel"][:] = np.where(labels == 1, 2, labels)
+
+
+def truncated(folder):
+    path = folder / "raw/b.h5"
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+CASES = {
+    "unknown key": (
+        lambda p: p.set(**{"train.optimizer.learningrate": 0.1}),
+        ["learningrate", "did you mean 'learning_rate'"],
+    ),
+    "out of range": (
+        lambda p: p.set(**{"train.optimizer.momentum": 1.5}),
+        ["train.optimizer.momentum", "less than 1", "1.5"],
+    ),
+    "simulate key": (lambda p: p.set(**{"simulate.shots_per_file": 0}), ["simulate.shots_per_file", "got 0"]),
+    "network too deep": (
+        lambda p: p.set(**{"train.model.blocks.0.pool_window": 99}),
+        ["train.model.blocks.0.pool_window", "got 99", "choose at most"],
+    ),
+    "unreadable folder": (lambda p: p.set(**{"data.raw": "nowhere"}), ["data.raw", "nowhere", "mend the path"]),
+    "folder without files": (lambda p: p.set(**{"data.raw": "src"}), ["data.raw", "got none", "copy shot files there"]),
+    "missing dark run": (lambda p: p.set(**{"prepare.dark_run": 99}), ["prepare.dark_run", "68, 70, 71", "got 99"]),
+    "truncated file": (lambda p: truncated(p.folder), ["raw/b.h5", "readable HDF5", "copy it anew"]),
+    "missing dataset": (
+        lambda p: replaced(p.folder / "raw/a.h5", "acq.peaksLabel", None),
+        ["raw/a.h5", "'acq.peaksLabel' is missing"],
+    ),
+    "wrong dtype": (
+        lambda p: replaced(p.folder / "raw/a.h5", "xtcavimg", np.zeros((300, *SHAPE), np.float64)),
+        ["raw/a.h5", "xtcavimg", "must have dtype int16, got float64"],
+    ),
+    "wrong shape": (
+        lambda p: replaced(p.folder / "raw/a.h5", "xtcavimg", np.zeros((300, 20, 24), np.int16)),
+        ["raw/a.h5", "xtcavimg", "must have shape (shots, 24, 20), got (300, 20, 24)"],
+    ),
+    "rows differ": (
+        lambda p: replaced(p.folder / "raw/a.h5", "lasing", np.ones(299, int)),
+        ["raw/a.h5", "same number of rows", "lasing has 299"],
+    ),
+    "label out of range": (
+        lambda p: with_label(p.folder / "raw/a.h5", 7, 4),
+        ["raw/a.h5", "acq.peaksLabel", "must be -1 to 3, got 4 in row 7"],
+    ),
+    "class without shots": (lambda p: emptied_class(p.folder), ["acq.peaksLabel", "class 1 (t0) has 0 in train"]),
+}
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory):
+    """A project with small frames of its own, run up to prepare."""
+    project = Project.copy(tmp_path_factory.mktemp("bad"), **SMALL)
+    (project.folder / "raw").mkdir()
+    for name, run, count, lasing in (("dark.h5", 68, 8, 0), ("a.h5", 70, 300, 1), ("b.h5", 71, 300, 1)):
+        write_shots(project.folder / "raw" / name, run=run, count=count, lasing=lasing)
+    project.run("dvc", "repro", "prepare")
+    return project
+
+
+@pytest.fixture
+def project(clean):
+    """The clean project, put back afterwards."""
+    kept = {path: path.read_bytes() for path in [*(clean.folder / "raw").iterdir(), clean.folder / "params.yaml"]}
+    yield clean
+    for path, content in kept.items():
+        path.write_bytes(content)
+
+
+def digests(project):
+    names = (
+        "data/prepared/train.h5",
+        "data/prepared/validation.h5",
+        "data/prepared/test.h5",
+        "results/data.json",
+        "dvc.lock",
+    )
+    return {name: hashlib.sha256((project.folder / name).read_bytes()).hexdigest() for name in names}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_one_line_and_nothing_lost(project, name):
+    break_it, said = CASES[name]
+    before = digests(project)
+    break_it(project)
+    done = project.run("xtcav", "check", check=False)
+    assert done.returncode == 1
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    for part in said:
+        assert part in done.stderr
+    assert digests(project) == before
+
+
+@pytest.mark.parametrize("name", ["unknown key", "wrong dtype", "class without shots"])
+def test_dvc_repro_stops_before_it_removes_anything(project, name):
+    break_it, said = CASES[name]
+    before = digests(project)
+    break_it(project)
+    done = project.run("dvc", "repro", check=False)
+    assert done.returncode != 0
+    line = next(line for line in done.stderr.splitlines() if line.startswith("xtcav: "))
+    assert all(part in line for part in said)
+    assert "Traceback" not in done.stderr
+    assert digests(project) == before
+
+
+def test_a_bad_simulate_section_leaves_the_simulated_shots(tmp_path):
+    project = Project.copy(tmp_path)
+    kept = tmp_path / "data/raw/simulated/kept.h5"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("old shots")
+    project.set(**{"simulate.dark_shots": -1})
+    done = project.run("dvc", "repro", check=False)
+    assert done.returncode != 0
+    assert "simulate.dark_shots: input should be greater than" in done.stderr
+    assert kept.read_text() == "old shots"
+
+
+def test_without_results_the_tools_name_the_command_that_makes_them(tmp_path):
+    project = Project.copy(tmp_path)
+    for command, said in (
+        ("summary", "run `make repro`"),
+        ("tune", "run `make repro`"),
+        ("promote", "run `make tune`"),
+    ):
+        done = project.run("xtcav", command, check=False)
+        assert done.returncode == 1
+        assert said in done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1

@@ -1,0 +1,150 @@
+"""The tuner on the prepared set: trials in their right states, in Optuna and in MLflow, and a winner that can be repeated."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import optuna
+import pytest
+
+from tests.conftest import SHAPE, write_shots
+from tests.pipeline.conftest import Project, _clean_environment
+
+SPACE = {
+    "train.optimizer.learning_rate": {"low": 0.01, "high": 0.3, "log": True},
+    "train.model.blocks.0.kernel": {"choices": [3, 5]},
+    "train.model.blocks.0.pool_window": {"low": 2, "high": 26, "step": 24},  # 26 is larger than a map of 24 x 20
+}
+SMALL = {
+    "data.raw": "raw",
+    "data.frame_shape": list(SHAPE),
+    "prepare.images": [{"step": "subtract_dark"}, {"step": "log"}],
+    "prepare.split.block": 5,
+    "train.epochs": 3,
+    "train.optimizer.learning_rate": 0.05,
+    "train.model.initial_sd": 0.2,
+    "train.model.blocks": [
+        {"channels": 2, "kernel": 3, "stride": 1, "pool": "max", "pool_window": 2, "pool_stride": 2}
+    ],
+    "tune.space": SPACE,
+    "tune.trials": 5,
+    "tune.epochs": 3,
+    "tune.startup_trials": 1,
+    "tune.warmup_epochs": 1,
+}
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory):
+    project = Project.copy(tmp_path_factory.mktemp("tuned"), **SMALL)
+    (project.folder / "raw").mkdir()
+    for name, run, count, lasing in (("dark.h5", 68, 8, 0), ("a.h5", 70, 200, 1), ("b.h5", 71, 200, 1)):
+        write_shots(project.folder / "raw" / name, run=run, count=count, lasing=lasing)
+    project.run("dvc", "repro", "prepare")
+    project.output = project.run("xtcav", "tune").stdout
+    return project
+
+
+def study(project):
+    storage = f"sqlite:///{project.folder}/results/tuning/study.db"
+    (summary,) = optuna.get_all_study_summaries(storage)
+    return optuna.load_study(study_name=summary.study_name, storage=storage)
+
+
+def test_every_trial_is_a_child_run_in_its_right_state(tuned):
+    expected = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
+    trials = study(tuned).trials
+    (parent,) = tuned.runs("tags.stage = 'tune'")
+    children = {run.info.run_id: run for run in tuned.runs(f"tags.mlflow.parentRunId = '{parent.info.run_id}'")}
+    assert parent.info.status == "FINISHED"
+    assert len(trials) == len(children) == 5
+    for trial in trials:
+        run = children[trial.user_attrs["run_id"]]
+        assert run.info.status == expected[trial.state.name]
+        assert set(run.data.params) == set(SPACE)
+        if trial.state.name == "COMPLETE":
+            assert run.data.metrics["best_val_accuracy"] == trial.value
+
+
+def test_the_first_trial_is_what_params_yaml_says(tuned):
+    first = study(tuned).trials[0]
+    assert first.params == {
+        "train.optimizer.learning_rate": 0.05,
+        "train.model.blocks.0.kernel": 3,
+        "train.model.blocks.0.pool_window": 2,
+    }
+    assert first.state.name == "COMPLETE"
+
+
+def test_what_cannot_be_built_is_refused_before_training(tuned):
+    refused = [trial for trial in study(tuned).trials if trial.params["train.model.blocks.0.pool_window"] == 26]
+    assert refused, "the seed of the study draws no such trial: choose another"
+    for trial in refused:
+        assert trial.state.name == "PRUNED"
+        assert trial.user_attrs["note"].startswith("infeasible: train.model.blocks.0.pool_window")
+        assert not trial.intermediate_values
+
+
+def test_what_was_found_is_written_and_drawn(tuned):
+    best = tuned.json("results/tuning/best.json")
+    assert best["params"] == study(tuned).best_params
+    assert best["val_accuracy"] == study(tuned).best_value
+    assert (tuned.folder / "results/tuning/history.png").stat().st_size > 1000
+    (parent,) = tuned.runs("tags.stage = 'tune'")
+    stored = {file.path for file in tuned.client().list_artifacts(parent.info.run_id)}
+    assert stored >= {"best.json", "history.png"}
+    assert f"Best: trial {best['trial']}" in tuned.output
+
+
+def test_a_spent_budget_is_said_and_a_larger_one_continues(tuned):
+    again = tuned.run("xtcav", "tune").stdout
+    assert "5 of 5 trials done" in again
+    assert len(study(tuned).trials) == 5
+
+
+def test_promoted_parameters_reach_the_score_of_their_trial(tuned):
+    best = tuned.json("results/tuning/best.json")
+    before = (tuned.folder / "params.yaml").read_text()
+    tuned.run("xtcav", "promote")
+    after = (tuned.folder / "params.yaml").read_text()
+    assert before.count("#") == after.count("#")
+    tuned.run("dvc", "repro")
+    assert tuned.json("results/metrics.json")["validation_accuracy"] == best["val_accuracy"]
+
+
+def test_a_killed_tuner_is_continued(tmp_path, tuned):
+    project = Project.copy(
+        tmp_path, **{**SMALL, "tune.trials": 3, "tune.study": "killed", "data.raw": str(tuned.folder / "raw")}
+    )
+    project.run("dvc", "repro", "prepare")
+    tuner = subprocess.Popen(
+        [Path(sys.executable).parent / "xtcav", "tune"],
+        cwd=tmp_path,
+        env=_clean_environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        database = tmp_path / "results/tuning/study.db"
+        deadline = time.monotonic() + 90
+        while time.monotonic() < deadline and not (database.is_file() and _running(project)):
+            time.sleep(0.2)
+        assert _running(project), "the tuner never began a trial"
+    finally:
+        tuner.send_signal(signal.SIGKILL)
+        tuner.wait()
+    project.run("xtcav", "tune")
+    states = [trial.state.name for trial in study(project).trials]
+    assert "RUNNING" not in states
+    assert states.count("FAIL") == 1
+    assert len(states) == 3
+    assert all(run.info.status != "RUNNING" for run in project.runs())
+
+
+def _running(project):
+    try:
+        return any(trial.state.name == "RUNNING" and trial.user_attrs for trial in study(project).trials)
+    except Exception:  # the file is there before its tables are
+        return False

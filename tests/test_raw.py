@@ -1,0 +1,47 @@
+import numpy as np
+import pytest
+
+from tests.conftest import SHAPE, write_shots
+from xtcav_ml import raw
+from xtcav_ml.errors import UserError
+from xtcav_ml.params.data import DataParams
+
+
+def data(folder):
+    return DataParams(raw=str(folder), frame_shape=SHAPE)
+
+
+def test_files_become_one_table(raw_folder, params):
+    found = raw.open_set(data(raw_folder), params.prepare)
+    assert [path.name for path in found.files] == ["a.h5", "b.hdf5", "dark.h5"]
+    assert len(found.row) == 608
+    assert found.columns["run"][found.file == 1].tolist() == [71] * 300
+    assert found.row[found.file == 2].tolist() == list(range(8))
+    assert raw.require_run(found, 68).tolist() == list(range(600, 608))
+
+
+def test_other_files_in_the_folder_are_left_alone(raw_folder, params):
+    (raw_folder / "README.txt").write_text("notes")
+    assert len(raw.open_set(data(raw_folder), params.prepare).files) == 3
+
+
+def test_every_bad_file_is_in_the_one_report(raw_folder, params):
+    for name in ("x.h5", "y.h5"):
+        (raw_folder / name).write_bytes(b"broken")
+    write_shots(raw_folder / "z.h5", run=72, count=3, shape=(5, 5))
+    with pytest.raises(UserError) as error:
+        raw.open_set(data(raw_folder), params.prepare)
+    assert all(name in str(error.value) for name in ("3 problems", "x.h5", "y.h5", "z.h5", "got (3, 5, 5)"))
+
+
+@pytest.mark.parametrize("value", [-2, 4, 100])
+def test_labels_that_are_no_class_are_named_with_their_row(value):
+    labels = np.array([0, 3, -1, value, 2])
+    (line,) = raw.label_problems("run.h5", "acq.peaksLabel", labels, ("a", "b", "c", "d"))
+    assert f"got {value} in row 3 (1 such rows)" in line
+    assert raw.label_problems("run.h5", "acq.peaksLabel", labels[:3], ("a", "b", "c", "d")) == []
+
+
+def test_unsigned_labels_are_compared_as_numbers():
+    assert raw.label_problems("run.h5", "x", np.array([0, 1, 255], np.uint8), ("a", "b")) != []
+    assert raw.label_problems("run.h5", "x", np.array([0, 1, 1], np.uint8), ("a", "b")) == []

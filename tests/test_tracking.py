@@ -1,0 +1,66 @@
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from xtcav_ml import tracking
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return tmp_path_factory.mktemp("store")
+
+
+@pytest.fixture(autouse=True)
+def _local_store(monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+def test_the_store_is_in_the_project_unless_the_environment_names_another(root, monkeypatch):
+    assert tracking.store_uri(root) == f"sqlite:///{root}/mlruns/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    assert tracking.store_uri(root) == "http://127.0.0.1:1"
+
+
+def test_a_run_keeps_what_it_is_told(root, tmp_path):
+    run = tracking.Run.start(root, "one", {tracking.KEY_TAG: "k1"})
+    run.params({f"p{i}": i for i in range(150)})
+    run.metrics({"accuracy": 0.5}, step=1)
+    run.metrics({"accuracy": 0.75}, step=2)
+    (tmp_path / "note.txt").write_text("hello")
+    run.artifact(tmp_path / "note.txt", "notes")
+    run.dataset("train.h5", "0" * 32, Path("data/train.h5"), "training")
+    run.finish()
+    stored = run.client.get_run(run.run_id)
+    assert stored.info.status == "FINISHED"
+    assert len(stored.data.params) == 150
+    assert stored.data.metrics == {"accuracy": 0.75}
+    assert stored.inputs.dataset_inputs[0].dataset.digest == "0" * 32
+    assert (root / "mlruns/artifacts" / run.run_id / "artifacts/notes/note.txt").read_text() == "hello"
+
+
+def test_the_newest_living_run_of_a_key_is_found(root):
+    old, new, failed = (tracking.Run.start(root, name, {tracking.KEY_TAG: "k2"}) for name in ("old", "new", "failed"))
+    for run, status in ((old, "FINISHED"), (new, "FINISHED"), (failed, "FAILED")):
+        run.finish(status)
+    found = tracking.Run.find(root, "k2")
+    assert found is not None
+    assert found.run_id == new.run_id
+    assert tracking.Run.find(root, "k3") is None
+
+
+def test_children_name_their_parent_and_unknown_runs_are_none(root):
+    parent = tracking.Run.start(root, "parent", {})
+    child = tracking.Run.start(root, "child", {}, parent=parent.run_id)
+    assert child.client.get_run(child.run_id).data.tags["mlflow.parentRunId"] == parent.run_id
+    assert tracking.Run.resume(root, "0" * 32) is None
+    parent.finish()
+    resumed = tracking.Run.resume(root, parent.run_id)
+    assert resumed is not None
+    assert resumed.client.get_run(parent.run_id).info.status == "RUNNING"
+
+
+def test_readers_do_not_block_writers(root):
+    tracking.connect(root)
+    with sqlite3.connect(root / "mlruns/mlflow.db") as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
