@@ -8,7 +8,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
-repro: .venv/installed  ## run what is out of date of simulate, check, prepare, train, evaluate; then a summary
+repro: .venv/installed  ## simulate, check, prepare, train, evaluate, whatever is out of date; then a summary
 	@dvc repro
 	@xtcav summary
 

@@ -10,6 +10,7 @@ from xtcav_ml.errors import UserError
 
 RAW, PREPARED, RESULTS = Path("data/raw/simulated"), Path("data/prepared"), Path("results")
 MODEL, HISTORY, CHECKED = Path("models/model.keras"), RESULTS / "history.jsonl", RESULTS / "data.json"
+VALIDATED = RESULTS / "params_valid.txt"
 TUNING = RESULTS / "tuning"
 
 app = typer.Typer(
@@ -20,6 +21,15 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 STAGE, TOOL = "Stages (run by dvc repro, each from what the one before wrote)", "Tools"
+
+
+@app.command(rich_help_panel=STAGE)
+def validate() -> None:
+    """Check that params.yaml is valid and fits together."""
+    from xtcav_ml.params import whole
+    from xtcav_ml.stages import check as stage
+
+    stage.validate(whole.load(), VALIDATED)
 
 
 @app.command(rich_help_panel=STAGE)
@@ -36,7 +46,7 @@ def simulate() -> None:
 
 @app.command(rich_help_panel=STAGE)
 def check() -> None:
-    """Check params.yaml and the raw files before anything long starts."""
+    """Check params.yaml and the raw files, and say what prepare would keep of them."""
     from xtcav_ml import resources
     from xtcav_ml.params import whole
     from xtcav_ml.stages import check as stage

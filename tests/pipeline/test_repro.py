@@ -7,7 +7,8 @@ import pytest
 
 def test_stages_run_in_order_and_leave_their_outputs(project):
     order = [
-        project.first_output.index(f"xtcav {stage}") for stage in ("simulate", "check", "prepare", "train", "evaluate")
+        project.first_output.index(f"xtcav {stage}")
+        for stage in ("validate", "simulate", "check", "prepare", "train", "evaluate")
     ]
     assert order == sorted(order)
     for name in (
@@ -85,7 +86,7 @@ def test_plots_are_drawn(project):
 def test_force_gives_the_same_bytes(project):
     before = (project.folder / "dvc.lock").read_bytes()
     stages = project.run("dvc", "repro", "--force").stdout.count("Running stage")
-    assert stages == 5
+    assert stages == 6
     assert (project.folder / "dvc.lock").read_bytes() == before
 
 

@@ -35,10 +35,10 @@ def create_rows(file: h5py.File, name: str, rows: int, row_shape: tuple[int, ...
 
 
 @contextlib.contextmanager
-def reading(path: Path) -> Iterator[h5py.File]:
+def reading(path: Path, cache_bytes: int = 2**20) -> Iterator[h5py.File]:
     """Open a file to read; what HDF5 finds wrong with its contents is the user's to mend, and says so in one line."""
     try:
-        with h5py.File(path, "r", locking=False) as file:
+        with h5py.File(path, "r", locking=False, rdcc_nbytes=cache_bytes) as file:
             yield file
     except (OSError, RuntimeError) as error:
         reason = str(error).splitlines()[0]

@@ -1,7 +1,8 @@
-"""check: everything that can be known to be wrong before hours of work: params.yaml and the raw files' metadata.
+"""validate and check: everything that can be known to be wrong before hours of work.
 
-DVC removes a stage's outputs before it runs the stage. So what a user can get wrong is found here, in a stage of its own
-ahead of the others: when it fails, their outputs are still there.
+DVC removes a stage's outputs before it runs the stage. So what a user can get wrong is found here, in stages of their own
+ahead of the others: when they fail, the others' outputs are still there. `validate` looks at params.yaml alone, before
+shots are simulated; `check` at the raw files too.
 """
 
 from collections.abc import Mapping
@@ -11,17 +12,24 @@ import numpy as np
 
 from xtcav_ml import atomic, geometry, images, raw, selection
 from xtcav_ml.errors import UserError
-from xtcav_ml.params.data import DataParams
 from xtcav_ml.params.prepare import PrepareParams
-from xtcav_ml.params.train import TrainParams
 from xtcav_ml.params.whole import Params
 from xtcav_ml.progress import console
 
+VALID = "params.yaml is valid\n"
+"""What `validate` writes: always the same, so that no stage runs again only because another section changed."""
+
+
+def validate(params: Params, out: Path) -> None:
+    """Check that params.yaml, valid section by section, fits together, and say so in `out`."""
+    _check_params(params)
+    with atomic.replacing(out) as temporary:
+        temporary.write_text(VALID)
+
 
 def run(params: Params, out: Path) -> None:
-    """Check it all, and write what the raw files hold to `out`. Raises UserError at the first kind of problem."""
-    shape = network_input(params.data, params.prepare)
-    check_network(params.train, shape, len(params.prepare.classes))
+    """Check the raw files too, and write what they hold to `out`. Raises UserError at the first kind of problem."""
+    _check_params(params)
     raw_set = raw.open_set(params.data, params.prepare)
     if params.prepare.dark_run is not None:
         raw.require_run(raw_set, params.prepare.dark_run)
@@ -36,20 +44,16 @@ def run(params: Params, out: Path) -> None:
     console().print(f"check: {len(raw_set.files)} files, {len(raw_set.row):,} shots in {params.data.raw} -> {sizes}")
 
 
-def network_input(data: DataParams, prepare: PrepareParams) -> tuple[int, int]:
-    """Return rows and columns of a prepared frame. Raises UserError if nothing is left of a frame."""
-    shape = images.output_shape(data.frame_shape, prepare.images)
+def _check_params(params: Params) -> None:
+    """Raise UserError if nothing is left of a frame, or the network cannot be built on what is."""
+    shape = images.output_shape(params.data.frame_shape, params.prepare.images)
     if min(shape) < 1:
+        rows, columns = params.data.frame_shape
         raise UserError(
-            f"prepare.images: a frame must keep at least one pixel, got {shape[0]} x {shape[1]} from "
-            f"data.frame_shape {data.frame_shape[0]} x {data.frame_shape[1]}; lower the size of block_mean"
+            f"prepare.images: a frame must keep at least one pixel, got {shape[0]} x {shape[1]} from data.frame_shape "
+            f"{rows} x {columns}; lower the size of block_mean"
         )
-    return shape
-
-
-def check_network(train: TrainParams, shape: tuple[int, int], classes: int) -> None:
-    """Raise UserError if the network cannot be built on frames of `shape`."""
-    geometry.layers(train.model, shape, classes)
+    geometry.layers(params.train.model, shape, len(params.prepare.classes))
 
 
 def describe(raw_set: raw.RawSet, prepare: PrepareParams) -> Mapping[str, object]:
