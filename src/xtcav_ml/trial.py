@@ -9,6 +9,7 @@ from pathlib import Path
 
 from xtcav_ml.errors import UserError
 from xtcav_ml.params.train import TrainParams
+from xtcav_ml.processes import end_with_parent
 
 GO, STOP = "go", "stop"
 
@@ -72,6 +73,7 @@ class Trial:
 
 def _train(pipe: Connection, params: TrainParams, data: Path) -> None:
     """What the child does: sends an Epoch after each, None at the end, or a string that says what went wrong."""
+    end_with_parent()
     from xtcav_ml import backend, fit
     from xtcav_ml.h5io.prepared import PreparedFile
 

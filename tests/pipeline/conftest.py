@@ -16,9 +16,10 @@ from tests.conftest import ROOT
 FEW_SHOTS = {
     "simulate.dark_shots": 4,
     "simulate.no_lasing_shots": 2,
-    "simulate.lasing_shots": [90, 90],
+    "simulate.lasing_shots": [120, 120],
     "simulate.shots_per_file": 60,
     "prepare.split.block": 5,
+    "prepare.split.seed": 5,
     "prepare.split.gap": 1,
     "prepare.split.min_per_class": 1,
     "train.epochs": 2,

@@ -136,10 +136,14 @@ def test_a_killed_tuner_is_continued(tmp_path, tuned):
         tuner.send_signal(signal.SIGKILL)
         tuner.wait()
     project.run("xtcav", "tune")
-    states = [trial.state.name for trial in study(project).trials]
-    assert "RUNNING" not in states
-    assert states.count("FAIL") == 1
-    assert len(states) == 3
+    trials = study(project).trials
+    assert [trial.state.name for trial in trials].count("FAIL") == 1
+    assert all(trial.state.is_finished() for trial in trials)
+    assert len(trials) == 4  # the budget of 3, and the one that was killed
+    lost = next(trial for trial in trials if trial.state.name == "FAIL")
+    retried = next(trial for trial in trials if trial.user_attrs.get("retry_of") == lost.number)
+    assert retried.params == lost.params
+    assert retried.state.name == "COMPLETE"
     assert all(run.info.status != "RUNNING" for run in project.runs())
 
 

@@ -1,10 +1,8 @@
 """Stage `simulate`: write simulated shot files, so that the whole pipeline runs without any file of the experiment."""
 
 import multiprocessing
-import multiprocessing.connection
 import os
 import shutil
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -19,6 +17,7 @@ from xtcav_ml import atomic, physics, progress
 from xtcav_ml.errors import UserError
 from xtcav_ml.h5io.files import create_rows, creating
 from xtcav_ml.params.simulate import SimulateParams
+from xtcav_ml.processes import end_with_parent
 from xtcav_ml.shots import PEAK_CLASSES, PEAKS_LABEL, SCHEMA
 
 BLOCK = 25
@@ -131,17 +130,10 @@ def _write_all(params: SimulateParams, chunks: list[Chunk], folder: Path, worker
 
 
 def _start_worker(made: Any) -> None:
-    """Take the shared count, and end this process as soon as its parent is gone, however it went."""
+    """Take the shared count, and follow the parent."""
     global _made
     _made = made
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def follow_parent() -> None:
-        multiprocessing.connection.wait([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=follow_parent, daemon=True).start()
+    end_with_parent()
 
 
 def _count_shots(count: int) -> None:

@@ -1,8 +1,9 @@
 """tune: Optuna over params.yaml's search space on the prepared training and validation sets; never on the test set.
 
 The study is a SQLite file, named after everything that decides its values (search space, base parameters, data), so that
-a call continues the study that an earlier one left, and one with other data or parameters begins its own. Every
-trial trains with `train.seed`: what wins then wins by its parameters, and `dvc repro` reaches its score.
+a call continues the study that an earlier one left, and one with other data or parameters begins its own. A trial whose
+tuner was killed does not count and is tried again, at most RETRIES times. Every trial trains with `train.seed`:
+what wins then wins by its parameters, and `dvc repro` reaches its score.
 """
 
 import fcntl
@@ -29,6 +30,8 @@ from xtcav_ml.search_table import Row, SearchTable
 from xtcav_ml.trial import Trial
 
 SCORE = "val_accuracy"
+INTERRUPTED = "interrupted"
+RETRIES = 2
 STATUS = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", TrialState.FAIL: "FAILED"}
 """Optuna's states as MLflow's: a pruned trial was ended on purpose, a failed one by an error."""
 
@@ -78,12 +81,12 @@ class _Search:
     def go_on(self, out: Path) -> None:
         """Run trials until the budget is spent."""
         parent = self._parent_run()
-        self._end_orphans(parent)
+        self._end_orphans()
         deadline = time.monotonic() + 60 * self.tune.minutes
         status = "KILLED"
         try:
             with SearchTable(list(self.space), self.tune.minutes) as table:
-                while len(self.study.get_trials(deepcopy=False)) < self.tune.trials and time.monotonic() < deadline:
+                while spent(self.study) < self.tune.trials and time.monotonic() < deadline:
                     self._one(parent, table, deadline)
             status = "FINISHED"
         finally:
@@ -95,7 +98,8 @@ class _Search:
     def _one(self, parent: tracking.Run, table: SearchTable, deadline: float) -> None:
         # Optuna does not store its sampler's random state: one seeded by the trial's number suggests the same after
         # an interruption as without
-        number = len(self.study.get_trials(deepcopy=False))
+        begun = self.study.get_trials(deepcopy=False)
+        number = sum(trial.state != TrialState.WAITING for trial in begun)
         self.study.sampler = optuna.samplers.TPESampler(
             seed=_number_from(self.tune.seed, number), n_startup_trials=self.tune.startup_trials
         )
@@ -103,7 +107,7 @@ class _Search:
         run = tracking.Run.start(self.root, f"trial-{trial.number}", {"stage": "trial"}, parent=parent.run_id)
         trial.set_user_attr("run_id", run.run_id)
         run.params(trial.params)
-        state, value, note = TrialState.FAIL, None, "interrupted"
+        state, value, note = TrialState.FAIL, None, INTERRUPTED
         try:
             state, value, note = self._train(trial, run, table, deadline)
         finally:
@@ -111,7 +115,7 @@ class _Search:
                 trial.set_user_attr("note", note)
                 run.tags({"note": note})
             self.study.tell(trial, value if state == TrialState.COMPLETE else None, state=state)
-            run.finish("KILLED" if note == "interrupted" else STATUS[state])
+            run.finish("KILLED" if note == INTERRUPTED else STATUS[state])
             table.show(self._rows())
 
     def _train(
@@ -176,14 +180,31 @@ class _Search:
             self.study.set_user_attr("run_id", run.run_id)
         return run
 
-    def _end_orphans(self, parent: tracking.Run) -> None:
-        """End what a killed tuner left RUNNING; the lock says that no other is at work."""
+    def _end_orphans(self) -> None:
+        """End what a killed tuner left RUNNING (the lock says that no other is at work), and queue it again."""
         for left in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             self.study.tell(left.number, state=TrialState.FAIL)
             if "run_id" in left.user_attrs:
                 orphan = tracking.Run.resume(self.root, left.user_attrs["run_id"])
                 if orphan is not None:
                     orphan.finish("KILLED")
+        trials = self.study.get_trials(deepcopy=False)
+        again = {trial.user_attrs.get("retry_of") for trial in trials}
+        for lost in (trial for trial in trials if interrupted(trial) and trial.number not in again):
+            retries = lost.user_attrs.get("retries", 0)
+            if retries < RETRIES:
+                self.study.enqueue_trial(lost.params, {"retry_of": lost.number, "retries": retries + 1})
+
+
+def interrupted(trial: FrozenTrial) -> bool:
+    """Return whether a trial ended because its tuner did: a note says of every other failure what it was."""
+    return trial.state == TrialState.FAIL and trial.user_attrs.get("note") in (None, INTERRUPTED)
+
+
+def spent(study: optuna.Study) -> int:
+    """Return how many trials count against the budget: all that were begun and not interrupted."""
+    trials = study.get_trials(deepcopy=False)
+    return sum(trial.state != TrialState.WAITING and not interrupted(trial) for trial in trials)
 
 
 def report(study: optuna.Study, tune: TuneParams, out: Path) -> None:
@@ -237,11 +258,11 @@ def _study(base: TrainParams, tune: TuneParams, hashes: dict[str, str], out: Pat
         load_if_exists=True,
         pruner=optuna.pruners.MedianPruner(n_startup_trials=tune.startup_trials, n_warmup_steps=tune.warmup_epochs),
     )
-    count = len(study.trials)
     console().print(
-        f"tune: study {name}, {count} of {tune.trials} trials done, {tune.epochs} epochs each, at most {tune.minutes:g} minutes"
+        f"tune: study {name}, {spent(study)} of {tune.trials} trials done, {tune.epochs} epochs each, "
+        f"at most {tune.minutes:g} minutes"
     )
-    if not count:
+    if not study.trials:
         baseline = {dim: flatten({"train": base.model_dump(mode="json")})[dim] for dim in space}
         if all(_contains(values, baseline[dim]) for dim, values in tune.space.items()):
             study.enqueue_trial(baseline)
