@@ -9,6 +9,7 @@ help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
 repro: .venv/installed  ## simulate, check, prepare, train, evaluate, whatever is out of date; then a summary
+	@xtcav validate
 	@dvc repro
 	@xtcav summary
 

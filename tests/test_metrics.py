@@ -56,6 +56,11 @@ def test_z_score_of_the_notes():
     assert np.isnan(metrics.z_score(5, 5, 1.0))
 
 
+def test_best_epoch_is_the_most_accurate_then_the_surest_then_the_first():
+    rows = [(0.5, 1.0), (0.7, 0.9), (0.7, 0.8), (0.7, 0.8), (0.6, 0.1)]
+    assert metrics.best_epoch([{"val_accuracy": a, "val_cross_entropy": c} for a, c in rows]) == 3
+
+
 def test_shapes_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="expected truth"):
         metrics.classification(np.array([0, 1]), certain([0], 2))

@@ -87,6 +87,13 @@ def test_order_of_files_is_irrelevant(seed):
     assert one.dropped == other.dropped
 
 
+def test_the_dark_run_is_in_no_split():
+    columns = table(900, runs=(68, 70, 71))
+    found = select(columns, rules(include={}))
+    assert found.dropped["dark run"] == (columns["run"] == 68).sum() > 0
+    assert 68 not in columns["run"][np.concatenate(list(found.splits.values()))]
+
+
 def test_adding_a_run_moves_no_shot():
     small, large = table(700, 3), table(1400, 3, runs=(70, 71, 72, 73))
     before, after = (select(columns, rules(ratio=None, include={})) for columns in (small, large))

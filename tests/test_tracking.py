@@ -49,6 +49,11 @@ def test_the_newest_living_run_of_a_key_is_found(root):
     assert tracking.Run.find(root, "k3") is None
 
 
+def test_a_password_in_the_address_is_masked():
+    assert tracking.masked("postgresql://me:secret@host/db") == "postgresql://***@host/db"
+    assert tracking.masked("sqlite:////a@b/mlflow.db") == "sqlite:////a@b/mlflow.db"
+
+
 def test_children_name_their_parent_and_unknown_runs_are_none(root):
     parent = tracking.Run.start(root, "parent", {})
     child = tracking.Run.start(root, "child", {}, parent=parent.run_id)

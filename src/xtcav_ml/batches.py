@@ -10,14 +10,16 @@ from xtcav_ml.h5io.prepared import PreparedFile
 
 
 class Batches(keras.utils.PyDataset):  # type: ignore[misc]
-    """Images (batch, rows, columns, 1) float32 and labels (batch,) int32, read from disk in the background.
+    """Images (batch, rows, columns, 1) float32 and labels (batch,) int32, read from disk.
+
+    On TensorFlow the next minibatches are read while one trains: its data pipeline prefetches, on a thread of its own.
 
     With a seed the shots are shuffled anew for every `epoch`, which the trainer sets, and those that do not fill a last
     minibatch wait for another epoch. Without, all shots come in file order.
     """
 
     def __init__(self, prepared: PreparedFile, batch_size: int, seed: int | None = None) -> None:
-        super().__init__(workers=1, max_queue_size=4)
+        super().__init__()
         self.prepared, self.batch_size, self.seed, self.epoch = prepared, batch_size, seed, 0
 
     def __len__(self) -> int:

@@ -1,5 +1,6 @@
 """One command, `xtcav`. Every import that takes time is inside the command that needs it."""
 
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -29,7 +30,7 @@ def validate() -> None:
     from xtcav_ml.params import whole
     from xtcav_ml.stages import check as stage
 
-    stage.validate(whole.load(), VALIDATED)
+    stage.validate(whole.load(), RAW, VALIDATED)
 
 
 @app.command(rich_help_panel=STAGE)
@@ -141,7 +142,11 @@ def ui(
 
 
 def main() -> None:
-    """Run a command; a user's mistake is one line and exit code 1, never a traceback."""
+    """Run a command; a user's mistake is one line and exit code 1, never a traceback.
+
+    SIGTERM, with which batch systems end a job, is taken as Ctrl-C: what has begun is ended in order.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         app()
     except UserError as error:

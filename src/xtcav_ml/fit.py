@@ -9,6 +9,7 @@ from xtcav_ml.backend import keras
 from xtcav_ml.batches import Batches, SetEpoch
 from xtcav_ml.errors import UserError
 from xtcav_ml.h5io.prepared import PreparedFile
+from xtcav_ml.metrics import best_epoch
 from xtcav_ml.params.train import TrainParams
 
 
@@ -76,7 +77,7 @@ def fit(
     )
     best = build()  # a fresh network holds no optimizer, which would double the file
     best.set_weights(watch.best_weights)
-    return Fitted(best, watch.best_epoch, watch.history)
+    return Fitted(best, best_epoch(watch.history), watch.history)
 
 
 def _optimizer(params: TrainParams) -> keras.optimizers.Optimizer:
@@ -93,7 +94,6 @@ class _Watch(keras.callbacks.Callback):  # type: ignore[misc]
         super().__init__()
         self.steps, self.listeners = len(batches), listeners
         self.history: list[dict[str, float]] = []
-        self.best_epoch, self.best_score = 0, (-1.0, 0.0)
         self.best_weights: list[Any] = []
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
@@ -109,8 +109,7 @@ class _Watch(keras.callbacks.Callback):  # type: ignore[misc]
                 "lower train.optimizer.learning_rate or train.optimizer.momentum"
             )
         self.history.append(values)
-        score = (values["val_accuracy"], -values["val_cross_entropy"])
-        if score > self.best_score or not self.best_epoch:
-            self.best_epoch, self.best_score, self.best_weights = epoch + 1, score, self.model.get_weights()
+        if best_epoch(self.history) == len(self.history):
+            self.best_weights = self.model.get_weights()
         for listener in self.listeners:
             listener.on_epoch(epoch + 1, values)

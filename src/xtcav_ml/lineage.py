@@ -17,7 +17,7 @@ from xtcav_ml.errors import UserError
 from xtcav_ml.params.base import PARAMS_FILE, read_tree
 
 LIBRARIES = ("dvc", "h5py", "keras", "mlflow", "numpy", "optuna", "tensorflow")
-OUTPUTS = ("dvc.lock", "results", "mlruns")
+OUTPUTS = ("**/dvc.lock", "results/**", "mlruns/**")
 """What stages write and git tracks or ignores: changes there do not make the code dirty."""
 
 
@@ -78,7 +78,7 @@ def git_state(folder: Path = Path()) -> dict[str, str]:
     commit = _git(folder, "rev-parse", "HEAD")
     if commit is None:
         return {"commit": "none", "branch": "none", "dirty": "true"}
-    changed = _git(folder, "status", "--porcelain", "--", ".", *(f":(exclude){name}" for name in OUTPUTS))
+    changed = _git(folder, "status", "--porcelain", "--", ".", *(f":(exclude,glob){name}" for name in OUTPUTS))
     return {
         "commit": commit,
         "branch": _git(folder, "rev-parse", "--abbrev-ref", "HEAD") or "none",
@@ -89,7 +89,13 @@ def git_state(folder: Path = Path()) -> dict[str, str]:
 def environment(libraries: Iterable[str] = LIBRARIES) -> dict[str, str]:
     """Return Python, platform, processor and library versions."""
     versions = {name: importlib.metadata.version(name) for name in libraries}
-    return {"python": platform.python_version(), "platform": platform.platform(), "cpu": _cpu(), **versions}
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu": _cpu(),
+        "backend": os.environ.get("KERAS_BACKEND", "tensorflow"),
+        **versions,
+    }
 
 
 def _lookup(tree: Any, dotted: str) -> Any:

@@ -1,5 +1,6 @@
 """Truth and prediction -> numbers with their uncertainty."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,6 +57,12 @@ def classification(truth: NDArray[np.integer], probabilities: NDArray[np.floatin
         recall=recall,
         confusion=confusion,
     )
+
+
+def best_epoch(history: Sequence[Mapping[str, float]]) -> int:
+    """Return the epoch (from 1) to keep: highest `val_accuracy`, then lowest `val_cross_entropy`, then the earliest."""
+    scores = [(row["val_accuracy"], -row["val_cross_entropy"]) for row in history]
+    return scores.index(max(scores)) + 1
 
 
 def wilson_interval(hits: int, shots: int, z: float = Z95) -> tuple[float, float]:

@@ -1,5 +1,6 @@
 """Keras networks by name, and the file that holds one."""
 
+import re
 import tempfile
 import zipfile
 from collections.abc import Callable
@@ -62,7 +63,15 @@ def save(model: keras.Model, path: Path) -> None:
                 content = source.read(name)
                 if name == "metadata.json":  # it holds the time of saving
                     content = f'{{"keras_version": "{keras.__version__}"}}'.encode()
+                if name == "config.json":
+                    content = _renumbered(content.decode()).encode()
                 target.writestr(zipfile.ZipInfo(name, FIXED_DATE), content)
+
+
+def _renumbered(config: str) -> str:
+    """Number shared objects in order: Keras names them by their place in memory, which is new in every process."""
+    places = list(dict.fromkeys(re.findall(r'"shared_object_id": (\d+)', config)))
+    return re.sub(r'(?<="shared_object_id": )\d+', lambda match: str(places.index(match[0])), config)
 
 
 def load(path: Path) -> keras.Model:

@@ -3,11 +3,13 @@
 import multiprocessing
 import multiprocessing.connection
 import os
+import signal
 import threading
 
 
 def end_with_parent() -> None:
-    """Call in a child: it ends as soon as its parent is gone, however that went, SIGKILL included."""
+    """Call in a child: it ends as soon as its parent is gone, however that went, and leaves Ctrl-C to the parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None
 

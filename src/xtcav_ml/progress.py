@@ -13,7 +13,7 @@ QUIET = 10.0
 
 def console() -> Console:
     """Return a console that leaves long lines whole, so that they can be searched and copied."""
-    return Console(soft_wrap=True, highlight=False)
+    return Console(soft_wrap=True, highlight=False, markup=False)
 
 
 @contextlib.contextmanager

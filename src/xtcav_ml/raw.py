@@ -36,9 +36,8 @@ def open_set(data: DataParams, prepare: PrepareParams) -> RawSet:
     folder = Path(data.raw)
     files = list_files(folder)
     frames = replace(SCHEMA[IMAGE], row_shape=data.frame_shape)
-    label = SCHEMA.get(prepare.label, Dataset("i", (), "label"))
-    masks = {name: SCHEMA.get(name, Dataset("i", (), "mask")) for name in prepare.include}
-    required = {IMAGE: frames, prepare.label: label, **masks, **{name: SCHEMA[name] for name in SHOT_COLUMNS}}
+    chosen = {name: Dataset("i", (), "label or mask") for name in (prepare.label, *prepare.include)}
+    required = {**chosen, **{name: SCHEMA[name] for name in SHOT_COLUMNS}, IMAGE: frames}
     known = {**SCHEMA, IMAGE: frames}
     refuse([problem for file in files for problem in problems(file, required, known)])
 
@@ -54,7 +53,8 @@ def open_set(data: DataParams, prepare: PrepareParams) -> RawSet:
     rows = [len(table["run"]) for table in tables]
     return RawSet(
         files=tuple(files),
-        columns={name: np.concatenate([table[name] for table in tables]) for name in names},
+        # one type, or unsigned and signed integers of two files would join as floating point numbers
+        columns={name: np.concatenate([table[name].astype(np.int64) for table in tables]) for name in names},
         file=np.repeat(np.arange(len(files)), rows),
         row=np.concatenate([np.arange(count) for count in rows]),
     )

@@ -47,7 +47,7 @@ class Sampler:
 
     def summary(self) -> dict[str, float]:
         """Return run_time_s, cpu_time_s, max/mean_memory_mb, max_threads, max_processes, read/written_mb, and of each
-        visible GPU memory and utilization, where there is one. Memory is resident, of the whole tree.
+        GPU memory and utilization, where there is one. Memory is resident; all but the I/O is of the whole tree.
         """
         if not self.samples:
             return {}
@@ -65,7 +65,7 @@ class Sampler:
         }
         for name in last:
             if name.startswith("gpu"):
-                values = [sample[name] for sample in self.samples]
+                values = [sample[name] for sample in self.samples if name in sample]
                 result |= {f"max_{name}": max(values), f"mean_{name}": sum(values) / len(values)}
         return {name: round(value, 3) for name, value in result.items()}
 

@@ -1,6 +1,7 @@
 """A stage's run in MLflow: joins lineage, resources and tracking, so that the stages themselves know none of them."""
 
 import contextlib
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,12 @@ from xtcav_ml import atomic, lineage, tracking
 from xtcav_ml.params.base import flatten, read_tree
 from xtcav_ml.resources import RESOURCES, Sampler
 
+SIMULATED = "data/raw/simulated"
 REQUIREMENTS = ("keras", "tensorflow", "numpy")
 
 
 class TrainingRun:
-    """A listener of `fit` that writes every epoch to an MLflow run."""
+    """A listener of `fit` that writes every epoch to an MLflow run. A store that fails later on does not stop training."""
 
     def __init__(self, run: tracking.Run) -> None:
         self.run = run
@@ -23,23 +25,34 @@ class TrainingRun:
 
     def on_epoch(self, epoch: int, values: dict[str, float]) -> None:
         """Log the epoch's values at step `epoch`."""
-        self.run.metrics(values, step=epoch)
+        with tolerating(f"epoch {epoch}"):
+            self.run.metrics(values, step=epoch)
+
+
+@contextlib.contextmanager
+def tolerating(what: str) -> Iterator[None]:
+    """Say that the store did not take `what`, and go on: the results are on disk, and worth more than their record."""
+    try:
+        yield
+    except tracking.TrackingError as error:
+        print(f"xtcav: MLflow did not take {what}: {str(error).splitlines()[0]}", file=sys.stderr)
 
 
 @contextlib.contextmanager
 def training(sampler: Sampler) -> Iterator[TrainingRun]:
     """Give a run for a training of what is in the workspace now. It ends FINISHED, FAILED on an error, KILLED on Ctrl-C."""
-    run = start_training_run()
+    run, status = start_training_run(), "FAILED"
     try:
         yield TrainingRun(run)
+        with tolerating("resources"):
+            run.metrics({f"resources/{name}": value for name, value in sampler.summary().items()})
+        status = "FINISHED"
     except KeyboardInterrupt:
-        run.finish("KILLED")
+        status = "KILLED"
         raise
-    except BaseException:
-        run.finish("FAILED")
-        raise
-    run.metrics({f"resources/{name}": value for name, value in sampler.summary().items()})
-    run.finish()
+    finally:
+        with tolerating(f"the run's end, {status}"):
+            run.finish(status)
 
 
 def start_training_run() -> tracking.Run:
@@ -56,7 +69,8 @@ def start_training_run() -> tracking.Run:
     }
     tags["mlflow.source.git.commit"] = tags["git.commit"]  # the UI's own column
     run = tracking.Run.start(lineage.project_root(), f"{tree['train']['model']['name']}-{origin.key[:8]}", tags)
-    run.params(flatten({name: tree[name] for name in ("train", "prepare", "data", "simulate")}))
+    simulated = ("simulate",) if tree["data"]["raw"] == SIMULATED else ()
+    run.params(flatten({name: tree[name] for name in ("train", "prepare", "data", *simulated)}))
     for path, digest in origin.data.items():
         run.dataset(path, digest, Path(path), "training" if "train" in Path(path).name else "validation")
     return run
@@ -65,7 +79,8 @@ def start_training_run() -> tracking.Run:
 def log_model(run: tracking.Run, model: Any, example: Any) -> None:
     """Store the trained network with the versions that it needs."""
     versions = lineage.environment(REQUIREMENTS)
-    run.model(model, example, [f"{name}=={versions[name]}" for name in REQUIREMENTS])
+    with tolerating("the model"):
+        run.model(model, example, [f"{name}=={versions[name]}" for name in REQUIREMENTS])
 
 
 def evaluated(metrics: Mapping[str, Any], history: list[dict[str, float]], pictures: list[Path]) -> None:
@@ -74,6 +89,11 @@ def evaluated(metrics: Mapping[str, Any], history: list[dict[str, float]], pictu
     Where the store does not know it, as after DVC restored the training from its cache, the run is made anew from
     `history` first.
     """
+    with tolerating("the evaluation"):
+        _log_evaluation(metrics, history, pictures)
+
+
+def _log_evaluation(metrics: Mapping[str, Any], history: list[dict[str, float]], pictures: list[Path]) -> None:
     root = lineage.project_root()
     run = tracking.Run.find(root, lineage.of_stage("train").key)
     if run is None:
@@ -82,11 +102,11 @@ def evaluated(metrics: Mapping[str, Any], history: list[dict[str, float]], pictu
             run.metrics(values, step=epoch)
         run.tags({"rebuilt": "true"})
         run.finish()
-    run.metrics({name: value for name, value in metrics.items() if isinstance(value, (int, float))})
+    run.metrics({f"test_{name}": value for name, value in metrics.items() if isinstance(value, (int, float))})
     for picture in pictures:
         run.artifact(picture, "plots")
     run.artifact(Path("results/metrics.json"))
     atomic.write_json(
         RESOURCES / "run.json",
-        {"run_id": run.run_id, "experiment_id": run.experiment_id, "store": tracking.store_uri(root)},
+        {"run_id": run.run_id, "experiment_id": run.experiment_id, "store": tracking.masked(tracking.store_uri(root))},
     )

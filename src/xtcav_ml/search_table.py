@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+
+from xtcav_ml.progress import console
 
 ROWS = 20
 """Most trials shown at once, the latest."""
@@ -30,7 +31,7 @@ class SearchTable:
 
     def __init__(self, names: Sequence[str], minutes: float) -> None:
         self.names, self.minutes = names, minutes
-        self.console, self.started = Console(), time.monotonic()
+        self.console, self.started = console(), time.monotonic()
         self.live = Live(console=self.console, auto_refresh=False) if self.console.is_terminal else None
 
     def __enter__(self) -> Self:

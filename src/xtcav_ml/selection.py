@@ -40,6 +40,10 @@ def select(table: Table, prepare: PrepareParams) -> Selection:
     label, classes, balance, split = prepare.label, prepare.classes, prepare.balance, prepare.split
     order = np.lexsort([table[name] for name in reversed(EVENT_KEY)]).astype(np.int64)
     dropped = {}
+    if prepare.dark_run is not None:
+        chosen = order[table["run"][order] != prepare.dark_run]
+        dropped["dark run"] = len(order) - len(chosen)
+        order = chosen
     for name, value in prepare.include.items():
         chosen = order[table[name][order] == value]
         dropped[f"{name} is not {value}"] = len(order) - len(chosen)

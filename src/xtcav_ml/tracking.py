@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import sqlite3
 import sys
 from collections.abc import Mapping, Sequence
@@ -12,9 +13,14 @@ import mlflow
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
+from xtcav_ml.errors import UserError
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+TrackingError = mlflow.MlflowException
+"""What MLflow raises when a store cannot be written to."""
 
 EXPERIMENT = "xtcav"
 KEY_TAG = "lineage.key"
@@ -25,6 +31,11 @@ BATCH = 100
 def store_uri(root: Path) -> str:
     """Return MLFLOW_TRACKING_URI, or the SQLite database in the project's `mlruns`."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root.resolve()}/mlruns/mlflow.db"
+
+
+def masked(uri: str) -> str:
+    """Return a store's address without the user and password that it may hold."""
+    return re.sub(r"(?<=://)[^/@]*@", "***@", uri)
 
 
 def connect(root: Path) -> tuple[mlflow.MlflowClient, str]:
@@ -38,12 +49,18 @@ def connect(root: Path) -> tuple[mlflow.MlflowClient, str]:
         database.parent.mkdir(parents=True, exist_ok=True)
         with sqlite3.connect(database) as connection:  # readers, as the UI, then never block a writer; it persists
             connection.execute("PRAGMA journal_mode=WAL")
-    client = mlflow.MlflowClient(uri)
-    experiment = client.get_experiment_by_name(EXPERIMENT)
-    if experiment is not None:
-        return client, experiment.experiment_id
     artifacts = (root / "mlruns" / "artifacts").resolve().as_uri() if local else None
-    return client, client.create_experiment(EXPERIMENT, artifact_location=artifacts)
+    try:
+        client = mlflow.MlflowClient(uri)
+        experiment = client.get_experiment_by_name(EXPERIMENT)
+        known = experiment.experiment_id if experiment else client.create_experiment(EXPERIMENT, artifacts)
+    except TrackingError as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"MLFLOW_TRACKING_URI: must name a store that answers, got {masked(uri)!r} ({reason}); "
+            "start the server, or unset the variable to use mlruns/mlflow.db"
+        ) from None
+    return client, known
 
 
 class Run:
@@ -62,11 +79,11 @@ class Run:
 
     @classmethod
     def find(cls, root: Path, key: str) -> "Run | None":
-        """Return the newest run with this lineage key that did not fail, or None."""
+        """Return the newest finished run with this lineage key, or None."""
         client, experiment = connect(root)
         found = client.search_runs([experiment], f"tags.`{KEY_TAG}` = '{key}'", order_by=["attributes.start_time DESC"])
-        alive = [run for run in found if run.info.status in ("FINISHED", "RUNNING")]
-        return cls(client, alive[0].info.run_id, experiment) if alive else None
+        whole = [run for run in found if run.info.status == "FINISHED"]
+        return cls(client, whole[0].info.run_id, experiment) if whole else None
 
     @classmethod
     def resume(cls, root: Path, run_id: str) -> "Run | None":
@@ -117,7 +134,11 @@ class Run:
 
 def serve_ui(root: Path, host: str, port: int) -> None:
     """Become the MLflow UI on this project's store; ends with Ctrl-C."""
+    uri = store_uri(root)
+    if uri.startswith(("http://", "https://")):
+        print(f"MLFLOW_TRACKING_URI names a server, which has its own pages: open {masked(uri)}")
+        return
     connect(root)
-    arguments = ["-m", "mlflow", "ui", "--backend-store-uri", store_uri(root), "--host", host, "--port", str(port)]
+    arguments = ["-m", "mlflow", "ui", "--backend-store-uri", uri, "--host", host, "--port", str(port)]
     print(f"MLflow UI on http://{host}:{port} (Ctrl-C ends it)", flush=True)
     os.execv(sys.executable, [sys.executable, *arguments])

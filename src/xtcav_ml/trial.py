@@ -46,7 +46,8 @@ class Trial:
                     raise UserError(message)
                 yield message
                 with contextlib.suppress(BrokenPipeError):  # it died; the next receive says how
-                    self._pipe.send(STOP if self.stop else GO)
+                    if not self.stop:
+                        self._pipe.send(GO)
                 if self.stop:
                     return
         finally:
@@ -54,7 +55,9 @@ class Trial:
 
     def close(self) -> None:
         """End the process, if it still runs."""
-        self._process.join(timeout=10 if self.stop else 1)
+        with contextlib.suppress(OSError):  # it may wait to hear whether to go on
+            self._pipe.send(STOP)
+        self._process.join(timeout=5)
         if self._process.is_alive():
             self._process.terminate()
             self._process.join()

@@ -39,6 +39,7 @@ def test_a_good_file_has_no_problem(path):
         ("acq.waveforms", {"data": np.zeros((6, 16, 251))}, "must have shape (shots, 16, 250)"),
         ("bld.L3energy", {"data": np.zeros(6, "S4")}, "must have dtype floating point"),
         (IMAGE, {"shape": (), "dtype": "i2"}, "got ()"),
+        ("run", {"shape": (10**13,), "dtype": "i8", "chunks": (1000,)}, "at most 1,000,000 rows"),
     ],
 )
 def test_a_wrong_dataset_is_named_with_rule_and_value(path, name, how, said):

@@ -53,7 +53,7 @@ def test_shipped_file_is_valid_and_scientific_notation_is_a_number(tmp_path, par
         ("train.model.l2", float("nan"), "train.model.l2: input should be a finite number, got nan"),
         ("prepare.images", [{"step": "blur"}], "prepare.images.0"),
         ("prepare.split.test", 0.5, "train + validation + test must be 1, got 1.35"),
-        ("prepare.split.gap", 25, "gap must be less than block (25), got 25"),
+        ("prepare.split.gap", 25, "gap must be less than block (10), got 25"),
         ("prepare.dark_run", None, "dark_run must be a run number, got null"),
         ("tune.study", "../escape", "tune.study: string should match pattern"),
         ("tune.space", {"train.optimizer.speed": {"low": 1, "high": 2}}, "unknown key 'train.optimizer.speed'"),

@@ -83,6 +83,19 @@ CASES = {
         lambda p: with_label(p.folder / "raw/a.h5", 7, 4),
         ["raw/a.h5", "acq.peaksLabel", "must be -1 to 3, got 4 in row 7"],
     ),
+    "hidden layer of nothing": (lambda p: p.set(**{"train.model.hidden": [0]}), ["train.model.hidden.0", "got 0"]),
+    "label that is no label": (
+        lambda p: p.set(**{"prepare.label": "bld.L3energy"}),
+        ["bld.L3energy", "must have dtype integers, got float64"],
+    ),
+    "minibatch too large": (
+        lambda p: p.set(**{"train.batch_size": 5000}),
+        ["train.batch_size", "training shots", "got 5000"],
+    ),
+    "frame of nothing": (
+        lambda p: p.set(**{"prepare.images": [{"step": "block_mean", "size": 21}]}),
+        ["prepare.images", "at least one pixel", "got 1 x 0"],
+    ),
     "class without shots": (lambda p: emptied_class(p.folder), ["acq.peaksLabel", "class 1 (t0) has 0 in train"]),
 }
 
@@ -123,25 +136,13 @@ def test_one_line_and_nothing_lost(project, name):
     break_it, said = CASES[name]
     before = digests(project)
     break_it(project)
-    done = project.run("xtcav", "check", check=False)
-    assert done.returncode == 1
-    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
-    for part in said:
-        assert part in done.stderr
-    assert digests(project) == before
-
-
-@pytest.mark.parametrize("name", ["unknown key", "wrong dtype", "class without shots"])
-def test_dvc_repro_stops_before_it_removes_anything(project, name):
-    break_it, said = CASES[name]
-    before = digests(project)
-    break_it(project)
     done = project.run("dvc", "repro", check=False)
     assert done.returncode != 0
-    line = next(line for line in done.stderr.splitlines() if line.startswith("xtcav: "))
-    assert all(part in line for part in said)
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("xtcav: ")]
+    for part in said:
+        assert part in line
     assert "Traceback" not in done.stderr
-    assert digests(project) == before
+    assert {**digests(project), "dvc.lock": ""} == {**before, "dvc.lock": ""}  # which may say that params.yaml is valid
 
 
 def test_a_bad_simulate_section_leaves_the_simulated_shots(tmp_path):

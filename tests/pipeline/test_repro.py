@@ -51,7 +51,9 @@ def test_the_run_holds_epochs_resources_test_metrics_and_pictures(project):
     used = run.data.metrics
     assert used["resources/max_memory_mb"] > 100
     assert used["resources/run_time_s"] > 1
-    assert used["accuracy_low"] <= project.json("results/metrics.json")["accuracy"] <= used["accuracy_high"]
+    metrics = project.json("results/metrics.json")
+    assert used["test_accuracy"] == pytest.approx(metrics["accuracy"])
+    assert used["test_cross_entropy"] == pytest.approx(metrics["cross_entropy"])
     assert {file.path for file in client.list_artifacts(run.info.run_id, "plots")} >= {"plots/confusion_matrix.png"}
 
 
@@ -98,11 +100,11 @@ def test_another_learning_rate_trains_again_and_simulates_nothing(two_runs):
     run = two_runs.runs("tags.stage = 'train'")[-1]
     assert run.data.params["train.optimizer.learning_rate"] == "0.02"
     assert run.data.tags["git.dirty"] == "true"  # params.yaml is not committed
-    assert not math.isnan(run.data.metrics["accuracy"])
+    assert not math.isnan(run.data.metrics["test_accuracy"])
 
 
 def test_going_back_restores_from_the_cache(two_runs):
-    first = two_runs.runs("tags.stage = 'train'")[0].data.metrics["accuracy"]
+    first = two_runs.runs("tags.stage = 'train'")[0].data.metrics["test_accuracy"]
     two_runs.set(**{"train.optimizer.learning_rate": 0.01})
     try:
         output = two_runs.run("dvc", "repro").stdout
@@ -116,12 +118,29 @@ def test_going_back_restores_from_the_cache(two_runs):
 def test_summary_tells_what_a_user_wants_to_know(two_runs):
     said = two_runs.run("xtcav", "summary").stdout
     metrics = two_runs.json("results/metrics.json")
-    run = two_runs.json("results/resources/run.json")
+    run = two_runs.runs("tags.stage = 'train'")[-1]
+    assert run.data.metrics["test_accuracy"] == pytest.approx(metrics["accuracy"])
     for part in (
         f"Test accuracy {metrics['accuracy']:.1%}",
         "95 % interval",
         "peak memory",
-        run["run_id"],
+        run.info.run_id,
         "make tune",
     ):
         assert part in said
+
+
+def test_a_stage_run_by_hand_leaves_the_cache_alone(two_runs):
+    locked = {out["path"]: out["md5"] for out in two_runs.lock()["stages"]["train"]["outs"]}
+    digest = locked["results/history.jsonl"]
+    cached = two_runs.folder / ".dvc/cache/files/md5" / digest[:2] / digest[2:]
+    before = cached.read_bytes()
+    two_runs.run("xtcav", "train")
+    assert cached.read_bytes() == before
+    assert "up to date" in two_runs.run("dvc", "repro").stdout  # and the bytes are the same again
+
+
+def test_a_store_that_does_not_answer_is_one_line_before_anything_is_trained(two_runs):
+    done = two_runs.run("xtcav", "train", check=False, MLFLOW_TRACKING_URI="file:///nowhere")
+    assert done.returncode == 1
+    assert done.stderr.startswith("xtcav: MLFLOW_TRACKING_URI: must name a store that answers")

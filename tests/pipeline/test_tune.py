@@ -107,9 +107,16 @@ def test_a_spent_budget_is_said_and_a_larger_one_continues(tuned):
 def test_promoted_parameters_reach_the_score_of_their_trial(tuned):
     best = tuned.json("results/tuning/best.json")
     before = (tuned.folder / "params.yaml").read_text()
+    tuned.set(**{"train.batch_size": 31})
+    refused = tuned.run("xtcav", "promote", check=False)
+    assert refused.returncode == 1
+    assert "got other values of train.batch_size" in refused.stderr
+    (tuned.folder / "params.yaml").write_text(before)
     tuned.run("xtcav", "promote")
     after = (tuned.folder / "params.yaml").read_text()
     assert before.count("#") == after.count("#")
+    changed = [line for line in after.splitlines() if line not in before.splitlines()]
+    assert len(changed) <= len(SPACE) + 1
     tuned.run("dvc", "repro")
     assert tuned.json("results/metrics.json")["validation_accuracy"] == best["val_accuracy"]
 

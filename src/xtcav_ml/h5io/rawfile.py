@@ -39,6 +39,9 @@ def problems(path: Path, required: Mapping[str, Dataset], known: Mapping[str, Da
 CHUNK_CACHE = 64 * 2**20
 """Bytes of unpacked chunks that HDF5 keeps while frames are read: 77 full frames."""
 
+MAX_ROWS = 1_000_000
+"""Rows that a file may declare: a kilobyte of HDF5 can declare more than any memory holds."""
+
 _FIX = "write the file anew or remove it from the folder"
 
 
@@ -53,6 +56,8 @@ def _wrong(file: h5py.File, name: str, expected: Dataset) -> str | None:
         return f"must be stored in the file itself, got a reference to another file; {_FIX}"
     if dataset.ndim != 1 + len(expected.row_shape) or dataset.shape[1:] != expected.row_shape:
         return f"must have shape (shots, {', '.join(map(str, expected.row_shape))}), got {dataset.shape}; {_FIX}"
+    if dataset.shape[0] > MAX_ROWS:
+        return f"must have at most {MAX_ROWS:,} rows, got {dataset.shape[0]:,}; {_FIX}"
     kinds = {"i": "iu", "f": "f"}
     fits = dataset.dtype.kind in kinds[expected.kind] if expected.kind in kinds else dataset.dtype == expected.kind
     if not fits:

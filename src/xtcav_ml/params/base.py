@@ -92,7 +92,9 @@ def _explain(error: Any, kind: type[BaseModel], name: str) -> str:
         return refuse_unknown(key, _known_keys(kind, location[:-1]))
     if error["type"] == "missing":
         return f"key {key!r} is missing; add it"
-    rule = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "value_error":  # a rule of ours, which says value and cure itself
+        return f"{key}: {error['ctx']['error']}"
+    rule = error["msg"]
     return f"{key}: {rule[0].lower()}{rule[1:]}, got {error['input']!r}; change it" if location else f"{key}: {rule}"
 
 

@@ -18,10 +18,18 @@ def _ascending(value: tuple[float, float]) -> tuple[float, float]:
     return value
 
 
-Positive = Annotated[float, Field(gt=0)]
-Spread = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0, le=1e4)]
+Spread = Annotated[float, Field(ge=0, le=1e4)]
+Energy = Annotated[float, Field(ge=-100, le=100)]
+Shift = Annotated[float, Field(ge=-20, le=20)]
+Loss = Annotated[float, Field(gt=0, le=60)]
+LogGain = Annotated[float, Field(ge=-50, le=50)]
+LogFall = Annotated[float, Field(ge=0, le=20)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Range = Annotated[tuple[float, float], AfterValidator(_ascending)]
+Volts = Annotated[float, Field(ge=-10, le=10)]
+VoltRange = Annotated[tuple[Volts, Volts], AfterValidator(_ascending)]
+EnergyRange = Annotated[tuple[Energy, Energy], AfterValidator(_ascending)]
+SpreadRange = Annotated[tuple[Spread, Spread], AfterValidator(_ascending)]
 PositiveRange = Annotated[tuple[Positive, Positive], AfterValidator(_ascending)]
 HalfDurations = Annotated[float, Field(ge=-1, le=1)]
 Place = Annotated[tuple[HalfDurations, HalfDurations], AfterValidator(_ascending)]
@@ -43,10 +51,12 @@ class BunchParams(Section):
     charge: PositiveRange = Field(description="pC")
     duration: PositiveRange = Field(description="full width at half maximum without the horns, fs")
     edge: float = Field(gt=0, le=0.5, description="rise of the current at both ends, part of the duration")
-    horn_height: Range = Field(description="current of a horn over that of the plateau; the same range at both ends")
+    horn_height: SpreadRange = Field(
+        description="current of a horn over that of the plateau; the same range at both ends"
+    )
     horn_width: float = Field(gt=0, le=0.5, description="r.m.s. width of a horn, part of the duration")
-    chirp: Range = Field(description="energy of the head less that of the tail, MeV")
-    curvature: Range = Field(description="energy of the ends less that of the middle, MeV")
+    chirp: EnergyRange = Field(description="energy of the head less that of the tail, MeV")
+    curvature: EnergyRange = Field(description="energy of the ends less that of the middle, MeV")
     slice_spread: PositiveRange = Field(description="slice energy spread before lasing, MeV r.m.s.")
     missing: Fraction = Field(description="part of the shots without beam")
 
@@ -63,10 +73,12 @@ class LasingParams(Section):
     centre: tuple[Place, Place] = Field(description="of each colour's slice, half durations from the bunch's middle")
     duration: PositiveRange = Field(description="length of a slice, fs")
     spike: float = Field(gt=0, le=20, description="length of a spike, FWHM, fs; one every half length")
-    saturated_loss: tuple[Positive, Positive] = Field(description="mean energy loss of each colour at saturation, MeV")
-    log_gain: tuple[float, float] = Field(description="mean of ln G of each colour on resonance")
-    log_gain_spread: Spread = Field(description="r.m.s. of ln G, common to the colours")
-    detuning_fall: tuple[Spread, Spread] = Field(description="fall of ln G of each colour off resonance by one r.m.s.")
+    saturated_loss: tuple[Loss, Loss] = Field(description="mean energy loss of each colour at saturation, MeV")
+    log_gain: tuple[LogGain, LogGain] = Field(description="mean of ln G of each colour on resonance")
+    log_gain_spread: float = Field(ge=0, le=20, description="r.m.s. of ln G, common to the colours")
+    detuning_fall: tuple[LogFall, LogFall] = Field(
+        description="fall of ln G of each colour off resonance by one r.m.s."
+    )
     spread_growth: float = Field(ge=0, le=5, description="energy spread added in quadrature, MeV r.m.s. per MeV lost")
 
 
@@ -94,7 +106,7 @@ class DigitizerParams(Section):
     )
     electron_height: float = Field(gt=0, le=10, description="height of one electron's signal, V")
     position: tuple[Positive, Positive, Positive] = Field(description="of the peak at the nominal L3 energy, samples")
-    shift: tuple[float, float, float] = Field(description="of the peak, samples per MeV of L3 energy")
+    shift: tuple[Shift, Shift, Shift] = Field(description="of the peak, samples per MeV of L3 energy")
     position_jitter: Spread = Field(description="of t1 and t2, samples r.m.s.")
     rise: float = Field(gt=0, le=50, description="time from foot to top of a peak, samples")
     anisotropy: float = Field(ge=-1, le=2, description="beta of the photo-electrons' angular distribution; t0 has none")
@@ -102,7 +114,7 @@ class DigitizerParams(Section):
     common_noise: Spread = Field(description="baseline noise shared by all channels, V r.m.s.")
     gain_spread: float = Field(ge=0, le=1, description="r.m.s. of ln of the channels' gains, fixed")
     drooping_channels: tuple[Annotated[int, Field(ge=0, lt=CHANNELS)], ...] = Field(description="counted from 0")
-    droop: Range = Field(description="fall of the voltage from first to last sample on those channels, V")
+    droop: VoltRange = Field(description="fall of the voltage from first to last sample on those channels, V")
 
     @model_validator(mode="after")
     def _check_positions(self) -> Self:

@@ -1,6 +1,6 @@
 """Section `train`: the network, its optimizer and the length of the training."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -23,7 +23,7 @@ class Model(Section):
 
     name: Literal["convnet"]
     blocks: tuple[Block, ...] = Field(min_length=1)
-    hidden: tuple[int, ...]  # units of each fully connected layer before the output
+    hidden: tuple[Annotated[int, Field(ge=1, le=65536)], ...]  # units of each fully connected layer before the output
     initial_sd: float = Field(gt=0, le=10)  # of all kernels; normal, truncated at two s.d.
     l1: float = Field(ge=0)  # times the sum of |w| over all kernels, added to the loss
     l2: float = Field(ge=0)  # times the sum of w^2

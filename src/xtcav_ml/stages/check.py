@@ -20,9 +20,14 @@ VALID = "params.yaml is valid\n"
 """What `validate` writes: always the same, so that no stage runs again only because another section changed."""
 
 
-def validate(params: Params, out: Path) -> None:
-    """Check that params.yaml, valid section by section, fits together, and say so in `out`."""
+def validate(params: Params, simulated: Path, out: Path) -> None:
+    """Check that params.yaml, valid section by section, fits together, and say so in `out`.
+
+    Raw files other than those in `simulated`, which may still have to be made, must be there.
+    """
     _check_params(params)
+    if Path(params.data.raw) != simulated:
+        raw.list_files(Path(params.data.raw))
     with atomic.replacing(out) as temporary:
         temporary.write_text(VALID)
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from xtcav_ml import atomic, backend, metrics, models, plots
 from xtcav_ml.batches import Batches
+from xtcav_ml.errors import UserError
 from xtcav_ml.h5io.prepared import PreparedFile
 from xtcav_ml.progress import console
 
@@ -33,6 +34,9 @@ def run(threads: int, data: Path, model_path: Path, history_path: Path, out: Pat
 
     Raises UserError if a file is missing.
     """
+    for path in (model_path, history_path):
+        if not path.is_file():
+            raise UserError(f"{path}: must be there, it is what train makes; run `make repro`")
     backend.configure(seed=0, threads=threads)
     history = [json.loads(line) for line in history_path.read_text().splitlines()]
     with PreparedFile(data / "test.h5") as test:
@@ -41,7 +45,7 @@ def run(threads: int, data: Path, model_path: Path, history_path: Path, out: Pat
         pictures = [out / "plots" / f"{name}.png" for name in ("confusion_matrix", "learning_curves", "frames")]
         title = f"{found.shots} test shots, accuracy {found.accuracy:.1%}"
         plots.confusion_matrix(pictures[0], found.confusion, test.classes, title)
-        best = best_epoch(history)
+        best = metrics.best_epoch(history)
         plots.learning_curves(pictures[1], history, best)
         plots.frame_sheet(
             pictures[2], _sample(test, probabilities), f"test frames by {test.meaning.label}, as the network sees them"
@@ -58,13 +62,6 @@ def run(threads: int, data: Path, model_path: Path, history_path: Path, out: Pat
         f"({found.accuracy_low:.1%} to {found.accuracy_high:.1%}) -> {out}"
     )
     return Evaluation(values, history, pictures)
-
-
-def best_epoch(history: Sequence[dict[str, float]]) -> int:
-    """Return the epoch (from 1) that `fit` keeps: highest validation accuracy, then lowest cross-entropy."""
-    return (
-        max(range(len(history)), key=lambda i: (history[i]["val_accuracy"], -history[i]["val_cross_entropy"], -i)) + 1
-    )
 
 
 def _plain(found: metrics.Classification, classes: Sequence[str]) -> dict[str, Any]:

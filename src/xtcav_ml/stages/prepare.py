@@ -16,6 +16,9 @@ from xtcav_ml.params.data import DataParams
 from xtcav_ml.params.prepare import PrepareParams
 from xtcav_ml.progress import console, counting
 
+MOST_WORKERS = 8
+"""Threads: reading is then the limit, and each holds a block and its share of HDF5's cache, about 100 MB."""
+
 BLOCK = 16
 """Frames in hand at once in each thread: 13 MB as int16, about 60 MB with its float copies."""
 
@@ -35,7 +38,7 @@ def run(data: DataParams, prepare: PrepareParams, out: Path) -> None:
             write_prepared(
                 out / f"{name}.h5",
                 meaning,
-                {"label": raw_set.columns[prepare.label][rows].astype(np.int8)}
+                {"label": raw_set.columns[prepare.label][rows]}
                 | {column: raw_set.columns[column][rows] for column in SHOT_COLUMNS},
                 ([file.name for file in raw_set.files], raw_set.file[rows], raw_set.row[rows]),
                 prepared_blocks(raw_set, rows, prepare, dark, advance),
@@ -71,7 +74,7 @@ def prepared_blocks(
         frames = read_frames(raw_set.files[raw_set.file[block[0]]], raw_set.row[block][rising])
         return images.apply(frames[np.argsort(rising, kind="stable")], prepare.images, dark)
 
-    workers = os.cpu_count() or 1
+    workers = min(len(os.sched_getaffinity(0)), MOST_WORKERS)
     waiting: collections.deque[Future[NDArray[np.float32]]] = collections.deque()
     with ThreadPoolExecutor(workers) as pool:
         for block in _blocks(raw_set, rows):

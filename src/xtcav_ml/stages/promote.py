@@ -7,27 +7,35 @@ from ruamel.yaml import YAML
 
 from xtcav_ml import atomic
 from xtcav_ml.errors import UserError
+from xtcav_ml.params.base import flatten, load_section, overridden
+from xtcav_ml.params.train import TrainParams
 from xtcav_ml.progress import console
 
 
 def run(best_file: Path, params_file: Path) -> None:
     """Write the winner's parameters. `train.epochs` is raised to the trials' if it is less, so that its score is reached.
 
-    Raises UserError if there is no winner.
+    Raises UserError if there is no winner, or params.yaml has changed in other places since it was found.
     """
     try:
         best = json.loads(best_file.read_text())
-    except OSError as error:
+    except (OSError, json.JSONDecodeError) as error:
+        raise UserError(f"{best_file}: must hold the best parameters, got {str(error)!r}; run `make tune`") from None
+    train = load_section("train", TrainParams, params_file)
+    trial = overridden(train, "train", {"train.epochs": best["epochs"], **best["params"]})
+    now, then = flatten({"train": trial.model_dump(mode="json")}), best["train"]
+    other = sorted(name for name in {*now, *then} if now.get(name) != then.get(name))
+    if other:
         raise UserError(
-            f"{best_file}: must hold the best parameters, got {error.strerror!r}; run `make tune`"
-        ) from None
+            f"{params_file}: must be as it was when the search began, but for what it searched; got other values of "
+            f"{', '.join(other)}; run `make tune` again"
+        )
     yaml = YAML()
     yaml.preserve_quotes = True
+    yaml.indent(mapping=2, sequence=4, offset=2)  # as the file is shipped
     yaml.width = 4096  # never fold a line that the user wrote
     tree = yaml.load(params_file.read_text())
-    changes = dict(best["params"])
-    if tree["train"]["epochs"] < best["epochs"]:
-        changes["train.epochs"] = best["epochs"]
+    changes = {"train.epochs": max(train.epochs, best["epochs"]), **best["params"]}
     screen = console()
     for dotted, value in changes.items():
         *path, last = (int(part) if part.isdigit() else part for part in dotted.split("."))

@@ -25,7 +25,7 @@ def run(results: Path) -> None:
         ) from None
     screen = console()
     screen.print(
-        f"\n[bold]Test accuracy {metrics['accuracy']:.1%}[/] (95 % interval {metrics['accuracy_low']:.1%} to "
+        f"\nTest accuracy {metrics['accuracy']:.1%} (95 % interval {metrics['accuracy_low']:.1%} to "
         f"{metrics['accuracy_high']:.1%}) on {metrics['shots']} shots; always choosing the largest class would score "
         f"{metrics['largest_class']:.1%}."
     )
@@ -37,9 +37,7 @@ def run(results: Path) -> None:
     plots = results / "plots"
     screen.print(f"Plots      {plots}/confusion_matrix.png, learning_curves.png, frames.png")
     if address:
-        screen.print(
-            f"MLflow run {address['run_id']} in experiment {address['experiment_id']} of {_masked(address['store'])}"
-        )
+        screen.print(f"MLflow run {address['run_id']} in experiment {address['experiment_id']} of {address['store']}")
     screen.print(
         "Next       make ui (compare runs in the browser), make tune (search hyperparameters), "
         "edit params.yaml and make repro again, .venv/bin/dvc plots show",
@@ -73,12 +71,6 @@ def _resources(results: Path) -> Table:
             "all", f"{total:,.0f}", f"{sum(v['cpu_time_s'] for v in found):,.0f}", f"{peak:,.0f}", "", "", style="bold"
         )
     return table
-
-
-def _masked(uri: str) -> str:
-    """The store's address without a password, should it hold one."""
-    head, at, tail = uri.rpartition("@")
-    return f"{head.split('://')[0]}://***@{tail}" if at else uri
 
 
 def _read(path: Path) -> dict[str, Any]:

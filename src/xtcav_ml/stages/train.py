@@ -32,6 +32,7 @@ def run(
             f"{device}"
         )
         history_path.parent.mkdir(parents=True, exist_ok=True)
+        history_path.unlink(missing_ok=True)  # it may be DVC's link into its cache: writing through would empty that
         steps = params.epochs * (train.shots // params.batch_size)
         with history_path.open("w", encoding="utf-8") as history, counting("steps", steps) as advance:
             fitted = fit.fit(train, validation, params, [_Display(advance), _History(history), *listeners])

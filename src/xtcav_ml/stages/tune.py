@@ -1,6 +1,6 @@
 """tune: Optuna over params.yaml's search space on the prepared training and validation sets; never on the test set.
 
-The study is a SQLite file, named after everything that decides its values (search space, base parameters, data), so that
+The study is a SQLite file, named after what decides its values (search space, base parameters, data, code), so that
 a call continues the study that an earlier one left, and one with other data or parameters begins its own. A trial whose
 tuner was killed does not count and is tried again, at most RETRIES times. Every trial trains with `train.seed`:
 what wins then wins by its parameters, and `dvc repro` reaches its score.
@@ -49,7 +49,7 @@ def run(train: TrainParams, tune: TuneParams, data: Path, out: Path) -> None:
         hashes = {name: lineage.file_md5(data / f"{name}.h5") for name in ("train", "validation")}
         study = _study(base, tune, hashes, out)
         _Search(study, base, tune, data, shape, classes).go_on(out)
-    report(study, tune, out)
+    report(study, base, tune, out)
 
 
 def distribution(values: Range | Choices) -> BaseDistribution:
@@ -83,12 +83,15 @@ class _Search:
         parent = self._parent_run()
         self._end_orphans()
         deadline = time.monotonic() + 60 * self.tune.minutes
-        status = "KILLED"
+        status = "FAILED"
         try:
             with SearchTable(list(self.space), self.tune.minutes) as table:
                 while spent(self.study) < self.tune.trials and time.monotonic() < deadline:
                     self._one(parent, table, deadline)
             status = "FINISHED"
+        except KeyboardInterrupt:
+            status = "KILLED"
+            raise
         finally:
             finished = [t.value for t in self.study.get_trials(deepcopy=False) if t.state == TrialState.COMPLETE]
             if finished:
@@ -207,7 +210,7 @@ def spent(study: optuna.Study) -> int:
     return sum(trial.state != TrialState.WAITING and not interrupted(trial) for trial in trials)
 
 
-def report(study: optuna.Study, tune: TuneParams, out: Path) -> None:
+def report(study: optuna.Study, base: TrainParams, tune: TuneParams, out: Path) -> None:
     """Write best.json, and pictures of history and importance; say where. Raises UserError if no trial was completed."""
     complete = [trial for trial in study.trials if trial.state == TrialState.COMPLETE]
     if not complete:
@@ -224,6 +227,7 @@ def report(study: optuna.Study, tune: TuneParams, out: Path) -> None:
             SCORE: best.value,
             "epochs": tune.epochs,
             "params": best.params,
+            "train": flatten({"train": overridden(base, "train", best.params).model_dump(mode="json")}),
         },
     )
     plots.search_history(out / "history.png", [(trial.number, trial.value, trial.state.name) for trial in study.trials])
@@ -249,7 +253,8 @@ def report(study: optuna.Study, tune: TuneParams, out: Path) -> None:
 def _study(base: TrainParams, tune: TuneParams, hashes: dict[str, str], out: Path) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     space = {name: values.model_dump(mode="json") for name, values in tune.space.items()}
-    decides = json.dumps([base.model_dump(mode="json"), space, tune.seed, tune.epochs, hashes], sort_keys=True)
+    code = lineage.of_stage("train").code
+    decides = json.dumps([base.model_dump(mode="json"), space, tune.seed, tune.epochs, hashes, code], sort_keys=True)
     name = f"{tune.study}-{hashlib.sha256(decides.encode()).hexdigest()[:8]}"
     study = optuna.create_study(
         study_name=name,
