@@ -74,7 +74,7 @@ class Recorder:
 
 def test_it_learns_what_can_be_learned(fitted):
     assert fitted.history[0]["val_accuracy"] <= max(row["val_accuracy"] for row in fitted.history) == 1
-    assert fitted.history[-1]["cross_entropy"] < 0.1 < fitted.history[0]["cross_entropy"]
+    assert fitted.history[-1]["train_cross_entropy"] < 0.1 < fitted.history[0]["train_cross_entropy"]
 
 
 def test_same_data_and_parameters_same_bits(sets, fitted):
@@ -117,7 +117,7 @@ def test_weights_kept_are_those_of_the_best_epoch(sets, fitted):
 
 
 def test_regularization_is_in_the_loss_and_not_in_the_cross_entropy(fitted):
-    assert all(row["loss"] > row["cross_entropy"] for row in fitted.history)
+    assert all(row["train_loss"] > row["train_cross_entropy"] for row in fitted.history)
 
 
 def test_a_loss_that_explodes_is_said_so(sets):

@@ -3,7 +3,7 @@ import pytest
 
 from xtcav_ml import plots
 
-HISTORY = [{"accuracy": 0.3, "val_accuracy": 0.2, "cross_entropy": 1.2, "val_cross_entropy": 1.3}] * 3
+HISTORY = [{"train_accuracy": 0.3, "val_accuracy": 0.2, "train_cross_entropy": 1.2, "val_cross_entropy": 1.3}] * 3
 DRAWN = {
     "confusion": lambda path: plots.confusion_matrix(path, np.array([[3, 1], [0, 0]]), ["no", "yes"], "title"),
     "curves": lambda path: plots.learning_curves(path, HISTORY, 2),

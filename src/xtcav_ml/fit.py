@@ -101,11 +101,14 @@ class _Watch(keras.callbacks.Callback):  # type: ignore[misc]
             listener.on_step(batch + 1, self.steps)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        values = {name: float(value) for name, value in sorted((logs or {}).items())}
+        values = {
+            name if name.startswith("val_") else f"train_{name}": float(value)
+            for name, value in sorted((logs or {}).items())
+        }
         values["learning_rate"] = float(self.model.optimizer.learning_rate)
         if not all(abs(value) < float("inf") for value in values.values()):
             raise UserError(
-                f"train: the loss must stay finite, got {values['loss']} in epoch {epoch + 1}; "
+                f"train: the loss must stay finite, got {values['train_loss']} in epoch {epoch + 1}; "
                 "lower train.optimizer.learning_rate or train.optimizer.momentum"
             )
         self.history.append(values)

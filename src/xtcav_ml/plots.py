@@ -51,7 +51,7 @@ def learning_curves(path: Path, history: Sequence[Mapping[str, float]], best_epo
         for axes, name, unit in zip(
             figure.subplots(1, 2), ("accuracy", "cross_entropy"), ("accuracy", "cross-entropy, nats"), strict=True
         ):
-            for key, label, colour in ((name, "training", TRAIN), (f"val_{name}", "validation", VALIDATION)):
+            for key, label, colour in ((f"train_{name}", "training", TRAIN), (f"val_{name}", "validation", VALIDATION)):
                 axes.plot(epochs, [row[key] for row in history], color=colour, marker="o", markersize=3, label=label)
             axes.axvline(best_epoch, color=MUTED, linewidth=1, linestyle=":", label=f"kept: epoch {best_epoch}")
             axes.set(xlabel="epoch", ylabel=unit)
@@ -60,17 +60,18 @@ def learning_curves(path: Path, history: Sequence[Mapping[str, float]], best_epo
 
 
 def frame_sheet(path: Path, rows: Sequence[tuple[str, Sequence[tuple[NDArray[np.generic], str]]]], title: str) -> None:
-    """Draw rows of frames (rows energy, columns time), each row with its name, each frame with its caption."""
+    """Draw rows of frames (rows energy, columns time) on one scale, each row with its name, each frame with its caption."""
     with mpl.rc_context(STYLE):
         columns = max(len(frames) for _, frames in rows)
+        shown = [frame.astype(np.float32) for _, frames in rows for frame, _ in frames]
+        brightest = max(max(float(np.quantile(frame, 0.999)) for frame in shown), 1e-3)
         figure = Figure(figsize=(1.9 * columns + 0.6, 2.3 * len(rows) + 0.5))
         grid = figure.subplots(len(rows), columns, squeeze=False)
         for line, (name, frames) in zip(grid, rows, strict=True):
             for axes in line:
                 axes.set_axis_off()
             for axes, (frame, caption) in zip(line, frames, strict=False):
-                pixels = frame.astype(np.float32)
-                axes.imshow(pixels, cmap="magma", vmin=0, vmax=max(float(np.quantile(pixels, 0.999)), 1e-3))
+                axes.imshow(frame.astype(np.float32), cmap="magma", vmin=0, vmax=brightest)
                 axes.set_title(caption, fontsize=8, color=INK)
             line[0].text(
                 -0.08, 0.5, name, transform=line[0].transAxes, rotation=90, ha="right", va="center", fontsize=11

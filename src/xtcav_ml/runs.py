@@ -45,7 +45,7 @@ def training(sampler: Sampler) -> Iterator[TrainingRun]:
     try:
         yield TrainingRun(run)
         with tolerating("resources"):
-            run.metrics({f"resources/{name}": value for name, value in sampler.summary().items()})
+            run.metrics({f"usage/{name}": value for name, value in sampler.summary().items()})
         status = "FINISHED"
     except KeyboardInterrupt:
         status = "KILLED"

@@ -80,6 +80,8 @@ class Project:
         """Change dotted names in params.yaml, as an editor would."""
         path = self.folder / "params.yaml"
         yaml = YAML()
+        yaml.indent(mapping=2, sequence=4, offset=2)
+        yaml.width = 4096
         tree = yaml.load(path.read_text())
         for dotted, value in params.items():
             *parents, last = (int(part) if part.isdigit() else part for part in dotted.split("."))

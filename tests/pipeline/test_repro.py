@@ -49,8 +49,8 @@ def test_the_run_holds_epochs_resources_test_metrics_and_pictures(project):
     history = client.get_metric_history(run.info.run_id, "val_accuracy")
     assert [point.step for point in history] == [1, 2]
     used = run.data.metrics
-    assert used["resources/max_memory_mb"] > 100
-    assert used["resources/run_time_s"] > 1
+    assert used["usage/max_memory_mb"] > 100
+    assert used["usage/run_time_s"] > 1
     metrics = project.json("results/metrics.json")
     assert used["test_accuracy"] == pytest.approx(metrics["accuracy"])
     assert used["test_cross_entropy"] == pytest.approx(metrics["cross_entropy"])

@@ -68,7 +68,7 @@ class _Display:
 
     def on_epoch(self, epoch: int, values: dict[str, float]) -> None:
         self.screen.print(
-            f"  {epoch:>5}  {values['loss']:>8.4f}  {values['accuracy']:>8.3f} | {values['val_loss']:>15.4f}  "
+            f"  {epoch:>5}  {values['train_loss']:>8.4f}  {values['train_accuracy']:>8.3f} | {values['val_loss']:>15.4f}  "
             f"{values['val_accuracy']:>8.3f} | {values['learning_rate']:.5f}"
         )
 

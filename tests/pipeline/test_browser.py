@@ -1,0 +1,148 @@
+"""The MLflow UI on the project's store, in a real headless Chromium: what a person sees who compares two runs."""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+import pytest
+
+from tests.pipeline.conftest import Project, _clean_environment
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="there is no Chromium to test with: apt-get install chromium (as .ci/run does)"
+)
+
+SWITCHES = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+PATIENCE = 30_000
+"""Milliseconds for a page to show what it should."""
+
+
+@pytest.fixture(scope="module")
+def address(two_runs: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """`xtcav ui` on a free port, ended with all its workers afterwards."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    log = tmp_path_factory.mktemp("ui") / "log.txt"
+    with log.open("w") as output:
+        server = subprocess.Popen(
+            [Path(sys.executable).parent / "xtcav", "ui", "--port", str(port)],
+            cwd=two_runs.folder,
+            env=_clean_environment(),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        _wait_for(f"http://127.0.0.1:{port}/health", log)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        try:
+            server.wait(20)
+        except subprocess.TimeoutExpired:
+            os.killpg(server.pid, signal.SIGKILL)
+            server.wait(20)
+
+
+def _wait_for(url: str, log: Path) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(url, timeout=5):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.2)
+    pytest.fail(f"no answer from {url} in 60 s:\n{log.read_text()}")
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Iterator[Any]:
+    """A page that reaches nothing but this machine, and must not have raised an error in the end."""
+    from playwright.sync_api import sync_playwright
+
+    errors: list[str] = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=SWITCHES)
+        context = browser.new_context(viewport={"width": 1700, "height": 2200})
+        context.set_default_timeout(PATIENCE)
+        context.route(
+            "**/*",
+            lambda route: route.continue_() if urlparse(route.request.url).hostname == "127.0.0.1" else route.abort(),
+        )
+        page = context.new_page()
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        yield page
+        page.screenshot(path=tmp_path / "page.png")
+        browser.close()
+    assert errors == []
+
+
+def runs_of(project: Project) -> list[Any]:
+    """The first run with each of the two learning rates."""
+    runs = {run.data.params["train.optimizer.learning_rate"]: run for run in project.runs("tags.stage = 'train'")[::-1]}
+    return [runs["0.01"], runs["0.02"]]
+
+
+def test_the_table_lists_both_runs(address, page, two_runs):
+    runs = runs_of(two_runs)
+    page.goto(f"{address}/#/experiments/{runs[0].info.experiment_id}/runs")
+    for run in runs:
+        page.get_by_text(run.info.run_name, exact=True).first.wait_for()
+
+
+def test_the_compare_page_shows_learning_rates_and_accuracies(address, page, two_runs):
+    runs = runs_of(two_runs)
+    ids = ",".join(f'"{run.info.run_id}"' for run in runs)
+    page.goto(f'{address}/#/compare-runs?runs=[{ids}]&experiments=["{runs[0].info.experiment_id}"]')
+    page.get_by_text("Comparing 2 Runs").wait_for()
+    row = page.locator("tr", has=page.get_by_role("rowheader", name="train.optimizer.learning_rate", exact=True))
+    assert row.locator("td").all_inner_texts() == ["0.01", "0.02"]
+
+    shown = row_of_metrics(page, "test_accuracy")
+    for run, text in zip(runs, shown, strict=True):
+        assert float(text) == pytest.approx(run.data.metrics["test_accuracy"], abs=0.0006)
+
+
+def row_of_metrics(page: Any, name: str) -> list[str]:
+    """The values in the row of a metric's name, from left to right, where a person sees them without scrolling."""
+    link = page.locator(f'a[title="Plot chart"]:text-is("{name}")')
+    link.wait_for()
+    top = link.bounding_box()["y"]
+    beside = []
+    for cell in page.locator("div[style*='position: absolute'][style*='height: 45px']").all():
+        box, text = cell.bounding_box(), cell.inner_text().strip()
+        if box and abs(box["y"] - top) < 15 and re.fullmatch(r"[0-9.]+(e-?[0-9]+)?", text):
+            beside.append((box["x"], text))
+    return [text for _, text in sorted(beside)]
+
+
+def test_a_picture_of_the_run_is_shown(address, page, two_runs):
+    run = runs_of(two_runs)[0]
+    where = f"{run.info.experiment_id}/runs/{run.info.run_id}/artifacts/plots/confusion_matrix.png"
+    page.goto(f"{address}/#/experiments/{where}")
+    page.get_by_text("plots/confusion_matrix.png").first.wait_for()
+    page.wait_for_function(
+        "() => [...document.images].some(image => image.naturalWidth > 300 && image.complete"
+        " && /artifact|blob/.test(image.src))"
+    )
