@@ -21,7 +21,7 @@ LAYERS = [
     ["beam", "camera", "digitizer", "labels", "images", "selection", "metrics", "geometry"],
     ["physics"],
     # one outside library each
-    ["h5io.files", "plots", "tracking", "lineage", "resources", "backend", "search_table"],
+    ["h5io.files", "plots", "tracking", "lineage", "resources", "backend", "search_table", "studies"],
     ["h5io.rawfile", "h5io.prepared", "models"],
     # built on those
     ["raw", "batches", "runs"],
@@ -38,7 +38,7 @@ OWNERS = {
     "tensorflow": {"backend"},
     "mlflow": {"tracking"},
     "matplotlib": {"plots"},
-    "optuna": {"stages.tune"},
+    "optuna": {"studies", "stages.tune"},
     "psutil": {"resources"},
     "pynvml": {"resources"},
     "typer": {"cli"},
