@@ -1,5 +1,5 @@
 # `make` or `make help` lists the targets. Only Python 3.11, pip, make and git are needed: the rest is installed into .venv.
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 .DEFAULT_GOAL := help
