@@ -27,7 +27,10 @@ LAYERS = [
     ["raw", "batches", "runs"],
     ["fit"],
     ["trial"],
-    [f"stages.{name}" for name in ("simulate", "check", "prepare", "train", "evaluate", "tune", "promote", "summary")],
+    [
+        f"stages.{name}"
+        for name in ("simulate", "check", "prepare", "train", "evaluate", "tune", "promote", "summary", "scan")
+    ],
     ["cli"],
 ]
 """Lowest first. A module imports from layers below its own, never from its own."""

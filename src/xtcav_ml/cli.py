@@ -98,6 +98,24 @@ def evaluate() -> None:
 
 
 @app.command(rich_help_panel=TOOL)
+def scan(
+    folder: Annotated[
+        Path | None, typer.Argument(help="Folder of shot files; default: data.raw of params.yaml.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Say what is in a folder of shot files, reading no image; exit code 1 if a file is bad."""
+    from xtcav_ml.params.base import load_section
+    from xtcav_ml.params.data import DataParams
+    from xtcav_ml.params.prepare import PrepareParams
+    from xtcav_ml.stages import scan as stage
+
+    data = load_section("data", DataParams)
+    good = stage.run(folder or Path(data.raw), data, load_section("prepare", PrepareParams), as_json)
+    sys.exit(0 if good else 1)
+
+
+@app.command(rich_help_panel=TOOL)
 def summary() -> None:
     """Print what the present results say and where they are."""
     from xtcav_ml.stages import summary as stage

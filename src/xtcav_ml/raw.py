@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from xtcav_ml.errors import UserError
 from xtcav_ml.h5io.prepared import SHOT_COLUMNS
-from xtcav_ml.h5io.rawfile import problems, read_columns
+from xtcav_ml.h5io.rawfile import file_problems, read_columns
 from xtcav_ml.params.data import DataParams
 from xtcav_ml.params.prepare import PrepareParams
 from xtcav_ml.shots import IMAGE, SCHEMA, Dataset
@@ -33,31 +33,37 @@ def open_set(data: DataParams, prepare: PrepareParams) -> RawSet:
     Raises one UserError that lists every bad file: unreadable, a dataset missing or of the wrong kind or shape, rows that
     differ, a label that is not a class.
     """
-    folder = Path(data.raw)
-    files = list_files(folder)
+    raw_set, problems = survey(list_files(Path(data.raw)), data, prepare)
+    refuse(problems)
+    return raw_set
+
+
+def survey(files: Sequence[Path], data: DataParams, prepare: PrepareParams) -> tuple[RawSet, list[str]]:
+    """Return the set of the good ones of `files`, and a line for every problem of the bad ones."""
     frames = replace(SCHEMA[IMAGE], row_shape=data.frame_shape)
     chosen = {name: Dataset("i", (), "label or mask") for name in (prepare.label, *prepare.include)}
     required = {**chosen, **{name: SCHEMA[name] for name in SHOT_COLUMNS}, IMAGE: frames}
-    known = {**SCHEMA, IMAGE: frames}
-    refuse([problem for file in files for problem in problems(file, required, known)])
-
     names = [name for name in required if name != IMAGE]
-    tables = [read_columns(file, names) for file in files]
-    refuse(
-        [
-            problem
-            for file, table in zip(files, tables, strict=True)
-            for problem in label_problems(file, prepare.label, table[prepare.label], prepare.classes)
-        ]
+    good: dict[Path, dict[str, NDArray[np.int64]]] = {}
+    problems: list[str] = []
+    for file in files:
+        found = file_problems(file, required, {**SCHEMA, IMAGE: frames})
+        if not found:
+            # one type, or unsigned and signed integers of two files would join as floating point numbers
+            table = {name: values.astype(np.int64) for name, values in read_columns(file, names).items()}
+            found = label_problems(file, prepare.label, table[prepare.label], prepare.classes)
+            if not found:
+                good[file] = table
+        problems += found
+    rows = [len(table["run"]) for table in good.values()]
+    empty = [np.empty(0, dtype=np.int64)]
+    joined = RawSet(
+        files=tuple(good),
+        columns={name: np.concatenate([table[name] for table in good.values()] or empty) for name in names},
+        file=np.repeat(np.arange(len(good)), rows),
+        row=np.concatenate([np.arange(count) for count in rows] or empty),
     )
-    rows = [len(table["run"]) for table in tables]
-    return RawSet(
-        files=tuple(files),
-        # one type, or unsigned and signed integers of two files would join as floating point numbers
-        columns={name: np.concatenate([table[name].astype(np.int64) for table in tables]) for name in names},
-        file=np.repeat(np.arange(len(files)), rows),
-        row=np.concatenate([np.arange(count) for count in rows]),
-    )
+    return joined, problems
 
 
 def list_files(folder: Path) -> list[Path]:

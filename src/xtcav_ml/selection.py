@@ -38,21 +38,7 @@ def select(table: Table, prepare: PrepareParams) -> Selection:
     fewer than `split.min_per_class` shots of a class.
     """
     label, classes, balance, split = prepare.label, prepare.classes, prepare.balance, prepare.split
-    order = np.lexsort([table[name] for name in reversed(EVENT_KEY)]).astype(np.int64)
-    dropped = {}
-    if prepare.dark_run is not None:
-        chosen = order[table["run"][order] != prepare.dark_run]
-        dropped["dark run"] = len(order) - len(chosen)
-        order = chosen
-    for name, value in prepare.include.items():
-        chosen = order[table[name][order] == value]
-        dropped[f"{name} is not {value}"] = len(order) - len(chosen)
-        order = chosen
-    chosen = order[table[label][order] != -1]
-    dropped["no label"] = len(order) - len(chosen)
-    order = _without_duplicates(table, label, chosen)
-    dropped["duplicates"] = len(chosen) - len(order)
-
+    order, dropped = usable(table, prepare)
     names, ends = _deal(table["run"][order], table["run.index"][order], split)
     dropped["gap between groups"] = int(ends.sum())
     dropped["balance"] = 0
@@ -66,6 +52,30 @@ def select(table: Table, prepare: PrepareParams) -> Selection:
         splits[name] = members
     _require_every_class(splits, table[label], label, classes, split.min_per_class)
     return Selection(splits, dropped)
+
+
+def usable(table: Table, prepare: PrepareParams) -> tuple[Indices, dict[str, int]]:
+    """Return the rows to learn from, in order of their event keys, and how many others are there for which reason.
+
+    Not the dark run, not what `include` leaves out, not what has no label, and each shot once. Raises UserError if
+    a shot stands twice with different labels.
+    """
+    label = prepare.label
+    order = np.lexsort([table[name] for name in reversed(EVENT_KEY)]).astype(np.int64)
+    dropped: dict[str, int] = {}
+    if prepare.dark_run is not None:
+        chosen = order[table["run"][order] != prepare.dark_run]
+        dropped["dark run"] = len(order) - len(chosen)
+        order = chosen
+    for name, value in prepare.include.items():
+        chosen = order[table[name][order] == value]
+        dropped[f"{name} is not {value}"] = len(order) - len(chosen)
+        order = chosen
+    chosen = order[table[label][order] != -1]
+    dropped["no label"] = len(order) - len(chosen)
+    order = _without_duplicates(table, label, chosen)
+    dropped["duplicates"] = len(chosen) - len(order)
+    return order, dropped
 
 
 def uniform_hash(seed: int, *values: object) -> float:

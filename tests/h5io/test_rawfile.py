@@ -4,7 +4,7 @@ import pytest
 
 from tests.conftest import SHAPE, write_shots
 from xtcav_ml.errors import UserError
-from xtcav_ml.h5io.rawfile import problems, read_columns, read_frames
+from xtcav_ml.h5io.rawfile import file_problems, read_columns, read_frames
 from xtcav_ml.shots import IMAGE, PEAKS_LABEL, SCHEMA, Dataset
 
 REQUIRED = {IMAGE: Dataset("int16", SHAPE, ""), PEAKS_LABEL: SCHEMA[PEAKS_LABEL], "run": SCHEMA["run"]}
@@ -23,7 +23,7 @@ def replace(path, name, **how):
 
 
 def test_a_good_file_has_no_problem(path):
-    assert problems(path, REQUIRED, KNOWN) == []
+    assert file_problems(path, REQUIRED, KNOWN) == []
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_a_good_file_has_no_problem(path):
 )
 def test_a_wrong_dataset_is_named_with_rule_and_value(path, name, how, said):
     replace(path, name, **how)
-    found = problems(path, REQUIRED, KNOWN)
+    found = file_problems(path, REQUIRED, KNOWN)
     assert len(found) == 1
     assert said in found[0]
     assert str(path) in found[0]
@@ -54,7 +54,7 @@ def test_a_wrong_dataset_is_named_with_rule_and_value(path, name, how, said):
 def test_missing_datasets_are_all_named_if_required(path):
     with h5py.File(path, "r+") as file:
         del file[IMAGE], file["run"], file["bld.L3energy"]
-    assert [line.split("'")[1] for line in problems(path, REQUIRED, KNOWN)] == [IMAGE, "run"]
+    assert [line.split("'")[1] for line in file_problems(path, REQUIRED, KNOWN)] == [IMAGE, "run"]
 
 
 def test_data_outside_the_file_are_refused(tmp_path, path):
@@ -66,7 +66,7 @@ def test_data_outside_the_file_are_refused(tmp_path, path):
         layout = h5py.VirtualLayout((6,), int)
         layout[:] = h5py.VirtualSource(other.name, PEAKS_LABEL, (6,))
         file.create_virtual_dataset(PEAKS_LABEL, layout)
-    found = problems(path, REQUIRED, KNOWN)
+    found = file_problems(path, REQUIRED, KNOWN)
     assert sum("must be stored in the file itself" in line for line in found) == 3
 
 
@@ -75,7 +75,7 @@ def test_external_storage_and_groups_are_refused(path):
         del file["run"], file[PEAKS_LABEL]
         file.create_dataset("run", (6,), "i8", external=[("elsewhere.bin", 0, 48)])
         file.create_group(PEAKS_LABEL)
-    found = " ".join(problems(path, REQUIRED, KNOWN))
+    found = " ".join(file_problems(path, REQUIRED, KNOWN))
     assert "reference to another file" in found
     assert "got a group" in found
 
@@ -84,16 +84,16 @@ def test_external_storage_and_groups_are_refused(path):
 def test_truncated_files_are_refused(path, part):
     content = path.read_bytes()
     path.write_bytes(content[: int(part * len(content))])
-    found = problems(path, REQUIRED, KNOWN)
+    found = file_problems(path, REQUIRED, KNOWN)
     assert len(found) == 1
     assert "must be a readable HDF5 file" in found[0]
 
 
 def test_what_is_no_hdf5_is_refused(tmp_path):
     (tmp_path / "notes.h5").write_text("not HDF5")
-    assert "readable HDF5" in problems(tmp_path / "notes.h5", REQUIRED, KNOWN)[0]
+    assert "readable HDF5" in file_problems(tmp_path / "notes.h5", REQUIRED, KNOWN)[0]
     (tmp_path / "folder.h5").mkdir()
-    assert "readable HDF5" in problems(tmp_path / "folder.h5", REQUIRED, KNOWN)[0]
+    assert "readable HDF5" in file_problems(tmp_path / "folder.h5", REQUIRED, KNOWN)[0]
 
 
 @pytest.mark.parametrize(

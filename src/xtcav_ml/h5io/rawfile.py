@@ -11,7 +11,7 @@ from xtcav_ml.h5io.files import reading
 from xtcav_ml.shots import IMAGE, Dataset
 
 
-def problems(path: Path, required: Mapping[str, Dataset], known: Mapping[str, Dataset]) -> list[str]:
+def file_problems(path: Path, required: Mapping[str, Dataset], known: Mapping[str, Dataset]) -> list[str]:
     """Return what is wrong with a raw file, one line each; empty if nothing is.
 
     Every `required` dataset must be there; those and all others that are `known` must have the stated kind and row

@@ -1,0 +1,78 @@
+"""scan: what is in a folder of shot files, from metadata alone: no image is read."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from xtcav_ml import raw, selection
+from xtcav_ml.params.data import DataParams
+from xtcav_ml.params.prepare import PrepareParams
+from xtcav_ml.progress import console
+
+
+def run(folder: Path, data: DataParams, prepare: PrepareParams, as_json: bool) -> bool:
+    """Print what `folder` holds, as a table or as JSON. Returns whether all files are good.
+
+    Raises UserError if the folder cannot be read or a shot stands twice with different labels.
+    """
+    found = describe(folder, data, prepare)
+    if as_json:
+        print(json.dumps(found, indent=2))
+    else:
+        _show(found, folder, prepare)
+    return not found["bad_files"]
+
+
+def describe(folder: Path, data: DataParams, prepare: PrepareParams) -> dict[str, Any]:
+    """Return counts of files, shots, labels and what is left out, what balancing would leave, and problems."""
+    files = raw.list_files(folder)
+    raw_set, problems = raw.survey(files, data, prepare)
+    rows, left_out = selection.usable(raw_set.columns, prepare)
+    counts = np.bincount(raw_set.columns[prepare.label][rows], minlength=len(prepare.classes))
+    ratio = prepare.balance.ratio
+    kept = counts if ratio is None else np.minimum(counts, int(counts.min() * ratio))
+    runs, shots = np.unique(raw_set.columns["run"], return_counts=True)
+    total, usable = len(raw_set.row), len(rows)
+    return {
+        "files": len(files),
+        "bad_files": len(files) - len(raw_set.files),
+        "problems": problems,
+        "shots": total,
+        "shots_by_run": {str(run): int(count) for run, count in zip(runs, shots, strict=True)},
+        "left_out": left_out,
+        "usable": usable,
+        "labels": {
+            name: {"shots": int(count), "share": count / usable if usable else None, "after_balancing": int(left)}
+            for name, count, left in zip(prepare.classes, counts, kept, strict=True)
+        },
+        "usable_after_balancing": int(kept.sum()),
+        "largest_class": float(counts.max() / usable) if usable else None,
+    }
+
+
+def _show(found: Mapping[str, Any], folder: Path, prepare: PrepareParams) -> None:
+    screen = console()
+    share = f"{found['usable'] / found['shots']:.0%}" if found["shots"] else "none"
+    screen.print(
+        f"{folder}: {found['shots']:,} shots in {found['files']} files, {found['usable']:,} of them usable ({share})"
+    )
+    screen.print("  runs: " + ", ".join(f"{run} ({count:,})" for run, count in found["shots_by_run"].items()))
+    left_out = ", ".join(f"{count:,} {reason}" for reason, count in found["left_out"].items() if count)
+    screen.print(f"  left out: {left_out or 'none'}")
+    table = Table(title=f"labels ({prepare.label}) of the usable shots", title_justify="left", title_style="")
+    for heading in ("label", "meaning", "shots", "share", "after balancing"):
+        table.add_column(heading, justify="left" if heading == "meaning" else "right")
+    for value, (name, label) in enumerate(found["labels"].items()):
+        part = "-" if label["share"] is None else f"{label['share']:.1%}"
+        table.add_row(str(value), name, f"{label['shots']:,}", part, f"{label['after_balancing']:,}")
+    screen.print(table)
+    ratio = "none" if prepare.balance.ratio is None else f"{prepare.balance.ratio:g}"
+    screen.print(f"  balancing by a ratio of {ratio} would leave {found['usable_after_balancing']:,} shots")
+    if found["largest_class"] is not None:
+        screen.print(f"  always choosing the largest class would score {found['largest_class']:.1%}")
+    for problem in found["problems"]:
+        screen.print(f"  bad: {problem}")
