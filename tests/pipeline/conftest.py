@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, SHAPE, write_shots
 
 FEW_SHOTS = {
     "simulate.dark_shots": 4,
@@ -25,6 +25,21 @@ FEW_SHOTS = {
     "train.epochs": 2,
 }
 """Full-size frames, but as few as give every split every class."""
+
+
+SMALL_FRAMES = {
+    "data.raw": "raw",
+    "data.frame_shape": list(SHAPE),
+    "prepare.images": [{"step": "subtract_dark"}, {"step": "log"}],
+    "train.epochs": 3,
+    "train.optimizer.learning_rate": 0.05,
+    "train.model.initial_sd": 0.2,
+    "train.model.blocks": [
+        {"channels": 2, "kernel": 3, "stride": 1, "pool": "max", "pool_window": 2, "pool_stride": 2},
+    ],
+    "tune.space": {"train.optimizer.momentum": {"low": 0.5, "high": 0.9}},
+}
+"""A network that trains in a second, on own files of frames of 24 x 20 pixels."""
 
 
 class Project:
@@ -60,13 +75,23 @@ class Project:
             project.run(*command)
         return project
 
+    @classmethod
+    def with_small_frames(cls, folder: Path, **params: Any) -> "Project":
+        """Return a project with own files of small frames, prepared but not trained."""
+        project = cls.copy(folder, **{**SMALL_FRAMES, **params})
+        (folder / "raw").mkdir()
+        for name, run, count, lasing in (("dark.h5", 68, 8, 0), ("a.h5", 70, 300, 1), ("b.h5", 71, 300, 1)):
+            write_shots(folder / "raw" / name, run=run, count=count, lasing=lasing)
+        project.run("dvc", "repro", "prepare")
+        return project
+
     def run(self, *command: str, check: bool = True, **env: str) -> subprocess.CompletedProcess[str]:
         """Run a command in the project, with this Python's environment first on the PATH."""
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         done = subprocess.run(
             command,
             cwd=self.folder,
-            env={**_clean_environment(), "PATH": path, **env},
+            env={**clean_environment(), "PATH": path, **env},
             capture_output=True,
             text=True,
             timeout=550,
@@ -75,6 +100,16 @@ class Project:
         if check:
             assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
         return done
+
+    def start(self, *command: str) -> subprocess.Popen[bytes]:
+        """Start an `xtcav` command and go on."""
+        return subprocess.Popen(
+            [Path(sys.executable).parent / "xtcav", *command],
+            cwd=self.folder,
+            env=clean_environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
 
     def set(self, **params: Any) -> None:
         """Change dotted names in params.yaml, as an editor would."""
@@ -115,7 +150,7 @@ class Project:
         )
 
 
-def _clean_environment() -> dict[str, str]:
+def clean_environment() -> dict[str, str]:
     """This environment without what would point a stage elsewhere."""
     return {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "DVC_"))}
 

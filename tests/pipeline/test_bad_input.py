@@ -6,19 +6,8 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.conftest import SHAPE, write_shots
+from tests.conftest import SHAPE
 from tests.pipeline.conftest import Project
-
-SMALL = {
-    "data.raw": "raw",
-    "data.frame_shape": list(SHAPE),
-    "train.model.blocks": [
-        {"channels": 2, "kernel": 3, "stride": 1, "pool": "max", "pool_window": 2, "pool_stride": 2},
-    ],
-    "tune.space": {"train.optimizer.momentum": {"low": 0.5, "high": 0.9}},
-    "prepare.split.block": 5,
-    "prepare.split.gap": 1,
-}
 
 
 def with_label(path, row, value):
@@ -103,12 +92,7 @@ CASES = {
 @pytest.fixture(scope="module")
 def clean(tmp_path_factory):
     """A project with small frames of its own, run up to prepare."""
-    project = Project.copy(tmp_path_factory.mktemp("bad"), **SMALL)
-    (project.folder / "raw").mkdir()
-    for name, run, count, lasing in (("dark.h5", 68, 8, 0), ("a.h5", 70, 300, 1), ("b.h5", 71, 300, 1)):
-        write_shots(project.folder / "raw" / name, run=run, count=count, lasing=lasing)
-    project.run("dvc", "repro", "prepare")
-    return project
+    return Project.with_small_frames(tmp_path_factory.mktemp("bad"))
 
 
 @pytest.fixture

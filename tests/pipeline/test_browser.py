@@ -17,7 +17,7 @@ from urllib.parse import urlparse
 
 import pytest
 
-from tests.pipeline.conftest import Project, _clean_environment
+from tests.pipeline.conftest import Project, clean_environment
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(
@@ -48,7 +48,7 @@ def address(two_runs: Project, tmp_path_factory: pytest.TempPathFactory) -> Iter
         server = subprocess.Popen(
             [Path(sys.executable).parent / "xtcav", "ui", "--port", str(port)],
             cwd=two_runs.folder,
-            env=_clean_environment(),
+            env=clean_environment(),
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,

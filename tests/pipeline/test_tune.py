@@ -1,33 +1,19 @@
 """The tuner on the prepared set: trials in their right states, in Optuna and in MLflow, and a winner that can be repeated."""
 
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import optuna
 import pytest
 
-from tests.conftest import SHAPE, write_shots
-from tests.pipeline.conftest import Project, _clean_environment
+from tests.pipeline.conftest import Project
 
 SPACE = {
     "train.optimizer.learning_rate": {"low": 0.01, "high": 0.3, "log": True},
     "train.model.blocks.0.kernel": {"choices": [3, 5]},
     "train.model.blocks.0.pool_window": {"low": 2, "high": 26, "step": 24},  # 26 is larger than a map of 24 x 20
 }
-SMALL = {
-    "data.raw": "raw",
-    "data.frame_shape": list(SHAPE),
-    "prepare.images": [{"step": "subtract_dark"}, {"step": "log"}],
-    "prepare.split.block": 5,
-    "train.epochs": 3,
-    "train.optimizer.learning_rate": 0.05,
-    "train.model.initial_sd": 0.2,
-    "train.model.blocks": [
-        {"channels": 2, "kernel": 3, "stride": 1, "pool": "max", "pool_window": 2, "pool_stride": 2}
-    ],
+FEW_TRIALS = {
     "tune.space": SPACE,
     "tune.trials": 5,
     "tune.epochs": 3,
@@ -38,11 +24,7 @@ SMALL = {
 
 @pytest.fixture(scope="module")
 def tuned(tmp_path_factory):
-    project = Project.copy(tmp_path_factory.mktemp("tuned"), **SMALL)
-    (project.folder / "raw").mkdir()
-    for name, run, count, lasing in (("dark.h5", 68, 8, 0), ("a.h5", 70, 200, 1), ("b.h5", 71, 200, 1)):
-        write_shots(project.folder / "raw" / name, run=run, count=count, lasing=lasing)
-    project.run("dvc", "repro", "prepare")
+    project = Project.with_small_frames(tmp_path_factory.mktemp("tuned"), **FEW_TRIALS)
     project.output = project.run("xtcav", "tune").stdout
     return project
 
@@ -121,18 +103,9 @@ def test_promoted_parameters_reach_the_score_of_their_trial(tuned):
     assert tuned.json("results/metrics.json")["validation_accuracy"] == best["val_accuracy"]
 
 
-def test_a_killed_tuner_is_continued(tmp_path, tuned):
-    project = Project.copy(
-        tmp_path, **{**SMALL, "tune.trials": 3, "tune.study": "killed", "data.raw": str(tuned.folder / "raw")}
-    )
-    project.run("dvc", "repro", "prepare")
-    tuner = subprocess.Popen(
-        [Path(sys.executable).parent / "xtcav", "tune"],
-        cwd=tmp_path,
-        env=_clean_environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+def test_a_killed_tuner_is_continued(tmp_path):
+    project = Project.with_small_frames(tmp_path, **{**FEW_TRIALS, "tune.trials": 3})
+    tuner = project.start("tune")
     try:
         database = tmp_path / "results/tuning/study.db"
         deadline = time.monotonic() + 90
