@@ -29,7 +29,18 @@ LAYERS = [
     ["trial"],
     [
         f"stages.{name}"
-        for name in ("simulate", "check", "prepare", "train", "evaluate", "tune", "promote", "summary", "scan")
+        for name in (
+            "simulate",
+            "check",
+            "prepare",
+            "train",
+            "evaluate",
+            "tune",
+            "promote",
+            "summary",
+            "scan",
+            "relabel",
+        )
     ],
     ["cli"],
 ]

@@ -116,6 +116,22 @@ def scan(
 
 
 @app.command(rich_help_panel=TOOL)
+def relabel(
+    folder: Annotated[
+        Path | None, typer.Argument(help="Folder of shot files; default: data.raw of params.yaml.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="HDF5 file for the computed labels and peaks.")] = None,
+) -> None:
+    """Compute labels from the waveforms by the rule of params.yaml (simulate.rule), and compare with those stored."""
+    from xtcav_ml.params.base import load_section
+    from xtcav_ml.params.data import DataParams
+    from xtcav_ml.params.simulate import SimulateParams
+    from xtcav_ml.stages import relabel as stage
+
+    stage.run(folder or Path(load_section("data", DataParams).raw), load_section("simulate", SimulateParams).rule, out)
+
+
+@app.command(rich_help_panel=TOOL)
 def summary() -> None:
     """Print what the present results say and where they are."""
     from xtcav_ml.stages import summary as stage

@@ -1,0 +1,54 @@
+import h5py
+import numpy as np
+import pytest
+
+from xtcav_ml import physics
+from xtcav_ml.errors import UserError
+from xtcav_ml.shots import PEAKS_LABEL, WAVEFORMS
+from xtcav_ml.stages import relabel
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, params):
+    """Two files of simulated shots, without their frames."""
+    folder = tmp_path_factory.mktemp("raw")
+    for run, count in ((69, 5), (70, 40)):
+        shots = physics.simulate_shots(params.simulate, run, 0, count)
+        with h5py.File(folder / f"r{run}.h5", "w") as file:
+            for name in relabel.NEEDED:
+                file[name] = shots[name]
+            for peak in ("t0", "t1", "t2"):
+                file[f"truth.{peak}"] = shots[f"acq.{peak}.ampl"]
+    return folder
+
+
+def test_simulated_labels_are_the_rules_own(folder, params, capsys):
+    found = relabel.run(folder, params.simulate.rule, None)
+    assert found.share == 1
+    assert found.counts.sum() == 45
+    assert "in 100.00% of 45 shots" in capsys.readouterr().out
+
+
+def test_what_it_finds_is_written_with_the_keys(folder, params, tmp_path):
+    relabel.run(folder, params.simulate.rule, tmp_path / "labels.h5")
+    with h5py.File(tmp_path / "labels.h5") as written, h5py.File(folder / "r70.h5") as raw:
+        assert written["run"][5:].tolist() == [70] * 40
+        assert written["evt.fiducials"][5:].tolist() == raw["evt.fiducials"][:].tolist()
+        assert written[PEAKS_LABEL][5:].tolist() == raw[PEAKS_LABEL][:].tolist()
+        np.testing.assert_allclose(written["acq.t1.ampl"][5:], raw["truth.t1"][:], rtol=1e-6)
+
+
+def test_another_rule_disagrees(folder, params):
+    deaf = params.simulate.rule.model_copy(update={"thresholds": (1e3, 1e3, 1e3)})
+    found = relabel.run(folder, deaf, None)
+    assert found.share < 0.5
+    assert found.counts[:, 1].sum() == 45  # everything is `no peaks`
+
+
+def test_files_without_waveforms_are_named(folder, params, tmp_path):
+    with h5py.File(folder / "r69.h5") as source, h5py.File(tmp_path / "x.h5", "w") as target:
+        for name in relabel.NEEDED:
+            if name != WAVEFORMS:
+                target[name] = source[name][:]
+    with pytest.raises(UserError, match=r"x\.h5: dataset 'acq\.waveforms' is missing"):
+        relabel.run(tmp_path, params.simulate.rule, None)
