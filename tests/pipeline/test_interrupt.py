@@ -1,5 +1,7 @@
-"""A training that is told to stop: one line, no traceback, and a run in MLflow that says how it ended."""
+"""Stages that are told to stop, or killed: nothing half done is left where somebody could read it."""
 
+import hashlib
+import random
 import signal
 import time
 
@@ -14,7 +16,7 @@ def project(tmp_path_factory):
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
-def test_it_ends_killed(project, how):
+def test_a_training_told_to_stop_ends_its_run_killed(project, how):
     history = project.folder / "results/history.jsonl"
     history.unlink(missing_ok=True)
     training = project.start("train")
@@ -32,3 +34,44 @@ def test_it_ends_killed(project, how):
     assert run.info.status == "KILLED"
     assert run.data.metrics["val_accuracy"] >= 0  # what there was is kept
     assert not (project.folder / "models/model.keras").exists()
+
+
+def digests(folder):
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
+
+
+def kill_often(project, stage, folder, times):
+    """Kill `stage` at random moments of its run: the output is then the old one, or none; at last it is made again."""
+    complete = digests(folder)
+    started = time.monotonic()
+    project.run("xtcav", stage)
+    seconds = time.monotonic() - started
+    assert digests(folder) == complete
+    choose = random.Random(0)
+    for _ in range(times):
+        running = project.start(stage)
+        time.sleep(choose.uniform(0, 1.1 * seconds))
+        running.kill()
+        running.communicate()
+        assert not folder.exists() or digests(folder) == complete
+    project.run("xtcav", stage)
+    assert digests(folder) == complete
+    assert not list(folder.parent.glob(".*.tmp.*"))
+
+
+def test_a_killed_prepare_leaves_the_old_files_or_none(project):
+    kill_often(project, "prepare", project.folder / "data/prepared", times=8)
+
+
+def test_a_killed_simulate_leaves_the_old_files_or_none(project):
+    project.set(**{"simulate.lasing_shots": [15, 15]})
+    project.run("xtcav", "simulate")
+    kill_often(project, "simulate", project.folder / "data/raw/simulated", times=8)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["prepare", "simulate"])
+def test_fifty_kills(project, stage):
+    folder = project.folder / {"prepare": "data/prepared", "simulate": "data/raw/simulated"}[stage]
+    project.run("xtcav", stage)
+    kill_often(project, stage, folder, times=50)

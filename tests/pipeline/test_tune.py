@@ -104,7 +104,7 @@ def test_promoted_parameters_reach_the_score_of_their_trial(tuned):
 
 
 def test_a_killed_tuner_is_continued(tmp_path):
-    project = Project.with_small_frames(tmp_path, **{**FEW_TRIALS, "tune.trials": 3})
+    project = Project.with_small_frames(tmp_path, **{**FEW_TRIALS, "tune.trials": 2})
     tuner = project.start("tune")
     try:
         database = tmp_path / "results/tuning/study.db"
@@ -119,7 +119,7 @@ def test_a_killed_tuner_is_continued(tmp_path):
     trials = study(project).trials
     assert [trial.state.name for trial in trials].count("FAIL") == 1
     assert all(trial.state.is_finished() for trial in trials)
-    assert len(trials) == 4  # the budget of 3, and the one that was killed
+    assert len(trials) == 3  # the budget of 2, and the one that was killed
     lost = next(trial for trial in trials if trial.state.name == "FAIL")
     retried = next(trial for trial in trials if trial.user_attrs.get("retry_of") == lost.number)
     assert retried.params == lost.params

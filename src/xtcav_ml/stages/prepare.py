@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from xtcav_ml import images, raw, selection
+from xtcav_ml import atomic, images, raw, selection
 from xtcav_ml.h5io.prepared import SHOT_COLUMNS, Meaning, write_prepared
 from xtcav_ml.h5io.rawfile import read_frames
 from xtcav_ml.params.data import DataParams
@@ -24,7 +24,10 @@ BLOCK = 16
 
 
 def run(data: DataParams, prepare: PrepareParams, out: Path) -> None:
-    """Write the three prepared files into the folder `out`. Raises UserError if the raw files are not fit for it."""
+    """Write the three prepared files into folder `out`, which appears whole or not at all.
+
+    Raises UserError if the raw files are not fit for it.
+    """
     raw_set = raw.open_set(data, prepare)
     chosen = selection.select(raw_set.columns, prepare)
     dark = None if prepare.dark_run is None else mean_frame(raw_set, raw.require_run(raw_set, prepare.dark_run))
@@ -33,10 +36,11 @@ def run(data: DataParams, prepare: PrepareParams, out: Path) -> None:
     steps = ", ".join(step.step for step in prepare.images)
     console().print(f"prepare: {data.raw} -> {out}, {shape[0]} x {shape[1]} {prepare.dtype} after {steps}")
     total = sum(len(rows) for rows in chosen.splits.values())
-    with counting("frames", total) as advance:
+    with atomic.replacing(out) as folder, counting("frames", total) as advance:
+        folder.mkdir()
         for name, rows in chosen.splits.items():
             write_prepared(
-                out / f"{name}.h5",
+                folder / f"{name}.h5",
                 meaning,
                 {"label": raw_set.columns[prepare.label][rows]}
                 | {column: raw_set.columns[column][rows] for column in SHOT_COLUMNS},
