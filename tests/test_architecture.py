@@ -40,6 +40,7 @@ LAYERS = [
             "summary",
             "scan",
             "relabel",
+            "show",
         )
     ],
     ["cli"],

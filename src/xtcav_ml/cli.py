@@ -132,6 +132,21 @@ def relabel(
 
 
 @app.command(rich_help_panel=TOOL)
+def show(
+    file: Annotated[Path, typer.Argument(help="A prepared file.")] = PREPARED / "train.h5",
+    raw: Annotated[Path | None, typer.Option(help="Folder of its raw files; default: data.raw of params.yaml.")] = None,
+    out: Annotated[Path, typer.Option(help="The picture, a PNG file.")] = RESULTS / "show.png",
+    shots: Annotated[int, typer.Option(min=1, max=20, help="Shots of each class.")] = 3,
+) -> None:
+    """Draw shots of a prepared file by class: raw beside prepared, and the mean of each class."""
+    from xtcav_ml.params.base import load_section
+    from xtcav_ml.params.data import DataParams
+    from xtcav_ml.stages import show as stage
+
+    stage.run(file, raw or Path(load_section("data", DataParams).raw), out, shots)
+
+
+@app.command(rich_help_panel=TOOL)
 def summary() -> None:
     """Print what the present results say and where they are."""
     from xtcav_ml.stages import summary as stage

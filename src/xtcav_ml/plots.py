@@ -59,8 +59,18 @@ def learning_curves(path: Path, history: Sequence[Mapping[str, float]], best_epo
         _save(figure, path)
 
 
-def frame_sheet(path: Path, rows: Sequence[tuple[str, Sequence[tuple[NDArray[np.generic], str]]]], title: str) -> None:
-    """Draw rows of frames (rows energy, columns time) on one scale, each row with its name, each frame with its caption."""
+def frame_sheet(
+    path: Path,
+    rows: Sequence[tuple[str, Sequence[tuple[NDArray[np.generic], str]]]],
+    title: str,
+    *,
+    one_scale: bool = True,
+) -> None:
+    """Draw rows of frames (rows energy, columns time), each row with its name, each frame with its caption.
+
+    On one scale, from 0 to the brightest 0.1 % of the brightest frame, or each on its own between its 1st and 99.9th
+    percentile.
+    """
     with mpl.rc_context(STYLE):
         columns = max(len(frames) for _, frames in rows)
         shown = [frame.astype(np.float32) for _, frames in rows for frame, _ in frames]
@@ -71,11 +81,12 @@ def frame_sheet(path: Path, rows: Sequence[tuple[str, Sequence[tuple[NDArray[np.
             for axes in line:
                 axes.set_axis_off()
             for axes, (frame, caption) in zip(line, frames, strict=False):
-                axes.imshow(frame.astype(np.float32), cmap="magma", vmin=0, vmax=brightest)
+                pixels = frame.astype(np.float32)
+                low, high = (0.0, brightest) if one_scale else np.quantile(pixels, [0.01, 0.999])
+                axes.imshow(pixels, cmap="magma", vmin=low, vmax=max(high, low + 1e-3))
                 axes.set_title(caption, fontsize=8, color=INK)
-            line[0].text(
-                -0.08, 0.5, name, transform=line[0].transAxes, rotation=90, ha="right", va="center", fontsize=11
-            )
+            beside = line[0].transAxes
+            line[0].text(-0.08, 0.5, name, transform=beside, rotation=90, ha="right", va="center", fontsize=11)
         figure.suptitle(title, fontsize=11)
         _save(figure, path)
 
