@@ -8,7 +8,7 @@ from xtcav_ml.params.data import DataParams
 
 
 def data(folder):
-    return DataParams(raw=str(folder), frame_shape=SHAPE)
+    return DataParams(raw=str(folder), frame_shape=SHAPE, bad_files="fail")
 
 
 def test_files_become_one_table(raw_folder, params):
@@ -45,3 +45,18 @@ def test_labels_that_are_no_class_are_named_with_their_row(value):
 def test_unsigned_labels_are_compared_as_numbers():
     assert raw.label_problems("run.h5", "x", np.array([0, 1, 255], np.uint8), ("a", "b")) != []
     assert raw.label_problems("run.h5", "x", np.array([0, 1, 1], np.uint8), ("a", "b")) == []
+
+
+def test_bad_files_may_be_left_out_and_are_told(raw_folder, params):
+    (raw_folder / "x.h5").write_bytes(b"broken")
+    skip = data(raw_folder).model_copy(update={"bad_files": "skip"})
+    found = raw.open_set(skip, params.prepare)
+    assert [path.name for path in found.files] == ["a.h5", "b.hdf5", "dark.h5"]
+    assert len(found.bad) == 1
+    assert "x.h5" in found.bad[0]
+
+
+def test_a_folder_of_bad_files_only_is_refused_all_the_same(tmp_path, params):
+    (tmp_path / "x.h5").write_bytes(b"broken")
+    with pytest.raises(UserError, match=r"x\.h5"):
+        raw.open_set(data(tmp_path).model_copy(update={"bad_files": "skip"}), params.prepare)

@@ -25,21 +25,23 @@ class RawSet:
     columns: Mapping[str, NDArray[np.generic]]
     file: NDArray[np.int64]
     row: NDArray[np.int64]
+    bad: tuple[str, ...] = ()  # a line for each problem of the files that are not in the set
 
 
 def open_set(data: DataParams, prepare: PrepareParams) -> RawSet:
     """Return the raw set that params.yaml names. Reads metadata, labels and keys; no image.
 
-    Raises one UserError that lists every bad file: unreadable, a dataset missing or of the wrong kind or shape, rows that
-    differ, a label that is not a class.
+    Bad are files that cannot be read, lack a dataset, have one of the wrong kind or shape, rows that differ, or a label that
+    is no class. Raises one UserError that lists them all, or leaves them out where `data.bad_files` says `skip`.
     """
-    raw_set, problems = survey(list_files(Path(data.raw)), data, prepare)
-    refuse(problems)
+    raw_set = survey(list_files(Path(data.raw)), data, prepare)
+    if data.bad_files == "fail" or not raw_set.files:
+        refuse(raw_set.bad)
     return raw_set
 
 
-def survey(files: Sequence[Path], data: DataParams, prepare: PrepareParams) -> tuple[RawSet, list[str]]:
-    """Return the set of the good ones of `files`, and a line for every problem of the bad ones."""
+def survey(files: Sequence[Path], data: DataParams, prepare: PrepareParams) -> RawSet:
+    """Return the set of the good ones of `files`, with a line for every problem of the bad ones."""
     frames = replace(SCHEMA[IMAGE], row_shape=data.frame_shape)
     chosen = {name: Dataset("i", (), "label or mask") for name in (prepare.label, *prepare.include)}
     required = {**chosen, **{name: SCHEMA[name] for name in SHOT_COLUMNS}, IMAGE: frames}
@@ -57,13 +59,13 @@ def survey(files: Sequence[Path], data: DataParams, prepare: PrepareParams) -> t
         problems += found
     rows = [len(table["run"]) for table in good.values()]
     empty = [np.empty(0, dtype=np.int64)]
-    joined = RawSet(
+    return RawSet(
         files=tuple(good),
         columns={name: np.concatenate([table[name] for table in good.values()] or empty) for name in names},
         file=np.repeat(np.arange(len(good)), rows),
         row=np.concatenate([np.arange(count) for count in rows] or empty),
+        bad=tuple(problems),
     )
-    return joined, problems
 
 
 def list_files(folder: Path) -> list[Path]:
@@ -106,7 +108,7 @@ def require_run(raw: RawSet, run: int) -> NDArray[np.int64]:
     return rows
 
 
-def refuse(found: list[str]) -> None:
+def refuse(found: Sequence[str]) -> None:
     """Raise one UserError that holds all problems, if there are any."""
     if found:
         raise UserError(

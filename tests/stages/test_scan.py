@@ -6,7 +6,7 @@ from tests.conftest import SHAPE, write_shots
 from xtcav_ml.params.data import DataParams
 from xtcav_ml.stages import scan
 
-DATA = DataParams(raw="unused", frame_shape=SHAPE)
+DATA = DataParams(raw="unused", frame_shape=SHAPE, bad_files="fail")
 
 
 def test_counts_add_up(raw_folder, params):
@@ -58,6 +58,6 @@ def test_a_full_set_of_the_notes_needs_no_images(tmp_path, params):
             file["lasing"] = np.ones(count, int)
             file["run"], file["run.index"] = np.full(count, 70), index
             file["evt.seconds"], file["evt.nanoseconds"], file["evt.fiducials"] = index // 120, index % 120, index
-    found = scan.describe(tmp_path, DataParams(raw="x", frame_shape=(726, 568)), params.prepare)
+    found = scan.describe(tmp_path, DataParams(raw="x", frame_shape=(726, 568), bad_files="fail"), params.prepare)
     assert (found["shots"], found["bad_files"]) == (66_153, 0)
     assert found["usable"] / found["shots"] == pytest.approx(0.58, abs=0.01)

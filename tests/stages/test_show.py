@@ -8,7 +8,7 @@ from xtcav_ml.stages import prepare, show
 
 @pytest.fixture
 def prepared(raw_folder, params, tmp_path):
-    data = DataParams(raw=str(raw_folder), frame_shape=SHAPE)
+    data = DataParams(raw=str(raw_folder), frame_shape=SHAPE, bad_files="fail")
     prepare.run(data, params.prepare, tmp_path / "prepared")
     return tmp_path / "prepared" / "train.h5"
 

@@ -30,16 +30,32 @@ def create_rows(file: h5py.File, name: str, rows: int, row_shape: tuple[int, ...
 
     Scalars (row_shape ()) go into a single chunk.
     """
-    chunks = (1, *row_shape) if row_shape else (max(rows, 1),)
+    if rows == 0:  # nothing to check, and no chunk is small enough
+        return file.create_dataset(name, shape=(0, *row_shape), dtype=dtype)
+    chunks = (1, *row_shape) if row_shape else (rows,)
     return file.create_dataset(name, shape=(rows, *row_shape), dtype=dtype, chunks=chunks, fletcher32=True)
 
 
 @contextlib.contextmanager
 def reading(path: Path, cache_bytes: int = 2**20) -> Iterator[h5py.File]:
     """Open a file to read; what HDF5 finds wrong with its contents is the user's to mend, and says so in one line."""
+    before = _state(path)
     try:
         with h5py.File(path, "r", locking=False, rdcc_nbytes=cache_bytes) as file:
             yield file
     except (OSError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{path}: must be a readable HDF5 file, got {reason!r}; make it anew or remove it") from None
+    if _state(path) != before:
+        raise UserError(
+            f"{path}: must not change while it is read, but somebody wrote to it; wait for them, then start again"
+        )
+
+
+def _state(path: Path) -> tuple[int, ...]:
+    """Return what changes when a file is written to or replaced; nothing if it is not there."""
+    try:
+        found = path.stat()
+    except OSError:
+        return ()
+    return found.st_ino, found.st_size, found.st_mtime_ns

@@ -46,6 +46,8 @@ def run(params: Params, out: Path) -> None:
         )
     atomic.write_json(out, describe(raw_set, params.prepare))
     sizes = ", ".join(f"{len(rows):,} {name}" for name, rows in chosen.splits.items())
+    for problem in raw_set.bad:
+        console().print(f"check: left out, as data.bad_files says: {problem}")
     console().print(f"check: {len(raw_set.files)} files, {len(raw_set.row):,} shots in {params.data.raw} -> {sizes}")
 
 
@@ -70,6 +72,7 @@ def describe(raw_set: raw.RawSet, prepare: PrepareParams) -> Mapping[str, object
 
     return {
         "files": {path.name: int((raw_set.file == i).sum()) for i, path in enumerate(raw_set.files)},
+        "bad_files": list(raw_set.bad),
         "shots": len(raw_set.row),
         "shots_by_run": counts("run"),
         "shots_by_label": {prepare.label: counts(prepare.label)},

@@ -30,7 +30,7 @@ def run(folder: Path, data: DataParams, prepare: PrepareParams, as_json: bool) -
 def describe(folder: Path, data: DataParams, prepare: PrepareParams) -> dict[str, Any]:
     """Return counts of files, shots, labels and what is left out, what balancing would leave, and problems."""
     files = raw.list_files(folder)
-    raw_set, problems = raw.survey(files, data, prepare)
+    raw_set = raw.survey(files, data, prepare)
     rows, left_out = selection.usable(raw_set.columns, prepare)
     counts = np.bincount(raw_set.columns[prepare.label][rows], minlength=len(prepare.classes))
     ratio = prepare.balance.ratio
@@ -40,7 +40,7 @@ def describe(folder: Path, data: DataParams, prepare: PrepareParams) -> dict[str
     return {
         "files": len(files),
         "bad_files": len(files) - len(raw_set.files),
-        "problems": problems,
+        "problems": list(raw_set.bad),
         "shots": total,
         "shots_by_run": {str(run): int(count) for run, count in zip(runs, shots, strict=True)},
         "left_out": left_out,
