@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from xtcav_ml import images
-from xtcav_ml.params.prepare import BlockMean, Log, SubtractDark
+from xtcav_ml.errors import UserError
+from xtcav_ml.params.prepare import BlockMean, Clip, Contrast, Log, RegionOfInterest, SubtractDark
 
 DARK, MEAN, LOG = SubtractDark(step="subtract_dark"), BlockMean(step="block_mean", size=2), Log(step="log")
 
@@ -63,3 +64,34 @@ def test_missing_or_misfitting_dark_frame_is_refused():
     for dark in (None, np.zeros((2, 2), np.float32)):
         with pytest.raises(ValueError, match="dark frame must have shape"):
             images.apply(frames(), [DARK], dark)
+
+
+def test_region_of_interest_is_cut_where_it_stands():
+    region = RegionOfInterest(step="roi", rows=(1, 5), columns=(2, 8))
+    raw = frames()
+    cut = images.apply(raw, [region], None)
+    assert cut.tolist() == raw[:, 1:5, 2:8].tolist()
+    assert images.output_shape((7, 9), [region, MEAN]) == (2, 3)
+    assert images.apply(raw, [region, MEAN], None).shape[1:] == (2, 3)
+    with pytest.raises(UserError, match=r"prepare\.images\.1: roi must lie in the frame of 3 x 4"):
+        images.output_shape((7, 9), [MEAN, region])
+
+
+def test_clip_holds_values_between_its_ends():
+    clipped = images.apply(frames(), [Clip(step="clip", low=100.0, high=200.0)], None)
+    assert (clipped.min(), clipped.max()) == (100, 200)
+
+
+def test_contrast_makes_frames_alike_and_leaves_flat_ones_flat():
+    raw = frames(3).astype(np.float32)
+    brighter = np.stack([raw[0], 2 * raw[0] + 50, np.full_like(raw[0], 7)])
+    even = images.contrast(brighter, floor=1e-3)
+    np.testing.assert_allclose(even[0], even[1], atol=1e-4)
+    np.testing.assert_allclose(even.mean(axis=(1, 2)), 0, atol=1e-5)
+    assert even[0].std() == pytest.approx(1, rel=1e-5)
+    assert (even[2] == 0).all()
+
+
+def test_contrast_comes_in_the_list(tmp_path):
+    step = Contrast(step="contrast", floor=0.1)
+    assert images.apply(frames(), [MEAN, step], None).mean() == pytest.approx(0, abs=1e-5)

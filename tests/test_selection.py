@@ -25,11 +25,12 @@ def table(count, seed=0, runs=(70, 71)):
     }
 
 
-def rules(*, ratio=1.5, splits=("train",), block=5, gap=1, seed=1, least=1, include=None):
+def rules(*, ratio=1.5, splits=("train",), block=5, gap=1, seed=1, least=1, include=None, exclude=None):
     return PrepareParams(
         label=LABEL,
         classes=("a", "b", "c", "d"),
         include={"lasing": 1} if include is None else include,
+        exclude={} if exclude is None else exclude,
         dark_run=68,
         images=({"step": "subtract_dark"},),
         dtype="float16",
@@ -85,6 +86,16 @@ def test_order_of_files_is_irrelevant(seed):
             )
         ]
     assert one.dropped == other.dropped
+
+
+def test_masks_keep_and_leave_out():
+    columns = table(900)
+    found = select(columns, rules(include={}, exclude={"lasing": 0}))
+    assert found.dropped["lasing is 0"] == (columns["lasing"] == 0).sum() > 0
+    same = select(columns, rules(include={"lasing": 1}))
+    assert {name: rows.tolist() for name, rows in found.splits.items()} == {
+        name: rows.tolist() for name, rows in same.splits.items()
+    }
 
 
 def test_the_dark_run_is_in_no_split():

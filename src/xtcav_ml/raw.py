@@ -43,7 +43,7 @@ def open_set(data: DataParams, prepare: PrepareParams) -> RawSet:
 def survey(files: Sequence[Path], data: DataParams, prepare: PrepareParams) -> RawSet:
     """Return the set of the good ones of `files`, with a line for every problem of the bad ones."""
     frames = replace(SCHEMA[IMAGE], row_shape=data.frame_shape)
-    chosen = {name: Dataset("i", (), "label or mask") for name in (prepare.label, *prepare.include)}
+    chosen = {name: Dataset("i", (), "label or mask") for name in (prepare.label, *prepare.include, *prepare.exclude)}
     required = {**chosen, **{name: SCHEMA[name] for name in SHOT_COLUMNS}, IMAGE: frames}
     names = [name for name in required if name != IMAGE]
     good: dict[Path, dict[str, NDArray[np.int64]]] = {}

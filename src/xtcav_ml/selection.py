@@ -33,8 +33,8 @@ class Selection:
 def select(table: Table, prepare: PrepareParams) -> Selection:
     """Deal the shots of `table` (columns of equal length, one row a shot) to train, validation and test.
 
-    Needs the columns of shots.EVENT_KEY, `run`, `run.index`, the label and those of `include`. Kept and dropped add up to
-    the number of rows. Raises UserError if a shot stands twice with different labels, or if a split has
+    Needs the columns of shots.EVENT_KEY, `run`, `run.index`, the label and those of `include` and `exclude`.
+    Kept and dropped add up to the number of rows. Raises UserError if a shot stands twice with different labels, or if a split has
     fewer than `split.min_per_class` shots of a class.
     """
     label, classes, balance, split = prepare.label, prepare.classes, prepare.balance, prepare.split
@@ -57,7 +57,7 @@ def select(table: Table, prepare: PrepareParams) -> Selection:
 def usable(table: Table, prepare: PrepareParams) -> tuple[Indices, dict[str, int]]:
     """Return the rows to learn from, in order of their event keys, and how many others are there for which reason.
 
-    Not the dark run, not what `include` leaves out, not what has no label, and each shot once. Raises UserError if
+    Not the dark run, not what `include` and `exclude` leave out, not what has no label, and each shot once. Raises UserError if
     a shot stands twice with different labels.
     """
     label = prepare.label
@@ -70,6 +70,10 @@ def usable(table: Table, prepare: PrepareParams) -> tuple[Indices, dict[str, int
     for name, value in prepare.include.items():
         chosen = order[table[name][order] == value]
         dropped[f"{name} is not {value}"] = len(order) - len(chosen)
+        order = chosen
+    for name, value in prepare.exclude.items():
+        chosen = order[table[name][order] != value]
+        dropped[f"{name} is {value}"] = len(order) - len(chosen)
         order = chosen
     chosen = order[table[label][order] != -1]
     dropped["no label"] = len(order) - len(chosen)

@@ -52,6 +52,8 @@ def test_shipped_file_is_valid_and_scientific_notation_is_a_number(tmp_path, par
         ("train.epochs", True, "train.epochs: input should be a valid integer, got True"),
         ("train.model.l2", float("nan"), "train.model.l2: input should be a finite number, got nan"),
         ("prepare.images", [{"step": "blur"}], "prepare.images.0"),
+        ("prepare.images", [{"step": "log"}, {"step": "subtract_dark"}], "subtract_dark must be the first step"),
+        ("prepare.images", [{"step": "roi", "rows": [9, 2], "columns": [0, 5]}], "rows must be [first, last]"),
         ("prepare.split.test", 0.5, "train + validation + test must be 1, got 1.35"),
         ("prepare.split.gap", 25, "gap must be less than block (10), got 25"),
         ("prepare.dark_run", None, "dark_run must be a run number, got null"),
@@ -117,7 +119,7 @@ def test_every_key_may_be_neither_missing_nor_misspelt(key):
         if misspelt:
             place[misspelt] = value
         section = key[0]
-        if len(key) == 1 or key[:2] in {("prepare", "include"), ("tune", "space")}:
+        if len(key) == 1 or key[:2] in {("prepare", "include"), ("prepare", "exclude"), ("tune", "space")}:
             continue  # the names in these are the user's own
         kind = whole.Params.model_fields[section].annotation
         with pytest.raises(UserError):

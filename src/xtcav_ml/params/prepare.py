@@ -6,11 +6,28 @@ from pydantic import Field, model_validator
 
 from xtcav_ml.params.base import Section
 
+Pixel = Annotated[int, Field(ge=0, le=100_000)]
+
 
 class SubtractDark(Section):
     """Subtract the mean frame of the dark run."""
 
     step: Literal["subtract_dark"]
+
+
+class RegionOfInterest(Section):
+    """Keep rows and columns `first` to `last` - 1 of the frame as it is at this step."""
+
+    step: Literal["roi"]
+    rows: tuple[Pixel, Pixel]  # first and last
+    columns: tuple[Pixel, Pixel]
+
+    @model_validator(mode="after")
+    def _ascending(self) -> "RegionOfInterest":
+        for name, (first, last) in (("rows", self.rows), ("columns", self.columns)):
+            if first >= last:
+                raise ValueError(f"{name} must be [first, last] with first < last, got [{first}, {last}]; swap them")
+        return self
 
 
 class BlockMean(Section):
@@ -20,13 +37,34 @@ class BlockMean(Section):
     size: int = Field(ge=1, le=64)  # pixels
 
 
+class Clip(Section):
+    """Values below `low` become `low`, those above `high` become `high`."""
+
+    step: Literal["clip"]
+    low: float  # in the unit of this step
+    high: float
+
+    @model_validator(mode="after")
+    def _ascending(self) -> "Clip":
+        if self.low >= self.high:
+            raise ValueError(f"low must be less than high, got {self.low} and {self.high}; swap them")
+        return self
+
+
+class Contrast(Section):
+    """Each frame less its own mean, over its own standard deviation, or over `floor` where that is more."""
+
+    step: Literal["contrast"]
+    floor: float = Field(gt=0)  # in the unit of this step; keeps a frame without beam from becoming noise
+
+
 class Log(Section):
     """log(1 + max(0, x)), the notes' transform."""
 
     step: Literal["log"]
 
 
-Step = Annotated[SubtractDark | BlockMean | Log, Field(discriminator="step")]
+Step = Annotated[SubtractDark | RegionOfInterest | BlockMean | Clip | Log | Contrast, Field(discriminator="step")]
 
 
 class Balance(Section):
@@ -63,11 +101,20 @@ class PrepareParams(Section):
     label: str = Field(min_length=1)  # a dataset of integers in the raw files
     classes: tuple[str, ...] = Field(min_length=2)  # names of the values 0, 1, ... of the label
     include: dict[str, int]  # a shot is kept where each dataset has this value
+    exclude: dict[str, int]  # and left out where any dataset has this one
     dark_run: int | None  # run whose mean frame is subtracted; null where there is none
     images: tuple[Step, ...] = Field(min_length=1)
     dtype: Literal["float16", "float32"]  # of a stored pixel; float16 keeps 11 bits, enough after a log
     balance: Balance
     split: Split
+
+    @model_validator(mode="after")
+    def _dark_is_subtracted_first(self) -> "PrepareParams":
+        if any(step.step == "subtract_dark" for step in self.images[1:]):
+            raise ValueError(
+                "images: subtract_dark must be the first step, since the dark frame is a raw one; move it up"
+            )
+        return self
 
     @model_validator(mode="after")
     def _dark_run_is_named(self) -> "PrepareParams":
