@@ -34,8 +34,8 @@ def select(table: Table, prepare: PrepareParams) -> Selection:
     """Deal the shots of `table` (columns of equal length, one row a shot) to train, validation and test.
 
     Needs the columns of shots.EVENT_KEY, `run`, `run.index`, the label and those of `include` and `exclude`.
-    Kept and dropped add up to the number of rows. Raises UserError if a shot stands twice with different labels, or if a split has
-    fewer than `split.min_per_class` shots of a class.
+    Kept and dropped add up to the number of rows. Raises UserError if a shot stands twice with different labels, or if
+    a split has fewer than `split.min_per_class` shots of a class.
     """
     label, classes, balance, split = prepare.label, prepare.classes, prepare.balance, prepare.split
     order, dropped = usable(table, prepare)
