@@ -45,7 +45,7 @@ def test_the_run_in_mlflow_leads_back_to_data_code_and_parameters(project):
 
 
 def test_the_run_holds_epochs_resources_test_metrics_and_pictures(project):
-    client, run = project.client(), project.runs("tags.stage = 'train'")[0]
+    client, run = project.client(), project.runs("tags.stage = 'train'")[-1]
     history = client.get_metric_history(run.info.run_id, "val_accuracy")
     assert [point.step for point in history] == [1, 2]
     used = run.data.metrics
