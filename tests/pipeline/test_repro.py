@@ -57,7 +57,7 @@ def test_the_run_holds_epochs_resources_test_metrics_and_pictures(project):
     assert {file.path for file in client.list_artifacts(run.info.run_id, "plots")} >= {"plots/confusion_matrix.png"}
 
 
-def test_the_logged_model_has_a_signature_and_predicts(project):
+def test_the_logged_model_has_a_signature_and_predicts(project, keras_ready):
     import mlflow
     import numpy as np
 
