@@ -47,6 +47,7 @@ class Project:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.first_output = self.second_output = self.output = ""  # what `dvc repro` or a tool printed
 
     @classmethod
     def copy(cls, folder: Path, **params: Any) -> "Project":
@@ -159,7 +160,7 @@ def clean_environment() -> dict[str, str]:
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """The default pipeline, run once. Tests that change it work on `Project.copy` or put things back."""
     project = Project.copy(tmp_path_factory.mktemp("project"))
-    project.first_output = project.run("dvc", "repro").stdout  # type: ignore[attr-defined]
+    project.first_output = project.run("dvc", "repro").stdout
     return project
 
 
@@ -167,5 +168,5 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 def two_runs(project: Project) -> Project:
     """The same project after a second run with another learning rate."""
     project.set(**{"train.optimizer.learning_rate": 0.02})
-    project.second_output = project.run("dvc", "repro").stdout  # type: ignore[attr-defined]
+    project.second_output = project.run("dvc", "repro").stdout
     return project

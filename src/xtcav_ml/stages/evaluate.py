@@ -72,7 +72,8 @@ def _plain(found: metrics.Classification, classes: Sequence[str]) -> dict[str, A
         for i, label in enumerate(classes)
     }
     tree = values | {"classes": per_class, "confusion": found.confusion.tolist()}
-    return json.loads(json.dumps(tree), parse_constant=lambda _: None)  # type: ignore[no-any-return]
+    plain: dict[str, Any] = json.loads(json.dumps(tree), parse_constant=lambda _: None)
+    return plain
 
 
 def _sample(

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,7 +60,8 @@ def _relabelled(files: list[Path], rule: PeakRule) -> Iterator[dict[str, NDArray
     with counting("files", len(files)) as advance:
         for file in files:
             columns = read_columns(file, NEEDED)
-            peaks = labels.find_peaks(columns[WAVEFORMS], columns["bld.L3energy"], rule)  # type: ignore[arg-type]
+            waveforms, energy = (cast(NDArray[np.floating], columns[name]) for name in (WAVEFORMS, "bld.L3energy"))
+            peaks = labels.find_peaks(waveforms, energy, rule)
             yield {
                 **{name: columns[name] for name in ("run", "run.index", *EVENT_KEY)},
                 "stored": columns[PEAKS_LABEL],
