@@ -91,9 +91,8 @@ def main() -> None:
     print(f"labelled {labelled.sum()} of {len(label)}; mix " + " / ".join(f"{100 * part:.1f}" for part in share))
     print(f"label as noiseless waveforms would give it: {agree:.1%} of labelled shots")
     for value, name in enumerate(PEAK_CLASSES):
-        print(
-            f"  {name}: median loss {np.median(parts[value]):.2f} MeV, agrees {np.mean(shots['truth.label'][label == value] == value):.1%}"
-        )
+        agree = np.mean(shots["truth.label"][label == value] == value)
+        print(f"  {name}: median loss {np.median(parts[value]):.2f} MeV, agrees {agree:.1%}")
 
 
 if __name__ == "__main__":
