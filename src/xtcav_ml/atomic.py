@@ -19,6 +19,7 @@ def replacing(path: Path) -> Iterator[Path]:
     for leftover in path.parent.glob(f".{path.name}.tmp.*"):
         _remove(leftover)
     temporary = path.parent / f".{path.name}.tmp.{os.getpid()}"
+    aside = path.parent / f".{path.name}.tmp.old.{os.getpid()}"
     try:
         yield temporary
         for written in sorted(temporary.rglob("*")) if temporary.is_dir() else [temporary]:
@@ -26,10 +27,11 @@ def replacing(path: Path) -> Iterator[Path]:
                 _fsync(written)
         if temporary.is_dir():
             _fsync(temporary)
-            if path.exists():  # a folder cannot be renamed over a full one
-                _remove(path)
+            if path.exists():  # a folder cannot be renamed over a full one, and removing it here could be cut short
+                path.rename(aside)
         temporary.replace(path)
         _fsync(path.parent)
+        _remove(aside)
     except BaseException:
         _remove(temporary)
         raise
