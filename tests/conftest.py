@@ -5,8 +5,13 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from pydantic import TypeAdapter
 
+from xtcav_ml.h5io.prepared import Block, write_prepared
+from xtcav_ml.images import Dark, Preprocessing
+from xtcav_ml.meaning import Meaning
 from xtcav_ml.params import whole
+from xtcav_ml.params.prepare import Pixels, Step
 
 ROOT = Path(__file__).parent.parent
 SHAPE = (24, 20)
@@ -49,6 +54,36 @@ def write_shots(
         file["lasing"] = np.full(count, lasing)
         file["run"] = np.full(count, run)
         file["run.index"] = index
+    return path
+
+
+def write_prepared_file(
+    path: Path,
+    frames: np.ndarray,
+    labels: np.ndarray | None,
+    *,
+    regression: dict[str, np.ndarray] | None = None,
+    features: dict[str, np.ndarray] | None = None,
+    steps: tuple[dict, ...] = ({"step": "subtract_dark"}, {"step": "block_mean", "size": 2}, {"step": "log"}),
+    pixels: Pixels = Pixels(dtype="int16", quantum=0.0005),  # noqa: B008
+    frames_written: int | None = None,
+) -> Path:
+    """Write a prepared file of raw frames (N, rows, columns) above a dark frame of 100 ADU, two in a block."""
+    regression, features = regression or {}, features or {}
+    shots, shape = len(frames), frames.shape[1:]
+    dark = Dark(np.full(shape, 100, np.float32), np.full(shape, 3, np.float32))
+    preprocessing = Preprocessing(TypeAdapter(tuple[Step, ...]).validate_python(steps), pixels, shape, dark)
+    classes = () if labels is None else ("no", "yes")
+    label = None if labels is None else "side"
+    meaning = Meaning(label, classes, tuple(regression), tuple(features), preprocessing)
+    columns = {"side": labels, "run": np.full(shots, 70), "run.index": np.arange(shots), **regression, **features}
+    columns |= {f"evt.{name}": np.arange(shots) for name in ("seconds", "nanoseconds", "fiducials")}
+    made = preprocessing.prepare(frames)[:frames_written]
+    blocks = (
+        Block.of(made[i : i + 2], np.zeros(len(made[i : i + 2]), np.int64), np.ones(len(made[i : i + 2])))
+        for i in range(0, len(made), 2)
+    )
+    write_prepared(path, meaning, columns, (["a.h5", "b.h5"], np.arange(shots) % 2, np.arange(shots)), blocks)
     return path
 
 

@@ -5,11 +5,14 @@ import hashlib
 import numpy as np
 import pytest
 
-from xtcav_ml import fit, models
+from tests.conftest import write_prepared_file
+from xtcav_ml import fit, metrics, models
 from xtcav_ml.batches import Batches, shuffled
 from xtcav_ml.errors import UserError
-from xtcav_ml.h5io.prepared import Meaning, PreparedFile, write_prepared
-from xtcav_ml.params.prepare import Log
+from xtcav_ml.geometry import CLASSES, NUMBERS
+from xtcav_ml.h5io.prepared import PreparedFile
+from xtcav_ml.models import FRAME
+from xtcav_ml.params.prepare import Pixels
 from xtcav_ml.params.train import Block, Model, Optimizer, TrainParams
 
 PARAMS = TrainParams(
@@ -17,8 +20,11 @@ PARAMS = TrainParams(
     threads=2,
     batch_size=8,
     epochs=6,
+    class_weights=False,
+    regression_weight=1.0,
     model=Model(
         name="convnet",
+        standardize="all",
         blocks=(Block(channels=4, kernel=3, stride=1, pool="max", pool_window=3, pool_stride=2),),
         hidden=(8,),
         initial_sd=0.3,
@@ -29,18 +35,23 @@ PARAMS = TrainParams(
 )
 
 
-def write(path, count, seed):
-    """Frames with a bright column on the left or on the right."""
+def write(path, count, seed, *, labels=True, **learned):
+    """Frames with a bright column on the left or on the right, brighter for higher numbers."""
     rng = np.random.default_rng(seed)
-    labels = np.arange(count) % 2
-    images = rng.normal(0, 0.1, (count, 8, 10)).astype(np.float32)
-    images[np.arange(count), :, np.where(labels, 7, 2)] += 1
-    columns = {"label": labels.astype(np.int8), "run": labels, "run.index": np.arange(count)}
-    columns |= {f"evt.{name}": np.arange(count) for name in ("seconds", "nanoseconds", "fiducials")}
-    meaning = Meaning("side", ("left", "right"), (Log(step="log"),), (8, 10), None)
-    sources = (["x.h5"], np.zeros(count, int), np.arange(count))
-    write_prepared(path, meaning, columns, sources, [images], frame_shape=(8, 10), dtype="float16")
-    return PreparedFile(path)
+    side = np.arange(count) % 2
+    frames = rng.normal(100, 3, (count, 8, 10))
+    brightness = learned.get("regression", {}).get("brightness", np.full(count, 30.0))
+    frames[np.arange(count), :, np.where(side, 7, 2)] += brightness[:, np.newaxis]
+    return PreparedFile(
+        write_prepared_file(
+            path,
+            frames.astype(np.int16),
+            side if labels else None,
+            steps=({"step": "subtract_dark"},),
+            pixels=Pixels(dtype="int16", quantum=0.05),
+            **learned,
+        )
+    )
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +121,7 @@ def test_rate_follows_the_staircase(fitted):
 def test_weights_kept_are_those_of_the_best_epoch(sets, fitted):
     best = fitted.history[fitted.best_epoch - 1]
     assert best["val_accuracy"] == max(row["val_accuracy"] for row in fitted.history)
-    probabilities = fitted.model.predict(Batches(sets[1], 8), verbose=0)
+    probabilities = fitted.model.predict(Batches(sets[1], 8), verbose=0)[CLASSES]
     assert (probabilities.argmax(axis=1) == sets[1].labels).mean() == pytest.approx(best["val_accuracy"])
     earlier = fit.fit(*sets, PARAMS.model_copy(update={"epochs": fitted.best_epoch}))
     assert digest(earlier.model) == digest(fitted.model)
@@ -138,24 +149,148 @@ def test_order_is_a_function_of_seed_and_epoch(sets):
     batches = Batches(sets[0], 8, seed=3)
     assert len(batches) == 5
     batches.epoch = 2
-    images, labels = batches[4]
+    inputs, targets = batches[4]
     rows = shuffled(45, 3, 2)[32:40]
-    assert labels.tolist() == sets[0].labels[rows].tolist()
-    assert images.shape == (8, 8, 10, 1)
-    assert images[..., 0].tolist() == sets[0].images(rows).tolist()
+    assert targets[CLASSES].tolist() == sets[0].labels[rows].tolist()
+    assert inputs.keys() == {FRAME}
+    assert inputs[FRAME].shape == (8, 8, 10, 1)
+    assert inputs[FRAME][..., 0].tolist() == sets[0].images(rows).tolist()
 
 
 def test_without_a_seed_all_shots_come_in_order(sets):
     batches = Batches(sets[0], 8)
-    labels = np.concatenate([batches[i][1] for i in range(len(batches))])
+    labels = np.concatenate([batches[i][1][CLASSES] for i in range(len(batches))])
     assert labels.tolist() == sets[0].labels.tolist()
 
 
 def test_a_saved_model_is_the_same_bytes_and_the_same_function(tmp_path, sets, fitted):
     again = fit.fit(*sets, PARAMS)  # another object of the same weights
     for name, model in (("a.keras", fitted.model), ("b.keras", again.model)):
-        models.save(model, tmp_path / name)
+        models.save(model, sets[0].meaning, tmp_path / name)
     assert (tmp_path / "a.keras").read_bytes() == (tmp_path / "b.keras").read_bytes()
-    loaded = models.load(tmp_path / "a.keras")
+    loaded, meaning = models.load(tmp_path / "a.keras")
+    assert meaning.to_json() == sets[0].meaning.to_json()
+    assert meaning.preprocessing.dark.mean.tolist() == sets[0].meaning.preprocessing.dark.mean.tolist()
     batch = Batches(sets[1], 8)
-    assert loaded.predict(batch, verbose=0).tobytes() == fitted.model.predict(batch, verbose=0).tobytes()
+    assert (
+        loaded.predict(batch, verbose=0)[CLASSES].tobytes() == fitted.model.predict(batch, verbose=0)[CLASSES].tobytes()
+    )
+
+
+def test_a_model_that_is_none_of_ours_is_refused(tmp_path, fitted):
+    fitted.model.save(tmp_path / "plain.keras")
+    (tmp_path / "broken.keras").write_bytes(b"PK")
+    with pytest.raises(
+        UserError, match=r"plain\.keras: must be a model that `xtcav train` wrote, with its preprocessing"
+    ):
+        models.load(tmp_path / "plain.keras")
+    for name in ("broken.keras", "missing.keras"):
+        with pytest.raises(UserError, match=rf"{name}: must be a model that `xtcav train` wrote, got"):
+            models.load(tmp_path / name)
+
+
+@pytest.fixture(scope="module")
+def numbered(tmp_path_factory, keras_ready):
+    """Sets in which a number shows as brightness, and another one is the feature beside the frame; a third is unknown."""
+    folder = tmp_path_factory.mktemp("numbers")
+    made = []
+    for name, count in (("train", 96), ("validation", 32)):
+        rng = np.random.default_rng(count)
+        brightness, energy = rng.uniform(20, 60, count), rng.normal(4000, 3, count)
+        shown = np.where(rng.random(count) < 0.3, np.nan, 2 * energy)  # absent in a third of the shots
+        numbers = {"brightness": brightness, "shown": shown}
+        made.append(write(folder / f"{name}.h5", count, 1, regression=numbers, features={"bld.L3energy": energy}))
+    yield made
+    for file in made:
+        file.close()
+
+
+LONGER = PARAMS.model_copy(
+    update={"epochs": 25, "optimizer": Optimizer(learning_rate=0.03, momentum=0.9, decay_rate=0.97, decay_steps=12)}
+)
+
+
+def test_classes_and_numbers_are_learned_together_from_frame_and_feature(numbered):
+    fitted = fit.fit(*numbered, LONGER)
+    found = fitted.model.predict(Batches(numbered[1], 8), verbose=0)
+    assert (found[CLASSES].argmax(axis=1) == numbered[1].labels).mean() > 0.9
+    for i in range(2):
+        result = metrics.regression(numbered[1].targets[:, i], found[NUMBERS][:, i])
+        assert result.explained > 0.8, result
+    row = fitted.history[-1]
+    assert {"val_accuracy", "val_squared_error", "train_cross_entropy", "val_loss"} <= row.keys()
+    assert row["train_loss"] == pytest.approx(
+        row["train_cross_entropy"] + row["train_squared_error"] + regularization(fitted.model), rel=0.1
+    )
+
+
+def regularization(model):
+    return float(sum(model.losses))
+
+
+def test_an_absent_number_changes_nothing(numbered, tmp_path):
+    """The gradient of a NaN must be zero: with all of `shown` absent, the rest is learned as if it were not there."""
+    rows = np.arange(32)
+    loss = fit._masked_squared_error(np.array([2.0, 5.0], np.float32))
+    truth = np.array([[1.0, np.nan], [np.nan, np.nan], [3.0, 4.0]], np.float32)
+    predicted = np.array([[3.0, 1e6], [5.0, 5.0], [3.0, 14.0]], np.float32)
+    np.testing.assert_allclose(np.asarray(loss(truth, predicted)), [0.5, 0.0, 2.0])
+    targets = numbered[1].targets[rows]
+    assert np.isnan(targets).any()
+    fitted = fit.fit(*numbered, LONGER.model_copy(update={"epochs": 2}))
+    assert all(np.isfinite(weights).all() for weights in fitted.model.get_weights())
+
+
+def test_numbers_alone_can_be_learned(tmp_path, keras_ready):
+    made = []
+    for name, count in (("train", 64), ("validation", 24)):
+        numbers = {"brightness": np.random.default_rng(count).uniform(20, 60, count)}
+        made.append(write(tmp_path / f"{name}.h5", count, 1, labels=False, regression=numbers))
+    fitted = fit.fit(*made, LONGER)
+    best = fitted.history[fitted.best_epoch - 1]
+    assert best["val_squared_error"] == min(row["val_squared_error"] for row in fitted.history) < 0.3
+    assert "val_accuracy" not in best
+    assert fitted.model.predict(Batches(made[1], 8), verbose=0).keys() == {NUMBERS}
+
+
+def test_scales_are_those_of_the_training_set_alone(numbered):
+    train = numbered[0]
+    scales = fit.scales_of(train, "all")
+    images = train.images(np.arange(train.shots)).astype(np.float64)
+    assert scales.pixels.mean == pytest.approx(images.mean(), rel=1e-5)
+    assert scales.pixels.sd == pytest.approx(images.std(), rel=1e-5)
+    np.testing.assert_allclose(scales.features.mean, train.features.mean(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(scales.features.sd, train.features.std(axis=0, dtype=np.float64), rtol=1e-5)
+    np.testing.assert_allclose(scales.numbers.mean, np.nanmean(train.targets.astype(float), axis=0), rtol=1e-6)
+    np.testing.assert_allclose(scales.numbers.sd, np.nanstd(train.targets.astype(float), axis=0), rtol=1e-5)
+
+
+def test_each_pixel_can_be_standardized_by_itself_inside_the_model(sets, tmp_path):
+    params = PARAMS.model_copy(update={"epochs": 1, "model": PARAMS.model.model_copy(update={"standardize": "pixel"})})
+    fitted = fit.fit(*sets, params)
+    models.save(fitted.model, sets[0].meaning, tmp_path / "model.keras")
+    loaded, _ = models.load(tmp_path / "model.keras")
+    images = sets[0].images(np.arange(45))
+    white = np.asarray(loaded.get_layer("standardize")(images[..., np.newaxis]))[..., 0]
+    spread = images.std(axis=0)
+    wide = spread > fit.LEAST_SPREAD * images.std()
+    assert wide.any()
+    np.testing.assert_allclose(white.mean(axis=0), 0, atol=1e-4)
+    np.testing.assert_allclose(white.std(axis=0)[wide], 1, atol=1e-3)
+    assert (white.std(axis=0)[~wide] < 1).all()
+
+
+def test_class_weights_make_rare_classes_count_as_much(tmp_path, keras_ready):
+    frames = np.full((40, 8, 10), 100, np.int16)
+    path = write_prepared_file(tmp_path / "train.h5", frames, (np.arange(40) < 4).astype(int))
+    with PreparedFile(path) as train:
+        weights = fit.class_weights(train)
+        np.testing.assert_allclose(weights, [40 / 72, 40 / 8])
+        _, targets, given = Batches(train, 8, seed=1, class_weights=weights)[0]
+        assert given[CLASSES].tolist() == weights[targets[CLASSES]].tolist()
+        params = PARAMS.model_copy(update={"class_weights": True, "epochs": 8})
+        even = fit.fit(train, train, params).model.predict(Batches(train, 8), verbose=0)[CLASSES]
+        plain = fit.fit(train, train, PARAMS.model_copy(update={"epochs": 8})).model
+        skewed = plain.predict(Batches(train, 8), verbose=0)[CLASSES]
+    assert abs(even[0, 1] - 0.5) < 0.15  # all frames are alike: both classes are as likely as they count
+    assert skewed[0, 1] < 0.25

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,6 +11,7 @@ from xtcav_ml.params.train import Block, Model
 
 NOTES = Model(
     name="convnet",
+    standardize="all",
     blocks=(
         Block(channels=8, kernel=8, stride=1, pool="max", pool_window=13, pool_stride=10),
         Block(channels=8, kernel=6, stride=1, pool="max", pool_window=13, pool_stride=10),
@@ -21,8 +23,15 @@ NOTES = Model(
 )
 
 
+def ends(shape, classes=4, features=0, numbers=0):
+    return geometry.Ends(shape, features, classes, numbers)
+
+
+ONE = models.Scale(np.array(0, np.float32), np.array(1, np.float32))
+
+
 def test_sizes_are_those_that_the_notes_print():
-    layers = geometry.layers(NOTES, (726, 568), 4)
+    layers = geometry.layers(NOTES, ends((726, 568)))
     shapes = {layer.name: layer.shape for layer in layers}
     assert shapes["conv1"] == (726, 568, 8)
     assert shapes["pool1"] == (73, 57, 8)
@@ -49,14 +58,20 @@ blocks = st.builds(
     st.lists(st.integers(1, 9), max_size=2),
     st.integers(8, 40),
     st.integers(8, 40),
+    st.integers(0, 3),
+    st.sampled_from([(3, 0), (0, 2), (2, 3)]),
 )
-def test_keras_builds_exactly_these_layers(chosen, hidden, rows, columns):
+def test_keras_builds_exactly_these_layers(chosen, hidden, rows, columns, features, learned):
     model = NOTES.model_copy(update={"blocks": tuple(chosen), "hidden": tuple(hidden)})
     try:
-        expected = geometry.layers(model, (rows, columns), 3)
+        wanted = ends((rows, columns), learned[0], features, learned[1])
+        expected = geometry.layers(model, wanted)
     except UserError:
         return  # refused before anything is built; the next test says when
-    built = models.convnet(model, (rows, columns), 3, mean=0.0, sd=1.0, seed=1)
+    several = [
+        models.Scale(np.zeros(count, np.float32), np.ones(count, np.float32)) for count in (features, learned[1])
+    ]
+    built = models.convnet(model, wanted, models.Scales(ONE, *several), seed=1)
     for layer in expected:
         assert built.get_layer(layer.name).output.shape[1:] == layer.shape
         assert built.get_layer(layer.name).count_params() == layer.parameters
@@ -73,17 +88,17 @@ def test_keras_builds_exactly_these_layers(chosen, hidden, rows, columns):
 def test_what_does_not_fit_its_map_is_refused(field, value, said):
     blocks = (NOTES.blocks[0], NOTES.blocks[1].model_copy(update={field: value}))
     with pytest.raises(UserError, match=said):
-        geometry.layers(NOTES.model_copy(update={"blocks": blocks}), (284, 363), 4)
+        geometry.layers(NOTES.model_copy(update={"blocks": blocks}), ends((284, 363)))
 
 
 def test_the_shipped_network_fits_the_shipped_frames(params):
     tree = read_tree(ROOT / "params.yaml")
     rows, columns = tree["data"]["frame_shape"]
-    assert geometry.layers(params.train.model, (rows // 2, columns // 2), 4)
+    assert geometry.layers(params.train.model, ends((rows // 2, columns // 2)))
 
 
 def test_memory_grows_with_the_batch_and_the_maps():
-    layers = geometry.layers(NOTES, (726, 568), 4)
+    layers = geometry.layers(NOTES, ends((726, 568)))
     maps = 726 * 568 * 8
     assert geometry.step_memory(layers, 32) > 32 * maps * 4 * 2
     assert geometry.step_memory(layers, 64) == pytest.approx(2 * geometry.step_memory(layers, 32), rel=0.01)

@@ -66,3 +66,24 @@ def test_shapes_that_do_not_fit_are_refused():
         metrics.classification(np.array([0, 1]), certain([0], 2))
     with pytest.raises(ValueError, match="expected truth"):
         metrics.classification(np.array([], int), np.zeros((0, 2)))
+
+
+def test_the_score_is_of_what_is_learned():
+    row = {"val_accuracy": 0.8, "val_squared_error": 0.3, "val_loss": 0.9}
+    assert metrics.score(row) == -0.9
+    assert metrics.score({"val_accuracy": 0.8, "val_loss": 0.9}) == 0.8
+    assert metrics.score({"val_squared_error": 0.3, "val_loss": 0.9}) == -0.3
+
+
+def test_regression_is_measured_in_units_where_there_is_a_number():
+    truth = np.array([1.0, 2.0, 3.0, np.nan])
+    found = metrics.regression(truth, np.array([1.5, 2.5, 3.5, 1e9]))
+    assert (found.shots, found.mean_error, found.mean_absolute_error, found.rms_error) == (3, 0.5, 0.5, 0.5)
+    assert found.spread == pytest.approx(np.std([1, 2, 3]))
+    assert found.explained == pytest.approx(1 - 0.25 / np.var([1, 2, 3]))
+    assert metrics.regression(truth, np.full(4, 2.0)).explained == pytest.approx(0)  # always saying the mean
+    nothing = metrics.regression(np.full(2, np.nan), np.zeros(2))
+    assert nothing.shots == 0
+    assert np.isnan(nothing.rms_error)
+    with pytest.raises(ValueError, match="expected truth"):
+        metrics.regression(truth, np.zeros(3))

@@ -1,16 +1,18 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from xtcav_ml.errors import UserError
 from xtcav_ml.params.prepare import Balance, PrepareParams, Split
-from xtcav_ml.selection import SPLITS, select, uniform_hash
+from xtcav_ml.selection import FILE, SPLITS, duplicates, select, uniform_hash
+from xtcav_ml.shots import EVENT_KEY
 
-LABEL = "acq.peaksLabel"
+LABEL, NUMBER, FEATURE = "acq.peaksLabel", "acq.t1.pos", "bld.L3energy"
 
 
-def table(count, seed=0, runs=(70, 71)):
+def table(count, seed=0, runs=(70, 71), file_size=100):
+    """Shots of some runs in files of `file_size`, named by run and chunk."""
     rng = np.random.default_rng(seed)
     run = np.sort(rng.choice(runs, count))
     index = np.concatenate([np.arange((run == r).sum()) for r in runs])
@@ -22,70 +24,210 @@ def table(count, seed=0, runs=(70, 71)):
         "run.index": index,
         "lasing": (rng.random(count) < 0.9).astype(int),
         LABEL: rng.integers(-1, 4, count),
+        NUMBER: np.where(rng.random(count) < 0.6, rng.normal(size=count), np.nan),
+        FEATURE: rng.normal(4000, 3, count),
+        FILE: np.array([f"r{r:03d}-c{i // file_size:04d}.h5" for r, i in zip(run, index, strict=True)]),
     }
 
 
-def rules(*, ratio=1.5, splits=("train",), block=5, gap=1, seed=1, least=1, include=None, exclude=None):
+def rules(
+    *, ratio=1.5, splits=("train",), by="block", block=5, gap=1, seed=1, least=1, include=None, exclude=None, **learned
+):
     return PrepareParams(
-        label=LABEL,
-        classes=("a", "b", "c", "d"),
+        **{"label": LABEL, "classes": ("a", "b", "c", "d"), "regression": (), "features": (), **learned},
         include={"lasing": 1} if include is None else include,
         exclude={} if exclude is None else exclude,
         dark_run=68,
         images=({"step": "subtract_dark"},),
-        dtype="float16",
+        pixels={"dtype": "float16", "quantum": None},
+        watch={"saturation": 4095, "saturated_pixels": 0, "empty_signal": 0.5},
         balance=Balance(ratio=ratio, splits=splits),
-        split=Split(seed=seed, block=block, gap=gap, train=0.6, validation=0.2, test=0.2, min_per_class=least),
+        split=Split(by=by, seed=seed, block=block, gap=gap, train=0.6, validation=0.2, test=0.2, min_per_class=least),
     )
+
+
+def joined(*tables):
+    return {name: np.concatenate([columns[name] for columns in tables]) for name in tables[0]}
+
+
+def shuffled(columns, seed):
+    order = np.random.default_rng(seed).permutation(len(columns["run"]))
+    return {name: values[order] for name, values in columns.items()}
+
+
+def taken(columns, rows):
+    return {name: values[rows] for name, values in columns.items()}
+
+
+def ordered_keys(columns, rows):
+    return list(zip(*(columns[name][rows].tolist() for name in EVENT_KEY), strict=True))
 
 
 def keys(columns, rows):
     return {(columns["run"][row], columns["run.index"][row]) for row in rows}
 
 
-@settings(max_examples=200, deadline=None)
-@given(
-    st.integers(600, 900),
-    st.integers(0, 10_000),
-    st.sampled_from([None, 1.0, 2.5]),
-    st.integers(2, 8),
-    st.sampled_from([("train",), SPLITS, ()]),
+layouts = st.fixed_dictionaries(
+    {
+        "count": st.integers(300, 900),
+        "seed": st.integers(0, 10_000),
+        "runs": st.sampled_from([(70, 71), (68, 70, 71), tuple(range(70, 80))]),
+        "file_size": st.integers(7, 200),
+        "copies": st.integers(0, 60),
+    }
 )
-def test_every_shot_is_kept_once_or_dropped_once(count, seed, ratio, block, splits):
-    columns = table(count, seed)
-    found = select(columns, rules(ratio=ratio, block=block, seed=seed, splits=splits))
+choices = st.fixed_dictionaries(
+    {
+        "by": st.sampled_from(["block", "run", "file"]),
+        "block": st.integers(2, 12),
+        "gap": st.integers(0, 1),
+        "ratio": st.sampled_from([None, 1.0, 2.5]),
+        "splits": st.sampled_from([("train",), SPLITS, ()]),
+        "learned": st.sampled_from(
+            [
+                {},
+                {"regression": (NUMBER,), "features": (FEATURE,)},
+                {"label": None, "classes": (), "regression": (NUMBER,)},
+            ]
+        ),
+    }
+)
+
+
+@settings(max_examples=1200, deadline=None)
+@given(layouts, choices)
+def test_whatever_the_layout_no_shot_is_lost_doubled_or_in_two_splits(layout, chosen):
+    """Of shots in many runs and files, some of which are copied whole under another name."""
+    columns = table(layout["count"], layout["seed"], layout["runs"], layout["file_size"])
+    columns[FEATURE][:5] = np.nan
+    if layout["copies"]:
+        names = np.unique(columns[FILE])
+        copied = np.isin(columns[FILE], names[: layout["copies"] % len(names)])
+        again = taken(columns, copied)
+        again[FILE] = np.char.add("copy-", again[FILE])
+        columns = joined(columns, again)
+    learned = chosen["learned"]
+    ratio = None if learned.get("label", LABEL) is None else chosen["ratio"]
+    settings_chosen = {name: chosen[name] for name in ("by", "block", "gap", "splits")}
+    how = rules(**settings_chosen, ratio=ratio, seed=layout["seed"], **learned)
+    try:
+        found = select(columns, how)
+    except UserError as error:
+        if "every split needs at least" in str(error):
+            event("refused: too few groups for every class in every split")
+            return
+        raise
     rows = np.concatenate(list(found.splits.values()))
-    assert len(set(rows.tolist())) == len(rows)
-    assert len(rows) + sum(found.dropped.values()) == count
+    events = [keys(columns, found.splits[name]) for name in SPLITS]
+    assert sum(map(len, events)) == len(set().union(*events)) == len(rows)
+    assert len(rows) + sum(found.dropped.values()) == len(columns["run"])
     assert (columns["lasing"][rows] == 1).all()
-    assert (columns[LABEL][rows] >= 0).all()
-    for name in splits:
-        counts = np.bincount(columns[LABEL][found.splits[name]], minlength=4)
-        assert ratio is None or counts.max() <= ratio * counts.min()
-
-
-@settings(max_examples=50, deadline=None)
-@given(st.integers(0, 10_000))
-def test_order_of_files_is_irrelevant(seed):
-    columns = table(700, seed)
-    shuffle = np.random.default_rng(seed).permutation(700)
-    one = select(columns, rules())
-    other_columns = {name: values[shuffle] for name, values in columns.items()}
-    other = select(other_columns, rules())
+    assert 68 not in columns["run"][rows]
+    if how.label:
+        assert (columns[LABEL][rows] >= 0).all()
+    else:
+        assert np.isfinite(columns[NUMBER][rows]).all()
+    assert np.isfinite(columns[FEATURE][rows]).all() or not how.features
+    for name in chosen["splits"]:
+        if ratio is not None:
+            counts = np.bincount(columns[LABEL][found.splits[name]], minlength=4)
+            assert counts.max() <= ratio * counts.min()
+    mixed = shuffled(columns, layout["seed"])
+    other = select(mixed, how)
+    assert other.dropped == found.dropped
     for name in SPLITS:
-        assert [
-            *map(tuple, zip(columns["run"][one.splits[name]], columns["run.index"][one.splits[name]], strict=True))
-        ] == [
-            *map(
-                tuple,
-                zip(
-                    other_columns["run"][other.splits[name]],
-                    other_columns["run.index"][other.splits[name]],
-                    strict=True,
-                ),
-            )
-        ]
-    assert one.dropped == other.dropped
+        assert ordered_keys(columns, found.splits[name]) == ordered_keys(mixed, other.splits[name])
+
+
+@pytest.mark.parametrize("by", ["block", "run", "file"])
+@pytest.mark.parametrize("seed", range(5))
+def test_adding_files_moves_no_shot(by, seed):
+    large = table(2400, seed, runs=tuple(range(70, 82)), file_size=40)
+    files = np.unique(large[FILE])
+    small = taken(large, np.isin(large[FILE], files[seed % 2 :: 2]))
+    how = rules(by=by, ratio=None, include={}, seed=seed)
+    before, after = select(small, how), select(large, how)
+    homes = {key: name for name in SPLITS for key in keys(large, after.splits[name])}
+    for name in SPLITS:
+        assert all(homes.get(key, name) == name for key in keys(small, before.splits[name]))
+
+
+def test_a_copy_of_a_file_under_another_name_lies_in_the_same_split():
+    columns = table(1200, 5, runs=tuple(range(70, 76)), file_size=50)
+    copy = taken(columns, columns[FILE] == np.unique(columns[FILE])[3])
+    copy[FILE] = np.full(len(copy["run"]), "a-copy.h5")
+    how = rules(by="file", ratio=None, include={})
+    once, twice = select(columns, how), select(joined(columns, copy), how)
+    both = joined(columns, copy)
+    for name in SPLITS:
+        assert keys(columns, once.splits[name]) == keys(both, twice.splits[name])
+    assert twice.dropped["duplicates"] > 0
+
+
+def test_a_shot_in_files_of_two_splits_is_an_error():
+    columns = table(1200, 5, runs=tuple(range(70, 76)), file_size=50)
+    names = np.unique(columns[FILE])
+    parts = []
+    for name in names:  # a file of the last shots of each file: somewhere it lies in another split than its origin
+        part = taken(columns, np.flatnonzero(columns[FILE] == name)[-10:])
+        part[FILE] = np.char.add("tail-", part[FILE])
+        parts.append(part)
+    with pytest.raises(
+        UserError, match=r"prepare\.split\.by: file needs each shot in one file.*tail-.*split by block or run"
+    ):
+        select(joined(columns, *parts), rules(by="file", include={}))
+
+
+def test_runs_and_files_lie_in_one_split_as_a_whole():
+    columns = table(3000, 2, runs=tuple(range(70, 85)), file_size=50)
+    for by, name in (("run", "run"), ("file", FILE)):
+        found = select(columns, rules(by=by, ratio=None, include={}))
+        homes = {}
+        for split, rows in found.splits.items():
+            for group in np.unique(columns[name][rows]):
+                assert homes.setdefault(group, split) == split
+        assert set(homes.values()) == set(SPLITS)
+
+
+def test_the_ends_of_files_are_dropped():
+    columns = table(1200, 5, runs=(70, 71, 72), file_size=50)
+    found = select(columns, rules(by="file", ratio=None, include={}, gap=3))
+    rows = np.concatenate(list(found.splits.values()))
+    assert (columns["run.index"][rows] % 50 < 47).all()
+    assert found.dropped["gap between groups"] > 0
+
+
+def test_numbers_and_features_say_which_shots_can_be_used():
+    columns = table(900)
+    columns[FEATURE][::7] = np.nan
+    found = select(columns, rules(regression=(NUMBER,), features=(FEATURE,), label=None, classes=(), ratio=None))
+    rows = np.concatenate(list(found.splits.values()))
+    assert np.isfinite(columns[NUMBER][rows]).all()
+    assert np.isfinite(columns[FEATURE][rows]).all()
+    assert found.dropped["no number to learn"] > 0
+    assert found.dropped[f"{FEATURE} is not finite"] > 0
+    both = select(columns, rules(regression=(NUMBER,), ratio=None))
+    kept = np.concatenate(list(both.splits.values()))
+    assert np.isnan(columns[NUMBER][kept]).any()  # a shot with a label and without a number is kept
+
+
+def test_too_few_numbers_in_a_split_are_named():
+    columns = table(900)
+    columns[NUMBER][:] = np.nan
+    columns[NUMBER][:3] = 1.0
+    with pytest.raises(UserError, match=rf"{NUMBER} has 0 in (validation|test)"):
+        select(columns, rules(regression=(NUMBER,)))
+
+
+@pytest.mark.parametrize("name", [NUMBER, "lasing", "run.index"])
+def test_a_shot_that_stands_twice_with_other_values_is_an_error(name):
+    columns = table(700)
+    twice = joined(columns, taken(columns, np.arange(50)))
+    twice[FILE] = np.concatenate([columns[FILE], np.full(50, "again.h5")])
+    twice[name][710] = 1 - np.nan_to_num(twice[name][710])
+    with pytest.raises(UserError, match=rf"the same shot must have the same {name} wherever it stands.*again\.h5 and"):
+        select(twice, rules(regression=(NUMBER,)))
+    assert len(duplicates(twice)) == 50
 
 
 def test_masks_keep_and_leave_out():
@@ -105,14 +247,6 @@ def test_the_dark_run_is_in_no_split():
     assert 68 not in columns["run"][np.concatenate(list(found.splits.values()))]
 
 
-def test_adding_a_run_moves_no_shot():
-    small, large = table(700, 3), table(1400, 3, runs=(70, 71, 72, 73))
-    before, after = (select(columns, rules(ratio=None, include={})) for columns in (small, large))
-    homes = {key: name for name in SPLITS for key in keys(large, after.splits[name])}
-    for name in SPLITS:
-        assert all(homes.get(key, name) == name for key in keys(small, before.splits[name]))
-
-
 def test_neighbours_across_splits_are_a_gap_apart():
     columns = table(700, 1)
     found = select(columns, rules(ratio=None, gap=2, include={}))
@@ -124,7 +258,7 @@ def test_neighbours_across_splits_are_a_gap_apart():
 
 def test_duplicates_are_dropped_and_contradictions_refused():
     columns = table(700)
-    twice = {name: np.concatenate([values, values[:50]]) for name, values in columns.items()}
+    twice = joined(columns, taken(columns, np.arange(50)))
     once, found = select(columns, rules()), select(twice, rules())
     assert keys(twice, found.splits["train"]) == keys(columns, once.splits["train"])
     assert found.dropped["duplicates"] == ((columns[LABEL][:50] >= 0) & (columns["lasing"][:50] == 1)).sum()

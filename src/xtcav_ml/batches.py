@@ -6,32 +6,54 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xtcav_ml.backend import keras
+from xtcav_ml.geometry import CLASSES, NUMBERS
 from xtcav_ml.h5io.prepared import PreparedFile
+from xtcav_ml.models import FEATURES, FRAME
 
 
 class Batches(keras.utils.PyDataset):  # type: ignore[misc]
-    """Images (batch, rows, columns, 1) float32 and labels (batch,) int32, read from disk.
+    """What a network takes and what it shall return, as dicts of arrays, read from disk.
 
     On TensorFlow the next minibatches are read while one trains: its data pipeline prefetches, on a thread of its own.
 
     With a seed the shots are shuffled anew for every `epoch`, which the trainer sets, and those that do not fill a last
-    minibatch wait for another epoch. Without, all shots come in file order.
+    minibatch wait for another epoch. Without, all shots come in file order. With `class_weights` (classes,) each shot's
+    cross-entropy is weighed by that of its class.
     """
 
-    def __init__(self, prepared: PreparedFile, batch_size: int, seed: int | None = None) -> None:
+    def __init__(
+        self,
+        prepared: PreparedFile,
+        batch_size: int,
+        seed: int | None = None,
+        class_weights: NDArray[np.float32] | None = None,
+    ) -> None:
         super().__init__()
         self.prepared, self.batch_size, self.seed, self.epoch = prepared, batch_size, seed, 0
+        self._features = prepared.features
+        self._targets: dict[str, NDArray[Any]] = {}
+        if prepared.classes:
+            self._targets[CLASSES] = prepared.labels.astype(np.int32)
+        if prepared.meaning.regression:
+            self._targets[NUMBERS] = prepared.targets
+        self._weights = None if class_weights is None else class_weights[self._targets[CLASSES]]
 
     def __len__(self) -> int:
         """Return the number of minibatches in an epoch."""
         whole, rest = divmod(self.prepared.shots, self.batch_size)
         return whole if self.seed is not None else whole + (rest > 0)
 
-    def __getitem__(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-        """Return minibatch `index` of the present epoch."""
+    def __getitem__(self, index: int) -> tuple[dict[str, NDArray[Any]], ...]:
+        """Return minibatch `index` of the present epoch: inputs, targets and, if there are any, weights."""
         rows = self._order()[index * self.batch_size : (index + 1) * self.batch_size]
-        images = self.prepared.images(rows)[..., np.newaxis].astype(np.float32)
-        return images, self.prepared.labels[rows].astype(np.int32)
+        inputs: dict[str, NDArray[Any]] = {FRAME: self.prepared.images(rows)[..., np.newaxis]}
+        if self._features.shape[1]:
+            inputs[FEATURES] = self._features[rows]
+        targets = {name: values[rows] for name, values in self._targets.items()}
+        if self._weights is None:
+            return inputs, targets
+        ones = {name: np.ones(len(rows), np.float32) for name in targets}
+        return inputs, targets, {**ones, CLASSES: self._weights[rows]}
 
     def _order(self) -> NDArray[np.int64]:
         shots = self.prepared.shots

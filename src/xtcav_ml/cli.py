@@ -1,5 +1,6 @@
 """One command, `xtcav`. Every import that takes time is inside the command that needs it."""
 
+import errno
 import signal
 import sys
 from pathlib import Path
@@ -13,6 +14,9 @@ RAW, PREPARED, RESULTS = Path("data/raw/simulated"), Path("data/prepared"), Path
 MODEL, HISTORY, CHECKED = Path("models/model.keras"), RESULTS / "history.jsonl", RESULTS / "data.json"
 VALIDATED = RESULTS / "params_valid.txt"
 TUNING = RESULTS / "tuning"
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""No space, over the quota, over the largest file: what the user can mend by making room."""
 
 app = typer.Typer(
     help="Learn from XTCAV shot images. Parameters are in params.yaml; `make repro` or `dvc repro` runs the stages in order.",
@@ -79,8 +83,8 @@ def train() -> None:
 
     params = load_section("train", TrainParams)
     with resources.measured("train") as sampler, runs.training(sampler) as run:
-        fitted = stage.run(params, PREPARED, MODEL, HISTORY, [run])
-        runs.log_model(run.run, fitted.model, stage.example(PREPARED))
+        stage.run(params, PREPARED, MODEL, HISTORY, [run])
+        runs.log_model(run.run, MODEL)
 
 
 @app.command(rich_help_panel=STAGE)
@@ -147,6 +151,21 @@ def show(
 
 
 @app.command(rich_help_panel=TOOL)
+def predict(
+    model: Annotated[Path, typer.Argument(help="A model that train wrote, as models/model.keras.")],
+    files: Annotated[list[Path], typer.Argument(help="Raw shot files, or folders of them; labels are not needed.")],
+    out: Annotated[Path, typer.Option(help="Folder for the predictions.")] = RESULTS / "predictions",
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads on a CPU; default: all cores.")] = None,
+) -> None:
+    """Say what a trained model sees in raw shot files: one HDF5 file each, rows as theirs; goes on where it was stopped."""
+    import os
+
+    from xtcav_ml.stages import predict as stage
+
+    stage.run(model, files, out, threads or len(os.sched_getaffinity(0)))
+
+
+@app.command(rich_help_panel=TOOL)
 def summary() -> None:
     """Print what the present results say and where they are."""
     from xtcav_ml.stages import summary as stage
@@ -200,4 +219,11 @@ def main() -> None:
         app()
     except UserError as error:
         print(f"xtcav: {error}", file=sys.stderr)
+        sys.exit(1)
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
+        print(
+            f"xtcav: {error.filename or 'the disk'}: must find room, got {error.strerror!r}; make room", file=sys.stderr
+        )
         sys.exit(1)

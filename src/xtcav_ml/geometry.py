@@ -2,11 +2,15 @@
 
 from dataclasses import dataclass
 from math import ceil, prod
+from typing import Self
 
 from xtcav_ml.errors import UserError
+from xtcav_ml.meaning import Meaning
 from xtcav_ml.params.train import Model
 
 FLOAT32 = 4  # bytes
+CLASSES, NUMBERS = "output", "numbers"
+"""Names of the last layers: probabilities of the classes, and numbers learned by regression."""
 
 
 @dataclass(frozen=True)
@@ -18,13 +22,29 @@ class Layer:
     parameters: int
 
 
-def layers(model: Model, frame_shape: tuple[int, int], classes: int) -> list[Layer]:
-    """Return the layers that `model` builds on frames of `frame_shape` (rows, columns).
+@dataclass(frozen=True)
+class Ends:
+    """What goes into a network and what comes out."""
+
+    frame_shape: tuple[int, int]  # rows and columns of a prepared frame
+    features: int  # numbers beside the frame
+    classes: int  # probabilities; 0 where no classes are learned
+    numbers: int  # learned by regression
+
+    @classmethod
+    def of(cls, meaning: Meaning) -> Self:
+        """Return the ends of a network that learns what `meaning` says."""
+        shape = meaning.preprocessing.shape
+        return cls(shape, len(meaning.features), len(meaning.classes), len(meaning.regression))
+
+
+def layers(model: Model, ends: Ends) -> list[Layer]:
+    """Return the layers that `model` builds between `ends`.
 
     Raises UserError, naming the key, if a kernel or a pooling window is larger than the map that it works on.
     """
     found: list[Layer] = []
-    rows, columns, channels = *frame_shape, 1
+    rows, columns, channels = *ends.frame_shape, 1
     for i, block in enumerate(model.blocks):
         key = f"train.model.blocks.{i}"
         _require_fits(f"{key}.kernel", block.kernel, rows, columns)
@@ -34,11 +54,13 @@ def layers(model: Model, frame_shape: tuple[int, int], classes: int) -> list[Lay
         _require_fits(f"{key}.pool_window", block.pool_window, rows, columns)
         rows, columns = ceil(rows / block.pool_stride), ceil(columns / block.pool_stride)
         found.append(Layer(f"pool{i + 1}", (rows, columns, channels), 0))
-    units = rows * columns * channels
-    for i, width in enumerate((*model.hidden, classes)):
-        name = "output" if i == len(model.hidden) else f"hidden{i + 1}"
-        found.append(Layer(name, (width,), (units + 1) * width))
+    units = rows * columns * channels + ends.features
+    for i, width in enumerate(model.hidden, start=1):
+        found.append(Layer(f"hidden{i}", (width,), (units + 1) * width))
         units = width
+    for name, width in ((CLASSES, ends.classes), (NUMBERS, ends.numbers)):
+        if width:
+            found.append(Layer(name, (width,), (units + 1) * width))
     return found
 
 

@@ -59,10 +59,51 @@ def classification(truth: NDArray[np.integer], probabilities: NDArray[np.floatin
     )
 
 
+def score(row: Mapping[str, float]) -> float:
+    """Return what an epoch is worth, more is better.
+
+    `val_accuracy` where classes are learned, less `val_squared_error` where numbers are, less `val_loss` where both are.
+    """
+    if "val_squared_error" not in row:
+        return row["val_accuracy"]
+    return -row["val_loss" if "val_accuracy" in row else "val_squared_error"]
+
+
 def best_epoch(history: Sequence[Mapping[str, float]]) -> int:
-    """Return the epoch (from 1) to keep: highest `val_accuracy`, then lowest `val_cross_entropy`, then the earliest."""
-    scores = [(row["val_accuracy"], -row["val_cross_entropy"]) for row in history]
+    """Return the epoch (from 1) to keep: highest score, then lowest `val_cross_entropy`, then the earliest."""
+    scores = [(score(row), -row.get("val_cross_entropy", 0.0)) for row in history]
     return scores.index(max(scores)) + 1
+
+
+@dataclass(frozen=True)
+class Regression:
+    """What predictions of one number are worth, in its own unit. NaN where nothing was measured."""
+
+    shots: int  # that have the number
+    mean_error: float  # prediction less truth: bias
+    mean_absolute_error: float
+    rms_error: float
+    spread: float  # standard deviation of the truth: the r.m.s. error of always saying its mean
+    explained: float  # 1 - (rms_error / spread)^2
+
+
+def regression(truth: NDArray[np.floating], predicted: NDArray[np.floating]) -> Regression:
+    """Compare truth (N,), NaN where there is no such number, with predictions (N,). Raises ValueError if N differ."""
+    if truth.shape != predicted.shape or truth.ndim != 1:
+        raise ValueError(f"expected truth (N,) and prediction (N,), got {truth.shape}, {predicted.shape}")
+    known = np.isfinite(truth)
+    if not known.any():
+        return Regression(0, *[float("nan")] * 5)
+    errors = predicted[known].astype(np.float64) - truth[known]
+    rms, spread = float(np.sqrt(np.square(errors).mean())), float(truth[known].std(dtype=np.float64))
+    return Regression(
+        shots=int(known.sum()),
+        mean_error=float(errors.mean()),
+        mean_absolute_error=float(np.abs(errors).mean()),
+        rms_error=rms,
+        spread=spread,
+        explained=1 - (rms / spread) ** 2 if spread else float("nan"),
+    )
 
 
 def wilson_interval(hits: int, shots: int, z: float = Z95) -> tuple[float, float]:

@@ -1,25 +1,59 @@
 """Keras networks by name, and the file that holds one."""
 
+import contextlib
+import io
 import re
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from xtcav_ml import atomic
 from xtcav_ml.backend import keras
+from xtcav_ml.errors import UserError
+from xtcav_ml.geometry import CLASSES, NUMBERS, Ends
+from xtcav_ml.images import Dark
+from xtcav_ml.meaning import Meaning
 from xtcav_ml.params.train import Model
+
+FRAME, FEATURES = "frame", "features"
+"""Names of a network's inputs."""
 
 FIXED_DATE = (1980, 1, 1, 0, 0, 0)
 """Date of every entry of a model file (the first that a zip can hold), so that equal models are equal bytes."""
 
 
-def convnet(
-    model: Model, frame_shape: tuple[int, int], classes: int, *, mean: float, sd: float, seed: int
-) -> keras.Model:
-    """Return the notes' network: blocks of convolution, ReLU and pooling, hidden layers, one probability a class.
+@dataclass(frozen=True)
+class Scale:
+    """Mean and standard deviation over the training set, of one number or of an array of them."""
 
-    Input is (batch, rows, columns, 1), a prepared frame; `mean` and `sd` are those of the training set's pixels.
+    mean: NDArray[np.float32]
+    sd: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Scales:
+    """What the training set says of pixels () or (rows, columns), of the features (F,) and of the numbers to learn (V,)."""
+
+    pixels: Scale
+    features: Scale
+    numbers: Scale
+
+
+MEANING, DARK = "xtcav.json", "xtcav_dark.npy"
+"""Our parts of a model file: what it means, and the dark frame (mean and noise, rows, columns)."""
+
+
+def convnet(model: Model, ends: Ends, scales: Scales, *, seed: int) -> keras.Model:
+    """Return the notes' network: blocks of convolution, ReLU and pooling, hidden layers, a head for each thing learned.
+
+    Takes a dict of `frame` (batch, rows, columns, 1), prepared, and, where there are any, `features` (batch, F) in their own
+    units, which join before the hidden layers. Returns a dict of `output` (batch, classes), probabilities, and `numbers`
+    (batch, V) in their own units, whichever are learned.
     """
     seeds = iter(range(seed, seed + 1000))
 
@@ -29,8 +63,8 @@ def convnet(
             "kernel_regularizer": keras.regularizers.L1L2(l1=model.l1, l2=model.l2) if model.l1 or model.l2 else None,
         }
 
-    inputs = keras.Input((*frame_shape, 1), name="frame")
-    x = keras.layers.Normalization(axis=None, mean=mean, variance=sd**2, name="standardize")(inputs)
+    inputs = {FRAME: keras.Input((*ends.frame_shape, 1), name=FRAME)}
+    x = _standardized(inputs[FRAME], scales.pixels, "standardize")
     pooling = {"max": keras.layers.MaxPooling2D, "average": keras.layers.AveragePooling2D}
     for i, block in enumerate(model.blocks, start=1):
         convolution = keras.layers.Conv2D(
@@ -39,33 +73,61 @@ def convnet(
         x = convolution(x)
         x = pooling[block.pool](block.pool_window, block.pool_stride, "same", name=f"pool{i}")(x)
     x = keras.layers.Flatten(name="flatten")(x)
+    if ends.features:
+        inputs[FEATURES] = keras.Input((ends.features,), name=FEATURES)
+        x = keras.layers.Concatenate(name="join")(
+            [x, _standardized(inputs[FEATURES], scales.features, "standardize_features")]
+        )
     for i, units in enumerate(model.hidden, start=1):
         x = keras.layers.Dense(units, activation="relu", name=f"hidden{i}", **kernels())(x)
-    outputs = keras.layers.Dense(classes, activation="softmax", name="output", **kernels())(x)
+    outputs = {}
+    if ends.classes:
+        outputs[CLASSES] = keras.layers.Dense(ends.classes, activation="softmax", name=CLASSES, **kernels())(x)
+    if ends.numbers:
+        x = keras.layers.Dense(ends.numbers, name=NUMBERS, **kernels())(x)
+        outputs[NUMBERS] = keras.layers.Rescaling(
+            scales.numbers.sd.tolist(), scales.numbers.mean.tolist(), name="in_units"
+        )(x)
     return keras.Model(inputs, outputs, name=model.name)
+
+
+def _standardized(x: keras.KerasTensor, scale: Scale, name: str) -> keras.KerasTensor:
+    """Return `x` less the mean, over the standard deviation: numbers of the training set, which the model keeps as weights."""
+    axes = tuple(range(1, 1 + scale.mean.ndim)) or None
+    layer = keras.layers.Normalization(axis=axes, name=name)
+    y = layer(x)
+    shape = layer.adapt_mean.shape
+    layer.adapt_mean.assign(scale.mean.reshape(shape))
+    layer.adapt_variance.assign(np.square(scale.sd).reshape(shape))
+    layer.finalize_state()
+    return y
 
 
 NETWORKS: dict[str, Callable[..., keras.Model]] = {"convnet": convnet}
 """The networks that `train.model.name` can choose."""
 
 
-def save(model: keras.Model, path: Path) -> None:
-    """Write `model` to a `.keras` file: whole or not at all, and the same bytes for the same weights."""
+def save(model: keras.Model, meaning: Meaning, path: Path) -> None:
+    """Write `model` to a `.keras` file with what it means: whole or not at all, and the same bytes for the same weights.
+
+    Keras reads its own parts of the file and lets ours be.
+    """
     with tempfile.TemporaryDirectory() as folder:
         written = Path(folder) / "model.keras"
         model.save(written)
-        with (
-            atomic.replacing(path) as temporary,
-            zipfile.ZipFile(written) as source,
-            zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as target,
-        ):
-            for name in sorted(source.namelist()):
-                content = source.read(name)
-                if name == "metadata.json":  # it holds the time of saving
-                    content = f'{{"keras_version": "{keras.__version__}"}}'.encode()
-                if name == "config.json":
-                    content = _renumbered(content.decode()).encode()
-                target.writestr(zipfile.ZipInfo(name, FIXED_DATE), content)
+        with zipfile.ZipFile(written) as source:
+            parts = {name: source.read(name) for name in source.namelist()}
+    parts["metadata.json"] = f'{{"keras_version": "{keras.__version__}"}}'.encode()  # without the time of saving
+    parts["config.json"] = _renumbered(parts["config.json"].decode()).encode()
+    parts[MEANING] = meaning.to_json().encode()
+    dark = meaning.preprocessing.dark
+    if dark is not None:
+        content = io.BytesIO()
+        np.save(content, np.stack([dark.mean, dark.noise]), allow_pickle=False)
+        parts[DARK] = content.getvalue()
+    with atomic.replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as target:
+        for name in sorted(parts):
+            target.writestr(zipfile.ZipInfo(name, FIXED_DATE), parts[name])
 
 
 def _renumbered(config: str) -> str:
@@ -74,6 +136,35 @@ def _renumbered(config: str) -> str:
     return re.sub(r'(?<="shared_object_id": )\d+', lambda match: str(places.index(match[0])), config)
 
 
-def load(path: Path) -> keras.Model:
-    """Return the model in a `.keras` file. Code inside such a file is refused (Keras' safe mode)."""
-    return keras.saving.load_model(path, compile=False, safe_mode=True)
+def load(path: Path) -> tuple[keras.Model, Meaning]:
+    """Return the model in a `.keras` file that `save` wrote, and its meaning.
+
+    Code inside such a file is refused (Keras' safe mode). Raises UserError if it cannot be read or is another's.
+    """
+    meaning = meaning_of(path)
+    with _told(path):
+        return keras.saving.load_model(path, compile=False, safe_mode=True), meaning
+
+
+def meaning_of(path: Path) -> Meaning:
+    """Return what the model in a file means. Raises UserError as `load`."""
+    with _told(path), zipfile.ZipFile(path) as file:
+        if MEANING not in file.namelist():
+            raise UserError(
+                f"{path}: must be a model that `xtcav train` wrote, with its preprocessing, got another .keras file; "
+                "train it here"
+            )
+        dark = None
+        if DARK in file.namelist():
+            mean, noise = np.load(io.BytesIO(file.read(DARK)), allow_pickle=False)
+            dark = Dark(mean, noise)
+        return Meaning.from_json(file.read(MEANING), dark)
+
+
+@contextlib.contextmanager
+def _told(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, zipfile.BadZipFile, ValueError, KeyError, TypeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{path}: must be a model that `xtcav train` wrote, got {reason!r}; run `make repro`") from None

@@ -43,19 +43,38 @@ def confusion_matrix(path: Path, confusion: NDArray[np.int64], classes: Sequence
         _save(figure, path)
 
 
+CURVES = {"accuracy": "accuracy", "cross_entropy": "cross-entropy, nats", "squared_error": "squared error, spread^2"}
+"""Values of an epoch that are drawn, where they are there, and what is written at their axis."""
+
+
 def learning_curves(path: Path, history: Sequence[Mapping[str, float]], best_epoch: int) -> None:
-    """Draw accuracy and cross-entropy of both sets against the epoch, with the epoch that was kept."""
+    """Draw what both sets were worth against the epoch, with the epoch that was kept."""
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(9, 3.6))
+        names = [name for name in CURVES if f"val_{name}" in history[0]]
+        figure = Figure(figsize=(4.5 * len(names), 3.6))
         epochs = np.arange(1, len(history) + 1)
-        for axes, name, unit in zip(
-            figure.subplots(1, 2), ("accuracy", "cross_entropy"), ("accuracy", "cross-entropy, nats"), strict=True
-        ):
+        for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
             for key, label, colour in ((f"train_{name}", "training", TRAIN), (f"val_{name}", "validation", VALIDATION)):
                 axes.plot(epochs, [row[key] for row in history], color=colour, marker="o", markersize=3, label=label)
             axes.axvline(best_epoch, color=MUTED, linewidth=1, linestyle=":", label=f"kept: epoch {best_epoch}")
-            axes.set(xlabel="epoch", ylabel=unit)
+            axes.set(xlabel="epoch", ylabel=CURVES[name])
             axes.legend()
+        _save(figure, path)
+
+
+def regression(path: Path, numbers: Mapping[str, tuple[NDArray[np.floating], NDArray[np.floating]]]) -> None:
+    """Draw prediction against truth of each number (truth and prediction (N,), NaN left out), and the line where they agree."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(4.2 * len(numbers), 4))
+        for axes, (name, (truth, predicted)) in zip(
+            figure.subplots(1, len(numbers), squeeze=False)[0], numbers.items(), strict=True
+        ):
+            known = np.isfinite(truth)
+            axes.plot(truth[known], predicted[known], ".", color=TRAIN, markersize=3, alpha=0.6)
+            if known.any():
+                ends = [float(truth[known].min()), float(truth[known].max())]
+                axes.plot(ends, ends, color=MUTED, linewidth=1)
+            axes.set(xlabel="measured", ylabel="predicted", title=f"{name}, {known.sum():,} shots")
         _save(figure, path)
 
 
@@ -103,7 +122,7 @@ def search_history(path: Path, trials: Sequence[tuple[int, float | None, str]]) 
         ended = [number for number, _, state in trials if state != "COMPLETE"]
         if ended:
             axes.plot(ended, [min(values)] * len(ended), "x", color=MUTED, label="pruned or failed")
-        axes.set(xlabel="trial", ylabel="validation accuracy", title="search history")
+        axes.set(xlabel="trial", ylabel="validation score (accuracy of the classes)", title="search history")
         axes.legend()
         _save(figure, path)
 
@@ -116,7 +135,7 @@ def importances(path: Path, shares: Mapping[str, float]) -> None:
         names = list(shares)[::-1]
         bars = axes.barh(names, [shares[name] for name in names], color=TRAIN)
         axes.bar_label(bars, fmt="%.2f", padding=3)
-        axes.set(xlabel="importance for validation accuracy", xlim=(0, 1.1 * max(shares.values(), default=1)))
+        axes.set(xlabel="importance for the validation score", xlim=(0, 1.1 * max(shares.values(), default=1)))
         _save(figure, path)
 
 

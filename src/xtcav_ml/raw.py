@@ -1,17 +1,23 @@
 """A folder of raw shot files, checked before anything is read, as one table with a row a shot."""
 
-from collections.abc import Mapping, Sequence
+import itertools
+import threading
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from xtcav_ml import selection
 from xtcav_ml.errors import UserError
 from xtcav_ml.h5io.prepared import SHOT_COLUMNS
-from xtcav_ml.h5io.rawfile import file_problems, read_columns
+from xtcav_ml.h5io.rawfile import RawFrames, difference, file_problems, read_columns
 from xtcav_ml.params.data import DataParams
 from xtcav_ml.params.prepare import PrepareParams
+from xtcav_ml.progress import counting
+from xtcav_ml.selection import FILE
 from xtcav_ml.shots import IMAGE, SCHEMA, Dataset
 
 SUFFIXES = (".h5", ".hdf5")
@@ -22,7 +28,7 @@ class RawSet:
     """The files, and their one-value-a-shot columns joined; `file` (an index of `files`) and `row` say whence."""
 
     files: tuple[Path, ...]
-    columns: Mapping[str, NDArray[np.generic]]
+    columns: Mapping[str, NDArray[np.generic]]  # and selection.FILE: the name of the file
     file: NDArray[np.int64]
     row: NDArray[np.int64]
     bad: tuple[str, ...] = ()  # a line for each problem of the files that are not in the set
@@ -31,8 +37,9 @@ class RawSet:
 def open_set(data: DataParams, prepare: PrepareParams) -> RawSet:
     """Return the raw set that params.yaml names. Reads metadata, labels and keys; no image.
 
-    Bad are files that cannot be read, lack a dataset, have one of the wrong kind or shape, rows that differ, or a label that
-    is no class. Raises one UserError that lists them all, or leaves them out where `data.bad_files` says `skip`.
+    Bad are files that cannot be read, lack a dataset, have one of the wrong kind or shape, rows that differ, a label that
+    is no class, or an infinite number to learn. Raises one UserError that lists them all, or leaves them out where
+    `data.bad_files` says `skip`.
     """
     raw_set = survey(list_files(Path(data.raw)), data, prepare)
     if data.bad_files == "fail" or not raw_set.files:
@@ -43,29 +50,116 @@ def open_set(data: DataParams, prepare: PrepareParams) -> RawSet:
 def survey(files: Sequence[Path], data: DataParams, prepare: PrepareParams) -> RawSet:
     """Return the set of the good ones of `files`, with a line for every problem of the bad ones."""
     frames = replace(SCHEMA[IMAGE], row_shape=data.frame_shape)
-    chosen = {name: Dataset("i", (), "label or mask") for name in (prepare.label, *prepare.include, *prepare.exclude)}
-    required = {**chosen, **{name: SCHEMA[name] for name in SHOT_COLUMNS}, IMAGE: frames}
+    required = {
+        **{
+            name: Dataset("number", (), "number to learn or feature")
+            for name in (*prepare.regression, *prepare.features)
+        },
+        **{
+            name: Dataset("i", (), "label or mask")
+            for name in (prepare.label, *prepare.include, *prepare.exclude)
+            if name
+        },
+        **{name: SCHEMA[name] for name in SHOT_COLUMNS},
+        IMAGE: frames,
+    }
     names = [name for name in required if name != IMAGE]
-    good: dict[Path, dict[str, NDArray[np.int64]]] = {}
+    good: dict[Path, dict[str, NDArray[np.generic]]] = {}
     problems: list[str] = []
     for file in files:
         found = file_problems(file, required, {**SCHEMA, IMAGE: frames})
         if not found:
-            # one type, or unsigned and signed integers of two files would join as floating point numbers
-            table = {name: values.astype(np.int64) for name, values in read_columns(file, names).items()}
-            found = label_problems(file, prepare.label, table[prepare.label], prepare.classes)
-            if not found:
-                good[file] = table
-        problems += found
+            try:
+                table = _plain(read_columns(file, names))
+            except UserError as error:
+                found = [str(error)]
+            else:
+                found = value_problems(file, table, prepare)
+        if found:
+            problems += found
+        else:
+            good[file] = table
     rows = [len(table["run"]) for table in good.values()]
-    empty = [np.empty(0, dtype=np.int64)]
+    columns = {
+        name: np.concatenate([table[name] for table in good.values()] or [np.empty(0, np.int64)]) for name in names
+    }
+    columns[FILE] = np.repeat(np.array([file.name for file in good], dtype=np.str_), rows)
     return RawSet(
         files=tuple(good),
-        columns={name: np.concatenate([table[name] for table in good.values()] or empty) for name in names},
+        columns=columns,
         file=np.repeat(np.arange(len(good)), rows),
-        row=np.concatenate([np.arange(count) for count in rows] or empty),
+        row=np.concatenate([np.arange(count) for count in rows] or [np.empty(0, np.int64)]),
         bad=tuple(problems),
     )
+
+
+def _plain(table: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
+    """Return the columns as int64 or float64: of other types, those of two files could join as another one."""
+    return {name: values.astype(np.float64 if values.dtype.kind == "f" else np.int64) for name, values in table.items()}
+
+
+def value_problems(file: Path, table: Mapping[str, NDArray[np.generic]], prepare: PrepareParams) -> list[str]:
+    """Return a line for each column whose values break a rule: labels that are no class, infinite numbers to learn."""
+    found = label_problems(file, prepare.label, table[prepare.label], prepare.classes) if prepare.label else []
+    for name in prepare.regression:
+        bad = np.flatnonzero(np.isinf(table[name].astype(np.float64)))
+        if len(bad):
+            found.append(
+                f"{file}: {name}: must be a finite number, or NaN where there is none, got {table[name][bad[0]]} in row "
+                f"{bad[0]} ({len(bad)} such rows); write NaN there"
+            )
+    return found
+
+
+def require_same_content(raw: RawSet) -> int:
+    """Return how often a shot stands in the set again. Raises UserError if a dataset of it is not the same everywhere.
+
+    Reads what stands twice, frames and all, and nothing else.
+    """
+    pairs = sorted(selection.duplicates(raw.columns), key=lambda pair: raw.file[list(pair)].tolist())
+    with counting("shots that stand twice", len(pairs)) as advance:
+        for (one, other), group in itertools.groupby(pairs, key=lambda pair: tuple(raw.file[list(pair)].tolist())):
+            found = list(group)
+            rows = [(int(raw.row[first]), int(raw.row[second])) for first, second in found]
+            wrong = difference(raw.files[one], raw.files[other], rows)
+            if wrong is not None:
+                name, place = wrong
+                raise UserError(
+                    f"{raw.files[one]} and {raw.files[other]}: {name}: shot "
+                    f"{selection.event_key(raw.columns, found[place][0])} must have the same content wherever it stands, "
+                    f"got two, in rows {rows[place][0]} and {rows[place][1]}; remove one of the files"
+                )
+            advance(len(found))
+    return len(pairs)
+
+
+class FrameReader:
+    """Frames of a raw set at any row of its table, from any thread. Files stay open until `keep` leaves them out."""
+
+    def __init__(self, raw: RawSet) -> None:
+        self.raw, self._lock = raw, threading.Lock()
+        self._open: dict[int, RawFrames] = {}
+
+    def read(self, row: int) -> NDArray[np.int16]:
+        """Return the frame (1, rows, columns), ADU, at `row` of the table."""
+        number = int(self.raw.file[row])
+        with self._lock:
+            if number not in self._open:
+                self._open[number] = RawFrames(self.raw.files[number])
+            file = self._open[number]
+        return file.read(self.raw.row[row : row + 1])
+
+    def keep(self, numbers: Collection[int]) -> None:
+        """Close all files but those of these numbers, which nobody may be reading."""
+        with self._lock:
+            for number in self._open.keys() - set(numbers):
+                self._open.pop(number).close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.keep(())
 
 
 def list_files(folder: Path) -> list[Path]:
@@ -103,7 +197,7 @@ def require_run(raw: RawSet, run: int) -> NDArray[np.int64]:
         held = ", ".join(map(str, np.unique(raw.columns["run"])))
         raise UserError(
             f"prepare.dark_run: must be one of the runs in the raw files ({held}), got {run}; name the dark run, or set "
-            "null and remove subtract_dark from prepare.images"
+            "null and remove from prepare.images what uses it"
         )
     return rows
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from xtcav_ml import atomic, lineage, tracking
+from xtcav_ml import atomic, lineage, models, tracking
 from xtcav_ml.params.base import flatten, read_tree
 from xtcav_ml.resources import RESOURCES, Sampler
 
@@ -76,11 +76,11 @@ def start_training_run() -> tracking.Run:
     return run
 
 
-def log_model(run: tracking.Run, model: Any, example: Any) -> None:
-    """Store the trained network with the versions that it needs."""
+def log_model(run: tracking.Run, path: Path) -> None:
+    """Store the trained model with the versions that it needs."""
     versions = lineage.environment(REQUIREMENTS)
     with tolerating("the model"):
-        run.model(model, example, [f"{name}=={versions[name]}" for name in REQUIREMENTS])
+        run.model(path, models.meaning_of(path), [f"{name}=={versions[name]}" for name in REQUIREMENTS])
 
 
 def evaluated(metrics: Mapping[str, Any], history: list[dict[str, float]], pictures: list[Path]) -> None:
@@ -102,7 +102,10 @@ def _log_evaluation(metrics: Mapping[str, Any], history: list[dict[str, float]],
             run.metrics(values, step=epoch)
         run.tags({"rebuilt": "true"})
         run.finish()
-    run.metrics({f"test_{name}": value for name, value in metrics.items() if isinstance(value, (int, float))})
+    numbers = {name: value for name, value in metrics.items() if isinstance(value, (int, float))}
+    for target, errors in metrics.get("regression", {}).items():
+        numbers |= {f"{target}_{name}": value for name, value in errors.items() if value is not None}
+    run.metrics({f"test_{name}": value for name, value in numbers.items()})
     for picture in pictures:
         run.artifact(picture, "plots")
     run.artifact(Path("results/metrics.json"))

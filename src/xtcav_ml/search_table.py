@@ -59,7 +59,7 @@ class SearchTable:
     def _drawn(self, rows: Sequence[Row]) -> Table:
         title = f"best so far: {best_so_far(rows)}; {self._minutes():.1f} of {self.minutes:g} minutes"
         table = Table(title=title, title_justify="left", title_style="bold")
-        for heading in ("trial", "state", "accuracy", "epoch", *(short(name) for name in self.names)):
+        for heading in ("trial", "state", "score", "epoch", *(short(name) for name in self.names)):
             table.add_column(heading, justify="right")
         for row in rows[-ROWS:]:
             values = (_text(row.params.get(name, "")) for name in self.names)

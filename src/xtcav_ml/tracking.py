@@ -7,17 +7,15 @@ import sqlite3
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import mlflow
+import numpy as np
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
 from xtcav_ml.errors import UserError
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+from xtcav_ml.meaning import Meaning
 
 TrackingError = mlflow.MlflowException
 """What MLflow raises when a store cannot be written to."""
@@ -121,11 +119,24 @@ class Run:
         """Store a file, or the files of a folder, with the run."""
         (self.client.log_artifacts if path.is_dir() else self.client.log_artifact)(self.run_id, str(path), folder)
 
-    def model(self, model: Any, example: "NDArray[np.float32]", requirements: Sequence[str]) -> None:
-        """Store a Keras model with its signature, from `example` inputs (n, rows, columns, 1)."""
-        signature = mlflow.models.infer_signature(example, model.predict(example, verbose=0))
+    def model(self, path: Path, meaning: Meaning, requirements: Sequence[str]) -> None:
+        """Store a model file as a function of raw frames, with its signature; module `served` loads it."""
+        schema = mlflow.types.Schema
+        frames = mlflow.types.TensorSpec(np.dtype(np.int16), (-1, *meaning.preprocessing.raw_shape), "frame")
+        features = [mlflow.types.TensorSpec(np.dtype(np.float32), (-1,), name) for name in meaning.features]
+        if not features:
+            frames = mlflow.types.TensorSpec(np.dtype(np.int16), (-1, *meaning.preprocessing.raw_shape))
+        outputs = [mlflow.types.ColSpec("double", f"probability of {name}") for name in meaning.classes]
+        outputs += [mlflow.types.ColSpec("string", "predicted")] if meaning.classes else []
+        outputs += [mlflow.types.ColSpec("double", name) for name in meaning.regression]
         with mlflow.start_run(run_id=self.run_id, log_system_metrics=False):
-            mlflow.keras.log_model(model, name="model", signature=signature, pip_requirements=list(requirements))
+            mlflow.pyfunc.log_model(
+                name="model",
+                loader_module="xtcav_ml.served",
+                data_path=str(path),
+                signature=mlflow.models.ModelSignature(schema([frames, *features]), schema(outputs)),
+                pip_requirements=list(requirements),
+            )
 
     def finish(self, status: str = "FINISHED") -> None:
         """End the run FINISHED, FAILED or KILLED."""

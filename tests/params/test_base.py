@@ -52,7 +52,14 @@ def test_shipped_file_is_valid_and_scientific_notation_is_a_number(tmp_path, par
         ("train.epochs", True, "train.epochs: input should be a valid integer, got True"),
         ("train.model.l2", float("nan"), "train.model.l2: input should be a finite number, got nan"),
         ("prepare.images", [{"step": "blur"}], "prepare.images.0"),
-        ("prepare.images", [{"step": "log"}, {"step": "subtract_dark"}], "subtract_dark must be the first step"),
+        ("prepare.images", [{"step": "log"}, {"step": "subtract_dark"}], "must be the first steps"),
+        ("prepare.images", [{"step": "subtract_dark"}] * 2, "must stand there once, got it twice"),
+        ("prepare.pixels.quantum", None, "quantum must be a number for int16, got None"),
+        ("prepare.pixels.dtype", "float16", "quantum must be null for float16, got 0.0005"),
+        ("prepare.features", ["acq.peaksLabel"], "must be different datasets, got 'acq.peaksLabel' twice"),
+        ("prepare.label", None, "label or regression must name what to learn"),
+        ("prepare.classes", ["one"], "classes must name the values"),
+        ("prepare.split.by", "shot", "prepare.split.by"),
         ("prepare.images", [{"step": "roi", "rows": [9, 2], "columns": [0, 5]}], "rows must be [first, last]"),
         ("prepare.split.test", 0.5, "train + validation + test must be 1, got 1.35"),
         ("prepare.split.gap", 25, "gap must be less than block (10), got 25"),
@@ -133,7 +140,7 @@ def test_overridden_changes_one_value_and_checks_it(params):
     assert new.model.blocks[0] == params.train.model.blocks[0]
     for name, value, said in (
         ("train.model.blocks.9.kernel", 3, "unknown key"),
-        ("prepare.dtype", "float32", "unknown key"),
+        ("prepare.watch", "float32", "unknown key"),
         ("train.epochs", 0, "train.epochs"),
     ):
         with pytest.raises(UserError, match=said):

@@ -22,6 +22,7 @@ class Model(Section):
     """The notes' kind of network: blocks, hidden layers, one output for each class."""
 
     name: Literal["convnet"]
+    standardize: Literal["all", "pixel"]  # by mean and s.d. of all pixels of the training set, or of each ("whitening")
     blocks: tuple[Block, ...] = Field(min_length=1)
     hidden: tuple[Annotated[int, Field(ge=1, le=65536)], ...]  # units of each fully connected layer before the output
     initial_sd: float = Field(gt=0, le=10)  # of all kernels; normal, truncated at two s.d.
@@ -45,5 +46,7 @@ class TrainParams(Section):
     threads: int = Field(ge=1, le=1024)  # on a CPU; a different number changes the last bits of a result
     batch_size: int = Field(ge=1, le=65536)  # shots
     epochs: int = Field(ge=1, le=100000)  # passes over the training set; the best on validation is kept
+    class_weights: bool  # weigh a shot by one over the frequency of its class, instead of discarding by prepare.balance
+    regression_weight: float = Field(gt=0, le=1000)  # of the regression's loss beside that of the classes
     model: Model
     optimizer: Optimizer

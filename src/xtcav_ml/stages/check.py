@@ -12,6 +12,7 @@ import numpy as np
 
 from xtcav_ml import atomic, geometry, images, raw, selection
 from xtcav_ml.errors import UserError
+from xtcav_ml.meaning import Meaning
 from xtcav_ml.params.prepare import PrepareParams
 from xtcav_ml.params.whole import Params
 from xtcav_ml.progress import console
@@ -39,6 +40,7 @@ def run(params: Params, out: Path) -> None:
     if params.prepare.dark_run is not None:
         raw.require_run(raw_set, params.prepare.dark_run)
     chosen = selection.select(raw_set.columns, params.prepare)
+    raw.require_same_content(raw_set)
     if len(chosen.splits["train"]) < params.train.batch_size:
         raise UserError(
             f"train.batch_size: must not be more than the {len(chosen.splits['train'])} training shots that prepare keeps, "
@@ -60,7 +62,8 @@ def _check_params(params: Params) -> None:
             f"prepare.images: a frame must keep at least one pixel, got {shape[0]} x {shape[1]} from data.frame_shape "
             f"{rows} x {columns}; lower the size of block_mean"
         )
-    geometry.layers(params.train.model, shape, len(params.prepare.classes))
+    meaning = Meaning.of(params.prepare, params.data.frame_shape, dark=None)
+    geometry.layers(params.train.model, geometry.Ends.of(meaning))
 
 
 def describe(raw_set: raw.RawSet, prepare: PrepareParams) -> Mapping[str, object]:
@@ -75,5 +78,6 @@ def describe(raw_set: raw.RawSet, prepare: PrepareParams) -> Mapping[str, object
         "bad_files": list(raw_set.bad),
         "shots": len(raw_set.row),
         "shots_by_run": counts("run"),
-        "shots_by_label": {prepare.label: counts(prepare.label)},
+        "shots_by_label": {prepare.label: counts(prepare.label)} if prepare.label else {},
+        "shots_with_number": {name: int(np.isfinite(raw_set.columns[name]).sum()) for name in prepare.regression},
     }

@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from xtcav_ml import atomic, backend, metrics, models, plots
 from xtcav_ml.batches import Batches
 from xtcav_ml.errors import UserError
+from xtcav_ml.geometry import CLASSES, NUMBERS
 from xtcav_ml.h5io.prepared import PreparedFile
 from xtcav_ml.progress import console
 
@@ -40,28 +41,47 @@ def run(threads: int, data: Path, model_path: Path, history_path: Path, out: Pat
     backend.configure(seed=0, threads=threads)
     history = [json.loads(line) for line in history_path.read_text().splitlines()]
     with PreparedFile(data / "test.h5") as test:
-        probabilities = models.load(model_path).predict(Batches(test, BATCH), verbose=0)
-        found = metrics.classification(test.labels, probabilities)
-        pictures = [out / "plots" / f"{name}.png" for name in ("confusion_matrix", "learning_curves", "frames")]
-        title = f"{found.shots} test shots, accuracy {found.accuracy:.1%}"
-        plots.confusion_matrix(pictures[0], found.confusion, test.classes, title)
+        model, _ = models.load(model_path)
+        said = model.predict(Batches(test, BATCH), verbose=0)
         best = metrics.best_epoch(history)
-        plots.learning_curves(pictures[1], history, best)
-        plots.frame_sheet(
-            pictures[2], _sample(test, probabilities), f"test frames by {test.meaning.label}, as the network sees them"
-        )
+        values: dict[str, Any] = {"best_epoch": best, "shots": test.shots}
+        pictures = [out / "plots" / "learning_curves.png"]
+        plots.learning_curves(pictures[0], history, best)
+        if test.classes:
+            found = metrics.classification(test.labels, said[CLASSES])
+            values |= _plain(found, test.classes) | {"validation_accuracy": history[best - 1]["val_accuracy"]}
+            pictures += _draw_classes(found, test, said[CLASSES], out / "plots")
+            console().print(
+                f"evaluate: {found.shots} test shots, accuracy {found.accuracy:.1%} "
+                f"({found.accuracy_low:.1%} to {found.accuracy_high:.1%}) -> {out}"
+            )
+        numbers = {name: (test.targets[:, i], said[NUMBERS][:, i]) for i, name in enumerate(test.meaning.regression)}
+        if numbers:
+            errors = {name: metrics.regression(*pair) for name, pair in numbers.items()}
+            values["regression"] = _json({name: asdict(error) for name, error in errors.items()})
+            pictures.append(out / "plots" / "regression.png")
+            plots.regression(pictures[-1], numbers)
+            for name, error in errors.items():
+                console().print(
+                    f"evaluate: {name}: r.m.s. error {error.rms_error:.3g} of {error.shots} test shots, {error.spread:.3g} if "
+                    f"its mean is always said; bias {error.mean_error:.2g}"
+                )
         _write_table(out / "learning_curves.csv", list(history[0]), [list(row.values()) for row in history])
-        _write_predictions(out / "predictions.csv", test, probabilities)
-        values = _plain(found, test.classes) | {
-            "best_epoch": best,
-            "validation_accuracy": history[best - 1]["val_accuracy"],
-        }
+        _write_predictions(out / "predictions.csv", test, said)
         atomic.write_json(out / "metrics.json", values)
-    console().print(
-        f"evaluate: {found.shots} test shots, accuracy {found.accuracy:.1%} "
-        f"({found.accuracy_low:.1%} to {found.accuracy_high:.1%}) -> {out}"
-    )
     return Evaluation(values, history, pictures)
+
+
+def _draw_classes(
+    found: metrics.Classification, test: PreparedFile, probabilities: NDArray[np.float32], folder: Path
+) -> list[Path]:
+    """Draw the confusion matrix and test frames with what the network says of them."""
+    pictures = [folder / "confusion_matrix.png", folder / "frames.png"]
+    title = f"{found.shots} test shots, accuracy {found.accuracy:.1%}"
+    plots.confusion_matrix(pictures[0], found.confusion, test.classes, title)
+    title = f"test frames by {test.meaning.label}, as the network sees them"
+    plots.frame_sheet(pictures[1], _sample(test, probabilities), title)
+    return pictures
 
 
 def _plain(found: metrics.Classification, classes: Sequence[str]) -> dict[str, Any]:
@@ -71,7 +91,10 @@ def _plain(found: metrics.Classification, classes: Sequence[str]) -> dict[str, A
         label: {"precision": found.precision[i], "recall": found.recall[i], "shots": int(found.confusion[i].sum())}
         for i, label in enumerate(classes)
     }
-    tree = values | {"classes": per_class, "confusion": found.confusion.tolist()}
+    return _json(values | {"classes": per_class, "confusion": found.confusion.tolist()})
+
+
+def _json(tree: dict[str, Any]) -> dict[str, Any]:
     plain: dict[str, Any] = json.loads(json.dumps(tree), parse_constant=lambda _: None)
     return plain
 
@@ -88,22 +111,18 @@ def _sample(
     return rows
 
 
-def _write_predictions(path: Path, test: PreparedFile, probabilities: NDArray[np.float32]) -> None:
-    keys = ("run", "run.index")
-    columns = [test.column(name) for name in keys]
-    _write_table(
-        path,
-        [*keys, "actual", "predicted", *(f"probability of {label}" for label in test.classes)],
-        (
-            [
-                *(column[i] for column in columns),
-                test.classes[test.labels[i]],
-                test.classes[row.argmax()],
-                *(f"{p:.6f}" for p in row),
-            ]
-            for i, row in enumerate(probabilities)
-        ),
-    )
+def _write_predictions(path: Path, test: PreparedFile, said: Mapping[str, NDArray[np.float32]]) -> None:
+    """Write a row a shot: which it is, the truth and what the network says."""
+    columns: dict[str, Iterable[object]] = {name: test.column(name) for name in ("run", "run.index")}
+    if test.classes:
+        columns["actual"] = [test.classes[label] for label in test.labels]
+        columns["predicted"] = [test.classes[label] for label in said[CLASSES].argmax(axis=1)]
+        for i, label in enumerate(test.classes):
+            columns[f"probability of {label}"] = [f"{value:.6f}" for value in said[CLASSES][:, i]]
+    for i, name in enumerate(test.meaning.regression):
+        columns[name] = [f"{value:.6g}" for value in test.targets[:, i]]
+        columns[f"predicted {name}"] = [f"{value:.6g}" for value in said[NUMBERS][:, i]]
+    _write_table(path, list(columns), list(zip(*columns.values(), strict=True)))
 
 
 def _write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -2,7 +2,7 @@
 
 import collections
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,91 +10,121 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xtcav_ml import atomic, images, raw, selection
-from xtcav_ml.h5io.prepared import SHOT_COLUMNS, Meaning, write_prepared
-from xtcav_ml.h5io.rawfile import read_frames
+from xtcav_ml.h5io.prepared import SATURATED, SHOT_COLUMNS, SIGNAL, Block, write_prepared
+from xtcav_ml.h5io.rawfile import RawFrames
+from xtcav_ml.meaning import Meaning
 from xtcav_ml.params.data import DataParams
-from xtcav_ml.params.prepare import PrepareParams
+from xtcav_ml.params.prepare import PrepareParams, Watch
 from xtcav_ml.progress import console, counting
 
 MOST_WORKERS = 8
-"""Threads: reading is then the limit, and each holds a block and its share of HDF5's cache, about 100 MB."""
+"""Threads: reading is then the limit, and each holds a block and its share of HDF5's cache, about 70 MB."""
 
 BLOCK = 16
-"""Frames in hand at once in each thread: 13 MB as int16, about 60 MB with its float copies."""
+"""Frames that a thread makes in one go."""
+
+HOT = 8.0
+"""Robust standard deviations off the median, where no mend_hot_pixels step says another number."""
 
 
 def run(data: DataParams, prepare: PrepareParams, out: Path) -> None:
     """Write the three prepared files into folder `out`, which appears whole or not at all.
 
-    Raises UserError if the raw files are not fit for it.
+    Raises UserError if the raw files are not fit for it or the disk is full.
     """
     raw_set = raw.open_set(data, prepare)
     chosen = selection.select(raw_set.columns, prepare)
-    dark = None if prepare.dark_run is None else mean_frame(raw_set, raw.require_run(raw_set, prepare.dark_run))
-    meaning = Meaning(prepare.label, prepare.classes, prepare.images, data.frame_shape, dark)
-    shape = images.output_shape(data.frame_shape, prepare.images)
+    dark = None if prepare.dark_run is None else dark_frame(raw_set, raw.require_run(raw_set, prepare.dark_run))
+    meaning = Meaning.of(prepare, data.frame_shape, dark)
+    preprocessing = meaning.preprocessing
     steps = ", ".join(step.step for step in prepare.images)
-    console().print(f"prepare: {data.raw} -> {out}, {shape[0]} x {shape[1]} {prepare.dtype} after {steps}")
-    total = sum(len(rows) for rows in chosen.splits.values())
-    with atomic.replacing(out) as folder, counting("frames", total) as advance:
+    rows, columns = preprocessing.shape
+    console().print(f"prepare: {data.raw} -> {out}, {rows} x {columns} {prepare.pixels.dtype} after {steps}")
+    found = {}
+    with atomic.replacing(out) as folder, counting("frames", sum(map(len, chosen.splits.values()))) as advance:
         folder.mkdir()
-        for name, rows in chosen.splits.items():
+        for name, members in chosen.splits.items():
+            watched = Watched(prepare.watch, preprocessing)
             write_prepared(
                 folder / f"{name}.h5",
                 meaning,
-                {"label": raw_set.columns[prepare.label][rows]}
-                | {column: raw_set.columns[column][rows] for column in SHOT_COLUMNS},
-                ([file.name for file in raw_set.files], raw_set.file[rows], raw_set.row[rows]),
-                prepared_blocks(raw_set, rows, prepare, dark, advance),
-                frame_shape=shape,
-                dtype=prepare.dtype,
+                {column: raw_set.columns[column][members] for column in (*prepare.learned, *SHOT_COLUMNS)},
+                ([file.name for file in raw_set.files], raw_set.file[members], raw_set.row[members]),
+                watched.over(prepared_blocks(raw_set, members, preprocessing, prepare.watch.saturation, advance)),
             )
-    _report(chosen, raw_set, prepare)
+            found[name] = watched
+    _report(chosen, raw_set, prepare, found)
+    _report_dark(dark, prepare)
 
 
-def mean_frame(raw_set: raw.RawSet, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Return the mean (rows, columns) of the frames at `rows` of the table, ADU."""
-    total: NDArray[np.float64] | None = None
-    for block in _blocks(raw_set, rows):
-        frames = read_frames(raw_set.files[raw_set.file[block[0]]], raw_set.row[block])
-        summed = frames.sum(axis=0, dtype=np.float64)
-        total = summed if total is None else total + summed
-    assert total is not None  # require_run found rows
-    return (total / len(rows)).astype(np.float32)
+class Watched:
+    """Counts saturated and empty frames, and pixels that the stored type cut off, while blocks pass by."""
+
+    def __init__(self, watch: Watch, preprocessing: images.Preprocessing) -> None:
+        self.watch, self.preprocessing = watch, preprocessing
+        self.saturated = self.empty = self.clipped = 0
+
+    def over(self, blocks: Iterable[Block]) -> Iterator[Block]:
+        """Yield the blocks as they come."""
+        for block in blocks:
+            self.saturated += int((block.columns[SATURATED] > self.watch.saturated_pixels).sum())
+            self.empty += int((block.columns[SIGNAL] < self.watch.empty_signal).sum())
+            self.clipped += self.preprocessing.clipped(block.images)
+            yield block
+
+    def __str__(self) -> str:
+        return f"{self.saturated:,} saturated, {self.empty:,} empty" + (
+            f", {self.clipped:,} pixels beyond prepare.pixels.quantum x int16" if self.clipped else ""
+        )
+
+
+def dark_frame(raw_set: raw.RawSet, rows: NDArray[np.int64]) -> images.Dark:
+    """Return mean and noise of the frames at `rows` of the table."""
+    total, squares = np.zeros((2, *_frame_shape(raw_set)))
+    with raw.FrameReader(raw_set) as reader:
+        for row in rows:
+            reader.keep({int(raw_set.file[row])})
+            frame = reader.read(row)[0].astype(np.float64)
+            total += frame
+            squares += np.square(frame, out=frame)
+    return images.dark_of(len(rows), total, squares)
 
 
 def prepared_blocks(
     raw_set: raw.RawSet,
     rows: NDArray[np.int64],
-    prepare: PrepareParams,
-    dark: NDArray[np.float32] | None,
+    preprocessing: images.Preprocessing,
+    saturation: int,
     advance: Callable[[int], None],
-) -> Iterator[NDArray[np.float32]]:
-    """Yield prepared frames (n, rows, columns) in the order of `rows`, made by all cores a few blocks ahead."""
+) -> Iterator[Block]:
+    """Yield prepared frames in the order of `rows`, made by all cores a few blocks ahead."""
 
-    def make(block: NDArray[np.int64]) -> NDArray[np.float32]:
-        # HDF5 wants rising row numbers, the table's order is that of the event keys
-        rising = np.argsort(raw_set.row[block], kind="stable")
-        frames = read_frames(raw_set.files[raw_set.file[block[0]]], raw_set.row[block][rising])
-        return images.apply(frames[np.argsort(rising, kind="stable")], prepare.images, dark)
+    def make(block: NDArray[np.int64]) -> Block:
+        made = np.empty((len(block), *preprocessing.shape), dtype=preprocessing.pixels.dtype)
+        saturated, signal = np.empty(len(block), np.int64), np.empty(len(block))
+        for i, row in enumerate(block):  # one by one: a frame stays in the processor's cache through all steps
+            frame = reader.read(row)
+            made[i] = preprocessing.prepare(frame)[0]
+            saturated[i] = images.saturated_pixels(frame, saturation)[0]
+            signal[i] = images.signal(frame, preprocessing.dark)[0]
+        return Block.of(made, saturated, signal)
 
     workers = min(len(os.sched_getaffinity(0)), MOST_WORKERS)
-    waiting: collections.deque[Future[NDArray[np.float32]]] = collections.deque()
-    with ThreadPoolExecutor(workers) as pool:
+    waiting: collections.deque[tuple[int, Future[Block]]] = collections.deque()
+    with raw.FrameReader(raw_set) as reader, ThreadPoolExecutor(workers) as pool:
         for block in _blocks(raw_set, rows):
-            waiting.append(pool.submit(make, block))
-            if len(waiting) > workers:
+            waiting.append((int(raw_set.file[block[0]]), pool.submit(make, block)))
+            if len(waiting) > 2 * workers:
                 yield _done(waiting, advance)
+                reader.keep({file for file, _ in waiting})
         while waiting:
             yield _done(waiting, advance)
 
 
-def _done(
-    waiting: "collections.deque[Future[NDArray[np.float32]]]", advance: Callable[[int], None]
-) -> NDArray[np.float32]:
-    frames = waiting.popleft().result()
-    advance(len(frames))
-    return frames
+def _done(waiting: "collections.deque[tuple[int, Future[Block]]]", advance: Callable[[int], None]) -> Block:
+    block = waiting.popleft()[1].result()
+    advance(len(block.images))
+    return block
 
 
 def _blocks(raw_set: raw.RawSet, rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
@@ -104,11 +134,29 @@ def _blocks(raw_set: raw.RawSet, rows: NDArray[np.int64]) -> Iterator[NDArray[np
         yield from (part[first : first + BLOCK] for first in range(0, len(part), BLOCK))
 
 
-def _report(chosen: selection.Selection, raw_set: raw.RawSet, prepare: PrepareParams) -> None:
+def _frame_shape(raw_set: raw.RawSet) -> tuple[int, ...]:
+    with RawFrames(raw_set.files[0]) as frames:
+        return frames.shape[1:]
+
+
+def _report(
+    chosen: selection.Selection, raw_set: raw.RawSet, prepare: PrepareParams, found: Mapping[str, Watched]
+) -> None:
     screen = console()
     for name, rows in chosen.splits.items():
-        counts = np.bincount(raw_set.columns[prepare.label][rows].astype(np.int64), minlength=len(prepare.classes))
-        mix = ", ".join(f"{label} {count}" for label, count in zip(prepare.classes, counts, strict=True))
-        screen.print(f"  {name:<10} {len(rows):>6,} shots: {mix}")
+        parts = []
+        if prepare.label is not None:
+            counts = np.bincount(raw_set.columns[prepare.label][rows].astype(np.int64), minlength=len(prepare.classes))
+            parts += [f"{label} {count}" for label, count in zip(prepare.classes, counts, strict=True)]
+        parts += [f"{number} {np.isfinite(raw_set.columns[number][rows]).sum():,}" for number in prepare.regression]
+        screen.print(f"  {name:<10} {len(rows):>6,} shots: {', '.join(parts)}; {found[name]}")
     dropped = ", ".join(f"{count:,} {reason}" for reason, count in chosen.dropped.items() if count)
     screen.print(f"  dropped    {sum(chosen.dropped.values()):>6,} shots: {dropped or 'none'}")
+
+
+def _report_dark(dark: images.Dark | None, prepare: PrepareParams) -> None:
+    if dark is not None:
+        console().print(
+            f"  dark frame of run {prepare.dark_run}: level {np.median(dark.mean):.1f} ADU, noise {np.median(dark.noise):.2f} "
+            f"ADU, {dark.hot(HOT).sum():,} hot pixels (more than {HOT:g} robust s.d. off)"
+        )

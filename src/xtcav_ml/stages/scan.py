@@ -32,7 +32,8 @@ def describe(folder: Path, data: DataParams, prepare: PrepareParams) -> dict[str
     files = raw.list_files(folder)
     raw_set = raw.survey(files, data, prepare)
     rows, left_out = selection.usable(raw_set.columns, prepare)
-    counts = np.bincount(raw_set.columns[prepare.label][rows], minlength=len(prepare.classes))
+    labels = np.empty(0, np.int64) if prepare.label is None else raw_set.columns[prepare.label][rows].astype(np.int64)
+    counts = np.bincount(labels, minlength=len(prepare.classes))
     ratio = prepare.balance.ratio
     kept = counts if ratio is None else np.minimum(counts, int(counts.min() * ratio))
     runs, shots = np.unique(raw_set.columns["run"], return_counts=True)
@@ -49,8 +50,9 @@ def describe(folder: Path, data: DataParams, prepare: PrepareParams) -> dict[str
             name: {"shots": int(count), "share": count / usable if usable else None, "after_balancing": int(left)}
             for name, count, left in zip(prepare.classes, counts, kept, strict=True)
         },
-        "usable_after_balancing": int(kept.sum()),
-        "largest_class": float(counts.max() / usable) if usable else None,
+        "numbers": {name: int(np.isfinite(raw_set.columns[name][rows]).sum()) for name in prepare.regression},
+        "usable_after_balancing": int(kept.sum()) if prepare.label else usable,
+        "largest_class": float(counts.max() / usable) if usable and prepare.label else None,
     }
 
 
@@ -63,6 +65,11 @@ def _show(found: Mapping[str, Any], folder: Path, prepare: PrepareParams) -> Non
     screen.print("  runs: " + ", ".join(f"{run} ({count:,})" for run, count in found["shots_by_run"].items()))
     left_out = ", ".join(f"{count:,} {reason}" for reason, count in found["left_out"].items() if count)
     screen.print(f"  left out: {left_out or 'none'}")
+    for name, count in found["numbers"].items():
+        screen.print(f"  {name}: a number in {count:,} of the usable shots")
+    if not found["labels"]:
+        _show_problems(found)
+        return
     table = Table(title=f"labels ({prepare.label}) of the usable shots", title_justify="left", title_style="")
     for heading in ("label", "meaning", "shots", "share", "after balancing"):
         table.add_column(heading, justify="left" if heading == "meaning" else "right")
@@ -74,5 +81,9 @@ def _show(found: Mapping[str, Any], folder: Path, prepare: PrepareParams) -> Non
     screen.print(f"  balancing by a ratio of {ratio} would leave {found['usable_after_balancing']:,} shots")
     if found["largest_class"] is not None:
         screen.print(f"  always choosing the largest class would score {found['largest_class']:.1%}")
+    _show_problems(found)
+
+
+def _show_problems(found: Mapping[str, Any]) -> None:
     for problem in found["problems"]:
-        screen.print(f"  bad: {problem}")
+        console().print(f"  bad: {problem}")

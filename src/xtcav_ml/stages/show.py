@@ -21,14 +21,21 @@ def run(file: Path, raw_folder: Path, out: Path, per_class: int) -> None:
     """
     with PreparedFile(file) as prepared:
         rows = []
-        for value, name in enumerate(prepared.classes):
-            members = np.flatnonzero(prepared.labels == value)
+        for name, members in _groups(prepared):
             pictures = [picture for row in members[:per_class] for picture in _pair(prepared, row, raw_folder)]
             rows.append((f"{name} ({len(members):,})", [*pictures, (_mean(prepared, members), "mean of the class")]))
-        steps = ", ".join(step.step for step in prepared.meaning.steps)
-        title = f"{file}: {prepared.shots:,} shots by {prepared.meaning.label}; raw, and after {steps}"
+        steps = ", ".join(step.step for step in prepared.meaning.preprocessing.steps)
+        learned = prepared.meaning.label or ", ".join(prepared.meaning.regression)
+        title = f"{file}: {prepared.shots:,} shots by {learned}; raw, and after {steps}"
         plots.frame_sheet(out, rows, title, one_scale=False)
     console().print(f"{title} -> {out}")
+
+
+def _groups(prepared: PreparedFile) -> list[tuple[str, NDArray[np.int64]]]:
+    """Return the classes by name with the rows of their shots; all shots where no classes are learned."""
+    if not prepared.classes:
+        return [("all", np.arange(prepared.shots))]
+    return [(name, np.flatnonzero(prepared.labels == value)) for value, name in enumerate(prepared.classes)]
 
 
 def _pair(prepared: PreparedFile, row: int, raw_folder: Path) -> list[Picture]:

@@ -24,18 +24,25 @@ def run(results: Path) -> None:
             f"{results / 'metrics.json'}: must be there, got {error.strerror!r}; run `make repro`"
         ) from None
     screen = console()
-    screen.print(
-        f"\nTest accuracy {metrics['accuracy']:.1%} (95 % interval {metrics['accuracy_low']:.1%} to "
-        f"{metrics['accuracy_high']:.1%}) on {metrics['shots']} shots; always choosing the largest class would score "
-        f"{metrics['largest_class']:.1%}."
-    )
-    screen.print(_confusion(metrics))
+    if "accuracy" in metrics:
+        screen.print(
+            f"\nTest accuracy {metrics['accuracy']:.1%} (95 % interval {metrics['accuracy_low']:.1%} to "
+            f"{metrics['accuracy_high']:.1%}) on {metrics['shots']} shots; always choosing the largest class would score "
+            f"{metrics['largest_class']:.1%}."
+        )
+        screen.print(_confusion(metrics))
+    for name, errors in metrics.get("regression", {}).items():
+        if errors["shots"]:
+            screen.print(
+                f"{name}: r.m.s. error {errors['rms_error']:.3g} on {errors['shots']} test shots; {errors['spread']:.3g} if "
+                "its mean were always said"
+            )
     resources = _resources(results)
     if resources.row_count:
         screen.print(resources)
     address = _read(results / "resources" / "run.json")
     plots = results / "plots"
-    screen.print(f"Plots      {plots}/confusion_matrix.png, learning_curves.png, frames.png")
+    screen.print(f"Plots      {plots}/ " + ", ".join(sorted(path.name for path in plots.glob("*.png"))))
     if address:
         screen.print(f"MLflow run {address['run_id']} in experiment {address['experiment_id']} of {address['store']}")
     screen.print(

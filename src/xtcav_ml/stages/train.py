@@ -6,9 +6,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TextIO
 
-import numpy as np
-from numpy.typing import NDArray
-
 from xtcav_ml import backend, fit, geometry, models
 from xtcav_ml.h5io.prepared import PreparedFile
 from xtcav_ml.params.train import TrainParams
@@ -25,7 +22,7 @@ def run(
     screen = console()
     device = backend.configure(params.seed, params.threads)
     with PreparedFile(data / "train.h5") as train, PreparedFile(data / "validation.h5") as validation:
-        layers = geometry.layers(params.model, train.frame_shape, len(train.classes))
+        layers = geometry.layers(params.model, geometry.Ends.of(train.meaning))
         screen.print(
             f"train: {train.shots:,} shots of {train.frame_shape[0]} x {train.frame_shape[1]}, "
             f"{geometry.parameter_count(layers):,} parameters, {params.epochs} epochs in minibatches of {params.batch_size}, "
@@ -36,7 +33,7 @@ def run(
         steps = params.epochs * (train.shots // params.batch_size)
         with history_path.open("w", encoding="utf-8") as history, counting("steps", steps) as advance:
             fitted = fit.fit(train, validation, params, [_Display(advance), _History(history), *listeners])
-    models.save(fitted.model, model_path)
+        models.save(fitted.model, train.meaning, model_path)
     screen.print(f"  kept epoch {fitted.best_epoch} of {params.epochs}, the best on validation -> {model_path}")
     return fitted
 
@@ -56,24 +53,23 @@ class _History:
         os.fsync(self.file.fileno())
 
 
+COLUMNS = {"loss": "loss", "accuracy": "accuracy", "squared_error": "squared error"}
+"""What is shown of an epoch, where it is there, and under which heading."""
+
+
 class _Display:
     """A live bar of steps, and a line an epoch."""
 
     def __init__(self, advance: Callable[[int], None]) -> None:
         self.screen, self.advance = console(), advance
-        self.screen.print("  epoch      loss  accuracy | validation loss  accuracy |  rate")
 
     def on_step(self, step: int, steps: int) -> None:
         self.advance(1)
 
     def on_epoch(self, epoch: int, values: dict[str, float]) -> None:
-        self.screen.print(
-            f"  {epoch:>5}  {values['train_loss']:>8.4f}  {values['train_accuracy']:>8.3f} | {values['val_loss']:>15.4f}  "
-            f"{values['val_accuracy']:>8.3f} | {values['learning_rate']:.5f}"
-        )
-
-
-def example(data: Path) -> NDArray[np.float32]:
-    """Return two training images (2, rows, columns, 1), as the network takes them."""
-    with PreparedFile(data / "train.h5") as train:
-        return train.images(np.arange(2))[..., np.newaxis].astype(np.float32)
+        shown = [name for name in COLUMNS if f"val_{name}" in values]
+        if epoch == 1:
+            headings = "".join(f"{COLUMNS[name]:>14}" for name in shown)
+            self.screen.print(f"  epoch{headings} | on validation:{headings} |  rate")
+        trained, validated = ("".join(f"{values[f'{of}_{name}']:>14.4f}" for name in shown) for of in ("train", "val"))
+        self.screen.print(f"  {epoch:>5}{trained} |               {validated} | {values['learning_rate']:.5f}")

@@ -13,7 +13,7 @@ from pathlib import Path
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from xtcav_ml import atomic, geometry, lineage, plots, studies, tracking
+from xtcav_ml import atomic, geometry, lineage, metrics, plots, studies, tracking
 from xtcav_ml.errors import UserError
 from xtcav_ml.h5io.prepared import PreparedFile
 from xtcav_ml.params.base import flatten, overridden
@@ -23,7 +23,9 @@ from xtcav_ml.progress import console
 from xtcav_ml.search_table import Row, SearchTable
 from xtcav_ml.trial import Trial
 
-SCORE = "val_accuracy"
+SCORE = "score"
+"""What metrics.score says: the validation accuracy, unless numbers are learned."""
+
 STATUS = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", TrialState.FAIL: "FAILED"}
 """Optuna's states as MLflow's: a pruned trial was ended on purpose, a failed one by an error."""
 
@@ -37,8 +39,8 @@ def run(train: TrainParams, tune: TuneParams, data: Path, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with _only_one(out / "lock"), PreparedFile(data / "train.h5") as prepared:
-        shape, classes = prepared.frame_shape, len(prepared.classes)
-        geometry.layers(base.model, shape, classes)
+        ends = geometry.Ends.of(prepared.meaning)
+        geometry.layers(base.model, ends)
         hashes = {name: lineage.file_md5(data / f"{name}.h5") for name in ("train", "validation")}
         decides = {"base": base.model_dump(mode="json"), "data": hashes, "code": lineage.of_stage("train").code}
         study = studies.open_study(tune, decides, out / "study.db")
@@ -48,8 +50,8 @@ def run(train: TrainParams, tune: TuneParams, data: Path, out: Path) -> None:
         )
         if not study.trials and not studies.enqueue_if_inside(study, tune, flatten({"train": decides["base"]})):
             console().print("  the parameters of params.yaml lie outside tune.space: no trial for them")
-        _Search(study, base, tune, data, shape, classes).go_on(out)
-    report(study, base, tune, out)
+        _Search(study, base, tune, data, ends).go_on(out)
+    report(study, base, tune, out, ends)
 
 
 class _Search:
@@ -61,11 +63,10 @@ class _Search:
         base: TrainParams,
         tune: TuneParams,
         data: Path,
-        frame_shape: tuple[int, int],
-        classes: int,
+        ends: geometry.Ends,
     ) -> None:
         self.study, self.base, self.tune, self.data = study, base, tune, data
-        self.frame_shape, self.classes = frame_shape, classes
+        self.ends = ends
         self.root = lineage.project_root()
 
     def go_on(self, out: Path) -> None:
@@ -116,10 +117,10 @@ class _Search:
             self._require_feasible(params)
         except UserError as error:
             return TrialState.PRUNED, None, f"infeasible: {error}"
-        training, best = Trial(params, self.data), 0.0
+        training, best = Trial(params, self.data), float("-inf")
         try:
             for epoch in training:
-                best = max(best, epoch.values[SCORE])
+                best = max(best, metrics.score(epoch.values))
                 run.metrics({**epoch.values, f"best_{SCORE}": best}, step=epoch.number)
                 trial.report(best, epoch.number)
                 table.show(self._rows())
@@ -137,7 +138,7 @@ class _Search:
         return TrialState.COMPLETE, best, ""
 
     def _require_feasible(self, params: TrainParams) -> None:
-        layers = geometry.layers(params.model, self.frame_shape, self.classes)
+        layers = geometry.layers(params.model, self.ends)
         needed = geometry.step_memory(layers, params.batch_size) / 1e9
         if needed > self.tune.memory_gb:
             raise UserError(
@@ -170,7 +171,7 @@ class _Search:
         return run
 
 
-def report(study: optuna.Study, base: TrainParams, tune: TuneParams, out: Path) -> None:
+def report(study: optuna.Study, base: TrainParams, tune: TuneParams, out: Path, ends: geometry.Ends) -> None:
     """Write best.json, and pictures of history and importance; say where. Raises UserError if no trial was completed."""
     complete = [trial for trial in study.trials if trial.state == TrialState.COMPLETE]
     if not complete:
@@ -201,7 +202,7 @@ def report(study: optuna.Study, base: TrainParams, tune: TuneParams, out: Path) 
             run.artifact(path)
         run.finish()
     screen = console()
-    screen.print(f"\nBest: trial {best.number}, validation accuracy {best.value:.3f}")
+    screen.print(f"\nBest: trial {best.number}, validation {'score' if ends.numbers else 'accuracy'} {best.value:.3f}")
     for name, value in best.params.items():
         screen.print(f"  {name}: {value:.4g}" if isinstance(value, float) else f"  {name}: {value}")
     screen.print(f"Written to {out}/best.json; plots {', '.join(path.name for path in pictures)}")

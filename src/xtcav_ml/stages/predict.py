@@ -1,0 +1,142 @@
+"""predict: a trained model on raw shot files, labelled or not -> a file of predictions for each, row by row."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xtcav_ml import backend, raw
+from xtcav_ml.errors import UserError
+from xtcav_ml.h5io.files import attributes_of, create_rows, creating, state
+from xtcav_ml.h5io.prepared import SHOT_COLUMNS
+from xtcav_ml.h5io.rawfile import RawFrames, file_problems, read_columns
+from xtcav_ml.meaning import Meaning
+from xtcav_ml.predictor import BATCH, Prediction, Predictor
+from xtcav_ml.progress import console, counting
+from xtcav_ml.shots import IMAGE, SCHEMA, Dataset
+
+SUFFIX = ".predictions.h5"
+NONE = -1
+"""Predicted class of a shot of which a feature is not finite: nothing can be said of it."""
+
+
+def run(model_path: Path, inputs: Sequence[Path], out: Path, threads: int) -> list[Path]:
+    """Write `out`/NAME.predictions.h5 for each shot file of `inputs` (files and folders), and return their paths.
+
+    All files are checked before one is read. A file whose predictions by this model are there already is passed over, so
+    that a run which was stopped goes on where it was. Raises UserError for what is wrong with a file.
+    """
+    if not model_path.is_file():
+        raise UserError(f"{model_path}: must be a model, got no such file; run `make repro`, or name another")
+    files = [file for path in inputs for file in (raw.list_files(path) if path.is_dir() else [path])]
+    targets = {file: out / (file.stem + SUFFIX) for file in files}
+    twice = [name for name, count in Counter(targets.values()).items() if count > 1]
+    if twice:
+        raise UserError(
+            f"{twice[0]}: must be the output of one shot file, got two of that name; predict them one by one"
+        )
+    device = backend.configure(seed=0, threads=threads)
+    predictor = Predictor(model_path)
+    raw.refuse([problem for file in files for problem in _problems(file, predictor.meaning)])
+    digest = hashlib.sha256(model_path.read_bytes()).hexdigest()
+    waiting = [file for file in files if not _done(targets[file], digest, file)]
+    screen = console()
+    screen.print(
+        f"predict: {len(files)} files with {model_path}, {len(files) - len(waiting)} of them done before -> {out}; {device}"
+    )
+    total = sum(len(read_columns(file, ["run"])["run"]) for file in waiting)
+    with counting("shots", total) as advance:
+        for file in waiting:
+            found, columns = _predict(predictor, file, advance)
+            _write(targets[file], predictor.meaning, found, columns, digest, file)
+            screen.print(f"  {file.name}: {_describe(found, predictor.meaning)}")
+    return list(targets.values())
+
+
+def _problems(file: Path, meaning: Meaning) -> list[str]:
+    frames = replace(SCHEMA[IMAGE], row_shape=meaning.preprocessing.raw_shape)
+    features = {name: Dataset("number", (), "feature") for name in meaning.features}
+    return file_problems(file, {**features, **{name: SCHEMA[name] for name in SHOT_COLUMNS}, IMAGE: frames}, {})
+
+
+def _predict(
+    predictor: Predictor, file: Path, advance: Callable[[int], None]
+) -> tuple[Prediction, dict[str, NDArray[np.generic]]]:
+    """Return what the model says of all shots of a file, and its columns; a few frames in memory at a time."""
+    names = predictor.meaning.features
+    columns = read_columns(file, (*SHOT_COLUMNS, *names))
+    shots = len(columns["run"])
+    features = np.stack([columns[name].astype(np.float32) for name in names], axis=1) if names else np.empty((shots, 0))
+    usable = np.isfinite(features).all(axis=1)
+    parts = []
+    for first, frames in _blocks(file, shots):
+        part = predictor.predict(frames, np.nan_to_num(features[first : first + len(frames)]))
+        parts.append(part)
+        advance(len(frames))
+    meaning = predictor.meaning
+    probabilities = np.concatenate([np.empty((0, len(meaning.classes)), np.float32), *(p.probabilities for p in parts)])
+    numbers = np.concatenate([np.empty((0, len(meaning.regression)), np.float32), *(p.numbers for p in parts)])
+    probabilities[~usable], numbers[~usable] = np.nan, np.nan
+    return Prediction(probabilities, numbers), columns
+
+
+def _blocks(file: Path, shots: int) -> Iterator[tuple[int, NDArray[np.int16]]]:
+    """Yield the frames of a file, and the row of the first; the next ones are read while these are looked at."""
+    with RawFrames(file) as frames, ThreadPoolExecutor(1) as reader:
+        rows = [np.arange(first, min(first + BATCH, shots)) for first in range(0, shots, BATCH)]
+        coming = [reader.submit(frames.read, block) for block in rows[:1]]
+        for number, block in enumerate(rows):
+            coming += [reader.submit(frames.read, following) for following in rows[number + 1 : number + 2]]
+            yield int(block[0]), coming.pop(0).result()
+
+
+def _write(
+    target: Path,
+    meaning: Meaning,
+    found: Prediction,
+    columns: dict[str, NDArray[np.generic]],
+    digest: str,
+    source: Path,
+) -> None:
+    written = {name: columns[name] for name in SHOT_COLUMNS}
+    if meaning.classes:
+        known = np.isfinite(found.probabilities).all(axis=1)
+        chosen = np.nan_to_num(found.probabilities).argmax(axis=1)
+        written |= {"probability": found.probabilities, "predicted": np.where(known, chosen, NONE)}
+    written |= {f"predicted.{name}": found.numbers[:, i] for i, name in enumerate(meaning.regression)}
+    with creating(target) as file:
+        for name, values in written.items():
+            create_rows(file, name, len(values), values.shape[1:], values.dtype)[:] = values
+        for name, value in _identity(digest, source).items():
+            file.attrs[name] = value
+        file.attrs["source"] = source.name
+        file.attrs["label"] = meaning.label or ""
+        file.attrs["classes"] = json.dumps(meaning.classes)
+
+
+def _identity(digest: str, source: Path) -> dict[str, str]:
+    """Return what tells that predictions are those of this model on this file as it is now."""
+    _, size, changed = state(source)
+    return {"model_sha256": digest, "source_state": f"{size} bytes, changed at {changed} ns"}
+
+
+def _done(target: Path, digest: str, source: Path) -> bool:
+    attributes = attributes_of(target)
+    return all(attributes.get(name) == value for name, value in _identity(digest, source).items())
+
+
+def _describe(found: Prediction, meaning: Meaning) -> str:
+    parts = []
+    if meaning.classes:
+        chosen = np.nan_to_num(found.probabilities).argmax(axis=1)
+        counts = np.bincount(chosen, minlength=len(meaning.classes))
+        parts += [f"{name} {count:,}" for name, count in zip(meaning.classes, counts, strict=True)]
+    for i, name in enumerate(meaning.regression):
+        parts.append(f"{name} {np.nanmean(found.numbers[:, i]):.4g} on average" if len(found.numbers) else f"{name} -")
+    return ", ".join(parts)
