@@ -18,14 +18,15 @@ LAYERS = [
     ["params.simulate"],
     ["params.whole"],
     # science: numpy in, numpy out; no file, no clock, no global random state
-    ["beam", "camera", "digitizer", "labels", "images", "selection", "metrics", "geometry"],
-    ["physics"],
+    ["beam", "camera", "digitizer", "labels", "images", "selection", "metrics"],
+    ["physics", "meaning"],
+    ["geometry"],
     # one outside library each
     ["h5io.files", "plots", "tracking", "lineage", "resources", "backend", "search_table", "studies"],
     ["h5io.rawfile", "h5io.prepared", "models"],
     # built on those
-    ["raw", "batches", "runs"],
-    ["fit"],
+    ["raw", "batches", "runs", "predictor"],
+    ["fit", "served"],
     ["trial"],
     [
         f"stages.{name}"
@@ -41,6 +42,7 @@ LAYERS = [
             "scan",
             "relabel",
             "show",
+            "predict",
         )
     ],
     ["cli"],
@@ -57,12 +59,13 @@ OWNERS = {
     "psutil": {"resources"},
     "pynvml": {"resources"},
     "typer": {"cli"},
+    "pandas": {"served"},
 }
 
 PROGRAMS = {"validate": "check"}
 """Stages whose program has not their name."""
 
-SCIENCE = {"beam", "camera", "digitizer", "labels", "images", "selection", "metrics", "geometry", "physics"}
+SCIENCE = {"beam", "camera", "digitizer", "labels", "images", "selection", "metrics", "geometry", "meaning", "physics"}
 NOT_SCIENCE = {"h5py", "os", "pathlib", "time", "datetime", "random", "subprocess", "socket", "io", "tempfile"}
 
 

@@ -1,6 +1,5 @@
 """One command, `xtcav`. Every import that takes time is inside the command that needs it."""
 
-import errno
 import signal
 import sys
 from pathlib import Path
@@ -8,15 +7,12 @@ from typing import Annotated
 
 import typer
 
-from xtcav_ml.errors import UserError
+from xtcav_ml.errors import DISK_FULL, UserError, disk_full
 
 RAW, PREPARED, RESULTS = Path("data/raw/simulated"), Path("data/prepared"), Path("results")
 MODEL, HISTORY, CHECKED = Path("models/model.keras"), RESULTS / "history.jsonl", RESULTS / "data.json"
 VALIDATED = RESULTS / "params_valid.txt"
 TUNING = RESULTS / "tuning"
-
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""No space, over the quota, over the largest file: what the user can mend by making room."""
 
 app = typer.Typer(
     help="Learn from XTCAV shot images. Parameters are in params.yaml; `make repro` or `dvc repro` runs the stages in order.",
@@ -223,7 +219,5 @@ def main() -> None:
     except OSError as error:
         if error.errno not in DISK_FULL:
             raise
-        print(
-            f"xtcav: {error.filename or 'the disk'}: must find room, got {error.strerror!r}; make room", file=sys.stderr
-        )
+        print(f"xtcav: {disk_full(error.filename or 'a file', error)}", file=sys.stderr)
         sys.exit(1)

@@ -1,5 +1,18 @@
 """The one error that a user sees: a single line that names file or key, rule, value and cure."""
 
+import errno
+
 
 class UserError(Exception):
     """A mistake that the user can mend. The command line prints it on one line, without a traceback, and exits with 1."""
+
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""No space, over the quota, over the largest file: what the user can mend by making room."""
+
+
+def disk_full(path: object, error: OSError) -> UserError:
+    """Return what to say when `path` could not be written for lack of room."""
+    return UserError(
+        f"{path}: must find room on its disk, got {error.strerror!r}; make room, then run the command again"
+    )

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from xtcav_ml import atomic
 from xtcav_ml.backend import keras
-from xtcav_ml.errors import UserError
+from xtcav_ml.errors import DISK_FULL, UserError
 from xtcav_ml.geometry import CLASSES, NUMBERS, Ends
 from xtcav_ml.images import Dark
 from xtcav_ml.meaning import Meaning
@@ -166,5 +166,7 @@ def _told(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, zipfile.BadZipFile, ValueError, KeyError, TypeError) as error:
+        if isinstance(error, OSError) and error.errno in DISK_FULL:  # Keras unpacks the weights to a file of its own
+            raise
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"{path}: must be a model that `xtcav train` wrote, got {reason!r}; run `make repro`") from None

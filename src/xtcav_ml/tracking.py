@@ -5,6 +5,7 @@ import os
 import re
 import sqlite3
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -129,7 +130,8 @@ class Run:
         outputs = [mlflow.types.ColSpec("double", f"probability of {name}") for name in meaning.classes]
         outputs += [mlflow.types.ColSpec("string", "predicted")] if meaning.classes else []
         outputs += [mlflow.types.ColSpec("double", name) for name in meaning.regression]
-        with mlflow.start_run(run_id=self.run_id, log_system_metrics=False):
+        with mlflow.start_run(run_id=self.run_id, log_system_metrics=False), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*input example")  # it would be a camera frame written as text
             mlflow.pyfunc.log_model(
                 name="model",
                 loader_module="xtcav_ml.served",

@@ -10,7 +10,7 @@ import h5py
 from numpy.typing import DTypeLike
 
 from xtcav_ml import atomic
-from xtcav_ml.errors import UserError
+from xtcav_ml.errors import UserError, disk_full
 
 COMPLETE = "complete"
 """Root attribute, set last: a file without it was not finished."""
@@ -30,10 +30,7 @@ class NewFile(h5py.File):  # type: ignore[misc]
     def check(self) -> None:
         """Raise UserError if something could not be written: call it now and then in a long loop."""
         if self._disk.failure is not None:
-            raise UserError(
-                f"{self._disk.path}: must find room on its disk, got {self._disk.failure.strerror!r}; make room, then run "
-                "the command again"
-            )
+            raise disk_full(self._disk.path, self._disk.failure)
 
 
 class _Disk(io.RawIOBase):

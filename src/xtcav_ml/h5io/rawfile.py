@@ -1,5 +1,7 @@
 """Raw shot files: what may be wrong with one, and its columns and frames. Nothing here writes."""
 
+import itertools
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,10 +20,16 @@ CHUNK_CACHE = 64 * 2**20
 MAX_ROWS = 1_000_000
 """Rows that a file may declare: a kilobyte of HDF5 can declare more than any memory holds."""
 
+MAX_CHUNK = 2**30
+"""Bytes that a chunk may unpack to: four megabytes of HDF5 can hold one of four gigabytes."""
+
 KINDS = {"i": ("iu", "integers"), "f": ("f", "floating point"), "number": ("iuf", "numbers")}
 """Kind of a Dataset -> numpy's kinds that fit, and how to say so."""
 
 _FIX = "write the file anew or remove it from the folder"
+
+_ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError)
+"""What HDF5 and h5py raise on bytes that are no HDF5, or that declare what they cannot read."""
 
 
 def file_problems(path: Path, required: Mapping[str, Dataset], known: Mapping[str, Dataset]) -> list[str]:
@@ -31,11 +39,14 @@ def file_problems(path: Path, required: Mapping[str, Dataset], known: Mapping[st
     shape, hold their data in this file, and have the same number of rows. Reads metadata only.
     """
     try:
+        if path.exists() and not path.is_file():  # to open a pipe would be to wait for who writes to it
+            what = "a folder" if path.is_dir() else "a pipe or a device"
+            return [f"{path}: must be a readable HDF5 file, got {what}; remove it from the folder"]
         with h5py.File(path, "r", locking=False) as file:
-            found = [f"{path}: dataset {name!r} is missing; {_FIX}" for name in required if not _held(file, name)]
+            found = [f"{path}: dataset {name!r} is missing; {_FIX}" for name in required if _link(file, name) is None]
             rows: dict[str, int] = {}
             for name, expected in {**known, **required}.items():
-                if _held(file, name):
+                if _link(file, name) is not None:
                     wrong = _wrong(file, name, expected)
                     found += [f"{path}: {name}: {wrong}"] if wrong else []
                     if not wrong:
@@ -45,20 +56,35 @@ def file_problems(path: Path, required: Mapping[str, Dataset], known: Mapping[st
                 odd = ", ".join(f"{name} has {count}" for name, count in rows.items() if count != usual)
                 found.append(f"{path}: every dataset must have the same number of rows, got {usual} but {odd}; {_FIX}")
             return found
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
-        # what HDF5 and h5py raise on bytes that are no HDF5, or that declare what they cannot read
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        return [f"{path}: must be a readable HDF5 file, got {reason!r}; copy it anew or remove it"]
+    except _ERRORS as error:
+        return [f"{path}: must be a readable HDF5 file, got {_reason(error)!r}; copy it anew or remove it"]
 
 
-def _held(file: h5py.File, name: str) -> bool:
-    """Return whether there is a link of that name, wherever it leads."""
-    return file.get(name, getlink=True) is not None
+def _reason(error: Exception) -> str:
+    return (str(error).strip("'\"").splitlines() or [type(error).__name__])[0]  # KeyError puts quotes around it
+
+
+def _link(file: h5py.File, name: str) -> object:
+    """Return the first link on the way to `name` that is no hard link, the last one if all are, or None if it ends."""
+    link: object = None
+    for place in itertools.accumulate(name.strip("/").split("/"), "{}/{}".format):
+        link = file.get(place, getlink=True)
+        if not isinstance(link, h5py.HardLink):
+            break
+    return link
 
 
 def _wrong(file: h5py.File, name: str, expected: Dataset) -> str | None:
     """Return the rule that a dataset breaks, with value and cure, or None."""
-    if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+    try:
+        return _misshapen(file, name, expected) or _unstored(file[name])
+    except _ERRORS as error:
+        return f"must be readable, got {_reason(error)!r}; copy the file anew or remove it"
+
+
+def _misshapen(file: h5py.File, name: str, expected: Dataset) -> str | None:
+    """Return the rule on where a dataset is, its shape or its kind that it breaks, or None."""
+    if not isinstance(_link(file, name), h5py.HardLink):
         return f"must be stored in the file itself, got a link; {_FIX}"
     dataset = file[name]
     if not isinstance(dataset, h5py.Dataset):
@@ -72,19 +98,21 @@ def _wrong(file: h5py.File, name: str, expected: Dataset) -> str | None:
     kinds, wanted = KINDS.get(expected.kind, ("", expected.kind))
     if not (dataset.dtype.kind in kinds if kinds else dataset.dtype == expected.kind):
         return f"must have dtype {wanted}, got {dataset.dtype}; {_FIX}"
-    unpacked = _unknown_filter(dataset)
-    if unpacked:
-        return f"must be packed with a filter that is installed, got {unpacked}; {_FIX}"
     return None
 
 
-def _unknown_filter(dataset: h5py.Dataset) -> str | None:
-    """Return the name of a filter that HDF5 would need and has not, or None."""
+def _unstored(dataset: h5py.Dataset) -> str | None:
+    """Return the rule on how its rows are stored that a dataset breaks, or None."""
     properties = dataset.id.get_create_plist()
     for number in range(properties.get_nfilters()):
         code, _, _, name = properties.get_filter(number)
         if not h5py.h5z.filter_avail(code):
-            return f"{name.decode(errors='replace') or 'filter'} ({code})"
+            unpacked = f"{name.decode(errors='replace') or 'filter'} ({code})"
+            return f"must be packed with a filter that is installed, got {unpacked}; {_FIX}"
+    if dataset.chunks:
+        size = math.prod(dataset.chunks) * dataset.dtype.itemsize
+        if size > MAX_CHUNK:
+            return f"must be in chunks of at most {MAX_CHUNK:,} bytes, got {size:,}; {_FIX}"
     return None
 
 
@@ -94,8 +122,24 @@ def read_columns(path: Path, names: Sequence[str]) -> dict[str, NDArray[np.gener
         columns: dict[str, NDArray[np.generic]] = {}
         for name in names:
             with told(path, name):
-                columns[name] = file[name][:]
+                columns[name] = _dataset(file, name)[:]
         return columns
+
+
+def _dataset(file: h5py.File, name: str) -> h5py.Dataset:
+    """Return a dataset to read. Raises OSError if it is not there any more, or was not wholly written."""
+    found = file.get(name)
+    if not isinstance(found, h5py.Dataset):
+        raise OSError("there is no such dataset")
+    pieces, written = 1, int(found.id.get_storage_size() > 0)
+    if found.chunks:
+        pieces = math.prod(-(-rows // chunk) for rows, chunk in zip(found.shape, found.chunks, strict=True))
+        written = found.id.get_num_chunks()
+    # HDF5 reads zeros where nothing was written, unless the writer has said what that is to mean
+    said = found.id.get_create_plist().fill_value_defined() == h5py.h5d.FILL_VALUE_USER_DEFINED
+    if found.size and written < pieces and not said:
+        raise OSError(f"only {written} of {pieces} pieces of it were written")
+    return found
 
 
 def difference(one: Path, other: Path, rows: Sequence[tuple[int, int]]) -> tuple[str, int] | None:
@@ -104,7 +148,7 @@ def difference(one: Path, other: Path, rows: Sequence[tuple[int, int]]) -> tuple
     None if all are the same; NaN is the same as NaN. Raises UserError if a file cannot be read.
     """
     with reading(one, CHUNK_CACHE) as first, reading(other, CHUNK_CACHE) as second:
-        for name in (name for name in first if _own_rows(first, name) and name in second and _own_rows(second, name)):
+        for name in (name for name in first if _own_rows(first, name) and _own_rows(second, name)):
             with told(one, name):
                 for place, (row, other_row) in enumerate(rows):
                     if not _same(np.asarray(first[name][row]), np.asarray(second[name][other_row])):
@@ -113,10 +157,15 @@ def difference(one: Path, other: Path, rows: Sequence[tuple[int, int]]) -> tuple
 
 
 def _own_rows(file: h5py.File, name: str) -> bool:
-    """Return whether `name` is a dataset with rows that lies in the file itself."""
-    if not isinstance(file.get(name, getlink=True), h5py.HardLink) or not isinstance(file[name], h5py.Dataset):
+    """Return whether `name` is a dataset with a row a shot that lies in the file itself."""
+    try:
+        if not isinstance(file.get(name, getlink=True), h5py.HardLink) or not isinstance(file[name], h5py.Dataset):
+            return False
+        dataset, shots = file[name], len(file[IMAGE])
+        own = not dataset.is_virtual and not dataset.external
+        return bool(own and dataset.ndim and len(dataset) == shots and dataset.dtype)
+    except _ERRORS:  # of a kind that numpy has not, or damaged: nothing that the project reads
         return False
-    return bool(file[name].ndim and not file[name].is_virtual and not file[name].external)
 
 
 def _same(one: NDArray[np.generic], other: NDArray[np.generic]) -> bool:
@@ -137,10 +186,11 @@ class RawFrames:
         self._offset: int | None = None
         with told(path):
             self._file = h5py.File(path, "r", locking=False, rdcc_nbytes=CHUNK_CACHE)
-            self._frames: h5py.Dataset = self._file[IMAGE]
+            with told(path, IMAGE):
+                self._frames = _dataset(self._file, IMAGE)
             self.shape: tuple[int, ...] = self._frames.shape
             self._descriptor = os.open(path, os.O_RDONLY)
-            if self._frames.dtype == np.dtype("=i2"):
+            if self._frames.id.get_type() == h5py.h5t.NATIVE_INT16:  # numpy calls 12 bits in 16 int16 as well
                 self._offset = self._frames.id.get_offset()  # None unless they are in one piece
 
     def read(self, rows: NDArray[np.int64]) -> NDArray[np.int16]:
@@ -148,6 +198,8 @@ class RawFrames:
         frames = np.empty((len(rows), *self.shape[1:]), dtype=np.int16)
         with told(self.path, IMAGE):
             for i, row in enumerate(rows):
+                if not 0 <= row < self.shape[0]:
+                    raise OSError(f"there is no row {row} of {self.shape[0]}")
                 if self._offset is None:
                     self._frames.read_direct(frames, np.s_[int(row)], np.s_[i])
                 else:

@@ -1,0 +1,133 @@
+import h5py
+import numpy as np
+import pytest
+
+from tests.conftest import SHAPE, write_shots
+from tests.test_fit import PARAMS
+from xtcav_ml import fit, models
+from xtcav_ml.errors import UserError
+from xtcav_ml.h5io.prepared import PreparedFile
+from xtcav_ml.h5io.rawfile import read_columns, read_frames
+from xtcav_ml.params.data import DataParams
+from xtcav_ml.predictor import Predictor
+from xtcav_ml.stages import predict, prepare
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory, params, keras_ready):
+    """A model with one feature that learns classes and a number."""
+    folder = tmp_path_factory.mktemp("model")
+    (folder / "raw").mkdir()
+    write_shots(folder / "raw/dark.h5", run=68, count=8, lasing=0)
+    write_shots(folder / "raw/a.h5", run=70, count=300)
+    data = DataParams(raw=str(folder / "raw"), frame_shape=SHAPE, bad_files="fail")
+    rules = params.prepare.model_copy(update={"features": ("bld.L3energy",), "regression": ("run.index",)})
+    prepare.run(data, rules, folder / "prepared")
+    with PreparedFile(folder / "prepared/train.h5") as train:
+        fitted = fit.fit(train, train, PARAMS.model_copy(update={"epochs": 1}))
+        models.save(fitted.model, train.meaning, folder / "model.keras")
+    return folder / "model.keras"
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Two files to predict on; the second has neither labels nor waveforms."""
+    found = [write_shots(tmp_path / f"r{run}.h5", run=run, count=count) for run, count in ((72, 75), (73, 40))]
+    with h5py.File(found[1], "r+") as file:
+        for name in ("acq.peaksLabel", "acq.waveforms", "acq.t0.pos", "lasing"):
+            del file[name]
+    return found
+
+
+def run(model, files, out):
+    return predict.run(model, files, out, threads=2)
+
+
+def test_rows_are_those_of_the_raw_file_with_their_keys(model, files, tmp_path):
+    written = run(model, files, tmp_path / "out")
+    assert [path.name for path in written] == ["r72.predictions.h5", "r73.predictions.h5"]
+    predictor = Predictor(model)
+    for raw, path in zip(files, written, strict=True):
+        columns = read_columns(raw, ["run", "run.index", "evt.seconds", "evt.nanoseconds", "evt.fiducials"])
+        energy = read_columns(raw, ["bld.L3energy"])["bld.L3energy"][:, np.newaxis]
+        shots = len(columns["run"])
+        expected = predictor.predict(read_frames(raw, np.arange(shots)), energy)
+        with h5py.File(path) as file:
+            for name, values in columns.items():
+                assert file[name][:].tolist() == values.tolist()
+            assert file["probability"][:].tobytes() == expected.probabilities.tobytes()
+            assert file["predicted.run.index"][:].tobytes() == expected.numbers[:, 0].tobytes()
+            assert file["predicted"][:].tolist() == expected.probabilities.argmax(axis=1).tolist()
+            assert file.attrs["source"] == raw.name
+
+
+def test_a_stopped_prediction_goes_on_where_it_was(model, files, tmp_path, monkeypatch, capsys):
+    asked = []
+    real = predict._predict
+
+    def fail_at_second(predictor, file, advance):
+        asked.append(file.name)
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        return real(predictor, file, advance)
+
+    monkeypatch.setattr(predict, "_predict", fail_at_second)
+    with pytest.raises(KeyboardInterrupt):
+        run(model, files, tmp_path / "out")
+    kept = (tmp_path / "out/r72.predictions.h5").stat().st_mtime_ns
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["r72.predictions.h5"]
+    run(model, files, tmp_path / "out")
+    assert asked == ["r72.h5", "r73.h5", "r73.h5"]
+    assert (tmp_path / "out/r72.predictions.h5").stat().st_mtime_ns == kept
+    assert "2 files" in capsys.readouterr().out
+
+
+def test_a_changed_file_or_model_is_predicted_on_again(model, files, tmp_path, monkeypatch):
+    asked = []
+    real = predict._predict
+    monkeypatch.setattr(predict, "_predict", lambda p, file, a: asked.append(file.name) or real(p, file, a))
+    run(model, files[:1], tmp_path / "out")
+    run(model, files[:1], tmp_path / "out")
+    assert len(asked) == 1
+    write_shots(files[0], run=72, count=76)
+    run(model, files[:1], tmp_path / "out")
+    assert len(asked) == 2
+    other = tmp_path / "other.keras"
+    loaded, meaning = models.load(model)
+    loaded.get_layer("output").bias.assign([1.0, 0, 0, 0])
+    models.save(loaded, meaning, other)
+    run(other, files[:1], tmp_path / "out")
+    assert len(asked) == 3
+
+
+def test_a_shot_without_its_feature_gets_no_prediction_and_changes_no_other(model, files, tmp_path):
+    (whole,) = run(model, files[:1], tmp_path / "whole")
+    with h5py.File(files[0], "r+") as file:
+        file["bld.L3energy"][3] = np.nan
+    (path,) = run(model, files[:1], tmp_path / "out")
+    with h5py.File(path) as file, h5py.File(whole) as before:
+        assert file["predicted"][3] == predict.NONE
+        assert np.isnan(file["probability"][3]).all()
+        others = np.delete(np.arange(75), 3)
+        assert file["probability"][:][others].tobytes() == before["probability"][:][others].tobytes()
+
+
+def test_all_files_are_checked_before_one_is_read(model, files, tmp_path):
+    (tmp_path / "x.h5").write_bytes(b"broken")
+    with h5py.File(files[1], "r+") as file:
+        del file["bld.L3energy"]
+    with pytest.raises(UserError) as error:
+        run(model, [*files, tmp_path / "x.h5"], tmp_path / "out")
+    assert "x.h5" in str(error.value)
+    assert "'bld.L3energy' is missing" in str(error.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_folders_missing_models_and_equal_names(model, files, tmp_path):
+    assert len(run(model, [tmp_path], tmp_path / "out")) == 2
+    with pytest.raises(UserError, match=r"none\.keras: must be a model, got no such file"):
+        run(tmp_path / "none.keras", files, tmp_path / "out")
+    (tmp_path / "twin").mkdir()
+    twin = write_shots(tmp_path / "twin/r72.h5", run=74, count=3)
+    with pytest.raises(UserError, match=r"must be the output of one shot file, got two"):
+        run(model, [*files, twin], tmp_path / "out")
