@@ -154,7 +154,7 @@ def test_order_is_a_function_of_seed_and_epoch(sets):
     assert targets[CLASSES].tolist() == sets[0].labels[rows].tolist()
     assert inputs.keys() == {FRAME}
     assert inputs[FRAME].shape == (8, 8, 10, 1)
-    assert inputs[FRAME][..., 0].tolist() == sets[0].images(rows).tolist()
+    assert inputs[FRAME][..., 0].tolist() == sets[0].stored(rows).tolist()
 
 
 def test_without_a_seed_all_shots_come_in_order(sets):
@@ -257,8 +257,9 @@ def test_scales_are_those_of_the_training_set_alone(numbered):
     train = numbered[0]
     scales = fit.scales_of(train, "all")
     images = train.images(np.arange(train.shots)).astype(np.float64)
-    assert scales.pixels.mean == pytest.approx(images.mean(), rel=1e-5)
-    assert scales.pixels.sd == pytest.approx(images.std(), rel=1e-5)
+    unit = train.meaning.preprocessing.unit
+    assert scales.pixels.mean * unit == pytest.approx(images.mean(), rel=1e-5)
+    assert scales.pixels.sd * unit == pytest.approx(images.std(), rel=1e-5)
     np.testing.assert_allclose(scales.features.mean, train.features.mean(axis=0), rtol=1e-6)
     np.testing.assert_allclose(scales.features.sd, train.features.std(axis=0, dtype=np.float64), rtol=1e-5)
     np.testing.assert_allclose(scales.numbers.mean, np.nanmean(train.targets.astype(float), axis=0), rtol=1e-6)
@@ -271,7 +272,7 @@ def test_each_pixel_can_be_standardized_by_itself_inside_the_model(sets, tmp_pat
     models.save(fitted.model, sets[0].meaning, tmp_path / "model.keras")
     loaded, _ = models.load(tmp_path / "model.keras")
     images = sets[0].images(np.arange(45))
-    white = np.asarray(loaded.get_layer("standardize")(images[..., np.newaxis]))[..., 0]
+    white = np.asarray(loaded.get_layer("standardize")(sets[0].stored(np.arange(45))[..., np.newaxis]))[..., 0]
     spread = images.std(axis=0)
     wide = spread > fit.LEAST_SPREAD * images.std()
     assert wide.any()

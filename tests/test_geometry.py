@@ -24,7 +24,7 @@ NOTES = Model(
 
 
 def ends(shape, classes=4, features=0, numbers=0):
-    return geometry.Ends(shape, features, classes, numbers)
+    return geometry.Ends(shape, "int16", features, classes, numbers)
 
 
 ONE = models.Scale(np.array(0, np.float32), np.array(1, np.float32))

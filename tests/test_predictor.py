@@ -66,7 +66,7 @@ def log_to_mlflow(model, folder, monkeypatch):
 def test_prepared_predicted_and_served_frames_are_the_same_bits(trained, tmp_path, monkeypatch):
     folder, train, model = trained
     rows = np.arange(0, train.shots, max(train.shots // 40, 1))
-    expected = train.images(rows)
+    expected = train.stored(rows)
     sources = [folder / train.source_files[int(number)] for number in train.column("source.file")[rows]]
     places = train.column("source.row")[rows].astype(np.int64)
     frames = np.concatenate([read_frames(file, place[None]) for file, place in zip(sources, places, strict=True)])

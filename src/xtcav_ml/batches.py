@@ -12,7 +12,7 @@ from xtcav_ml.models import FEATURES, FRAME
 
 
 class Batches(keras.utils.PyDataset):  # type: ignore[misc]
-    """What a network takes and what it shall return, as dicts of arrays, read from disk.
+    """What a network takes and what it shall return, as dicts of arrays, read from disk; pixels as stored.
 
     On TensorFlow the next minibatches are read while one trains: its data pipeline prefetches, on a thread of its own.
 
@@ -46,7 +46,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
     def __getitem__(self, index: int) -> tuple[dict[str, NDArray[Any]], ...]:
         """Return minibatch `index` of the present epoch: inputs, targets and, if there are any, weights."""
         rows = self._order()[index * self.batch_size : (index + 1) * self.batch_size]
-        inputs: dict[str, NDArray[Any]] = {FRAME: self.prepared.images(rows)[..., np.newaxis]}
+        inputs: dict[str, NDArray[Any]] = {FRAME: self.prepared.stored(rows)[..., np.newaxis]}
         if self._features.shape[1]:
             inputs[FEATURES] = self._features[rows]
         targets = {name: values[rows] for name, values in self._targets.items()}

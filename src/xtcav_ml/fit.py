@@ -80,17 +80,19 @@ def fit(
 
 
 def scales_of(train: PreparedFile, standardize: str) -> models.Scales:
-    """Return mean and spread of pixels, features and numbers to learn over the training set; never 0 for a spread.
+    """Return mean and spread of pixels (as stored), features and numbers to learn over the training set; no spread is 0.
 
     Of all pixels together, or of each by itself: then a spread is at least LEAST_SPREAD of that of all, or a pixel that is
     always dark would count as much as one in the beam.
     """
+    unit = train.meaning.preprocessing.unit
     mean = float(train.pixel_mean.mean(dtype=np.float64))
     squares = np.square(train.pixel_sd, dtype=np.float64) + np.square(train.pixel_mean, dtype=np.float64)
     sd = float(np.sqrt(max(squares.mean() - mean**2, 0.0))) or 1.0
-    pixels = models.Scale(np.array(mean, np.float32), np.array(sd, np.float32))
+    pixels = models.Scale(np.array(mean / unit, np.float32), np.array(sd / unit, np.float32))
     if standardize == "pixel":
-        pixels = models.Scale(train.pixel_mean, np.maximum(train.pixel_sd, np.float32(LEAST_SPREAD * sd)))
+        spread = np.maximum(train.pixel_sd, np.float32(LEAST_SPREAD * sd))
+        pixels = models.Scale((train.pixel_mean / unit).astype(np.float32), (spread / unit).astype(np.float32))
     return models.Scales(pixels, _scale(train.features), _scale(train.targets))
 
 

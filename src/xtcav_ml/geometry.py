@@ -27,6 +27,7 @@ class Ends:
     """What goes into a network and what comes out."""
 
     frame_shape: tuple[int, int]  # rows and columns of a prepared frame
+    frame_dtype: str  # of its pixels, as stored
     features: int  # numbers beside the frame
     classes: int  # probabilities; 0 where no classes are learned
     numbers: int  # learned by regression
@@ -34,8 +35,8 @@ class Ends:
     @classmethod
     def of(cls, meaning: Meaning) -> Self:
         """Return the ends of a network that learns what `meaning` says."""
-        shape = meaning.preprocessing.shape
-        return cls(shape, len(meaning.features), len(meaning.classes), len(meaning.regression))
+        made = meaning.preprocessing
+        return cls(made.shape, made.pixels.dtype, len(meaning.features), len(meaning.classes), len(meaning.regression))
 
 
 def layers(model: Model, ends: Ends) -> list[Layer]:

@@ -37,7 +37,7 @@ class Scale:
 
 @dataclass(frozen=True)
 class Scales:
-    """What the training set says of pixels () or (rows, columns), of the features (F,) and of the numbers to learn (V,)."""
+    """What the training set says of pixels as stored, () or (rows, columns), of features (F,) and numbers to learn (V,)."""
 
     pixels: Scale
     features: Scale
@@ -51,9 +51,9 @@ MEANING, DARK = "xtcav.json", "xtcav_dark.npy"
 def convnet(model: Model, ends: Ends, scales: Scales, *, seed: int) -> keras.Model:
     """Return the notes' network: blocks of convolution, ReLU and pooling, hidden layers, a head for each thing learned.
 
-    Takes a dict of `frame` (batch, rows, columns, 1), prepared, and, where there are any, `features` (batch, F) in their own
-    units, which join before the hidden layers. Returns a dict of `output` (batch, classes), probabilities, and `numbers`
-    (batch, V) in their own units, whichever are learned.
+    Takes a dict of `frame` (batch, rows, columns, 1), prepared, pixels as stored, and, where there are any, `features`
+    (batch, F) in their own units, which join before the hidden layers. Returns a dict of `output` (batch, classes),
+    probabilities, and `numbers` (batch, V) in their own units, whichever are learned.
     """
     seeds = iter(range(seed, seed + 1000))
 
@@ -63,7 +63,7 @@ def convnet(model: Model, ends: Ends, scales: Scales, *, seed: int) -> keras.Mod
             "kernel_regularizer": keras.regularizers.L1L2(l1=model.l1, l2=model.l2) if model.l1 or model.l2 else None,
         }
 
-    inputs = {FRAME: keras.Input((*ends.frame_shape, 1), name=FRAME)}
+    inputs = {FRAME: keras.Input((*ends.frame_shape, 1), name=FRAME, dtype=ends.frame_dtype)}
     x = _standardized(inputs[FRAME], scales.pixels, "standardize")
     pooling = {"max": keras.layers.MaxPooling2D, "average": keras.layers.AveragePooling2D}
     for i, block in enumerate(model.blocks, start=1):

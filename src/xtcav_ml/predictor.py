@@ -28,10 +28,9 @@ class Predictor:
     def __init__(self, path: Path) -> None:
         self.model, self.meaning = models.load(path)
 
-    def inputs(self, frames: NDArray[np.int16]) -> NDArray[np.float32]:
+    def inputs(self, frames: NDArray[np.int16]) -> NDArray[np.generic]:
         """Return what the network is given for raw frames (N, rows, columns): the very numbers that it was trained on."""
-        preprocessing = self.meaning.preprocessing
-        return preprocessing.floats(preprocessing.prepare(frames))
+        return self.meaning.preprocessing.prepare(frames)
 
     def predict(self, frames: NDArray[np.int16], features: NDArray[np.float32] | None = None) -> Prediction:
         """Return the prediction for raw frames (N, rows, columns), ADU, with the features (N, F) that the model needs.
@@ -56,7 +55,7 @@ class Predictor:
         }
         return Prediction(joined[CLASSES], joined[NUMBERS])
 
-    def _call(self, images: NDArray[np.float32], features: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+    def _call(self, images: NDArray[np.generic], features: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
         given: dict[str, NDArray[Any]] = {models.FRAME: _filled(images)[..., np.newaxis]}
         if features.shape[1]:
             given[models.FEATURES] = _filled(features)
@@ -64,6 +63,6 @@ class Predictor:
         return {name: np.asarray(values)[: len(images)] for name, values in found.items()}
 
 
-def _filled(values: NDArray[np.float32]) -> NDArray[np.float32]:
+def _filled(values: NDArray[Any]) -> NDArray[Any]:
     """Return `values` with zeros up to BATCH rows."""
     return np.concatenate([values, np.zeros((BATCH - len(values), *values.shape[1:]), values.dtype)])

@@ -1,9 +1,10 @@
 """Raw shot files: what may be wrong with one, and its columns and frames. Nothing here writes."""
 
+import contextlib
 import itertools
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -121,9 +122,21 @@ def read_columns(path: Path, names: Sequence[str]) -> dict[str, NDArray[np.gener
     with reading(path) as file:
         columns: dict[str, NDArray[np.generic]] = {}
         for name in names:
-            with told(path, name):
-                columns[name] = _dataset(file, name)[:]
+            with _telling(path, name):
+                values = columns[name] = _dataset(file, name)[:]
+                if values.dtype == np.uint64 and (values > np.iinfo(np.int64).max).any():
+                    raise OSError("an integer of more than 63 bits")
         return columns
+
+
+@contextlib.contextmanager
+def _telling(path: Path, dataset: str | None = None) -> Iterator[None]:
+    """As `told`, of all that HDF5 and h5py raise."""
+    with told(path, dataset):
+        try:
+            yield
+        except _ERRORS as error:
+            raise OSError(_reason(error)) from None
 
 
 def _dataset(file: h5py.File, name: str) -> h5py.Dataset:
@@ -149,7 +162,7 @@ def difference(one: Path, other: Path, rows: Sequence[tuple[int, int]]) -> tuple
     """
     with reading(one, CHUNK_CACHE) as first, reading(other, CHUNK_CACHE) as second:
         for name in (name for name in first if _own_rows(first, name) and _own_rows(second, name)):
-            with told(one, name):
+            with _telling(one, name):
                 for place, (row, other_row) in enumerate(rows):
                     if not _same(np.asarray(first[name][row]), np.asarray(second[name][other_row])):
                         return name, place
@@ -163,7 +176,7 @@ def _own_rows(file: h5py.File, name: str) -> bool:
             return False
         dataset, shots = file[name], len(file[IMAGE])
         own = not dataset.is_virtual and not dataset.external
-        return bool(own and dataset.ndim and len(dataset) == shots and dataset.dtype)
+        return bool(own and dataset.ndim and len(dataset) == shots and dataset.dtype is not None)
     except _ERRORS:  # of a kind that numpy has not, or damaged: nothing that the project reads
         return False
 
@@ -184,9 +197,9 @@ class RawFrames:
     def __init__(self, path: Path) -> None:
         self.path, self._state = path, state(path)
         self._offset: int | None = None
-        with told(path):
+        with _telling(path):
             self._file = h5py.File(path, "r", locking=False, rdcc_nbytes=CHUNK_CACHE)
-            with told(path, IMAGE):
+            with _telling(path, IMAGE):
                 self._frames = _dataset(self._file, IMAGE)
             self.shape: tuple[int, ...] = self._frames.shape
             self._descriptor = os.open(path, os.O_RDONLY)
@@ -196,7 +209,7 @@ class RawFrames:
     def read(self, rows: NDArray[np.int64]) -> NDArray[np.int16]:
         """Return the frames (len(rows), rows, columns), ADU, at any rows."""
         frames = np.empty((len(rows), *self.shape[1:]), dtype=np.int16)
-        with told(self.path, IMAGE):
+        with _telling(self.path, IMAGE):
             for i, row in enumerate(rows):
                 if not 0 <= row < self.shape[0]:
                     raise OSError(f"there is no row {row} of {self.shape[0]}")

@@ -1,0 +1,255 @@
+"""How fast data move: prepare against copying the same bytes, and minibatches against a memory map and against memory.
+
+Works on full-size frames of random content in the two layouts that raw files have: in one piece, as the experiment's, and in
+chunks with a checksum, as the simulator's. Every comparison is made in turns within one run, on a warm page cache; medians and
+ratios are printed. Needs about 4 GB of disk and of memory for the cache by default.
+
+    .venv/bin/python benchmarks/data.py [--shots 2000] [--repeats 5] [--folder DIR] [--only prepare|read|train]
+"""
+
+import argparse
+import os
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from xtcav_ml import raw, selection
+from xtcav_ml.h5io.prepared import PreparedFile
+from xtcav_ml.h5io.rawfile import RawFrames
+from xtcav_ml.params import whole
+from xtcav_ml.params.data import DataParams
+from xtcav_ml.stages import prepare
+
+ROOT = Path(__file__).parents[1]
+SHAPE = (726, 568)
+PER_FILE = 500
+LAYOUTS = {"in one piece": {}, "chunks with a checksum": {"chunks": (1, *SHAPE), "fletcher32": True}}
+
+
+def write_raw(folder: Path, shots: int, layout: dict) -> None:
+    """Write `shots` shots, and a dark run, in files of PER_FILE."""
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    base = rng.normal(100, 3, (50, *SHAPE))
+    beam = 1500 * np.exp(-(((np.arange(SHAPE[0])[:, None] - 360) / 60) ** 2) - ((np.arange(SHAPE[1]) - 280) / 70) ** 2)
+    for first in range(-PER_FILE, shots, PER_FILE):
+        dark = first < 0
+        count = 50 if dark else min(PER_FILE, shots - first)
+        with h5py.File(folder / f"r{68 if dark else 70}-{max(first, 0):06d}.h5", "w") as file:
+            frames = file.create_dataset("xtcavimg", (count, *SHAPE), "i2", **layout)
+            for row in range(count):
+                frames[row] = base[row % 50] + (0 if dark else beam * rng.uniform(0.2, 2))
+            index = np.arange(count) + max(first, 0)
+            columns = {
+                "run": np.full(count, 68 if dark else 70),
+                "run.index": index,
+                "lasing": np.full(count, int(not dark)),
+            }
+            columns |= {
+                "evt.seconds": index // 120 + 10**6 * dark,
+                "evt.nanoseconds": index % 120,
+                "evt.fiducials": index,
+            }
+            for name, values in {**columns, "acq.peaksLabel": index % 4}.items():
+                file[name] = values
+
+
+def copy_files(source: Path, target: Path, rows: list[tuple[Path, np.ndarray]]) -> None:
+    """Read the frames at `rows`, as prepare does, and write them to one new file, with all cores."""
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir()
+    with (target / "copy").open("wb", buffering=0) as out, ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        for block in _read(rows, pool):
+            out.write(block)
+        os.fsync(out.fileno())
+
+
+def copy_memory(rows: list[tuple[Path, np.ndarray]]) -> None:
+    """Read the frames at `rows`, as prepare does, and copy them once within memory, with all cores."""
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        for block in _read(rows, pool, copy=True):
+            del block
+
+
+def _read(rows: list[tuple[Path, np.ndarray]], pool: ThreadPoolExecutor, copy: bool = False):
+    """Yield blocks of 16 frames, two a core ahead."""
+
+    def make(file: RawFrames, block: np.ndarray) -> np.ndarray:
+        out = np.empty((len(block), *SHAPE), np.int16)
+        for i, row in enumerate(block):
+            frame = file.read(row[None])
+            if copy:
+                out[i] = frame[0]
+            else:
+                out[i : i + 1] = frame
+        return out
+
+    waiting = []
+    for path, places in rows:
+        with RawFrames(path) as file:
+            for first in range(0, len(places), 16):
+                waiting.append(pool.submit(make, file, places[first : first + 16]))
+                if len(waiting) > 4:
+                    yield waiting.pop(0).result()
+            while waiting:
+                yield waiting.pop(0).result()
+
+
+def turns(repeats: int, **ways: Callable[[], object]) -> dict[str, list[float]]:
+    """Time each way once a turn, so that what else the machine does hits all of them."""
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for turn in range(repeats + 1):
+        for name, way in ways.items():
+            started = time.perf_counter()
+            way()
+            if turn:  # the first warms the cache
+                times[name].append(time.perf_counter() - started)
+    return times
+
+
+def median(times: list[float]) -> float:
+    return statistics.median(times)
+
+
+def ratio(times: dict[str, list[float]], over: str, under: str) -> float:
+    """Return the median over the turns of one time over another of the same turn."""
+    return statistics.median(a / b for a, b in zip(times[over], times[under], strict=True))
+
+
+def rules() -> whole.Params:
+    params = whole.load(ROOT / "params.yaml")
+    balance = params.prepare.balance.model_copy(update={"ratio": None})
+    return params.model_copy(update={"prepare": params.prepare.model_copy(update={"balance": balance})})
+
+
+def bench_prepare(folder: Path, shots: int, repeats: int) -> None:
+    params = rules()
+    for name, layout in LAYOUTS.items():
+        source = folder / "raw"
+        shutil.rmtree(source, ignore_errors=True)
+        write_raw(source, shots, layout)
+        data = DataParams(raw=str(source), frame_shape=SHAPE, bad_files="fail")
+        raw_set = raw.open_set(data, params.prepare)
+        chosen = selection.select(raw_set.columns, params.prepare).splits.values()
+        dark = np.flatnonzero(raw_set.columns["run"] == 68)
+        used = np.sort(np.concatenate([dark, *chosen]))
+        rows = [(file, raw_set.row[used[raw_set.file[used] == i]]) for i, file in enumerate(raw_set.files)]
+        gigabytes = len(used) * SHAPE[0] * SHAPE[1] * 2 / 1e9
+        times = turns(
+            repeats,
+            prepare=lambda data=data: prepare.run(data, params.prepare, folder / "prepared"),
+            to_file=lambda source=source, rows=rows: copy_files(source, folder / "copied", rows),
+            in_memory=lambda rows=rows: copy_memory(rows),
+        )
+        print(
+            f"RESULT prepare, raw {name}: {len(used):,} frames, {gigabytes:.2f} GB; "
+            f"prepare {median(times['prepare']):.2f} s, {len(used) / median(times['prepare']):.0f} frames/s; "
+            f"copy to a file {median(times['to_file']):.2f} s, within memory {median(times['in_memory']):.2f} s; "
+            f"speed of prepare over that of copying to a file {ratio(times, 'to_file', 'prepare'):.2f}, within memory "
+            f"{ratio(times, 'in_memory', 'prepare'):.2f}",
+            flush=True,
+        )
+
+
+def bench_read(folder: Path, repeats: int) -> None:
+    """Compare minibatches as stored, at random rows, with copying the same bytes from a memory map of a plain file."""
+    path = folder / "prepared/train.h5"
+    with PreparedFile(path) as train, h5py.File(path) as file:
+        plain = folder / "plain.bin"
+        file["image"][:].tofile(plain)
+        images = np.memmap(plain, file["image"].dtype, "r", shape=file["image"].shape)
+        orders = [np.random.default_rng(turn).permutation(train.shots) for turn in range(repeats + 1)]
+
+        def every(read: Callable[[np.ndarray], object]) -> Callable[[], None]:
+            turn = iter(orders)
+
+            def epoch() -> None:
+                order = next(turn)
+                for first in range(0, len(order), 32):
+                    read(order[first : first + 32])
+
+            return epoch
+
+        times = turns(
+            repeats, ours=every(train.stored), memmap=every(lambda rows: images[rows]), floats=every(train.images)
+        )
+        batches = train.shots / 32
+        print(
+            f"RESULT reading {train.shots:,} frames of {train.frame_shape} {images.dtype} in minibatches of 32 at random: "
+            f"{1e3 * median(times['ours']) / batches:.2f} ms a minibatch, memory map "
+            f"{1e3 * median(times['memmap']) / batches:.2f} ms; speed over that of the map {ratio(times, 'memmap', 'ours'):.2f}; as "
+            f"float32 {1e3 * median(times['floats']) / batches:.2f} ms",
+            flush=True,
+        )
+
+
+def bench_train(folder: Path, repeats: int) -> None:
+    """Compare epochs of the default network from disk and from arrays in memory, in turns in one process."""
+    from xtcav_ml import backend, fit, models
+    from xtcav_ml.backend import keras
+    from xtcav_ml.batches import Batches
+    from xtcav_ml.geometry import Ends
+    from xtcav_ml.models import FRAME
+
+    params = whole.load(ROOT / "params.yaml").train
+    backend.configure(params.seed, params.threads)
+    with PreparedFile(folder / "prepared/train.h5") as train:
+        ends, scales = Ends.of(train.meaning), fit.scales_of(train, params.model.standardize)
+        disk = Batches(train, params.batch_size, params.seed)
+        kept = [disk[i] for i in range(len(disk))]
+
+        class Memory(keras.utils.PyDataset):
+            def __len__(self) -> int:
+                return len(kept)
+
+            def __getitem__(self, index: int):
+                return kept[index]
+
+        model = models.convnet(params.model, ends, scales, seed=params.seed)
+        model.compile(optimizer=fit._optimizer(params), **fit._losses(ends, scales, 1.0))
+        memory = Memory()
+        times = turns(
+            repeats,
+            disk=lambda: model.fit(disk, epochs=1, verbose=0, shuffle=False),
+            memory=lambda: model.fit(memory, epochs=1, verbose=0, shuffle=False),
+        )
+        steps = len(kept)
+        assert FRAME in kept[0][0]
+        print(
+            f"RESULT training {steps} steps of {params.batch_size}: {1e3 * median(times['disk']) / steps:.1f} ms a step "
+            f"from disk, {1e3 * median(times['memory']) / steps:.1f} ms from memory; ratio "
+            f"{ratio(times, 'disk', 'memory'):.3f}",
+            flush=True,
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shots", type=int, default=2000)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--folder", type=Path, help="where the files go (default: a temporary folder)")
+    parser.add_argument("--only", choices=["prepare", "read", "train"])
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
+        folder = Path(name)
+        if arguments.only in (None, "prepare"):
+            bench_prepare(folder, arguments.shots, arguments.repeats)
+        else:
+            write_raw(folder / "raw", arguments.shots, LAYOUTS["in one piece"])
+            data = DataParams(raw=str(folder / "raw"), frame_shape=SHAPE, bad_files="fail")
+            prepare.run(data, rules().prepare, folder / "prepared")
+        if arguments.only in (None, "read"):
+            bench_read(folder, 3 * arguments.repeats)
+        if arguments.only in (None, "train"):
+            bench_train(folder, arguments.repeats)
+
+
+if __name__ == "__main__":
+    main()
