@@ -184,8 +184,8 @@ def bench_read(folder: Path, repeats: int) -> None:
         print(
             f"RESULT reading {train.shots:,} frames of {train.frame_shape} {images.dtype} in minibatches of 32 at random: "
             f"{1e3 * median(times['ours']) / batches:.2f} ms a minibatch, memory map "
-            f"{1e3 * median(times['memmap']) / batches:.2f} ms; speed over that of the map {ratio(times, 'memmap', 'ours'):.2f}; as "
-            f"float32 {1e3 * median(times['floats']) / batches:.2f} ms",
+            f"{1e3 * median(times['memmap']) / batches:.2f} ms; speed over that of the map "
+            f"{ratio(times, 'memmap', 'ours'):.2f}; as float32 {1e3 * median(times['floats']) / batches:.2f} ms",
             flush=True,
         )
 

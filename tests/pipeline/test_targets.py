@@ -1,4 +1,4 @@
-"""What can be learned besides the peaks label: any label, any numbers, with any features, through `dvc repro` for real."""
+"""What can be learned besides the peaks label: another label, numbers, with features, through `dvc repro` for real."""
 
 import csv
 
@@ -12,14 +12,13 @@ from tests.pipeline.conftest import Project
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
     """Own files with a number that shows as the label does, absent in a third of the shots, and another label."""
-    project = Project.with_small_frames(tmp_path_factory.mktemp("targets"), **{"train.epochs": 6})
+    project = Project.with_small_frames(tmp_path_factory.mktemp("targets"), **{"train.epochs": 10})
     rng = np.random.default_rng(0)
     for path in (project.folder / "raw").iterdir():
         with h5py.File(path, "r+") as file:
             labels = file["acq.peaksLabel"][:]
-            file["pulse.energy"] = np.where(
-                rng.random(len(labels)) < 1 / 3, np.nan, 10 * labels + rng.normal(0, 0.1, len(labels))
-            )
+            energy = 10 * labels + rng.normal(0, 0.1, len(labels))
+            file["pulse.energy"] = np.where(rng.random(len(labels)) < 1 / 3, np.nan, energy)
             file["acq.enPeaksLabel"] = np.where(labels > 1, 1, 0).astype(np.int8)
             file["bld.gasdet"] = rng.normal(3, 1, len(labels)).astype(np.float32)
     return project
@@ -29,7 +28,7 @@ def test_classes_and_numbers_with_features(project):
     project.set(**{"prepare.regression": ["pulse.energy"], "prepare.features": ["bld.L3energy", "bld.gasdet"]})
     project.run("dvc", "repro")
     metrics = project.json("results/metrics.json")
-    assert metrics["accuracy"] > 0.5
+    assert metrics["accuracy"] > metrics["largest_class"] + 0.05
     found = metrics["regression"]["pulse.energy"]
     assert 0 < found["shots"] < metrics["shots"]
     assert found["rms_error"] < 0.8 * found["spread"]
@@ -45,34 +44,15 @@ def test_classes_and_numbers_with_features(project):
     assert "a number in" in project.run("xtcav", "scan").stdout
 
 
-def test_another_label(project):
+def test_another_label_with_weights_instead_of_discarding(project):
     project.set(
-        **{
-            "prepare.label": "acq.enPeaksLabel",
-            "prepare.classes": ["one", "two"],
-            "prepare.regression": [],
-            "prepare.features": [],
-        }
+        **{"prepare.label": "acq.enPeaksLabel", "prepare.classes": ["one", "two"], "prepare.balance.ratio": None},
+        **{"prepare.regression": [], "prepare.features": [], "train.class_weights": True},
     )
-    project.run("dvc", "repro")
+    said = project.run("dvc", "repro").stdout
     assert list(project.json("results/metrics.json")["classes"]) == ["one", "two"]
-    assert project.json("results/metrics.json")["accuracy"] > 0.7
-
-
-def test_lasing_or_not_with_weights_instead_of_discarding(project):
-    with h5py.File(project.folder / "raw/b.h5", "r+") as file:
-        file["lasing"][:200] = 0
-    project.set(
-        **{
-            "prepare.label": "lasing",
-            "prepare.classes": ["no", "yes"],
-            "prepare.include": {},
-            "prepare.balance.ratio": None,
-        }
-        | {"train.class_weights": True}
-    )
-    project.run("dvc", "repro")
-    assert project.json("results/metrics.json")["classes"]["no"]["shots"] > 0
+    assert project.json("results/metrics.json")["accuracy"] > 0.6
+    assert "0 balance" not in said
 
 
 def test_numbers_alone(project):
@@ -91,7 +71,6 @@ def test_numbers_alone(project):
     assert metrics["regression"]["pulse.energy"]["rms_error"] < 0.8 * metrics["regression"]["pulse.energy"]["spread"]
     project.run("xtcav", "show")
     project.run("xtcav", "summary")
-    project.run("xtcav", "tune", "--trials", "1", "--minutes", "2")
     project.run("xtcav", "predict", "models/model.keras", "raw")
     with h5py.File(project.folder / "results/predictions/a.predictions.h5") as file:
         assert len(file["predicted.pulse.energy"]) == 300
@@ -101,10 +80,10 @@ def test_numbers_alone(project):
 def test_the_same_shot_with_another_frame_is_an_error(project):
     kept = (project.folder / "raw/a.h5").read_bytes()
     (project.folder / "raw/copy.h5").write_bytes(kept)
-    done = project.run("dvc", "repro", "check")
+    project.run("xtcav", "check")
     with h5py.File(project.folder / "raw/copy.h5", "r+") as file:
         file["xtcavimg"][17, 3, 4] += 1
-    done = project.run("dvc", "repro", "check", check=False)
+    done = project.run("xtcav", "check", check=False)
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("xtcav: ")]
     for part in ("raw/a.h5", "raw/copy.h5", "xtcavimg", "must have the same content", "in rows 17 and 17"):
         assert part in line
