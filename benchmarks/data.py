@@ -2,15 +2,18 @@
 
 Works on full-size frames of random content in the two layouts that raw files have: in one piece, as the experiment's, and in
 chunks with a checksum, as the simulator's. Every comparison is made in turns within one run, on a warm page cache; medians and
-ratios are printed. Needs about 4 GB of disk and of memory for the cache by default.
+ratios are printed. Needs about 8 GB of disk and of memory for the cache by default.
 
-    .venv/bin/python benchmarks/data.py [--shots 2000] [--repeats 5] [--folder DIR] [--only prepare|read|train]
+    .venv/bin/python benchmarks/data.py [--shots 2000] [--repeats 5] [--folder DIR] [--only prepare|scaling|scan|read|train]
 """
 
 import argparse
+import json
 import os
 import shutil
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -158,6 +161,61 @@ def bench_prepare(folder: Path, shots: int, repeats: int) -> None:
         )
 
 
+def bench_scaling(folder: Path, shots: int, repeats: int) -> None:
+    """Compare prepare of `shots` shots with that of twice as many, in turns."""
+    params = rules()
+    sets = {}
+    for name, count in (("once", shots), ("twice", 2 * shots)):
+        write_raw(folder / name, count, LAYOUTS["in one piece"])
+        sets[name] = DataParams(raw=str(folder / name), frame_shape=SHAPE, bad_files="fail")
+    times = turns(
+        repeats,
+        **{name: lambda data=data: prepare.run(data, params.prepare, folder / "scaled") for name, data in sets.items()},
+    )
+    print(
+        f"RESULT prepare of {shots:,} shots {median(times['once']):.2f} s, of {2 * shots:,} {median(times['twice']):.2f} s; "
+        f"ratio {ratio(times, 'twice', 'once'):.2f}",
+        flush=True,
+    )
+    for name in (*sets, "scaled"):
+        shutil.rmtree(folder / name)
+
+
+def bench_scan(folder: Path, repeats: int) -> None:
+    """Time `xtcav scan` of 133 files and 66,153 shots: small frames, and full frames that are sparse on disk."""
+    shots, files = 66_153, 133
+    for kind, shape in (("small", (24, 20)), ("full, sparse", SHAPE)):
+        target = folder / "scanned"
+        target.mkdir()
+        for number in range(files):
+            first, count = number * 500, min(500, shots - number * 500)
+            index = np.arange(first, first + count)
+            with h5py.File(target / f"c{number:04d}.h5", "w") as file:
+                frames = file.create_dataset("xtcavimg", (count, *shape), "i2")
+                if kind == "small":
+                    frames[:] = 100
+                file["acq.waveforms"] = np.zeros((count, 16, 250), np.float32)
+                columns = {"run": np.full(count, 70 + number % 4), "run.index": index, "lasing": np.ones(count, int)}
+                columns |= {"evt.seconds": index // 120, "evt.nanoseconds": index % 120, "evt.fiducials": index}
+                for name, values in {**columns, "acq.peaksLabel": index % 5 - 1}.items():
+                    file[name] = values
+        tree = (ROOT / "params.yaml").read_text().replace("frame_shape: [726, 568]", f"frame_shape: {list(shape)}")
+        (folder / "params.yaml").write_text(tree)
+        command = [str(Path(sys.executable).parent / "xtcav"), "scan", str(target), "--json"]
+        times = []
+        for _ in range(repeats):
+            started = time.perf_counter()
+            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+            times.append(time.perf_counter() - started)
+        found = json.loads(done.stdout)
+        print(
+            f"RESULT scan of {found['files']} files, {found['shots']:,} shots, {kind} frames: {median(times):.2f} s, "
+            f"{found['usable']:,} usable",
+            flush=True,
+        )
+        shutil.rmtree(target)
+
+
 def bench_read(folder: Path, repeats: int) -> None:
     """Compare minibatches as stored, at random rows, with copying the same bytes from a memory map of a plain file."""
     path = folder / "prepared/train.h5"
@@ -235,13 +293,17 @@ def main() -> None:
     parser.add_argument("--shots", type=int, default=2000)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--folder", type=Path, help="where the files go (default: a temporary folder)")
-    parser.add_argument("--only", choices=["prepare", "read", "train"])
+    parser.add_argument("--only", choices=["prepare", "scaling", "scan", "read", "train"])
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
         folder = Path(name)
+        if arguments.only in (None, "scan"):
+            bench_scan(folder, arguments.repeats)
+        if arguments.only in (None, "scaling"):
+            bench_scaling(folder, arguments.shots, arguments.repeats)
         if arguments.only in (None, "prepare"):
             bench_prepare(folder, arguments.shots, arguments.repeats)
-        else:
+        elif arguments.only in ("read", "train"):
             write_raw(folder / "raw", arguments.shots, LAYOUTS["in one piece"])
             data = DataParams(raw=str(folder / "raw"), frame_shape=SHAPE, bad_files="fail")
             prepare.run(data, rules().prepare, folder / "prepared")

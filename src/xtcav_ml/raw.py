@@ -64,20 +64,15 @@ def survey(files: Sequence[Path], data: DataParams, prepare: PrepareParams) -> R
         IMAGE: frames,
     }
     names = [name for name in required if name != IMAGE]
+    problems = {file: file_problems(file, required, {**SCHEMA, IMAGE: frames}) for file in files}
     good: dict[Path, dict[str, NDArray[np.generic]]] = {}
-    problems: list[str] = []
-    for file in files:
-        found = file_problems(file, required, {**SCHEMA, IMAGE: frames})
-        if not found:
-            try:
-                table = _plain(read_columns(file, names))
-            except UserError as error:
-                found = [str(error)]
-            else:
-                found = value_problems(file, table, prepare)
-        if found:
-            problems += found
-        else:
+    for file in (file for file in files if not problems[file]):  # all are checked before one is read
+        try:
+            table = _plain(read_columns(file, names))
+            problems[file] = value_problems(file, table, prepare)
+        except UserError as error:
+            problems[file] = [str(error)]
+        if not problems[file]:
             good[file] = table
     rows = [len(table["run"]) for table in good.values()]
     columns = {
@@ -89,7 +84,7 @@ def survey(files: Sequence[Path], data: DataParams, prepare: PrepareParams) -> R
         columns=columns,
         file=np.repeat(np.arange(len(good)), rows),
         row=np.concatenate([np.arange(count) for count in rows] or [np.empty(0, np.int64)]),
-        bad=tuple(problems),
+        bad=tuple(line for found in problems.values() for line in found),
     )
 
 
