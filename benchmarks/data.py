@@ -191,7 +191,7 @@ def bench_scan(folder: Path, repeats: int) -> None:
             first, count = number * 500, min(500, shots - number * 500)
             index = np.arange(first, first + count)
             with h5py.File(target / f"c{number:04d}.h5", "w") as file:
-                frames = file.create_dataset("xtcavimg", (count, *shape), "i2")
+                frames = file.create_dataset("xtcavimg", (count, *shape), "i2", fillvalue=0)
                 if kind == "small":
                     frames[:] = 100
                 file["acq.waveforms"] = np.zeros((count, 16, 250), np.float32)

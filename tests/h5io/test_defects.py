@@ -43,8 +43,8 @@ ROW_SHAPES = {IMAGE: SHAPE, WAVEFORMS: (16, 250)}
 
 PATIENCE = 20
 """Seconds after which no verdict will come: it takes milliseconds."""
-MEMORY = 4 * 2**30
-"""Bytes of address space that the judging process may take."""
+MEMORY = 2 * 2**30
+"""Bytes of address space that the judging process may take beside what it has at its start."""
 
 Spoil = Callable[[Path], object]
 Change = Callable[[h5py.File, str], object]
@@ -92,7 +92,8 @@ def read(path: Path, while_open: Spoil | None = None) -> dict[str, Any] | list[s
 
 def serve(pipe: Any) -> None:
     """Answer calls until the pipe is closed."""
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
     with suppress(EOFError, KeyboardInterrupt):
         while True:
             function, args, more = pipe.recv()

@@ -118,5 +118,5 @@ def test_a_flipped_bit_is_an_error_not_a_frame(path):
     content = bytearray(path.read_bytes())
     content[offset] ^= 4
     path.write_bytes(content)
-    with pytest.raises(UserError, match="readable HDF5"):
+    with pytest.raises(UserError, match="xtcavimg: must be readable"):
         read_frames(path, np.array([2]))

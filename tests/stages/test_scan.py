@@ -53,7 +53,7 @@ def test_a_full_set_of_the_notes_needs_no_images(tmp_path, params):
         count = 549 if number == 0 else 497
         index = np.arange(count) + 600 * number
         with h5py.File(tmp_path / f"r{number}.h5", "w") as file:
-            file.create_dataset("xtcavimg", (count, 726, 568), "i2", chunks=(1, 726, 568))
+            file.create_dataset("xtcavimg", (count, 726, 568), "i2", chunks=(1, 726, 568), fillvalue=0)
             file["acq.peaksLabel"] = rng.choice([-1, 0, 1, 2, 3], count, p=[0.42, 0.06, 0.04, 0.25, 0.23])
             file["lasing"] = np.ones(count, int)
             file["run"], file["run.index"] = np.full(count, 70), index

@@ -141,7 +141,7 @@ def told(path: Path, dataset: str | None = None) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         what = f"{path}: {dataset}: must be readable" if dataset else f"{path}: must be a readable HDF5 file"
         raise UserError(f"{what}, got {reason!r}; make the file anew or remove it") from None
 

@@ -114,7 +114,23 @@ def _unstored(dataset: h5py.Dataset) -> str | None:
         size = math.prod(dataset.chunks) * dataset.dtype.itemsize
         if size > MAX_CHUNK:
             return f"must be in chunks of at most {MAX_CHUNK:,} bytes, got {size:,}; {_FIX}"
-    return None
+    unwritten = _unwritten(dataset)
+    return f"must be written as a whole, but {unwritten}; {_FIX}" if unwritten else None
+
+
+def _unwritten(dataset: h5py.Dataset) -> str | None:
+    """Return how much of a dataset was written if that is not all of it, or None.
+
+    HDF5 reads zeros where nothing was written; the writer may have said, by a fill value, that this is meant.
+    """
+    pieces, written = 1, int(dataset.id.get_storage_size() > 0)
+    if dataset.chunks:
+        pieces = math.prod(-(-rows // chunk) for rows, chunk in zip(dataset.shape, dataset.chunks, strict=True))
+        written = dataset.id.get_num_chunks()
+    meant = dataset.id.get_create_plist().fill_value_defined() == h5py.h5d.FILL_VALUE_USER_DEFINED
+    if not dataset.size or written >= pieces or meant:
+        return None
+    return f"only {written} of {pieces} pieces of it were written"
 
 
 def read_columns(path: Path, names: Sequence[str]) -> dict[str, NDArray[np.generic]]:
@@ -144,14 +160,9 @@ def _dataset(file: h5py.File, name: str) -> h5py.Dataset:
     found = file.get(name)
     if not isinstance(found, h5py.Dataset):
         raise OSError("there is no such dataset")
-    pieces, written = 1, int(found.id.get_storage_size() > 0)
-    if found.chunks:
-        pieces = math.prod(-(-rows // chunk) for rows, chunk in zip(found.shape, found.chunks, strict=True))
-        written = found.id.get_num_chunks()
-    # HDF5 reads zeros where nothing was written, unless the writer has said what that is to mean
-    said = found.id.get_create_plist().fill_value_defined() == h5py.h5d.FILL_VALUE_USER_DEFINED
-    if found.size and written < pieces and not said:
-        raise OSError(f"only {written} of {pieces} pieces of it were written")
+    unwritten = _unwritten(found)
+    if unwritten:
+        raise OSError(unwritten)
     return found
 
 
