@@ -250,7 +250,7 @@ def bench_read(folder: Path, repeats: int) -> None:
 
 def bench_train(folder: Path, repeats: int) -> None:
     """Compare epochs of the default network from disk and from arrays in memory, in turns in one process."""
-    from xtcav_ml import backend, fit, models
+    from xtcav_ml import backend, fit, models, optimizers
     from xtcav_ml.backend import keras
     from xtcav_ml.batches import Batches
     from xtcav_ml.geometry import Ends
@@ -271,7 +271,7 @@ def bench_train(folder: Path, repeats: int) -> None:
                 return kept[index]
 
         model = models.convnet(params.model, ends, scales, seed=params.seed)
-        model.compile(optimizer=fit._optimizer(params), **fit._losses(ends, scales, 1.0))
+        model.compile(optimizer=optimizers.of(params.optimizer, 1000), **fit._losses(ends, scales, 1.0))
         memory = Memory()
         times = turns(
             repeats,

@@ -19,13 +19,13 @@ LAYERS = [
     ["params.whole"],
     # science: numpy in, numpy out; no file, no clock, no global random state
     ["beam", "camera", "digitizer", "labels", "images", "selection", "metrics"],
-    ["physics", "meaning"],
+    ["physics", "meaning", "comparison"],
     ["geometry"],
     # one outside library each
-    ["h5io.files", "plots", "tracking", "lineage", "resources", "backend", "search_table", "studies"],
-    ["h5io.rawfile", "h5io.prepared", "models"],
+    ["h5io.files", "plots", "tracking", "lineage", "resources", "backend", "search_table", "studies", "checkpoint"],
+    ["h5io.rawfile", "h5io.prepared", "models", "optimizers"],
     # built on those
-    ["raw", "batches", "runs", "predictor"],
+    ["raw", "batches", "runs", "predictor", "saliency"],
     ["fit", "served"],
     ["trial"],
     [
@@ -43,6 +43,7 @@ LAYERS = [
             "relabel",
             "show",
             "predict",
+            "compare",
         )
     ],
     ["cli"],
@@ -65,7 +66,8 @@ OWNERS = {
 PROGRAMS = {"validate": "check"}
 """Stages whose program has not their name."""
 
-SCIENCE = {"beam", "camera", "digitizer", "labels", "images", "selection", "metrics", "geometry", "meaning", "physics"}
+SCIENCE = {"beam", "camera", "digitizer", "labels", "images", "selection", "metrics", "comparison"}
+SCIENCE |= {"geometry", "meaning", "physics"}
 NOT_SCIENCE = {"h5py", "os", "pathlib", "time", "datetime", "random", "subprocess", "socket", "io", "tempfile"}
 
 

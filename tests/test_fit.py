@@ -77,7 +77,10 @@ class Recorder:
     def on_step(self, step, steps):
         self.steps.append((step, steps))
 
-    def on_epoch(self, epoch, values):
+    def on_resume(self, epochs, refused):
+        self.resumed = (epochs, list(refused))
+
+    def on_epoch(self, epoch, values, seconds):
         self.epochs.append((epoch, values))
         if epoch == self.stop_after:
             raise fit.StopTraining

@@ -45,7 +45,10 @@ blocks = st.builds(
     channels=st.integers(1, 4),
     kernel=st.integers(1, 9),
     stride=st.integers(1, 4),
-    pool=st.sampled_from(["max", "average"]),
+    pool=st.sampled_from(["max", "average", "none"]),
+    batch_norm=st.booleans(),
+    dropout=st.sampled_from([0.0, 0.3]),
+    activation=st.sampled_from(["relu", "silu"]),
     pool_window=st.integers(1, 6),
     pool_stride=st.integers(1, 5),
 )
@@ -74,7 +77,8 @@ def test_keras_builds_exactly_these_layers(chosen, hidden, rows, columns, featur
     built = models.convnet(model, wanted, models.Scales(ONE, *several), seed=1)
     for layer in expected:
         assert built.get_layer(layer.name).output.shape[1:] == layer.shape
-        assert built.get_layer(layer.name).count_params() == layer.parameters
+        weights = built.get_layer(layer.name).trainable_variables
+        assert sum(int(np.prod(variable.shape)) for variable in weights) == layer.parameters
     assert sum(int(v.shape.num_elements()) for v in built.trainable_variables) == geometry.parameter_count(expected)
 
 

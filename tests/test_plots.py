@@ -1,14 +1,28 @@
 import numpy as np
 import pytest
 
-from xtcav_ml import plots
+from xtcav_ml import metrics, plots
 
 HISTORY = [{"train_accuracy": 0.3, "val_accuracy": 0.2, "train_cross_entropy": 1.2, "val_cross_entropy": 1.3}] * 3
+TRUTH = np.array([0, 0, 1, 1, 1])
+PROBABILITIES = np.array([[0.9, 0.1, 0], [0.4, 0.6, 0], [0.2, 0.8, 0], [0.7, 0.3, 0], [0, 1, 0]])
+
+
+def curves(value):
+    pair = (value == TRUTH, PROBABILITIES[:, value])
+    return f"class {value}", metrics.roc(*pair), metrics.precision_recall(*pair)
+
+
 DRAWN = {
     "confusion": lambda path: plots.confusion_matrix(path, np.array([[3, 1], [0, 0]]), ["no", "yes"], "title"),
     "curves": lambda path: plots.learning_curves(path, HISTORY, 2),
     "one epoch": lambda path: plots.learning_curves(path, HISTORY[:1], 1),
     "frames": lambda path: plots.frame_sheet(path, [("no", [(np.zeros((4, 5)), "a")]), ("yes", [])], "title"),
+    "no frames": lambda path: plots.frame_sheet(path, [("no", []), ("yes", [])], "title"),
+    "calibration": lambda path: plots.calibration(path, metrics.calibration(TRUTH, PROBABILITIES), "title"),
+    "curves of classes": lambda path: plots.one_against_rest(path, [curves(value) for value in range(3)], "title"),
+    "overlays": lambda path: plots.overlay_sheet(path, [("no", [(np.eye(4), np.eye(2), "a")]), ("yes", [])], "title"),
+    "no overlays": lambda path: plots.overlay_sheet(path, [("no", [])], "title"),
     "search": lambda path: plots.search_history(
         path, [(0, 0.5, "COMPLETE"), (1, None, "PRUNED"), (2, 0.7, "COMPLETE")]
     ),

@@ -3,7 +3,11 @@
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from xtcav_ml.errors import UserError
 
@@ -58,4 +62,36 @@ def configure(seed: int, threads: int) -> str:
     return f"TensorFlow on {len(gpus)} GPU" if gpus else f"TensorFlow on CPU, {threads} threads"
 
 
-__all__ = ["configure", "keras"]
+def gradient(function: Callable[[Any], Any], values: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Return the derivative at `values`, of their shape, of the sum of what `function` makes of them.
+
+    Raises UserError on a backend other than TensorFlow and JAX: Keras has no gradient of its own.
+    """
+    name = str(keras.backend.backend())
+    if name == "tensorflow":
+        import tensorflow as tf
+
+        given = tf.convert_to_tensor(values)
+        with tf.GradientTape() as tape:
+            tape.watch(given)
+            total = tf.reduce_sum(function(given))
+        return np.asarray(tape.gradient(total, given))
+    if name == "jax":
+        import jax
+
+        return np.asarray(jax.grad(lambda given: function(given).sum())(values))
+    raise UserError(f"KERAS_BACKEND: must be tensorflow or jax, got {name!r}; set it to one of them")
+
+
+@contextlib.contextmanager
+def precision(name: str) -> Iterator[None]:
+    """Let the layers that are made meanwhile compute in `name`: float32, mixed_bfloat16 or mixed_float16."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+__all__ = ["configure", "gradient", "keras", "precision"]

@@ -1,5 +1,6 @@
 """Prepared file -> minibatches, in an order that is a pure function of (seed, epoch)."""
 
+import time
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
     ) -> None:
         super().__init__()
         self.prepared, self.batch_size, self.seed, self.epoch = prepared, batch_size, seed, 0
+        self.seconds = 0.0  # spent reading since somebody set it to 0
         self._features = prepared.features
         self._targets: dict[str, NDArray[Any]] = {}
         if prepared.classes:
@@ -45,6 +47,12 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
 
     def __getitem__(self, index: int) -> tuple[dict[str, NDArray[Any]], ...]:
         """Return minibatch `index` of the present epoch: inputs, targets and, if there are any, weights."""
+        started = time.monotonic()
+        batch = self._made(index)
+        self.seconds += time.monotonic() - started
+        return batch
+
+    def _made(self, index: int) -> tuple[dict[str, NDArray[Any]], ...]:
         rows = self._order()[index * self.batch_size : (index + 1) * self.batch_size]
         inputs: dict[str, NDArray[Any]] = {FRAME: self.prepared.stored(rows)[..., np.newaxis]}
         if self._features.shape[1]:

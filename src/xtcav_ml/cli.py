@@ -79,7 +79,7 @@ def train() -> None:
 
     params = load_section("train", TrainParams)
     with resources.measured("train") as sampler, runs.training(sampler) as run:
-        stage.run(params, PREPARED, MODEL, HISTORY, [run])
+        stage.run(params, PREPARED, MODEL, HISTORY, [run], run.identity)
         runs.log_model(run.run, MODEL)
 
 
@@ -159,6 +159,23 @@ def predict(
     from xtcav_ml.stages import predict as stage
 
     stage.run(model, files, out, threads or len(os.sched_getaffinity(0)))
+
+
+@app.command(rich_help_panel=TOOL)
+def compare(
+    runs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN",
+            help="Each a predictions.csv, a folder with one (as . here), a git revision or an MLflow run id.",
+        ),
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+) -> None:
+    """Say whether runs really differ on the test shots that they have in common; each is compared with the first."""
+    from xtcav_ml.stages import compare as stage
+
+    stage.run(runs, as_json)
 
 
 @app.command(rich_help_panel=TOOL)

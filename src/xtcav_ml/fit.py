@@ -1,5 +1,6 @@
 """The only function that trains: the train stage, the tuner and the tests call it."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -7,13 +8,14 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from xtcav_ml import models
+from xtcav_ml import backend, models, optimizers
 from xtcav_ml.backend import keras
 from xtcav_ml.batches import Batches, SetEpoch
+from xtcav_ml.checkpoint import Checkpoints, State
 from xtcav_ml.errors import UserError
 from xtcav_ml.geometry import CLASSES, NUMBERS, Ends
 from xtcav_ml.h5io.prepared import PreparedFile
-from xtcav_ml.metrics import best_epoch
+from xtcav_ml.metrics import best_epoch, score
 from xtcav_ml.params.train import TrainParams
 
 LEAST_SPREAD = 0.1
@@ -30,8 +32,15 @@ class Listener(Protocol):
     def on_step(self, step: int, steps: int) -> None:
         """`step` of `steps` minibatches of this epoch are done."""
 
-    def on_epoch(self, epoch: int, values: dict[str, float]) -> None:
-        """`epoch` (from 1) is done; `values` are its losses and accuracies."""
+    def on_resume(self, epochs: int, refused: Sequence[str]) -> None:
+        """States of earlier trainings were found: one after `epochs` epochs is gone on from, `refused` says why not others."""
+
+    def on_epoch(self, epoch: int, values: dict[str, float], seconds: Mapping[str, float]) -> None:
+        """`epoch` (from 1) is done.
+
+        `values` are what it was worth, the same in every run; `seconds` what took how long: nothing for an epoch that was
+        done before the training was stopped and resumed.
+        """
 
 
 @dataclass(frozen=True)
@@ -44,36 +53,46 @@ class Fitted:
 
 
 def fit(
-    train: PreparedFile, validation: PreparedFile, params: TrainParams, listeners: Sequence[Listener] = ()
+    train: PreparedFile,
+    validation: PreparedFile,
+    params: TrainParams,
+    listeners: Sequence[Listener] = (),
+    checkpoints: Checkpoints | None = None,
 ) -> Fitted:
     """Train a new network on `train` and return it with the weights that did best on `validation`.
 
-    The result is a function of the files and `params` alone, bit for bit, on one type of machine. Raises UserError if
-    the training set does not fill one minibatch or the loss is not finite; lets StopTraining of a listener through.
+    The result is a function of the files and `params` alone, bit for bit, on one type of machine; also if it was stopped and
+    goes on from `checkpoints`. Raises UserError if the training set does not fill one minibatch or the loss is not finite;
+    lets StopTraining of a listener through.
     """
     if train.shots < params.batch_size:
         raise UserError(
             f"train.batch_size: must not be more than the {train.shots} training shots, got {params.batch_size}; lower it"
         )
-
     ends, scales = Ends.of(train.meaning), scales_of(train, params.model.standardize)
 
     def build() -> keras.Model:
-        return models.NETWORKS[params.model.name](params.model, ends, scales, seed=params.seed)
+        with backend.precision(params.precision):
+            return models.NETWORKS[params.model.name](params.model, ends, scales, seed=params.seed)
 
     model = build()
-    model.compile(optimizer=_optimizer(params), **_losses(ends, scales, params.regression_weight))
     weights = class_weights(train) if params.class_weights else None
     batches = Batches(train, params.batch_size, params.seed, weights)
-    watch = _Watch(batches, listeners)
-    model.fit(
-        batches,
-        validation_data=Batches(validation, params.batch_size),
-        epochs=params.epochs,
-        shuffle=False,  # the batches bring their own, reproducible order
-        verbose=0,
-        callbacks=[SetEpoch(batches), watch],
-    )
+    optimizer = optimizers.of(params.optimizer, len(batches) * params.epochs)
+    model.compile(optimizer=optimizer, **_losses(ends, scales, params.regression_weight))
+    watch = _Watch(batches, listeners, params, checkpoints)
+    if checkpoints is not None:
+        watch.go_on(model, checkpoints)
+    if not watch.ended():
+        model.fit(
+            batches,
+            validation_data=Batches(validation, params.batch_size),
+            initial_epoch=len(watch.history),
+            epochs=params.epochs,
+            shuffle=False,  # the batches bring their own, reproducible order
+            verbose=0,
+            callbacks=[SetEpoch(batches), watch],
+        )
     best = build()  # a fresh network holds no optimizer, which would double the file
     best.set_weights(watch.best_weights)
     return Fitted(best, best_epoch(watch.history), watch.history)
@@ -119,7 +138,7 @@ def _losses(ends: Ends, scales: models.Scales, regression_weight: float) -> dict
     if ends.classes:
         loss[CLASSES] = "sparse_categorical_crossentropy"
         metrics[CLASSES] = [
-            keras.metrics.SparseCategoricalAccuracy(name="accuracy"),
+            Accuracy(ends.classes),
             keras.metrics.SparseCategoricalCrossentropy(name="cross_entropy"),
         ]
     if ends.numbers:
@@ -139,27 +158,65 @@ def _masked_squared_error(sd: NDArray[np.float32]) -> Callable[[Any, Any], Any]:
     return squared_error
 
 
-def _optimizer(params: TrainParams) -> keras.optimizers.Optimizer:
-    rate = keras.optimizers.schedules.ExponentialDecay(
-        params.optimizer.learning_rate, params.optimizer.decay_steps, params.optimizer.decay_rate, staircase=True
-    )
-    return keras.optimizers.SGD(rate, momentum=params.optimizer.momentum)
-
-
 class _Watch(keras.callbacks.Callback):  # type: ignore[misc]
-    """Keeps history and best weights, tells the listeners, and stops where going on makes no sense."""
+    """Keeps history, best weights and checkpoints, tells the listeners, and stops where going on makes no sense."""
 
-    def __init__(self, batches: Batches, listeners: Sequence[Listener]) -> None:
+    def __init__(
+        self,
+        batches: Batches,
+        listeners: Sequence[Listener],
+        params: TrainParams,
+        checkpoints: Checkpoints | None,
+    ) -> None:
         super().__init__()
-        self.steps, self.listeners = len(batches), listeners
+        self.batches, self.listeners, self.train, self.checkpoints = batches, listeners, params, checkpoints
         self.history: list[dict[str, float]] = []
         self.best_weights: list[Any] = []
+        self.gradients = optimizers.Gradients(params.optimizer)
+        self._clock = _Clock()
+
+    def go_on(self, model: keras.Model, checkpoints: Checkpoints) -> None:
+        """Bring the model into the state that was kept, if there is one, and tell the listeners how it came there."""
+        state = checkpoints.load()
+        for listener in self.listeners:
+            if state is not None or checkpoints.refused:
+                listener.on_resume(0 if state is None else len(state.history), checkpoints.refused)
+        if state is None:
+            return
+        model.optimizer.build(model.trainable_variables)
+        for variables, values in ((_variables(model), state.variables), (model.optimizer.variables, state.optimizer)):
+            for variable, value in zip(variables, values, strict=True):
+                variable.assign(value)
+        self.history, self.best_weights = list(state.history), list(state.best)
+        for epoch, row in enumerate(self.history, start=1):
+            for listener in self.listeners:
+                listener.on_epoch(epoch, row, {})
+
+    def ended(self) -> bool:
+        """Return whether the training is over: all epochs are done, or too many since the best one."""
+        done = len(self.history)
+        patience = self.train.stop_after
+        late = patience is not None and done > 0 and done - best_epoch(self.history) >= patience
+        return done >= self.train.epochs or late
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        rate = optimizers.plateau_rate(self.train.optimizer, [score(row) for row in self.history])
+        if rate is not None:
+            self.model.optimizer.learning_rate.assign(rate)
+        self._clock.start()
+        self.batches.seconds = 0.0
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        if batch + 1 >= len(self.batches) - 2:  # three steps show two gradients
+            self.gradients.look(self.model)
         for listener in self.listeners:
-            listener.on_step(batch + 1, self.steps)
+            listener.on_step(batch + 1, len(self.batches))
+
+    def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
+        self._clock.lap("train")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self._clock.lap("validation")
         values = _named(logs or {})
         values["learning_rate"] = float(self.model.optimizer.learning_rate)
         if not all(abs(value) < float("inf") for value in values.values()):
@@ -167,11 +224,77 @@ class _Watch(keras.callbacks.Callback):  # type: ignore[misc]
                 f"train: the loss must stay finite, got {values['train_loss']} in epoch {epoch + 1}; "
                 "lower train.optimizer.learning_rate or train.optimizer.momentum"
             )
+        values |= self.gradients.found() | _predicted(self.model)
+        if self.train.model.l1 or self.train.model.l2:
+            values["regularization"] = float(sum(float(loss) for loss in self.model.losses))
         self.history.append(values)
         if best_epoch(self.history) == len(self.history):
             self.best_weights = self.model.get_weights()
+        if self.checkpoints is not None:
+            variables = [np.asarray(variable) for variable in _variables(self.model)]
+            slots = [np.asarray(variable) for variable in self.model.optimizer.variables]
+            self.checkpoints.save(State(self.history, variables, slots, self.best_weights))
+        self._clock.lap("checkpoint")
+        seconds = {**self._clock.laps, "read": self.batches.seconds}
         for listener in self.listeners:
-            listener.on_epoch(epoch + 1, values)
+            listener.on_epoch(epoch + 1, values, seconds)
+        self.model.stop_training = self.ended()
+
+
+class _Clock:
+    """Seconds of the parts of an epoch."""
+
+    def start(self) -> None:
+        """Begin an epoch."""
+        self.laps: dict[str, float] = {}
+        self._last = time.monotonic()
+
+    def lap(self, name: str) -> None:
+        """End a part of it."""
+        now = time.monotonic()
+        self.laps[name] = now - self._last
+        self._last = now
+
+
+def _variables(model: keras.Model) -> list[Any]:
+    """Return all state of a model: weights and random number generators, but not the metrics, which begin anew."""
+    metrics = {id(variable) for variable in model.metrics_variables}
+    return [variable for variable in model.variables if id(variable) not in metrics]
+
+
+def _predicted(model: keras.Model) -> dict[str, float]:
+    """Return which part of the validation shots is predicted as each class (by number), where classes are learned."""
+    counts = [metric.counts for metric in _metrics(model) if isinstance(metric, Accuracy)]
+    if not counts:
+        return {}
+    found = np.asarray(counts[0])
+    return {f"val_predicted_{value}": float(share) for value, share in enumerate(found / max(found.sum(), 1))}
+
+
+def _metrics(model: keras.Model) -> list[Any]:
+    """Return the metrics of all heads: Keras lists the compiled ones as one."""
+    return [inner for outer in model.metrics for inner in (outer.metrics if hasattr(outer, "metrics") else [outer])]
+
+
+@keras.saving.register_keras_serializable("xtcav")
+class Accuracy(keras.metrics.Metric):  # type: ignore[misc]
+    """Part of the shots whose likeliest class is the right one; counts on the way how often each class is said."""
+
+    def __init__(self, classes: int, name: str = "accuracy") -> None:
+        super().__init__(name=name)
+        self.hits = self.add_variable((), "zeros", name="hits")
+        self.counts = self.add_variable((classes,), "zeros", name="counts")
+
+    def update_state(self, truth: Any, probabilities: Any, sample_weight: Any = None) -> None:
+        """Add a minibatch."""
+        said = keras.ops.argmax(probabilities, axis=-1)
+        truth = keras.ops.reshape(keras.ops.cast(truth, said.dtype), keras.ops.shape(said))
+        self.hits.assign_add(keras.ops.sum(keras.ops.cast(keras.ops.equal(truth, said), "float32")))
+        self.counts.assign_add(keras.ops.sum(keras.ops.one_hot(said, self.counts.shape[0]), axis=0))
+
+    def result(self) -> Any:
+        """Return the accuracy so far."""
+        return self.hits / keras.ops.maximum(keras.ops.sum(self.counts), 1)
 
 
 def _named(logs: Mapping[str, Any]) -> dict[str, float]:

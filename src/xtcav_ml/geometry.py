@@ -52,12 +52,17 @@ def layers(model: Model, ends: Ends) -> list[Layer]:
         parameters = (block.kernel**2 * channels + 1) * block.channels
         rows, columns, channels = ceil(rows / block.stride), ceil(columns / block.stride), block.channels
         found.append(Layer(f"conv{i + 1}", (rows, columns, channels), parameters))
-        _require_fits(f"{key}.pool_window", block.pool_window, rows, columns)
-        rows, columns = ceil(rows / block.pool_stride), ceil(columns / block.pool_stride)
-        found.append(Layer(f"pool{i + 1}", (rows, columns, channels), 0))
+        if block.batch_norm:
+            found.append(Layer(f"norm_conv{i + 1}", (rows, columns, channels), 2 * channels))
+        if block.pool != "none":
+            _require_fits(f"{key}.pool_window", block.pool_window, rows, columns)
+            rows, columns = ceil(rows / block.pool_stride), ceil(columns / block.pool_stride)
+            found.append(Layer(f"pool{i + 1}", (rows, columns, channels), 0))
     units = rows * columns * channels + ends.features
     for i, width in enumerate(model.hidden, start=1):
         found.append(Layer(f"hidden{i}", (width,), (units + 1) * width))
+        if model.hidden_batch_norm:
+            found.append(Layer(f"norm_hidden{i}", (width,), 2 * width))
         units = width
     for name, width in ((CLASSES, ends.classes), (NUMBERS, ends.numbers)):
         if width:

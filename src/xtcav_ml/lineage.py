@@ -30,6 +30,14 @@ class Lineage:
     code: dict[str, str]
 
     @property
+    def identity(self) -> dict[str, str]:
+        """Return a hash of each of the things that decide the result, and the environment, by name."""
+        parts = {"parameters": self.params, "data": self.data, "code": self.code, "environment": environment()}
+        return {
+            name: hashlib.sha256(json.dumps(part, sort_keys=True).encode()).hexdigest() for name, part in parts.items()
+        }
+
+    @property
     def key(self) -> str:
         """Return the hash of all of it: equal keys, equal results (32 hexadecimal digits)."""
         parts = {"params": self.params, "data": self.data, "code": self.code}

@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,7 +50,7 @@ MEANING, DARK = "xtcav.json", "xtcav_dark.npy"
 
 
 def convnet(model: Model, ends: Ends, scales: Scales, *, seed: int) -> keras.Model:
-    """Return the notes' network: blocks of convolution, ReLU and pooling, hidden layers, a head for each thing learned.
+    """Return the notes' kind of network: blocks of convolution and pooling, hidden layers, a head for each thing learned.
 
     Takes a dict of `frame` (batch, rows, columns, 1), prepared, pixels as stored, and, where there are any, `features`
     (batch, F) in their own units, which join before the hidden layers. Returns a dict of `output` (batch, classes),
@@ -58,20 +59,36 @@ def convnet(model: Model, ends: Ends, scales: Scales, *, seed: int) -> keras.Mod
     seeds = iter(range(seed, seed + 1000))
 
     def kernels() -> dict[str, object]:
+        chosen: dict[str, Callable[[int], Any]] = {
+            "truncated_normal": lambda number: keras.initializers.TruncatedNormal(stddev=model.initial_sd, seed=number),
+            "he": lambda number: keras.initializers.HeNormal(seed=number),
+            "glorot": lambda number: keras.initializers.GlorotUniform(seed=number),
+        }
         return {
-            "kernel_initializer": keras.initializers.TruncatedNormal(stddev=model.initial_sd, seed=next(seeds)),
+            "kernel_initializer": chosen[model.initializer](next(seeds)),
             "kernel_regularizer": keras.regularizers.L1L2(l1=model.l1, l2=model.l2) if model.l1 or model.l2 else None,
         }
 
+    def finished(x: keras.KerasTensor, name: str, normalize: bool, activation: str) -> keras.KerasTensor:
+        if normalize:
+            x = keras.layers.BatchNormalization(name=f"norm_{name}")(x)
+        return keras.layers.Activation(activation, name=f"{activation}_{name}")(x)
+
+    def dropped(x: keras.KerasTensor, name: str, part: float) -> keras.KerasTensor:
+        return keras.layers.Dropout(part, seed=next(seeds), name=f"drop_{name}")(x) if part else x
+
+    bias = keras.initializers.Constant(model.initial_bias)
     inputs = {FRAME: keras.Input((*ends.frame_shape, 1), name=FRAME, dtype=ends.frame_dtype)}
     x = _standardized(inputs[FRAME], scales.pixels, "standardize")
     pooling = {"max": keras.layers.MaxPooling2D, "average": keras.layers.AveragePooling2D}
     for i, block in enumerate(model.blocks, start=1):
         convolution = keras.layers.Conv2D(
-            block.channels, block.kernel, block.stride, "same", activation="relu", name=f"conv{i}", **kernels()
+            block.channels, block.kernel, block.stride, "same", name=f"conv{i}", bias_initializer=bias, **kernels()
         )
-        x = convolution(x)
-        x = pooling[block.pool](block.pool_window, block.pool_stride, "same", name=f"pool{i}")(x)
+        x = finished(convolution(x), f"conv{i}", block.batch_norm, block.activation)
+        if block.pool != "none":
+            x = pooling[block.pool](block.pool_window, block.pool_stride, "same", name=f"pool{i}")(x)
+        x = dropped(x, f"conv{i}", block.dropout)
     x = keras.layers.Flatten(name="flatten")(x)
     if ends.features:
         inputs[FEATURES] = keras.Input((ends.features,), name=FEATURES)
@@ -79,14 +96,17 @@ def convnet(model: Model, ends: Ends, scales: Scales, *, seed: int) -> keras.Mod
             [x, _standardized(inputs[FEATURES], scales.features, "standardize_features")]
         )
     for i, units in enumerate(model.hidden, start=1):
-        x = keras.layers.Dense(units, activation="relu", name=f"hidden{i}", **kernels())(x)
+        x = keras.layers.Dense(units, name=f"hidden{i}", bias_initializer=bias, **kernels())(x)
+        x = finished(x, f"hidden{i}", model.hidden_batch_norm, model.hidden_activation)
+        x = dropped(x, f"hidden{i}", model.hidden_dropout)
     outputs = {}
+    whole = {"dtype": "float32"}  # of a network in mixed precision, the losses are computed from these
     if ends.classes:
-        outputs[CLASSES] = keras.layers.Dense(ends.classes, activation="softmax", name=CLASSES, **kernels())(x)
+        outputs[CLASSES] = keras.layers.Dense(ends.classes, activation="softmax", name=CLASSES, **kernels(), **whole)(x)
     if ends.numbers:
-        x = keras.layers.Dense(ends.numbers, name=NUMBERS, **kernels())(x)
+        x = keras.layers.Dense(ends.numbers, name=NUMBERS, **kernels(), **whole)(x)
         outputs[NUMBERS] = keras.layers.Rescaling(
-            scales.numbers.sd.tolist(), scales.numbers.mean.tolist(), name="in_units"
+            scales.numbers.sd.tolist(), scales.numbers.mean.tolist(), name="in_units", **whole
         )(x)
     return keras.Model(inputs, outputs, name=model.name)
 

@@ -1,18 +1,31 @@
 """The only module with matplotlib: pictures, to files whose bytes depend on nothing but what they show."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from xtcav_ml import atomic
+from xtcav_ml import atomic, metrics
+
+Picture = tuple[NDArray[np.generic], str]
+"""A frame (rows, columns) and its caption."""
+
+Overlay = tuple[NDArray[np.generic], NDArray[np.floating], str]
+"""A frame (rows, columns), a map over it (0 to 1, of any rows and columns) and the caption."""
+
+Item = TypeVar("Item")
+
+LEAST_RANGE = 1e-3
+"""Of a colour scale, in the unit of the pixels, where all are equal."""
 
 INK, MUTED = "#222222", "#8a8a8a"
 TRAIN, VALIDATION = "#0072b2", "#d55e00"  # Okabe and Ito's blue and vermilion, told apart by all eyes
+COLOURS = (TRAIN, VALIDATION, "#009e73", "#cc79a7", "#e69f00", "#56b4e9", INK)
 STYLE: Any = {
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -78,32 +91,96 @@ def regression(path: Path, numbers: Mapping[str, tuple[NDArray[np.floating], NDA
         _save(figure, path)
 
 
+def calibration(path: Path, found: metrics.Calibration, title: str) -> None:
+    """Draw accuracy with its interval against confidence, the line where they agree, and below how many shots there are."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(4.6, 5))
+        above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+        full = found.count > 0
+        x, y = found.confidence[full], found.accuracy[full]
+        ends = np.abs(np.stack([found.accuracy_low, found.accuracy_high])[:, full] - y)
+        above.plot([0, 1], [0, 1], color=MUTED, linewidth=1)
+        above.errorbar(x, y, ends, fmt="o", color=TRAIN, markersize=4, linewidth=1, label="test shots, 95 % interval")
+        above.set(ylabel="accuracy", title=title, ylim=(-0.02, 1.02))
+        above.legend(loc="lower right")
+        below.bar(found.edges[:-1], found.count, np.diff(found.edges), align="edge", color=TRAIN, edgecolor="white")
+        below.set(xlabel="confidence: the largest probability", ylabel="shots", xlim=(-0.02, 1.02))
+        _save(figure, path)
+
+
+def one_against_rest(
+    path: Path, curves: Sequence[tuple[str, metrics.Roc, metrics.PrecisionRecall]], title: str
+) -> None:
+    """Draw, class by class (name, curves), what a threshold on its probability finds: ROC, and precision against recall."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(10, 4.6))
+        left, right = figure.subplots(1, 2)
+        left.plot([0, 1], [0, 1], color=MUTED, linewidth=1)
+        for i, (name, roc, pr) in enumerate(curves):
+            look: Any = {"color": COLOURS[i % len(COLOURS)], "linestyle": ("-", "--", ":")[i // len(COLOURS) % 3]}
+            left.plot(roc.false_positive_rate, roc.true_positive_rate, label=f"{name}: area {roc.area:.3f}", **look)
+            right.step(pr.recall, pr.precision, where="pre", label=f"{name}: average {pr.average:.3f}", **look)
+        left.set(xlabel="false positive rate", ylabel="true positive rate", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+        right.set(xlabel="recall", ylabel="precision", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+        left.legend(loc="lower right", frameon=True, edgecolor="none")
+        right.legend(loc="lower left", frameon=True, edgecolor="none")
+        figure.suptitle(title, fontsize=11)
+        _save(figure, path)
+
+
 def frame_sheet(
-    path: Path,
-    rows: Sequence[tuple[str, Sequence[tuple[NDArray[np.generic], str]]]],
-    title: str,
-    *,
-    one_scale: bool = True,
+    path: Path, rows: Sequence[tuple[str, Sequence[Picture]]], title: str, *, one_scale: bool = True
 ) -> None:
     """Draw rows of frames (rows energy, columns time), each row with its name, each frame with its caption.
 
     On one scale, from 0 to the brightest 0.1 % of the brightest frame, or each on its own between its 1st and 99.9th
     percentile.
     """
+    brightest = _brightest(frame for _, frames in rows for frame, _ in frames)
+
+    def draw(axes: Axes, picture: Picture) -> str:
+        frame, caption = picture
+        pixels = frame.astype(np.float32)
+        low, high = (0.0, brightest) if one_scale else np.quantile(pixels, [0.01, 0.999])
+        axes.imshow(pixels, cmap="magma", vmin=low, vmax=max(high, low + LEAST_RANGE))
+        return caption
+
+    _sheet(path, rows, title, draw)
+
+
+def overlay_sheet(path: Path, rows: Sequence[tuple[str, Sequence[Overlay]]], title: str) -> None:
+    """Draw rows of frames in grey, on one scale, each row with its name, each frame with its map and caption."""
+    brightest = _brightest(frame for _, overlays in rows for frame, _, _ in overlays)
+
+    def draw(axes: Axes, overlay: Overlay) -> str:
+        frame, found, caption = overlay
+        height, width = frame.shape
+        axes.imshow(frame.astype(np.float32), cmap="gray_r", vmin=0, vmax=max(brightest, LEAST_RANGE))
+        over: Any = {"extent": (-0.5, width - 0.5, height - 0.5, -0.5), "interpolation": "bilinear"}
+        axes.imshow(found, cmap="YlOrRd", vmin=0, vmax=1, alpha=0.7 * found, **over)
+        return caption
+
+    _sheet(path, rows, title, draw)
+
+
+def _brightest(frames: Iterable[NDArray[np.generic]]) -> float:
+    """Return the level that the brightest 0.1 % of the brightest frame reach; 0 if there are none."""
+    return max((float(np.quantile(frame.astype(np.float32), 0.999)) for frame in frames), default=0.0)
+
+
+def _sheet(
+    path: Path, rows: Sequence[tuple[str, Sequence[Item]]], title: str, draw: Callable[[Axes, Item], str]
+) -> None:
+    """Draw rows of items, each row with its name; `draw` draws one and returns its caption."""
     with mpl.rc_context(STYLE):
-        columns = max(len(frames) for _, frames in rows)
-        shown = [frame.astype(np.float32) for _, frames in rows for frame, _ in frames]
-        brightest = max(max(float(np.quantile(frame, 0.999)) for frame in shown), 1e-3)
+        columns = max([len(items) for _, items in rows] + [1])
         figure = Figure(figsize=(1.9 * columns + 0.6, 2.3 * len(rows) + 0.5))
         grid = figure.subplots(len(rows), columns, squeeze=False)
-        for line, (name, frames) in zip(grid, rows, strict=True):
+        for line, (name, items) in zip(grid, rows, strict=True):
             for axes in line:
                 axes.set_axis_off()
-            for axes, (frame, caption) in zip(line, frames, strict=False):
-                pixels = frame.astype(np.float32)
-                low, high = (0.0, brightest) if one_scale else np.quantile(pixels, [0.01, 0.999])
-                axes.imshow(pixels, cmap="magma", vmin=low, vmax=max(high, low + 1e-3))
-                axes.set_title(caption, fontsize=8, color=INK)
+            for axes, item in zip(line, items, strict=False):
+                axes.set_title(draw(axes, item), fontsize=8, color=INK)
             beside = line[0].transAxes
             line[0].text(-0.08, 0.5, name, transform=beside, rotation=90, ha="right", va="center", fontsize=11)
         figure.suptitle(title, fontsize=11)

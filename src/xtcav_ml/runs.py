@@ -2,7 +2,7 @@
 
 import contextlib
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +17,21 @@ REQUIREMENTS = ("keras", "tensorflow", "numpy")
 class TrainingRun:
     """A listener of `fit` that writes every epoch to an MLflow run. A store that fails later on does not stop training."""
 
-    def __init__(self, run: tracking.Run) -> None:
-        self.run = run
+    def __init__(self, run: tracking.Run, identity: Mapping[str, str]) -> None:
+        self.run, self.identity = run, identity
 
     def on_step(self, step: int, steps: int) -> None:
         """Nothing: MLflow gets whole epochs."""
 
-    def on_epoch(self, epoch: int, values: dict[str, float]) -> None:
-        """Log the epoch's values at step `epoch`."""
+    def on_resume(self, epochs: int, refused: Sequence[str]) -> None:
+        """Say after which epoch an earlier process was stopped."""
+        with tolerating("that the training was resumed"):
+            self.run.tags({"resumed_after_epoch": str(epochs)})
+
+    def on_epoch(self, epoch: int, values: dict[str, float], seconds: Mapping[str, float]) -> None:
+        """Log the epoch's values, and the seconds of its parts, at step `epoch`."""
         with tolerating(f"epoch {epoch}"):
-            self.run.metrics(values, step=epoch)
+            self.run.metrics({**values, **{f"seconds/{name}": value for name, value in seconds.items()}}, step=epoch)
 
 
 @contextlib.contextmanager
@@ -41,9 +46,10 @@ def tolerating(what: str) -> Iterator[None]:
 @contextlib.contextmanager
 def training(sampler: Sampler) -> Iterator[TrainingRun]:
     """Give a run for a training of what is in the workspace now. It ends FINISHED, FAILED on an error, KILLED on Ctrl-C."""
-    run, status = start_training_run(), "FAILED"
+    origin = lineage.of_stage("train")
+    run, status = start_training_run(origin), "FAILED"
     try:
-        yield TrainingRun(run)
+        yield TrainingRun(run, origin.identity)
         with tolerating("resources"):
             run.metrics({f"usage/{name}": value for name, value in sampler.summary().items()})
         status = "FINISHED"
@@ -55,10 +61,9 @@ def training(sampler: Sampler) -> Iterator[TrainingRun]:
             run.finish(status)
 
 
-def start_training_run() -> tracking.Run:
+def start_training_run(origin: lineage.Lineage) -> tracking.Run:
     """Begin the run of the train stage, with parameters, lineage and data."""
     tree = read_tree()
-    origin = lineage.of_stage("train")
     tags = {
         tracking.KEY_TAG: origin.key,
         "stage": "train",
@@ -95,9 +100,10 @@ def evaluated(metrics: Mapping[str, Any], history: list[dict[str, float]], pictu
 
 def _log_evaluation(metrics: Mapping[str, Any], history: list[dict[str, float]], pictures: list[Path]) -> None:
     root = lineage.project_root()
-    run = tracking.Run.find(root, lineage.of_stage("train").key)
+    origin = lineage.of_stage("train")
+    run = tracking.Run.find(root, origin.key)
     if run is None:
-        run = start_training_run()
+        run = start_training_run(origin)
         for epoch, values in enumerate(history, start=1):
             run.metrics(values, step=epoch)
         run.tags({"rebuilt": "true"})
@@ -109,6 +115,7 @@ def _log_evaluation(metrics: Mapping[str, Any], history: list[dict[str, float]],
     for picture in pictures:
         run.artifact(picture, "plots")
     run.artifact(Path("results/metrics.json"))
+    run.artifact(Path("results/predictions.csv"))
     atomic.write_json(
         RESOURCES / "run.json",
         {"run_id": run.run_id, "experiment_id": run.experiment_id, "store": tracking.masked(tracking.store_uri(root))},

@@ -145,6 +145,18 @@ class Run:
         self.client.set_terminated(self.run_id, status)
 
 
+def download(root: Path, run_id: str, name: str, folder: Path) -> Path:
+    """Copy file `name` of what run `run_id` stored into `folder`. Raises UserError if the store has no such run or file."""
+    client, _ = connect(root)
+    try:
+        return Path(client.download_artifacts(run_id, name, str(folder)))
+    except (TrackingError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"run {run_id}: must be in {masked(store_uri(root))} with {name}, got {reason!r}; `make ui` lists the runs"
+        ) from None
+
+
 def serve_ui(root: Path, host: str, port: int) -> None:
     """Become the MLflow UI on this project's store; ends with Ctrl-C."""
     uri = store_uri(root)

@@ -2,7 +2,7 @@
 
 import contextlib
 import multiprocessing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -84,7 +84,10 @@ def _train(pipe: Connection, params: TrainParams, data: Path) -> None:
         def on_step(self, step: int, steps: int) -> None:
             pass
 
-        def on_epoch(self, epoch: int, values: dict[str, float]) -> None:
+        def on_resume(self, epochs: int, refused: Sequence[str]) -> None:
+            pass
+
+        def on_epoch(self, epoch: int, values: dict[str, float], seconds: Mapping[str, float]) -> None:
             pipe.send(Epoch(epoch, values))
             if pipe.recv() == STOP:
                 raise fit.StopTraining

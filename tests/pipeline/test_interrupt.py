@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tests.pipeline.conftest import Project
+from tests.pipeline.conftest import SMALL_FRAMES, Project
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +67,52 @@ def test_a_killed_simulate_leaves_the_old_files_or_none(project):
     project.set(**{"simulate.lasing_shots": [15, 15]})
     project.run("xtcav", "simulate")
     kill_often(project, "simulate", project.folder / "data/raw/simulated", times=8)
+
+
+@pytest.fixture(scope="module")
+def training(tmp_path_factory):
+    """A project whose network draws random numbers, and what its training gives when nobody stops it."""
+    blocks = [{**SMALL_FRAMES["train.model.blocks"][0], "batch_norm": True, "dropout": 0.1}]
+    project = Project.with_small_frames(
+        tmp_path_factory.mktemp("training"), **{"train.model.blocks": blocks, "train.epochs": 60}
+    )
+    project.run("dvc", "repro", "train")
+    expected = results_of(project)
+    started = time.monotonic()
+    project.run("xtcav", "train")
+    return project, time.monotonic() - started, expected
+
+
+def results_of(project):
+    """Return the digests of weights and history that DVC recorded."""
+    outputs = project.lock()["stages"]["train"]["outs"]
+    return {entry["path"]: entry["md5"] for entry in outputs}
+
+
+def kill_training_often(training, times):
+    """Kill the training at random moments, again and again; `dvc repro` then takes it to its end."""
+    project, seconds, expected = training
+    choose = random.Random(1)
+    resumed = 0
+    for _ in range(times):
+        running = project.start("train")
+        time.sleep(choose.uniform(0.4 * seconds, seconds))
+        running.kill()
+        running.communicate()
+        resumed += bool(list((project.folder / "models/checkpoints").glob("epoch-*.ckpt")))
+    assert resumed > times / 4  # kills after a first epoch: else nothing was shown
+    project.run("dvc", "repro", "--force", "--single-item", "train")
+    assert results_of(project) == expected
+    assert not list((project.folder / "models/checkpoints").glob("*.ckpt"))
+
+
+def test_a_training_killed_ten_times_ends_in_the_same_bits(training):
+    kill_training_often(training, times=10)
+
+
+@pytest.mark.slow
+def test_a_training_killed_two_hundred_times_ends_in_the_same_bits(training):
+    kill_training_often(training, times=200)
 
 
 @pytest.mark.slow

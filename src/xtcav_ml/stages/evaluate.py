@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xtcav_ml import atomic, backend, metrics, models, plots
+from xtcav_ml import atomic, backend, metrics, models, plots, saliency
+from xtcav_ml.backend import keras
 from xtcav_ml.batches import Batches
 from xtcav_ml.errors import UserError
 from xtcav_ml.geometry import CLASSES, NUMBERS
@@ -45,43 +46,109 @@ def run(threads: int, data: Path, model_path: Path, history_path: Path, out: Pat
         said = model.predict(Batches(test, BATCH), verbose=0)
         best = metrics.best_epoch(history)
         values: dict[str, Any] = {"best_epoch": best, "shots": test.shots}
-        pictures = [out / "plots" / "learning_curves.png"]
-        plots.learning_curves(pictures[0], history, best)
+        plots.learning_curves(out / "plots" / "learning_curves.png", history, best)
+        pictures = ["learning_curves.png"]
         if test.classes:
-            found = metrics.classification(test.labels, said[CLASSES])
-            values |= _plain(found, test.classes) | {"validation_accuracy": history[best - 1]["val_accuracy"]}
-            pictures += _draw_classes(found, test, said[CLASSES], out / "plots")
-            console().print(
-                f"evaluate: {found.shots} test shots, accuracy {found.accuracy:.1%} "
-                f"({found.accuracy_low:.1%} to {found.accuracy_high:.1%}) -> {out}"
-            )
-        numbers = {name: (test.targets[:, i], said[NUMBERS][:, i]) for i, name in enumerate(test.meaning.regression)}
-        if numbers:
-            errors = {name: metrics.regression(*pair) for name, pair in numbers.items()}
-            values["regression"] = _json({name: asdict(error) for name, error in errors.items()})
-            pictures.append(out / "plots" / "regression.png")
-            plots.regression(pictures[-1], numbers)
-            for name, error in errors.items():
-                console().print(
-                    f"evaluate: {name}: r.m.s. error {error.rms_error:.3g} of {error.shots} test shots, {error.spread:.3g} if "
-                    f"its mean is always said; bias {error.mean_error:.2g}"
-                )
+            found = _classes(test, said[CLASSES], out)
+            values |= found | {"validation_accuracy": history[best - 1]["val_accuracy"]}
+            pictures += ["confusion_matrix.png", "calibration.png", "roc_pr.png", "frames.png"]
+        if test.meaning.regression:
+            values["regression"] = _numbers(test, said[NUMBERS], out / "plots")
+            pictures.append("regression.png")
+        _explain(test, model, said, out / "plots")
+        pictures += ["mistakes.png", "saliency.png"]
         _write_table(out / "learning_curves.csv", list(history[0]), [list(row.values()) for row in history])
         _write_predictions(out / "predictions.csv", test, said)
         atomic.write_json(out / "metrics.json", values)
-    return Evaluation(values, history, pictures)
+    return Evaluation(values, history, [out / "plots" / name for name in pictures])
 
 
-def _draw_classes(
-    found: metrics.Classification, test: PreparedFile, probabilities: NDArray[np.float32], folder: Path
-) -> list[Path]:
-    """Draw the confusion matrix and test frames with what the network says of them."""
-    pictures = [folder / "confusion_matrix.png", folder / "frames.png"]
-    title = f"{found.shots} test shots, accuracy {found.accuracy:.1%}"
-    plots.confusion_matrix(pictures[0], found.confusion, test.classes, title)
+def _classes(test: PreparedFile, probabilities: NDArray[np.float32], out: Path) -> dict[str, Any]:
+    """Measure and draw what the probabilities (N, classes) are worth."""
+    found = metrics.classification(test.labels, probabilities)
+    sure = metrics.calibration(test.labels, probabilities)
+    one = [(test.labels == value, probabilities[:, value]) for value in range(len(test.classes))]
+    curves = [
+        (name, metrics.roc(*pair), metrics.precision_recall(*pair))
+        for name, pair in zip(test.classes, one, strict=True)
+    ]
+    folder, title = out / "plots", f"{found.shots} test shots, accuracy {found.accuracy:.1%}"
+    plots.confusion_matrix(folder / "confusion_matrix.png", found.confusion, test.classes, title)
+    plots.calibration(
+        folder / "calibration.png",
+        sure,
+        f"expected calibration error {sure.expected_error:.3f}, Brier {sure.brier:.3f}",
+    )
+    plots.one_against_rest(folder / "roc_pr.png", curves, "each class against the rest, by its probability")
     title = f"test frames by {test.meaning.label}, as the network sees them"
-    plots.frame_sheet(pictures[1], _sample(test, probabilities), title)
-    return pictures
+    plots.frame_sheet(folder / "frames.png", _sample(test, probabilities), title)
+    console().print(
+        f"evaluate: {found.shots} test shots, accuracy {found.accuracy:.1%} "
+        f"({found.accuracy_low:.1%} to {found.accuracy_high:.1%}) -> {out}"
+    )
+    values = _plain(found, test.classes)
+    for name, roc, pr in curves:
+        values["classes"][name] |= _json({"auc": roc.area, "average_precision": pr.average})
+    return values | {"expected_calibration_error": sure.expected_error, "brier": sure.brier}
+
+
+def _numbers(test: PreparedFile, predicted: NDArray[np.float32], folder: Path) -> dict[str, Any]:
+    """Measure and draw what the predicted numbers (N, V) are worth."""
+    numbers = {name: (test.targets[:, i], predicted[:, i]) for i, name in enumerate(test.meaning.regression)}
+    plots.regression(folder / "regression.png", numbers)
+    errors = {name: metrics.regression(*pair) for name, pair in numbers.items()}
+    for name, error in errors.items():
+        console().print(
+            f"evaluate: {name}: r.m.s. error {error.rms_error:.3g} of {error.shots} test shots, {error.spread:.3g} if "
+            f"its mean is always said; bias {error.mean_error:.2g}"
+        )
+    return _json({name: asdict(error) for name, error in errors.items()})
+
+
+def _explain(test: PreparedFile, model: keras.Model, said: Mapping[str, NDArray[np.float32]], folder: Path) -> None:
+    """Draw the worst mistakes, and where the network looks in frames that it is right on."""
+    wrong: list[tuple[str, list[plots.Picture]]] = []
+    looked: list[tuple[str, list[plots.Overlay]]] = []
+    for value, name in enumerate(test.classes):
+        predicted, sure = said[CLASSES].argmax(axis=1), said[CLASSES].max(axis=1)
+        captions = [f"said {test.classes[i]} {p:.1%}" for i, p in zip(predicted, sure, strict=True)]
+        members = np.flatnonzero((test.labels == value) & (predicted != value))
+        worst = members[np.argsort(-sure[members], kind="stable")]
+        wrong.append((name, _pictures(test, worst[:FRAMES_PER_CLASS], captions)))
+        right = np.flatnonzero((test.labels == value) & (predicted == value))
+        looked.append((name, _overlays(test, model, right[:FRAMES_PER_CLASS], captions, CLASSES, value)))
+    for value, name in enumerate(test.meaning.regression):
+        truth, predicted = test.targets[:, value], said[NUMBERS][:, value]
+        captions = [f"said {p:.4g}, is {t:.4g}" for t, p in zip(truth, predicted, strict=True)]
+        error = np.abs(predicted - truth)
+        by_error = np.argsort(error, kind="stable")[: np.isfinite(truth).sum()]  # NaN is last
+        wrong.append((name, _pictures(test, by_error[::-1][:FRAMES_PER_CLASS], captions)))
+        looked.append((name, _overlays(test, model, by_error[:FRAMES_PER_CLASS], captions, NUMBERS, value)))
+    plots.frame_sheet(
+        folder / "mistakes.png", wrong, "the worst mistakes: by label the surest, of a number the farthest off"
+    )
+    title = "where the network looks when it is right: what speaks for the label, or for a higher number"
+    plots.overlay_sheet(folder / "saliency.png", looked, title)
+
+
+def _pictures(test: PreparedFile, rows: NDArray[np.int64], captions: Sequence[str]) -> list[plots.Picture]:
+    """Return frames of the shots `rows` with the captions (N,) of all, and which shots they are."""
+    shots = zip(test.column("run")[rows], test.column("run.index")[rows], strict=True)
+    below = [f"{captions[row]}\nrun {run}, shot {index}" for row, (run, index) in zip(rows, shots, strict=True)]
+    return list(zip(test.images(rows), below, strict=True))
+
+
+def _overlays(
+    test: PreparedFile, model: keras.Model, rows: NDArray[np.int64], captions: Sequence[str], head: str, unit: int
+) -> list[plots.Overlay]:
+    """Return what `_pictures` does, each with the map of what speaks for unit `unit` of layer `head`."""
+    if not len(rows):
+        return []
+    inputs: dict[str, NDArray[Any]] = {models.FRAME: test.stored(rows)[..., np.newaxis]}
+    if test.meaning.features:
+        inputs[models.FEATURES] = test.features[rows]
+    maps = saliency.maps(model, inputs, head, np.full(len(rows), unit))
+    return [(frame, seen, text) for (frame, text), seen in zip(_pictures(test, rows, captions), maps, strict=True)]
 
 
 def _plain(found: metrics.Classification, classes: Sequence[str]) -> dict[str, Any]:
