@@ -43,6 +43,7 @@ LAYERS = [
             "relabel",
             "show",
             "predict",
+            "describe",
             "compare",
         )
     ],

@@ -82,6 +82,14 @@ def test_keras_builds_exactly_these_layers(chosen, hidden, rows, columns, featur
     assert sum(int(v.shape.num_elements()) for v in built.trainable_variables) == geometry.parameter_count(expected)
 
 
+def test_operations_and_memory_are_those_counted_by_hand():
+    layers = {layer.name: layer for layer in geometry.layers(NOTES, ends((726, 568)))}
+    assert layers["conv1"].operations == 2 * (8 * 8 + 1) * 8 * 726 * 568
+    assert layers["pool2"].operations == 13 * 13 * 8 * 8 * 6
+    assert layers["hidden1"].operations == 2 * (8 * 6 * 8 + 1) * 10
+    assert 32 * layers["conv1"].memory / 2**20 == pytest.approx(402.70, abs=0.01)  # as the notes print it
+
+
 @pytest.mark.parametrize(
     ("field", "value", "said"),
     [
@@ -105,4 +113,5 @@ def test_memory_grows_with_the_batch_and_the_maps():
     layers = geometry.layers(NOTES, ends((726, 568)))
     maps = 726 * 568 * 8
     assert geometry.step_memory(layers, 32) > 32 * maps * 4 * 2
-    assert geometry.step_memory(layers, 64) == pytest.approx(2 * geometry.step_memory(layers, 32), rel=0.01)
+    sizes = [geometry.step_memory(layers, batch) for batch in (32, 64, 128)]
+    assert sizes[2] - sizes[1] == 2 * (sizes[1] - sizes[0])

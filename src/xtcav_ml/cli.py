@@ -98,6 +98,15 @@ def evaluate() -> None:
 
 
 @app.command(rich_help_panel=TOOL)
+def describe() -> None:
+    """Print the network of params.yaml: layers, shapes, parameters, memory and operations."""
+    from xtcav_ml.params import whole
+    from xtcav_ml.stages import describe as stage
+
+    stage.run(whole.load())
+
+
+@app.command(rich_help_panel=TOOL)
 def scan(
     folder: Annotated[
         Path | None, typer.Argument(help="Folder of shot files; default: data.raw of params.yaml.")
