@@ -76,7 +76,7 @@ def measure(number: int, threads: int) -> None:
     used = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     layers = geometry.layers(network, ends)
     estimate = geometry.step_memory(layers, batch) / 2**20
-    print(geometry.parameter_count(layers), sorted(times[1:])[len(times) // 2 - 1], used, estimate, before / 1024)
+    print(geometry.parameter_count(layers), sorted(times[1:])[len(times) // 2 - 1], used, estimate)
 
 
 def main() -> None:
@@ -89,17 +89,17 @@ def main() -> None:
         measure(arguments.measure, arguments.threads)
         return
     print(
-        "  n  batch  channels  kernels  hidden  parameters | step, s: notes  here | MB: notes   here  estimate  ratio  libraries"
+        "  n  batch  channels  kernels  hidden  parameters | step, s: notes  here | MB: notes   here  estimate  ratio"
     )
     for number, (batch, c1, k1, c2, k2, hidden, seconds, megabytes) in enumerate(NOTES):
         if arguments.only not in (None, number + 1):
             continue
         command = [sys.executable, __file__, "--measure", str(number), "--threads", str(arguments.threads)]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
-        parameters, step, used, estimate, libraries = map(float, done.stdout.split()[-5:])
+        parameters, step, used, estimate = map(float, done.stdout.split()[-4:])
         print(
             f"{number + 1:>3}  {batch:>5}  {c1:>4}, {c2:<2}  {k1:>3}, {k2:<2}  {hidden:>6}  {parameters:>10,.0f} | "
-            f"{seconds:>14.1f} {step:>5.3f} | {megabytes:>9,.0f} {used:>6,.0f}  {estimate:>8,.0f}  {estimate / used:>5.2f}  {libraries:>9,.0f}",
+            f"{seconds:>14.1f} {step:>5.3f} | {megabytes:>9,.0f} {used:>6,.0f}  {estimate:>8,.0f}  {estimate / used:>5.2f}",
             flush=True,
         )
 

@@ -36,8 +36,8 @@ class Accuracies:
 def accuracies(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> Accuracies:
     """Compare which of the same shots (N,) each model is right on.
 
-    The p-value is McNemar's, exact; T. G. Dietterich, Neural Comput. 10 (1998) 1895, found it the best for two models
-    that are trained once each. Raises ValueError if N is 0 or they differ.
+    The p-value is that of `mcnemar`, which T. G. Dietterich, Neural Comput. 10 (1998) 1895, recommends for models that are
+    trained only once. Raises ValueError if N is 0 or they differ.
     """
     _require_pairs(first, second)
     shots, both = len(first), int((first & second).sum())

@@ -109,9 +109,10 @@ def _explain(test: PreparedFile, model: keras.Model, said: Mapping[str, NDArray[
     """Draw the worst mistakes, and where the network looks in frames that it is right on."""
     wrong: list[tuple[str, list[plots.Picture]]] = []
     looked: list[tuple[str, list[plots.Overlay]]] = []
-    for value, name in enumerate(test.classes):
+    if test.classes:
         predicted, sure = said[CLASSES].argmax(axis=1), said[CLASSES].max(axis=1)
         captions = [f"said {test.classes[i]} {p:.1%}" for i, p in zip(predicted, sure, strict=True)]
+    for value, name in enumerate(test.classes):
         members = np.flatnonzero((test.labels == value) & (predicted != value))
         worst = members[np.argsort(-sure[members], kind="stable")]
         wrong.append((name, _pictures(test, worst[:FRAMES_PER_CLASS], captions)))
