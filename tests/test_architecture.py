@@ -12,7 +12,7 @@ from tests.conftest import ROOT
 PACKAGE = ROOT / "src" / "xtcav_ml"
 
 LAYERS = [
-    ["errors", "shots", "atomic", "progress", "processes"],
+    ["errors", "shots", "atomic", "progress", "processes", "interrupts"],
     ["params.base"],
     ["params.peaks", "params.data", "params.prepare", "params.train", "params.tune"],
     ["params.simulate"],

@@ -61,7 +61,7 @@ def stopped(sets, params, folder, epoch):
         fit.fit(*sets, params, [Recorder(stop_after=epoch)], kept)
 
 
-@pytest.mark.parametrize("epochs", [(1,), (4,), (2, 3)])
+@pytest.mark.parametrize("epochs", [(4,), (1, 3)])
 def test_resumed_is_uninterrupted_to_the_last_bit(sets, whole, tmp_path, epochs):
     params, expected = whole
     for epoch in epochs:

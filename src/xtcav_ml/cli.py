@@ -1,12 +1,12 @@
 """One command, `xtcav`. Every import that takes time is inside the command that needs it."""
 
-import signal
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from xtcav_ml import interrupts
 from xtcav_ml.errors import DISK_FULL, UserError, disk_full
 
 RAW, PREPARED, RESULTS = Path("data/raw/simulated"), Path("data/prepared"), Path("results")
@@ -236,7 +236,7 @@ def main() -> None:
 
     SIGTERM, with which batch systems end a job, is taken as Ctrl-C: what has begun is ended in order.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    interrupts.listen()
     try:
         app()
     except UserError as error:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from xtcav_ml import atomic, lineage, models, tracking
+from xtcav_ml import atomic, interrupts, lineage, models, tracking
 from xtcav_ml.params.base import flatten, read_tree
 from xtcav_ml.resources import RESOURCES, Sampler
 
@@ -21,7 +21,8 @@ class TrainingRun:
         self.run, self.identity = run, identity
 
     def on_step(self, step: int, steps: int) -> None:
-        """Nothing: MLflow gets whole epochs."""
+        """End the training if somebody asked for it: MLflow gets whole epochs."""
+        interrupts.require_none()
 
     def on_resume(self, epochs: int, refused: Sequence[str]) -> None:
         """Say after which epoch an earlier process was stopped."""

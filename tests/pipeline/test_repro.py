@@ -65,11 +65,12 @@ def test_the_logged_model_has_a_signature_and_predicts(project, keras_ready):
     mlflow.set_tracking_uri(f"sqlite:///{project.folder}/mlruns/mlflow.db")
     (logged,) = project.client().search_logged_models([run.info.experiment_id], f"source_run_id = '{run.info.run_id}'")
     info = mlflow.models.get_model_info(logged.model_uri)
-    assert info.signature.inputs.inputs[0].shape == (-1, 363, 284, 1)
+    assert info.signature.inputs.inputs[0].shape == (-1, 726, 568)  # raw camera frames
     model = mlflow.pyfunc.load_model(logged.model_uri)
-    probabilities = model.predict(np.zeros((3, 363, 284, 1), np.float32))
-    assert probabilities.shape == (3, 4)
-    assert np.allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+    table = model.predict(np.full((3, 726, 568), 100, np.int16))
+    assert [name for name in table if name.startswith("probability of ")] == list(table)[:4]
+    assert np.allclose(table.iloc[:, :4].sum(axis=1), 1, atol=1e-5)
+    assert set(table["predicted"]) <= {"no peaks", "t0", "t0 t1", "t0 t1 t2"}
 
 
 def test_nothing_to_do_says_so(project):

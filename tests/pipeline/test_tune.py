@@ -47,7 +47,7 @@ def test_every_trial_is_a_child_run_in_its_right_state(tuned):
         assert run.info.status == expected[trial.state.name]
         assert set(run.data.params) == set(SPACE)
         if trial.state.name == "COMPLETE":
-            assert run.data.metrics["best_val_accuracy"] == trial.value
+            assert run.data.metrics["best_score"] == trial.value
 
 
 def test_the_first_trial_is_what_params_yaml_says(tuned):
@@ -72,7 +72,7 @@ def test_what_cannot_be_built_is_refused_before_training(tuned):
 def test_what_was_found_is_written_and_drawn(tuned):
     best = tuned.json("results/tuning/best.json")
     assert best["params"] == study(tuned).best_params
-    assert best["val_accuracy"] == study(tuned).best_value
+    assert best["score"] == study(tuned).best_value
     assert (tuned.folder / "results/tuning/history.png").stat().st_size > 1000
     (parent,) = tuned.runs("tags.stage = 'tune'")
     stored = {file.path for file in tuned.client().list_artifacts(parent.info.run_id)}
@@ -100,7 +100,7 @@ def test_promoted_parameters_reach_the_score_of_their_trial(tuned):
     changed = [line for line in after.splitlines() if line not in before.splitlines()]
     assert len(changed) <= len(SPACE) + 1
     tuned.run("dvc", "repro")
-    assert tuned.json("results/metrics.json")["validation_accuracy"] == best["val_accuracy"]
+    assert tuned.json("results/metrics.json")["validation_accuracy"] == best["score"]
 
 
 def test_a_killed_tuner_is_continued(tmp_path):
