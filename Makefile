@@ -20,7 +20,7 @@ ui: .venv/installed  ## the MLflow UI on this project's runs, at http://127.0.0.
 	@xtcav ui
 
 test: .venv/installed-dev  ## the tests
-	@pytest -n 2 --dist loadgroup
+	@pytest -n 2 --dist loadfile
 
 test-slow: .venv/installed-dev  ## the tests that take minutes each
 	@pytest -m slow

@@ -17,13 +17,6 @@ ROOT = Path(__file__).parent.parent
 SHAPE = (24, 20)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep a module's tests in one process, where `make test` runs two, and those on the default project together."""
-    for item in items:
-        on_default = item.path.stem in ("test_repro", "test_browser")
-        item.add_marker(pytest.mark.xdist_group("project" if on_default else item.path.stem))
-
-
 @pytest.fixture(scope="session")
 def params() -> whole.Params:
     """params.yaml as the project ships it."""
