@@ -250,7 +250,7 @@ def bench_read(folder: Path, repeats: int) -> None:
 
 def bench_train(folder: Path, repeats: int) -> None:
     """Compare epochs of the default network from disk and from arrays in memory, in turns in one process."""
-    from xtcav_ml import backend, fit, models, optimizers
+    from xtcav_ml import backend, models, objective, optimizers, scaling
     from xtcav_ml.backend import keras
     from xtcav_ml.batches import Batches
     from xtcav_ml.geometry import Ends
@@ -259,7 +259,7 @@ def bench_train(folder: Path, repeats: int) -> None:
     params = whole.load(ROOT / "params.yaml").train
     backend.configure(params.seed, params.threads)
     with PreparedFile(folder / "prepared/train.h5") as train:
-        ends, scales = Ends.of(train.meaning), fit.scales_of(train, params.model.standardize)
+        ends, scales = Ends.of(train.meaning), scaling.scales_of(train, params.model.standardize)
         disk = Batches(train, params.batch_size, params.seed)
         kept = [disk[i] for i in range(len(disk))]
 
@@ -271,7 +271,9 @@ def bench_train(folder: Path, repeats: int) -> None:
                 return kept[index]
 
         model = models.convnet(params.model, ends, scales, seed=params.seed)
-        model.compile(optimizer=optimizers.of(params.optimizer, 1000), **fit._losses(ends, scales, 1.0))
+        model.compile(
+            optimizer=optimizers.of(params.optimizer, 1000), **objective.compiled(ends, scales.numbers.sd, 1.0)
+        )
         memory = Memory()
         times = turns(
             repeats,

@@ -39,7 +39,7 @@ def measure(number: int, threads: int) -> None:
     """Print parameters, seconds a step, measured and estimated megabytes of configuration `number`."""
     import numpy as np
 
-    from xtcav_ml import backend, fit, geometry, models, optimizers
+    from xtcav_ml import backend, geometry, models, objective, optimizers
     from xtcav_ml.params.train import Block, Model, Optimizer
 
     batch, channels1, kernel1, channels2, kernel2, hidden, *_ = NOTES[number]
@@ -67,7 +67,7 @@ def measure(number: int, threads: int) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     model = models.convnet(network, ends, models.Scales(one, none, none), seed=1)
     rules = Optimizer(learning_rate=0.01, momentum=0.85, decay_rate=0.96, decay_steps=100)
-    model.compile(optimizer=optimizers.of(rules, 100), **fit._losses(ends, models.Scales(one, none, none), 1.0))
+    model.compile(optimizer=optimizers.of(rules, 100), **objective.compiled(ends, none.sd, 1.0))
     times = []
     for _ in range(STEPS):
         started = time.perf_counter()

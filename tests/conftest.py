@@ -15,6 +15,7 @@ from xtcav_ml.params.prepare import Pixels, Step
 
 ROOT = Path(__file__).parent.parent
 SHAPE = (24, 20)
+STORED = Pixels(dtype="int16", quantum=0.0005)
 
 
 @pytest.fixture(scope="session")
@@ -58,7 +59,7 @@ def write_prepared_file(
     regression: dict[str, np.ndarray] | None = None,
     features: dict[str, np.ndarray] | None = None,
     steps: tuple[dict, ...] = ({"step": "subtract_dark"}, {"step": "block_mean", "size": 2}, {"step": "log"}),
-    pixels: Pixels = Pixels(dtype="int16", quantum=0.0005),  # noqa: B008
+    pixels: Pixels = STORED,
     frames_written: int | None = None,
 ) -> Path:
     """Write a prepared file of raw frames (N, rows, columns) above a dark frame of 100 ADU, two in a block."""

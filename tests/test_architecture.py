@@ -25,7 +25,7 @@ LAYERS = [
     ["h5io.files", "plots", "tracking", "lineage", "resources", "backend", "search_table", "studies", "checkpoint"],
     ["h5io.rawfile", "h5io.prepared", "models", "optimizers"],
     # built on those
-    ["raw", "batches", "runs", "predictor", "saliency"],
+    ["raw", "batches", "runs", "predictor", "saliency", "objective", "scaling"],
     ["fit", "served"],
     ["trial"],
     [

@@ -112,11 +112,6 @@ class Preprocessing:
         target[...] = frame
 
 
-def apply(frames: NDArray[np.int16], steps: Sequence[Step], dark: Dark | None) -> Frames:
-    """Return raw frames (N, rows, columns) after all steps, float32. Raises ValueError as `functions` and what it returns."""
-    return _through(functions(steps, dark), frames)
-
-
 def functions(steps: Sequence[Step], dark: Dark | None) -> list[Function]:
     """Return what to call one after the other on raw frames; what depends on the dark frame alone is done here, once.
 

@@ -21,7 +21,8 @@ from tests.pipeline.conftest import Project, clean_environment
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="there is no Chromium to test with: apt-get install chromium (as .ci/run does)"
+    CHROMIUM is None and not os.environ.get("CI"),  # there it fails, as it would hide a gap
+    reason="there is no Chromium to test with: apt-get install chromium (as .ci/run does)",
 )
 
 SWITCHES = [

@@ -37,7 +37,7 @@ def test_classes_and_numbers_with_features(project):
     assert {"val_squared_error", "val_accuracy"} <= run.data.metrics.keys()
     with (project.folder / "results/predictions.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert sum(row["pulse.energy"] != "nan" for row in rows) == found["shots"]
+    assert sum(row["actual pulse.energy"] != "nan" for row in rows) == found["shots"]
     said = project.run("xtcav", "summary").stdout
     assert "pulse.energy: r.m.s. error" in said
     assert "regression.png" in said

@@ -23,7 +23,7 @@ def write(path, right, *, first=0, numbers=None, truth=TRUTH):
         columns |= {"actual": [f"t{i}" for i in truth]}
         columns |= {"predicted": [f"t{i if hit else (i + 1) % 4}" for i, hit in zip(truth, right, strict=True)]}
     if numbers:
-        columns |= {"peak": [f"{v:.6g}" for v in numbers[0]], "predicted peak": [f"{v:.6g}" for v in numbers[1]]}
+        columns |= {"actual peak": [f"{v:.6g}" for v in numbers[0]], "predicted peak": [f"{v:.6g}" for v in numbers[1]]}
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -217,7 +217,7 @@ def test_what_cannot_be_compared_is_one_line(project, tmp_path):
     twice = str(write(tmp_path / "twice.csv", hits(0), truth=None, numbers=(2 * np.ones(SHOTS), np.ones(SHOTS))))
     text = str(tmp_path / "text.csv")
     (project / "src").mkdir()
-    (tmp_path / "text.csv").write_text("run,run.index,peak,predicted peak\n70,0,1,high\n")
+    (tmp_path / "text.csv").write_text("run,run.index,actual peak,predicted peak\n70,0,1,high\n")
     for names, message in (
         ([good], r"RUN: must be given at least two times, got '.*good\.csv'"),
         ([good, far], r"good\.csv, .*far\.csv: must have test shots \(run, run\.index\) in common, got none; "),
@@ -226,7 +226,7 @@ def test_what_cannot_be_compared_is_one_line(project, tmp_path):
             r"relabelled\.csv: column 'actual' must be the same as of .*good\.csv, got 3 of 200 common",
         ),
         ([good, numbers], r"must have learned the same, got \['classes'\] and \['peak'\]; "),
-        ([numbers, twice], r"twice\.csv: column 'peak' must be the same as of .*numbers\.csv, got 200 of 200"),
+        ([numbers, twice], r"twice\.csv: column 'actual peak' must be the same as of .*numbers\.csv, got 200 of 200"),
         ([numbers, text], r"text\.csv: column 'predicted peak' must hold numbers, got .*high"),
         ([good, "no-such-branch"], r"no-such-branch: must be a file predictions\.csv or .*, got .fatal: "),
         ([good, "--format=%H"], r"--format=%H: must be a file predictions\.csv or "),

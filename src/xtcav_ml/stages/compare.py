@@ -21,8 +21,8 @@ from xtcav_ml.progress import console
 
 FILE, IN_PROJECT = "predictions.csv", "results/predictions.csv"
 KEY = ("run", "run.index")
-ACTUAL, PREDICTED, NUMBER = "actual", "predicted", "predicted "
-"""Columns of the truth and of what is said; the latter of a number is its name after NUMBER."""
+ACTUAL, PREDICTED = "actual", "predicted"
+"""Columns of the truth and of what is said; of a number, each with its name after a space."""
 
 REAL = 0.05
 """A p-value below which a difference counts as real."""
@@ -38,9 +38,9 @@ class Predictions:
 
     def learned(self) -> list[str]:
         """Return what the run learned: `classes` and the numbers."""
-        numbers = [name.removeprefix(NUMBER) for name in self.columns if name.startswith(NUMBER)]
         classes = ["classes"] if {ACTUAL, PREDICTED} <= self.columns.keys() else []
-        return classes + [name for name in numbers if name in self.columns]
+        told = [name.removeprefix(f"{PREDICTED} ") for name in self.columns if name.startswith(f"{PREDICTED} ")]
+        return classes + [name for name in told if f"{ACTUAL} {name}" in self.columns]
 
 
 def run(names: Sequence[str], as_json: bool) -> dict[str, Any]:
@@ -148,14 +148,15 @@ def _compare_classes(runs: Sequence[Predictions], name: str, found: dict[str, An
 
 def _compare_number(runs: Sequence[Predictions], name: str, found: dict[str, Any]) -> None:
     """Add each run's mean absolute error of number `name` to `found`, and its comparison; nothing if no shot has it."""
-    truth = _floats(runs[0], name)
+    truth = _floats(runs[0], f"{ACTUAL} {name}")
     known = np.isfinite(truth)
     if not known.any():
         return
     errors = []
     for one in runs:
-        _require_same(runs[0], one, name, list(~np.isclose(truth, _floats(one, name), rtol=1e-5, equal_nan=True)))
-        errors.append((_floats(one, NUMBER + name) - truth)[known])
+        column = f"{ACTUAL} {name}"
+        _require_same(runs[0], one, column, list(~np.isclose(truth, _floats(one, column), rtol=1e-5, equal_nan=True)))
+        errors.append((_floats(one, f"{PREDICTED} {name}") - truth)[known])
     for row, error in zip(found["runs"], errors, strict=True):
         row.setdefault("mean_absolute_error", {})[name] = float(np.abs(error).mean())
     differences = [comparison.absolute_errors(errors[0], error) for error in errors[1:]]

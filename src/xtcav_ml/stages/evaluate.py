@@ -188,7 +188,7 @@ def _write_predictions(path: Path, test: PreparedFile, said: Mapping[str, NDArra
         for i, label in enumerate(test.classes):
             columns[f"probability of {label}"] = [f"{value:.6f}" for value in said[CLASSES][:, i]]
     for i, name in enumerate(test.meaning.regression):
-        columns[name] = [f"{value:.6g}" for value in test.targets[:, i]]
+        columns[f"actual {name}"] = [f"{value:.6g}" for value in test.targets[:, i]]
         columns[f"predicted {name}"] = [f"{value:.6g}" for value in said[NUMBERS][:, i]]
     _write_table(path, list(columns), list(zip(*columns.values(), strict=True)))
 

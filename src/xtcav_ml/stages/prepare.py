@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from xtcav_ml import atomic, images, raw, selection
 from xtcav_ml.h5io.prepared import SATURATED, SHOT_COLUMNS, SIGNAL, Block, write_prepared
-from xtcav_ml.h5io.rawfile import RawFrames
 from xtcav_ml.meaning import Meaning
 from xtcav_ml.params.data import DataParams
 from xtcav_ml.params.prepare import PrepareParams, Watch
@@ -34,7 +33,9 @@ def run(data: DataParams, prepare: PrepareParams, out: Path) -> None:
     """
     raw_set = raw.open_set(data, prepare)
     chosen = selection.select(raw_set.columns, prepare)
-    dark = None if prepare.dark_run is None else dark_frame(raw_set, raw.require_run(raw_set, prepare.dark_run))
+    dark = None
+    if prepare.dark_run is not None:
+        dark = dark_frame(raw_set, raw.require_run(raw_set, prepare.dark_run), data.frame_shape)
     meaning = Meaning.of(prepare, data.frame_shape, dark)
     preprocessing = meaning.preprocessing
     steps = ", ".join(step.step for step in prepare.images)
@@ -78,9 +79,9 @@ class Watched:
         )
 
 
-def dark_frame(raw_set: raw.RawSet, rows: NDArray[np.int64]) -> images.Dark:
-    """Return mean and noise of the frames at `rows` of the table."""
-    total, squares = np.zeros((2, *_frame_shape(raw_set)))
+def dark_frame(raw_set: raw.RawSet, rows: NDArray[np.int64], frame_shape: tuple[int, int]) -> images.Dark:
+    """Return mean and noise of the frames of `frame_shape` at `rows` of the table."""
+    total, squares = np.zeros((2, *frame_shape))
     with raw.FrameReader(raw_set) as reader:
         for row in rows:
             reader.keep({int(raw_set.file[row])})
@@ -134,11 +135,6 @@ def _blocks(raw_set: raw.RawSet, rows: NDArray[np.int64]) -> Iterator[NDArray[np
         yield from (part[first : first + BLOCK] for first in range(0, len(part), BLOCK))
 
 
-def _frame_shape(raw_set: raw.RawSet) -> tuple[int, ...]:
-    with RawFrames(raw_set.files[0]) as frames:
-        return frames.shape[1:]
-
-
 def _report(
     chosen: selection.Selection, raw_set: raw.RawSet, prepare: PrepareParams, found: Mapping[str, Watched]
 ) -> None:
@@ -156,7 +152,8 @@ def _report(
 
 def _report_dark(dark: images.Dark | None, prepare: PrepareParams) -> None:
     if dark is not None:
+        threshold = next((step.threshold for step in prepare.images if step.step == "mend_hot_pixels"), HOT)
         console().print(
             f"  dark frame of run {prepare.dark_run}: level {np.median(dark.mean):.1f} ADU, noise {np.median(dark.noise):.2f} "
-            f"ADU, {dark.hot(HOT).sum():,} hot pixels (more than {HOT:g} robust s.d. off)"
+            f"ADU, {dark.hot(threshold).sum():,} hot pixels (more than {threshold:g} robust s.d. off)"
         )
