@@ -18,14 +18,14 @@ LAYERS = [
     ["params.simulate"],
     ["params.whole"],
     # science: numpy in, numpy out; no file, no clock, no global random state
-    ["beam", "camera", "digitizer", "labels", "images", "selection", "metrics"],
+    ["beam", "camera", "digitizer", "labels", "images", "selection", "metrics", "pooling"],
     ["physics", "meaning", "comparison"],
     ["geometry"],
     # one outside library each
     ["h5io.files", "plots", "tracking", "lineage", "resources", "backend", "search_table", "studies", "checkpoint"],
     ["h5io.rawfile", "h5io.prepared", "models", "optimizers"],
     # built on those
-    ["raw", "batches", "runs", "predictor", "saliency", "objective", "scaling"],
+    ["raw", "batches", "runs", "predictor", "saliency", "objective", "scaling", "first_layer"],
     ["fit", "served"],
     ["trial"],
     [
@@ -54,7 +54,8 @@ LAYERS = [
 OWNERS = {
     "h5py": {"h5io.files", "h5io.rawfile", "h5io.prepared"},
     "keras": {"backend"},
-    "tensorflow": {"backend"},
+    "tensorflow": {"backend", "first_layer"},
+    "numba": {"pooling"},
     "mlflow": {"tracking"},
     "matplotlib": {"plots"},
     "optuna": {"studies", "stages.tune"},
@@ -67,7 +68,7 @@ OWNERS = {
 PROGRAMS = {"validate": "check"}
 """Stages whose program has not their name."""
 
-SCIENCE = {"beam", "camera", "digitizer", "labels", "images", "selection", "metrics", "comparison"}
+SCIENCE = {"beam", "camera", "digitizer", "labels", "images", "selection", "metrics", "comparison", "pooling"}
 SCIENCE |= {"geometry", "meaning", "physics"}
 NOT_SCIENCE = {"h5py", "os", "pathlib", "time", "datetime", "random", "subprocess", "socket", "io", "tempfile"}
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from tests.conftest import write_prepared_file
-from xtcav_ml import fit, metrics, models, scaling
+from xtcav_ml import first_layer, fit, metrics, models, scaling
 from xtcav_ml.batches import Batches, shuffled
 from xtcav_ml.errors import UserError
-from xtcav_ml.geometry import CLASSES, NUMBERS
+from xtcav_ml.geometry import CLASSES, NUMBERS, Ends
 from xtcav_ml.h5io.prepared import PreparedFile
 from xtcav_ml.models import FRAME
 from xtcav_ml.params.prepare import Pixels
@@ -97,6 +97,36 @@ def test_same_data_and_parameters_same_bits(sets, fitted):
     assert again.history == fitted.history
     other = fit.fit(*sets, PARAMS.model_copy(update={"seed": 4}))
     assert digest(other.model) != digest(fitted.model)
+
+
+def test_the_fast_first_layer_trains_as_the_stock_one_and_is_not_saved(sets, fitted, monkeypatch):
+    built = []
+    original = first_layer.ConvMaxPool.__init__
+    monkeypatch.setattr(first_layer.ConvMaxPool, "__init__", lambda *a, **k: (built.append(a), original(*a, **k))[1])
+    fit.fit(*sets, PARAMS.model_copy(update={"epochs": 1}))
+    assert len(built) == 1
+    monkeypatch.setattr(fit, "_first_layer", lambda params: None)
+    stock = fit.fit(*sets, PARAMS)
+    assert len(built) == 1
+    for fast_row, row in zip(fitted.history, stock.history, strict=True):
+        assert fast_row == pytest.approx(row, rel=1e-3, abs=1e-4)
+    assert [type(layer) for layer in fitted.model.layers] == [type(layer) for layer in stock.model.layers]
+
+
+@pytest.mark.parametrize(
+    ("initializer", "sd", "largest"),
+    [
+        ("truncated_normal", 0.3 * models.TRUNCATED_SD, 0.6),
+        ("he", (2 / 64) ** 0.5, 2 * (2 / 64) ** 0.5 / models.TRUNCATED_SD),
+        ("glorot", (2 / (64 + 32)) ** 0.5, (6 / (64 + 32)) ** 0.5),
+    ],
+)
+def test_initial_weights_are_drawn_as_said(sets, initializer, sd, largest):
+    model = PARAMS.model.model_copy(update={"hidden": (64, 32), "initializer": initializer})
+    ends, scales = Ends.of(sets[0].meaning), scaling.scales_of(sets[0], "all")
+    kernel = np.asarray(models.convnet(model, ends, scales, seed=5).get_layer("hidden2").kernel)
+    assert kernel.std() == pytest.approx(sd, rel=0.05)
+    assert 0.9 * largest < np.abs(kernel).max() <= largest
 
 
 def test_a_longer_training_begins_as_the_shorter(sets, fitted):

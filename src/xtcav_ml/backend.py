@@ -34,15 +34,19 @@ with _quiet():
     import keras
 
 
+def name() -> str:
+    """Return the backend that Keras runs on: tensorflow or jax."""
+    return str(keras.backend.backend())
+
+
 def configure(seed: int, threads: int) -> str:
     """Make this process deterministic and give TensorFlow its threads; returns what Keras will run on, for the log.
 
     Call it once, before any network is built. Raises UserError if TensorFlow was already used with other threads.
     """
     keras.utils.set_random_seed(seed)
-    name = str(keras.backend.backend())
-    if name != "tensorflow":
-        return name
+    if name() != "tensorflow":
+        return name()
     import tensorflow as tf
 
     try:
@@ -67,8 +71,7 @@ def gradient(function: Callable[[Any], Any], values: NDArray[np.floating]) -> ND
 
     Raises UserError on a backend other than TensorFlow and JAX: Keras has no gradient of its own.
     """
-    name = str(keras.backend.backend())
-    if name == "tensorflow":
+    if name() == "tensorflow":
         import tensorflow as tf
 
         given = tf.convert_to_tensor(values)
@@ -76,22 +79,22 @@ def gradient(function: Callable[[Any], Any], values: NDArray[np.floating]) -> ND
             tape.watch(given)
             total = tf.reduce_sum(function(given))
         return np.asarray(tape.gradient(total, given))
-    if name == "jax":
+    if name() == "jax":
         import jax
 
         return np.asarray(jax.grad(lambda given: function(given).sum())(values))
-    raise UserError(f"KERAS_BACKEND: must be tensorflow or jax, got {name!r}; set it to one of them")
+    raise UserError(f"KERAS_BACKEND: must be tensorflow or jax, got {name()!r}; set it to one of them")
 
 
 @contextlib.contextmanager
-def precision(name: str) -> Iterator[None]:
-    """Let the layers that are made meanwhile compute in `name`: float32, mixed_bfloat16 or mixed_float16."""
+def precision(policy: str) -> Iterator[None]:
+    """Let the layers that are made meanwhile compute in `policy`: float32, mixed_bfloat16 or mixed_float16."""
     before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(name)
+    keras.config.set_dtype_policy(policy)
     try:
         yield
     finally:
         keras.config.set_dtype_policy(before)
 
 
-__all__ = ["configure", "gradient", "keras", "precision"]
+__all__ = ["configure", "gradient", "keras", "name", "precision"]

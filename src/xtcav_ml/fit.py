@@ -67,11 +67,12 @@ def fit(
         )
     ends, scales = Ends.of(train.meaning), scaling.scales_of(train, params.model.standardize)
 
-    def build() -> keras.Model:
+    def build(first_layer: models.FirstLayer | None = None) -> keras.Model:
         with backend.precision(params.precision):
-            return models.NETWORKS[params.model.name](params.model, ends, scales, seed=params.seed)
+            network = models.NETWORKS[params.model.name]
+            return network(params.model, ends, scales, seed=params.seed, first_layer=first_layer)
 
-    model = build()
+    model = build(_first_layer(params))
     weights = scaling.class_weights(train) if params.class_weights else None
     batches = Batches(train, params.batch_size, params.seed, weights)
     optimizer = optimizers.of(params.optimizer, len(batches) * params.epochs)
@@ -89,9 +90,18 @@ def fit(
             verbose=0,
             callbacks=[SetEpoch(batches), watch],
         )
-    best = build()  # a fresh network holds no optimizer, which would double the file
+    best = build()  # a fresh network has stock layers, and no optimizer, which would double the file
     best.set_weights(watch.best_weights)
     return Fitted(best, best_epoch(watch.history), watch.history)
+
+
+def _first_layer(params: TrainParams) -> models.FirstLayer | None:
+    """Return the faster layer for the first block, where there is one for it on this machine."""
+    if backend.name() != "tensorflow":
+        return None
+    from xtcav_ml import first_layer
+
+    return first_layer.ConvMaxPool if first_layer.suits(params.model.blocks[0], params.precision) else None
 
 
 class _Watch(keras.callbacks.Callback):  # type: ignore[misc]

@@ -2,13 +2,13 @@
 
 import contextlib
 import io
+import math
 import re
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,29 +45,29 @@ class Scales:
     numbers: Scale
 
 
+FirstLayer = Callable[..., keras.layers.Layer]
+"""Makes, from a block and what a convolution takes, a layer in place of the block's convolution and pooling."""
+
 MEANING, DARK = "xtcav.json", "xtcav_dark.npy"
 """Our parts of a model file: what it means, and the dark frame (mean and noise, rows, columns)."""
 
 
-def convnet(model: Model, ends: Ends, scales: Scales, *, seed: int) -> keras.Model:
+def convnet(
+    model: Model, ends: Ends, scales: Scales, *, seed: int, first_layer: FirstLayer | None = None
+) -> keras.Model:
     """Return the notes' kind of network: blocks of convolution and pooling, hidden layers, a head for each thing learned.
 
     Takes a dict of `frame` (batch, rows, columns, 1), prepared, pixels as stored, and, where there are any, `features`
     (batch, F) in their own units, which join before the hidden layers. Returns a dict of `output` (batch, classes),
     probabilities, and `numbers` (batch, V) in their own units, whichever are learned.
+
+    The same initial weights on every backend. With `first_layer` that makes the first block's convolution and pooling,
+    with the same weights as the stock layers.
     """
     seeds = iter(range(seed, seed + 1000))
-
-    def kernels() -> dict[str, object]:
-        chosen: dict[str, Callable[[int], Any]] = {
-            "truncated_normal": lambda number: keras.initializers.TruncatedNormal(stddev=model.initial_sd, seed=number),
-            "he": lambda number: keras.initializers.HeNormal(seed=number),
-            "glorot": lambda number: keras.initializers.GlorotUniform(seed=number),
-        }
-        return {
-            "kernel_initializer": chosen[model.initializer](next(seeds)),
-            "kernel_regularizer": keras.regularizers.L1L2(l1=model.l1, l2=model.l2) if model.l1 or model.l2 else None,
-        }
+    kernels = {
+        "kernel_regularizer": keras.regularizers.L1L2(l1=model.l1, l2=model.l2) if model.l1 or model.l2 else None
+    }
 
     def finished(x: keras.KerasTensor, name: str, normalize: bool, activation: str) -> keras.KerasTensor:
         if normalize:
@@ -82,13 +82,18 @@ def convnet(model: Model, ends: Ends, scales: Scales, *, seed: int) -> keras.Mod
     x = _standardized(inputs[FRAME], scales.pixels, "standardize")
     pooling = {"max": keras.layers.MaxPooling2D, "average": keras.layers.AveragePooling2D}
     for i, block in enumerate(model.blocks, start=1):
-        convolution = keras.layers.Conv2D(
-            block.channels, block.kernel, block.stride, "same", name=f"conv{i}", bias_initializer=bias, **kernels()
-        )
-        x = finished(convolution(x), f"conv{i}", block.batch_norm, block.activation)
-        if block.pool != "none":
-            x = pooling[block.pool](block.pool_window, block.pool_stride, "same", name=f"pool{i}")(x)
-        x = dropped(x, f"conv{i}", block.dropout)
+        name = f"conv{i}"
+        if i == 1 and first_layer is not None:
+            x = first_layer(block, name=name, bias_initializer=bias, **kernels)(x)
+            x = finished(x, name, False, block.activation)
+        else:
+            x = keras.layers.Conv2D(
+                block.channels, block.kernel, block.stride, "same", name=name, bias_initializer=bias, **kernels
+            )(x)
+            x = finished(x, name, block.batch_norm, block.activation)
+            if block.pool != "none":
+                x = pooling[block.pool](block.pool_window, block.pool_stride, "same", name=f"pool{i}")(x)
+        x = dropped(x, name, block.dropout)
     x = keras.layers.Flatten(name="flatten")(x)
     if ends.features:
         inputs[FEATURES] = keras.Input((ends.features,), name=FEATURES)
@@ -96,19 +101,48 @@ def convnet(model: Model, ends: Ends, scales: Scales, *, seed: int) -> keras.Mod
             [x, _standardized(inputs[FEATURES], scales.features, "standardize_features")]
         )
     for i, units in enumerate(model.hidden, start=1):
-        x = keras.layers.Dense(units, name=f"hidden{i}", bias_initializer=bias, **kernels())(x)
+        x = keras.layers.Dense(units, name=f"hidden{i}", bias_initializer=bias, **kernels)(x)
         x = finished(x, f"hidden{i}", model.hidden_batch_norm, model.hidden_activation)
         x = dropped(x, f"hidden{i}", model.hidden_dropout)
     outputs = {}
     whole = {"dtype": "float32"}  # of a network in mixed precision, the losses are computed from these
     if ends.classes:
-        outputs[CLASSES] = keras.layers.Dense(ends.classes, activation="softmax", name=CLASSES, **kernels(), **whole)(x)
+        outputs[CLASSES] = keras.layers.Dense(ends.classes, activation="softmax", name=CLASSES, **kernels, **whole)(x)
     if ends.numbers:
-        x = keras.layers.Dense(ends.numbers, name=NUMBERS, **kernels(), **whole)(x)
+        x = keras.layers.Dense(ends.numbers, name=NUMBERS, **kernels, **whole)(x)
         outputs[NUMBERS] = keras.layers.Rescaling(
             scales.numbers.sd.tolist(), scales.numbers.mean.tolist(), name="in_units", **whole
         )(x)
-    return keras.Model(inputs, outputs, name=model.name)
+    network = keras.Model(inputs, outputs, name=model.name)
+    _initialize(network, model, seed)
+    return network
+
+
+def _initialize(network: keras.Model, model: Model, seed: int) -> None:
+    """Draw the kernels with numpy: each backend has a generator of its own, and other numbers."""
+    for i, layer in enumerate(layer for layer in network.layers if hasattr(layer, "kernel")):
+        rng, shape = np.random.default_rng([seed, i]), tuple(layer.kernel.shape)
+        *places, inputs, outputs = shape
+        area = math.prod(places)
+        if model.initializer == "glorot":
+            limit = math.sqrt(6 / (area * (inputs + outputs)))
+            values = rng.uniform(-limit, limit, shape)
+        else:
+            he = math.sqrt(2 / (area * inputs)) / TRUNCATED_SD
+            values = _truncated_normal(rng, shape) * (he if model.initializer == "he" else model.initial_sd)
+        layer.kernel.assign(values.astype(np.float32))
+
+
+TRUNCATED_SD = 0.87962566
+"""Standard deviation of a normal distribution of s.d. 1 that ends at 2."""
+
+
+def _truncated_normal(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Draw from a normal distribution of s.d. 1 that ends at 2: what lies beyond is drawn again."""
+    values = rng.normal(size=shape)
+    while (beyond := np.abs(values) > 2).any():
+        values[beyond] = rng.normal(size=int(beyond.sum()))
+    return values
 
 
 def _standardized(x: keras.KerasTensor, scale: Scale, name: str) -> keras.KerasTensor:
