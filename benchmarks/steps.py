@@ -3,7 +3,7 @@
 Each runs in a process of its own: 4 steps on random frames of 726 x 568, the last 3 timed. Memory is the largest resident
 size of the process less that before the network is built, beside the estimate of `xtcav describe`.
 
-    .venv/bin/python benchmarks/steps.py [--only N] [--threads 2]
+    .venv/bin/python benchmarks/steps.py [--only N] [--threads 2] [--stock]
 """
 
 import argparse
@@ -35,11 +35,11 @@ SHAPE = (726, 568)
 STEPS = 4
 
 
-def measure(number: int, threads: int) -> None:
+def measure(number: int, threads: int, stock: bool) -> None:
     """Print parameters, seconds a step, measured and estimated megabytes of configuration `number`."""
     import numpy as np
 
-    from xtcav_ml import backend, geometry, models, objective, optimizers
+    from xtcav_ml import backend, first_layer, geometry, models, objective, optimizers
     from xtcav_ml.params.train import Block, Model, Optimizer
 
     batch, channels1, kernel1, channels2, kernel2, hidden, *_ = NOTES[number]
@@ -65,7 +65,9 @@ def measure(number: int, threads: int) -> None:
     frames = np.random.default_rng(0).integers(0, 9000, (batch, *SHAPE, 1)).astype(np.int16)
     labels = np.arange(batch) % 4
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    model = models.convnet(network, ends, models.Scales(one, none, none), seed=1)
+    fast = first_layer.suits(network.blocks[0], "float32") and not stock
+    layer = first_layer.ConvMaxPool if fast else None
+    model = models.convnet(network, ends, models.Scales(one, none, none), seed=1, first_layer=layer)
     rules = Optimizer(learning_rate=0.01, momentum=0.85, decay_rate=0.96, decay_steps=100)
     model.compile(optimizer=optimizers.of(rules, 100), **objective.compiled(ends, none.sd, 1.0))
     times = []
@@ -75,7 +77,7 @@ def measure(number: int, threads: int) -> None:
         times.append(time.perf_counter() - started)
     used = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     layers = geometry.layers(network, ends)
-    estimate = geometry.step_memory(layers, batch) / 2**20
+    estimate = geometry.step_memory(layers, batch, ends, fused=fast) / 2**20
     print(geometry.parameter_count(layers), sorted(times[1:])[len(times) // 2 - 1], used, estimate)
 
 
@@ -83,10 +85,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", type=int, help="one configuration, counted from 1")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--stock", action="store_true", help="Keras' own first layer")
     parser.add_argument("--measure", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measure is not None:
-        measure(arguments.measure, arguments.threads)
+        measure(arguments.measure, arguments.threads, arguments.stock)
         return
     print(
         "  n  batch  channels  kernels  hidden  parameters | step, s: notes  here | MB: notes   here  estimate  ratio"
@@ -95,6 +98,7 @@ def main() -> None:
         if arguments.only not in (None, number + 1):
             continue
         command = [sys.executable, __file__, "--measure", str(number), "--threads", str(arguments.threads)]
+        command += ["--stock"] if arguments.stock else []
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         parameters, step, used, estimate = map(float, done.stdout.split()[-4:])
         print(

@@ -111,7 +111,7 @@ def test_the_fast_first_layer_trains_as_the_stock_one_and_is_not_saved(sets, fit
     fit.fit(*sets, PARAMS.model_copy(update={"epochs": 1}))
     assert set(used) == {"conv1"}
     used.clear()
-    monkeypatch.setattr(fit, "_first_layer", lambda params: None)
+    monkeypatch.setattr(fit, "first_layer_of", lambda params: None)
     stock = fit.fit(*sets, PARAMS)
     assert not used
     for fast_row, row in zip(fitted.history, stock.history, strict=True):

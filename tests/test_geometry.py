@@ -112,6 +112,15 @@ def test_the_shipped_network_fits_the_shipped_frames(params):
 def test_memory_grows_with_the_batch_and_the_maps():
     layers = geometry.layers(NOTES, ends((726, 568)))
     maps = 726 * 568 * 8
-    assert geometry.step_memory(layers, 32) > 32 * maps * 4 * 2
-    sizes = [geometry.step_memory(layers, batch) for batch in (32, 64, 128)]
-    assert sizes[2] - sizes[1] == 2 * (sizes[1] - sizes[0])
+    for fused in (False, True):
+        sizes = [geometry.step_memory(layers, batch, ends((726, 568)), fused=fused) for batch in (32, 64, 128)]
+        assert sizes[2] - sizes[1] == 2 * (sizes[1] - sizes[0])
+        assert (sizes[0] > 32 * maps * 4 * 2) is not fused
+
+
+def test_only_what_keeps_order_is_fused():
+    block = NOTES.blocks[0]
+    assert geometry.fusible(block, "float32")
+    assert not geometry.fusible(block, "mixed_bfloat16")
+    for change in ({"batch_norm": True}, {"activation": "gelu"}, {"pool": "average"}, {"pool": "none"}):
+        assert not geometry.fusible(block.model_copy(update=change), "float32")

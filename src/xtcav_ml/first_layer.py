@@ -19,6 +19,7 @@ import tensorflow as tf
 
 from xtcav_ml import pooling
 from xtcav_ml.backend import keras
+from xtcav_ml.geometry import fusible
 from xtcav_ml.params.train import Block
 
 CHUNK = 12 * 2**20
@@ -30,9 +31,7 @@ LANES = 32
 
 def suits(block: Block, precision: str) -> bool:
     """Return whether the layer here can stand for the first `block` of a network, on this machine."""
-    monotone = not block.batch_norm and block.activation in ("relu", "tanh")
-    plain = precision == "float32" and block.pool == "max"
-    return monotone and plain and not tf.config.list_physical_devices("GPU")
+    return fusible(block, precision) and not tf.config.list_physical_devices("GPU")
 
 
 class ConvMaxPool(keras.layers.Conv2D):  # type: ignore[misc]

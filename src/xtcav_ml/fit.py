@@ -72,7 +72,7 @@ def fit(
             network = models.NETWORKS[params.model.name]
             return network(params.model, ends, scales, seed=params.seed, first_layer=first_layer)
 
-    model = build(_first_layer(params))
+    model = build(first_layer_of(params))
     weights = scaling.class_weights(train) if params.class_weights else None
     batches = Batches(train, params.batch_size, params.seed, weights)
     optimizer = optimizers.of(params.optimizer, len(batches) * params.epochs)
@@ -95,7 +95,7 @@ def fit(
     return Fitted(best, best_epoch(watch.history), watch.history)
 
 
-def _first_layer(params: TrainParams) -> models.FirstLayer | None:
+def first_layer_of(params: TrainParams) -> models.FirstLayer | None:
     """Return the faster layer for the first block, where there is one for it on this machine."""
     if backend.name() != "tensorflow":
         return None

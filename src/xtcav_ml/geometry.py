@@ -6,11 +6,14 @@ from typing import Self
 
 from xtcav_ml.errors import UserError
 from xtcav_ml.meaning import Meaning
-from xtcav_ml.params.train import Model
+from xtcav_ml.params.train import Block, Model
 
 FLOAT32 = 4  # bytes
 STEP = 48 * 2**20
 """Bytes that TensorFlow takes to build a training step, however small; measured."""
+
+FUSED_STEP, FUSED_PIXEL = 95 * 2**20, 4.5
+"""The same where the first layer is fused: its own code and buffers, and bytes of copies of each pixel; measured."""
 
 LIBRARIES = 700 * 2**20
 """Bytes of a process with Keras and TensorFlow before a network is built; measured."""
@@ -94,14 +97,26 @@ def parameter_count(found: list[Layer]) -> int:
     return sum(layer.parameters for layer in found)
 
 
-def step_memory(found: list[Layer], batch_size: int) -> int:
+def fusible(block: Block, precision: str) -> bool:
+    """Return whether the convolution and pooling of a network's first `block` can be made as one (`first_layer`).
+
+    What follows the convolution must keep order, so that it can wait until there are only maxima left.
+    """
+    keeps_order = not block.batch_norm and block.activation in ("relu", "tanh")
+    return keeps_order and block.pool == "max" and precision == "float32"
+
+
+def step_memory(found: list[Layer], batch_size: int, ends: Ends, *, fused: bool) -> int:
     """Estimate the bytes of one training step: every map forward and its gradient, and four copies of the parameters.
 
-    The maps are kept for the backward pass; parameters stand beside their gradient, velocity and update; STEP is what building
-    the step takes. Within 25 % of what the 15 configurations of the 2016 notes need here (benchmarks/steps.py).
+    The maps are kept for the backward pass, but for the first one where it is `fused` with its pooling, as it is on a CPU;
+    parameters stand beside their gradient, velocity and update. Within 25 % of what the 15 configurations of the 2016 notes
+    need here (benchmarks/steps.py).
     """
-    maps = sum(prod(layer.shape) for layer in found)
-    return STEP + FLOAT32 * (2 * batch_size * maps + 4 * parameter_count(found))
+    maps = sum(prod(layer.shape) for layer in (found[1:] if fused else found))
+    step, pixel = (FUSED_STEP, FUSED_PIXEL) if fused else (STEP, 0.0)
+    frames = round(pixel * batch_size * prod(ends.frame_shape))
+    return step + frames + FLOAT32 * (2 * batch_size * maps + 4 * parameter_count(found))
 
 
 def _require_fits(key: str, size: int, rows: int, columns: int) -> None:

@@ -37,9 +37,15 @@ def run(params: Params) -> None:
     screen = console()
     screen.print(table)
     convolutions = sum(layer.parameters for layer in layers if "conv" in layer.name)
+    fused = geometry.fusible(params.train.model.blocks[0], params.train.precision)
+    needed = geometry.step_memory(layers, batch, ends, fused=fused)
     screen.print(
         f"{total:,} parameters, {convolutions:,} ({convolutions / total:.0%}) in convolutions; {operations / 1e6:,.1f} million "
-        f"operations a shot forward; a training step of {batch} shots needs about "
-        f"{geometry.step_memory(layers, batch) / 1e6:,.0f} MB, the process with its libraries "
-        f"{(geometry.step_memory(layers, batch) + geometry.LIBRARIES) / 1e6:,.0f} MB"
+        f"operations a shot forward; a training step of {batch} shots needs about {needed / 1e6:,.0f} MB, the process with "
+        f"its libraries {(needed + geometry.LIBRARIES) / 1e6:,.0f} MB"
     )
+    if fused:
+        stock = geometry.step_memory(layers, batch, ends, fused=False)
+        screen.print(
+            f"on a CPU, where the first convolution and its pooling are made as one; on a GPU a step needs {stock / 1e6:,.0f} MB"
+        )

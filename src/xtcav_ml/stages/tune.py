@@ -139,7 +139,8 @@ class _Search:
 
     def _require_feasible(self, params: TrainParams) -> None:
         layers = geometry.layers(params.model, self.ends)
-        needed = geometry.step_memory(layers, params.batch_size) / 1e9
+        fused = fit.first_layer_of(params) is not None
+        needed = geometry.step_memory(layers, params.batch_size, self.ends, fused=fused) / 1e9
         if needed > self.tune.memory_gb:
             raise UserError(
                 f"a training step needs about {needed:.1f} GB, more than tune.memory_gb {self.tune.memory_gb:g}"
