@@ -47,5 +47,5 @@ def run(params: Params) -> None:
     if fused:
         stock = geometry.step_memory(layers, batch, ends, fused=False)
         screen.print(
-            f"on a CPU, where the first convolution and its pooling are made as one; on a GPU a step needs {stock / 1e6:,.0f} MB"
+            f"on a CPU, where the first convolution and pooling are one; on a GPU a step needs {stock / 1e6:,.0f} MB"
         )

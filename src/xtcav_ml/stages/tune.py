@@ -13,7 +13,7 @@ from pathlib import Path
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from xtcav_ml import atomic, geometry, lineage, metrics, plots, studies, tracking
+from xtcav_ml import atomic, fit, geometry, lineage, metrics, plots, studies, tracking
 from xtcav_ml.errors import UserError
 from xtcav_ml.h5io.prepared import PreparedFile
 from xtcav_ml.params.base import flatten, overridden
