@@ -22,8 +22,8 @@ LAYERS = [
     ["physics", "meaning", "comparison"],
     ["geometry"],
     # one outside library each
-    ["h5io.files", "plots", "tracking", "lineage", "resources", "backend", "search_table", "studies", "checkpoint"],
-    ["h5io.rawfile", "h5io.prepared", "models", "optimizers"],
+    ["h5io.files", "plots", "tracking", "lineage", "backend", "search_table", "studies", "checkpoint"],
+    ["h5io.rawfile", "h5io.prepared", "models", "optimizers", "resources"],
     # built on those
     ["raw", "batches", "runs", "predictor", "saliency", "objective", "scaling", "first_layer"],
     ["fit", "served"],

@@ -13,6 +13,11 @@ def curves(value):
     return f"class {value}", metrics.roc(*pair), metrics.precision_recall(*pair)
 
 
+def sample(second):
+    names = ("memory_mb", "cpu_time_s", "threads", "processes", "read_mb", "written_mb")
+    return {"time_s": second, **dict.fromkeys(names, float(second))}
+
+
 DRAWN = {
     "confusion": lambda path: plots.confusion_matrix(path, np.array([[3, 1], [0, 0]]), ["no", "yes"], "title"),
     "curves": lambda path: plots.learning_curves(path, HISTORY, 2),
@@ -26,6 +31,7 @@ DRAWN = {
     "search": lambda path: plots.search_history(
         path, [(0, 0.5, "COMPLETE"), (1, None, "PRUNED"), (2, 0.7, "COMPLETE")]
     ),
+    "usage": lambda path: plots.usage(path, [sample(0), sample(1), sample(2) | {"gpu0_memory_mb": 5.0}]),
     "importance": lambda path: plots.importances(path, {"rate": 0.8, "kernel": 0.2}),
 }
 

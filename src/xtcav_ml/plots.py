@@ -187,6 +187,43 @@ def _sheet(
         _save(figure, path)
 
 
+def usage(path: Path, samples: Sequence[Mapping[str, float]]) -> None:
+    """Draw what a process tree used: rows of time_s, memory_mb, cpu_time_s, threads, processes, read_mb, written_mb, gpu*."""
+    time = np.array([sample["time_s"] for sample in samples])
+    spent = np.maximum(np.diff(time), 1e-9)
+
+    def series(name: str) -> NDArray[np.float64]:
+        return np.array([sample.get(name, np.nan) for sample in samples])
+
+    def rate(name: str) -> NDArray[np.float64]:
+        return np.concatenate([[0.0], np.maximum(np.diff(series(name)), 0) / spent])
+
+    gpus = sorted({name.split("_")[0] for sample in samples for name in sample if name.startswith("gpu")})
+    panels: list[tuple[str, dict[str, NDArray[np.float64]]]] = [
+        ("memory, GB", {"": series("memory_mb") / 1e3}),
+        ("busy cores", {"": rate("cpu_time_s")}),
+        ("count", {name: series(name) for name in ("threads", "processes")}),
+        ("I/O, MB/s", {"read": rate("read_mb"), "written": rate("written_mb")}),
+    ]
+    if gpus:
+        panels.append(("GPU memory, GB", {gpu: series(f"{gpu}_memory_mb") / 1e3 for gpu in gpus}))
+        panels.append(("GPU busy, %", {gpu: series(f"{gpu}_utilization_percent") for gpu in gpus}))
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(8, 0.6 + 1.3 * len(panels)))
+        for place, (axes, (label, lines)) in enumerate(
+            zip(figure.subplots(len(panels), sharex=True), panels, strict=True)
+        ):
+            for (name, values), colour in zip(lines.items(), COLOURS, strict=False):
+                axes.plot(time, values, color=colour, lw=1.2, label=name or None, drawstyle="steps-pre")
+            axes.set_ylabel(label)
+            axes.set_ylim(bottom=0)
+            if len(lines) > 1:
+                axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+            if place == len(panels) - 1:
+                axes.set_xlabel("s")
+        _save(figure, path)
+
+
 def search_history(path: Path, trials: Sequence[tuple[int, float | None, str]]) -> None:
     """Draw the score of each trial (number, score or None, state name) and the best so far."""
     with mpl.rc_context(STYLE):

@@ -1,6 +1,7 @@
 """What a stage uses, like a batch system's summary: CPU, memory, threads, processes, I/O and GPU of its process tree."""
 
 import contextlib
+import resource
 import threading
 import time
 from collections.abc import Iterator
@@ -19,12 +20,17 @@ MEGABYTE = 1e6
 INTERVAL = 0.25
 """Seconds between samples; reading the process tree takes about a millisecond."""
 
+WORTH_A_PICTURE = 2.0
+"""Seconds that a stage must take for its use over time to be drawn, which takes half a second itself."""
+
 
 @dataclass
 class Sampler:
     """Watches this process and its children while it is entered; `summary()` then says what they used.
 
-    A sample is taken at the start, at the end and every INTERVAL seconds, so that short stages have theirs too.
+    A sample is taken at the start, at the end and every INTERVAL seconds. What the kernel counts for a process' whole life
+    (the largest memory, the CPU time of children that have ended) is asked at the end, so that what lasts less than an
+    interval is in the summary too. For that the process should be one that does nothing else.
     """
 
     samples: list[dict[str, float]] = field(default_factory=list)
@@ -34,6 +40,7 @@ class Sampler:
         self._process = psutil.Process()
         self._cpu_of_ended, self._cpu = 0.0, dict[int, float]()
         self._cpu_at_start = _cpu_seconds(self._process)
+        self._ended_at_start = _cpu_of_ended_children()
         self._gpus = _gpus()
         self._sample()
         self._thread = threading.Thread(target=self._watch, name="resources", daemon=True)
@@ -47,7 +54,10 @@ class Sampler:
 
     def summary(self) -> dict[str, float]:
         """Return run_time_s, cpu_time_s, max/mean_memory_mb, max_threads, max_processes, read/written_mb, and of each
-        GPU memory and utilization, where there is one. Memory is resident; all but the I/O is of the whole tree.
+        GPU memory and utilization, where there is one.
+
+        Memory is resident. CPU, memory, threads and processes are those of the whole tree; I/O is that of this process by
+        system calls (not what it reads through a memory map), and a GPU's numbers are of all that runs on it.
         """
         if not self.samples:
             return {}
@@ -55,8 +65,8 @@ class Sampler:
         last = self.samples[-1]
         result = {
             "run_time_s": last["time_s"],
-            "cpu_time_s": max(sample["cpu_time_s"] for sample in self.samples),
-            "max_memory_mb": max(memory),
+            "cpu_time_s": max(self._cpu_by_kernel(), *(sample["cpu_time_s"] for sample in self.samples)),
+            "max_memory_mb": max(_largest_memory() / MEGABYTE, *memory),
             "mean_memory_mb": sum(memory) / len(memory),
             "max_threads": max(sample["threads"] for sample in self.samples),
             "max_processes": max(sample["processes"] for sample in self.samples),
@@ -68,6 +78,16 @@ class Sampler:
                 values = [sample[name] for sample in self.samples if name in sample]
                 result |= {f"max_{name}": max(values), f"mean_{name}": sum(values) / len(values)}
         return {name: round(value, 3) for name, value in result.items()}
+
+    def draw(self, path: Path) -> None:
+        """Draw memory, busy cores, threads, I/O and GPUs over time."""
+        from xtcav_ml import plots  # half a second, which short stages need not wait for
+
+        plots.usage(path, self.samples)
+
+    def _cpu_by_kernel(self) -> float:
+        """Return the CPU seconds of this process and of all children that have ended, since the start."""
+        return _cpu_seconds(self._process) - self._cpu_at_start + _cpu_of_ended_children() - self._ended_at_start
 
     def _watch(self) -> None:
         while not self._done.wait(INTERVAL):
@@ -106,10 +126,26 @@ class Sampler:
 
 @contextlib.contextmanager
 def measured(stage: str) -> Iterator[Sampler]:
-    """Watch what a stage uses, and keep it in RESOURCES."""
+    """Watch what a stage uses, and keep it in RESOURCES, with a picture if it took a while."""
+    picture = RESOURCES / f"{stage}.png"
     with Sampler() as sampler:
         yield sampler
-    atomic.write_json(RESOURCES / f"{stage}.json", sampler.summary())
+    summary = sampler.summary()
+    atomic.write_json(RESOURCES / f"{stage}.json", summary)
+    picture.unlink(missing_ok=True)  # it may be of an earlier, longer run
+    if summary["run_time_s"] >= WORTH_A_PICTURE:
+        sampler.draw(picture)
+
+
+def _cpu_of_ended_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def _largest_memory() -> float:
+    """Return the most bytes that this process, or any one child that has ended, ever held."""
+    who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    return 1024.0 * max(resource.getrusage(one).ru_maxrss for one in who)
 
 
 def _cpu_seconds(process: Any) -> float:
