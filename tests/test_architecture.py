@@ -20,7 +20,7 @@ LAYERS = [
     # science: numpy in, numpy out; no file, no clock, no global random state
     ["beam", "camera", "digitizer", "labels", "images", "selection", "metrics", "pooling"],
     ["physics", "meaning", "comparison"],
-    ["geometry"],
+    ["geometry", "augment"],
     # one outside library each
     ["h5io.files", "plots", "tracking", "lineage", "backend", "search_table", "studies", "checkpoint"],
     ["h5io.rawfile", "h5io.prepared", "models", "optimizers", "resources"],
@@ -69,7 +69,7 @@ PROGRAMS = {"validate": "check"}
 """Stages whose program has not their name."""
 
 SCIENCE = {"beam", "camera", "digitizer", "labels", "images", "selection", "metrics", "comparison", "pooling"}
-SCIENCE |= {"geometry", "meaning", "physics"}
+SCIENCE |= {"geometry", "meaning", "physics", "augment"}
 NOT_SCIENCE = {"h5py", "os", "pathlib", "time", "datetime", "random", "subprocess", "socket", "io", "tempfile"}
 
 

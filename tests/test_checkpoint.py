@@ -6,13 +6,14 @@ import pytest
 from tests.test_fit import PARAMS, Recorder, digest, write
 from xtcav_ml import checkpoint, fit
 from xtcav_ml.checkpoint import Checkpoints, State
-from xtcav_ml.params.train import Block, Optimizer
+from xtcav_ml.params.train import Augment, Block, Optimizer
 
 IDENTITY = {"parameters": "p", "data": "d", "code": "c"}
 
 DROPOUT = PARAMS.model_copy(
     update={
         "epochs": 5,
+        "augment": Augment(shift=(1, 1), gain=0.05, noise=0.1),
         "model": PARAMS.model.model_copy(
             update={
                 "blocks": (

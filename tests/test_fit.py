@@ -7,13 +7,14 @@ import pytest
 
 from tests.conftest import write_prepared_file
 from xtcav_ml import first_layer, fit, metrics, models, scaling
+from xtcav_ml.augment import Augmentation
 from xtcav_ml.batches import Batches, shuffled
 from xtcav_ml.errors import UserError
 from xtcav_ml.geometry import CLASSES, NUMBERS, Ends
 from xtcav_ml.h5io.prepared import PreparedFile
 from xtcav_ml.models import FRAME
 from xtcav_ml.params.prepare import Pixels
-from xtcav_ml.params.train import Block, Model, Optimizer, TrainParams
+from xtcav_ml.params.train import Augment, Block, Model, Optimizer, TrainParams
 
 PARAMS = TrainParams(
     seed=3,
@@ -133,6 +134,35 @@ def test_initial_weights_are_drawn_as_said(sets, initializer, sd, largest):
     kernel = np.asarray(models.convnet(model, ends, scales, seed=5).get_layer("hidden2").kernel)
     assert kernel.std() == pytest.approx(sd, rel=0.05)
     assert 0.9 * largest < np.abs(kernel).max() <= largest
+
+
+def test_training_frames_are_varied_in_every_epoch_and_nothing_else(sets, monkeypatch):
+    train, validation = sets
+    rules = Augment(shift=(1, 0), gain=0.1)
+    batches = Batches(train, 8, seed=1, augmentation=Augmentation(rules, train.meaning.preprocessing))
+    first, again = batches[2][0][FRAME], batches[2][0][FRAME]
+    assert first.tobytes() == again.tobytes()
+    plain = Batches(train, 8, seed=1)
+    assert first.tobytes() != plain[2][0][FRAME].tobytes()
+    assert batches[2][1][CLASSES].tolist() == plain[2][1][CLASSES].tolist()
+    batches.epoch = plain.epoch = 1
+    assert batches[2][0][FRAME].tobytes() != first.tobytes()
+    varied = []
+    apply = Augmentation.apply
+    monkeypatch.setattr(
+        Augmentation, "apply", lambda self, frames, rng: (varied.append(len(frames)), apply(self, frames, rng))[1]
+    )
+    fit.fit(train, validation, PARAMS.model_copy(update={"epochs": 2, "augment": rules}))
+    assert set(varied) == {8}  # the last minibatch of the twenty validation shots has four
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16"])
+def test_mixed_precision_learns_and_answers_in_float32(sets, precision):
+    fitted = fit.fit(*sets, PARAMS.model_copy(update={"precision": precision, "epochs": 12}))
+    assert max(row["val_accuracy"] for row in fitted.history) > 0.9
+    assert fitted.model.get_layer("conv1").compute_dtype == "bfloat16"
+    assert all(weights.dtype == "float32" for weights in fitted.model.trainable_weights)
+    assert fitted.model.predict(Batches(sets[1], 8), verbose=0)[CLASSES].dtype == np.float32
 
 
 def test_a_longer_training_begins_as_the_shorter(sets, fitted):

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xtcav_ml.augment import Augmentation
 from xtcav_ml.backend import keras
 from xtcav_ml.geometry import CLASSES, NUMBERS
 from xtcav_ml.h5io.prepared import PreparedFile
@@ -19,7 +20,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
 
     With a seed the shots are shuffled anew for every `epoch`, which the trainer sets, and those that do not fill a last
     minibatch wait for another epoch. Without, all shots come in file order. With `class_weights` (classes,) each shot's
-    cross-entropy is weighed by that of its class.
+    cross-entropy is weighed by that of its class, with an `augmentation` the frames are varied anew in every epoch.
     """
 
     def __init__(
@@ -28,9 +29,11 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         batch_size: int,
         seed: int | None = None,
         class_weights: NDArray[np.float32] | None = None,
+        augmentation: Augmentation | None = None,
     ) -> None:
         super().__init__()
         self.prepared, self.batch_size, self.seed, self.epoch = prepared, batch_size, seed, 0
+        self.augmentation = augmentation
         self.seconds = 0.0  # spent reading since somebody set it to 0
         self._features = prepared.features
         self._targets: dict[str, NDArray[Any]] = {}
@@ -54,7 +57,10 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
 
     def _made(self, index: int) -> tuple[dict[str, NDArray[Any]], ...]:
         rows = self._order()[index * self.batch_size : (index + 1) * self.batch_size]
-        inputs: dict[str, NDArray[Any]] = {FRAME: self.prepared.stored(rows)[..., np.newaxis]}
+        frames = self.prepared.stored(rows)
+        if self.augmentation is not None:
+            frames = self.augmentation.apply(frames, np.random.default_rng([self.seed or 0, self.epoch, index]))
+        inputs: dict[str, NDArray[Any]] = {FRAME: frames[..., np.newaxis]}
         if self._features.shape[1]:
             inputs[FEATURES] = self._features[rows]
         targets = {name: values[rows] for name, values in self._targets.items()}

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from xtcav_ml import backend, models, objective, optimizers, scaling
+from xtcav_ml.augment import Augmentation
 from xtcav_ml.backend import keras
 from xtcav_ml.batches import Batches, SetEpoch
 from xtcav_ml.checkpoint import Checkpoints, State
@@ -70,11 +71,13 @@ def fit(
     def build(first_layer: models.FirstLayer | None = None) -> keras.Model:
         with backend.precision(params.precision):
             network = models.NETWORKS[params.model.name]
-            return network(params.model, ends, scales, seed=params.seed, first_layer=first_layer)
+            noise = params.augment.noise
+            return network(params.model, ends, scales, seed=params.seed, noise=noise, first_layer=first_layer)
 
     model = build(first_layer_of(params))
     weights = scaling.class_weights(train) if params.class_weights else None
-    batches = Batches(train, params.batch_size, params.seed, weights)
+    varied = Augmentation(params.augment, train.meaning.preprocessing) if params.augment.varies_frames else None
+    batches = Batches(train, params.batch_size, params.seed, weights, varied)
     optimizer = optimizers.of(params.optimizer, len(batches) * params.epochs)
     model.compile(optimizer=optimizer, **objective.compiled(ends, scales.numbers.sd, params.regression_weight))
     watch = _Watch(batches, listeners, params, checkpoints)

@@ -53,7 +53,13 @@ MEANING, DARK = "xtcav.json", "xtcav_dark.npy"
 
 
 def convnet(
-    model: Model, ends: Ends, scales: Scales, *, seed: int, first_layer: FirstLayer | None = None
+    model: Model,
+    ends: Ends,
+    scales: Scales,
+    *,
+    seed: int,
+    noise: float = 0.0,
+    first_layer: FirstLayer | None = None,
 ) -> keras.Model:
     """Return the notes' kind of network: blocks of convolution and pooling, hidden layers, a head for each thing learned.
 
@@ -61,8 +67,8 @@ def convnet(
     (batch, F) in their own units, which join before the hidden layers. Returns a dict of `output` (batch, classes),
     probabilities, and `numbers` (batch, V) in their own units, whichever are learned.
 
-    The same initial weights on every backend. With `first_layer` that makes the first block's convolution and pooling,
-    with the same weights as the stock layers.
+    The same initial weights on every backend. In training, `noise` is added to standardized pixels. With `first_layer` that
+    makes the first block's convolution and pooling, with the same weights as the stock layers.
     """
     seeds = iter(range(seed, seed + 1000))
     kernels = {
@@ -80,6 +86,8 @@ def convnet(
     bias = keras.initializers.Constant(model.initial_bias)
     inputs = {FRAME: keras.Input((*ends.frame_shape, 1), name=FRAME, dtype=ends.frame_dtype)}
     x = _standardized(inputs[FRAME], scales.pixels, "standardize")
+    if noise:
+        x = keras.layers.GaussianNoise(noise, seed=next(seeds), name="noise")(x)
     pooling = {"max": keras.layers.MaxPooling2D, "average": keras.layers.AveragePooling2D}
     for i, block in enumerate(model.blocks, start=1):
         name = f"conv{i}"

@@ -71,6 +71,21 @@ class Optimizer(Section):
         return self
 
 
+class Augment(Section):
+    """How training frames are varied, anew in every epoch: by what the experiment varies too, without changing a label."""
+
+    shift: tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]] = (0, 0)  # most rows and columns, pixels
+    gain: float = Field(ge=0, le=1, default=0.0)  # r.m.s. of ln of the light
+    noise: float = Field(
+        ge=0, le=10, default=0.0
+    )  # s.d. of what is added to each pixel, in units of the pixels' spread
+
+    @property
+    def varies_frames(self) -> bool:
+        """Return whether the stored frames themselves are varied."""
+        return any(self.shift) or self.gain > 0
+
+
 class TrainParams(Section):
     """All that train needs to know."""
 
@@ -82,5 +97,6 @@ class TrainParams(Section):
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"  # of what the layers compute
     class_weights: bool  # weigh a shot by one over the frequency of its class, instead of discarding by prepare.balance
     regression_weight: float = Field(gt=0, le=1000)  # of the regression's loss beside that of the classes
+    augment: Augment = Augment()
     model: Model
     optimizer: Optimizer
