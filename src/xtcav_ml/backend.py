@@ -45,6 +45,10 @@ def configure(seed: int, threads: int) -> str:
     Call it once, before any network is built. Raises UserError if TensorFlow was already used with other threads.
     """
     keras.utils.set_random_seed(seed)
+    if name() == "jax":
+        import jax
+
+        return f"JAX on {', '.join(device.device_kind for device in jax.devices())}"
     if name() != "tensorflow":
         return name()
     import tensorflow as tf
@@ -63,7 +67,8 @@ def configure(seed: int, threads: int) -> str:
             "start a new process"
         ) from None
     tf.config.experimental.enable_op_determinism()
-    return f"TensorFlow on {len(gpus)} GPU" if gpus else f"TensorFlow on CPU, {threads} threads"
+    names = [tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name) for gpu in gpus]
+    return f"TensorFlow on {', '.join(names)}" if gpus else f"TensorFlow on CPU, {threads} threads"
 
 
 def gradient(function: Callable[[Any], Any], values: NDArray[np.floating]) -> NDArray[np.floating]:

@@ -1,0 +1,74 @@
+"""TensorFlow and JAX, each in a process of its own, on the same data: the same initial bits, and the same losses."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tests.conftest import ROOT
+
+PROGRAM = """if True:
+    import hashlib, json, sys
+    from pathlib import Path
+    from tests.test_fit import PARAMS, write
+    from xtcav_ml import backend, fit, models, scaling
+    from xtcav_ml.geometry import Ends
+    import numpy as np
+
+    device = backend.configure(seed=1, threads=2)
+    folder = Path(sys.argv[1])
+    energy = lambda count: np.random.default_rng(count).normal(4000, 3, count)
+    made = []
+    for name, count in (("train", 45), ("validation", 20)):
+        numbers = np.where(np.arange(count) % 3, energy(count), np.nan)
+        learned = {"regression": {"shown": numbers}, "features": {"bld.L3energy": energy(count)}}
+        made.append(write(folder / f"{name}.h5", count, count, **learned))
+    block = PARAMS.model.blocks[0]
+    second = block.model_copy(update={"pool": "average", "batch_norm": True, "activation": "gelu"})
+    model = PARAMS.model.model_copy(update={"blocks": (block, second), "initializer": "he"})
+    params = PARAMS.model_copy(update={"model": model, "epochs": 4})
+    network = models.convnet(model, Ends.of(made[0].meaning), scaling.scales_of(made[0], "all"), seed=params.seed)
+    digest = hashlib.sha256(b"".join(np.asarray(w).tobytes() for w in network.trainable_weights)).hexdigest()
+    fitted = fit.fit(*made, params)
+    print(json.dumps({"device": device, "digest": digest, "history": fitted.history}))
+"""
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    processes = {}
+    for name in ("tensorflow", "jax"):
+        processes[name] = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, tmp_path_factory.mktemp(name)],
+            cwd=ROOT,
+            env={**os.environ, "KERAS_BACKEND": name},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    results = {}
+    for name, process in processes.items():
+        output, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
+        results[name] = json.loads(output.splitlines()[-1])
+    return results
+
+
+def test_what_was_used_is_told(found):
+    assert found["tensorflow"]["device"] == "TensorFlow on CPU, 2 threads"
+    assert found["jax"]["device"] == "JAX on cpu"
+
+
+def test_initial_weights_are_the_same_bits(found):
+    assert found["tensorflow"]["digest"] == found["jax"]["digest"]
+
+
+def test_losses_are_the_same_to_float_tolerance(found):
+    for one, other in zip(found["tensorflow"]["history"], found["jax"]["history"], strict=True):
+        assert one.keys() == other.keys()
+        for name in one:
+            if name != "gradient_cosine":
+                np.testing.assert_allclose(one[name], other[name], rtol=2e-3, atol=2e-4, err_msg=name)
