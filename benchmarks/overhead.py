@@ -1,0 +1,95 @@
+"""What everything around Keras costs: the train stage against bare Keras `fit` on arrays in memory, same network.
+
+Both train the network of params.yaml on data/prepared (make repro first), validation after every epoch. `stage` is what
+`dvc repro` runs: reading from disk, diagnostics, checkpoints, resources, an MLflow run with its model. `bare` holds all in
+memory and does nothing else. In turns, in fresh processes; seconds of the training alone, without the import of the libraries.
+
+    .venv/bin/python benchmarks/overhead.py [--epochs 24] [--turns 3]
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PREPARED = ROOT / "data/prepared"
+
+
+def bare(epochs: int) -> float:
+    """Return the seconds of Keras alone."""
+    import numpy as np
+
+    from xtcav_ml import backend, fit, models, objective, optimizers, scaling
+    from xtcav_ml.geometry import CLASSES, Ends
+    from xtcav_ml.h5io.prepared import PreparedFile
+    from xtcav_ml.models import FRAME
+    from xtcav_ml.params import whole
+
+    params = whole.load().train
+    backend.configure(params.seed, params.threads)
+    kept = []
+    for name in ("train", "validation"):
+        with PreparedFile(PREPARED / f"{name}.h5") as file:
+            frames = np.array(file.stored(np.arange(file.shots)))[..., np.newaxis]
+            kept.append(({FRAME: frames}, {CLASSES: file.labels.astype(np.int32)}))
+            if name == "train":
+                ends, scales = Ends.of(file.meaning), scaling.scales_of(file, params.model.standardize)
+    started = time.perf_counter()
+    model = models.NETWORKS[params.model.name](
+        params.model, ends, scales, seed=params.seed, first_layer=fit.first_layer_of(params)
+    )
+    model.compile(optimizer=optimizers.of(params.optimizer, 1000), **objective.compiled(ends, scales.numbers.sd, 1.0))
+    model.fit(*kept[0], validation_data=kept[1], batch_size=params.batch_size, epochs=epochs, verbose=0)
+    return time.perf_counter() - started
+
+
+def stage(epochs: int) -> float:
+    """Return the seconds of the train stage."""
+    from xtcav_ml import backend, resources, runs  # noqa: F401  the library's import is not what is measured
+    from xtcav_ml.params import whole
+    from xtcav_ml.stages import train
+
+    params = whole.load().train.model_copy(update={"epochs": epochs})
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"
+        runs.tracking.connect(ROOT)  # makes the database, which a project does once
+        resources.RESOURCES = folder / "resources"
+        started = time.perf_counter()
+        with runs.training() as run, resources.measured("train"):
+            model, history = folder / "models/model.keras", folder / "history.jsonl"
+            train.run(params, PREPARED, model, history, [run], run.identity)
+            runs.log_model(run.run, model)
+        return time.perf_counter() - started
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--epochs", type=int, default=24)
+    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--only", choices=["bare", "stage"], help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    os.chdir(ROOT)
+    if arguments.only:
+        print("seconds:", {"bare": bare, "stage": stage}[arguments.only](arguments.epochs))
+        return
+    found: dict[str, list[float]] = {"bare": [], "stage": []}
+    for _ in range(arguments.turns):
+        for name, times in found.items():
+            command = [sys.executable, __file__, "--only", name, "--epochs", str(arguments.epochs)]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            times.append(float(done.stdout.split("seconds:")[-1]))
+            print(f"  {name:<6} {times[-1]:>7.1f} s", flush=True)
+    one, other = (statistics.median(times) for times in found.values())
+    print(
+        f"median of {arguments.turns}, {arguments.epochs} epochs: bare {one:.1f} s, stage {other:.1f} s, {other / one:.3f} times"
+    )
+
+
+if __name__ == "__main__":
+    main()
