@@ -154,6 +154,20 @@ def test_a_state_of_another_training_is_refused_by_name(sets, tmp_path, name):
     heard = Recorder()
     fit.fit(*sets, PARAMS.model_copy(update={"epochs": 1}), [heard], kept)
     assert heard.resumed == (0, kept.refused)
+    assert [path.name for path in tmp_path.iterdir()] == ["epoch-000001.ckpt"]
+    assert len(Checkpoints(tmp_path, IDENTITY).load().history) == 1  # the new training's own, though of fewer epochs
+
+
+def test_newer_files_that_are_damaged_do_not_push_out_what_is_saved_now(tmp_path):
+    kept = Checkpoints(tmp_path, IDENTITY)
+    kept.save(some_state(1))
+    for epoch in (8, 9):
+        (tmp_path / f"epoch-{epoch:06d}.ckpt").write_bytes(b"torn")
+    again = Checkpoints(tmp_path, IDENTITY)
+    assert len(again.load().history) == 1
+    again.save(some_state(2))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["epoch-000001.ckpt", "epoch-000002.ckpt"]
+    assert len(Checkpoints(tmp_path, IDENTITY).load().history) == 2
 
 
 def test_a_full_disk_leaves_the_last_good_state(tmp_path, monkeypatch):

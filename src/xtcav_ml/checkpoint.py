@@ -39,18 +39,21 @@ class Checkpoints:
     def __init__(self, folder: Path, identity: Mapping[str, str]) -> None:
         self.folder, self.identity = folder, dict(identity)
         self.refused: list[str] = []  # why files that are there were not used
+        self._own: list[Path] = []  # the files of this training, oldest first
 
     def save(self, state: State) -> None:
-        """Write a state, and remove those before the last one."""
+        """Write a state, and remove all but it and the one before: also what is damaged or of another training."""
         content = io.BytesIO()
         arrays = {f"{group}.{i}": array for group in GROUPS for i, array in enumerate(getattr(state, group))}
         np.savez(content, **arrays)
         header = json.dumps({"identity": self.identity, "history": state.history, "sizes": _sizes(state)}).encode()
         body = len(header).to_bytes(8, "big") + header + content.getvalue()
-        with atomic.replacing(self.folder / f"epoch-{len(state.history):06d}.ckpt") as temporary:
+        path = self.folder / f"epoch-{len(state.history):06d}.ckpt"
+        with atomic.replacing(path) as temporary:
             temporary.write_bytes(FORMAT + hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
-        for old in self._files()[KEPT:]:
-            old.unlink()
+        self._own = [*self._own, path][-KEPT:]
+        for other in set(self._files()) - set(self._own):
+            other.unlink()
 
     def load(self) -> State | None:
         """Return the newest whole state of this very training, or None; `refused` then says why others were not taken."""
@@ -67,6 +70,7 @@ class Checkpoints:
                 if self.identity.get(name) != header["identity"].get(name)
             ]
             if not differs:
+                self._own = [path]
                 return state
             self.refused.append(f"{path.name} is of a training with other {', '.join(differs)}")
         return None
