@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pytest
 
@@ -18,6 +20,40 @@ def test_files_become_one_table(raw_folder, params):
     assert found.columns["run"][found.file == 1].tolist() == [71] * 300
     assert found.row[found.file == 2].tolist() == list(range(8))
     assert raw.require_run(found, 68).tolist() == list(range(600, 608))
+
+
+@pytest.mark.parametrize("shape", [SHAPE, (5, 5)])
+def test_a_file_that_is_replaced_after_it_was_checked_is_refused(raw_folder, params, tmp_path, shape):
+    found = raw.open_set(data(raw_folder), params.prepare)
+    other = write_shots(tmp_path / "other.h5", run=70, count=300, first=300, shape=shape)
+    other.rename(raw_folder / "a.h5")
+    with raw.FrameReader(found) as reader:
+        assert reader.read(300).shape == (1, *SHAPE)  # of b.hdf5, which is as it was
+        with pytest.raises(UserError, match=r"a\.h5: must not change while it is read"):
+            reader.read(0)
+
+
+def test_a_file_that_is_replaced_while_it_is_checked_is_bad(raw_folder, params, tmp_path, monkeypatch):
+    other = write_shots(tmp_path / "other.h5", run=70, count=300, shape=(5, 5))
+    real = raw.file_problems
+
+    def replaced(path, *rest):
+        problems = real(path, *rest)
+        if path.name == "a.h5":
+            other.rename(path)
+        return problems
+
+    monkeypatch.setattr(raw, "file_problems", replaced)
+    with pytest.raises(UserError, match=r"a\.h5: must not change while it is read"):
+        raw.open_set(data(raw_folder), params.prepare)
+
+
+def test_a_file_that_is_replaced_before_copies_are_compared_is_refused(raw_folder, params, tmp_path):
+    shutil.copy(raw_folder / "a.h5", raw_folder / "copy.h5")
+    found = raw.open_set(data(raw_folder), params.prepare)
+    write_shots(tmp_path / "other.h5", run=70, count=300).rename(raw_folder / "copy.h5")
+    with pytest.raises(UserError, match=r"copy\.h5: must not change while it is read"):
+        raw.require_same_content(found)
 
 
 def test_other_files_in_the_folder_are_left_alone(raw_folder, params):

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from xtcav_ml import selection
 from xtcav_ml.errors import UserError
+from xtcav_ml.h5io.files import require_unchanged, state
 from xtcav_ml.h5io.prepared import SHOT_COLUMNS
 from xtcav_ml.h5io.rawfile import RawFrames, difference, file_problems, read_columns
 from xtcav_ml.params.data import DataParams
@@ -28,6 +29,7 @@ class RawSet:
     """The files, and their one-value-a-shot columns joined; `file` (an index of `files`) and `row` say whence."""
 
     files: tuple[Path, ...]
+    states: tuple[tuple[int, ...], ...]  # `h5io.files.state` of each, as it was when it was checked
     columns: Mapping[str, NDArray[np.generic]]  # and selection.FILE: the name of the file
     file: NDArray[np.int64]
     row: NDArray[np.int64]
@@ -48,7 +50,10 @@ def open_set(data: DataParams, prepare: PrepareParams) -> RawSet:
 
 
 def survey(files: Sequence[Path], data: DataParams, prepare: PrepareParams) -> RawSet:
-    """Return the set of the good ones of `files`, with a line for every problem of the bad ones."""
+    """Return the set of the good ones of `files`, with a line for every problem of the bad ones.
+
+    What is read of a file later on is refused if it is not the file any more that was checked here.
+    """
     frames = replace(SCHEMA[IMAGE], row_shape=data.frame_shape)
     required = {
         **{
@@ -64,11 +69,13 @@ def survey(files: Sequence[Path], data: DataParams, prepare: PrepareParams) -> R
         IMAGE: frames,
     }
     names = [name for name in required if name != IMAGE]
+    states = {file: state(file) for file in files}
     problems = {file: file_problems(file, required, {**SCHEMA, IMAGE: frames}) for file in files}
     good: dict[Path, dict[str, NDArray[np.generic]]] = {}
     for file in (file for file in files if not problems[file]):  # all are checked before one is read
         try:
             table = _plain(read_columns(file, names))
+            require_unchanged(file, states[file])
             problems[file] = value_problems(file, table, prepare)
         except UserError as error:
             problems[file] = [str(error)]
@@ -81,6 +88,7 @@ def survey(files: Sequence[Path], data: DataParams, prepare: PrepareParams) -> R
     columns[FILE] = np.repeat(np.array([file.name for file in good], dtype=np.str_), rows)
     return RawSet(
         files=tuple(good),
+        states=tuple(states[file] for file in good),
         columns=columns,
         file=np.repeat(np.arange(len(good)), rows),
         row=np.concatenate([np.arange(count) for count in rows] or [np.empty(0, np.int64)]),
@@ -116,6 +124,8 @@ def require_same_content(raw: RawSet) -> int:
         for (one, other), group in itertools.groupby(pairs, key=lambda pair: tuple(raw.file[list(pair)].tolist())):
             found = list(group)
             rows = [(int(raw.row[first]), int(raw.row[second])) for first, second in found]
+            for number in (one, other):
+                require_unchanged(raw.files[number], raw.states[number])
             wrong = difference(raw.files[one], raw.files[other], rows)
             if wrong is not None:
                 name, place = wrong
@@ -140,7 +150,7 @@ class FrameReader:
         number = int(self.raw.file[row])
         with self._lock:
             if number not in self._open:
-                self._open[number] = RawFrames(self.raw.files[number])
+                self._open[number] = RawFrames(self.raw.files[number], self.raw.states[number])
             file = self._open[number]
         return file.read(self.raw.row[row : row + 1])
 

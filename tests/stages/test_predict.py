@@ -65,11 +65,11 @@ def test_a_stopped_prediction_goes_on_where_it_was(model, files, tmp_path, monke
     asked = []
     real = predict._predict
 
-    def fail_at_second(predictor, file, advance):
+    def fail_at_second(predictor, file, *rest):
         asked.append(file.name)
         if len(asked) == 2:
             raise KeyboardInterrupt
-        return real(predictor, file, advance)
+        return real(predictor, file, *rest)
 
     monkeypatch.setattr(predict, "_predict", fail_at_second)
     with pytest.raises(KeyboardInterrupt):
@@ -85,7 +85,7 @@ def test_a_stopped_prediction_goes_on_where_it_was(model, files, tmp_path, monke
 def test_a_changed_file_or_model_is_predicted_on_again(model, files, tmp_path, monkeypatch):
     asked = []
     real = predict._predict
-    monkeypatch.setattr(predict, "_predict", lambda p, file, a: asked.append(file.name) or real(p, file, a))
+    monkeypatch.setattr(predict, "_predict", lambda p, file, *rest: asked.append(file.name) or real(p, file, *rest))
     run(model, files[:1], tmp_path / "out")
     run(model, files[:1], tmp_path / "out")
     assert len(asked) == 1
@@ -98,6 +98,33 @@ def test_a_changed_file_or_model_is_predicted_on_again(model, files, tmp_path, m
     models.save(loaded, meaning, other)
     run(other, files[:1], tmp_path / "out")
     assert len(asked) == 3
+
+
+@pytest.mark.parametrize("when", ["after the check", "after the columns", "between the frames", "gone"])
+def test_a_file_that_is_replaced_meanwhile_is_refused_and_not_taken_for_done(model, files, tmp_path, monkeypatch, when):
+    path = files[0]
+    other = write_shots(tmp_path / "other.hdf5", run=99, count=90 if when == "between the frames" else 20)
+
+    def then(function):
+        def wrapper(*args, **kwargs):
+            found = function(*args, **kwargs)
+            if other.exists():
+                other.rename(path)
+            return found
+
+        return wrapper
+
+    if when == "after the check":
+        monkeypatch.setattr(predict, "_done", then(predict._done))
+    elif when == "after the columns":
+        monkeypatch.setattr(predict, "read_columns", then(predict.read_columns))
+    elif when == "between the frames":
+        monkeypatch.setattr(Predictor, "predict", then(Predictor.predict))
+    else:
+        monkeypatch.setattr(predict, "_problems", lambda file, meaning: path.unlink() or [])
+    with pytest.raises(UserError, match=r"r72\.h5: must not change while it is read"):
+        run(model, [path], tmp_path / "out")
+    assert not (tmp_path / "out/r72.predictions.h5").exists()
 
 
 def test_a_shot_without_its_feature_gets_no_prediction_and_changes_no_other(model, files, tmp_path):

@@ -202,11 +202,12 @@ class RawFrames:
     Frames in one piece, as the experiment's, are read past HDF5, which would let only one thread read at a time; the
     others by HDF5, a frame at a time: it takes a list of rows apart point by point, 25 times slower. Its cache holds chunks of
     several compressed frames, which would else be unpacked anew for each of theirs. Raises UserError if they cannot be read
-    or the file changes.
+    or the file changes; with `expected` (a `state` of it), also if it has changed since then.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path, self._state = path, state(path)
+    def __init__(self, path: Path, expected: tuple[int, ...] | None = None) -> None:
+        self.path, self._state = path, state(path) if expected is None else expected
+        require_unchanged(path, self._state)  # before it is opened: what took its place may be anything
         self._offset: int | None = None
         with _telling(path):
             self._file = h5py.File(path, "r", locking=False, rdcc_nbytes=CHUNK_CACHE)

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from xtcav_ml import backend, raw
 from xtcav_ml.errors import UserError
-from xtcav_ml.h5io.files import attributes_of, create_rows, creating, state
+from xtcav_ml.h5io.files import attributes_of, create_rows, creating, require_unchanged, state
 from xtcav_ml.h5io.prepared import SHOT_COLUMNS
 from xtcav_ml.h5io.rawfile import RawFrames, file_problems, read_columns
 from xtcav_ml.meaning import Meaning
@@ -29,8 +29,9 @@ NONE = -1
 def run(model_path: Path, inputs: Sequence[Path], out: Path, threads: int) -> list[Path]:
     """Write `out`/NAME.predictions.h5 for each shot file of `inputs` (files and folders), and return their paths.
 
-    All files are checked before one is read. A file whose predictions by this model are there already is passed over, so
-    that a run which was stopped goes on where it was. Raises UserError for what is wrong with a file.
+    All files are checked before one is read, and a file that is not the same any more when its turn comes is refused. One
+    whose predictions by this model are there already is passed over, so that a run which was stopped goes on where it
+    was. Raises UserError for what is wrong with a file.
     """
     if not model_path.is_file():
         raise UserError(f"{model_path}: must be a model, got no such file; run `make repro`, or name another")
@@ -43,9 +44,13 @@ def run(model_path: Path, inputs: Sequence[Path], out: Path, threads: int) -> li
         )
     device = backend.configure(seed=0, threads=threads)
     predictor = Predictor(model_path)
+    states = {file: state(file) for file in files}
     raw.refuse([problem for file in files for problem in _problems(file, predictor.meaning)])
+    for file in files:
+        require_unchanged(file, states[file])
     digest = hashlib.sha256(model_path.read_bytes()).hexdigest()
-    waiting = [file for file in files if not _done(targets[file], digest, file)]
+    identities = {file: _identity(digest, states[file]) for file in files}
+    waiting = [file for file in files if not _done(targets[file], identities[file])]
     screen = console()
     screen.print(
         f"predict: {len(files)} files with {model_path}, {len(files) - len(waiting)} of them done before -> {out}; {device}"
@@ -53,8 +58,8 @@ def run(model_path: Path, inputs: Sequence[Path], out: Path, threads: int) -> li
     total = sum(len(read_columns(file, ["run"])["run"]) for file in waiting)
     with counting("shots", total) as advance:
         for file in waiting:
-            found, columns = _predict(predictor, file, advance)
-            _write(targets[file], predictor.meaning, found, columns, digest, file)
+            found, columns = _predict(predictor, file, states[file], advance)
+            _write(targets[file], predictor.meaning, found, columns, {**identities[file], "source": file.name})
             screen.print(f"  {file.name}: {_describe(found, predictor.meaning)}")
     return list(targets.values())
 
@@ -66,16 +71,19 @@ def _problems(file: Path, meaning: Meaning) -> list[str]:
 
 
 def _predict(
-    predictor: Predictor, file: Path, advance: Callable[[int], None]
+    predictor: Predictor, file: Path, expected: tuple[int, ...], advance: Callable[[int], None]
 ) -> tuple[Prediction, dict[str, NDArray[np.generic]]]:
-    """Return what the model says of all shots of a file, and its columns; a few frames in memory at a time."""
+    """Return what the model says of all shots of a file, and its columns; a few frames in memory at a time.
+
+    Raises UserError if it is not in the state `expected` from first to last.
+    """
     names = predictor.meaning.features
     columns = read_columns(file, (*SHOT_COLUMNS, *names))
     shots = len(columns["run"])
     features = np.stack([columns[name].astype(np.float32) for name in names], axis=1) if names else np.empty((shots, 0))
     usable = np.isfinite(features).all(axis=1)
     parts = []
-    for first, frames in _blocks(file, shots):
+    for first, frames in _blocks(file, expected, shots):
         part = predictor.predict(frames, np.nan_to_num(features[first : first + len(frames)]))
         parts.append(part)
         advance(len(frames))
@@ -86,9 +94,9 @@ def _predict(
     return Prediction(probabilities, numbers), columns
 
 
-def _blocks(file: Path, shots: int) -> Iterator[tuple[int, NDArray[np.int16]]]:
+def _blocks(file: Path, expected: tuple[int, ...], shots: int) -> Iterator[tuple[int, NDArray[np.int16]]]:
     """Yield the frames of a file, and the row of the first; the next ones are read while these are looked at."""
-    with RawFrames(file) as frames, ThreadPoolExecutor(1) as reader:
+    with RawFrames(file, expected) as frames, ThreadPoolExecutor(1) as reader:
         rows = [np.arange(first, min(first + BATCH, shots)) for first in range(0, shots, BATCH)]
         coming = [reader.submit(frames.read, block) for block in rows[:1]]
         for number, block in enumerate(rows):
@@ -101,8 +109,7 @@ def _write(
     meaning: Meaning,
     found: Prediction,
     columns: dict[str, NDArray[np.generic]],
-    digest: str,
-    source: Path,
+    attributes: Mapping[str, str],
 ) -> None:
     written = {name: columns[name] for name in SHOT_COLUMNS}
     if meaning.classes:
@@ -113,22 +120,21 @@ def _write(
     with creating(target) as file:
         for name, values in written.items():
             create_rows(file, name, len(values), values.shape[1:], values.dtype)[:] = values
-        for name, value in _identity(digest, source).items():
+        for name, value in attributes.items():
             file.attrs[name] = value
-        file.attrs["source"] = source.name
         file.attrs["label"] = meaning.label or ""
         file.attrs["classes"] = json.dumps(meaning.classes)
 
 
-def _identity(digest: str, source: Path) -> dict[str, str]:
-    """Return what tells that predictions are those of this model on this file as it is now."""
-    _, size, changed = state(source)
+def _identity(digest: str, source: tuple[int, ...]) -> dict[str, str]:
+    """Return what tells that predictions are those of this model on a file in this state."""
+    _, size, changed = source
     return {"model_sha256": digest, "source_state": f"{size} bytes, changed at {changed} ns"}
 
 
-def _done(target: Path, digest: str, source: Path) -> bool:
+def _done(target: Path, identity: Mapping[str, str]) -> bool:
     attributes = attributes_of(target)
-    return all(attributes.get(name) == value for name, value in _identity(digest, source).items())
+    return all(attributes.get(name) == value for name, value in identity.items())
 
 
 def _describe(found: Prediction, meaning: Meaning) -> str:
