@@ -13,7 +13,8 @@ from xtcav_ml.h5io.rawfile import read_frames
 from xtcav_ml.models import FEATURES, FRAME
 from xtcav_ml.params.data import DataParams
 from xtcav_ml.params.prepare import Pixels
-from xtcav_ml.predictor import BATCH, Predictor
+from xtcav_ml.predictor import BATCH, NONE, Predictor
+from xtcav_ml.served import ShotModel
 from xtcav_ml.stages import prepare
 
 LISTS = {
@@ -93,7 +94,7 @@ def test_prepared_predicted_and_served_frames_are_the_same_bits(trained, tmp_pat
 
 
 @pytest.mark.parametrize("trained", [("default", "int16")], indirect=True)
-def test_frames_and_features_that_are_not_the_models_are_refused(trained):
+def test_frames_and_features_that_are_not_the_models_are_refused_and_a_missing_one_is_told(trained):
     predictor = Predictor(trained[2])
     frames = np.zeros((3, *SHAPE), np.int16)
     energy = np.full((3, 1), 4000.0)
@@ -102,6 +103,13 @@ def test_frames_and_features_that_are_not_the_models_are_refused(trained):
     for wrong, features in ((frames[:, 1:], energy), (frames.astype(float), energy)):
         with pytest.raises(ValueError, match="frames must be"):
             predictor.predict(wrong, features)
+    energy[1] = np.nan
+    found = predictor.predict(frames, energy)
+    assert found.predicted[1] == NONE
+    assert np.isnan([*found.probabilities[1], *found.numbers[1]]).all()
+    assert np.isfinite(found.probabilities[[0, 2]]).all()
+    table = ShotModel(trained[2]).predict({"frame": frames, "bld.L3energy": energy[:, 0]})
+    assert table["predicted"].isna().tolist() == [False, True, False]
     for features in (None, energy[:2], np.zeros((3, 2))):
         with pytest.raises(ValueError, match="features must be"):
             predictor.predict(frames, features)

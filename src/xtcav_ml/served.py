@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from xtcav_ml.models import FRAME
-from xtcav_ml.predictor import Predictor
+from xtcav_ml.predictor import NONE, Predictor
 
 
 class ShotModel:
@@ -21,6 +21,8 @@ class ShotModel:
 
     def predict(self, data: Any, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """Return a row a shot: the probability of each class, the name of the likeliest, and each number.
+
+        All are missing (NaN) of a shot of which a feature is not finite.
 
         `data` are raw frames (N, rows, columns) int16 or, for a model with features, a dict of `frame` and of each feature
         by its name, (N,). Raises ValueError if the shapes are not the model's.
@@ -36,7 +38,7 @@ class ShotModel:
             f"probability of {name}": found.probabilities[:, i].astype(float) for i, name in enumerate(meaning.classes)
         }
         if meaning.classes:
-            columns["predicted"] = [meaning.classes[chosen] for chosen in found.probabilities.argmax(axis=1)]
+            columns["predicted"] = [None if number == NONE else meaning.classes[number] for number in found.predicted]
         columns |= {name: found.numbers[:, i].astype(float) for i, name in enumerate(meaning.regression)}
         return pd.DataFrame(columns)
 

@@ -9,7 +9,7 @@ from xtcav_ml.errors import UserError
 from xtcav_ml.h5io.prepared import PreparedFile
 from xtcav_ml.h5io.rawfile import read_columns, read_frames
 from xtcav_ml.params.data import DataParams
-from xtcav_ml.predictor import Predictor
+from xtcav_ml.predictor import NONE, Predictor
 from xtcav_ml.stages import predict, prepare
 
 
@@ -58,7 +58,7 @@ def test_rows_are_those_of_the_raw_file_with_their_keys(model, files, tmp_path):
             assert file["probability"][:].tobytes() == expected.probabilities.tobytes()
             assert file["predicted.run.index"][:].tobytes() == expected.numbers[:, 0].tobytes()
             assert file["predicted"][:].tolist() == expected.probabilities.argmax(axis=1).tolist()
-            assert file.attrs["source"] == raw.name
+            assert file.attrs["source"] == f"../{raw.name}"
 
 
 def test_a_stopped_prediction_goes_on_where_it_was(model, files, tmp_path, monkeypatch, capsys):
@@ -127,13 +127,18 @@ def test_a_file_that_is_replaced_meanwhile_is_refused_and_not_taken_for_done(mod
     assert not (tmp_path / "out/r72.predictions.h5").exists()
 
 
-def test_a_shot_without_its_feature_gets_no_prediction_and_changes_no_other(model, files, tmp_path):
+def test_a_shot_without_its_feature_gets_no_prediction_and_changes_no_other(model, files, tmp_path, capsys):
     (whole,) = run(model, files[:1], tmp_path / "whole")
     with h5py.File(files[0], "r+") as file:
         file["bld.L3energy"][3] = np.nan
+    capsys.readouterr()
     (path,) = run(model, files[:1], tmp_path / "out")
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  r72.h5: ")]
+    counted = [int(part.rsplit(" ", 1)[1]) for part in line.split(", ") if part[-1].isdigit()]
+    assert sum(counted[:4]) == 74
+    assert "none, for want of a feature 1" in line
     with h5py.File(path) as file, h5py.File(whole) as before:
-        assert file["predicted"][3] == predict.NONE
+        assert file["predicted"][3] == NONE
         assert np.isnan(file["probability"][3]).all()
         others = np.delete(np.arange(75), 3)
         assert file["probability"][:][others].tobytes() == before["probability"][:][others].tobytes()
@@ -156,5 +161,20 @@ def test_folders_missing_models_and_equal_names(model, files, tmp_path):
         run(tmp_path / "none.keras", files, tmp_path / "out")
     (tmp_path / "twin").mkdir()
     twin = write_shots(tmp_path / "twin/r72.h5", run=74, count=3)
-    with pytest.raises(UserError, match=r"must be the output of one shot file, got two"):
+    with pytest.raises(UserError, match=r"must be the output of one shot file, got two.*each with an --out of its own"):
         run(model, [*files, twin], tmp_path / "out")
+
+
+def test_predictions_of_another_file_are_not_overwritten(model, files, tmp_path, monkeypatch):
+    (written,) = run(model, files[:1], tmp_path / "out")
+    before = written.read_bytes()
+    (tmp_path / "twin").mkdir()
+    for twin in (write_shots(tmp_path / "twin/r72.h5", run=74, count=3), tmp_path / "r72.hdf5"):
+        write_shots(twin, run=74, count=3)
+        with pytest.raises(UserError, match=r"got those of \.\./r72\.h5 .*--out"):
+            run(model, [twin], tmp_path / "out")
+        assert written.read_bytes() == before
+        run(model, [twin], tmp_path / f"out of {twin.suffix} in {twin.parent.name}")
+    monkeypatch.chdir(tmp_path)  # by another name it is still the same file
+    run(model, [files[0].relative_to(tmp_path)], tmp_path / "out")
+    assert written.read_bytes() == before

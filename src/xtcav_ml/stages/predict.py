@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,13 +18,13 @@ from xtcav_ml.h5io.files import attributes_of, create_rows, creating, require_un
 from xtcav_ml.h5io.prepared import SHOT_COLUMNS
 from xtcav_ml.h5io.rawfile import RawFrames, file_problems, read_columns
 from xtcav_ml.meaning import Meaning
-from xtcav_ml.predictor import BATCH, Prediction, Predictor
+from xtcav_ml.predictor import BATCH, NONE, Prediction, Predictor
 from xtcav_ml.progress import console, counting
 from xtcav_ml.shots import IMAGE, SCHEMA, Dataset
 
 SUFFIX = ".predictions.h5"
-NONE = -1
-"""Predicted class of a shot of which a feature is not finite: nothing can be said of it."""
+SOURCE = "source"
+"""Attribute that names the shot file."""
 
 
 def run(model_path: Path, inputs: Sequence[Path], out: Path, threads: int) -> list[Path]:
@@ -31,7 +32,7 @@ def run(model_path: Path, inputs: Sequence[Path], out: Path, threads: int) -> li
 
     All files are checked before one is read, and a file that is not the same any more when its turn comes is refused. One
     whose predictions by this model are there already is passed over, so that a run which was stopped goes on where it
-    was. Raises UserError for what is wrong with a file.
+    was; one that would take the place of another file's is refused. Raises UserError for what is wrong with a file.
     """
     if not model_path.is_file():
         raise UserError(f"{model_path}: must be a model, got no such file; run `make repro`, or name another")
@@ -40,8 +41,11 @@ def run(model_path: Path, inputs: Sequence[Path], out: Path, threads: int) -> li
     twice = [name for name, count in Counter(targets.values()).items() if count > 1]
     if twice:
         raise UserError(
-            f"{twice[0]}: must be the output of one shot file, got two of that name; predict them one by one"
+            f"{twice[0]}: must be the output of one shot file, got two of that name; predict them one by one, each with an "
+            "--out of its own"
         )
+    for file, target in targets.items():
+        _require_own(target, file)
     device = backend.configure(seed=0, threads=threads)
     predictor = Predictor(model_path)
     states = {file: state(file) for file in files}
@@ -59,9 +63,30 @@ def run(model_path: Path, inputs: Sequence[Path], out: Path, threads: int) -> li
     with counting("shots", total) as advance:
         for file in waiting:
             found, columns = _predict(predictor, file, states[file], advance)
-            _write(targets[file], predictor.meaning, found, columns, {**identities[file], "source": file.name})
+            _write(
+                targets[file],
+                predictor.meaning,
+                found,
+                columns,
+                {**identities[file], SOURCE: _source(targets[file], file)},
+            )
             screen.print(f"  {file.name}: {_describe(found, predictor.meaning)}")
     return list(targets.values())
+
+
+def _source(target: Path, file: Path) -> str:
+    """Return the way from the predictions to their shot file, which stays the same where both are moved together."""
+    return os.path.relpath(file.resolve(), target.parent.resolve())
+
+
+def _require_own(target: Path, file: Path) -> None:
+    """Raise UserError if `target` holds the predictions of another file than `file`."""
+    of = attributes_of(target).get(SOURCE, _source(target, file))
+    if of != _source(target, file):
+        raise UserError(
+            f"{target}: must be the predictions of {file}, got those of {of} (seen from there); give each an --out of its own, "
+            "or remove it"
+        )
 
 
 def _problems(file: Path, meaning: Meaning) -> list[str]:
@@ -80,17 +105,17 @@ def _predict(
     names = predictor.meaning.features
     columns = read_columns(file, (*SHOT_COLUMNS, *names))
     shots = len(columns["run"])
-    features = np.stack([columns[name].astype(np.float32) for name in names], axis=1) if names else np.empty((shots, 0))
-    usable = np.isfinite(features).all(axis=1)
+    features = np.empty((shots, len(names)), np.float32)
+    for i, name in enumerate(names):
+        features[:, i] = columns[name]
     parts = []
     for first, frames in _blocks(file, expected, shots):
-        part = predictor.predict(frames, np.nan_to_num(features[first : first + len(frames)]))
+        part = predictor.predict(frames, features[first : first + len(frames)])
         parts.append(part)
         advance(len(frames))
     meaning = predictor.meaning
     probabilities = np.concatenate([np.empty((0, len(meaning.classes)), np.float32), *(p.probabilities for p in parts)])
     numbers = np.concatenate([np.empty((0, len(meaning.regression)), np.float32), *(p.numbers for p in parts)])
-    probabilities[~usable], numbers[~usable] = np.nan, np.nan
     return Prediction(probabilities, numbers), columns
 
 
@@ -113,9 +138,7 @@ def _write(
 ) -> None:
     written = {name: columns[name] for name in SHOT_COLUMNS}
     if meaning.classes:
-        known = np.isfinite(found.probabilities).all(axis=1)
-        chosen = np.nan_to_num(found.probabilities).argmax(axis=1)
-        written |= {"probability": found.probabilities, "predicted": np.where(known, chosen, NONE)}
+        written |= {"probability": found.probabilities, "predicted": found.predicted}
     written |= {f"predicted.{name}": found.numbers[:, i] for i, name in enumerate(meaning.regression)}
     with creating(target) as file:
         for name, values in written.items():
@@ -140,9 +163,10 @@ def _done(target: Path, identity: Mapping[str, str]) -> bool:
 def _describe(found: Prediction, meaning: Meaning) -> str:
     parts = []
     if meaning.classes:
-        chosen = np.nan_to_num(found.probabilities).argmax(axis=1)
-        counts = np.bincount(chosen, minlength=len(meaning.classes))
-        parts += [f"{name} {count:,}" for name, count in zip(meaning.classes, counts, strict=True)]
+        names = {**dict(enumerate(meaning.classes)), NONE: "none, for want of a feature"}
+        counts = {name: int((found.predicted == number).sum()) for number, name in names.items()}
+        parts += [f"{name} {count:,}" for name, count in counts.items() if count or name != names[NONE]]
     for i, name in enumerate(meaning.regression):
-        parts.append(f"{name} {np.nanmean(found.numbers[:, i]):.4g} on average" if len(found.numbers) else f"{name} -")
+        known = found.numbers[:, i][np.isfinite(found.numbers[:, i])]
+        parts.append(f"{name} {known.mean():.4g} on average" if len(known) else f"{name} -")
     return ", ".join(parts)
