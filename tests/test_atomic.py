@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -24,10 +26,27 @@ def test_folder_is_swapped_as_a_whole(tmp_path):
     assert os.listdir(tmp_path / "set") == ["c"]
 
 
-def test_leftovers_of_killed_writers_are_swept(tmp_path):
-    (tmp_path / ".out.h5.tmp.123").write_text("half")
+@pytest.fixture(scope="module")
+def dead():
+    """The number of a process that has ended."""
+    done = subprocess.Popen([sys.executable, "-c", ""])
+    done.wait()
+    return done.pid
+
+
+@pytest.mark.parametrize("name", ["out.h5", "out[1].h5", "a*?.h5"])
+def test_leftovers_of_killed_writers_are_swept(tmp_path, dead, name):
+    for number in (dead, f"old.{dead}", os.getpid(), "no number", 10**30):
+        (tmp_path / f".{name}.tmp.{number}").write_text("half")
+    atomic.write_json(tmp_path / name, 1)
+    assert os.listdir(tmp_path) == [name]
+
+
+def test_what_a_living_writer_is_at_is_left_to_it(tmp_path):
+    living = tmp_path / f".out.h5.tmp.{os.getppid()}"
+    living.write_text("half")
     atomic.write_json(tmp_path / "out.h5", 1)
-    assert os.listdir(tmp_path) == ["out.h5"]
+    assert living.read_text() == "half"
 
 
 def test_nan_is_not_written_as_invalid_json(tmp_path):
@@ -36,35 +55,35 @@ def test_nan_is_not_written_as_invalid_json(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-def test_a_kill_at_any_step_leaves_a_folder_whole_or_absent(tmp_path, monkeypatch):
-    # every call that changes the file system is once the last one before the end
-    class Killed(BaseException):
-        pass
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("step", ["rename", "replace", "_remove", "_fsync"])
+def test_an_interrupt_at_any_step_leaves_a_folder_as_it_was_or_as_it_shall_be(tmp_path, monkeypatch, step, when):
+    owner = atomic if step.startswith("_") else atomic.Path
+    real = getattr(owner, step)
+    for last in range(6):  # every call that changes the file system is once the one at which it comes
+        out = tmp_path / f"{last}" / "out"
+        out.mkdir(parents=True)
+        (out / "a").write_text("old")
+        (out / "b").write_text("old")
+        count = iter(range(100))
 
-    calls = [(atomic.Path, "rename"), (atomic.Path, "replace"), (atomic, "_remove"), (atomic, "_fsync")]
-    for owner, name in calls:
-        for last in range(6):
-            out = tmp_path / f"{name}{last}"
-            out.mkdir()
-            (out / "a").write_text("old")
-            (out / "b").write_text("old")
-            count = iter(range(100))
-            real = getattr(owner, name)
+        def interrupted(*args, count=count, last=last):
+            now = next(count) == last
+            if now and when == "before":
+                raise KeyboardInterrupt
+            real(*args)
+            if now:
+                raise KeyboardInterrupt
 
-            def dying(*args, real=real, count=count, last=last, **kwargs):
-                if next(count) == last:
-                    raise Killed
-                return real(*args, **kwargs)
-
-            with monkeypatch.context() as patch:
-                patch.setattr(owner, name, dying)
-                try:
-                    with atomic.replacing(out) as folder:
-                        folder.mkdir()
-                        (folder / "a").write_text("new")
-                        (folder / "b").write_text("new")
-                except Killed:
-                    pass
-            left = {path.name: path.read_text() for path in out.iterdir()} if out.exists() else {}
-            assert left in ({}, {"a": "old", "b": "old"}, {"a": "new", "b": "new"})
-            assert left or not out.exists()
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, step, interrupted)
+            try:
+                with atomic.replacing(out) as folder:
+                    folder.mkdir()
+                    (folder / "a").write_text("new")
+                    (folder / "b").write_text("new")
+            except KeyboardInterrupt:
+                pass
+        left = {path.name: path.read_text() for path in out.iterdir()}
+        assert left in ({"a": "old", "b": "old"}, {"a": "new", "b": "new"})
+        assert os.listdir(out.parent) == ["out"]

@@ -1,6 +1,7 @@
 """Files that are there whole or not at all: written beside, fsynced, renamed, and the folder fsynced."""
 
 import contextlib
+import glob
 import json
 import os
 import shutil
@@ -13,11 +14,13 @@ from typing import Any
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; on success it takes the place of `path`, on any error it is removed.
 
-    Works for a file or a folder. Leftovers of killed writers of the same path are swept first.
+    Works for a file or a folder. Leftovers of killed writers of the same path are swept first, those of living ones are not:
+    the last to end wins. At an interrupt `path` is what it was or what it shall be, at a kill a folder may also be missing.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    for leftover in path.parent.glob(f".{path.name}.tmp.*"):
-        _remove(leftover)
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.tmp.*"):
+        if not _of_another(leftover):
+            _remove(leftover)
     temporary = path.parent / f".{path.name}.tmp.{os.getpid()}"
     aside = path.parent / f".{path.name}.tmp.old.{os.getpid()}"
     try:
@@ -33,7 +36,10 @@ def replacing(path: Path) -> Iterator[Path]:
         _fsync(path.parent)
         _remove(aside)
     except BaseException:
+        if aside.exists() and not path.exists():
+            aside.rename(path)
         _remove(temporary)
+        _remove(aside)
         raise
 
 
@@ -41,6 +47,23 @@ def write_json(path: Path, value: Any) -> None:
     """Write `value` as JSON with sorted keys, the same bytes for the same value."""
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _of_another(temporary: Path) -> bool:
+    """Return whether a temporary file is of a process that lives, by the number at its end, and is not this one.
+
+    One of this process's number is of a dead one that had it before.
+    """
+    number = temporary.name.rpartition(".")[2]
+    if not number.isdigit() or int(number) == os.getpid():
+        return False
+    try:
+        os.kill(int(number), 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # it lives, and is somebody else's
+        return True
+    return True
 
 
 def _remove(path: Path) -> None:
