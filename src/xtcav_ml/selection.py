@@ -46,14 +46,13 @@ def select(table: Table, prepare: PrepareParams) -> Selection:
     names, ends = _deal(table, order, split)
     dropped["gap between groups"] = int(ends.sum())
     dropped["balance"] = 0
-    splits = {}
-    for name in SPLITS:
-        members = order[(names == name) & ~ends]
-        if label is not None and name in balance.splits and balance.ratio is not None:
-            kept = _balanced(table, members, table[label][members], len(classes), balance.ratio, split.seed)
-            dropped["balance"] += len(members) - len(kept)
-            members = kept
-        splits[name] = members
+    splits = {name: order[(names == name) & ~ends] for name in SPLITS}
+    _require_enough(splits, table, prepare)  # before a class without shots leaves none of the others
+    for name in balance.splits:
+        if label is not None and balance.ratio is not None:
+            members = splits[name]
+            splits[name] = _balanced(table, members, table[label][members], len(classes), balance.ratio, split.seed)
+            dropped["balance"] += len(members) - len(splits[name])
     _require_enough(splits, table, prepare)
     return Selection(splits, dropped)
 
