@@ -184,14 +184,20 @@ def list_files(folder: Path) -> list[Path]:
     return files
 
 
-def label_problems(file: Path, name: str, labels: NDArray[np.generic], classes: Sequence[str]) -> list[str]:
-    """Return a line if labels are neither -1 (none could be made) nor the number of a class."""
+def label_problems(
+    file: Path,
+    name: str,
+    labels: NDArray[np.generic],
+    classes: Sequence[str],
+    cure: str = "label these shots -1, or name more classes in prepare.classes",
+) -> list[str]:
+    """Return a line, with the `cure`, if labels are neither -1 (none could be made) nor the number of a class."""
     bad = np.flatnonzero((labels.astype(np.int64) < -1) | (labels.astype(np.int64) >= len(classes)))
     if not len(bad):
         return []
     return [
         f"{file}: {name}: must be -1 to {len(classes) - 1}, got {labels[bad[0]]} in row {bad[0]} ({len(bad)} such rows); "
-        "label these shots -1, or name more classes in prepare.classes"
+        f"{cure}"
     ]
 
 

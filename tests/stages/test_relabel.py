@@ -1,3 +1,5 @@
+import shutil
+
 import h5py
 import numpy as np
 import pytest
@@ -43,6 +45,17 @@ def test_another_rule_disagrees(folder, params):
     found = relabel.run(folder, deaf, None)
     assert found.share < 0.5
     assert found.counts[:, 1].sum() == 45  # everything is `no peaks`
+
+
+@pytest.mark.parametrize("value", [4, -2])
+def test_a_stored_label_that_is_none_is_refused_and_not_counted_as_another(folder, params, tmp_path, value):
+    copy = shutil.copytree(folder, tmp_path / "raw")
+    with h5py.File(copy / "r70.h5", "r+") as file:
+        file[PEAKS_LABEL][7] = value
+    with pytest.raises(
+        UserError, match=rf"r70\.h5: {PEAKS_LABEL}: must be -1 to 3, got {value} in row 7.*these shots -1$"
+    ):
+        relabel.run(copy, params.simulate.rule, None)
 
 
 def test_files_without_waveforms_are_named(folder, params, tmp_path):

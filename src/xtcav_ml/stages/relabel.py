@@ -37,22 +37,28 @@ class Agreement:
 def run(folder: Path, rule: PeakRule, out: Path | None) -> Agreement:
     """Print how far the rule agrees with the labels in `folder`; with `out`, write what it finds to that HDF5 file.
 
-    Raises UserError if the folder or a file cannot be read, or waveforms, L3 energy or labels are missing.
+    Raises UserError if the folder or a file cannot be read, waveforms, L3 energy or labels are missing, or a label is none.
     """
     files = raw.list_files(folder)
     required = {name: SCHEMA[name] for name in NEEDED}
     raw.refuse([problem for file in files for problem in file_problems(file, required, {})])
+    raw.refuse([problem for file in files for problem in _label_problems(file)])
     tables = list(_relabelled(files, rule))
     stored = np.concatenate([table["stored"] for table in tables]).astype(np.int64)
     computed = np.concatenate([table[PEAKS_LABEL] for table in tables]).astype(np.int64)
     counts = np.zeros((len(VALUES), len(VALUES)), dtype=np.int64)
-    np.add.at(counts, (np.clip(stored, -1, VALUES[-1]) + 1, computed + 1), 1)
+    np.add.at(counts, (stored + 1, computed + 1), 1)
     found = Agreement(counts)
     _show(found, folder)
     if out is not None:
         _write(out, {name: np.concatenate([table[name] for table in tables]) for name in tables[0] if name != "stored"})
         console().print(f"labels, peaks and event keys -> {out}")
     return found
+
+
+def _label_problems(file: Path) -> list[str]:
+    stored = read_columns(file, [PEAKS_LABEL])[PEAKS_LABEL]
+    return raw.label_problems(file, PEAKS_LABEL, stored, PEAK_CLASSES, "label these shots -1")
 
 
 def _relabelled(files: list[Path], rule: PeakRule) -> Iterator[dict[str, NDArray[np.generic]]]:
