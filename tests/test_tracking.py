@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from xtcav_ml import tracking
+from xtcav_ml.errors import UserError
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +38,23 @@ def test_a_run_keeps_what_it_is_told(root, tmp_path):
     assert stored.data.metrics == {"accuracy": 0.75}
     assert stored.inputs.dataset_inputs[0].dataset.digest == "0" * 32
     assert (root / "mlruns/artifacts" / run.run_id / "artifacts/notes/note.txt").read_text() == "hello"
+
+
+def test_names_that_mlflow_does_not_take_are_changed(root):
+    run = tracking.Run.start(root, "names", {})
+    run.params({"prepare.include.gate[0]": 1})
+    run.metrics({"test_energy (MeV)/é_rms_error": 2.0})
+    stored = run.client.get_run(run.run_id).data
+    assert stored.params == {"prepare.include.gate_0_": "1"}
+    assert stored.metrics == {"test_energy _MeV_/é_rms_error": 2.0}
+
+
+def test_a_damaged_database_is_one_line(tmp_path):
+    database = tmp_path / "mlruns/mlflow.db"
+    database.parent.mkdir()
+    database.write_bytes(b"no database at all, but of some length" * 100)
+    with pytest.raises(UserError, match=r"mlflow\.db: must be MLflow's SQLite database, got 'file is not a database'"):
+        tracking.connect(tmp_path)
 
 
 def test_the_newest_living_run_of_a_key_is_found(root):

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from xtcav_ml import interrupts
-from xtcav_ml.errors import DISK_FULL, UserError, disk_full
+from xtcav_ml.errors import DISK_FULL, UserError, disk_full, unusable
 
 RAW, PREPARED, RESULTS = Path("data/raw/simulated"), Path("data/prepared"), Path("results")
 MODEL, HISTORY, CHECKED = Path("models/model.keras"), RESULTS / "history.jsonl", RESULTS / "data.json"
@@ -243,7 +243,9 @@ def main() -> None:
         print(f"xtcav: {error}", file=sys.stderr)
         sys.exit(1)
     except OSError as error:
-        if error.errno not in DISK_FULL:
+        path = error.filename2 or error.filename  # of a renaming, that which it should become
+        if error.errno not in DISK_FULL and path is None:
             raise
-        print(f"xtcav: {disk_full(error.filename or 'a file', error)}", file=sys.stderr)
+        told = disk_full(path or "a file", error) if error.errno in DISK_FULL else unusable(path, error)
+        print(f"xtcav: {told}", file=sys.stderr)
         sys.exit(1)

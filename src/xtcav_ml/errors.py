@@ -16,3 +16,11 @@ def disk_full(path: object, error: OSError) -> UserError:
     return UserError(
         f"{path}: must find room on its disk, got {error.strerror!r}; make room, then run the command again"
     )
+
+
+def unusable(path: object, error: OSError) -> UserError:
+    """Return what to say when `path` could not be read, made or replaced for another reason."""
+    return UserError(
+        f"{path}: must be a file or folder that can be read and written there, got {error.strerror!r}; name another, or change "
+        "what stands in the way"
+    )

@@ -48,11 +48,20 @@ def tolerating(what: str) -> Iterator[None]:
 def training(sampler: Sampler) -> Iterator[TrainingRun]:
     """Give a run for a training of what is in the workspace now. It ends FINISHED, FAILED on an error, KILLED on Ctrl-C."""
     origin = lineage.of_stage("train")
-    run, status = start_training_run(origin), "FAILED"
-    try:
+    with _run_of(origin) as run:
         yield TrainingRun(run, origin.identity)
         with tolerating("resources"):
             run.metrics({f"usage/{name}": value for name, value in sampler.summary().items()})
+
+
+@contextlib.contextmanager
+def _run_of(origin: lineage.Lineage) -> Iterator[tracking.Run]:
+    """Give a new run of the train stage, with parameters, lineage and data, and end it."""
+    run, status = _started(origin), "FAILED"
+    try:
+        with tolerating("parameters and data"):
+            _describe(run, origin)
+        yield run
         status = "FINISHED"
     except KeyboardInterrupt:
         status = "KILLED"
@@ -62,9 +71,7 @@ def training(sampler: Sampler) -> Iterator[TrainingRun]:
             run.finish(status)
 
 
-def start_training_run(origin: lineage.Lineage) -> tracking.Run:
-    """Begin the run of the train stage, with parameters, lineage and data."""
-    tree = read_tree()
+def _started(origin: lineage.Lineage) -> tracking.Run:
     tags = {
         tracking.KEY_TAG: origin.key,
         "stage": "train",
@@ -74,12 +81,16 @@ def start_training_run(origin: lineage.Lineage) -> tracking.Run:
         **{f"code.{path}": value for path, value in origin.code.items()},
     }
     tags["mlflow.source.git.commit"] = tags["git.commit"]  # the UI's own column
-    run = tracking.Run.start(lineage.project_root(), f"{tree['train']['model']['name']}-{origin.key[:8]}", tags)
+    name = read_tree()["train"]["model"]["name"]
+    return tracking.Run.start(lineage.project_root(), f"{name}-{origin.key[:8]}", tags)
+
+
+def _describe(run: tracking.Run, origin: lineage.Lineage) -> None:
+    tree = read_tree()
     simulated = ("simulate",) if tree["data"]["raw"] == SIMULATED else ()
     run.params(flatten({name: tree[name] for name in ("train", "prepare", "data", *simulated)}))
     for path, digest in origin.data.items():
         run.dataset(path, digest, Path(path), "training" if "train" in Path(path).name else "validation")
-    return run
 
 
 def log_model(run: tracking.Run, path: Path) -> None:
@@ -104,11 +115,10 @@ def _log_evaluation(metrics: Mapping[str, Any], history: list[dict[str, float]],
     origin = lineage.of_stage("train")
     run = tracking.Run.find(root, origin.key)
     if run is None:
-        run = start_training_run(origin)
-        for epoch, values in enumerate(history, start=1):
-            run.metrics(values, step=epoch)
-        run.tags({"rebuilt": "true"})
-        run.finish()
+        with _run_of(origin) as run:
+            for epoch, values in enumerate(history, start=1):
+                run.metrics(values, step=epoch)
+            run.tags({"rebuilt": "true"})
     numbers = {name: value for name, value in metrics.items() if isinstance(value, (int, float))}
     for target, errors in metrics.get("regression", {}).items():
         numbers |= {f"{target}_{name}": value for name, value in errors.items() if value is not None}

@@ -1,5 +1,6 @@
 """The only module with MLflow: where the store is, and a run to write to."""
 
+import contextlib
 import logging
 import os
 import re
@@ -46,8 +47,16 @@ def connect(root: Path) -> tuple[mlflow.MlflowClient, str]:
     if local:
         database = Path(uri.removeprefix("sqlite:///"))
         database.parent.mkdir(parents=True, exist_ok=True)
-        with sqlite3.connect(database) as connection:  # readers, as the UI, then never block a writer; it persists
-            connection.execute("PRAGMA journal_mode=WAL")
+        try:
+            with contextlib.closing(sqlite3.connect(database)) as connection:
+                connection.execute(
+                    "PRAGMA journal_mode=WAL"
+                )  # readers, as the UI, then never block a writer; it persists
+        except sqlite3.Error as error:
+            raise UserError(
+                f"{database}: must be MLflow's SQLite database, got {str(error)!r}; bring it back from a copy, or move it "
+                "away: a new one is then made"
+            ) from None
     artifacts = (root / "mlruns" / "artifacts").resolve().as_uri() if local else None
     try:
         client = mlflow.MlflowClient(uri)
@@ -60,6 +69,11 @@ def connect(root: Path) -> tuple[mlflow.MlflowClient, str]:
             "start the server, or unset the variable to use mlruns/mlflow.db"
         ) from None
     return client, known
+
+
+def _key(name: str) -> str:
+    """Return a parameter's or metric's name as MLflow takes it: a dataset's may hold other characters."""
+    return re.sub(r"[^\w./: -]", "_", name)
 
 
 class Run:
@@ -96,14 +110,16 @@ class Run:
 
     def params(self, values: Mapping[str, Any]) -> None:
         """Log parameters, in the order of `values`."""
-        entries = [Param(name, str(value)) for name, value in values.items()]
+        entries = [Param(_key(name), str(value)) for name, value in values.items()]
         for first in range(0, len(entries), BATCH):
             self.client.log_batch(self.run_id, params=entries[first : first + BATCH])
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         """Log metrics at `step`."""
         now = mlflow.utils.time.get_current_time_millis()
-        self.client.log_batch(self.run_id, [Metric(name, float(value), now, step) for name, value in values.items()])
+        self.client.log_batch(
+            self.run_id, [Metric(_key(name), float(value), now, step) for name, value in values.items()]
+        )
 
     def tags(self, values: Mapping[str, str]) -> None:
         """Set tags."""

@@ -57,6 +57,8 @@ def test_shipped_file_is_valid_and_scientific_notation_is_a_number(tmp_path, par
         ("prepare.pixels.quantum", None, "quantum must be a number for int16, got None"),
         ("prepare.pixels.dtype", "float16", "quantum must be null for float16, got 0.0005"),
         ("prepare.features", ["acq.peaksLabel"], "must be different datasets, got 'acq.peaksLabel' twice"),
+        ("prepare.features", ["xtcavimg"], "must name datasets of one value a shot, got 'xtcavimg'"),
+        ("prepare.include", {"xtcavimg": 1}, "must name datasets of one value a shot, got 'xtcavimg'"),
         ("prepare.label", None, "label or regression must name what to learn"),
         ("prepare.classes", ["one"], "classes must name the values"),
         ("prepare.split.by", "shot", "prepare.split.by"),

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from xtcav_ml.params.base import Section
+from xtcav_ml.shots import IMAGE
 
 Pixel = Annotated[int, Field(ge=0, le=100_000)]
 
@@ -164,6 +165,15 @@ class PrepareParams(Section):
             )
         if len(set(self.classes)) != len(self.classes):
             raise ValueError(f"classes must be different names, got {self.classes}; rename one")
+        return self
+
+    @model_validator(mode="after")
+    def _no_frame(self) -> "PrepareParams":
+        if IMAGE in (*self.learned, *self.include, *self.exclude):
+            raise ValueError(
+                f"label, regression, features, include and exclude must name datasets of one value a shot, got {IMAGE!r}, the "
+                "frames; remove it"
+            )
         return self
 
     @model_validator(mode="after")
