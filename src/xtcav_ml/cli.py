@@ -117,10 +117,12 @@ def scan(
     from xtcav_ml.params.base import load_section
     from xtcav_ml.params.data import DataParams
     from xtcav_ml.params.prepare import PrepareParams
+    from xtcav_ml.raw import IN_PARAMS
     from xtcav_ml.stages import scan as stage
 
     data = load_section("data", DataParams)
-    good = stage.run(folder or Path(data.raw), data, load_section("prepare", PrepareParams), as_json)
+    place, named = (Path(data.raw), IN_PARAMS) if folder is None else (folder, "FOLDER")
+    good = stage.run(place, data, load_section("prepare", PrepareParams), as_json, named)
     sys.exit(0 if good else 1)
 
 
@@ -135,9 +137,11 @@ def relabel(
     from xtcav_ml.params.base import load_section
     from xtcav_ml.params.data import DataParams
     from xtcav_ml.params.simulate import SimulateParams
+    from xtcav_ml.raw import IN_PARAMS
     from xtcav_ml.stages import relabel as stage
 
-    stage.run(folder or Path(load_section("data", DataParams).raw), load_section("simulate", SimulateParams).rule, out)
+    place, named = (Path(load_section("data", DataParams).raw), IN_PARAMS) if folder is None else (folder, "FOLDER")
+    stage.run(place, load_section("simulate", SimulateParams).rule, out, named)
 
 
 @app.command(rich_help_panel=TOOL)

@@ -22,6 +22,7 @@ from xtcav_ml.selection import FILE
 from xtcav_ml.shots import IMAGE, SCHEMA, Dataset
 
 SUFFIXES = (".h5", ".hdf5")
+IN_PARAMS = "data.raw"
 
 
 @dataclass(frozen=True)
@@ -167,19 +168,23 @@ class FrameReader:
         self.keep(())
 
 
-def list_files(folder: Path) -> list[Path]:
-    """Return the HDF5 files in `folder`, by name. Raises UserError if it cannot be read or holds none."""
+def list_files(folder: Path, named: str = IN_PARAMS) -> list[Path]:
+    """Return the HDF5 files in `folder`, by name.
+
+    Raises UserError if it cannot be read or holds none; that blames `named`, the key or argument that names the folder.
+    """
+    mend = "mend the path in params.yaml" if named == IN_PARAMS else "name another folder"
     try:
         files = sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES)
     except OSError as error:
         raise UserError(
-            f"data.raw: must be a folder of shot files that can be read, got {str(folder)!r} ({error.strerror}); "
-            "mend the path in params.yaml, or fetch the data with `dvc pull`"
+            f"{named}: must be a folder of shot files that can be read, got {str(folder)!r} ({error.strerror}); {mend}, or "
+            "fetch the data with `dvc pull`"
         ) from None
     if not files:
         raise UserError(
-            f"data.raw: must hold files that end in {' or '.join(SUFFIXES)}, got none in {str(folder)!r}; "
-            "copy shot files there, or mend the path in params.yaml"
+            f"{named}: must hold files that end in {' or '.join(SUFFIXES)}, got none in {str(folder)!r}; copy shot files "
+            f"there, or {mend}"
         )
     return files
 

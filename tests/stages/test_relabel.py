@@ -58,6 +58,11 @@ def test_a_stored_label_that_is_none_is_refused_and_not_counted_as_another(folde
         relabel.run(copy, params.simulate.rule, None)
 
 
+def test_a_folder_that_is_not_there_is_not_blamed_on_params(params, tmp_path):
+    with pytest.raises(UserError, match=r"^FOLDER: must hold files .*; copy shot files there, or name another folder$"):
+        relabel.run(tmp_path, params.simulate.rule, None)
+
+
 def test_files_without_waveforms_are_named(folder, params, tmp_path):
     with h5py.File(folder / "r69.h5") as source, h5py.File(tmp_path / "x.h5", "w") as target:
         for name in relabel.NEEDED:

@@ -3,6 +3,8 @@ import numpy as np
 import pytest
 
 from tests.conftest import SHAPE, write_shots
+from xtcav_ml import raw
+from xtcav_ml.errors import UserError
 from xtcav_ml.params.data import DataParams
 from xtcav_ml.stages import scan
 
@@ -10,7 +12,7 @@ DATA = DataParams(raw="unused", frame_shape=SHAPE, bad_files="fail")
 
 
 def test_counts_add_up(raw_folder, params):
-    found = scan.describe(raw_folder, DATA, params.prepare)
+    found = scan.describe(raw.list_files(raw_folder), DATA, params.prepare)
     assert (found["files"], found["bad_files"], found["shots"]) == (3, 0, 608)
     assert found["shots_by_run"] == {"68": 8, "70": 300, "71": 300}
     assert found["usable"] + sum(found["left_out"].values()) == 608
@@ -35,15 +37,22 @@ def test_bad_files_are_listed_and_the_good_ones_counted(raw_folder, params, caps
 
 def test_a_folder_of_bad_files_only_is_still_described(tmp_path, params):
     (tmp_path / "torn.h5").write_bytes(b"")
-    found = scan.describe(tmp_path, DATA, params.prepare)
+    found = scan.describe(raw.list_files(tmp_path), DATA, params.prepare)
     assert (found["shots"], found["usable"], found["largest_class"]) == (0, 0, None)
     scan.run(tmp_path, DATA, params.prepare, as_json=True)
 
 
 def test_duplicates_are_counted_once(raw_folder, params):
     write_shots(raw_folder / "again.h5", run=70, count=300)
-    found = scan.describe(raw_folder, DATA, params.prepare)
+    found = scan.describe(raw.list_files(raw_folder), DATA, params.prepare)
     assert found["left_out"]["duplicates"] == 300
+
+
+def test_a_folder_that_is_not_there_is_blamed_on_who_named_it(tmp_path, params):
+    with pytest.raises(UserError, match=r"^FOLDER: must be a folder .* nowhere.*; name another folder"):
+        scan.run(tmp_path / " nowhere", DATA, params.prepare, as_json=False)
+    with pytest.raises(UserError, match=r"^data\.raw: must hold files .*mend the path in params\.yaml$"):
+        scan.run(tmp_path, DATA, params.prepare, as_json=False, named="data.raw")
 
 
 def test_a_full_set_of_the_notes_needs_no_images(tmp_path, params):
@@ -58,6 +67,8 @@ def test_a_full_set_of_the_notes_needs_no_images(tmp_path, params):
             file["lasing"] = np.ones(count, int)
             file["run"], file["run.index"] = np.full(count, 70), index
             file["evt.seconds"], file["evt.nanoseconds"], file["evt.fiducials"] = index // 120, index % 120, index
-    found = scan.describe(tmp_path, DataParams(raw="x", frame_shape=(726, 568), bad_files="fail"), params.prepare)
+    found = scan.describe(
+        raw.list_files(tmp_path), DataParams(raw="x", frame_shape=(726, 568), bad_files="fail"), params.prepare
+    )
     assert (found["shots"], found["bad_files"]) == (66_153, 0)
     assert found["usable"] / found["shots"] == pytest.approx(0.58, abs=0.01)

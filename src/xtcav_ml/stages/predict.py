@@ -36,7 +36,7 @@ def run(model_path: Path, inputs: Sequence[Path], out: Path, threads: int) -> li
     """
     if not model_path.is_file():
         raise UserError(f"{model_path}: must be a model, got no such file; run `make repro`, or name another")
-    files = [file for path in inputs for file in (raw.list_files(path) if path.is_dir() else [path])]
+    files = [file for path in inputs for file in (raw.list_files(path, "FILES") if path.is_dir() else [path])]
     targets = {file: out / (file.stem + SUFFIX) for file in files}
     twice = [name for name, count in Counter(targets.values()).items() if count > 1]
     if twice:

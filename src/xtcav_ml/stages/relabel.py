@@ -34,12 +34,13 @@ class Agreement:
         return float(self.counts.trace() / total) if total else float("nan")
 
 
-def run(folder: Path, rule: PeakRule, out: Path | None) -> Agreement:
+def run(folder: Path, rule: PeakRule, out: Path | None, named: str = "FOLDER") -> Agreement:
     """Print how far the rule agrees with the labels in `folder`; with `out`, write what it finds to that HDF5 file.
 
-    Raises UserError if the folder or a file cannot be read, waveforms, L3 energy or labels are missing, or a label is none.
+    `named` is the key or argument that names the folder. Raises UserError if the folder or a file cannot be read, waveforms,
+    L3 energy or labels are missing, or a label is none.
     """
-    files = raw.list_files(folder)
+    files = raw.list_files(folder, named)
     required = {name: SCHEMA[name] for name in NEEDED}
     raw.refuse([problem for file in files for problem in file_problems(file, required, {})])
     raw.refuse([problem for file in files for problem in _label_problems(file)])

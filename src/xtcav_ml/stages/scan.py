@@ -1,7 +1,7 @@
 """scan: what is in a folder of shot files, from metadata alone: no image is read."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,13 @@ from xtcav_ml.params.prepare import PrepareParams
 from xtcav_ml.progress import console
 
 
-def run(folder: Path, data: DataParams, prepare: PrepareParams, as_json: bool) -> bool:
+def run(folder: Path, data: DataParams, prepare: PrepareParams, as_json: bool, named: str = "FOLDER") -> bool:
     """Print what `folder` holds, as a table or as JSON. Returns whether all files are good.
 
-    Raises UserError if the folder cannot be read or a shot stands twice with different labels.
+    `named` is the key or argument that names the folder. Raises UserError if the folder cannot be read or a shot stands twice
+    with different labels.
     """
-    found = describe(folder, data, prepare)
+    found = describe(raw.list_files(folder, named), data, prepare)
     if as_json:
         print(json.dumps(found, indent=2))
     else:
@@ -27,9 +28,8 @@ def run(folder: Path, data: DataParams, prepare: PrepareParams, as_json: bool) -
     return not found["bad_files"]
 
 
-def describe(folder: Path, data: DataParams, prepare: PrepareParams) -> dict[str, Any]:
+def describe(files: Sequence[Path], data: DataParams, prepare: PrepareParams) -> dict[str, Any]:
     """Return counts of files, shots, labels and what is left out, what balancing would leave, and problems."""
-    files = raw.list_files(folder)
     raw_set = raw.survey(files, data, prepare)
     rows, left_out = selection.usable(raw_set.columns, prepare)
     labels = np.empty(0, np.int64) if prepare.label is None else raw_set.columns[prepare.label][rows].astype(np.int64)
