@@ -4,7 +4,7 @@ import pytest
 
 from tests.conftest import SHAPE, write_shots
 from tests.test_fit import PARAMS
-from xtcav_ml import fit, models
+from xtcav_ml import fit, interrupts, models
 from xtcav_ml.errors import UserError
 from xtcav_ml.h5io.prepared import PreparedFile
 from xtcav_ml.h5io.rawfile import read_columns, read_frames
@@ -80,6 +80,18 @@ def test_a_stopped_prediction_goes_on_where_it_was(model, files, tmp_path, monke
     assert asked == ["r72.h5", "r73.h5", "r73.h5"]
     assert (tmp_path / "out/r72.predictions.h5").stat().st_mtime_ns == kept
     assert "2 files" in capsys.readouterr().out
+
+
+def test_a_request_to_stop_that_keras_swallows_is_heard(model, files, tmp_path, monkeypatch):
+    def asked_to_stop(*args):
+        monkeypatch.setattr(interrupts, "_asked", True)
+        return real(*args)
+
+    real = Predictor.predict
+    monkeypatch.setattr(Predictor, "predict", asked_to_stop)
+    with pytest.raises(KeyboardInterrupt):
+        run(model, files, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_changed_file_or_model_is_predicted_on_again(model, files, tmp_path, monkeypatch):
@@ -159,6 +171,9 @@ def test_folders_missing_models_and_equal_names(model, files, tmp_path):
     assert len(run(model, [tmp_path], tmp_path / "out")) == 2
     with pytest.raises(UserError, match=r"none\.keras: must be a model, got no such file"):
         run(tmp_path / "none.keras", files, tmp_path / "out")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match=r"^FILES: must hold files that end in .*name another folder$"):
+        run(model, [tmp_path / "empty"], tmp_path / "out")
     (tmp_path / "twin").mkdir()
     twin = write_shots(tmp_path / "twin/r72.h5", run=74, count=3)
     with pytest.raises(UserError, match=r"must be the output of one shot file, got two.*each with an --out of its own"):

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from xtcav_ml import backend, raw
+from xtcav_ml import backend, interrupts, raw
 from xtcav_ml.errors import UserError
 from xtcav_ml.h5io.files import attributes_of, create_rows, creating, require_unchanged, state
 from xtcav_ml.h5io.prepared import SHOT_COLUMNS
@@ -100,7 +100,7 @@ def _predict(
 ) -> tuple[Prediction, dict[str, NDArray[np.generic]]]:
     """Return what the model says of all shots of a file, and its columns; a few frames in memory at a time.
 
-    Raises UserError if it is not in the state `expected` from first to last.
+    Raises UserError if it is not in the state `expected` from first to last, KeyboardInterrupt if somebody asked to stop.
     """
     names = predictor.meaning.features
     columns = read_columns(file, (*SHOT_COLUMNS, *names))
@@ -110,6 +110,7 @@ def _predict(
         features[:, i] = columns[name]
     parts = []
     for first, frames in _blocks(file, expected, shots):
+        interrupts.require_none()
         part = predictor.predict(frames, features[first : first + len(frames)])
         parts.append(part)
         advance(len(frames))
