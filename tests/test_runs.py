@@ -1,6 +1,11 @@
 """A stage's run in MLflow, in a workspace as DVC has it, but of two small files."""
 
+import json
+from types import SimpleNamespace
+
 import pytest
+import requests
+from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from ruamel.yaml import YAML
 
@@ -55,14 +60,18 @@ def test_a_run_says_how_it_ended(workspace, error, status):
 
 
 def test_parameters_that_the_store_does_not_take_stop_no_training(workspace, monkeypatch, capsys):
-    def refuse(*_):
+    def refuse(*_, **__):
         raise MlflowException("too long")
 
-    monkeypatch.setattr(tracking.Run, "params", refuse)
-    with runs.training(Sampler()):
-        pass
+    monkeypatch.setattr(MlflowClient, "log_batch", refuse)
+    with runs.training(Sampler()) as run:
+        run.on_epoch(1, {"val_accuracy": 0.5}, {})
     assert [run.info.status for run in stored(workspace)] == ["FINISHED"]
-    assert "MLflow did not take parameters and data: too long" in capsys.readouterr().err
+    said = capsys.readouterr().err.splitlines()
+    assert [line.split(" of run ")[0] for line in said] == [
+        f"xtcav: MLflow did not take {what}" for what in ("params", "metrics", "metrics")
+    ]
+    assert all(line.endswith(": too long") for line in said)
 
 
 def test_a_run_that_is_stopped_while_it_is_begun_is_ended(workspace, monkeypatch):
@@ -73,3 +82,40 @@ def test_a_run_that_is_stopped_while_it_is_begun_is_ended(workspace, monkeypatch
     with pytest.raises(KeyboardInterrupt), runs.training(Sampler()):
         pass
     assert [run.info.status for run in stored(workspace)] == ["KILLED"]
+
+
+@pytest.fixture
+def results(workspace, monkeypatch):
+    """What evaluate leaves, the address of an earlier run with it, and the names of the models that were stored."""
+    address = workspace / "results/resources/run.json"
+    address.parent.mkdir(parents=True)
+    address.write_text('{"run_id": "of an earlier run"}')
+    for name in ("results/metrics.json", "results/predictions.csv", "model.keras"):
+        (workspace / name).write_text("content")
+    kept = []
+    monkeypatch.setattr(runs.models, "meaning_of", lambda path: SimpleNamespace(path=path))
+    monkeypatch.setattr(
+        tracking.Run, "model", lambda run, path, meaning, versions: kept.append((run.run_id, path.name))
+    )
+    return SimpleNamespace(address=address, models=kept, model=workspace / "model.keras")
+
+
+def test_a_run_that_the_store_does_not_know_is_made_anew_with_its_model(workspace, results):
+    runs.evaluated({"accuracy": 0.7}, [{"val_accuracy": 0.5}, {"val_accuracy": 0.6}], [], results.model)
+    (found,) = stored(workspace)
+    assert found.info.status == "FINISHED"
+    assert found.data.metrics == {"val_accuracy": 0.6, "test_accuracy": 0.7}
+    assert found.data.tags["rebuilt"] == "true"
+    assert results.models == [(found.info.run_id, "model.keras")]
+    assert json.loads(results.address.read_text())["run_id"] == found.info.run_id
+
+
+@pytest.mark.parametrize("error", [MlflowException, requests.ConnectionError])
+def test_a_store_that_fails_leaves_no_address_of_an_earlier_run(results, monkeypatch, capsys, error):
+    def refuse(*_):
+        raise error("no answer")
+
+    monkeypatch.setattr(tracking.Run, "find", refuse)
+    runs.evaluated({"accuracy": 0.7}, [{"val_accuracy": 0.5}], [], results.model)
+    assert not results.address.exists()
+    assert "MLflow did not take the evaluation: no answer" in capsys.readouterr().err

@@ -1,7 +1,10 @@
 import sqlite3
 from pathlib import Path
+from types import SimpleNamespace
 
+import mlflow
 import pytest
+import requests
 
 from xtcav_ml import tracking
 from xtcav_ml.errors import UserError
@@ -69,7 +72,64 @@ def test_the_newest_living_run_of_a_key_is_found(root):
 
 def test_a_password_in_the_address_is_masked():
     assert tracking.masked("postgresql://me:secret@host/db") == "postgresql://***@host/db"
+    assert tracking.masked("http://me:pass@word@host") == "http://***@host"
     assert tracking.masked("sqlite:////a@b/mlflow.db") == "sqlite:////a@b/mlflow.db"
+
+
+def test_a_password_is_in_no_message(root, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://alice:secret@127.0.0.1:1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(UserError, match=r"http://\*\*\*@127") as error:
+        tracking.connect(tmp_path)
+    assert "secret" not in str(error.value)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    said = "401 for http://alice:secret@host/api"
+
+    def refuse(*_):
+        raise requests.HTTPError(said)
+
+    monkeypatch.setattr(mlflow.MlflowClient, "download_artifacts", refuse)
+    with pytest.raises(UserError, match=r"401 for http://\*\*\*@host/api") as error:
+        tracking.download(root, "0" * 32, "predictions.csv", tmp_path)
+    with tracking.tolerating("a file"):
+        refuse()
+    assert capsys.readouterr().err == "xtcav: MLflow did not take a file: 401 for http://***@host/api\n"
+
+
+@pytest.mark.parametrize(
+    "error", [requests.HTTPError("413 Too Large"), PermissionError(), mlflow.MlflowException("no")]
+)
+def test_what_a_store_does_not_take_is_told_and_not_raised(root, tmp_path, monkeypatch, capsys, error):
+    def refuse(*_, **__):
+        raise error
+
+    run = tracking.Run.start(root, "refused", {})
+    monkeypatch.setattr(mlflow.pyfunc, "log_model", refuse)
+    for name in ("log_artifact", "log_batch", "set_terminated", "log_inputs"):
+        monkeypatch.setattr(mlflow.MlflowClient, name, refuse)
+    network = SimpleNamespace(
+        preprocessing=SimpleNamespace(raw_shape=(4, 4)), features=(), classes=("a", "b"), regression=()
+    )
+    run.params({"a": 1})
+    run.metrics({"a": 1.0})
+    run.tags({"a": "b"})
+    run.dataset("train.h5", "0", tmp_path, "training")
+    run.artifact(tmp_path / "note.txt")
+    run.model(tmp_path, network, [])
+    run.finish()
+    said = capsys.readouterr().err
+    assert [line.split()[5] for line in said.splitlines() if line.startswith("xtcav: ")] == [
+        *("params", "metrics", "tags", "dataset", "artifact", "model", "finish")
+    ]
+
+
+def test_a_store_that_takes_no_new_run_is_one_line(root, monkeypatch):
+    def refuse(*_, **__):
+        raise mlflow.MlflowException("read only")
+
+    monkeypatch.setattr(mlflow.MlflowClient, "create_run", refuse)
+    with pytest.raises(UserError, match=r"must name a store that answers, got 'sqlite:.*\(read only\)"):
+        tracking.Run.start(root, "one", {})
 
 
 def test_children_name_their_parent_and_unknown_runs_are_none(root):

@@ -94,7 +94,7 @@ def evaluate() -> None:
     with resources.measured("evaluate"):
         threads = load_section("train", TrainParams).threads
         found = stage.run(threads, PREPARED, MODEL, HISTORY, RESULTS)
-        runs.evaluated(found.metrics, found.history, found.pictures)
+        runs.evaluated(found.metrics, found.history, found.pictures, MODEL)
 
 
 @app.command(rich_help_panel=TOOL)

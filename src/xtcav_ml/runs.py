@@ -1,7 +1,6 @@
 """A stage's run in MLflow: joins lineage, resources and tracking, so that the stages themselves know none of them."""
 
 import contextlib
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from xtcav_ml.params.base import flatten, read_tree
 from xtcav_ml.resources import RESOURCES, Sampler
 
 SIMULATED = "data/raw/simulated"
+ADDRESS = RESOURCES / "run.json"
 REQUIREMENTS = ("keras", "tensorflow", "numpy")
 
 
@@ -26,22 +26,11 @@ class TrainingRun:
 
     def on_resume(self, epochs: int, refused: Sequence[str]) -> None:
         """Say after which epoch an earlier process was stopped."""
-        with tolerating("that the training was resumed"):
-            self.run.tags({"resumed_after_epoch": str(epochs)})
+        self.run.tags({"resumed_after_epoch": str(epochs)})
 
     def on_epoch(self, epoch: int, values: dict[str, float], seconds: Mapping[str, float]) -> None:
         """Log the epoch's values, and the seconds of its parts, at step `epoch`."""
-        with tolerating(f"epoch {epoch}"):
-            self.run.metrics({**values, **{f"seconds/{name}": value for name, value in seconds.items()}}, step=epoch)
-
-
-@contextlib.contextmanager
-def tolerating(what: str) -> Iterator[None]:
-    """Say that the store did not take `what`, and go on: the results are on disk, and worth more than their record."""
-    try:
-        yield
-    except tracking.TrackingError as error:
-        print(f"xtcav: MLflow did not take {what}: {str(error).splitlines()[0]}", file=sys.stderr)
+        self.run.metrics({**values, **{f"seconds/{name}": value for name, value in seconds.items()}}, step=epoch)
 
 
 @contextlib.contextmanager
@@ -50,8 +39,7 @@ def training(sampler: Sampler) -> Iterator[TrainingRun]:
     origin = lineage.of_stage("train")
     with _run_of(origin) as run:
         yield TrainingRun(run, origin.identity)
-        with tolerating("resources"):
-            run.metrics({f"usage/{name}": value for name, value in sampler.summary().items()})
+        run.metrics({f"usage/{name}": value for name, value in sampler.summary().items()})
 
 
 @contextlib.contextmanager
@@ -59,16 +47,14 @@ def _run_of(origin: lineage.Lineage) -> Iterator[tracking.Run]:
     """Give a new run of the train stage, with parameters, lineage and data, and end it."""
     run, status = _started(origin), "FAILED"
     try:
-        with tolerating("parameters and data"):
-            _describe(run, origin)
+        _describe(run, origin)
         yield run
         status = "FINISHED"
     except KeyboardInterrupt:
         status = "KILLED"
         raise
     finally:
-        with tolerating(f"the run's end, {status}"):
-            run.finish(status)
+        run.finish(status)
 
 
 def _started(origin: lineage.Lineage) -> tracking.Run:
@@ -96,21 +82,23 @@ def _describe(run: tracking.Run, origin: lineage.Lineage) -> None:
 def log_model(run: tracking.Run, path: Path) -> None:
     """Store the trained model with the versions that it needs."""
     versions = lineage.environment(REQUIREMENTS)
-    with tolerating("the model"):
-        run.model(path, models.meaning_of(path), [f"{name}=={versions[name]}" for name in REQUIREMENTS])
+    run.model(path, models.meaning_of(path), [f"{name}=={versions[name]}" for name in REQUIREMENTS])
 
 
-def evaluated(metrics: Mapping[str, Any], history: list[dict[str, float]], pictures: list[Path]) -> None:
-    """Add test metrics and pictures to the run of the training that made the model.
+def evaluated(metrics: Mapping[str, Any], history: list[dict[str, float]], pictures: list[Path], model: Path) -> None:
+    """Add test metrics and pictures to the run of the training that made the model, and keep its address for `summary`.
 
     Where the store does not know it, as after DVC restored the training from its cache, the run is made anew from
-    `history` first.
+    `history` and the file `model` first.
     """
-    with tolerating("the evaluation"):
-        _log_evaluation(metrics, history, pictures)
+    ADDRESS.unlink(missing_ok=True)  # of an earlier run: what follows may fail
+    with tracking.tolerating("the evaluation"):
+        _log_evaluation(metrics, history, pictures, model)
 
 
-def _log_evaluation(metrics: Mapping[str, Any], history: list[dict[str, float]], pictures: list[Path]) -> None:
+def _log_evaluation(
+    metrics: Mapping[str, Any], history: list[dict[str, float]], pictures: list[Path], model: Path
+) -> None:
     root = lineage.project_root()
     origin = lineage.of_stage("train")
     run = tracking.Run.find(root, origin.key)
@@ -119,6 +107,7 @@ def _log_evaluation(metrics: Mapping[str, Any], history: list[dict[str, float]],
             for epoch, values in enumerate(history, start=1):
                 run.metrics(values, step=epoch)
             run.tags({"rebuilt": "true"})
+            log_model(run, model)
     numbers = {name: value for name, value in metrics.items() if isinstance(value, (int, float))}
     for target, errors in metrics.get("regression", {}).items():
         numbers |= {f"{target}_{name}": value for name, value in errors.items() if value is not None}
@@ -128,6 +117,6 @@ def _log_evaluation(metrics: Mapping[str, Any], history: list[dict[str, float]],
     run.artifact(Path("results/metrics.json"))
     run.artifact(Path("results/predictions.csv"))
     atomic.write_json(
-        RESOURCES / "run.json",
+        ADDRESS,
         {"run_id": run.run_id, "experiment_id": run.experiment_id, "store": tracking.masked(tracking.store_uri(root))},
     )

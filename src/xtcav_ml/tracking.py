@@ -1,15 +1,20 @@
-"""The only module with MLflow: where the store is, and a run to write to."""
+"""The only module with MLflow: where the store is, and a run to write to.
+
+To begin a run needs a store that answers. What it does not take later on is told and no more: the results are on disk, and
+worth more than their record.
+"""
 
 import contextlib
+import functools
 import logging
 import os
 import re
 import sqlite3
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec
 
 import mlflow
 import numpy as np
@@ -19,8 +24,10 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 from xtcav_ml.errors import UserError
 from xtcav_ml.meaning import Meaning
 
-TrackingError = mlflow.MlflowException
-"""What MLflow raises when a store cannot be written to."""
+TrackingError = (mlflow.MlflowException, OSError)
+"""What MLflow, and the HTTP and file system below it, raise when a store cannot be written to."""
+
+P = ParamSpec("P")
 
 EXPERIMENT = "xtcav"
 KEY_TAG = "lineage.key"
@@ -35,7 +42,32 @@ def store_uri(root: Path) -> str:
 
 def masked(uri: str) -> str:
     """Return a store's address without the user and password that it may hold."""
-    return re.sub(r"(?<=://)[^/@]*@", "***@", uri)
+    return re.sub(r"(?<=://)[^/\s]*@", "***@", uri)
+
+
+def reason(error: Exception) -> str:
+    """Return the first line of what an error says, or its name, without user and password of an address in it."""
+    return masked((str(error).splitlines() or [type(error).__name__])[0])
+
+
+@contextlib.contextmanager
+def tolerating(what: str) -> Iterator[None]:
+    """Say that the store did not take `what`, and go on."""
+    try:
+        yield
+    except TrackingError as error:
+        print(f"xtcav: MLflow did not take {what}: {reason(error)}", file=sys.stderr)
+
+
+def _tolerated(method: Callable[Concatenate["Run", P], None]) -> Callable[Concatenate["Run", P], None]:
+    """Let a method of Run say what the store does not take, and go on."""
+
+    @functools.wraps(method)
+    def told(run: "Run", /, *args: P.args, **kwargs: P.kwargs) -> None:
+        with tolerating(f"{method.__name__} of run {run.run_id}"):
+            method(run, *args, **kwargs)
+
+    return told
 
 
 def connect(root: Path) -> tuple[mlflow.MlflowClient, str]:
@@ -63,12 +95,15 @@ def connect(root: Path) -> tuple[mlflow.MlflowClient, str]:
         experiment = client.get_experiment_by_name(EXPERIMENT)
         known = experiment.experiment_id if experiment else client.create_experiment(EXPERIMENT, artifacts)
     except TrackingError as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(
-            f"MLFLOW_TRACKING_URI: must name a store that answers, got {masked(uri)!r} ({reason}); "
-            "start the server, or unset the variable to use mlruns/mlflow.db"
-        ) from None
+        raise _unanswered(root, error) from None
     return client, known
+
+
+def _unanswered(root: Path, error: Exception) -> UserError:
+    return UserError(
+        f"MLFLOW_TRACKING_URI: must name a store that answers, got {masked(store_uri(root))!r} ({reason(error)}); "
+        "start the server, or unset the variable to use mlruns/mlflow.db"
+    )
 
 
 def _key(name: str) -> str:
@@ -77,17 +112,20 @@ def _key(name: str) -> str:
 
 
 class Run:
-    """One MLflow run, open to be written to."""
+    """One MLflow run, open to be written to. What the store does not take is told, and nothing is raised."""
 
     def __init__(self, client: mlflow.MlflowClient, run_id: str, experiment_id: str) -> None:
         self.client, self.run_id, self.experiment_id = client, run_id, experiment_id
 
     @classmethod
     def start(cls, root: Path, name: str, tags: Mapping[str, str], parent: str | None = None) -> "Run":
-        """Begin a run, a child of run `parent` if that is given."""
+        """Begin a run, a child of run `parent` if that is given. Raises UserError if the store does not answer."""
         client, experiment = connect(root)
         links = {MLFLOW_PARENT_RUN_ID: parent} if parent else {}
-        run = client.create_run(experiment, tags={**tags, **links, MLFLOW_RUN_NAME: name})
+        try:
+            run = client.create_run(experiment, tags={**tags, **links, MLFLOW_RUN_NAME: name})
+        except TrackingError as error:
+            raise _unanswered(root, error) from None
         return cls(client, run.info.run_id, experiment)
 
     @classmethod
@@ -104,16 +142,18 @@ class Run:
         client, experiment = connect(root)
         try:
             client.update_run(run_id, "RUNNING")
-        except mlflow.MlflowException:
+        except TrackingError:
             return None
         return cls(client, run_id, experiment)
 
+    @_tolerated
     def params(self, values: Mapping[str, Any]) -> None:
         """Log parameters, in the order of `values`."""
         entries = [Param(_key(name), str(value)) for name, value in values.items()]
         for first in range(0, len(entries), BATCH):
             self.client.log_batch(self.run_id, params=entries[first : first + BATCH])
 
+    @_tolerated
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         """Log metrics at `step`."""
         now = mlflow.utils.time.get_current_time_millis()
@@ -121,21 +161,25 @@ class Run:
             self.run_id, [Metric(_key(name), float(value), now, step) for name, value in values.items()]
         )
 
+    @_tolerated
     def tags(self, values: Mapping[str, str]) -> None:
         """Set tags."""
         entries = [RunTag(name, value) for name, value in values.items()]
         for first in range(0, len(entries), BATCH):
             self.client.log_batch(self.run_id, tags=entries[first : first + BATCH])
 
+    @_tolerated
     def dataset(self, name: str, digest: str, source: Path, context: str) -> None:
         """Name a dataset that the run used, by the hash under which DVC knows it."""
         dataset = Dataset(name=name, digest=digest, source_type="local", source=f'{{"uri": "{source}"}}')
         self.client.log_inputs(self.run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", context)])])
 
+    @_tolerated
     def artifact(self, path: Path, folder: str | None = None) -> None:
         """Store a file, or the files of a folder, with the run."""
         (self.client.log_artifacts if path.is_dir() else self.client.log_artifact)(self.run_id, str(path), folder)
 
+    @_tolerated
     def model(self, path: Path, meaning: Meaning, requirements: Sequence[str]) -> None:
         """Store a model file as a function of raw frames, with its signature; module `served` loads it."""
         schema = mlflow.types.Schema
@@ -156,6 +200,7 @@ class Run:
                 pip_requirements=list(requirements),
             )
 
+    @_tolerated
     def finish(self, status: str = "FINISHED") -> None:
         """End the run FINISHED, FAILED or KILLED."""
         self.client.set_terminated(self.run_id, status)
@@ -166,10 +211,9 @@ def download(root: Path, run_id: str, name: str, folder: Path) -> Path:
     client, _ = connect(root)
     try:
         return Path(client.download_artifacts(run_id, name, str(folder)))
-    except (TrackingError, OSError) as error:
-        reason = str(error).splitlines()[0]
+    except TrackingError as error:
         raise UserError(
-            f"run {run_id}: must be in {masked(store_uri(root))} with {name}, got {reason!r}; `make ui` lists the runs"
+            f"run {run_id}: must be in {masked(store_uri(root))} with {name}, got {reason(error)!r}; `make ui` lists the runs"
         ) from None
 
 

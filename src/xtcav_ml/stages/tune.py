@@ -94,18 +94,21 @@ class _Search:
 
     def _one(self, parent: tracking.Run, table: SearchTable, deadline: float) -> None:
         trial = studies.ask(self.study, self.tune)
-        run = tracking.Run.start(self.root, f"trial-{trial.number}", {"stage": "trial"}, parent=parent.run_id)
-        trial.set_user_attr("run_id", run.run_id)
-        run.params(trial.params)
         state, value, note = TrialState.FAIL, None, studies.INTERRUPTED
+        run = None
         try:
+            run = tracking.Run.start(self.root, f"trial-{trial.number}", {"stage": "trial"}, parent=parent.run_id)
+            trial.set_user_attr("run_id", run.run_id)
+            run.params(trial.params)
             state, value, note = self._train(trial, run, table, deadline)
         finally:
             if note:
                 trial.set_user_attr("note", note)
-                run.tags({"note": note})
             self.study.tell(trial, value if state == TrialState.COMPLETE else None, state=state)
-            run.finish("KILLED" if note in studies.LOST else STATUS[state])
+            if run is not None:
+                if note:
+                    run.tags({"note": note})
+                run.finish("KILLED" if note in studies.LOST else STATUS[state])
             table.show(self._rows())
 
     def _train(
