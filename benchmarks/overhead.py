@@ -59,11 +59,12 @@ def stage(epochs: int) -> float:
         folder = Path(name)
         os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"
         runs.tracking.connect(ROOT)  # makes the database, which a project does once
-        resources.RESOURCES = folder / "resources"
+        resources.RESOURCES = runs.RESOURCES = folder / "resources"
         started = time.perf_counter()
-        with runs.training() as run, resources.measured("train"):
+        with runs.training() as run:
             model, history = folder / "models/model.keras", folder / "history.jsonl"
-            train.run(params, PREPARED, model, history, [run], run.identity)
+            with resources.measured("train"):
+                train.run(params, PREPARED, model, history, [run], run.identity)
             runs.log_model(run.run, model)
         return time.perf_counter() - started
 
@@ -86,9 +87,8 @@ def main() -> None:
             times.append(float(done.stdout.split("seconds:")[-1]))
             print(f"  {name:<6} {times[-1]:>7.1f} s", flush=True)
     one, other = (statistics.median(times) for times in found.values())
-    print(
-        f"median of {arguments.turns}, {arguments.epochs} epochs: bare {one:.1f} s, stage {other:.1f} s, {other / one:.3f} times"
-    )
+    told = f"bare {one:.1f} s, stage {other:.1f} s, {other / one:.3f} times"
+    print(f"medians of {arguments.turns} turns of {arguments.epochs} epochs: {told}")
 
 
 if __name__ == "__main__":

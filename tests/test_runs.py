@@ -9,13 +9,8 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from ruamel.yaml import YAML
 
-from xtcav_ml import lineage, runs, tracking
+from xtcav_ml import lineage, resources, runs, tracking
 from xtcav_ml.params.base import read_tree
-
-
-class Sampler:
-    def summary(self):
-        return {"run_time_s": 1.5}
 
 
 @pytest.fixture
@@ -43,18 +38,23 @@ def stored(workspace):
 
 
 def test_a_training_leaves_a_run_with_its_parameters_and_its_end(workspace):
-    with runs.training(Sampler()) as run:
+    with runs.training() as run, resources.measured("train"):
         run.on_epoch(1, {"val_accuracy": 0.5}, {"train": 2.0})
     (found,) = stored(workspace)
     assert found.info.status == "FINISHED"
     assert found.data.params == {"train.model.name": "convnet", "prepare.include.gate_0_": "1", "data.raw": "mine"}
-    assert found.data.metrics == {"val_accuracy": 0.5, "seconds/train": 2.0, "usage/run_time_s": 1.5}
+    values = found.data.metrics
+    assert {name: values[name] for name in values if "usage/" not in name} == {
+        "val_accuracy": 0.5,
+        "seconds/train": 2.0,
+    }
+    assert values["usage/max_memory_mb"] > 10
     assert found.data.tags[tracking.KEY_TAG] == lineage.of_stage("train").key
 
 
 @pytest.mark.parametrize(("error", "status"), [(KeyboardInterrupt, "KILLED"), (RuntimeError, "FAILED")])
 def test_a_run_says_how_it_ended(workspace, error, status):
-    with pytest.raises(error), runs.training(Sampler()):
+    with pytest.raises(error), runs.training():
         raise error
     assert [run.info.status for run in stored(workspace)] == [status]
 
@@ -64,7 +64,7 @@ def test_parameters_that_the_store_does_not_take_stop_no_training(workspace, mon
         raise MlflowException("too long")
 
     monkeypatch.setattr(MlflowClient, "log_batch", refuse)
-    with runs.training(Sampler()) as run:
+    with runs.training() as run:
         run.on_epoch(1, {"val_accuracy": 0.5}, {})
     assert [run.info.status for run in stored(workspace)] == ["FINISHED"]
     said = capsys.readouterr().err.splitlines()
@@ -79,7 +79,7 @@ def test_a_run_that_is_stopped_while_it_is_begun_is_ended(workspace, monkeypatch
         raise KeyboardInterrupt
 
     monkeypatch.setattr(tracking.Run, "params", stop)
-    with pytest.raises(KeyboardInterrupt), runs.training(Sampler()):
+    with pytest.raises(KeyboardInterrupt), runs.training():
         pass
     assert [run.info.status for run in stored(workspace)] == ["KILLED"]
 

@@ -78,8 +78,9 @@ def train() -> None:
     from xtcav_ml.stages import train as stage
 
     params = load_section("train", TrainParams)
-    with resources.measured("train") as sampler, runs.training(sampler) as run:
-        stage.run(params, PREPARED, MODEL, HISTORY, [run], run.identity)
+    with runs.training() as run:
+        with resources.measured("train"):
+            stage.run(params, PREPARED, MODEL, HISTORY, [run], run.identity)
         runs.log_model(run.run, MODEL)
 
 

@@ -1,13 +1,14 @@
 """A stage's run in MLflow: joins lineage, resources and tracking, so that the stages themselves know none of them."""
 
 import contextlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from xtcav_ml import atomic, interrupts, lineage, models, tracking
 from xtcav_ml.params.base import flatten, read_tree
-from xtcav_ml.resources import RESOURCES, Sampler
+from xtcav_ml.resources import RESOURCES
 
 SIMULATED = "data/raw/simulated"
 ADDRESS = RESOURCES / "run.json"
@@ -34,12 +35,19 @@ class TrainingRun:
 
 
 @contextlib.contextmanager
-def training(sampler: Sampler) -> Iterator[TrainingRun]:
-    """Give a run for a training of what is in the workspace now. It ends FINISHED, FAILED on an error, KILLED on Ctrl-C."""
+def training() -> Iterator[TrainingRun]:
+    """Give a run for a training of what is in the workspace now. It ends FINISHED, FAILED on an error, KILLED on Ctrl-C.
+
+    What the training used is in RESOURCES by then, and is added.
+    """
     origin = lineage.of_stage("train")
     with _run_of(origin) as run:
         yield TrainingRun(run, origin.identity)
-        run.metrics({f"usage/{name}": value for name, value in sampler.summary().items()})
+        used, picture = (RESOURCES / f"train{suffix}" for suffix in (".json", ".png"))
+        if used.is_file():
+            run.metrics({f"usage/{name}": value for name, value in json.loads(used.read_text()).items()})
+        if picture.is_file():
+            run.artifact(picture, "plots")
 
 
 @contextlib.contextmanager
