@@ -60,6 +60,7 @@ def write_prepared_file(
     features: dict[str, np.ndarray] | None = None,
     steps: tuple[dict, ...] = ({"step": "subtract_dark"}, {"step": "block_mean", "size": 2}, {"step": "log"}),
     pixels: Pixels = STORED,
+    truth: np.ndarray | None = None,
     frames_written: int | None = None,
 ) -> Path:
     """Write a prepared file of raw frames (N, rows, columns) above a dark frame of 100 ADU, two in a block."""
@@ -72,6 +73,8 @@ def write_prepared_file(
     meaning = Meaning(label, classes, tuple(regression), tuple(features), preprocessing)
     columns = {"side": labels, "run": np.full(shots, 70), "run.index": np.arange(shots), **regression, **features}
     columns |= {f"evt.{name}": np.arange(shots) for name in ("seconds", "nanoseconds", "fiducials")}
+    if truth is not None:
+        columns["truth.label"] = truth
     made = preprocessing.prepare(frames)[:frames_written]
     blocks = (
         Block.of(made[i : i + 2], np.zeros(len(made[i : i + 2]), np.int64), np.ones(len(made[i : i + 2])))

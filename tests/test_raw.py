@@ -1,5 +1,6 @@
 import shutil
 
+import h5py
 import numpy as np
 import pytest
 
@@ -54,6 +55,22 @@ def test_a_file_that_is_replaced_before_copies_are_compared_is_refused(raw_folde
     write_shots(tmp_path / "other.h5", run=70, count=300).rename(raw_folder / "copy.h5")
     with pytest.raises(UserError, match=r"copy\.h5: must not change while it is read"):
         raw.require_same_content(found)
+
+
+def test_the_true_label_comes_along_where_every_file_has_it(raw_folder, params):
+    shots = {}
+    for path in sorted(raw_folder.iterdir()):
+        with h5py.File(path, "r+") as file:
+            shots[path.name] = file["truth.label"] = file["acq.peaksLabel"][:] // 2
+    found = raw.survey(raw.list_files(raw_folder), data(raw_folder), params.prepare)
+    np.testing.assert_array_equal(found.columns["truth.label"], np.concatenate(list(shots.values())))
+    other = params.prepare.model_copy(update={"label": "lasing", "classes": ("no", "yes")})
+    assert "truth.label" not in raw.survey(raw.list_files(raw_folder), data(raw_folder), other).columns
+    with h5py.File(path, "r+") as file:
+        del file["truth.label"]
+    found = raw.survey(raw.list_files(raw_folder), data(raw_folder), params.prepare)
+    assert "truth.label" not in found.columns
+    assert len(found.files) == 3
 
 
 def test_other_files_in_the_folder_are_left_alone(raw_folder, params):

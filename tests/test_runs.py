@@ -64,7 +64,7 @@ def test_parameters_that_the_store_does_not_take_stop_no_training(workspace, mon
         raise MlflowException("too long")
 
     monkeypatch.setattr(MlflowClient, "log_batch", refuse)
-    with runs.training() as run:
+    with runs.training() as run, resources.measured("train"):
         run.on_epoch(1, {"val_accuracy": 0.5}, {})
     assert [run.info.status for run in stored(workspace)] == ["FINISHED"]
     said = capsys.readouterr().err.splitlines()

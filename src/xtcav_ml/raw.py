@@ -14,12 +14,12 @@ from xtcav_ml import selection
 from xtcav_ml.errors import UserError
 from xtcav_ml.h5io.files import require_unchanged, state
 from xtcav_ml.h5io.prepared import SHOT_COLUMNS
-from xtcav_ml.h5io.rawfile import RawFrames, difference, file_problems, read_columns
+from xtcav_ml.h5io.rawfile import RawFrames, difference, file_problems, has_dataset, read_columns
 from xtcav_ml.params.data import DataParams
 from xtcav_ml.params.prepare import PrepareParams
 from xtcav_ml.progress import counting
 from xtcav_ml.selection import FILE
-from xtcav_ml.shots import IMAGE, SCHEMA, Dataset
+from xtcav_ml.shots import IMAGE, PEAKS_LABEL, SCHEMA, TRUTH, Dataset
 
 SUFFIXES = (".h5", ".hdf5")
 IN_PARAMS = "data.raw"
@@ -70,12 +70,13 @@ def survey(files: Sequence[Path], data: DataParams, prepare: PrepareParams) -> R
         IMAGE: frames,
     }
     names = [name for name in required if name != IMAGE]
+    known = {**SCHEMA, IMAGE: frames, TRUTH: SCHEMA[PEAKS_LABEL]}
     states = {file: state(file) for file in files}
-    problems = {file: file_problems(file, required, {**SCHEMA, IMAGE: frames}) for file in files}
+    problems = {file: file_problems(file, required, known) for file in files}
     good: dict[Path, dict[str, NDArray[np.generic]]] = {}
     for file in (file for file in files if not problems[file]):  # all are checked before one is read
         try:
-            table = _plain(read_columns(file, names))
+            table = _plain(read_columns(file, [*names, *_truth(file, prepare)]))
             require_unchanged(file, states[file])
             problems[file] = value_problems(file, table, prepare)
         except UserError as error:
@@ -83,6 +84,8 @@ def survey(files: Sequence[Path], data: DataParams, prepare: PrepareParams) -> R
         if not problems[file]:
             good[file] = table
     rows = [len(table["run"]) for table in good.values()]
+    if good and all(TRUTH in table for table in good.values()):
+        names.append(TRUTH)
     columns = {
         name: np.concatenate([table[name] for table in good.values()] or [np.empty(0, np.int64)]) for name in names
     }
@@ -95,6 +98,11 @@ def survey(files: Sequence[Path], data: DataParams, prepare: PrepareParams) -> R
         row=np.concatenate([np.arange(count) for count in rows] or [np.empty(0, np.int64)]),
         bad=tuple(line for found in problems.values() for line in found),
     )
+
+
+def _truth(file: Path, prepare: PrepareParams) -> list[str]:
+    """Return the name of the true label, if the label is the one that it belongs to, and the file has it."""
+    return [TRUTH] if prepare.label == PEAKS_LABEL and has_dataset(file, TRUTH) else []
 
 
 def _plain(table: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:

@@ -17,6 +17,9 @@ EVENT_KEY = ("evt.seconds", "evt.nanoseconds", "evt.fiducials")
 PEAK_CLASSES = ("no peaks", "t0", "t0 t1", "t0 t1 t2")
 """Meaning of the values 0 to 3 of `acq.peaksLabel`; -1 says that no label could be made."""
 
+TRUTH = "truth.label"
+"""In simulated files: what PEAKS_LABEL would be of waveforms without noise. Not in those of the experiment."""
+
 
 @dataclass(frozen=True)
 class Dataset:

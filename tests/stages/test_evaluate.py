@@ -22,6 +22,8 @@ def trained(folder, *, epochs, labels=True, numbers=False, features=False):
     """Write a test set, and a model of it with its history as train does."""
     rng = np.random.default_rng(5)
     learned = {}
+    if labels:
+        learned["truth"] = np.arange(48) % 2 ^ (np.arange(48) < 6)  # six labels are noise
     if numbers:
         learned["regression"] = {"brightness": rng.uniform(20, 60, 48)}
     if features:
@@ -88,6 +90,12 @@ def test_metrics_are_those_of_the_predictions(folder, evaluated):
         assert {"precision", "recall", "shots"} <= one.keys()
     errors = metrics.regression(targets[:, 0], predicted[NUMBERS][:, 0])
     assert written["regression"]["brightness"]["rms_error"] == errors.rms_error
+
+
+def test_the_noise_of_the_labels_sets_a_ceiling(evaluated):
+    found = evaluated[0].metrics
+    assert found["ceiling"] == 42 / 48
+    assert (found["ceiling_low"], found["ceiling_high"]) == metrics.wilson_interval(42, 48)
 
 
 def test_predictions_are_a_row_for_each_shot(folder, evaluated):

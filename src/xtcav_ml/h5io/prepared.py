@@ -5,6 +5,7 @@
 | image                | (N, rows, cols) | prepared frames as stored, in one piece: a memory map reads them       |
 | image.crc32          | (N,)            | checksum of each                                                       |
 | label                | (N,)            | number of the class, where classes are learned                         |
+| truth.label          | (N,)            | the same without the noise of the label, where it is known (simulated) |
 | target.NAME          | (N,)            | a number that is learned, in the raw files' unit; NaN where there is none |
 | feature.NAME         | (N,)            | a number that the network is given                                     |
 | evt.*, run, run.index| (N,)            | which shot it is                                                       |
@@ -32,7 +33,7 @@ from xtcav_ml.errors import UserError
 from xtcav_ml.h5io.files import COMPLETE, create_rows, creating, reading
 from xtcav_ml.images import Dark, Preprocessing
 from xtcav_ml.meaning import Meaning
-from xtcav_ml.shots import EVENT_KEY
+from xtcav_ml.shots import EVENT_KEY, TRUTH
 
 SHOT_COLUMNS = (*EVENT_KEY, "run", "run.index")
 """Columns of the raw files that every prepared file repeats."""
@@ -92,9 +93,9 @@ def write_prepared(
 ) -> None:
     """Write one split.
 
-    `columns` holds one value a shot of the label, all numbers and features that `meaning` names, and SHOT_COLUMNS; `sources`
-    the raw files' names, and each shot's file (an index of those) and row; `blocks` the prepared frames in the same
-    order. Raises UserError if the disk is full.
+    `columns` holds one value a shot of the label, all numbers and features that `meaning` names, SHOT_COLUMNS and, where it
+    is known, TRUTH; what else it holds is left out. `sources` the raw files' names, and each shot's file (an index of those)
+    and row; `blocks` the prepared frames in the same order. Raises UserError if the disk is full.
     """
     shots = len(sources[2])
     statistics = PixelStatistics(meaning.preprocessing)
@@ -119,6 +120,8 @@ def write_prepared(
         for kind, names in (("target.", meaning.regression), ("feature.", meaning.features), ("", SHOT_COLUMNS)):
             for name in names:
                 _write_column(file, kind + name, columns[name])
+        if TRUTH in columns:
+            _write_column(file, TRUTH, columns[TRUTH])
         _write_column(file, "source.file", sources[1])
         _write_column(file, "source.row", sources[2])
         maps = dict(zip(("pixel.mean", "pixel.sd"), statistics.maps(), strict=True))
@@ -175,6 +178,11 @@ class PreparedFile:
     def labels(self) -> NDArray[np.int64]:
         """Return the number of each shot's class (N,)."""
         return self.column("label").astype(np.int64)
+
+    @property
+    def truth(self) -> NDArray[np.int64] | None:
+        """Return the number of each shot's class without the noise of its label (N,), where that is known."""
+        return self.column(TRUTH).astype(np.int64) if TRUTH in self._columns else None
 
     @property
     def targets(self) -> NDArray[np.float32]:

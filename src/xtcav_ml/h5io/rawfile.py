@@ -145,6 +145,12 @@ def read_columns(path: Path, names: Sequence[str]) -> dict[str, NDArray[np.gener
         return columns
 
 
+def has_dataset(path: Path, name: str) -> bool:
+    """Return whether a raw file holds a dataset of this name. Raises UserError if it cannot be read."""
+    with reading(path) as file:
+        return name in file
+
+
 @contextlib.contextmanager
 def _telling(path: Path, dataset: str | None = None) -> Iterator[None]:
     """As `told`, of all that HDF5 and h5py raise."""

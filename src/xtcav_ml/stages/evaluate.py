@@ -50,7 +50,7 @@ def run(threads: int, data: Path, model_path: Path, history_path: Path, out: Pat
         pictures = ["learning_curves.png"]
         if test.classes:
             found = _classes(test, said[CLASSES], out)
-            values |= found | {"validation_accuracy": history[best - 1]["val_accuracy"]}
+            values |= found | _ceiling(test) | {"validation_accuracy": history[best - 1]["val_accuracy"]}
             pictures += ["confusion_matrix.png", "calibration.png", "roc_pr.png", "frames.png"]
         if test.meaning.regression:
             values["regression"] = _numbers(test, said[NUMBERS], out / "plots")
@@ -90,6 +90,20 @@ def _classes(test: PreparedFile, probabilities: NDArray[np.float32], out: Path) 
     for name, roc, pr in curves:
         values["classes"][name] |= _json({"auc": roc.area, "average_precision": pr.average})
     return values | {"expected_calibration_error": sure.expected_error, "brier": sure.brier}
+
+
+def _ceiling(test: PreparedFile) -> dict[str, Any]:
+    """Return what the noise of the labels leaves to be reached, with its 95 % interval, where the truth is known.
+
+    It is the part of the shots whose label is that of waveforms without noise: what a network that sees the pulses
+    themselves would score.
+    """
+    if test.truth is None:
+        return {}
+    right = int((test.truth == test.labels).sum())
+    low, high = metrics.wilson_interval(right, test.shots)
+    console().print(f"evaluate: the noise of the labels allows {right / test.shots:.1%} ({low:.1%} to {high:.1%})")
+    return {"ceiling": right / test.shots, "ceiling_low": low, "ceiling_high": high}
 
 
 def _numbers(test: PreparedFile, predicted: NDArray[np.float32], folder: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xtcav_ml import atomic, images, raw, selection
-from xtcav_ml.h5io.prepared import SATURATED, SHOT_COLUMNS, SIGNAL, Block, write_prepared
+from xtcav_ml.h5io.prepared import SATURATED, SIGNAL, Block, write_prepared
 from xtcav_ml.meaning import Meaning
 from xtcav_ml.params.data import DataParams
 from xtcav_ml.params.prepare import PrepareParams, Watch
@@ -49,7 +49,7 @@ def run(data: DataParams, prepare: PrepareParams, out: Path) -> None:
             write_prepared(
                 folder / f"{name}.h5",
                 meaning,
-                {column: raw_set.columns[column][members] for column in (*prepare.learned, *SHOT_COLUMNS)},
+                {name: values[members] for name, values in raw_set.columns.items()},
                 ([file.name for file in raw_set.files], raw_set.file[members], raw_set.row[members]),
                 watched.over(prepared_blocks(raw_set, members, preprocessing, prepare.watch.saturation, advance)),
             )

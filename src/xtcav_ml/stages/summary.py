@@ -30,6 +30,11 @@ def run(results: Path) -> None:
             f"{metrics['accuracy_high']:.1%}) on {metrics['shots']} shots; always choosing the largest class would score "
             f"{metrics['largest_class']:.1%}."
         )
+        if "ceiling" in metrics:
+            screen.print(
+                f"The noise of the labels allows {metrics['ceiling']:.1%} ({metrics['ceiling_low']:.1%} to "
+                f"{metrics['ceiling_high']:.1%}): so many are those of waveforms without noise."
+            )
         screen.print(_confusion(metrics))
     for name, errors in metrics.get("regression", {}).items():
         if errors["shots"]:
