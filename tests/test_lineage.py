@@ -90,3 +90,9 @@ def test_environment_names_versions_and_processor():
     found = lineage.environment()
     assert found["keras"].startswith("3.")
     assert "cores" in found["cpu"]
+    assert lineage.environment(["numpy", "no such library"]).keys() - {"numpy"} == lineage.environment([]).keys()
+
+
+def test_jax_is_a_part_of_the_environment_where_it_is_installed(monkeypatch):
+    monkeypatch.setattr(lineage.importlib.metadata, "version", lambda name: f"{name} 1")
+    assert lineage.environment()["jax"] == "jax 1"

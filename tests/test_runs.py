@@ -119,3 +119,15 @@ def test_a_store_that_fails_leaves_no_address_of_an_earlier_run(results, monkeyp
     runs.evaluated({"accuracy": 0.7}, [{"val_accuracy": 0.5}], [], results.model)
     assert not results.address.exists()
     assert "MLflow did not take the evaluation: no answer" in capsys.readouterr().err
+
+
+def test_a_run_is_found_by_the_model_that_it_made(workspace, results):
+    for content in ("of a CPU", "of a GPU"):  # the same key: parameters, data and code are the same
+        results.model.write_text(content)
+        with runs.training(Sampler()) as run:
+            runs.log_model(run.run, results.model)
+    results.model.write_text("of a CPU")
+    runs.evaluated({"accuracy": 0.7}, [{"val_accuracy": 0.5}], [], results.model)
+    first, second = stored(workspace)
+    assert first.data.metrics["test_accuracy"] == 0.7
+    assert "test_accuracy" not in second.data.metrics

@@ -61,13 +61,18 @@ def test_a_damaged_database_is_one_line(tmp_path):
 
 
 def test_the_newest_living_run_of_a_key_is_found(root):
-    old, new, failed = (tracking.Run.start(root, name, {tracking.KEY_TAG: "k2"}) for name in ("old", "new", "failed"))
-    for run, status in ((old, "FINISHED"), (new, "FINISHED"), (failed, "FAILED")):
-        run.finish(status)
-    found = tracking.Run.find(root, "k2")
+    models = {"old": "m", "new": "m", "of another device": "n", "failed": "m"}
+    made = {
+        name: tracking.Run.start(root, name, {tracking.KEY_TAG: "k2", tracking.MODEL_TAG: model})
+        for name, model in models.items()
+    }
+    for name, run in made.items():
+        run.finish("FAILED" if name == "failed" else "FINISHED")
+    found = tracking.Run.find(root, "k2", "m")
     assert found is not None
-    assert found.run_id == new.run_id
-    assert tracking.Run.find(root, "k3") is None
+    assert found.run_id == made["new"].run_id
+    assert tracking.Run.find(root, "k3", "m") is None
+    assert tracking.Run.find(root, "k2", "o") is None
 
 
 def test_a_password_in_the_address_is_masked():

@@ -1,5 +1,6 @@
 """Where a result comes from: the commit, what DVC looks at, the environment."""
 
+import contextlib
 import hashlib
 import importlib.metadata
 import json
@@ -16,7 +17,7 @@ from ruamel.yaml import YAML
 from xtcav_ml.errors import UserError
 from xtcav_ml.params.base import PARAMS_FILE, read_tree
 
-LIBRARIES = ("dvc", "h5py", "keras", "mlflow", "numpy", "optuna", "tensorflow")
+LIBRARIES = ("dvc", "h5py", "jax", "jaxlib", "keras", "mlflow", "numpy", "optuna", "tensorflow")
 OUTPUTS = ("**/dvc.lock", "results/**", "mlruns/**")
 """What stages write and git tracks or ignores: changes there do not make the code dirty."""
 
@@ -39,7 +40,10 @@ class Lineage:
 
     @property
     def key(self) -> str:
-        """Return the hash of all of it: equal keys, equal results (32 hexadecimal digits)."""
+        """Return the hash of parameters, data and code (32 hexadecimal digits).
+
+        Equal keys are the same training; in the same environment, on the same device, it gives the same result.
+        """
         parts = {"params": self.params, "data": self.data, "code": self.code}
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
@@ -95,8 +99,11 @@ def git_state(folder: Path = Path()) -> dict[str, str]:
 
 
 def environment(libraries: Iterable[str] = LIBRARIES) -> dict[str, str]:
-    """Return Python, platform, processor and library versions."""
-    versions = {name: importlib.metadata.version(name) for name in libraries}
+    """Return Python, platform, processor and the versions of those libraries that are installed."""
+    versions = {}
+    for name in libraries:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),

@@ -88,7 +88,8 @@ def _describe(run: tracking.Run, origin: lineage.Lineage) -> None:
 
 
 def log_model(run: tracking.Run, path: Path) -> None:
-    """Store the trained model with the versions that it needs."""
+    """Store the trained model with the versions that it needs, and the MD5 by which `evaluated` finds its run."""
+    run.tags({tracking.MODEL_TAG: lineage.file_md5(path)})
     versions = lineage.environment(REQUIREMENTS)
     run.model(path, models.meaning_of(path), [f"{name}=={versions[name]}" for name in REQUIREMENTS])
 
@@ -109,7 +110,7 @@ def _log_evaluation(
 ) -> None:
     root = lineage.project_root()
     origin = lineage.of_stage("train")
-    run = tracking.Run.find(root, origin.key)
+    run = tracking.Run.find(root, origin.key, lineage.file_md5(model))
     if run is None:
         with _run_of(origin) as run:
             for epoch, values in enumerate(history, start=1):

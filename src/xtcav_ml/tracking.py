@@ -30,7 +30,7 @@ TrackingError = (mlflow.MlflowException, OSError)
 P = ParamSpec("P")
 
 EXPERIMENT = "xtcav"
-KEY_TAG = "lineage.key"
+KEY_TAG, MODEL_TAG = "lineage.key", "model.md5"
 BATCH = 100
 """Most parameters or tags that MLflow takes in one call."""
 
@@ -129,10 +129,11 @@ class Run:
         return cls(client, run.info.run_id, experiment)
 
     @classmethod
-    def find(cls, root: Path, key: str) -> "Run | None":
-        """Return the newest finished run with this lineage key, or None."""
+    def find(cls, root: Path, key: str, model: str) -> "Run | None":
+        """Return the newest finished run with this lineage key whose model file has the MD5 `model`, or None."""
         client, experiment = connect(root)
-        found = client.search_runs([experiment], f"tags.`{KEY_TAG}` = '{key}'", order_by=["attributes.start_time DESC"])
+        wanted = f"tags.`{KEY_TAG}` = '{key}' and tags.`{MODEL_TAG}` = '{model}'"
+        found = client.search_runs([experiment], wanted, order_by=["attributes.start_time DESC"])
         whole = [run for run in found if run.info.status == "FINISHED"]
         return cls(client, whole[0].info.run_id, experiment) if whole else None
 

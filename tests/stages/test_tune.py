@@ -50,6 +50,17 @@ def refuse(*_, **__):
     raise MlflowException("the store is full")
 
 
+def test_another_environment_is_another_study(search, tmp_path, monkeypatch):
+    def name():
+        return studies.open_study(search.tune, tune.decides(search.base), tmp_path / "study.db").study_name
+
+    monkeypatch.setattr(tune.lineage, "file_md5", lambda path: path.name)
+    assert name() == name()
+    before = name()
+    monkeypatch.setattr(tune.lineage, "environment", lambda: {"keras": "4"})
+    assert name() != before
+
+
 def test_trials_are_told_and_recorded(search, tmp_path):
     search.go_on(tmp_path)
     assert [trial.state for trial in search.study.trials] == [TrialState.COMPLETE] * 3

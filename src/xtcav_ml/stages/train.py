@@ -26,9 +26,9 @@ def run(
 ) -> fit.Fitted:
     """Train on `data`/train.h5, choose by `data`/validation.h5, write the network and the history.
 
-    With `identity` (what the result depends on, by name) it keeps its state beside the model, and goes on from that if it was
-    stopped and everything is still the same. Raises UserError if a file is missing, the network does not fit the frames, or
-    the loss is not finite.
+    With `identity` (what the result depends on, by name; the device is added here) it keeps its state beside the model, and
+    goes on from that if it was stopped and everything is still the same. Raises UserError if a file is missing, the network
+    does not fit the frames, or the loss is not finite.
     """
     screen = console()
     device = backend.configure(params.seed, params.threads)
@@ -42,7 +42,9 @@ def run(
         history_path.parent.mkdir(parents=True, exist_ok=True)
         history_path.unlink(missing_ok=True)  # it may be DVC's link into its cache: writing through would empty that
         steps = params.epochs * (train.shots // params.batch_size)
-        checkpoints = None if identity is None else Checkpoints(model_path.parent / CHECKPOINTS, identity)
+        checkpoints = None
+        if identity is not None:
+            checkpoints = Checkpoints(model_path.parent / CHECKPOINTS, {**identity, "device": device})
         with history_path.open("w", encoding="utf-8") as history, counting("steps", steps) as advance:
             told: list[fit.Listener] = [_Display(advance), _History(history), *listeners]
             fitted = fit.fit(train, validation, params, told, checkpoints)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -41,17 +42,28 @@ def run(train: TrainParams, tune: TuneParams, data: Path, out: Path) -> None:
     with _only_one(out / "lock"), PreparedFile(data / "train.h5") as prepared:
         ends = geometry.Ends.of(prepared.meaning)
         geometry.layers(base.model, ends)
-        hashes = {name: lineage.file_md5(data / f"{name}.h5") for name in ("train", "validation")}
-        decides = {"base": base.model_dump(mode="json"), "data": hashes, "code": lineage.of_stage("train").code}
-        study = studies.open_study(tune, decides, out / "study.db")
+        study = studies.open_study(tune, decides(base), out / "study.db")
         console().print(
             f"tune: study {study.study_name}, {studies.spent(study)} of {tune.trials} trials done, {tune.epochs} epochs each, "
             f"at most {tune.minutes:g} minutes"
         )
-        if not study.trials and not studies.enqueue_if_inside(study, tune, flatten({"train": decides["base"]})):
+        if not study.trials and not studies.enqueue_if_inside(
+            study, tune, flatten({"train": base.model_dump(mode="json")})
+        ):
             console().print("  the parameters of params.yaml lie outside tune.space: no trial for them")
         _Search(study, base, tune, data, ends).go_on(out)
     report(study, base, tune, out, ends)
+
+
+def decides(base: TrainParams) -> dict[str, Any]:
+    """Return what decides the score of a trial, beside what it tries: a study with another of these is another study."""
+    origin = lineage.of_stage("train")
+    return {
+        "base": base.model_dump(mode="json"),
+        "data": origin.data,
+        "code": origin.code,
+        "environment": lineage.environment(),
+    }
 
 
 class _Search:
