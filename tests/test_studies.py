@@ -57,7 +57,13 @@ def test_an_interrupted_search_suggests_what_an_uninterrupted_one_does(tmp_path)
 
 @pytest.mark.parametrize(
     ("changes", "inside"),
-    [({}, True), ({"train.rate": 2.0}, False), ({"train.window": 4}, False), ({"train.kernel": 4}, False)],
+    [
+        ({}, True),
+        ({"train.rate": None}, False),
+        ({"train.rate": 2.0}, False),
+        ({"train.window": 4}, False),
+        ({"train.kernel": 4}, False),
+    ],
 )
 def test_the_baseline_is_the_first_trial_if_it_lies_in_the_space(path, changes, inside):
     study = studies.open_study(TUNE, {}, path)

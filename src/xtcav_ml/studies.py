@@ -98,5 +98,7 @@ def queue_lost_again(study: optuna.Study) -> list[str]:
 def _contains(values: Range | Choices, value: Any) -> bool:
     if isinstance(values, Choices):
         return value in values.choices
+    if value is None:  # of a parameter that is off
+        return False
     on_grid = values.step is None or (value - values.low) % values.step == 0
     return bool(values.low <= value <= values.high) and on_grid

@@ -140,13 +140,30 @@ def test_overridden_changes_one_value_and_checks_it(params):
     new = base.overridden(params.train, "train", changes)
     assert (new.model.blocks[1].kernel, new.optimizer.momentum) == (3, 0.5)
     assert new.model.blocks[0] == params.train.model.blocks[0]
+    off = {"train.optimizer.clip_norm": 1.0, "train.stop_after": 3, "train.model.blocks.0.batch_norm": True}
+    new = base.overridden(params.train, "train", off)  # null or absent in params.yaml
+    assert (new.optimizer.clip_norm, new.stop_after, new.model.blocks[0].batch_norm) == (1.0, 3, True)
+    assert base.overridden(new, "train", {"train.stop_after": None}).stop_after is None
     for name, value, said in (
+        ("train.stop_after.more", 1, "unknown key"),
         ("train.model.blocks.9.kernel", 3, "unknown key"),
         ("prepare.watch", "float32", "unknown key"),
         ("train.epochs", 0, "train.epochs"),
     ):
         with pytest.raises(UserError, match=said):
             base.overridden(params.train, "train", {name: value})
+
+
+def test_what_is_off_can_be_searched(tmp_path):
+    space = {
+        "train.optimizer.clip_norm": {"low": 0.1, "high": 10.0, "log": True},
+        "train.stop_after": {"choices": [None, 3]},
+        "train.model.blocks.0.batch_norm": {"choices": [True, False]},
+        "train.model.hidden_dropout": {"low": 0.0, "high": 0.5},
+    }
+    found = whole.load(changed(tmp_path / "params.yaml", "tune.space", space)).tune.space
+    assert found["train.model.blocks.0.batch_norm"].choices == (True, False)
+    assert found["train.stop_after"].choices == (None, 3)
 
 
 def test_flatten_names_every_leaf():

@@ -128,17 +128,19 @@ def overridden(section: S, name: str, changes: Mapping[str, Any]) -> S:
         first, *path = dotted.split(".")
         place: Any = tree if first == name else None
         for part in path[:-1]:
-            place = _child(place, part)
+            place = place[_key(place, part)] if _has(place, part) else None
         last = path[-1] if path else ""
-        if _child(place, last) is None:
+        if not _has(place, last):
             raise UserError(f"{PARAMS_FILE}: {refuse_unknown(dotted, list(flatten({name: section.model_dump()})))}")
-        place[int(last) if isinstance(place, list) else last] = value
+        place[_key(place, last)] = value
     return validate(tree, type(section), name)
 
 
-def _child(place: Any, part: str) -> Any:
-    if isinstance(place, dict):
-        return place.get(part)
-    if isinstance(place, list) and part.isdigit() and int(part) < len(place):
-        return place[int(part)]
-    return None
+def _has(place: Any, part: str) -> bool:
+    if isinstance(place, list):
+        return part.isdigit() and int(part) < len(place)
+    return isinstance(place, dict) and part in place
+
+
+def _key(place: Any, part: str) -> str | int:
+    return int(part) if isinstance(place, list) else part

@@ -27,9 +27,9 @@ class Range(Section):
 
 
 class Choices(Section):
-    """One of these values."""
+    """One of these values; null where the parameter may be null."""
 
-    choices: tuple[float | int | str, ...] = Field(min_length=2)
+    choices: tuple[bool | float | int | str | None, ...] = Field(min_length=2)
 
 
 class TuneParams(Section):
