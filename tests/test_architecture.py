@@ -58,7 +58,7 @@ OWNERS = {
     "numba": {"pooling"},
     "mlflow": {"tracking"},
     "matplotlib": {"plots"},
-    "optuna": {"studies", "stages.tune"},
+    "optuna": {"studies"},
     "psutil": {"resources"},
     "pynvml": {"resources"},
     "typer": {"cli"},

@@ -23,7 +23,10 @@ TRUTH = "truth.label"
 
 @dataclass(frozen=True)
 class Dataset:
-    """What a dataset must be: numpy kinds ('i' covers signed and unsigned), shape of one row, unit or meaning."""
+    """What a dataset must be: numpy kinds, shape of one row, unit or meaning.
+
+    'i' covers signed and unsigned integers, 'f' of one value a shot integers too.
+    """
 
     kind: str
     row_shape: tuple[int, ...]

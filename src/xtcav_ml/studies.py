@@ -12,10 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna import Study, Trial
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from xtcav_ml.params.tune import Choices, Range, TuneParams
+
+__all__ = ["FrozenTrial", "Study", "Trial", "TrialState"]
+"""Optuna's own, for those who use a study."""
 
 INTERRUPTED, TIME_LIMIT = "interrupted", "time limit"
 LOST = (None, INTERRUPTED, TIME_LIMIT)
@@ -25,8 +29,9 @@ RETRIES = 2
 """How often a lost trial is tried again: its parameters may be what kills the tuner."""
 
 
-def open_study(tune: TuneParams, decides: Mapping[str, Any], path: Path) -> optuna.Study:
+def open_study(tune: TuneParams, decides: Mapping[str, Any], path: Path) -> Study:
     """Return the study in the SQLite file `path` for this search space and `decides`, made on first use."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     space = {name: values.model_dump(mode="json") for name, values in tune.space.items()}
     text = json.dumps([decides, space, tune.seed, tune.epochs], sort_keys=True)
     return optuna.create_study(
@@ -38,7 +43,7 @@ def open_study(tune: TuneParams, decides: Mapping[str, Any], path: Path) -> optu
     )
 
 
-def enqueue_if_inside(study: optuna.Study, tune: TuneParams, values: Mapping[str, Any]) -> bool:
+def enqueue_if_inside(study: Study, tune: TuneParams, values: Mapping[str, Any]) -> bool:
     """Make `values` (dotted names) the next trial if they lie in the search space; returns whether they do."""
     inside = all(_contains(dimension, values[name]) for name, dimension in tune.space.items())
     if inside:
@@ -46,7 +51,7 @@ def enqueue_if_inside(study: optuna.Study, tune: TuneParams, values: Mapping[str
     return inside
 
 
-def ask(study: optuna.Study, tune: TuneParams) -> optuna.Trial:
+def ask(study: Study, tune: TuneParams) -> Trial:
     """Begin the next trial: one that waits, or else a suggestion.
 
     Optuna does not store its sampler's random state. One seeded by the number of trials begun suggests the same after an
@@ -72,13 +77,13 @@ def lost(trial: FrozenTrial) -> bool:
     return trial.state == TrialState.FAIL and trial.user_attrs.get("note") in LOST
 
 
-def spent(study: optuna.Study) -> int:
+def spent(study: Study) -> int:
     """Return how many trials count against the budget: all that were begun and not lost."""
     trials = study.get_trials(deepcopy=False)
     return sum(trial.state != TrialState.WAITING and not lost(trial) for trial in trials)
 
 
-def queue_lost_again(study: optuna.Study) -> list[str]:
+def queue_lost_again(study: Study) -> list[str]:
     """End the trials that a killed tuner left running, and make all lost trials wait again, at most RETRIES times each.
 
     Returns the MLflow run ids (user attribute `run_id`) of those left running. No other tuner may be at work on the study.
@@ -93,6 +98,12 @@ def queue_lost_again(study: optuna.Study) -> list[str]:
         if lost(trial) and trial.number not in queued and retries < RETRIES:
             study.enqueue_trial(trial.params, {"retry_of": trial.number, "retries": retries + 1})
     return [trial.user_attrs["run_id"] for trial in left if "run_id" in trial.user_attrs]
+
+
+def importances(study: Study) -> dict[str, float]:
+    """Return the share of each parameter in the variance of the scores."""
+    found: dict[str, float] = optuna.importance.get_param_importances(study)
+    return found
 
 
 def _contains(values: Range | Choices, value: Any) -> bool:

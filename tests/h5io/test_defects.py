@@ -553,7 +553,8 @@ KINDS = {
         TYPED + "integers", each(COLUMNS, {kind: stored(dtype=kind) for kind in ("f4", "f8", ">f4")})
     ),
     "integers, not floating": Kind(
-        TYPED + "floating point", each((WAVEFORMS, ENERGY, TARGET, "acq.t0.pos", "acq.t2.ampl"), filled(3, "i4"))
+        TYPED + "floating point",
+        each((WAVEFORMS,), {kind: filled(3, kind) for kind in ("i1", "i2", "i4", ">i4", "u2")}),
     ),
     "strings": Kind(TYPED, each(SOME, {"fixed": filled(b"3", "S4"), "any length": filled("3", h5py.string_dtype())})),
     "compound": Kind(TYPED, each(SOME, filled(np.zeros((), COMPOUND), COMPOUND))),
@@ -925,6 +926,7 @@ HARMLESS: dict[str, Spoil] = {
         f"numbers {kind}": partial(all_at_once, how=stored(dtype=kind), names=(ENERGY, WAVEFORMS, TARGET))
         for kind in ("f2", "f4", ">f4", ">f8", "g")
     },
+    **{f"energy {kind}": partial(change, stored(dtype=kind), ENERGY) for kind in ("i4", ">u2")},
     "no waveforms, no energy": in_file(lambda file: (file.pop(WAVEFORMS), file.pop(ENERGY), file.pop("acq.t0.pos"))),
     "two names": in_file(lambda file: linked(file["acq.t0.pos"])(file, TARGET)),
     "unknown datasets": in_file(extras),

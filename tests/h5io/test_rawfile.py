@@ -37,7 +37,7 @@ def test_a_good_file_has_no_problem(path):
         (PEAKS_LABEL, {"data": np.zeros((6, 1), int)}, "must have shape (shots, ), got (6, 1)"),
         (PEAKS_LABEL, {"data": np.zeros(7, int)}, "same number of rows"),
         ("acq.waveforms", {"data": np.zeros((6, 16, 251))}, "must have shape (shots, 16, 250)"),
-        ("bld.L3energy", {"data": np.zeros(6, "S4")}, "must have dtype floating point"),
+        ("bld.L3energy", {"data": np.zeros(6, "S4")}, "must have dtype numbers"),
         (IMAGE, {"shape": (), "dtype": "i2"}, "got ()"),
         ("run", {"shape": (10**13,), "dtype": "i8", "chunks": (1000,)}, "at most 1,000,000 rows"),
     ],

@@ -47,6 +47,16 @@ def test_another_rule_disagrees(folder, params):
     assert found.counts[:, 1].sum() == 45  # everything is `no peaks`
 
 
+def test_an_energy_in_whole_numbers_is_as_good(folder, params, tmp_path):
+    copy = shutil.copytree(folder, tmp_path / "raw")
+    for path in copy.iterdir():
+        with h5py.File(path, "r+") as file:
+            energy = file["bld.L3energy"][:].round()
+            del file["bld.L3energy"]
+            file["bld.L3energy"] = energy.astype(np.int32)
+    assert relabel.run(copy, params.simulate.rule, None).share > 0.9
+
+
 @pytest.mark.parametrize("value", [4, -2])
 def test_a_stored_label_that_is_none_is_refused_and_not_counted_as_another(folder, params, tmp_path, value):
     copy = shutil.copytree(folder, tmp_path / "raw")

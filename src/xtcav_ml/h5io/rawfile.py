@@ -96,7 +96,8 @@ def _misshapen(file: h5py.File, name: str, expected: Dataset) -> str | None:
         return f"must have shape (shots, {', '.join(map(str, expected.row_shape))}), got {dataset.shape}; {_FIX}"
     if dataset.shape[0] > MAX_ROWS:
         return f"must have at most {MAX_ROWS:,} rows, got {dataset.shape[0]:,}; {_FIX}"
-    kinds, wanted = KINDS.get(expected.kind, ("", expected.kind))
+    column = expected.kind == "f" and not expected.row_shape  # whole numbers may be written as integers
+    kinds, wanted = KINDS.get("number" if column else expected.kind, ("", expected.kind))
     if not (dataset.dtype.kind in kinds if kinds else dataset.dtype == expected.kind):
         return f"must have dtype {wanted}, got {dataset.dtype}; {_FIX}"
     return None

@@ -11,9 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import optuna
-from optuna.trial import FrozenTrial, TrialState
-
 from xtcav_ml import atomic, fit, geometry, lineage, metrics, plots, studies, tracking
 from xtcav_ml.errors import UserError
 from xtcav_ml.h5io.prepared import PreparedFile
@@ -22,6 +19,7 @@ from xtcav_ml.params.train import TrainParams
 from xtcav_ml.params.tune import TuneParams
 from xtcav_ml.progress import console
 from xtcav_ml.search_table import Row, SearchTable
+from xtcav_ml.studies import FrozenTrial, Study, TrialState
 from xtcav_ml.trial import Trial
 
 SCORE = "score"
@@ -38,7 +36,6 @@ def run(train: TrainParams, tune: TuneParams, data: Path, out: Path) -> None:
     """
     base = overridden(train, "train", {"train.epochs": tune.epochs})
     out.mkdir(parents=True, exist_ok=True)
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     with _only_one(out / "lock"), PreparedFile(data / "train.h5") as prepared:
         ends = geometry.Ends.of(prepared.meaning)
         geometry.layers(base.model, ends)
@@ -71,7 +68,7 @@ class _Search:
 
     def __init__(
         self,
-        study: optuna.Study,
+        study: Study,
         base: TrainParams,
         tune: TuneParams,
         data: Path,
@@ -124,7 +121,7 @@ class _Search:
             table.show(self._rows())
 
     def _train(
-        self, trial: optuna.Trial, run: tracking.Run, table: SearchTable, deadline: float
+        self, trial: studies.Trial, run: tracking.Run, table: SearchTable, deadline: float
     ) -> tuple[TrialState, float | None, str]:
         """Return the state the trial ended in, its score, and a note on why where that is not plain."""
         try:
@@ -187,7 +184,7 @@ class _Search:
         return run
 
 
-def report(study: optuna.Study, base: TrainParams, tune: TuneParams, out: Path, ends: geometry.Ends) -> None:
+def report(study: Study, base: TrainParams, tune: TuneParams, out: Path, ends: geometry.Ends) -> None:
     """Write best.json, and pictures of history and importance; say where. Raises UserError if no trial was completed."""
     complete = [trial for trial in study.trials if trial.state == TrialState.COMPLETE]
     if not complete:
@@ -210,7 +207,7 @@ def report(study: optuna.Study, base: TrainParams, tune: TuneParams, out: Path, 
     plots.search_history(out / "history.png", [(trial.number, trial.value, trial.state.name) for trial in study.trials])
     pictures = [out / "history.png"]
     if len({trial.value for trial in complete}) > 1:  # importance is a share of the variance
-        plots.importances(out / "importance.png", optuna.importance.get_param_importances(study))
+        plots.importances(out / "importance.png", studies.importances(study))
         pictures.append(out / "importance.png")
     run = tracking.Run.resume(lineage.project_root(), study.user_attrs["run_id"])
     if run is not None:
