@@ -52,6 +52,17 @@ def test_a_training_leaves_a_run_with_its_parameters_and_its_end(workspace):
     assert found.data.tags[tracking.KEY_TAG] == lineage.of_stage("train").key
 
 
+@pytest.mark.parametrize("folder", ["data/raw/simulated", "data/raw/simulated/", "./data/raw/simulated"])
+def test_a_run_on_simulated_shots_has_their_parameters(workspace, folder):
+    (workspace / "params.yaml").write_text(
+        f"train: {{model: {{name: convnet}}}}\nprepare: {{label: x}}\ndata: {{raw: {folder}}}\nsimulate: {{seed: 5}}\n"
+    )
+    read_tree.cache_clear()
+    with runs.training():
+        pass
+    assert stored(workspace)[0].data.params["simulate.seed"] == "5"
+
+
 @pytest.mark.parametrize(("error", "status"), [(KeyboardInterrupt, "KILLED"), (RuntimeError, "FAILED")])
 def test_a_run_says_how_it_ended(workspace, error, status):
     with pytest.raises(error), runs.training():
@@ -124,7 +135,7 @@ def test_a_store_that_fails_leaves_no_address_of_an_earlier_run(results, monkeyp
 def test_a_run_is_found_by_the_model_that_it_made(workspace, results):
     for content in ("of a CPU", "of a GPU"):  # the same key: parameters, data and code are the same
         results.model.write_text(content)
-        with runs.training(Sampler()) as run:
+        with runs.training() as run:
             runs.log_model(run.run, results.model)
     results.model.write_text("of a CPU")
     runs.evaluated({"accuracy": 0.7}, [{"val_accuracy": 0.5}], [], results.model)

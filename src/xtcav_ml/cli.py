@@ -9,7 +9,7 @@ import typer
 from xtcav_ml import interrupts
 from xtcav_ml.errors import DISK_FULL, UserError, disk_full, unusable
 
-RAW, PREPARED, RESULTS = Path("data/raw/simulated"), Path("data/prepared"), Path("results")
+PREPARED, RESULTS = Path("data/prepared"), Path("results")
 MODEL, HISTORY, CHECKED = Path("models/model.keras"), RESULTS / "history.jsonl", RESULTS / "data.json"
 VALIDATED = RESULTS / "params_valid.txt"
 TUNING = RESULTS / "tuning"
@@ -30,7 +30,7 @@ def validate() -> None:
     from xtcav_ml.params import whole
     from xtcav_ml.stages import check as stage
 
-    stage.validate(whole.load(), RAW, VALIDATED)
+    stage.validate(whole.load(), VALIDATED)
 
 
 @app.command(rich_help_panel=STAGE)
@@ -38,11 +38,12 @@ def simulate() -> None:
     """Write simulated shot files in the experiment's format to data/raw/simulated."""
     from xtcav_ml import resources
     from xtcav_ml.params.base import load_section
+    from xtcav_ml.params.data import SIMULATED
     from xtcav_ml.params.simulate import SimulateParams
     from xtcav_ml.stages import simulate as stage
 
     with resources.measured("simulate"):
-        stage.run(load_section("simulate", SimulateParams), RAW)
+        stage.run(load_section("simulate", SimulateParams), SIMULATED)
 
 
 @app.command(rich_help_panel=STAGE)

@@ -71,17 +71,21 @@ class Preprocessing:
         return output_shape(self.raw_shape, self.steps)
 
     def prepare(self, raw: NDArray[np.int16]) -> NDArray[np.generic]:
-        """Return raw frames (N, rows, columns) after all steps, as stored.
+        """Return raw frames (N, rows, columns) after all steps, as stored. Raises as `into`."""
+        stored = np.empty((len(raw), *self.shape), dtype=self.pixels.dtype)
+        self.into(stored, raw)
+        return stored
+
+    def into(self, stored: NDArray[np.generic], raw: NDArray[np.int16]) -> None:
+        """Write raw frames (N, rows, columns) after all steps to `stored`, which has the prepared shape and type.
 
         A frame at a time, which then stays in the processor's cache from step to step. Raises ValueError if the frames have
         another shape than `raw_shape`, or a step needs a dark frame that is not there.
         """
         if raw.shape[1:] != self.raw_shape or raw.dtype != np.int16:
             raise ValueError(f"frames must be (N, {self.raw_shape}) int16, got {raw.shape} {raw.dtype}")
-        stored = np.empty((len(raw), *self.shape), dtype=self.pixels.dtype)
         for number in range(len(raw)):
             self._store(_through(self._functions, raw[number : number + 1])[0], stored[number])
-        return stored
 
     @functools.cached_property
     def _functions(self) -> list[Function]:

@@ -8,9 +8,9 @@ from typing import Any
 
 from xtcav_ml import atomic, interrupts, lineage, models, tracking
 from xtcav_ml.params.base import flatten, read_tree
+from xtcav_ml.params.data import SIMULATED
 from xtcav_ml.resources import RESOURCES
 
-SIMULATED = "data/raw/simulated"
 ADDRESS = RESOURCES / "run.json"
 REQUIREMENTS = ("keras", "tensorflow", "numpy")
 
@@ -81,7 +81,7 @@ def _started(origin: lineage.Lineage) -> tracking.Run:
 
 def _describe(run: tracking.Run, origin: lineage.Lineage) -> None:
     tree = read_tree()
-    simulated = ("simulate",) if tree["data"]["raw"] == SIMULATED else ()
+    simulated = ("simulate",) if Path(tree["data"]["raw"]) == SIMULATED else ()
     run.params(flatten({name: tree[name] for name in ("train", "prepare", "data", *simulated)}))
     for path, digest in origin.data.items():
         run.dataset(path, digest, Path(path), "training" if "train" in Path(path).name else "validation")

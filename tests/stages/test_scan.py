@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import SHAPE, write_shots
-from xtcav_ml import raw
+from xtcav_ml import raw, selection
 from xtcav_ml.errors import UserError
 from xtcav_ml.params.data import DataParams
 from xtcav_ml.stages import scan
@@ -20,9 +20,31 @@ def test_counts_add_up(raw_folder, params):
     shots = [label["shots"] for label in found["labels"].values()]
     assert sum(shots) == found["usable"]
     assert found["largest_class"] == max(shots) / sum(shots)
-    after = [label["after_balancing"] for label in found["labels"].values()]
-    assert max(after) <= params.prepare.balance.ratio * min(after)
-    assert sum(after) == found["usable_after_balancing"]
+
+
+def test_what_prepare_would_keep_is_what_it_keeps(raw_folder, params, capsys):
+    balance = params.prepare.balance.model_copy(update={"ratio": 1.0})
+    rules = params.prepare.model_copy(update={"balance": balance})
+    files = raw.list_files(raw_folder)
+    found = scan.describe(files, DATA, rules)
+    columns = raw.survey(files, DATA, rules).columns
+    chosen = selection.select(columns, rules).splits
+    assert found["kept"] == {name: len(rows) for name, rows in chosen.items()}
+    for split, rows in chosen.items():
+        counts = np.bincount(columns["acq.peaksLabel"][rows], minlength=4).tolist()
+        assert [label["kept"][split] for label in found["labels"].values()] == counts
+    assert len({label["kept"]["train"] for label in found["labels"].values()}) == 1  # balanced, and the others are not
+    assert len({label["kept"]["test"] for label in found["labels"].values()}) > 1
+    scan.run(raw_folder, DATA, rules, as_json=False)
+    assert f"prepare would keep {found['kept']['train']} train, " in capsys.readouterr().out
+
+
+def test_what_prepare_would_refuse_is_told_and_described_all_the_same(tmp_path, params, capsys):
+    write_shots(tmp_path / "a.h5", run=70, count=6)
+    assert scan.run(tmp_path, DATA, params.prepare, as_json=False)
+    said = capsys.readouterr().out
+    assert "6 shots in 1 files" in said
+    assert "prepare would refuse them: acq.peaksLabel: every split needs at least" in said
 
 
 def test_bad_files_are_listed_and_the_good_ones_counted(raw_folder, params, capsys):

@@ -13,6 +13,7 @@ import numpy as np
 from xtcav_ml import atomic, geometry, images, raw, selection
 from xtcav_ml.errors import UserError
 from xtcav_ml.meaning import Meaning
+from xtcav_ml.params.data import SIMULATED
 from xtcav_ml.params.prepare import PrepareParams
 from xtcav_ml.params.whole import Params
 from xtcav_ml.progress import console
@@ -21,13 +22,13 @@ VALID = "params.yaml is valid\n"
 """What `validate` writes: always the same, so that no stage runs again only because another section changed."""
 
 
-def validate(params: Params, simulated: Path, out: Path) -> None:
+def validate(params: Params, out: Path) -> None:
     """Check that params.yaml, valid section by section, fits together, and say so in `out`.
 
-    Raw files other than those in `simulated`, which may still have to be made, must be there.
+    Raw files other than the simulated ones, which may still have to be made, must be there.
     """
     _check_params(params)
-    if Path(params.data.raw) != simulated:
+    if Path(params.data.raw) != SIMULATED:
         raw.list_files(Path(params.data.raw))
     with atomic.replacing(out) as temporary:
         temporary.write_text(VALID)

@@ -105,7 +105,7 @@ def prepared_blocks(
         saturated, signal = np.empty(len(block), np.int64), np.empty(len(block))
         for i, row in enumerate(block):  # one by one: a frame stays in the processor's cache through all steps
             frame = reader.read(row)
-            made[i] = preprocessing.prepare(frame)[0]
+            preprocessing.into(made[i : i + 1], frame)
             saturated[i] = images.saturated_pixels(frame, saturation)[0]
             signal[i] = images.signal(frame, preprocessing.dark)[0]
         return Block.of(made, saturated, signal)

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.table import Table
 
 from xtcav_ml import raw, selection
+from xtcav_ml.errors import UserError
 from xtcav_ml.params.data import DataParams
 from xtcav_ml.params.prepare import PrepareParams
 from xtcav_ml.progress import console
@@ -29,13 +31,17 @@ def run(folder: Path, data: DataParams, prepare: PrepareParams, as_json: bool, n
 
 
 def describe(files: Sequence[Path], data: DataParams, prepare: PrepareParams) -> dict[str, Any]:
-    """Return counts of files, shots, labels and what is left out, what balancing would leave, and problems."""
+    """Return counts of files, shots, labels and what is left out, what prepare would keep in each set, and problems."""
     raw_set = raw.survey(files, data, prepare)
     rows, left_out = selection.usable(raw_set.columns, prepare)
     labels = np.empty(0, np.int64) if prepare.label is None else raw_set.columns[prepare.label][rows].astype(np.int64)
     counts = np.bincount(labels, minlength=len(prepare.classes))
-    ratio = prepare.balance.ratio
-    kept = counts if ratio is None else np.minimum(counts, int(counts.min() * ratio))
+    kept: dict[str, NDArray[np.int64]] = {}
+    refused = None
+    try:
+        kept = selection.select(raw_set.columns, prepare).splits
+    except UserError as error:
+        refused = str(error)
     runs, shots = np.unique(raw_set.columns["run"], return_counts=True)
     total, usable = len(raw_set.row), len(rows)
     return {
@@ -47,11 +53,17 @@ def describe(files: Sequence[Path], data: DataParams, prepare: PrepareParams) ->
         "left_out": left_out,
         "usable": usable,
         "labels": {
-            name: {"shots": int(count), "share": count / usable if usable else None, "after_balancing": int(left)}
-            for name, count, left in zip(prepare.classes, counts, kept, strict=True)
+            name: {
+                "shots": int(count),
+                "share": count / usable if usable else None,
+                "kept": {split: int((raw_set.columns[prepare.label][of] == value).sum()) for split, of in kept.items()},
+            }
+            for value, (name, count) in enumerate(zip(prepare.classes, counts, strict=True))
+            if prepare.label
         },
         "numbers": {name: int(np.isfinite(raw_set.columns[name][rows]).sum()) for name in prepare.regression},
-        "usable_after_balancing": int(kept.sum()) if prepare.label else usable,
+        "kept": {split: len(of) for split, of in kept.items()},
+        "refused": refused,
         "largest_class": float(counts.max() / usable) if usable and prepare.label else None,
     }
 
@@ -67,23 +79,19 @@ def _show(found: Mapping[str, Any], folder: Path, prepare: PrepareParams) -> Non
     screen.print(f"  left out: {left_out or 'none'}")
     for name, count in found["numbers"].items():
         screen.print(f"  {name}: a number in {count:,} of the usable shots")
-    if not found["labels"]:
-        _show_problems(found)
-        return
-    table = Table(title=f"labels ({prepare.label}) of the usable shots", title_justify="left", title_style="")
-    for heading in ("label", "meaning", "shots", "share", "after balancing"):
-        table.add_column(heading, justify="left" if heading == "meaning" else "right")
-    for value, (name, label) in enumerate(found["labels"].items()):
-        part = "-" if label["share"] is None else f"{label['share']:.1%}"
-        table.add_row(str(value), name, f"{label['shots']:,}", part, f"{label['after_balancing']:,}")
-    screen.print(table)
-    ratio = "none" if prepare.balance.ratio is None else f"{prepare.balance.ratio:g}"
-    screen.print(f"  balancing by a ratio of {ratio} would leave {found['usable_after_balancing']:,} shots")
+    if found["labels"]:
+        table = Table(title=f"labels ({prepare.label}) of the usable shots", title_justify="left", title_style="")
+        for heading in ("label", "meaning", "shots", "share", *(f"in {split}" for split in found["kept"])):
+            table.add_column(heading, justify="left" if heading == "meaning" else "right")
+        for value, (name, label) in enumerate(found["labels"].items()):
+            part = "-" if label["share"] is None else f"{label['share']:.1%}"
+            table.add_row(
+                str(value), name, f"{label['shots']:,}", part, *(f"{count:,}" for count in label["kept"].values())
+            )
+        screen.print(table)
+    sizes = ", ".join(f"{count:,} {split}" for split, count in found["kept"].items())
+    screen.print(f"  prepare would keep {sizes}" if sizes else f"  prepare would refuse them: {found['refused']}")
     if found["largest_class"] is not None:
         screen.print(f"  always choosing the largest class would score {found['largest_class']:.1%}")
-    _show_problems(found)
-
-
-def _show_problems(found: Mapping[str, Any]) -> None:
     for problem in found["problems"]:
         console().print(f"  bad: {problem}")
