@@ -61,7 +61,7 @@ def stage(epochs: int) -> float:
         runs.tracking.connect(ROOT)  # makes the database, which a project does once
         resources.RESOURCES = runs.RESOURCES = folder / "resources"
         started = time.perf_counter()
-        with runs.training() as run:
+        with runs.training("CPU") as run:
             model, history = folder / "models/model.keras", folder / "history.jsonl"
             with resources.measured("train"):
                 train.run(params, PREPARED, model, history, [run], run.identity)

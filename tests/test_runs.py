@@ -38,7 +38,7 @@ def stored(workspace):
 
 
 def test_a_training_leaves_a_run_with_its_parameters_and_its_end(workspace):
-    with runs.training() as run, resources.measured("train"):
+    with runs.training("CPU") as run, resources.measured("train"):
         run.on_epoch(1, {"val_accuracy": 0.5}, {"train": 2.0})
     (found,) = stored(workspace)
     assert found.info.status == "FINISHED"
@@ -49,6 +49,7 @@ def test_a_training_leaves_a_run_with_its_parameters_and_its_end(workspace):
         "seconds/train": 2.0,
     }
     assert values["usage/max_memory_mb"] > 10
+    assert found.data.tags["device"] == "CPU"
     assert found.data.tags[tracking.KEY_TAG] == lineage.of_stage("train").key
 
 
@@ -58,14 +59,14 @@ def test_a_run_on_simulated_shots_has_their_parameters(workspace, folder):
         f"train: {{model: {{name: convnet}}}}\nprepare: {{label: x}}\ndata: {{raw: {folder}}}\nsimulate: {{seed: 5}}\n"
     )
     read_tree.cache_clear()
-    with runs.training():
+    with runs.training("CPU"):
         pass
     assert stored(workspace)[0].data.params["simulate.seed"] == "5"
 
 
 @pytest.mark.parametrize(("error", "status"), [(KeyboardInterrupt, "KILLED"), (RuntimeError, "FAILED")])
 def test_a_run_says_how_it_ended(workspace, error, status):
-    with pytest.raises(error), runs.training():
+    with pytest.raises(error), runs.training("CPU"):
         raise error
     assert [run.info.status for run in stored(workspace)] == [status]
 
@@ -75,7 +76,7 @@ def test_parameters_that_the_store_does_not_take_stop_no_training(workspace, mon
         raise MlflowException("too long")
 
     monkeypatch.setattr(MlflowClient, "log_batch", refuse)
-    with runs.training() as run, resources.measured("train"):
+    with runs.training("CPU") as run, resources.measured("train"):
         run.on_epoch(1, {"val_accuracy": 0.5}, {})
     assert [run.info.status for run in stored(workspace)] == ["FINISHED"]
     said = capsys.readouterr().err.splitlines()
@@ -90,7 +91,7 @@ def test_a_run_that_is_stopped_while_it_is_begun_is_ended(workspace, monkeypatch
         raise KeyboardInterrupt
 
     monkeypatch.setattr(tracking.Run, "params", stop)
-    with pytest.raises(KeyboardInterrupt), runs.training():
+    with pytest.raises(KeyboardInterrupt), runs.training("CPU"):
         pass
     assert [run.info.status for run in stored(workspace)] == ["KILLED"]
 
@@ -135,7 +136,7 @@ def test_a_store_that_fails_leaves_no_address_of_an_earlier_run(results, monkeyp
 def test_a_run_is_found_by_the_model_that_it_made(workspace, results):
     for content in ("of a CPU", "of a GPU"):  # the same key: parameters, data and code are the same
         results.model.write_text(content)
-        with runs.training() as run:
+        with runs.training("CPU") as run:
             runs.log_model(run.run, results.model)
     results.model.write_text("of a CPU")
     runs.evaluated({"accuracy": 0.7}, [{"val_accuracy": 0.5}], [], results.model)

@@ -73,13 +73,13 @@ def prepare() -> None:
 @app.command(rich_help_panel=STAGE)
 def train() -> None:
     """Train the network of params.yaml and log the run to MLflow."""
-    from xtcav_ml import resources, runs
+    from xtcav_ml import backend, resources, runs
     from xtcav_ml.params.base import load_section
     from xtcav_ml.params.train import TrainParams
     from xtcav_ml.stages import train as stage
 
     params = load_section("train", TrainParams)
-    with runs.training() as run:
+    with runs.training(backend.configure(params.seed, params.threads)) as run:
         with resources.measured("train"):
             stage.run(params, PREPARED, MODEL, HISTORY, [run], run.identity)
         runs.log_model(run.run, MODEL)

@@ -35,13 +35,14 @@ class TrainingRun:
 
 
 @contextlib.contextmanager
-def training() -> Iterator[TrainingRun]:
-    """Give a run for a training of what is in the workspace now. It ends FINISHED, FAILED on an error, KILLED on Ctrl-C.
+def training(device: str) -> Iterator[TrainingRun]:
+    """Give a run for a training on `device` of what is in the workspace now. It ends FINISHED, FAILED on an error, KILLED on Ctrl-C.
 
     What the training used is in RESOURCES by then, and is added.
     """
     origin = lineage.of_stage("train")
     with _run_of(origin) as run:
+        run.tags({"device": device})
         yield TrainingRun(run, origin.identity)
         used, picture = (RESOURCES / f"train{suffix}" for suffix in (".json", ".png"))
         if used.is_file():
