@@ -81,7 +81,7 @@ def test_parameters_that_the_store_does_not_take_stop_no_training(workspace, mon
     assert [run.info.status for run in stored(workspace)] == ["FINISHED"]
     said = capsys.readouterr().err.splitlines()
     assert [line.split(" of run ")[0] for line in said] == [
-        f"xtcav: MLflow did not take {what}" for what in ("params", "metrics", "metrics")
+        f"xtcav: MLflow did not take {what}" for what in ("params", "tags", "metrics", "metrics")
     ]
     assert all(line.endswith(": too long") for line in said)
 

@@ -36,9 +36,9 @@ class TrainingRun:
 
 @contextlib.contextmanager
 def training(device: str) -> Iterator[TrainingRun]:
-    """Give a run for a training on `device` of what is in the workspace now. It ends FINISHED, FAILED on an error, KILLED on Ctrl-C.
+    """Give a run for a training on `device` of what is in the workspace now.
 
-    What the training used is in RESOURCES by then, and is added.
+    It ends FINISHED, FAILED on an error, KILLED on Ctrl-C. What the training used is in RESOURCES by then, and is added.
     """
     origin = lineage.of_stage("train")
     with _run_of(origin) as run:
