@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+import shutil
 import signal
 import time
 
@@ -108,6 +109,31 @@ def kill_training_often(training, times):
 
 def test_a_training_killed_ten_times_ends_in_the_same_bits(training):
     kill_training_often(training, times=10)
+
+
+def test_a_killed_predict_goes_on_where_it_was(training, tmp_path):
+    project, _, _ = training
+    shots = tmp_path / "shots"
+    shots.mkdir()
+    for number in range(12):
+        shutil.copyfile(project.folder / f"raw/{'ab'[number % 2]}.h5", shots / f"{number:02}.h5")
+    model, whole, killed = project.folder / "models/model.keras", tmp_path / "whole", tmp_path / "killed"
+    project.run("xtcav", "predict", str(model), str(shots), "--out", str(whole))
+    expected = digests(whole)
+    assert len(expected) == 12
+    for done in (1, 5):
+        running = project.start("predict", str(model), str(shots), "--out", str(killed))
+        deadline = time.monotonic() + 90
+        while time.monotonic() < deadline and len(list(killed.glob("*.h5"))) < done:
+            time.sleep(0.002)
+        running.kill()
+        running.communicate()
+        kept = {name: digest for name, digest in digests(killed).items() if ".tmp." not in name}
+        assert done <= len(kept) < 12
+        assert kept.items() <= expected.items()
+    said = project.run("xtcav", "predict", str(model), str(shots), "--out", str(killed)).stdout
+    assert f"12 files with {model}, {len(kept)} of them done before" in " ".join(said.split())
+    assert digests(killed) == expected
 
 
 @pytest.mark.slow
