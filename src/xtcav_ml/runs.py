@@ -48,7 +48,22 @@ def tolerating(what: str) -> Iterator[None]:
 def training(sampler: Sampler) -> Iterator[TrainingRun]:
     """Give a run for a training of what is in the workspace now. It ends FINISHED, FAILED on an error, KILLED on Ctrl-C."""
     origin = lineage.of_stage("train")
-    run, status = start_training_run(origin), "FAILED"
+    with _ending(start_training_run(origin), origin, sampler) as run:
+        yield run
+
+
+@contextlib.contextmanager
+def experiment(sampler: Sampler, name: str, origin: lineage.Lineage) -> Iterator[TrainingRun]:
+    """Give a run, among those of the notes, for the training of experiment `name`; it ends as `training`'s."""
+    tags = {"stage": "experiment", "experiment": name}
+    run = _start(origin, f"{name}-{origin.key[:8]}", tags, origin.params, tracking.NOTES)
+    with _ending(run, origin, sampler) as found:
+        yield found
+
+
+@contextlib.contextmanager
+def _ending(run: tracking.Run, origin: lineage.Lineage, sampler: Sampler) -> Iterator[TrainingRun]:
+    status = "FAILED"
     try:
         yield TrainingRun(run, origin.identity)
         with tolerating("resources"):
@@ -65,18 +80,29 @@ def training(sampler: Sampler) -> Iterator[TrainingRun]:
 def start_training_run(origin: lineage.Lineage) -> tracking.Run:
     """Begin the run of the train stage, with parameters, lineage and data."""
     tree = read_tree()
+    simulated = ("simulate",) if tree["data"]["raw"] == SIMULATED else ()
+    params = {name: tree[name] for name in ("train", "prepare", "data", *simulated)}
+    return _start(origin, f"{tree['train']['model']['name']}-{origin.key[:8]}", {"stage": "train"}, params)
+
+
+def _start(
+    origin: lineage.Lineage,
+    name: str,
+    own: Mapping[str, str],
+    params: Mapping[str, Any],
+    experiment: str = tracking.EXPERIMENT,
+) -> tracking.Run:
     tags = {
         tracking.KEY_TAG: origin.key,
-        "stage": "train",
+        **own,
         **{f"git.{name}": value for name, value in lineage.git_state().items()},
         **{f"env.{name}": value for name, value in lineage.environment().items()},
         **{f"data.{path}": value for path, value in origin.data.items()},
         **{f"code.{path}": value for path, value in origin.code.items()},
     }
     tags["mlflow.source.git.commit"] = tags["git.commit"]  # the UI's own column
-    run = tracking.Run.start(lineage.project_root(), f"{tree['train']['model']['name']}-{origin.key[:8]}", tags)
-    simulated = ("simulate",) if tree["data"]["raw"] == SIMULATED else ()
-    run.params(flatten({name: tree[name] for name in ("train", "prepare", "data", *simulated)}))
+    run = tracking.Run.start(lineage.project_root(), name, tags, experiment=experiment)
+    run.params(flatten(dict(params)))
     for path, digest in origin.data.items():
         run.dataset(path, digest, Path(path), "training" if "train" in Path(path).name else "validation")
     return run

@@ -46,11 +46,12 @@ def select(table: Table, prepare: PrepareParams) -> Selection:
     names, ends = _deal(table, order, split)
     dropped["gap between groups"] = int(ends.sum())
     dropped["balance"] = 0
-    splits = {}
+    splits, caps = {}, {str(name): count for name, count in balance.most.items()}
     for name in SPLITS:
         members = order[(names == name) & ~ends]
-        if label is not None and name in balance.splits and balance.ratio is not None:
-            kept = _balanced(table, members, table[label][members], len(classes), balance.ratio, split.seed)
+        ratio, most = balance.ratio if name in balance.splits else None, caps.get(name)
+        if label is not None and (ratio is not None or most is not None):
+            kept = _balanced(table, members, table[label][members], len(classes), ratio, most, split.seed)
             dropped["balance"] += len(members) - len(kept)
             members = kept
         splits[name] = members
@@ -202,16 +203,23 @@ def _named(position: float, split: Split) -> str:
 
 
 def _balanced(
-    table: Table, members: Indices, labels: NDArray[np.generic], classes: int, ratio: float, seed: int
+    table: Table,
+    members: Indices,
+    labels: NDArray[np.generic],
+    classes: int,
+    ratio: float | None,
+    most: int | None,
+    seed: int,
 ) -> Indices:
+    """Return the members that stay: of each class at most `ratio` times the smallest, and at most `most`."""
     counts = np.bincount(labels.astype(np.int64), minlength=classes)
-    most = int(counts.min() * ratio)
+    limits = [len(members) if ratio is None else int(counts.min() * ratio), len(members) if most is None else most]
     keys = np.stack([table[name][members].astype(np.int64) for name in EVENT_KEY], axis=1).tolist()
     ranks = np.array([uniform_hash(seed, *key) for key in keys])
     keep = np.zeros(len(members), dtype=bool)
     for value in range(classes):
         of_class = np.flatnonzero(labels == value)
-        keep[of_class[np.argsort(ranks[of_class], kind="stable")][:most]] = True
+        keep[of_class[np.argsort(ranks[of_class], kind="stable")][: min(limits)]] = True
     return members[keep]
 
 
