@@ -168,10 +168,10 @@ def configured(name: str) -> list[TrainParams]:
 
 
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `base` with `changes`: mappings key by key, anything else whole."""
+    """Return `base` with `changes`: mappings key by key, anything else whole; an empty mapping is nothing."""
     result = dict(base)
     for key, value in changes.items():
-        both = isinstance(value, Mapping) and isinstance(base.get(key), Mapping)
+        both = isinstance(value, Mapping) and value and isinstance(base.get(key), Mapping)
         result[key] = merged(base[key], value) if both else value
     return result
 
