@@ -1,4 +1,4 @@
-"""Seconds and memory of a training step: the 15 configurations of the 2016 notes at full size, beside what they printed.
+"""Seconds and memory of a training step: the 15 configurations of the 2016 notes (experiments/memory.yaml) at full size.
 
 Each runs in a process of its own: 4 steps on random frames of 726 x 568, the last 3 timed. Memory is the largest resident
 size of the process less that before the network is built, beside the estimate of `xtcav describe`.
@@ -13,24 +13,8 @@ import subprocess
 import sys
 import time
 
-# minibatch, channels and kernel of both convolutions, hidden units; seconds a step and MB that the notes printed
-NOTES = [
-    (1, 1, 2, 1, 2, 10, 0.1, 109.39),
-    (1, 1, 2, 1, 2, 10, 0.1, 118.70),
-    (10, 1, 2, 1, 2, 10, 0.6, 355.58),
-    (10, 1, 2, 1, 2, 10, 0.6, 325.29),
-    (10, 1, 2, 1, 2, 10, 0.6, 353.30),
-    (10, 2, 2, 1, 2, 10, 0.7, 545.66),
-    (10, 1, 2, 2, 2, 10, 0.7, 332.88),
-    (10, 2, 2, 2, 2, 10, 0.7, 446.98),
-    (10, 2, 4, 2, 2, 10, 1.1, 828.64),
-    (10, 2, 2, 2, 4, 10, 0.7, 445.77),
-    (10, 2, 4, 2, 4, 10, 1.1, 974.42),
-    (10, 2, 4, 2, 4, 100, 1.1, 863.39),
-    (128, 2, 4, 2, 4, 100, 13.1, 18535.74),
-    (128, 8, 8, 8, 6, 100, 13.1, 18535.74),
-    (32, 8, 8, 8, 6, 10, 12.4, 15071.65),
-]
+from xtcav_ml.params import experiment
+
 SHAPE = (726, 568)
 STEPS = 4
 
@@ -40,22 +24,9 @@ def measure(number: int, threads: int, stock: bool) -> None:
     import numpy as np
 
     from xtcav_ml import backend, first_layer, geometry, models, objective, optimizers
-    from xtcav_ml.params.train import Block, Model, Optimizer
 
-    batch, channels1, kernel1, channels2, kernel2, hidden, *_ = NOTES[number]
-    pooled = {"stride": 1, "pool": "max", "pool_window": 13, "pool_stride": 10}
-    network = Model(
-        name="convnet",
-        standardize="all",
-        blocks=(
-            Block(channels=channels1, kernel=kernel1, **pooled),
-            Block(channels=channels2, kernel=kernel2, **pooled),
-        ),
-        hidden=(hidden,),
-        initial_sd=0.03,
-        l1=0.0,
-        l2=0.0,
-    )
+    params = experiment.configured("memory")[number]
+    batch = params.batch_size
     backend.configure(1, threads)
     ends = geometry.Ends(SHAPE, "int16", 0, 4, 0)
     one, none = (
@@ -65,18 +36,17 @@ def measure(number: int, threads: int, stock: bool) -> None:
     frames = np.random.default_rng(0).integers(0, 9000, (batch, *SHAPE, 1)).astype(np.int16)
     labels = np.arange(batch) % 4
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    fast = first_layer.suits(network.blocks[0], "float32") and not stock
+    fast = first_layer.suits(params.model.blocks[0], "float32") and not stock
     layer = first_layer.ConvMaxPool if fast else None
-    model = models.convnet(network, ends, models.Scales(one, none, none), seed=1, first_layer=layer)
-    rules = Optimizer(learning_rate=0.01, momentum=0.85, decay_rate=0.96, decay_steps=100)
-    model.compile(optimizer=optimizers.of(rules, 100), **objective.compiled(ends, none.sd, 1.0))
+    model = models.convnet(params.model, ends, models.Scales(one, none, none), seed=1, first_layer=layer)
+    model.compile(optimizer=optimizers.of(params.optimizer, 100), **objective.compiled(ends, none.sd, 1.0))
     times = []
     for _ in range(STEPS):
         started = time.perf_counter()
         model.train_on_batch({"frame": frames}, {"output": labels})
         times.append(time.perf_counter() - started)
     used = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-    layers = geometry.layers(network, ends)
+    layers = geometry.layers(params.model, ends)
     estimate = geometry.step_memory(layers, batch, ends, fused=fast) / 2**20
     print(geometry.parameter_count(layers), sorted(times[1:])[len(times) // 2 - 1], used, estimate)
 
@@ -94,7 +64,8 @@ def main() -> None:
     print(
         "  n  batch  channels  kernels  hidden  parameters | step, s: notes  here | MB: notes   here  estimate  ratio"
     )
-    for number, (batch, c1, k1, c2, k2, hidden, seconds, megabytes) in enumerate(NOTES):
+    rows = experiment.load("memory").configurations.rows
+    for number, (batch, c1, k1, c2, k2, hidden, seconds, megabytes) in enumerate(rows):
         if arguments.only not in (None, number + 1):
             continue
         command = [sys.executable, __file__, "--measure", str(number), "--threads", str(arguments.threads)]

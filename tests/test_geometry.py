@@ -93,14 +93,19 @@ def test_operations_and_memory_are_those_counted_by_hand():
 @pytest.mark.parametrize(
     ("field", "value", "said"),
     [
-        ("pool_window", 30, r"blocks\.1\.pool_window: .* 29 x 37 map .* got 30; choose at most 29"),
-        ("kernel", 38, r"blocks\.1\.kernel: .* 29 x 37 map .* got 38"),
+        ("pool_window", 58, r"blocks\.1\.pool_window: .* 29 x 37 map .* got 58; choose at most 57"),
+        ("kernel", 58, r"blocks\.1\.kernel: .* 29 x 37 map .* got 58"),
     ],
 )
 def test_what_does_not_fit_its_map_is_refused(field, value, said):
     blocks = (NOTES.blocks[0], NOTES.blocks[1].model_copy(update={field: value}))
     with pytest.raises(UserError, match=said):
         geometry.layers(NOTES.model_copy(update={"blocks": blocks}), ends((284, 363)))
+    fitting = (
+        blocks[0],
+        blocks[1].model_copy(update={field: 57}),
+    )  # its edge still meets the map's, where it is padded
+    assert geometry.layers(NOTES.model_copy(update={"blocks": fitting}), ends((284, 363)))
 
 
 def test_the_shipped_network_fits_the_shipped_frames(params):

@@ -230,6 +230,18 @@ def test_a_shot_that_stands_twice_with_other_values_is_an_error(name):
     assert len(duplicates(twice)) == 50
 
 
+@pytest.mark.parametrize("ratio", [None, 1.0])
+def test_no_more_of_a_class_than_asked_for_and_as_many_if_there_are(ratio):
+    columns = table(2000)
+    how = rules(ratio=ratio)
+    free = select(columns, how)
+    capped = select(columns, how.model_copy(update={"balance": how.balance.model_copy(update={"most": {"train": 40}})}))
+    assert np.bincount(columns[LABEL][capped.splits["train"]]).tolist() == [40] * 4
+    assert set(capped.splits["train"]) <= set(free.splits["train"])
+    np.testing.assert_array_equal(capped.splits["validation"], free.splits["validation"])
+    assert sum(capped.dropped.values()) - sum(free.dropped.values()) == len(free.splits["train"]) - 160
+
+
 def test_masks_keep_and_leave_out():
     columns = table(900)
     found = select(columns, rules(include={}, exclude={"lasing": 0}))

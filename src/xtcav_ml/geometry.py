@@ -60,7 +60,7 @@ class Ends:
 def layers(model: Model, ends: Ends) -> list[Layer]:
     """Return the layers that `model` builds between `ends`.
 
-    Raises UserError, naming the key, if a kernel or a pooling window is larger than the map that it works on.
+    Raises UserError, naming the key, if a part of a kernel or of a pooling window never meets a pixel of its map.
     """
     found: list[Layer] = []
     rows, columns, channels = *ends.frame_shape, 1
@@ -120,8 +120,10 @@ def step_memory(found: list[Layer], batch_size: int, ends: Ends, *, fused: bool)
 
 
 def _require_fits(key: str, size: int, rows: int, columns: int) -> None:
-    if size > min(rows, columns):
+    """Padding lets a window be larger than its map (the notes' are, on 40 x 40 pixels), up to where its edge meets nothing."""
+    most = 2 * min(rows, columns) - 1
+    if size > most:
         raise UserError(
-            f"{key}: must not be larger than the {rows} x {columns} map that it works on, got {size}; "
-            f"choose at most {min(rows, columns)}, or shrink the map less before it"
+            f"{key}: must not be more than twice the {rows} x {columns} map that it works on less one, got {size}; "
+            f"choose at most {most}, or shrink the map less before it"
         )

@@ -7,7 +7,7 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from xtcav_ml.errors import UserError
 from xtcav_ml.params.base import PARAMS_FILE, read_tree
 
 LIBRARIES = ("dvc", "h5py", "jax", "jaxlib", "keras", "mlflow", "numpy", "optuna", "tensorflow")
-OUTPUTS = ("**/dvc.lock", "results/**", "mlruns/**")
+OUTPUTS = ("**/dvc.lock", "results/**", "experiments/results/**", "mlruns/**")
 """What stages write and git tracks or ignores: changes there do not make the code dirty."""
 
 
@@ -72,6 +72,17 @@ def of_stage(stage: str, workspace: Path = Path()) -> Lineage:
     hashes = {dep: file_md5(workspace / dep) for dep in definition["deps"]}
     code = {dep: value for dep, value in hashes.items() if dep.endswith(".py")}
     return Lineage(params, {dep: value for dep, value in hashes.items() if dep not in code}, code)
+
+
+def of_experiment(params: dict[str, Any], data: Sequence[Path], workspace: Path = Path()) -> Lineage:
+    """Return the lineage of an experiment of the notes: its parameters, data, and code as experiments/dvc.yaml lists it."""
+    stages = YAML(typ="safe", pure=True).load((workspace / "experiments" / "dvc.yaml").read_text())["stages"]
+    code = [dep for dep in stages["train"]["do"]["deps"] if dep.endswith(".py")]
+    return Lineage(
+        params,
+        {str(path): file_md5(workspace / path) for path in data},
+        {dep: file_md5(workspace / dep) for dep in code},
+    )
 
 
 def file_md5(path: Path) -> str:

@@ -41,22 +41,55 @@ def training(device: str) -> Iterator[TrainingRun]:
     It ends FINISHED, FAILED on an error, KILLED on Ctrl-C. What the training used is in RESOURCES by then, and is added.
     """
     origin = lineage.of_stage("train")
-    with _run_of(origin) as run:
+    with _run_of_stage(origin) as run:
         run.tags({"device": device})
         yield TrainingRun(run, origin.identity)
-        used, picture = (RESOURCES / f"train{suffix}" for suffix in (".json", ".png"))
-        if used.is_file():
-            run.metrics({f"usage/{name}": value for name, value in json.loads(used.read_text()).items()})
-        if picture.is_file():
-            run.artifact(picture, "plots")
+        _log_usage(run, "train")
 
 
 @contextlib.contextmanager
-def _run_of(origin: lineage.Lineage) -> Iterator[tracking.Run]:
-    """Give a new run of the train stage, with parameters, lineage and data, and end it."""
-    run, status = _started(origin), "FAILED"
+def experiment(device: str, name: str, origin: lineage.Lineage) -> Iterator[TrainingRun]:
+    """Give a run, among those of the notes, for the training of experiment `name`; it ends as `training`'s."""
+    tags = {"stage": "experiment", "experiment": name, "device": device}
+    with _begun(origin, name, tags, origin.params, tracking.NOTES) as run:
+        yield TrainingRun(run, origin.identity)
+        _log_usage(run, f"experiment-{name}")
+
+
+@contextlib.contextmanager
+def _run_of_stage(origin: lineage.Lineage) -> Iterator[tracking.Run]:
+    """Give a new run of the train stage, and end it."""
+    tree = read_tree()
+    simulated = ("simulate",) if Path(tree["data"]["raw"]) == SIMULATED else ()
+    params = {name: tree[name] for name in ("train", "prepare", "data", *simulated)}
+    with _begun(origin, tree["train"]["model"]["name"], {"stage": "train"}, params) as run:
+        yield run
+
+
+@contextlib.contextmanager
+def _begun(
+    origin: lineage.Lineage,
+    name: str,
+    own: Mapping[str, str],
+    params: Mapping[str, Any],
+    experiment: str = tracking.EXPERIMENT,
+) -> Iterator[tracking.Run]:
+    """Give a new run with its `own` tags, `params`, lineage and data, and end it."""
+    tags = {
+        tracking.KEY_TAG: origin.key,
+        **own,
+        **{f"git.{name}": value for name, value in lineage.git_state().items()},
+        **{f"env.{name}": value for name, value in lineage.environment().items()},
+        **{f"data.{path}": value for path, value in origin.data.items()},
+        **{f"code.{path}": value for path, value in origin.code.items()},
+    }
+    tags["mlflow.source.git.commit"] = tags["git.commit"]  # the UI's own column
+    run = tracking.Run.start(lineage.project_root(), f"{name}-{origin.key[:8]}", tags, experiment=experiment)
+    status = "FAILED"
     try:
-        _describe(run, origin)
+        run.params(flatten(dict(params)))
+        for path, digest in origin.data.items():
+            run.dataset(path, digest, Path(path), "training" if "train" in Path(path).name else "validation")
         yield run
         status = "FINISHED"
     except KeyboardInterrupt:
@@ -66,26 +99,13 @@ def _run_of(origin: lineage.Lineage) -> Iterator[tracking.Run]:
         run.finish(status)
 
 
-def _started(origin: lineage.Lineage) -> tracking.Run:
-    tags = {
-        tracking.KEY_TAG: origin.key,
-        "stage": "train",
-        **{f"git.{name}": value for name, value in lineage.git_state().items()},
-        **{f"env.{name}": value for name, value in lineage.environment().items()},
-        **{f"data.{path}": value for path, value in origin.data.items()},
-        **{f"code.{path}": value for path, value in origin.code.items()},
-    }
-    tags["mlflow.source.git.commit"] = tags["git.commit"]  # the UI's own column
-    name = read_tree()["train"]["model"]["name"]
-    return tracking.Run.start(lineage.project_root(), f"{name}-{origin.key[:8]}", tags)
-
-
-def _describe(run: tracking.Run, origin: lineage.Lineage) -> None:
-    tree = read_tree()
-    simulated = ("simulate",) if Path(tree["data"]["raw"]) == SIMULATED else ()
-    run.params(flatten({name: tree[name] for name in ("train", "prepare", "data", *simulated)}))
-    for path, digest in origin.data.items():
-        run.dataset(path, digest, Path(path), "training" if "train" in Path(path).name else "validation")
+def _log_usage(run: tracking.Run, stage: str) -> None:
+    """Add what `resources.measured` found."""
+    used, picture = (RESOURCES / f"{stage}{suffix}" for suffix in (".json", ".png"))
+    if used.is_file():
+        run.metrics({f"usage/{name}": value for name, value in json.loads(used.read_text()).items()})
+    if picture.is_file():
+        run.artifact(picture, "plots")
 
 
 def log_model(run: tracking.Run, path: Path) -> None:
@@ -113,7 +133,7 @@ def _log_evaluation(
     origin = lineage.of_stage("train")
     run = tracking.Run.find(root, origin.key, lineage.file_md5(model))
     if run is None:
-        with _run_of(origin) as run:
+        with _run_of_stage(origin) as run:
             for epoch, values in enumerate(history, start=1):
                 run.metrics(values, step=epoch)
             run.tags({"rebuilt": "true"})

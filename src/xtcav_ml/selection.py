@@ -48,11 +48,13 @@ def select(table: Table, prepare: PrepareParams) -> Selection:
     dropped["balance"] = 0
     splits = {name: order[(names == name) & ~ends] for name in SPLITS}
     _require_enough(splits, table, prepare)  # before a class without shots leaves none of the others
-    for name in balance.splits:
-        if label is not None and balance.ratio is not None:
-            members = splits[name]
-            splits[name] = _balanced(table, members, table[label][members], len(classes), balance.ratio, split.seed)
-            dropped["balance"] += len(members) - len(splits[name])
+    caps = {str(name): count for name, count in balance.most.items()}
+    for name, members in splits.items():
+        ratio, most = balance.ratio if name in balance.splits else None, caps.get(name)
+        if label is not None and (ratio is not None or most is not None):
+            kept = _balanced(table, members, table[label][members], len(classes), ratio, most, split.seed)
+            dropped["balance"] += len(members) - len(kept)
+            splits[name] = kept
     _require_enough(splits, table, prepare)
     return Selection(splits, dropped)
 
@@ -201,16 +203,23 @@ def _named(position: float, split: Split) -> str:
 
 
 def _balanced(
-    table: Table, members: Indices, labels: NDArray[np.generic], classes: int, ratio: float, seed: int
+    table: Table,
+    members: Indices,
+    labels: NDArray[np.generic],
+    classes: int,
+    ratio: float | None,
+    most: int | None,
+    seed: int,
 ) -> Indices:
+    """Return the members that stay: of each class at most `ratio` times the smallest, and at most `most`."""
     counts = np.bincount(labels.astype(np.int64), minlength=classes)
-    most = int(counts.min() * ratio)
+    limits = [len(members) if ratio is None else int(counts.min() * ratio), len(members) if most is None else most]
     keys = np.stack([table[name][members].astype(np.int64) for name in EVENT_KEY], axis=1).tolist()
     ranks = np.array([uniform_hash(seed, *key) for key in keys])
     keep = np.zeros(len(members), dtype=bool)
     for value in range(classes):
         of_class = np.flatnonzero(labels == value)
-        keep[of_class[np.argsort(ranks[of_class], kind="stable")][:most]] = True
+        keep[of_class[np.argsort(ranks[of_class], kind="stable")][: min(limits)]] = True
     return members[keep]
 
 

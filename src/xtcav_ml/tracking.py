@@ -29,7 +29,9 @@ TrackingError = (mlflow.MlflowException, OSError)
 
 P = ParamSpec("P")
 
-EXPERIMENT = "xtcav"
+EXPERIMENT, NOTES = "xtcav", "xtcav-notes"
+"""MLflow's experiments: the project's own runs, and those of the notes' experiments."""
+
 KEY_TAG, MODEL_TAG = "lineage.key", "model.md5"
 BATCH = 100
 """Most parameters or tags that MLflow takes in one call."""
@@ -70,8 +72,8 @@ def _tolerated(method: Callable[Concatenate["Run", P], None]) -> Callable[Concat
     return told
 
 
-def connect(root: Path) -> tuple[mlflow.MlflowClient, str]:
-    """Return a client and the id of the project's experiment, both made on first use."""
+def connect(root: Path, experiment: str = EXPERIMENT) -> tuple[mlflow.MlflowClient, str]:
+    """Return a client and the id of an experiment, the project's own by default, both made on first use."""
     uri = store_uri(root)
     mlflow.set_tracking_uri(uri)
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # it tells of every table that it makes
@@ -92,8 +94,8 @@ def connect(root: Path) -> tuple[mlflow.MlflowClient, str]:
     artifacts = (root / "mlruns" / "artifacts").resolve().as_uri() if local else None
     try:
         client = mlflow.MlflowClient(uri)
-        experiment = client.get_experiment_by_name(EXPERIMENT)
-        known = experiment.experiment_id if experiment else client.create_experiment(EXPERIMENT, artifacts)
+        found = client.get_experiment_by_name(experiment)
+        known = found.experiment_id if found else client.create_experiment(experiment, artifacts)
     except TrackingError as error:
         raise _unanswered(root, error) from None
     return client, known
@@ -118,15 +120,20 @@ class Run:
         self.client, self.run_id, self.experiment_id = client, run_id, experiment_id
 
     @classmethod
-    def start(cls, root: Path, name: str, tags: Mapping[str, str], parent: str | None = None) -> "Run":
-        """Begin a run, a child of run `parent` if that is given. Raises UserError if the store does not answer."""
-        client, experiment = connect(root)
+    def start(
+        cls, root: Path, name: str, tags: Mapping[str, str], parent: str | None = None, experiment: str = EXPERIMENT
+    ) -> "Run":
+        """Begin a run in `experiment`, a child of run `parent` if that is given.
+
+        Raises UserError if the store does not answer.
+        """
+        client, known = connect(root, experiment)
         links = {MLFLOW_PARENT_RUN_ID: parent} if parent else {}
         try:
-            run = client.create_run(experiment, tags={**tags, **links, MLFLOW_RUN_NAME: name})
+            run = client.create_run(known, tags={**tags, **links, MLFLOW_RUN_NAME: name})
         except TrackingError as error:
             raise _unanswered(root, error) from None
-        return cls(client, run.info.run_id, experiment)
+        return cls(client, run.info.run_id, known)
 
     @classmethod
     def find(cls, root: Path, key: str, model: str) -> "Run | None":

@@ -11,7 +11,7 @@ from tests.pipeline.conftest import Project
 SPACE = {
     "train.optimizer.learning_rate": {"low": 0.01, "high": 0.3, "log": True},
     "train.model.blocks.0.kernel": {"choices": [3, 5]},
-    "train.model.blocks.0.pool_window": {"low": 2, "high": 26, "step": 24},  # 26 is larger than a map of 24 x 20
+    "train.model.blocks.0.pool_window": {"low": 2, "high": 50, "step": 48},  # 50 is too large for a map of 24 x 20
 }
 FEW_TRIALS = {
     "tune.space": SPACE,
@@ -61,7 +61,7 @@ def test_the_first_trial_is_what_params_yaml_says(tuned):
 
 
 def test_what_cannot_be_built_is_refused_before_training(tuned):
-    refused = [trial for trial in study(tuned).trials if trial.params["train.model.blocks.0.pool_window"] == 26]
+    refused = [trial for trial in study(tuned).trials if trial.params["train.model.blocks.0.pool_window"] == 50]
     assert refused, "the seed of the study draws no such trial: choose another"
     for trial in refused:
         assert trial.state.name == "PRUNED"

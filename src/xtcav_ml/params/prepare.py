@@ -8,6 +8,7 @@ from xtcav_ml.params.base import Section
 from xtcav_ml.shots import IMAGE
 
 Pixel = Annotated[int, Field(ge=0, le=100_000)]
+SplitName = Literal["train", "validation", "test"]
 
 
 class SubtractDark(Section):
@@ -109,7 +110,10 @@ class Balance(Section):
     """The largest class keeps at most `ratio` times the shots of the smallest; null keeps all."""
 
     ratio: float | None = Field(ge=1)
-    splits: tuple[Literal["train", "validation", "test"], ...]
+    splits: tuple[SplitName, ...]
+    most: dict[SplitName, Annotated[int, Field(ge=1)]] = Field(
+        default={}
+    )  # of each class in these splits, shots at most
 
 
 class Split(Section):
@@ -154,10 +158,10 @@ class PrepareParams(Section):
     def _something_to_learn(self) -> "PrepareParams":
         if self.label is None and not self.regression:
             raise ValueError("label or regression must name what to learn, got null and []; name a dataset")
-        if self.label is None and (self.classes or self.balance.ratio is not None):
+        if self.label is None and (self.classes or self.balance.ratio is not None or self.balance.most):
             raise ValueError(
-                "label is null, so classes must be [] and balance.ratio null, got "
-                f"{list(self.classes)} and {self.balance.ratio}; change them, or name a label"
+                "label is null, so classes must be [], balance.ratio null and balance.most {}, got "
+                f"{list(self.classes)}, {self.balance.ratio} and {self.balance.most}; change them, or name a label"
             )
         if self.label is not None and len(self.classes) < 2:
             raise ValueError(
