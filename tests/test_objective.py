@@ -22,7 +22,7 @@ def test_accuracy_counts_what_is_said(keras_ready):
     metric.update_state(np.array([[0], [2]]), np.array([[0.9, 0.1, 0.0], [0.2, 0.5, 0.3]]))
     metric.update_state(np.array([1]), np.array([[0.1, 0.6, 0.3]]))
     assert float(metric.result()) == np.float32(2 / 3)
-    assert np.asarray(metric.counts).tolist() == [1, 2, 0]
+    assert np.asarray(metric.confusion).tolist() == [[1, 0, 0], [0, 1, 0], [0, 1, 0]]
     metric.reset_state()
     assert float(metric.result()) == 0
 
@@ -41,4 +41,5 @@ def test_what_is_predicted_is_found_among_the_metrics_of_all_heads(keras_ready):
     network = keras.Sequential([keras.Input((2,)), keras.layers.Softmax()])
     network.compile(loss="sparse_categorical_crossentropy", metrics=[objective.Accuracy(2)])
     network.evaluate(np.array([[1.0, 0.0], [0.0, 3.0], [0.0, 1.0], [0.0, 2.0]]), np.zeros(4), verbose=0)
-    assert objective.predicted(network) == {"val_predicted_0": 0.25, "val_predicted_1": 0.75}
+    table = {"val_confusion/0_0": 1.0, "val_confusion/0_1": 3.0, "val_confusion/1_0": 0.0, "val_confusion/1_1": 0.0}
+    assert objective.predicted(network) == {"val_predicted_0": 0.25, "val_predicted_1": 0.75, **table}

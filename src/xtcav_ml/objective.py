@@ -38,23 +38,22 @@ def masked_squared_error(sd: NDArray[np.float32]) -> Callable[[Any, Any], Any]:
 
 
 class Accuracy(keras.metrics.Metric):  # type: ignore[misc]
-    """Part of the shots whose likeliest class is the right one; counts on the way how often each class is said."""
+    """Part of the shots whose likeliest class is the right one; `confusion` counts the shots by truth and by what is said."""
 
     def __init__(self, classes: int, name: str = "accuracy") -> None:
         super().__init__(name=name)
-        self.hits = self.add_variable((), "zeros", name="hits")
-        self.counts = self.add_variable((classes,), "zeros", name="counts")
+        self.confusion = self.add_variable((classes, classes), "zeros", name="confusion")
 
     def update_state(self, truth: Any, probabilities: Any, sample_weight: Any = None) -> None:
         """Add a minibatch."""
         said = keras.ops.argmax(probabilities, axis=-1)
         truth = keras.ops.reshape(keras.ops.cast(truth, said.dtype), keras.ops.shape(said))
-        self.hits.assign_add(keras.ops.sum(keras.ops.cast(keras.ops.equal(truth, said), "float32")))
-        self.counts.assign_add(keras.ops.sum(keras.ops.one_hot(said, self.counts.shape[0]), axis=0))
+        truth, said = (keras.ops.one_hot(value, self.confusion.shape[0]) for value in (truth, said))
+        self.confusion.assign_add(keras.ops.matmul(keras.ops.transpose(truth), said))
 
     def result(self) -> Any:
         """Return the accuracy so far."""
-        return self.hits / keras.ops.maximum(keras.ops.sum(self.counts), 1)
+        return keras.ops.trace(self.confusion) / keras.ops.maximum(keras.ops.sum(self.confusion), 1)
 
 
 def named(logs: Mapping[str, Any]) -> dict[str, float]:
@@ -68,12 +67,16 @@ def named(logs: Mapping[str, Any]) -> dict[str, float]:
 
 
 def predicted(model: keras.Model) -> dict[str, float]:
-    """Return which part of the validation shots is predicted as each class (by number), where classes are learned."""
-    counts = [metric.counts for metric in _metrics(model) if isinstance(metric, Accuracy)]
-    if not counts:
+    """Return what was said of the validation shots, where classes are learned, by the numbers of the classes.
+
+    `val_predicted_1` is the part of them that is predicted as class 1, `val_confusion/0_1` how many of class 0 are.
+    """
+    tables = [np.asarray(metric.confusion) for metric in _metrics(model) if isinstance(metric, Accuracy)]
+    if not tables:
         return {}
-    found = np.asarray(counts[0])
-    return {f"val_predicted_{value}": float(share) for value, share in enumerate(found / max(found.sum(), 1))}
+    shares = tables[0].sum(axis=0) / max(tables[0].sum(), 1)
+    found = {f"val_predicted_{value}": float(share) for value, share in enumerate(shares)}
+    return found | {f"val_confusion/{truth}_{said}": float(count) for (truth, said), count in np.ndenumerate(tables[0])}
 
 
 def _metrics(model: keras.Model) -> list[Any]:
