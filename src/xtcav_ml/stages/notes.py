@@ -137,7 +137,7 @@ def _configurations(
         "",
         f"## {chosen.title}",
         "",
-        f"Of one step{where}. Here: the median step, what a step adds to the process, what `xtcav describe` estimates for that,",
+        f"Of one step{where}. Here: the median step, what a step adds to the process, what `xtcav describe` estimates,",
         f"and the whole process with its libraries. Why they differ: {chosen.differs}.",
         "",
         *_markdown(headings, rows),
