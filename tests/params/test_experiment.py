@@ -134,7 +134,7 @@ def test_what_the_notes_left_open_comes_from_params_yaml_and_nothing_else_does(o
     before = experiment.trained("signal-40")
     path = tmp_path / "params.yaml"
     text = path.read_text().replace("learning_rate: 0.01", "learning_rate: 0.7").replace("  threads: 2", "  threads: 3")
-    path.write_text(text)
+    path.write_text(text.replace("  class_weights:", "  stop_after: 3\n  class_weights:"))
     base.read_tree.cache_clear()
     assert experiment.trained("signal-40") == before.model_copy(update={"threads": 3})
 

@@ -16,7 +16,8 @@ from xtcav_ml.shots import FRAME_SHAPE
 
 TABLE = experiment.FOLDER / "results" / "notes.md"
 
-HEADINGS = ("experiment", "accuracy", "", "steps", "", "s a step", "", "memory", "", "why they differ")
+PAIRS = ("accuracy", "steps", "time of a step", "memory")
+HEADINGS = ("experiment", *(f"{pair}, {whose}" for pair in PAIRS for whose in ("published", "here")), "why they differ")
 NOT_RUN, NOT_MEASURED = "not run", "not measured"
 
 
@@ -64,9 +65,8 @@ def write_table() -> None:
     text = [
         "# The notes' experiments: what they published, and what came out here",
         "",
-        "Written by `make notes`. Of each pair of columns the first is what was published, the second what came out here:",
-        "accuracy on the validation shots after the last step, with its 95 % interval; the median step; the largest resident",
-        "size of the process.",
+        "Written by `make notes`. Here: accuracy on the validation shots after the last step, with its 95 % interval; the",
+        "median step; the largest resident size of the process.",
         "",
         *_markdown(HEADINGS, rows),
         *parts,
@@ -123,13 +123,22 @@ def _configurations(
             here += [f"{sizes['estimated_step_mb']:,}", f"{took['process_mb']:,.0f}"]
         rows.append([*map(str, values), here[0], str(seconds), here[1], f"{megabytes:,}", *here[2:]])
     where = f" on {usage['cores']} cores" if whole else ""
-    headings = [*names, "parameters", "s a step", "", "MB", "step", "estimate", "process"]
+    headings = [
+        *names,
+        "parameters",
+        "s, published",
+        "s, here",
+        "MB, published",
+        "step, MB",
+        "estimate, MB",
+        "process, MB",
+    ]
     return [
         "",
         f"## {chosen.title}",
         "",
-        f"Seconds and megabytes as published, then here{where}: what a step adds to the process, what `xtcav describe`",
-        f"estimates for it, and the whole process with its libraries. Why they differ: {chosen.differs}.",
+        f"Of one step{where}. Here: the median step, what a step adds to the process, what `xtcav describe` estimates,",
+        f"and the whole process with its libraries. Why they differ: {chosen.differs}.",
         "",
         *_markdown(headings, rows),
     ]
