@@ -24,7 +24,7 @@ ui: .venv/installed  ## the MLflow UI on this project's runs, at http://127.0.0.
 	@xtcav ui
 
 test: .venv/installed-dev  ## the tests
-	@pytest -n 2 --dist loadfile
+	@pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-slow: .venv/installed-dev  ## the tests that take minutes each
 	@pytest -m slow

@@ -14,6 +14,18 @@ from xtcav_ml.params import whole
 from xtcav_ml.params.prepare import Pixels, Step
 
 ROOT = Path(__file__).parent.parent
+
+LONGEST = ["test_interrupt.py", "test_browser.py", "test_repro.py", "test_tune.py"]
+"""Files that take minutes, and begin first: two processes are then done at about the same time."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first, then the others that run the whole pipeline."""
+    items.sort(
+        key=lambda item: ([*LONGEST, item.path.name]).index(item.path.name) + ("pipeline" not in item.path.parts)
+    )
+
+
 SHAPE = (24, 20)
 STORED = Pixels(dtype="int16", quantum=0.0005)
 
