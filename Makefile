@@ -44,7 +44,7 @@ install-dev: .venv/installed-dev  ## and what developers need
 # A lock that has changed brings its versions in; the checkout itself is installed so that edits count at once.
 .venv/installed: requirements.txt pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@echo "installing into .venv (about 700 MB, a few minutes the first time)"
+	@echo "installing into .venv (some 3.5 GB, a few minutes the first time)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
