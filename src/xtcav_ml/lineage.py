@@ -17,7 +17,7 @@ from ruamel.yaml import YAML
 from xtcav_ml.errors import UserError
 from xtcav_ml.params.base import PARAMS_FILE, read_tree
 
-LIBRARIES = ("dvc", "h5py", "jax", "jaxlib", "keras", "mlflow", "numpy", "optuna", "tensorflow")
+LIBRARIES = ("dvc", "h5py", "jax", "jaxlib", "keras", "mlflow", "numba", "numpy", "optuna", "tensorflow")
 OUTPUTS = ("**/dvc.lock", "results/**", "experiments/results/**", "mlruns/**")
 """What stages write and git tracks or ignores: changes there do not make the code dirty."""
 
