@@ -58,7 +58,7 @@ def stage(epochs: int) -> float:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"
-        runs.tracking.connect(ROOT)  # makes the database, which a project does once
+        runs.store.connect(ROOT)  # makes the database, which a project does once
         resources.RESOURCES = runs.RESOURCES = folder / "resources"
         started = time.perf_counter()
         with runs.training("CPU") as run:

@@ -1,5 +1,9 @@
-"""What several tests share: small raw files, made with plain h5py and none of the project's code, and the parameters."""
+"""What several tests share: small raw files, made with plain h5py and none of the project's code, the parameters, a store."""
 
+import contextlib
+import functools
+import sqlite3
+import tempfile
 from pathlib import Path
 
 import h5py
@@ -105,6 +109,25 @@ def raw_folder(tmp_path: Path) -> Path:
     write_shots(folder / "a.h5", run=70, count=300)
     write_shots(folder / "b.hdf5", run=71, count=300)
     return folder
+
+
+@functools.cache
+def empty_database() -> bytes:
+    """Return MLflow's SQLite database with its tables and nothing in them: to make one takes seconds."""
+    import mlflow
+
+    with tempfile.TemporaryDirectory() as folder:
+        made, copy = Path(folder) / "made.db", Path(folder) / "copy.db"
+        mlflow.MlflowClient(f"sqlite:///{made}").search_experiments()
+        with contextlib.closing(sqlite3.connect(made)) as connection:
+            connection.execute(f"VACUUM INTO '{copy}'")
+        return copy.read_bytes()
+
+
+def lay_store(folder: Path) -> None:
+    """Put an empty MLflow database where a project in `folder` has it."""
+    (folder / "mlruns").mkdir(exist_ok=True)
+    (folder / "mlruns" / "mlflow.db").write_bytes(empty_database())
 
 
 @pytest.fixture(scope="session")

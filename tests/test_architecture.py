@@ -22,8 +22,8 @@ LAYERS = [
     ["physics", "meaning", "comparison"],
     ["geometry", "augment"],
     # one outside library each
-    ["h5io.files", "plots", "tracking", "lineage", "backend", "search_table", "studies", "checkpoint"],
-    ["h5io.rawfile", "h5io.prepared", "models", "optimizers", "resources"],
+    ["h5io.files", "plots", "store", "lineage", "backend", "search_table", "studies", "checkpoint"],
+    ["h5io.rawfile", "h5io.prepared", "models", "optimizers", "resources", "tracking", "registry"],
     # built on those
     ["raw", "batches", "runs", "predictor", "saliency", "objective", "scaling", "first_layer"],
     ["fit", "served"],
@@ -59,7 +59,7 @@ OWNERS = {
     "keras": {"backend"},
     "tensorflow": {"backend", "first_layer"},
     "numba": {"pooling"},
-    "mlflow": {"tracking"},
+    "mlflow": {"store", "tracking", "registry"},
     "matplotlib": {"plots"},
     "optuna": {"studies"},
     "psutil": {"resources"},

@@ -9,7 +9,8 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from ruamel.yaml import YAML
 
-from xtcav_ml import lineage, resources, runs, tracking
+from tests.conftest import lay_store
+from xtcav_ml import lineage, registry, resources, runs, store, tracking
 from xtcav_ml.params.base import read_tree
 
 
@@ -21,6 +22,7 @@ def workspace(tmp_path, monkeypatch):
     (tmp_path / "params.yaml").write_text(
         "train: {model: {name: convnet}}\nprepare: {include: {'gate[0]': 1}}\ndata: {raw: mine}\n"
     )
+    lay_store(tmp_path)
     (tmp_path / "a.py").write_text("code")
     (tmp_path / "train.h5").write_text("data")
     monkeypatch.chdir(tmp_path)
@@ -33,7 +35,7 @@ def workspace(tmp_path, monkeypatch):
 
 def stored(workspace):
     """Return all runs in the store, oldest first."""
-    client, experiment = tracking.connect(workspace)
+    client, experiment = store.connect(workspace)
     return list(client.search_runs([experiment], order_by=["attributes.start_time ASC"]))
 
 
@@ -106,9 +108,7 @@ def results(workspace, monkeypatch):
         (workspace / name).write_text("content")
     kept = []
     monkeypatch.setattr(runs.models, "meaning_of", lambda path: SimpleNamespace(path=path))
-    monkeypatch.setattr(
-        tracking.Run, "model", lambda run, path, meaning, versions: kept.append((run.run_id, path.name))
-    )
+    monkeypatch.setattr(registry, "log_model", lambda run_id, path, meaning, versions: kept.append((run_id, path.name)))
     return SimpleNamespace(address=address, models=kept, model=workspace / "model.keras")
 
 

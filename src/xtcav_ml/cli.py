@@ -267,9 +267,9 @@ def ui(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 5000,
 ) -> None:
     """Serve the MLflow UI on this project's runs."""
-    from xtcav_ml import lineage, tracking
+    from xtcav_ml import lineage, store
 
-    tracking.serve_ui(lineage.project_root(), host, port)
+    store.serve_ui(lineage.project_root(), host, port)
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from xtcav_ml import atomic, interrupts, lineage, models, tracking
+from xtcav_ml import atomic, interrupts, lineage, models, registry, store, tracking
 from xtcav_ml.params.base import flatten, read_tree
 from xtcav_ml.params.data import SIMULATED
 from xtcav_ml.resources import RESOURCES
@@ -51,7 +51,7 @@ def training(device: str) -> Iterator[TrainingRun]:
 def experiment(device: str, name: str, origin: lineage.Lineage) -> Iterator[TrainingRun]:
     """Give a run, among those of the notes, for the training of experiment `name`; it ends as `training`'s."""
     tags = {"stage": "experiment", "experiment": name, "device": device}
-    with _begun(origin, name, tags, origin.params, tracking.NOTES) as run:
+    with _begun(origin, name, tags, origin.params, store.NOTES) as run:
         yield TrainingRun(run, origin.identity)
         _log_usage(run, f"experiment-{name}")
 
@@ -72,7 +72,7 @@ def _begun(
     name: str,
     own: Mapping[str, str],
     params: Mapping[str, Any],
-    experiment: str = tracking.EXPERIMENT,
+    experiment: str = store.EXPERIMENT,
 ) -> Iterator[tracking.Run]:
     """Give a new run with its `own` tags, `params`, lineage and data, and end it."""
     tags = {
@@ -112,7 +112,9 @@ def log_model(run: tracking.Run, path: Path) -> None:
     """Store the trained model with the versions that it needs, and the MD5 by which `evaluated` finds its run."""
     run.tags({tracking.MODEL_TAG: lineage.file_md5(path)})
     versions = lineage.environment(REQUIREMENTS)
-    run.model(path, models.meaning_of(path), [f"{name}=={versions[name]}" for name in REQUIREMENTS])
+    registry.log_model(
+        run.run_id, path, models.meaning_of(path), [f"{name}=={versions[name]}" for name in REQUIREMENTS]
+    )
 
 
 def evaluated(metrics: Mapping[str, Any], history: list[dict[str, float]], pictures: list[Path], model: Path) -> None:
@@ -122,7 +124,7 @@ def evaluated(metrics: Mapping[str, Any], history: list[dict[str, float]], pictu
     `history` and the file `model` first.
     """
     ADDRESS.unlink(missing_ok=True)  # of an earlier run: what follows may fail
-    with tracking.tolerating("the evaluation"):
+    with store.tolerating("the evaluation"):
         _log_evaluation(metrics, history, pictures, model)
 
 
@@ -148,5 +150,5 @@ def _log_evaluation(
     run.artifact(Path("results/predictions.csv"))
     atomic.write_json(
         ADDRESS,
-        {"run_id": run.run_id, "experiment_id": run.experiment_id, "store": tracking.masked(tracking.store_uri(root))},
+        {"run_id": run.run_id, "experiment_id": run.experiment_id, "store": store.masked(store.store_uri(root))},
     )

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from tests.conftest import ROOT, SHAPE, write_shots
+from tests.conftest import ROOT, SHAPE, lay_store, write_shots
 
 FEW_SHOTS = {
     "simulate.dark_shots": 4,
@@ -50,8 +50,11 @@ class Project:
         self.first_output = self.second_output = self.output = ""  # what `dvc repro` or a tool printed
 
     @classmethod
-    def copy(cls, folder: Path, **params: Any) -> "Project":
-        """Copy what git tracks or would track, less results, and commit it with `params` (dotted names) changed."""
+    def copy(cls, folder: Path, store: bool = True, **params: Any) -> "Project":
+        """Copy what git tracks or would track, less results, and commit it with `params` (dotted names) changed.
+
+        An empty MLflow database is there already, unless `store` is False: the project then makes its own.
+        """
         names = subprocess.run(
             ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
             cwd=ROOT,
@@ -64,6 +67,8 @@ class Project:
             if (ROOT / name).is_file() and not result:
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(ROOT / name, folder / name)
+        if store:
+            lay_store(folder)
         project = cls(folder)
         project.set(**{**FEW_SHOTS, **params})
         for command in (
@@ -159,7 +164,7 @@ def clean_environment() -> dict[str, str]:
 @pytest.fixture(scope="session")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """The default pipeline, run once. Tests that change it work on `Project.copy` or put things back."""
-    project = Project.copy(tmp_path_factory.mktemp("project"))
+    project = Project.copy(tmp_path_factory.mktemp("project"), store=False)
     project.first_output = project.run("dvc", "repro").stdout
     return project
 

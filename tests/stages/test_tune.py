@@ -6,8 +6,8 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from optuna.trial import TrialState
 
-from tests.conftest import ROOT
-from xtcav_ml import geometry, studies, tracking
+from tests.conftest import ROOT, lay_store
+from xtcav_ml import geometry, store, studies, tracking
 from xtcav_ml.errors import UserError
 from xtcav_ml.params.tune import Range
 from xtcav_ml.stages import tune
@@ -34,6 +34,7 @@ class Known:
 def search(tmp_path, monkeypatch, params):
     for name in ("dvc.yaml", "params.yaml"):
         (tmp_path / name).write_text((ROOT / name).read_text())
+    lay_store(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DVC_ROOT", raising=False)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
@@ -64,7 +65,7 @@ def test_another_environment_is_another_study(search, tmp_path, monkeypatch):
 def test_trials_are_told_and_recorded(search, tmp_path):
     search.go_on(tmp_path)
     assert [trial.state for trial in search.study.trials] == [TrialState.COMPLETE] * 3
-    client, experiment = tracking.connect(tmp_path)
+    client, experiment = store.connect(tmp_path)
     assert {run.info.status for run in client.search_runs([experiment])} == {"FINISHED"}
 
 

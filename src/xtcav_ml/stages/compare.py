@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
-from xtcav_ml import comparison, lineage, metrics, tracking
+from xtcav_ml import comparison, lineage, metrics, store
 from xtcav_ml.comparison import Difference
 from xtcav_ml.errors import UserError
 from xtcav_ml.progress import console
@@ -79,7 +79,7 @@ def _text(name: str) -> str:
     root = lineage.project_root()
     if re.fullmatch("[0-9a-f]{32}", name):
         with tempfile.TemporaryDirectory() as folder:
-            return tracking.download(root, name, FILE, Path(folder)).read_text(encoding="utf-8", errors="replace")
+            return store.download(root, name, FILE, Path(folder)).read_text(encoding="utf-8", errors="replace")
     command = ["git", "show", "--end-of-options", f"{name}:./{IN_PROJECT}"]
     done = subprocess.run(command, cwd=root, capture_output=True, encoding="utf-8", errors="replace", check=False)
     if done.returncode:
