@@ -44,7 +44,7 @@ def write(folder: Path) -> None:
     params = whole.load(ROOT / "params.yaml")
     chosen = {"notes": params.train.model}
     for path in sorted((ROOT / "experiments").glob("modern*.yaml")):
-        changes = read_tree(path)["params"]["train"]["model"]
+        changes = read_tree(path)["train"]["model"]
         chosen[path.stem] = Model.model_validate({**params.train.model.model_dump(), **changes})
     meaning = Meaning.of(params.prepare, params.data.frame_shape, dark=None)
     prepared = Ends.of(meaning)

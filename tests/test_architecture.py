@@ -12,7 +12,7 @@ from tests.conftest import ROOT
 PACKAGE = ROOT / "src" / "xtcav_ml"
 
 LAYERS = [
-    ["errors", "shots", "atomic", "progress", "processes", "interrupts"],
+    ["errors", "shots", "atomic", "progress", "processes", "interrupts", "compiled"],
     ["params.base"],
     ["params.peaks", "params.data", "params.prepare", "params.train", "params.tune"],
     ["params.simulate"],
@@ -58,7 +58,7 @@ OWNERS = {
     "h5py": {"h5io.files", "h5io.rawfile", "h5io.prepared"},
     "keras": {"backend"},
     "tensorflow": {"backend", "first_layer"},
-    "numba": {"pooling"},
+    "numba": {"compiled"},
     "mlflow": {"store", "tracking", "registry"},
     "matplotlib": {"plots"},
     "optuna": {"studies"},

@@ -1,5 +1,7 @@
 """Moved frames are the frame moved, and brighter ones what the camera would have given for more light."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from pydantic import TypeAdapter
@@ -21,10 +23,11 @@ def preprocessing(*steps, pixels=INT16):
 
 def test_a_frame_moves_by_whole_pixels_and_its_edge_is_mirrored():
     frame = np.arange(120).reshape(SHAPE)
-    moved = augment.shifted(frame, 2, -3)
+    rows, columns = augment.moved(SHAPE, 2, -3)
+    moved = frame[rows][:, columns]
     np.testing.assert_array_equal(moved[2:, :-3], frame[:-2, 3:])
     np.testing.assert_array_equal(moved[:2, :-3], frame[2:0:-1, 3:])
-    np.testing.assert_array_equal(augment.shifted(frame, 0, 0), frame)
+    np.testing.assert_array_equal(augment.moved(SHAPE, 0, 0)[1], np.arange(SHAPE[1]))
 
 
 @pytest.mark.parametrize("pixels", [INT16, Pixels(dtype="float32", quantum=None)])
@@ -35,9 +38,12 @@ def test_more_light_gives_what_the_camera_would_have_given(steps, pixels):
     )
     light = np.random.default_rng(0).uniform(0, 500, (1, *SHAPE)).round()
     stored, brighter = (made.prepare((100 + gain * light).astype(np.int16)) for gain in (1, 2))
-    frame = augment.Augmentation(Augment(gain=0.1), made)._scaled(stored[0], 2.0)
-    assert frame.dtype == stored.dtype
-    np.testing.assert_allclose(made.floats(frame), made.floats(brighter[0]), atol=2.1 * made.unit)
+    unmoved = SimpleNamespace(
+        integers=lambda low, high, shape: np.zeros(shape, np.int64), normal=lambda size: np.ones(size)
+    )
+    frames = augment.Augmentation(Augment(gain=np.log(2)), made).apply(stored, unmoved)
+    assert frames.dtype == stored.dtype
+    np.testing.assert_allclose(made.floats(frames), made.floats(brighter), atol=2.1 * made.unit)
 
 
 def test_shifts_and_gains_are_as_said_and_follow_the_seed_alone():

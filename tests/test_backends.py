@@ -15,6 +15,7 @@ PROGRAM = """if True:
     from pathlib import Path
     from tests.test_fit import PARAMS, write
     from xtcav_ml import backend, fit, models, scaling
+    from xtcav_ml.batches import Batches, shuffled
     from xtcav_ml.geometry import Ends
     import numpy as np
 
@@ -32,8 +33,15 @@ PROGRAM = """if True:
     params = PARAMS.model_copy(update={"model": model, "epochs": 4})
     network = models.convnet(model, Ends.of(made[0].meaning), scaling.scales_of(made[0], "all"), seed=params.seed)
     digest = hashlib.sha256(b"".join(np.asarray(w).tobytes() for w in network.trainable_weights)).hexdigest()
+    given = {}
+    for room in (2 * made[0].nbytes - 1, 2 * made[0].nbytes):
+        if backend.name() == "jax":  # a CPU passes for a GPU: JAX brings frames to either in the same way
+            backend.free_on_gpu = lambda room=room: room
+        frames = Batches(made[0], 8, seed=3)[2][0]["frame"]
+        right = (made[0].stored(shuffled(45, 3, 0)[16:24]) == frames[..., 0]).all()
+        given[str(room - 2 * made[0].nbytes)] = [bool(right), isinstance(frames, np.ndarray)]
     fitted = fit.fit(*made, params)
-    print(json.dumps({"device": device, "digest": digest, "history": fitted.history}))
+    print(json.dumps({"device": device, "digest": digest, "history": fitted.history, "frames": given}))
 """
 
 
@@ -60,6 +68,12 @@ def found(tmp_path_factory):
 def test_what_was_used_is_told(found):
     assert found["tensorflow"]["device"] == "TensorFlow on CPU, 2 threads"
     assert found["jax"]["device"] == "JAX on cpu"
+
+
+def test_frames_are_on_the_device_of_jax_if_they_fit_twice(found):
+    right, on_host = True, True
+    assert found["tensorflow"]["frames"] == {"-1": [right, on_host], "0": [right, on_host]}
+    assert found["jax"]["frames"] == {"-1": [right, on_host], "0": [right, not on_host]}
 
 
 def test_initial_weights_are_the_same_bits(found):

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -71,6 +71,28 @@ def configure(seed: int, threads: int) -> str:
     return f"TensorFlow on {', '.join(names)}" if gpus else f"TensorFlow on CPU, {threads} threads"
 
 
+def free_on_gpu() -> int:
+    """Return the bytes that are free on the GPU that JAX trains on; 0 where there is none.
+
+    0 on TensorFlow too, where Keras makes every minibatch on the CPU.
+    """
+    if name() != "jax":
+        return 0
+    import jax
+
+    if jax.default_backend() == "cpu":
+        return 0
+    known = jax.devices()[0].memory_stats() or {}
+    return int(known.get("bytes_limit", 0)) - int(known.get("bytes_in_use", 0))
+
+
+def place(parts: Iterable[NDArray[Any]]) -> Any:
+    """Return one array, of `parts` after each other, on the device that JAX trains on."""
+    import jax
+
+    return jax.numpy.concatenate([jax.device_put(part) for part in parts])
+
+
 def gradient(function: Callable[[Any], Any], values: NDArray[np.floating]) -> NDArray[np.floating]:
     """Return the derivative at `values`, of their shape, of the sum of what `function` makes of them.
 
@@ -102,4 +124,4 @@ def precision(policy: str) -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
-__all__ = ["configure", "gradient", "keras", "name", "precision"]
+__all__ = ["configure", "free_on_gpu", "gradient", "keras", "name", "place", "precision"]

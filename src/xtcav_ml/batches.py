@@ -6,17 +6,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xtcav_ml import backend
 from xtcav_ml.augment import Augmentation
 from xtcav_ml.backend import keras
 from xtcav_ml.geometry import CLASSES, NUMBERS
 from xtcav_ml.h5io.prepared import PreparedFile
 from xtcav_ml.models import FEATURES, FRAME
 
+CHUNK = 256
+"""Frames that are brought to a GPU at once."""
+
 
 class Batches(keras.utils.PyDataset):  # type: ignore[misc]
     """What a network takes and what it shall return, as dicts of arrays, read from disk; pixels as stored.
 
-    On TensorFlow the next minibatches are read while one trains: its data pipeline prefetches, on a thread of its own.
+    On TensorFlow the next minibatches are read while one trains: its data pipeline prefetches, on a thread of its own. On JAX
+    with a GPU all frames are brought there once, if they take at most half of what is free and are not varied.
 
     With a seed the shots are shuffled anew for every `epoch`, which the trainer sets, and those that do not fill a last
     minibatch wait for another epoch. Without, all shots come in file order. With `class_weights` (classes,) each shot's
@@ -35,6 +40,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         self.prepared, self.batch_size, self.seed, self.epoch = prepared, batch_size, seed, 0
         self.augmentation = augmentation
         self.seconds = 0.0  # spent reading since somebody set it to 0
+        self._on_gpu = _on_gpu(prepared) if augmentation is None else None
         self._features = prepared.features
         self._targets: dict[str, NDArray[Any]] = {}
         if prepared.classes:
@@ -48,19 +54,19 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         whole, rest = divmod(self.prepared.shots, self.batch_size)
         return whole if self.seed is not None else whole + (rest > 0)
 
-    def __getitem__(self, index: int) -> tuple[dict[str, NDArray[Any]], ...]:
+    def __getitem__(self, index: int) -> tuple[dict[str, Any], ...]:
         """Return minibatch `index` of the present epoch: inputs, targets and, if there are any, weights."""
         started = time.monotonic()
         batch = self._made(index)
         self.seconds += time.monotonic() - started
         return batch
 
-    def _made(self, index: int) -> tuple[dict[str, NDArray[Any]], ...]:
+    def _made(self, index: int) -> tuple[dict[str, Any], ...]:
         rows = self._order()[index * self.batch_size : (index + 1) * self.batch_size]
-        frames = self.prepared.stored(rows)
+        frames = self.prepared.stored(rows) if self._on_gpu is None else self._on_gpu[rows]
         if self.augmentation is not None:
             frames = self.augmentation.apply(frames, np.random.default_rng([self.seed or 0, self.epoch, index]))
-        inputs: dict[str, NDArray[Any]] = {FRAME: frames[..., np.newaxis]}
+        inputs: dict[str, Any] = {FRAME: frames[..., np.newaxis]}
         if self._features.shape[1]:
             inputs[FEATURES] = self._features[rows]
         targets = {name: values[rows] for name, values in self._targets.items()}
@@ -72,6 +78,15 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
     def _order(self) -> NDArray[np.int64]:
         shots = self.prepared.shots
         return np.arange(shots) if self.seed is None else shuffled(shots, self.seed, self.epoch)
+
+
+def _on_gpu(prepared: PreparedFile) -> Any | None:
+    """Return all frames as they are stored, on the GPU, or None if there is none or not room for twice as many."""
+    if not prepared.shots or 2 * prepared.nbytes > backend.free_on_gpu():
+        return None
+    return backend.place(
+        prepared.stored(np.arange(prepared.shots)[i : i + CHUNK]) for i in range(0, prepared.shots, CHUNK)
+    )
 
 
 def shuffled(shots: int, seed: int, epoch: int) -> NDArray[np.int64]:

@@ -1,18 +1,18 @@
 """Max pooling that remembers where each maximum was, and the gradient of a convolution's kernels from those places alone.
 
 Of a map that is pooled with a stride of 10, one pixel in a hundred has a gradient: to spread it over the whole map, and to
-convolve that map with the frame, as libraries do, is a hundred times the work. Compiled by numba on first use.
+convolve that map with the frame, as libraries do, is a hundred times the work.
 """
 
 import functools
 import itertools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from xtcav_ml.compiled import compiled
 
 Array = NDArray[np.float32]
 Places = NDArray[np.int32]
@@ -73,10 +73,7 @@ def _workers(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="pooling")
 
 
-_compiled: Callable[[Any], Any] = numba.njit(nogil=True, cache=True)
-
-
-@_compiled
+@compiled
 def _pool(
     maps: Array,
     columns: int,
@@ -116,7 +113,7 @@ def _pool(
                 places[shot, i, j, c] = row_of[at * channels + c] * columns + at
 
 
-@_compiled
+@compiled
 def _correlate(
     frames: Array, places: Places, slopes: Array, columns: int, stride: int, first: int, last: int, sums: Array
 ) -> None:

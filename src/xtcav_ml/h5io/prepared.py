@@ -194,6 +194,11 @@ class PreparedFile:
         """Return the numbers that the network is given (N, len(features))."""
         return self._table("feature.", self.meaning.features)
 
+    @property
+    def nbytes(self) -> int:
+        """Return the bytes of all images, as stored."""
+        return int(self._images.nbytes)
+
     def column(self, name: str) -> NDArray[np.generic]:
         """Return one value a shot, (N,), of a dataset of the table above."""
         return self._columns[name]
