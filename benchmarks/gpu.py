@@ -37,15 +37,13 @@ def write(folder: Path) -> None:
     from xtcav_ml import models
     from xtcav_ml.geometry import Ends
     from xtcav_ml.meaning import Meaning
-    from xtcav_ml.params import whole
-    from xtcav_ml.params.base import read_tree
-    from xtcav_ml.params.train import Model
+    from xtcav_ml.params import experiment, whole
 
-    params = whole.load(ROOT / "params.yaml")
+    os.chdir(ROOT)
+    params = whole.load()
     chosen = {"notes": params.train.model}
     for path in sorted((ROOT / "experiments").glob("modern*.yaml")):
-        changes = read_tree(path)["train"]["model"]
-        chosen[path.stem] = Model.model_validate({**params.train.model.model_dump(), **changes})
+        chosen[path.stem] = experiment.trained(path.stem).model
     meaning = Meaning.of(params.prepare, params.data.frame_shape, dark=None)
     prepared = Ends.of(meaning)
     folder.mkdir(parents=True, exist_ok=True)
@@ -173,7 +171,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=20)
     arguments = parser.parse_args()
     if arguments.write is not None:
-        write(arguments.write)
+        write(arguments.write.resolve())
         return
     if arguments.folder is None or not list(arguments.folder.glob("*.keras")):
         parser.error(f"FOLDER: must hold .keras files, got {arguments.folder}; write them with --write FOLDER")

@@ -40,7 +40,7 @@ SHOT_COLUMNS = (*EVENT_KEY, "run", "run.index")
 
 IMAGE, CHECKSUM = "image", "image.crc32"
 
-MAPPED = 512 * 2**20
+MAPPED = 256 * 2**20
 """Bytes of images that a reader keeps mapped: what it has read beyond that it gives back to the system's cache."""
 
 
