@@ -1,82 +1,57 @@
-"""Seconds and memory of a training step: the 15 configurations of the 2016 notes (experiments/memory.yaml) at full size.
+"""Seconds and memory of a training step with the project's first layer and with Keras' own: the 15 configurations of the notes.
 
-Each runs in a process of its own: 4 steps on random frames of 726 x 568, the last 3 timed. Memory is the largest resident
-size of the process less that before the network is built, beside the estimate of `xtcav describe`.
+Each runs through `fit` at full size, in a process of its own and in turns (`xtcav experiment memory` does the same with the
+first of them); the estimate is that of `xtcav describe`. The data are those of the experiment: make notes NAME=peaks-1000, or
 
-    .venv/bin/python benchmarks/steps.py [--only N] [--threads 2] [--stock]
+    .venv/bin/dvc repro experiments/dvc.yaml:shots@peaks-1000
+    .venv/bin/python benchmarks/steps.py [--only N] [--threads 2] [--steps 7]
 """
 
 import argparse
 import os
-import resource
-import subprocess
-import sys
-import time
+from pathlib import Path
 
+from xtcav_ml import geometry
+from xtcav_ml.h5io.prepared import PreparedFile
 from xtcav_ml.params import experiment
+from xtcav_ml.stages import configurations
 
-SHAPE = (726, 568)
-STEPS = 4
+ROOT = Path(__file__).parents[1]
 
 
-def measure(number: int, threads: int, stock: bool) -> None:
-    """Print parameters, seconds a step, measured and estimated megabytes of configuration `number`."""
-    import numpy as np
+def stock_steps(*arguments) -> None:
+    """What a child does for the numbers of Keras' own layers."""
+    from xtcav_ml import fit
 
-    from xtcav_ml import backend, first_layer, geometry, models, objective, optimizers
-
-    params = experiment.configured("memory")[number]
-    batch = params.batch_size
-    backend.configure(1, threads)
-    ends = geometry.Ends(SHAPE, "int16", 0, 4, 0)
-    one, none = (
-        models.Scale(np.float32(0).reshape(()), np.float32(1).reshape(())),
-        models.Scale(*np.empty((2, 0), "f4")),
-    )
-    frames = np.random.default_rng(0).integers(0, 9000, (batch, *SHAPE, 1)).astype(np.int16)
-    labels = np.arange(batch) % 4
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    fast = first_layer.suits(params.model.blocks[0], "float32") and not stock
-    layer = first_layer.ConvMaxPool if fast else None
-    model = models.convnet(params.model, ends, models.Scales(one, none, none), seed=1, first_layer=layer)
-    model.compile(optimizer=optimizers.of(params.optimizer, 100), **objective.compiled(ends, none.sd, 1.0))
-    times = []
-    for _ in range(STEPS):
-        started = time.perf_counter()
-        model.train_on_batch({"frame": frames}, {"output": labels})
-        times.append(time.perf_counter() - started)
-    used = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-    layers = geometry.layers(params.model, ends)
-    estimate = geometry.step_memory(layers, batch, ends, fused=fast) / 2**20
-    print(geometry.parameter_count(layers), sorted(times[1:])[len(times) // 2 - 1], used, estimate)
+    fit.first_layer_of = lambda params: None
+    configurations.few_steps(*arguments)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", type=int, help="one configuration, counted from 1")
+    parser.add_argument("--only", type=int, nargs="+", help="these configurations, counted from 1")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--stock", action="store_true", help="Keras' own first layer")
-    parser.add_argument("--measure", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--steps", type=int, default=7)
     arguments = parser.parse_args()
-    if arguments.measure is not None:
-        measure(arguments.measure, arguments.threads, arguments.stock)
-        return
-    print(
-        "  n  batch  channels  kernels  hidden  parameters | step, s: notes  here | MB: notes   here  estimate  ratio"
-    )
-    rows = experiment.load("memory").configurations.rows
-    for number, (batch, c1, k1, c2, k2, hidden, seconds, megabytes) in enumerate(rows):
-        if arguments.only not in (None, number + 1):
+    os.chdir(ROOT)
+    data = experiment.data_files("memory")[0]
+    with PreparedFile(data) as train:
+        ends = geometry.Ends.of(train.meaning)
+    print("                             | this first layer                  | Keras' own")
+    print("  n  batch  parameters       |  s a step    MB  estimate  ratio  |  s a step     MB  estimate  ratio")
+    for number, params in enumerate(experiment.configured("memory"), start=1):
+        if arguments.only and number not in arguments.only:
             continue
-        command = [sys.executable, __file__, "--measure", str(number), "--threads", str(arguments.threads)]
-        command += ["--stock"] if arguments.stock else []
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        parameters, step, used, estimate = map(float, done.stdout.split()[-4:])
-        print(
-            f"{number + 1:>3}  {batch:>5}  {c1:>4}, {c2:<2}  {k1:>3}, {k2:<2}  {hidden:>6}  {parameters:>10,.0f} | "
-            f"{seconds:>14.1f} {step:>5.3f} | {megabytes:>9,.0f} {used:>6,.0f}  {estimate:>8,.0f}  {estimate / used:>5.2f}",
-            flush=True,
-        )
+        params = params.model_copy(update={"threads": arguments.threads})
+        layers = geometry.layers(params.model, ends)
+        line = f"{number:>3}  {params.batch_size:>5}  {geometry.parameter_count(layers):>10,}       |"
+        for train, fused in ((configurations.few_steps, True), (stock_steps, False)):
+            step = configurations.measured(params, arguments.steps, data.parent, train)
+            estimate = geometry.step_memory(layers, params.batch_size, ends, fused=fused) / 1e6
+            line += (
+                f"  {step.seconds:>8.3f} {step.step_mb:>6,.0f}  {estimate:>8,.0f}  {estimate / step.step_mb:>5.2f}  |"
+            )
+        print(line, flush=True)
 
 
 if __name__ == "__main__":

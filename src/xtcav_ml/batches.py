@@ -20,8 +20,8 @@ CHUNK = 256
 class Batches(keras.utils.PyDataset):  # type: ignore[misc]
     """What a network takes and what it shall return, as dicts of arrays, read from disk; pixels as stored.
 
-    On TensorFlow the next minibatches are read while one trains: its data pipeline prefetches, on a thread of its own. On JAX
-    with a GPU all frames are brought there once, if they take at most half of what is free and are not varied.
+    On TensorFlow the next one is made while one trains (`backend.feed`). On JAX with a GPU all frames are brought there once,
+    if they take at most half of what is free and are not varied.
 
     With a seed the shots are shuffled anew for every `epoch`, which the trainer sets, and those that do not fill a last
     minibatch wait for another epoch. Without, all shots come in file order. With `class_weights` (classes,) each shot's

@@ -85,8 +85,8 @@ def fit(
         watch.go_on(model, checkpoints)
     if not watch.ended():
         model.fit(
-            batches,
-            validation_data=Batches(validation, params.batch_size),
+            backend.feed(batches),
+            validation_data=backend.feed(Batches(validation, params.batch_size)),
             initial_epoch=len(watch.history),
             epochs=params.epochs,
             shuffle=False,  # the batches bring their own, reproducible order

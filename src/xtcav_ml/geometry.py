@@ -9,11 +9,11 @@ from xtcav_ml.meaning import Meaning
 from xtcav_ml.params.train import Block, Model
 
 FLOAT32 = 4  # bytes
-STEP = 48 * 2**20
-"""Bytes that TensorFlow takes to build a training step, however small; measured."""
+STEP, FUSED_STEP = 48 * 2**20, 72 * 2**20
+"""Bytes that TensorFlow takes to build a training step, however small, without and with the fused first layer; measured."""
 
-FUSED_STEP, FUSED_PIXEL = 95 * 2**20, 4.5
-"""The same where the first layer is fused: its own code and buffers, and bytes of copies of each pixel; measured."""
+PIXEL = 12
+"""Bytes of copies of each pixel of a minibatch: as stored in those that are being made, as a float in that which trains."""
 
 LIBRARIES = 700 * 2**20
 """Bytes of a process with Keras and TensorFlow before a network is built; measured."""
@@ -109,14 +109,13 @@ def fusible(block: Block, precision: str) -> bool:
 def step_memory(found: list[Layer], batch_size: int, ends: Ends, *, fused: bool) -> int:
     """Estimate the bytes of one training step: every map forward and its gradient, and four copies of the parameters.
 
-    The maps are kept for the backward pass, but for the first one where it is `fused` with its pooling, as it is on a CPU;
-    parameters stand beside their gradient, velocity and update. Within 25 % of what the 15 configurations of the 2016 notes
-    need here (benchmarks/steps.py).
+    To that come its frames and those of the next one. The maps are kept for the backward pass, but for the first where it is
+    `fused` with its pooling, as on a CPU; parameters stand beside their gradient, velocity and update. Within 25 % of what the
+    15 configurations of the 2016 notes need here (benchmarks/steps.py).
     """
     maps = sum(prod(layer.shape) for layer in (found[1:] if fused else found))
-    step, pixel = (FUSED_STEP, FUSED_PIXEL) if fused else (STEP, 0.0)
-    frames = round(pixel * batch_size * prod(ends.frame_shape))
-    return step + frames + FLOAT32 * (2 * batch_size * maps + 4 * parameter_count(found))
+    frames = PIXEL * batch_size * prod(ends.frame_shape)
+    return (FUSED_STEP if fused else STEP) + frames + FLOAT32 * (2 * batch_size * maps + 4 * parameter_count(found))
 
 
 def _require_fits(key: str, size: int, rows: int, columns: int) -> None:

@@ -5,7 +5,7 @@ import multiprocessing
 import os
 import resource
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from multiprocessing.connection import Connection
@@ -49,7 +49,7 @@ def run(name: str) -> None:
         fused = geometry.fusible(params.model.blocks[0], params.precision)
         estimate = geometry.step_memory(layers, params.batch_size, ends, fused=fused) / 1e6
         known.append({"parameters": geometry.parameter_count(layers), "estimated_step_mb": round(estimate)})
-        step = _measured(params, own.steps, data[0].parent)
+        step = measured(params, own.steps, data[0].parent)
         console().print(
             f"  {number:>2} of {len(chosen)}: minibatch {params.batch_size:>3}, {known[-1]['parameters']:>6,} parameters, "
             f"{step.seconds:.3f} s a step, {step.step_mb:,.0f} MB (estimate {estimate:,.0f}), process {step.process_mb:,.0f} MB"
@@ -60,10 +60,14 @@ def run(name: str) -> None:
     atomic.write_json(experiment.usage_file(name), {"configurations": found, "cores": cores, "result": result})
 
 
-def _measured(params: TrainParams, steps: int, data: Path) -> Step:
+def measured(params: TrainParams, steps: int, data: Path, train: Callable[..., None] | None = None) -> Step:
+    """Return what a step takes in a process of its own that calls `train`, the function below by default.
+
+    `data` is a folder with train.h5 and validation.h5. Raises UserError if the process fails.
+    """
     context = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
     ours, theirs = context.Pipe()
-    process = context.Process(target=_train, args=(theirs, params, steps, data), daemon=True)
+    process = context.Process(target=train or few_steps, args=(theirs, params, steps, data), daemon=True)
     process.start()
     theirs.close()
     try:
@@ -79,7 +83,7 @@ def _measured(params: TrainParams, steps: int, data: Path) -> Step:
     return Step(*message)
 
 
-def _train(pipe: Connection, params: TrainParams, steps: int, data: Path) -> None:
+def few_steps(pipe: Connection, params: TrainParams, steps: int, data: Path) -> None:
     """What the child does: sends the numbers of a Step, or a string that says what went wrong."""
     end_with_parent()
     from xtcav_ml import backend, fit
