@@ -42,7 +42,8 @@ class ShotModel:
             f"probability of {name}": _known(found.probabilities[:, i]) for i, name in enumerate(meaning.classes)
         }
         if meaning.classes:
-            columns["predicted"] = [None if number == NONE else meaning.classes[number] for number in found.predicted]
+            names = [None if number == NONE else meaning.classes[number] for number in found.predicted]
+            columns["predicted"] = pd.Series(names, dtype=object)  # of texts, pandas would make None a NaN
         columns |= {name: _known(found.numbers[:, i]) for i, name in enumerate(meaning.regression)}
         return pd.DataFrame(columns)
 
