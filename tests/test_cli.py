@@ -14,11 +14,11 @@ HEAVY = ("tensorflow", "keras", "mlflow", "optuna", "h5py", "numpy", "matplotlib
 def test_help_lists_every_command_with_what_it_does():
     said = CliRunner().invoke(cli.app, ["--help"]).output
     for command in cli.app.registered_commands:
-        name = command.callback.__name__
+        name = command.callback.__name__.replace("_", "-")
         assert re.search(rf"\b{name}\b +[A-Z]", said), f"{name} has no help"
 
 
-@pytest.mark.parametrize("command", [command.callback.__name__ for command in cli.app.registered_commands])
+@pytest.mark.parametrize("command", [one.callback.__name__.replace("_", "-") for one in cli.app.registered_commands])
 def test_each_command_has_help(command):
     assert CliRunner().invoke(cli.app, [command, "--help"]).exit_code == 0
 

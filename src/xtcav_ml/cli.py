@@ -163,17 +163,31 @@ def show(
 
 @app.command(rich_help_panel=TOOL)
 def predict(
-    model: Annotated[Path, typer.Argument(help="A model that train wrote, as models/model.keras.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="A model that train wrote, as models/model.keras, or a registered one, as models:/xtcav@champion."
+        ),
+    ],
     files: Annotated[list[Path], typer.Argument(help="Raw shot files, or folders of them; labels are not needed.")],
     out: Annotated[Path, typer.Option(help="Folder for the predictions.")] = RESULTS / "predictions",
     threads: Annotated[int | None, typer.Option(min=1, help="Threads on a CPU; default: all cores.")] = None,
 ) -> None:
     """Say what a trained model sees in raw shot files: one HDF5 file each, rows as theirs; goes on where it was stopped."""
+    import contextlib
     import os
+    import tempfile
 
     from xtcav_ml.stages import predict as stage
 
-    stage.run(model, files, out, threads or len(os.sched_getaffinity(0)))
+    with contextlib.ExitStack() as stack:
+        path = Path(model)
+        if model.startswith("models:/"):
+            from xtcav_ml import lineage, registry
+
+            folder = stack.enter_context(tempfile.TemporaryDirectory())
+            path = registry.fetch(lineage.project_root(), model, Path(folder))
+        stage.run(path, files, out, threads or len(os.sched_getaffinity(0)))
 
 
 @app.command(rich_help_panel=TOOL)
@@ -259,6 +273,25 @@ def promote() -> None:
     from xtcav_ml.stages import promote as stage
 
     stage.run(TUNING / "best.json", PARAMS_FILE)
+
+
+@app.command(rich_help_panel=TOOL)
+def promote_model(
+    run: Annotated[
+        str,
+        typer.Argument(metavar="RUN", help="An MLflow run id, or its beginning, or an alias as candidate."),
+    ],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and change nothing.")] = False,
+) -> None:
+    """Make a run's model the champion (models:/xtcav@champion), if it is not worse; exit code 1 if it is refused.
+
+    Not worse means: on the test shots that both were tested on, at least nine tenths of the champion's, the present champion
+    is in nothing that it learned better with p below 0.05, by the tests of `xtcav compare`. The run must be FINISHED and of
+    committed code, and the files of its model as they were logged. The reason is kept with the version in MLflow.
+    """
+    from xtcav_ml.stages import promote_model as stage
+
+    stage.run(run, dry_run)
 
 
 @app.command(rich_help_panel=TOOL)

@@ -12,7 +12,8 @@ from xtcav_ml.params.data import SIMULATED
 from xtcav_ml.resources import RESOURCES
 
 ADDRESS = RESOURCES / "run.json"
-REQUIREMENTS = ("keras", "tensorflow", "numpy")
+REQUIREMENTS = ("keras", "tensorflow", "numpy", "h5py", "pandas", "pydantic", "ruamel.yaml")
+"""What a served model imports, besides this package and MLflow."""
 
 
 class TrainingRun:
@@ -112,9 +113,10 @@ def log_model(run: tracking.Run, path: Path) -> None:
     """Store the trained model with the versions that it needs, and the MD5 by which `evaluated` finds its run."""
     run.tags({tracking.MODEL_TAG: lineage.file_md5(path)})
     versions = lineage.environment(REQUIREMENTS)
-    registry.log_model(
-        run.run_id, path, models.meaning_of(path), [f"{name}=={versions[name]}" for name in REQUIREMENTS]
-    )
+    with store.tolerating(f"the model of run {run.run_id}"):
+        registry.log_model(
+            run.run_id, path, models.meaning_of(path), [f"{name}=={versions[name]}" for name in REQUIREMENTS]
+        )
 
 
 def evaluated(metrics: Mapping[str, Any], history: list[dict[str, float]], pictures: list[Path], model: Path) -> None:
@@ -143,7 +145,9 @@ def _log_evaluation(
     numbers = {name: value for name, value in metrics.items() if isinstance(value, (int, float))}
     for target, errors in metrics.get("regression", {}).items():
         numbers |= {f"{target}_{name}": value for name, value in errors.items() if value is not None}
-    run.metrics({f"test_{name}": value for name, value in numbers.items()})
+    numbers = {f"test_{name}": value for name, value in numbers.items()}
+    run.metrics(numbers)
+    registry.tag_metrics(run.run_id, numbers)
     for picture in pictures:
         run.artifact(picture, "plots")
     run.artifact(Path("results/metrics.json"))

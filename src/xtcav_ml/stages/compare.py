@@ -59,7 +59,7 @@ def run(names: Sequence[str], as_json: bool) -> dict[str, Any]:
         )
     found: dict[str, Any] = {
         "shots": len(runs[0].columns[KEY[0]]),
-        "runs": [{"run": one.name, "shots": one.shots} for one in runs],
+        "runs": [{"run": one.name, "shots": one.shots, "learned": one.learned()} for one in runs],
         "comparisons": [],
     }
     for name in learned:
@@ -179,14 +179,15 @@ def _entries(
     entries = []
     raised = comparison.holm([found.p for found in differences])
     for one, found, p in zip(runs[1:], differences, raised, strict=True):
-        said, names = found, (one.name, runs[0].name)
+        said, names, better = found, (one.name, runs[0].name), None
         if p >= REAL:
             sentence = f"no real difference between {names[1]} and {names[0]}"
         else:
             if (found.value > 0) != more_is_better:  # the first is better: said of the better one
                 names = names[::-1]
                 said = replace(found, value=-found.value, low=-found.high, high=-found.low)
-            sentence = f"{names[0]} is better than {names[1]}"
+            better = names[0]
+            sentence = f"{better} is better than {names[1]}"
         interval = f"95 % interval {text(said.low)} to {text(said.high)}"
         several = f", corrected for {len(differences)} comparisons" if len(differences) > 1 else ""
         sentence += f": {measure} {text(said.value)}{unit}, {interval}, p = {p:.2g}{several}"
@@ -200,6 +201,7 @@ def _entries(
                 "high": found.high,
                 "p": found.p,
                 "p_holm": p,
+                "better": better,
                 "verdict": sentence,
             }
         )
