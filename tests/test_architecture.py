@@ -12,7 +12,7 @@ from tests.conftest import ROOT
 PACKAGE = ROOT / "src" / "xtcav_ml"
 
 LAYERS = [
-    ["errors", "shots", "atomic", "progress", "processes", "interrupts"],
+    ["errors", "shots", "atomic", "progress", "processes", "interrupts", "services"],
     ["params.base"],
     ["params.peaks", "params.data", "params.prepare", "params.train", "params.tune"],
     ["params.simulate"],
@@ -22,7 +22,7 @@ LAYERS = [
     ["physics", "meaning", "comparison"],
     ["geometry", "augment"],
     # one outside library each
-    ["h5io.files", "plots", "store", "lineage", "backend", "search_table", "studies", "checkpoint"],
+    ["h5io.files", "plots", "store", "lineage", "backend", "search_table", "studies", "checkpoint", "postgres"],
     ["h5io.rawfile", "h5io.prepared", "models", "optimizers", "resources", "tracking", "registry"],
     # built on those
     ["raw", "batches", "runs", "predictor", "saliency", "objective", "scaling", "first_layer"],
@@ -45,6 +45,7 @@ LAYERS = [
             "predict",
             "describe",
             "compare",
+            "server",
             "configurations",
             "notes",
         )
@@ -66,6 +67,7 @@ OWNERS = {
     "pynvml": {"resources"},
     "typer": {"cli"},
     "pandas": {"served"},
+    "psycopg": {"postgres"},
 }
 
 PROGRAMS = {
