@@ -37,7 +37,7 @@ authorization_function = mlflow.server.auth:authenticate_request_basic_auth
 """
 """MLflow's settings for users. Who has an account may read everything; to write to what another made needs a grant.
 
-To check a password takes 0.3 s, on purpose. A worker remembers for a minute that it was right, or every request would take that.
+To check a password takes 0.3 s, on purpose. A worker remembers for a minute that it was right, or each request would.
 """
 
 
