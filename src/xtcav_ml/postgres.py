@@ -83,12 +83,18 @@ def named(address: str) -> Database:
 
     Raises UserError, without user and password, if it cannot be reached.
     """
-    form = "postgresql://USER:PASSWORD@HOST:PORT/NAME, special characters in it written as %XX"
     try:
         keywords = {name: str(value) for name, value in psycopg.conninfo.conninfo_to_dict(address).items()}
-        database = Database(keywords.pop("dbname"), keywords)
-    except (psycopg.Error, KeyError):  # whose text may quote the password
-        raise UserError(f"{ADDRESS}: must be {form}, got something else; mend it in the environment") from None
+    except psycopg.Error:
+        keywords = {}
+    database = Database(keywords.pop("dbname", ""), keywords)
+    # Where a password holds a / or an @, part of it is taken for something else, and would stand in what libpq says.
+    misread = "@" in database.name + keywords.get("host", "") or not keywords.get("port", "1").isdigit()
+    if not database.name or misread:
+        raise UserError(
+            f"{ADDRESS}: must be postgresql://USER:PASSWORD@HOST:PORT/NAME with special characters as %XX, got something else; "
+            "mend it in the environment"
+        )
     try:
         database.make(database.name)
     except psycopg.errors.InsufficientPrivilege:
@@ -125,10 +131,9 @@ def embedded(folder: Path) -> Iterator[Database]:
                     break
                 except psycopg.OperationalError:
                     if process.poll() is not None or time.monotonic() > deadline:
-                        last = (log.read_text(errors="replace").splitlines() or ["nothing"])[-1]
                         raise UserError(
-                            f"{log}: PostgreSQL must start, got {last!r}; see the lines before, and whether a server runs "
-                            "on this folder already"
+                            f"{log}: PostgreSQL must start, got {_fatal(log)!r}; see there, and whether a server runs on this "
+                            "folder already"
                         ) from None
                     time.sleep(0.05)
             yield database
@@ -153,6 +158,13 @@ def _make_cluster(cluster: Path) -> None:
         if done.returncode:
             said = (done.stderr.strip().splitlines() or ["nothing"])[0]
             raise UserError(f"{cluster}: initdb must make these files, got {said!r}; name another folder with --folder")
+
+
+def _fatal(log: Path) -> str:
+    """Return what PostgreSQL said last, of its reasons to end if it gave one."""
+    lines = log.read_text(errors="replace").splitlines() or ["nothing"]
+    reasons = [line.partition("FATAL:")[2].strip() for line in lines if "FATAL:" in line]
+    return (reasons or lines)[-1]
 
 
 def _user() -> str:

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import mlflow
@@ -29,8 +30,10 @@ ADMIN_PASSWORD, MEMBER_PASSWORD, GUEST_PASSWORD, ROLE_PASSWORD, SECRET = PASSWOR
 class Team:
     """A project, and a server that it writes to."""
 
-    def __init__(self, folder: Path, project: Project) -> None:
-        self.folder, self.project = folder / "server", project
+    project: Project
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "server"
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -40,7 +43,7 @@ class Team:
 
     @contextlib.contextmanager
     def serving(self, **env: str):
-        """Run `xtcav server` until it answers; it is killed in the end if the test has not ended it."""
+        """Start `xtcav server`, give it with a function that waits until it answers, and kill it if the test does not end it."""
         credentials = {"MLFLOW_AUTH_ADMIN_USERNAME": ADMIN, "MLFLOW_AUTH_ADMIN_PASSWORD": ADMIN_PASSWORD}
         settings = {**credentials, "MLFLOW_FLASK_SERVER_SECRET_KEY": SECRET, "MLFLOW_WORKERS": "1", **env}
         command = [str(Path(sys.executable).parent / "xtcav"), "server", "--folder", str(self.folder)]
@@ -48,18 +51,20 @@ class Team:
             begun = log.tell()
             process = subprocess.Popen(
                 [*command, "--port", str(self.port)],
-                cwd=self.project.folder,
                 env={**clean_environment(), **settings},
                 stdout=log,
                 stderr=log,
             )
-        try:
+
+        def answers() -> None:
             deadline = time.monotonic() + 120
             while b"MLflow on " not in self.log.read_bytes()[begun:]:
                 assert process.poll() is None, self.log.read_text()
                 assert time.monotonic() < deadline, self.log.read_text()
                 time.sleep(0.1)
-            yield process
+
+        try:
+            yield process, answers
         finally:
             process.kill()
             process.wait()
@@ -71,9 +76,9 @@ class Team:
             "MLFLOW_TRACKING_PASSWORD": password,
         }
 
-    def run(self, *command: str, name: str = MEMBER, password: str = MEMBER_PASSWORD, check: bool = True):
+    def run(self, *command: str, password: str = MEMBER_PASSWORD, check: bool = True):
         """Run a command in the project, as a member of the team."""
-        done = self.project.run(*command, check=check, **self.client_environment(name, password))
+        done = self.project.run(*command, check=check, **self.client_environment(MEMBER, password))
         self.said += [done.stdout, done.stderr]
         return done
 
@@ -113,8 +118,10 @@ def command_lines(process: subprocess.Popen) -> bytes:
 def served(tmp_path_factory):
     """A team whose member has run the pipeline against its server, which runs until the last test ends it."""
     folder = tmp_path_factory.mktemp("team")
-    team = Team(folder, Project.with_small_frames(folder / "project"))
-    with team.serving() as process:
+    team = Team(folder)
+    with team.serving() as (process, answers):
+        team.project = Project.with_small_frames(folder / "project")
+        answers()
         for name, password in ((MEMBER, MEMBER_PASSWORD), (GUEST, GUEST_PASSWORD)):
             made = team.post("users/create", (ADMIN, ADMIN_PASSWORD), username=name, password=password)
             assert made.status_code == 200, made.text
@@ -157,9 +164,23 @@ def test_tools_use_the_server(served):
     assert team.address in team.run("xtcav", "ui").stdout
 
 
-def test_tune(served):
+@pytest.mark.slow
+def test_a_search_and_another_clone_write_at_once(served, tmp_path):
     team, _ = served
-    print(team.run("xtcav", "tune", "--trials", "2").stdout)
+    other = Project.with_small_frames(tmp_path / "other", **{"train.seed": 7})
+    with ThreadPoolExecutor() as both:
+        search = both.submit(team.run, "xtcav", "tune", "--trials", "2")
+        both.submit(other.run, "dvc", "repro", **team.client_environment(MEMBER, MEMBER_PASSWORD)).result()
+        search.result()
+    with signed_in(team, MEMBER, MEMBER_PASSWORD) as client:
+        experiment = client.get_experiment_by_name("xtcav").experiment_id
+        (seventh,) = client.search_runs([experiment], "tags.stage = 'train' and params.`train.seed` = '7'")
+        (study,) = client.search_runs([experiment], "tags.stage = 'tune'")
+        assert len(client.get_metric_history(seventh.info.run_id, "val_accuracy")) == 3
+        trials = client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{study.info.run_id}'")
+    assert {run.info.status for run in (seventh, study)} == {"FINISHED"}
+    assert len(trials) == 2
+    assert {run.info.status for run in trials} <= {"FINISHED", "KILLED"}
 
 
 def test_another_name_in_the_host_header_is_refused(served):
@@ -239,7 +260,8 @@ def test_a_server_on_a_named_database_has_the_same_runs_and_leaves_nothing_when_
         with psycopg.connect(dbname="mlflow", autocommit=True, **database.keywords) as connection:
             connection.execute("SELECT pg_reload_conf()")
         address = f"postgresql://{ROLE}:{ROLE_PASSWORD}@/mlflow?host={socket_folder}"
-        with team.serving(XTCAV_DATABASE=address) as again:
+        with team.serving(XTCAV_DATABASE=address) as (again, answers):
+            answers()
             _, run = the_run(team)
             assert run.info.status == "FINISHED"
             said = command_lines(again) + team.log.read_bytes() + (team.folder / "users.ini").read_bytes()
