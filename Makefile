@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev repro notes tune ui test test-slow lint format lock clean
+.PHONY: help install install-dev repro notes tune ui server test test-slow lint format lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -22,6 +22,9 @@ tune: .venv/installed  ## search hyperparameters with Optuna (needs the prepared
 
 ui: .venv/installed  ## the MLflow UI on this project's runs, at http://127.0.0.1:5000
 	@xtcav ui
+
+server: .venv/installed-server  ## an MLflow server for a team, with PostgreSQL (MLFLOW_AUTH_ADMIN_PASSWORD in the environment)
+	@exec xtcav server
 
 test: .venv/installed-dev  ## the tests
 	@pytest -n 2 --dist loadfile --no-loadscope-reorder
@@ -53,10 +56,15 @@ install-dev: .venv/installed-dev  ## and what developers need
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
 	@touch $@
 
+.venv/installed-server: .venv/installed requirements-server.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-server.txt
+	@touch $@
+
 LOCK = uv pip compile --quiet --no-header --no-annotate --generate-hashes --python-version 3.11 pyproject.toml
 lock: .venv/installed-dev  ## choose versions anew and write the lock files
 	$(LOCK) --extra build -o requirements.txt --upgrade
 	$(LOCK) --extra build --extra dev -c requirements.txt -o requirements-dev.txt
+	$(LOCK) --extra build --extra server -c requirements.txt -o requirements-server.txt
 	$(LOCK) --extra build --extra jax -c requirements.txt -o requirements-jax.txt
 	$(LOCK) --extra build --extra cuda -c requirements.txt -o requirements-cuda.txt
 

@@ -12,7 +12,7 @@ from tests.conftest import ROOT
 PACKAGE = ROOT / "src" / "xtcav_ml"
 
 LAYERS = [
-    ["errors", "shots", "atomic", "progress", "processes", "interrupts", "compiled"],
+    ["errors", "shots", "atomic", "progress", "processes", "interrupts", "compiled", "services"],
     ["manifest"],
     ["params.base"],
     ["params.peaks", "params.data", "params.prepare", "params.train", "params.tune"],
@@ -23,7 +23,7 @@ LAYERS = [
     ["physics", "meaning", "comparison"],
     ["geometry", "augment"],
     # one outside library each
-    ["h5io.files", "plots", "store", "lineage", "backend", "search_table", "studies", "checkpoint"],
+    ["h5io.files", "plots", "store", "lineage", "backend", "search_table", "studies", "checkpoint", "postgres"],
     ["h5io.rawfile", "h5io.prepared", "models", "optimizers", "resources", "tracking", "packaging"],
     ["registry"],
     # built on those
@@ -47,6 +47,7 @@ LAYERS = [
             "predict",
             "describe",
             "compare",
+            "server",
             "configurations",
             "notes",
         )
@@ -68,6 +69,7 @@ OWNERS = {
     "pynvml": {"resources"},
     "typer": {"cli"},
     "pandas": {"served"},
+    "psycopg": {"postgres"},
 }
 
 PROGRAMS = {

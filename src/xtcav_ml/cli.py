@@ -305,6 +305,29 @@ def ui(
     store.serve_ui(lineage.project_root(), host, port)
 
 
+@app.command(rich_help_panel=TOOL)
+def server(
+    folder: Annotated[Path, typer.Option(help="Folder for the database and the artifacts.")] = Path("server"),
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 5000,
+    allowed_hosts: Annotated[
+        str | None,
+        typer.Option(
+            envvar="MLFLOW_SERVER_ALLOWED_HOSTS",
+            help="Names with ports, separated by commas, by which clients call it; default: localhost and 127.0.0.1.",
+        ),
+    ] = None,
+) -> None:
+    """Serve MLflow to a team: PostgreSQL, users with passwords, artifacts through the server."""
+    try:
+        from xtcav_ml.stages import server as stage
+    except ModuleNotFoundError as missing:
+        raise UserError(f"{missing.name}: must be installed, got none; `make server` installs what it needs") from None
+
+    names = [name.strip() for name in (allowed_hosts or "").split(",") if name.strip()]
+    stage.run(folder, host, port, names)
+
+
 def main() -> None:
     """Run a command; a user's mistake is one line and exit code 1, never a traceback.
 

@@ -74,7 +74,12 @@ def connect(root: Path, experiment: str = EXPERIMENT) -> tuple[mlflow.MlflowClie
 
 
 def unanswered(root: Path, error: Exception) -> UserError:
-    """Return what to tell a user whose store does not answer."""
+    """Return what to tell a user whose store does not answer, or does not let him in."""
+    if isinstance(error, mlflow.MlflowException) and error.get_http_status_code() in (401, 403):
+        return UserError(
+            f"MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD: must be an account with the right to write to "
+            f"{masked(store_uri(root))}, got {reason(error)!r}; set both, or ask who runs the server for the right"
+        )
     return UserError(
         f"MLFLOW_TRACKING_URI: must name a store that answers, got {masked(store_uri(root))!r} ({reason(error)}); "
         "start the server, or unset the variable to use mlruns/mlflow.db"
