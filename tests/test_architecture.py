@@ -22,10 +22,10 @@ LAYERS = [
     ["physics", "meaning", "comparison"],
     ["geometry", "augment"],
     # one outside library each
-    ["h5io.files", "plots", "store", "lineage", "backend", "search_table", "studies", "checkpoint"],
-    ["h5io.rawfile", "h5io.prepared", "models", "optimizers", "resources", "tracking", "registry"],
+    ["h5io.files", "plots", "store", "lineage", "backend", "search_table", "studies", "checkpoint", "commits"],
+    ["h5io.rawfile", "h5io.prepared", "models", "optimizers", "resources", "tracking", "registry", "locks"],
     # built on those
-    ["raw", "batches", "runs", "predictor", "saliency", "objective", "scaling", "first_layer"],
+    ["raw", "batches", "runs", "predictor", "saliency", "objective", "scaling", "first_layer", "predictions"],
     ["fit", "served"],
     ["trial"],
     [

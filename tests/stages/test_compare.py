@@ -74,7 +74,8 @@ def test_the_command_compares_two_commits(project):
         "75.0%",
         "95.0%",
         "68.6% to 80.5%",  # Wilson
-        "HEAD~1 (rows), HEAD (columns)",
+        "right answers, beside those of HEAD~1",
+        "what HEAD~1, HEAD was made from is not known",
     ):
         assert part in done.output, done.output
     last = done.output.splitlines()[-1]  # the interval is of random numbers: of 40 of 200 shots, give or take 11
