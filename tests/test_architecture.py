@@ -28,6 +28,9 @@ LAYERS = [
     ["raw", "batches", "runs", "predictor", "saliency", "objective", "scaling", "first_layer", "predictions"],
     ["fit", "served"],
     ["trial"],
+    ["report.markup", "report.wording", "report.results"],
+    ["report.charts", "report.pictures"],
+    ["report.data", "report.earlier", "report.frames", "report.origin", "report.quality", "report.training"],
     [
         f"stages.{name}"
         for name in (
@@ -45,6 +48,7 @@ LAYERS = [
             "predict",
             "describe",
             "compare",
+            "report",
             "configurations",
             "notes",
         )
@@ -66,6 +70,7 @@ OWNERS = {
     "pynvml": {"resources"},
     "typer": {"cli"},
     "pandas": {"served"},
+    "PIL": {"report.pictures"},
 }
 
 PROGRAMS = {

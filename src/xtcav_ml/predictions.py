@@ -16,6 +16,9 @@ KEY = ("run", "run.index")
 ACTUAL, PREDICTED = "actual", "predicted"
 """Columns of the truth and of what is said; of a number, each with its name after a space."""
 
+PROBABILITY = "probability of "
+"""Begins the name of a class's column."""
+
 REAL = 0.05
 """A p-value below which a difference counts as real."""
 
@@ -30,6 +33,19 @@ class Predictions:
     name: str
     shots: int  # of the run, in common or not
     columns: dict[str, list[str]]
+
+    def classes(self) -> list[str]:
+        """Return the names of the classes, in the order of their numbers."""
+        return [name.removeprefix(PROBABILITY) for name in self.columns if name.startswith(PROBABILITY)]
+
+    def floats(self, column: str) -> NDArray[np.float64]:
+        """Return a column (shots,) as numbers. Raises UserError if it holds others."""
+        try:
+            return np.array(self.columns[column], np.float64)
+        except ValueError as error:
+            raise UserError(
+                f"{self.name}: column {column!r} must hold numbers, got {str(error)!r}; name a table that evaluate wrote"
+            ) from None
 
     def learned(self) -> list[str]:
         """Return what the run learned: `classes` and the numbers."""
@@ -51,6 +67,11 @@ def read(name: str, text: str) -> Rows:
             f"{name}: must be a table of predictions, a row for each shot, got {faults[0]}; name one that evaluate wrote"
         )
     return rows
+
+
+def whole(name: str, text: str) -> Predictions:
+    """Return the one run that `text` holds. Raises as `read`."""
+    return _in_common([(name, read(name, text))])[0]
 
 
 def compare(tables: Sequence[tuple[str, Rows]]) -> dict[str, Any]:
@@ -118,15 +139,15 @@ def _compare_classes(runs: Sequence[Predictions], name: str, found: dict[str, An
 
 def _compare_number(runs: Sequence[Predictions], name: str, found: dict[str, Any]) -> None:
     """Add each run's mean absolute error of number `name` to `found`, and its comparison; nothing if no shot has it."""
-    truth = _floats(runs[0], f"{ACTUAL} {name}")
+    truth = runs[0].floats(f"{ACTUAL} {name}")
     known = np.isfinite(truth)
     if not known.any():
         return
     errors = []
     for one in runs:
         column = f"{ACTUAL} {name}"
-        _require_same(runs[0], one, column, list(~np.isclose(truth, _floats(one, column), rtol=1e-5, equal_nan=True)))
-        errors.append((_floats(one, f"{PREDICTED} {name}") - truth)[known])
+        _require_same(runs[0], one, column, list(~np.isclose(truth, one.floats(column), rtol=1e-5, equal_nan=True)))
+        errors.append((one.floats(f"{PREDICTED} {name}") - truth)[known])
     for row, error in zip(found["runs"], errors, strict=True):
         row.setdefault("mean_absolute_error", {})[name] = float(np.abs(error).mean())
     differences = [comparison.absolute_errors(errors[0], error) for error in errors[1:]]
@@ -174,15 +195,6 @@ def _entries(
             }
         )
     return entries
-
-
-def _floats(one: Predictions, column: str) -> NDArray[np.float64]:
-    try:
-        return np.array(one.columns[column], np.float64)
-    except ValueError as error:
-        raise UserError(
-            f"{one.name}: column {column!r} must hold numbers, got {str(error)!r}; name a table that evaluate wrote"
-        ) from None
 
 
 def _require_same(first: Predictions, other: Predictions, column: str, differs: Sequence[bool]) -> None:
