@@ -32,9 +32,10 @@ class Chart:
     y_range: tuple[float, float]
     drawn: list[Markup] = field(default_factory=list)
     legend: list[Markup] = field(default_factory=list)
+    series: int = 0
 
     def line(self, name: str, x: ArrayLike, y: ArrayLike, *, marks: bool = True, style: int | None = None) -> None:
-        """Draw y against x, leaving out where either is not finite, as the next series."""
+        """Draw y against x, leaving out where either is not finite, as the next series, or in a style of that number."""
         xs, ys = _finite(x, y)
         kind = self._named(name, style)
         px, py = self._x(xs), self._y(ys)
@@ -48,7 +49,7 @@ class Chart:
         self, name: str, x: ArrayLike, y: ArrayLike, low: ArrayLike | None = None, high: ArrayLike | None = None
     ) -> None:
         """Draw points, with bars from `low` to `high` if these are given, as the next series."""
-        kind = self._named(name, None)
+        kind = self._named(name)
         if low is not None and high is not None:
             for a, lower, upper in zip(np.asarray(x), np.asarray(low), np.asarray(high), strict=True):
                 place = _text(self._x(a))
@@ -83,15 +84,14 @@ class Chart:
         drawing = element("svg", *self._axes(), *self.drawn, **box)
         return figure(drawing, joined(title, element("span", *self.legend, class_="legend") if self.legend else None))
 
-    def _named(self, name: str, style: int | None) -> str:
-        kind = f"s{(len(self.legend) if style is None else style) % STYLES}"
-        swatch = element(
-            "svg",
-            element("line", x1=0, y1=5, x2=24, y2=5, class_=f"line {kind}"),
-            viewBox="0 0 24 10",
-            aria_hidden="true",
-        )
-        self.legend.append(element("span", swatch, name))
+    def _named(self, name: str, style: int | None = None) -> str:
+        """Return the style of the next series, or of that number, and put its name, if it has one, into the legend."""
+        kind = f"s{(self.series if style is None else style) % STYLES}"
+        self.series += 1
+        if name:
+            sample = element("line", x1=0, y1=5, x2=24, y2=5, class_=f"line {kind}")
+            swatch = element("svg", sample, viewBox="0 0 24 10", aria_hidden="true")
+            self.legend.append(element("span", swatch, name))
         return kind
 
     def _points(self, name: str, x: NDArray[np.float64], y: NDArray[np.float64], kind: str) -> None:
@@ -118,7 +118,7 @@ class Chart:
             parts.append(element("text", f"{value:g}", x=at, y=bottom + 18, text_anchor="middle"))
         for value in ticks(*self.y_range):
             height = self._y(value)
-            parts.append(element("line", x1=LEFT, x2=right, y1=_text(height), y2=_text(height), class_="grid"))
+            parts.append(element("line", x1=LEFT, x2=right, y1=_text(height), y2=_text(height), class_="gridline"))
             parts.append(element("text", f"{value:g}", x=LEFT - 7, y=_text(height + 4), text_anchor="end"))
         middle = (TOP + bottom) / 2
         parts.append(element("line", x1=LEFT, x2=right, y1=bottom, y2=bottom, class_="axis"))

@@ -31,11 +31,11 @@ def warnings(history: Sequence[Mapping[str, float]], classes: Sequence[str]) -> 
             if name.startswith("val_predicted_") and share >= COLLAPSED:
                 value = int(name.removeprefix("val_predicted_"))
                 label = classes[value] if value < len(classes) else str(value)
-                found.setdefault(f"nearly all validation shots were predicted as “{label}”", []).append(epoch)
+                what = f"nearly all validation shots were predicted as “{label}”; usual for the first epochs, later see"
+                found.setdefault(what, []).append(epoch)
         if values.get("gradient_norm", 1.0) < VANISHED:
-            found.setdefault("the gradient had vanished", []).append(epoch)
-    first = "; usual for the first epochs, later see docs/training.md"
-    return [f"Epoch {ranges(epochs)}: {what}{first}" for what, epochs in found.items()]
+            found.setdefault("the gradient had vanished; see", []).append(epoch)
+    return [f"Epoch {ranges(epochs)}: {what} docs/training.md." for what, epochs in found.items()]
 
 
 def training(results: Results) -> Section:
@@ -48,22 +48,20 @@ def training(results: Results) -> Section:
     epochs = np.arange(1, len(history) + 1)
     charts: list[Markup] = []
     for name, label in CURVES.items():
-        both = {of: _column(history, f"{key}_{name}") for of, key in (("training", "train"), ("validation", "val"))}
-        if name == "loss" and len(charts) and np.allclose(both["validation"], _column(history, "val_cross_entropy")):
-            continue  # the same curve again
-        if np.isfinite(both["validation"]).any():
+        if f"val_{name}" in history[0] and (name != "loss" or _has_parts(history[0])):
+            both = {"training": _column(history, f"train_{name}"), "validation": _column(history, f"val_{name}")}
             charts.append(_curves(label, epochs, both, best))
-    charts.append(
-        _curves("learning rate", epochs, {"learning rate": _column(history, "learning_rate")}, best, zero=True)
-    )
-    gradient = _column(history, "gradient_norm")
-    if np.isfinite(gradient).any():
-        charts.append(
-            _curves("length of the gradient", epochs, {"last gradient of the epoch": gradient}, best, zero=True)
-        )
+    for name, label in {"learning_rate": "learning rate", "gradient_norm": "length of the last gradient"}.items():
+        if name in history[0]:
+            charts.append(_curves(label, epochs, {"": _column(history, name)}, best, zero=True))
     kept = f"{len(history)} epochs; the network of epoch {best}, which did best on the validation shots, was kept."
     notes = [paragraph(warning, class_="warning") for warning in warnings(history, results.classes)]
     return section("training", "Training", paragraph(kept), *notes, grid(*charts))
+
+
+def _has_parts(epoch: Mapping[str, float]) -> bool:
+    """Return whether the loss is more than one of the other curves."""
+    return "regularization" in epoch or {"val_cross_entropy", "val_squared_error"} <= epoch.keys()
 
 
 def _curves(
@@ -74,7 +72,7 @@ def _curves(
     chart.rule((best, low), (best, high), f"kept: {best}")
     for name, values in series.items():
         chart.line(name, epochs, values)
-    said = ", ".join(f"{name} {number(values[best - 1])}" for name, values in series.items())
+    said = ", ".join(f"{name} {number(values[best - 1])}".strip() for name, values in series.items())
     return chart.figure(label[0].upper() + label[1:], f"by epoch; in epoch {best}, which was kept: {said}")
 
 
