@@ -77,7 +77,8 @@ def _recorded(stages: Mapping[str, Any]) -> Recorded:
     hashes: dict[str, str] = {}
     for stage in STAGES:
         entry = stages.get(stage, {})
-        params |= flatten(entry.get("params", {}).get(str(PARAMS_FILE), {}))
+        for name, value in entry.get("params", {}).get(str(PARAMS_FILE), {}).items():
+            params |= flatten(value, name)
         hashes |= _hashes(entry.get("deps", [])) | _hashes(entry.get("outs", []))
     if params["data.raw"] != str(SIMULATED):
         params = {name: value for name, value in params.items() if not name.startswith("simulate.")}

@@ -115,11 +115,11 @@ class Chart:
         for value in ticks(*self.x_range):
             at = _text(self._x(value))
             parts.append(element("line", x1=at, x2=at, y1=bottom, y2=bottom + 4, class_="axis"))
-            parts.append(element("text", f"{value:g}", x=at, y=bottom + 18, text_anchor="middle"))
+            parts.append(element("text", f"{value:.10g}", x=at, y=bottom + 18, text_anchor="middle"))
         for value in ticks(*self.y_range):
             height = self._y(value)
             parts.append(element("line", x1=LEFT, x2=right, y1=_text(height), y2=_text(height), class_="gridline"))
-            parts.append(element("text", f"{value:g}", x=LEFT - 7, y=_text(height + 4), text_anchor="end"))
+            parts.append(element("text", f"{value:.10g}", x=LEFT - 7, y=_text(height + 4), text_anchor="end"))
         middle = (TOP + bottom) / 2
         parts.append(element("line", x1=LEFT, x2=right, y1=bottom, y2=bottom, class_="axis"))
         parts.append(
