@@ -8,9 +8,10 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
-repro: .venv/installed  ## simulate, check, prepare, train, evaluate, whatever is out of date; then a summary
+repro: .venv/installed  ## simulate, check, prepare, train, evaluate, whatever is out of date; then a report and a summary
 	@xtcav validate
 	@dvc repro
+	@xtcav report
 	@xtcav summary
 
 notes: .venv/installed  ## repeat what the notes of 2016 published, less the long ones; NAME=... repeats that one

@@ -23,13 +23,27 @@ LAYERS = [
     ["physics", "meaning", "comparison"],
     ["geometry", "augment"],
     # one outside library each
-    ["h5io.files", "plots", "store", "lineage", "backend", "search_table", "studies", "checkpoint", "postgres"],
-    ["h5io.rawfile", "h5io.prepared", "models", "optimizers", "resources", "tracking", "packaging"],
+    [
+        "h5io.files",
+        "plots",
+        "store",
+        "lineage",
+        "backend",
+        "search_table",
+        "studies",
+        "checkpoint",
+        "postgres",
+        "commits",
+    ],
+    ["h5io.rawfile", "h5io.prepared", "models", "optimizers", "resources", "tracking", "packaging", "locks"],
     ["registry"],
     # built on those
-    ["raw", "batches", "runs", "predictor", "saliency", "objective", "scaling", "first_layer"],
+    ["raw", "batches", "runs", "predictor", "saliency", "objective", "scaling", "first_layer", "predictions"],
     ["fit", "served"],
     ["trial"],
+    ["report.markup", "report.wording", "report.results"],
+    ["report.charts", "report.pictures"],
+    ["report.data", "report.earlier", "report.frames", "report.origin", "report.quality", "report.training"],
     [
         f"stages.{name}"
         for name in (
@@ -48,6 +62,7 @@ LAYERS = [
             "describe",
             "compare",
             "server",
+            "report",
             "configurations",
             "notes",
         )
@@ -70,6 +85,7 @@ OWNERS = {
     "typer": {"cli"},
     "pandas": {"served"},
     "psycopg": {"postgres"},
+    "PIL": {"report.pictures"},
 }
 
 PROGRAMS = {

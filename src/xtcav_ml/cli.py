@@ -208,6 +208,16 @@ def compare(
 
 
 @app.command(rich_help_panel=TOOL)
+def report(
+    out: Annotated[Path, typer.Option(help="The page, an HTML file.")] = RESULTS / "report.html",
+) -> None:
+    """Write what the present results say, and where they come from, to one page that needs no network."""
+    from xtcav_ml.stages import report as stage
+
+    stage.run(Path(), out)
+
+
+@app.command(rich_help_panel=TOOL)
 def summary() -> None:
     """Print what the present results say and where they are."""
     from xtcav_ml.stages import summary as stage

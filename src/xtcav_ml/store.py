@@ -97,6 +97,18 @@ def download(root: Path, run_id: str, name: str, folder: Path) -> Path:
         ) from None
 
 
+def params_and_tags(root: Path, run_id: str) -> tuple[dict[str, str], dict[str, str]]:
+    """Return parameters, by dotted name, and tags of run `run_id`. Raises UserError if the store has no such run."""
+    client, _ = connect(root)
+    try:
+        data = client.get_run(run_id).data
+    except TrackingError as error:
+        raise UserError(
+            f"run {run_id}: must be in {masked(store_uri(root))}, got {reason(error)!r}; `make ui` lists the runs"
+        ) from None
+    return dict(data.params), dict(data.tags)
+
+
 def serve_ui(root: Path, host: str, port: int) -> None:
     """Become the MLflow UI on this project's store; ends with Ctrl-C."""
     uri = store_uri(root)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from tests.test_locks import lay
 from xtcav_ml import cli, comparison, metrics, tracking
 from xtcav_ml.errors import UserError
 from xtcav_ml.stages import compare
@@ -74,7 +75,8 @@ def test_the_command_compares_two_commits(project):
         "75.0%",
         "95.0%",
         "68.6% to 80.5%",  # Wilson
-        "HEAD~1 (rows), HEAD (columns)",
+        "right answers, beside those of HEAD~1",
+        "what HEAD~1, HEAD was made from is not known",
     ):
         assert part in done.output, done.output
     last = done.output.splitlines()[-1]  # the interval is of random numbers: of 40 of 200 shots, give or take 11
@@ -185,6 +187,39 @@ def test_several_runs_are_each_compared_with_the_first_and_pay_for_it(tmp_path):
     assert (first["p_holm"], second["p_holm"]) == (2 * first["p"], 1)
     assert first["verdict"].startswith("no real difference")
     assert first["verdict"].endswith("corrected for 2 comparisons")
+
+
+def test_it_says_in_which_parameters_data_and_code_the_runs_differ(project, capsys):
+    for epochs in (3, 5):
+        lay(project, epochs=epochs)
+        git(project, "add", "--all")
+        git(project, "commit", "--quiet", "--message", "x")
+    of_run = tracking.Run.start(project, "a", {"lineage.key": "k", "code.src/xtcav_ml/fit.py": "0"})
+    of_run.params({"train.epochs": 5, "train.rate": 0.5, "prepare.label": "side", "data.raw": "mine"})
+    of_run.artifact(project / "results/predictions.csv")
+    found = run("HEAD~1", "HEAD", of_run.run_id)
+    assert found["parameters"] == {
+        "prepare.images.0.step": {"HEAD~1": "log", "HEAD": "log", of_run.run_id: None},
+        "train.epochs": {"HEAD~1": "3", "HEAD": "5", of_run.run_id: "5"},
+        "train.rate": {"HEAD~1": "0.001", "HEAD": "0.001", of_run.run_id: "0.5"},
+    }
+    assert found["code"] == ["src/xtcav_ml/fit.py"]
+    assert found["unknown"] == []
+    said = capsys.readouterr().out
+    assert "parameters that differ" in said
+    assert "code that differs: fit.py" in said
+    assert of_run.run_id[:8] in said
+
+
+def test_runs_of_the_same_training_differ_in_nothing(project, capsys):
+    lay(project)
+    git(project, "add", "--all")
+    git(project, "commit", "--quiet", "--message", "x")
+    found = run("HEAD", ".")
+    assert (found["parameters"], found["data"], found["code"]) == ({}, [], [])
+    said = capsys.readouterr().out
+    for kind in ("parameters that differ", "data that differ", "code that differs"):
+        assert f"{kind}: none" in said
 
 
 @pytest.mark.parametrize(

@@ -1,69 +1,35 @@
 """compare: predictions of two or more runs on the same test shots -> whether one is really better than the first."""
 
-import csv
 import json
 import re
-import subprocess
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from rich.table import Table
 
-from xtcav_ml import comparison, lineage, metrics, store
-from xtcav_ml.comparison import Difference
+from xtcav_ml import commits, lineage, locks, predictions, store
 from xtcav_ml.errors import UserError
 from xtcav_ml.progress import console
 
 FILE, IN_PROJECT = "predictions.csv", "results/predictions.csv"
-KEY = ("run", "run.index")
-ACTUAL, PREDICTED = "actual", "predicted"
-"""Columns of the truth and of what is said; of a number, each with its name after a space."""
-
-REAL = 0.05
-"""A p-value below which a difference counts as real."""
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """What one run says, column by column as text, of the shots that all runs have in common."""
-
-    name: str
-    shots: int  # of the run, in common or not
-    columns: dict[str, list[str]]
-
-    def learned(self) -> list[str]:
-        """Return what the run learned: `classes` and the numbers."""
-        classes = ["classes"] if {ACTUAL, PREDICTED} <= self.columns.keys() else []
-        told = [name.removeprefix(f"{PREDICTED} ") for name in self.columns if name.startswith(f"{PREDICTED} ")]
-        return classes + [name for name in told if f"{ACTUAL} {name}" in self.columns]
+RUN_ID = "[0-9a-f]{32}"
 
 
 def run(names: Sequence[str], as_json: bool) -> dict[str, Any]:
-    """Print how the runs `names` do on their common test shots, each against the first; return the numbers.
+    """Print how the runs `names` do on their common test shots, each against the first, and in what they differ.
 
-    Raises UserError if a run is not found, has no shot in common with the others, or has other labels.
+    Returns the numbers. Raises UserError if a run is not found, has no shot in common with the others, or has other labels.
     """
     if len(names) < 2:
         raise UserError(f"RUN: must be given at least two times, got {' '.join(names)!r}; add another, as HEAD or .")
-    runs = _in_common([(name, _rows(name, _text(name))) for name in names])
-    learned = [name for name in runs[0].learned() if all(name in one.learned() for one in runs)]
-    if not learned:
-        raise UserError(
-            f"{', '.join(names)}: must have learned the same, got {' and '.join(str(one.learned()) for one in runs)}; "
-            "compare runs with prepare.label, or a number of prepare.regression, in common"
-        )
-    found: dict[str, Any] = {
-        "shots": len(runs[0].columns[KEY[0]]),
-        "runs": [{"run": one.name, "shots": one.shots, "learned": one.learned()} for one in runs],
-        "comparisons": [],
-    }
-    for name in learned:
-        (_compare_classes if name == "classes" else _compare_number)(runs, name, found)
+    sources = {name: _source(name) for name in names}
+    found = predictions.compare([(name, predictions.read(name, sources[name][0])) for name in names])
+    known = {name: recorded for name, (_, recorded) in sources.items() if recorded is not None}
+    found["parameters"] = locks.differing({name: recorded.params for name, recorded in known.items()})
+    found["data"], found["code"] = locks.changed(list(known.values()))
+    found["unknown"] = [name for name in sources if name not in known]
     if as_json:
         print(json.dumps(found, indent=2, allow_nan=False))
     else:
@@ -71,158 +37,36 @@ def run(names: Sequence[str], as_json: bool) -> dict[str, Any]:
     return found
 
 
-def _text(name: str) -> str:
-    """Return the table that `name` means: a file, a folder's, an MLflow run's, or that of a commit."""
+def _source(name: str) -> tuple[str, locks.Recorded | None]:
+    """Return the table that `name` means (a file, a folder's, an MLflow run's, or that of a commit), and what it was made from.
+
+    That is None where nobody knows it, as of a table by itself.
+    """
     for path in (Path(name), Path(name) / FILE, Path(name) / IN_PROJECT):
         if path.is_file():
-            return path.read_text(encoding="utf-8", errors="replace")
+            project = path.resolve().parents[1]  # of results/predictions.csv
+            return path.read_text(encoding="utf-8", errors="replace"), locks.of_folder(project)
     root = lineage.project_root()
-    if re.fullmatch("[0-9a-f]{32}", name):
+    if re.fullmatch(RUN_ID, name):
         with tempfile.TemporaryDirectory() as folder:
-            return store.download(root, name, FILE, Path(folder)).read_text(encoding="utf-8", errors="replace")
-    command = ["git", "show", "--end-of-options", f"{name}:./{IN_PROJECT}"]
-    done = subprocess.run(command, cwd=root, capture_output=True, encoding="utf-8", errors="replace", check=False)
-    if done.returncode:
-        reason = (done.stderr.splitlines() or ["nothing"])[0]
+            text = store.download(root, name, FILE, Path(folder)).read_text(encoding="utf-8", errors="replace")
+        return text, _of_run(*store.params_and_tags(root, name))
+    try:
+        text = commits.show(root, name, IN_PROJECT)
+    except LookupError as error:
         raise UserError(
             f"{name}: must be a file {FILE} or a folder with one, an MLflow run, or a git revision that holds {IN_PROJECT}, "
-            f"got {reason!r}"
-        )
-    return done.stdout
-
-
-def _rows(name: str, text: str) -> dict[tuple[str, ...], dict[str, str]]:
-    """Return the rows of a table of predictions by shot. Raises UserError if it is none."""
-    table = list(csv.DictReader(text.splitlines()))
-    rows = {tuple(row.get(column) or "" for column in KEY): row for row in table}
-    broken = [f"a broken line {line}" for line, row in enumerate(table, start=2) if None in row or None in row.values()]
-    faults = [] if table else ["no shots"]
-    faults += [f"no column {column!r}" for column in KEY if table and column not in table[0]]
-    faults += broken + (["a shot twice"] if len(rows) < len(table) else [])
-    if faults:
-        raise UserError(
-            f"{name}: must be a table of predictions, a row for each shot, got {faults[0]}; name one that evaluate wrote"
-        )
-    return rows
-
-
-def _in_common(tables: Sequence[tuple[str, dict[tuple[str, ...], dict[str, str]]]]) -> list[Predictions]:
-    """Return what each run says of the shots that are in all tables. Raises UserError if there are none."""
-    first = tables[0][1]
-    shots = [shot for shot in first if all(shot in rows for _, rows in tables)]
-    if not shots:
-        raise UserError(
-            f"{', '.join(name for name, _ in tables)}: must have test shots ({', '.join(KEY)}) in common, got none; evaluate "
-            "them on the same data and split"
-        )
-    return [
-        Predictions(name, len(rows), {column: [rows[shot][column] for shot in shots] for column in rows[shots[0]]})
-        for name, rows in tables
-    ]
-
-
-def _compare_classes(runs: Sequence[Predictions], name: str, found: dict[str, Any]) -> None:
-    """Add each run's accuracy to `found`, and its comparison with the first."""
-    truth = runs[0].columns[ACTUAL]
-    right = []
-    for one in runs:
-        _require_same(runs[0], one, ACTUAL, [a != b for a, b in zip(truth, one.columns[ACTUAL], strict=True)])
-        right.append(np.array([a == b for a, b in zip(truth, one.columns[PREDICTED], strict=True)]))
-    for row, hits in zip(found["runs"], right, strict=True):
-        low, high = metrics.wilson_interval(int(hits.sum()), len(hits))
-        row |= {"accuracy": float(hits.mean()), "accuracy_low": low, "accuracy_high": high}
-    pairs = [comparison.accuracies(right[0], hits) for hits in right[1:]]
-    differences = [pair.difference for pair in pairs]
-    entries = _entries(
-        runs, "accuracy", differences, lambda value: f"{100 * value:+.1f}", " points", more_is_better=True
-    )
-    for entry, pair in zip(entries, pairs, strict=True):
-        counts = {
-            "both": pair.both,
-            "only_first": pair.only_first,
-            "only_run": pair.only_second,
-            "neither": pair.neither,
-        }
-        found["comparisons"].append({**entry, "right": counts})
-
-
-def _compare_number(runs: Sequence[Predictions], name: str, found: dict[str, Any]) -> None:
-    """Add each run's mean absolute error of number `name` to `found`, and its comparison; nothing if no shot has it."""
-    truth = _floats(runs[0], f"{ACTUAL} {name}")
-    known = np.isfinite(truth)
-    if not known.any():
-        return
-    errors = []
-    for one in runs:
-        column = f"{ACTUAL} {name}"
-        _require_same(runs[0], one, column, list(~np.isclose(truth, _floats(one, column), rtol=1e-5, equal_nan=True)))
-        errors.append((_floats(one, f"{PREDICTED} {name}") - truth)[known])
-    for row, error in zip(found["runs"], errors, strict=True):
-        row.setdefault("mean_absolute_error", {})[name] = float(np.abs(error).mean())
-    differences = [comparison.absolute_errors(errors[0], error) for error in errors[1:]]
-    measure = f"mean absolute error of {name}"
-    found["comparisons"] += _entries(
-        runs, measure, differences, lambda value: f"{value:+.3g}", "", more_is_better=False
-    )
-
-
-def _entries(
-    runs: Sequence[Predictions],
-    measure: str,
-    differences: Sequence[Difference],
-    text: Callable[[float], str],
-    unit: str,
-    *,
-    more_is_better: bool,
-) -> list[dict[str, Any]]:
-    """Return the comparisons of all runs but the first with it, by one measure, each with its verdict in a sentence."""
-    entries = []
-    raised = comparison.holm([found.p for found in differences])
-    for one, found, p in zip(runs[1:], differences, raised, strict=True):
-        said, names, better = found, (one.name, runs[0].name), None
-        if p >= REAL:
-            sentence = f"no real difference between {names[1]} and {names[0]}"
-        else:
-            if (found.value > 0) != more_is_better:  # the first is better: said of the better one
-                names = names[::-1]
-                said = replace(found, value=-found.value, low=-found.high, high=-found.low)
-            better = names[0]
-            sentence = f"{better} is better than {names[1]}"
-        interval = f"95 % interval {text(said.low)} to {text(said.high)}"
-        several = f", corrected for {len(differences)} comparisons" if len(differences) > 1 else ""
-        sentence += f": {measure} {text(said.value)}{unit}, {interval}, p = {p:.2g}{several}"
-        entries.append(
-            {
-                "first": runs[0].name,
-                "run": one.name,
-                "measure": measure,
-                "difference": found.value,
-                "low": found.low,
-                "high": found.high,
-                "p": found.p,
-                "p_holm": p,
-                "better": better,
-                "verdict": sentence,
-            }
-        )
-    return entries
-
-
-def _floats(one: Predictions, column: str) -> NDArray[np.float64]:
-    try:
-        return np.array(one.columns[column], np.float64)
-    except ValueError as error:
-        raise UserError(
-            f"{one.name}: column {column!r} must hold numbers, got {str(error)!r}; name a table that evaluate wrote"
+            f"got {error.args[0]!r}"
         ) from None
+    return text, locks.read(lambda file: commits.show(root, name, file))
 
 
-def _require_same(first: Predictions, other: Predictions, column: str, differs: Sequence[bool]) -> None:
-    if any(differs):
-        raise UserError(
-            f"{other.name}: column {column!r} must be the same as of {first.name}, got {sum(differs):,} of {len(differs):,} "
-            "common shots that differ; evaluate both on the same labels"
-        )
+def _of_run(params: Mapping[str, str], tags: Mapping[str, str]) -> locks.Recorded:
+    data, code = (
+        {tag.removeprefix(kind): md5 for tag, md5 in tags.items() if tag.startswith(kind)}
+        for kind in ("data.", "code.")
+    )
+    return locks.Recorded(tags.get("lineage.key", ""), dict(params), data, code)
 
 
 def _show(found: dict[str, Any]) -> None:
@@ -234,24 +78,52 @@ def _show(found: dict[str, Any]) -> None:
     for heading in ("run", "its test shots", *classes, *(f"mean absolute error of {name}" for name in numbers)):
         table.add_column(heading, justify="left" if heading == "run" else "right")
     for row in found["runs"]:
-        cells = [row["run"], f"{row['shots']:,}"]
+        cells = [_short(row["run"]), f"{row['shots']:,}"]
         if has_classes:
             cells += [f"{row['accuracy']:.1%}", f"{row['accuracy_low']:.1%} to {row['accuracy_high']:.1%}"]
         table.add_row(*cells, *(f"{row['mean_absolute_error'][name]:.4g}" for name in numbers))
     screen.print(table)
-    for entry in found["comparisons"]:
-        if "right" in entry:
-            screen.print(_two_by_two(entry))
+    counted = [entry for entry in found["comparisons"] if "right" in entry]
+    if counted:
+        screen.print(_rights(counted))
+    if found["parameters"]:
+        screen.print(_parameters(found["parameters"]))
+    if len(found["runs"]) - len(found["unknown"]) > 1:
+        if not found["parameters"]:
+            screen.print("parameters that differ: none")
+        screen.print(f"data that differ: {', '.join(found['data']) or 'none'}")
+        screen.print(f"code that differs: {', '.join(map(_module, found['code'])) or 'none'}")
+    if found["unknown"]:
+        screen.print(f"what {', '.join(found['unknown'])} was made from is not known: no dvc.lock belongs to it")
     for entry in found["comparisons"]:
         screen.print(entry["verdict"])
 
 
-def _two_by_two(entry: dict[str, Any]) -> Table:
-    """Return the table of shots that the first run and another one are right and wrong on."""
-    right = entry["right"]
-    table = Table(title=f"{entry['first']} (rows), {entry['run']} (columns)", title_justify="left", title_style="")
-    for heading in ("", "right", "wrong"):
-        table.add_column(heading, justify="right")
-    table.add_row("right", f"{right['both']:,}", f"{right['only_first']:,}")
-    table.add_row("wrong", f"{right['only_run']:,}", f"{right['neither']:,}")
+def _short(name: str) -> str:
+    """Return a run's name as a table has room for it."""
+    return name[:8] if re.fullmatch(RUN_ID, name) else name
+
+
+def _module(path: str) -> str:
+    return path.removeprefix("src/xtcav_ml/")
+
+
+def _rights(entries: Sequence[Mapping[str, Any]]) -> Table:
+    """Return the table of the shots that the first run and each other one are right and wrong on."""
+    first = _short(entries[0]["first"])
+    table = Table(title=f"right answers, beside those of {first}", title_justify="left", title_style="")
+    for heading in ("run", "both right", f"only {first}", "only the run", "both wrong"):
+        table.add_column(heading, justify="left" if heading == "run" else "right")
+    for entry in entries:
+        table.add_row(_short(entry["run"]), *(f"{count:,}" for count in entry["right"].values()))
+    return table
+
+
+def _parameters(differing: Mapping[str, Mapping[str, str | None]]) -> Table:
+    """Return the table of parameters that are not the same in all runs."""
+    table = Table(title="parameters that differ", title_justify="left", title_style="")
+    for heading in ("parameter", *map(_short, next(iter(differing.values())))):
+        table.add_column(heading, justify="left" if heading == "parameter" else "right")
+    for name, values in differing.items():
+        table.add_row(name, *("-" if value is None else value for value in values.values()))
     return table

@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.table import Table
 
+from xtcav_ml import predictions
 from xtcav_ml.errors import UserError
 from xtcav_ml.progress import console
 
@@ -35,7 +36,7 @@ def run(results: Path) -> None:
                 f"The noise of the labels allows {metrics['ceiling']:.1%} ({metrics['ceiling_low']:.1%} to "
                 f"{metrics['ceiling_high']:.1%}): so many are those of waveforms without noise."
             )
-        screen.print(_confusion(metrics))
+        screen.print(_confusion(metrics, results / "predictions.csv"))
     for name, errors in metrics.get("regression", {}).items():
         if errors["shots"]:
             screen.print(
@@ -48,6 +49,8 @@ def run(results: Path) -> None:
     address = _read(results / "resources" / "run.json")
     plots = results / "plots"
     screen.print(f"Plots      {plots}/ " + ", ".join(sorted(path.name for path in plots.glob("*.png"))))
+    if (results / "report.html").is_file():
+        screen.print(f"Report     {results / 'report.html'} (all of this and more on one page, for any browser)")
     if address:
         screen.print(f"MLflow run {address['run_id']} in experiment {address['experiment_id']} of {address['store']}")
     screen.print(
@@ -56,8 +59,9 @@ def run(results: Path) -> None:
     )
 
 
-def _confusion(metrics: dict[str, Any]) -> Table:
-    classes = list(metrics["classes"])
+def _confusion(metrics: dict[str, Any], table_of: Path) -> Table:
+    """Return the matrix; its rows are in the order of the classes' numbers, which the columns of `table_of` have too."""
+    classes = predictions.whole(str(table_of), table_of.read_text(encoding="utf-8")).classes()
     table = Table(title="label (rows) against prediction (columns)", title_justify="left", title_style="")
     for heading in ("", *classes, "recall"):
         table.add_column(heading, justify="right")

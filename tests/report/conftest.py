@@ -1,0 +1,76 @@
+"""Results as the stages leave them, of made-up predictions: no network is trained."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from xtcav_ml import metrics
+
+EVIL = "<script>alert(1)</script>"
+CLASSES = ("t0 & t1", EVIL, "a")
+"""Names that must be escaped, and not in alphabetical order."""
+
+SHOTS = 120
+
+
+def lay_results(folder, *, classes=CLASSES, numbers=(), right=0.8, epochs=6, seed=0):
+    """Write results/ of a project: what evaluate, train and check write, and pictures. Returns the folder."""
+    rng = np.random.default_rng(seed)
+    results = folder / "results"
+    (results / "plots").mkdir(parents=True, exist_ok=True)
+    columns = {"run": [70] * SHOTS, "run.index": range(SHOTS)}
+    values = {"best_epoch": 4, "shots": SHOTS}
+    if classes:
+        truth = np.arange(SHOTS) % len(classes)
+        said = np.where(rng.random(SHOTS) < right, truth, (truth + 1) % len(classes))
+        likely = rng.dirichlet(np.ones(len(classes)), SHOTS) * 0.4
+        likely[np.arange(SHOTS), said] += 0.6
+        found = metrics.classification(truth, likely)
+        columns |= {"actual": [classes[i] for i in truth], "predicted": [classes[i] for i in said]}
+        columns |= {f"probability of {name}": [f"{p:.6f}" for p in likely[:, i]] for i, name in enumerate(classes)}
+        values |= {name: value for name, value in vars(found).items() if not isinstance(value, np.ndarray)}
+        values |= {"confusion": found.confusion.tolist(), "expected_calibration_error": 0.1, "brier": 0.3}
+        values["classes"] = {
+            name: {"precision": p, "recall": r, "shots": SHOTS // len(classes), "auc": 0.9, "average_precision": None}
+            for name, p, r in zip(classes, found.precision, found.recall, strict=True)
+        }
+    for name in numbers:
+        truth = np.where(np.arange(SHOTS) < 20, np.nan, rng.normal(1000, 20, SHOTS))
+        guess = truth + rng.normal(0, 5, SHOTS)
+        columns |= {f"actual {name}": truth, f"predicted {name}": np.nan_to_num(guess)}
+        values.setdefault("regression", {})[name] = vars(metrics.regression(truth, guess))
+    with (results / "predictions.csv").open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(zip(*columns.values(), strict=True))
+    (results / "metrics.json").write_text(json.dumps(values, sort_keys=True))
+    head = "accuracy" if classes else "squared_error"
+    history = [
+        {"epoch": i, f"train_{head}": i / 10, f"val_{head}": i / 11, "learning_rate": 0.1 / i, "gradient_norm": 1.0}
+        | {"train_loss": 1 / i, "val_loss": 1 / i}
+        | {f"val_predicted_{k}": float(k == 1 and i < 3) for k in range(len(classes))}
+        for i in range(1, epochs + 1)
+    ]
+    (results / "history.jsonl").write_text("".join(json.dumps(row) + "\n" for row in history))
+    data = {"files": {"a.h5": 100, "b.h5": 50}, "bad_files": [f"{EVIL}: damaged"], "shots": 150}
+    data |= {"shots_by_run": {"70": 150}, "shots_by_label": {}, "shots_with_number": dict.fromkeys(numbers, 100)}
+    (results / "data.json").write_text(json.dumps(data))
+    for name in ("frames", "mistakes", "saliency"):
+        Image.new("RGBA", (40, 30), (0, 0, 0, 0)).save(results / "plots" / f"{name}.png")
+    return folder
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    return lay_bare(tmp_path, monkeypatch)
+
+
+def lay_bare(tmp_path, monkeypatch):
+    """Go to a new folder with results and nothing else: no git, no data, no dvc.lock. Returns it."""
+    folder = lay_results(tmp_path / "project")
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
+    return folder

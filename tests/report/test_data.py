@@ -1,0 +1,79 @@
+import numpy as np
+import pytest
+from ruamel.yaml import YAML
+
+from tests.conftest import ROOT, SHAPE, write_prepared_file, write_shots
+from tests.report.test_markup import Reader
+from xtcav_ml.params.base import load_section, read_tree
+from xtcav_ml.params.data import DataParams
+from xtcav_ml.params.prepare import PrepareParams
+from xtcav_ml.report import data, results
+from xtcav_ml.stages import prepare as stage
+
+
+@pytest.fixture
+def prepared(project):
+    """Three sets of ten frames of two classes, three of them "yes" in each."""
+    folder = project / "data/prepared"
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for name in ("train", "validation", "test"):
+        write_prepared_file(folder / f"{name}.h5", rng.normal(120, 3, (10, 8, 6)).astype(np.int16), np.arange(10) // 7)
+    return project
+
+
+def said(project):
+    return " ".join(Reader(data.data(results.load(project)).markup()).words)
+
+
+def test_files_shots_runs_and_bad_files(project):
+    text = said(project)
+    assert "150 shots in 2 files" in text
+    assert "70 (150)" in text
+    assert "<script>alert(1)</script>: damaged" in text
+
+
+def test_the_mix_of_labels_of_each_set(prepared):
+    text = said(prepared)
+    assert "Labels (side) of each set" in text
+    assert "no 7 (70.0%) 7 (70.0%) 7 (70.0%)" in text
+    assert "yes 3 (30.0%)" in text
+    assert "validation, yes: 3 shots, 30.0%" in text
+
+
+@pytest.fixture
+def from_raw(project):
+    """Sets that prepare made of 300 shots and a dark run of 8."""
+    (project / "raw").mkdir()
+    write_shots(project / "raw/dark.h5", run=68, count=8, lasing=0)
+    write_shots(project / "raw/a.h5", run=70, count=300)
+    tree = YAML(typ="safe").load((ROOT / "params.yaml").read_text())
+    tree["data"] |= {"raw": "raw", "frame_shape": list(SHAPE)}
+    tree["prepare"]["images"] = [{"step": "log"}]
+    with (project / "params.yaml").open("w") as file:
+        YAML().dump(tree, file)
+    read_tree.cache_clear()
+    stage.run(load_section("data", DataParams), load_section("prepare", PrepareParams), project / "data/prepared")
+    yield project
+    read_tree.cache_clear()
+
+
+def test_what_was_left_out_is_told_by_reason_and_adds_up(from_raw):
+    _, _, rows = said(from_raw).partition("Shots left out, by reason reason shots ")
+    assert rows.startswith("dark run 8 lasing is not 1 0 no label 0 ")
+    counts = [int(word) for word in rows.replace("lasing is not 1", "").split() if word.isdigit()]
+    assert sum(counts) == 308
+    sets, _ = data._sets(from_raw / "data/prepared")
+    assert counts[-1] == sum(sum(counts.values()) for counts in sets.values())
+
+
+def test_nothing_is_told_of_what_is_left_out_once_the_raw_files_are_others(from_raw):
+    write_shots(from_raw / "raw/b.h5", run=71, count=300)
+    assert "What was left out can be told where" in said(from_raw)
+
+
+def test_what_is_not_here_is_named_with_what_brings_it(project):
+    (project / "results/data.json").unlink()
+    text = said(project)
+    for missing in ("results/data.json is not here", "needs data/prepared", "What was left out can be told"):
+        assert missing in text

@@ -1,0 +1,75 @@
+import json
+
+import pytest
+
+from tests.report.conftest import CLASSES, EVIL, lay_results
+from tests.report.test_markup import Reader
+from tests.test_commits import git
+from tests.test_locks import lay
+from xtcav_ml.report import earlier, results
+
+
+@pytest.fixture
+def history(project):
+    """Two commits of results, the second better and of other parameters, then one that changes nothing of them."""
+    git(project, "init", "--quiet")
+    for right, epochs in ((0.5, 3), (0.95, 5)):
+        lay(lay_results(project, right=right), epochs=epochs)
+        git(project, "add", "--all")
+        git(project, "commit", "--quiet", "--message", f"right {right} {EVIL}")
+    (project / "notes").write_text("x")
+    git(project, "add", "--all")
+    git(project, "commit", "--quiet", "--message", "notes")
+    return project
+
+
+def said(project):
+    return " ".join(Reader(earlier.comparison(results.load(project)).markup()).words)
+
+
+def test_it_is_the_last_commit_with_other_metrics(history):
+    assert "right 0.5" in earlier.before(results.load(history)).title
+    lay_results(history, right=0.7)  # not committed: HEAD's are the ones to compare with
+    assert "right 0.95" in earlier.before(results.load(history)).title
+
+
+def test_metrics_that_differ_by_nothing_but_spaces_are_the_same(history):
+    path = history / "results/metrics.json"
+    path.write_text(json.dumps(json.loads(path.read_text()), indent=4))
+    assert "right 0.5" in earlier.before(results.load(history)).title
+
+
+def test_a_paired_test_says_whether_the_difference_is_real(history):
+    assert "these results is better than" in said(history)
+    assert "Paired test on 120 test shots" in said(history)
+
+
+def test_metrics_and_parameters_are_set_side_by_side(history):
+    then, now = earlier.before(results.load(history)).metrics, results.load(history).metrics
+    text = said(history)
+    assert (
+        f"accuracy {then['accuracy']:.1%} {now['accuracy']:.1%} {100 * (now['accuracy'] - then['accuracy']):+.1f} points"
+        in text
+    )
+    assert f"recall of {CLASSES[1]}" in text
+    assert "train.epochs 3 5" in text
+    assert "train.rate" not in text
+
+
+def test_runs_without_a_shot_in_common_get_no_paired_test(history):
+    table = history / "results/predictions.csv"
+    table.write_text(table.read_text().replace("\n70,", "\n71,"))
+    assert "No paired test" in said(history)
+
+
+def test_a_commit_without_table_and_lock_still_has_its_metrics(project):
+    git(project, "init", "--quiet")
+    git(project, "add", "results/metrics.json")
+    git(project, "commit", "--quiet", "--message", "first")
+    lay_results(project, right=0.3)
+    assert "that commit has no results/predictions.csv" in said(project)
+    assert "where both have their dvc.lock" in said(project)
+
+
+def test_without_git_or_an_earlier_result_it_says_what_to_do(project):
+    assert "No earlier commit has other metrics" in said(project)
