@@ -12,8 +12,8 @@ from tests.conftest import ROOT
 PACKAGE = ROOT / "src" / "xtcav_ml"
 
 LAYERS = [
-    ["errors", "shots", "atomic", "progress", "processes", "interrupts"],
-    ["params.base"],
+    ["errors", "shots", "atomic", "progress", "processes", "interrupts", "address", "known"],
+    ["params.base", "journal", "git"],
     ["params.peaks", "params.data", "params.prepare", "params.train", "params.tune"],
     ["params.simulate"],
     ["params.whole", "params.experiment"],
@@ -23,9 +23,14 @@ LAYERS = [
     ["geometry", "augment"],
     # one outside library each
     ["h5io.files", "plots", "store", "lineage", "backend", "search_table", "studies", "checkpoint"],
-    ["h5io.rawfile", "h5io.prepared", "models", "optimizers", "resources", "tracking", "registry"],
+    ["h5io.rawfile", "h5io.prepared", "models", "optimizers", "resources", "registry"],
+    ["projection"],
+    ["sender"],
+    ["tracking"],
+    ["provenance"],
+    ["runs"],
     # built on those
-    ["raw", "batches", "runs", "predictor", "saliency", "objective", "scaling", "first_layer"],
+    ["raw", "batches", "recording", "predictor", "saliency", "objective", "scaling", "first_layer"],
     ["fit", "served"],
     ["trial"],
     [
@@ -47,6 +52,9 @@ LAYERS = [
             "compare",
             "configurations",
             "notes",
+            "record",
+            "runs",
+            "sync",
         )
     ],
     ["stages.experiment", "stages.experiment_data"],  # they are made of stages
@@ -59,7 +67,7 @@ OWNERS = {
     "keras": {"backend"},
     "tensorflow": {"backend", "first_layer"},
     "numba": {"pooling"},
-    "mlflow": {"store", "tracking", "registry"},
+    "mlflow": {"store", "projection", "registry"},
     "matplotlib": {"plots"},
     "optuna": {"studies"},
     "psutil": {"resources"},
@@ -164,6 +172,8 @@ def stage_deps() -> list[tuple[str, set[str]]]:
     for file, programs in PROGRAMS.items():
         for stage, definition in YAML(typ="safe").load((ROOT / file).read_text())["stages"].items():
             deps = definition.get("do", definition)["deps"]
+            if definition.get("always_changed"):  # what it imports makes no difference to when it runs
+                continue
             found.append((programs.get(stage, stage), {dep for dep in deps if dep.startswith("src/")}))
     return found
 

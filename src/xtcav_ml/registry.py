@@ -8,26 +8,24 @@ import mlflow
 import numpy as np
 
 from xtcav_ml.meaning import Meaning
-from xtcav_ml.store import tolerating
 
 
 def log_model(run_id: str, path: Path, meaning: Meaning, requirements: Sequence[str]) -> None:
     """Store a model file as a function of raw frames, with its signature; module `served` loads it."""
-    with tolerating(f"the model of run {run_id}"):
-        schema = mlflow.types.Schema
-        frames = mlflow.types.TensorSpec(np.dtype(np.int16), (-1, *meaning.preprocessing.raw_shape), "frame")
-        features = [mlflow.types.TensorSpec(np.dtype(np.float32), (-1,), name) for name in meaning.features]
-        if not features:
-            frames = mlflow.types.TensorSpec(np.dtype(np.int16), (-1, *meaning.preprocessing.raw_shape))
-        outputs = [mlflow.types.ColSpec("double", f"probability of {name}") for name in meaning.classes]
-        outputs += [mlflow.types.ColSpec("string", "predicted")] if meaning.classes else []
-        outputs += [mlflow.types.ColSpec("double", name) for name in meaning.regression]
-        with mlflow.start_run(run_id=run_id, log_system_metrics=False), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*input example")  # it would be a camera frame written as text
-            mlflow.pyfunc.log_model(
-                name="model",
-                loader_module="xtcav_ml.served",
-                data_path=str(path),
-                signature=mlflow.models.ModelSignature(schema([frames, *features]), schema(outputs)),
-                pip_requirements=list(requirements),
-            )
+    schema = mlflow.types.Schema
+    frames = mlflow.types.TensorSpec(np.dtype(np.int16), (-1, *meaning.preprocessing.raw_shape), "frame")
+    features = [mlflow.types.TensorSpec(np.dtype(np.float32), (-1,), name) for name in meaning.features]
+    if not features:
+        frames = mlflow.types.TensorSpec(np.dtype(np.int16), (-1, *meaning.preprocessing.raw_shape))
+    outputs = [mlflow.types.ColSpec("double", f"probability of {name}") for name in meaning.classes]
+    outputs += [mlflow.types.ColSpec("string", "predicted")] if meaning.classes else []
+    outputs += [mlflow.types.ColSpec("double", name) for name in meaning.regression]
+    with mlflow.start_run(run_id=run_id, log_system_metrics=False), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*input example")  # it would be a camera frame written as text
+        mlflow.pyfunc.log_model(
+            name="model",
+            loader_module="xtcav_ml.served",
+            data_path=str(path),
+            signature=mlflow.models.ModelSignature(schema([frames, *features]), schema(outputs)),
+            pip_requirements=list(requirements),
+        )
