@@ -12,9 +12,9 @@ from tests.conftest import ROOT
 PACKAGE = ROOT / "src" / "xtcav_ml"
 
 LAYERS = [
-    ["errors", "shots", "atomic", "progress", "processes", "interrupts", "compiled", "services"],
+    ["errors", "shots", "atomic", "progress", "processes", "interrupts", "compiled", "services", "address", "known"],
     ["manifest"],
-    ["params.base"],
+    ["params.base", "journal", "git"],
     ["params.peaks", "params.data", "params.prepare", "params.train", "params.tune"],
     ["params.simulate"],
     ["params.whole", "params.experiment"],
@@ -23,22 +23,16 @@ LAYERS = [
     ["physics", "meaning", "comparison"],
     ["geometry", "augment"],
     # one outside library each
-    [
-        "h5io.files",
-        "plots",
-        "store",
-        "lineage",
-        "backend",
-        "search_table",
-        "studies",
-        "checkpoint",
-        "postgres",
-        "commits",
-    ],
-    ["h5io.rawfile", "h5io.prepared", "models", "optimizers", "resources", "tracking", "packaging", "locks"],
+    ["h5io.files", "plots", "store", "lineage", "backend", "search_table", "studies", "checkpoint", "postgres"],
+    ["h5io.rawfile", "h5io.prepared", "models", "optimizers", "resources", "packaging", "locks"],
     ["registry"],
+    ["projection"],
+    ["sender"],
+    ["tracking"],
+    ["provenance"],
+    ["runs"],
     # built on those
-    ["raw", "batches", "runs", "predictor", "saliency", "objective", "scaling", "first_layer", "predictions"],
+    ["raw", "batches", "recording", "predictor", "saliency", "objective", "scaling", "first_layer", "predictions"],
     ["fit", "served"],
     ["trial"],
     ["report.markup", "report.wording", "report.results"],
@@ -65,6 +59,9 @@ LAYERS = [
             "report",
             "configurations",
             "notes",
+            "record",
+            "runs",
+            "sync",
         )
     ],
     ["stages.experiment", "stages.experiment_data", "stages.promote_model"],  # they are made of stages
@@ -77,7 +74,7 @@ OWNERS = {
     "keras": {"backend"},
     "tensorflow": {"backend", "first_layer"},
     "numba": {"compiled"},
-    "mlflow": {"store", "tracking", "packaging", "registry"},
+    "mlflow": {"store", "projection", "packaging", "registry"},
     "matplotlib": {"plots"},
     "optuna": {"studies"},
     "psutil": {"resources"},
@@ -184,6 +181,8 @@ def stage_deps() -> list[tuple[str, set[str]]]:
     for file, programs in PROGRAMS.items():
         for stage, definition in YAML(typ="safe").load((ROOT / file).read_text())["stages"].items():
             deps = definition.get("do", definition)["deps"]
+            if definition.get("always_changed"):  # what it imports makes no difference to when it runs
+                continue
             found.append((programs.get(stage, stage), {dep for dep in deps if dep.startswith("src/")}))
     return found
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from xtcav_ml.lineage import Lineage
+from xtcav_ml.errors import UserError
+from xtcav_ml.lineage import Lineage, read_lock
 from xtcav_ml.params.base import PARAMS_FILE, flatten
 from xtcav_ml.params.data import SIMULATED
 
@@ -30,16 +30,16 @@ class Recorded:
     code: dict[str, str]
 
 
-def read(text_of: Callable[[str], str]) -> Recorded | None:
-    """Return what the lock files say, whose text `text_of` returns, or None if they do not say how the network was trained.
+def read(read_file: Callable[[str], bytes]) -> Recorded | None:
+    """Return what the lock files, read by name with `read_file`, say, or None if they do not say how the network was trained.
 
-    `text_of` raises OSError or LookupError for a file that is not there. What was simulated counts only if the data are.
+    It raises OSError or UserError for a file that is not there. What was simulated counts only if the data are.
     """
     stages: dict[str, Any] = {}
     for name in FILES:
         try:
-            stages |= YAML(typ="safe", pure=True).load(text_of(name))["stages"]
-        except (OSError, LookupError, TypeError, YAMLError):
+            stages |= read_lock(read_file(name))
+        except (OSError, UserError, AttributeError, TypeError, YAMLError):
             continue
     try:
         return _recorded(stages)
@@ -49,7 +49,7 @@ def read(text_of: Callable[[str], str]) -> Recorded | None:
 
 def of_folder(folder: Path) -> Recorded | None:
     """Return what the lock files of the project in `folder` say; None as `read`."""
-    return read(lambda name: (folder / name).read_text(encoding="utf-8"))
+    return read(lambda name: (folder / name).read_bytes())
 
 
 def differing(tables: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, str | None]]:

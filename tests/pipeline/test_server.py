@@ -43,7 +43,7 @@ class Team:
 
     @contextlib.contextmanager
     def serving(self, **env: str):
-        """Start `xtcav server`, give it with a function that waits until it answers, and kill it if the test does not end it."""
+        """Start `xtcav server`; give it and a function that waits until it answers; kill it if the test does not end it."""
         credentials = {"MLFLOW_AUTH_ADMIN_USERNAME": ADMIN, "MLFLOW_AUTH_ADMIN_PASSWORD": ADMIN_PASSWORD}
         settings = {**credentials, "MLFLOW_FLASK_SERVER_SECRET_KEY": SECRET, "MLFLOW_WORKERS": "1", **env}
         command = [str(Path(sys.executable).parent / "xtcav"), "server", "--folder", str(self.folder)]

@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from xtcav_ml import commits, locks, predictions
+from xtcav_ml import git, locks, predictions
 from xtcav_ml.errors import UserError
 from xtcav_ml.report.markup import Markup, Section, element, grid, joined, missing, paragraph, section, table
 from xtcav_ml.report.results import METRICS, TABLE, Results
@@ -36,18 +36,18 @@ class Earlier:
 
 def before(results: Results) -> Earlier | None:
     """Return the results of the newest commit whose metrics are not those at hand; None if there is none, or no git."""
-    for revision in commits.changing(results.root, str(METRICS)):
+    for revision in git.changing(str(METRICS), results.root):
         try:
-            metrics = json.loads(commits.show(results.root, revision, str(METRICS)))
-        except (LookupError, ValueError):  # removed there, or damaged
+            metrics = json.loads(git.show(revision, str(METRICS), results.root))
+        except (git.GitError, ValueError):  # removed there, or damaged
             continue
         if metrics != results.metrics:
             return Earlier(
                 revision,
-                commits.title(results.root, revision),
+                git.title(revision, results.root),
                 metrics,
                 _shown(results, revision, str(TABLE)),
-                locks.read(lambda name: commits.show(results.root, revision, name)),  # noqa: B023 - called at once
+                locks.read(lambda name: git.show(revision, name, results.root)),  # noqa: B023 - called at once
             )
     return None
 
@@ -141,6 +141,6 @@ def _codes(names: list[str]) -> Markup:
 
 def _shown(results: Results, revision: str, name: str) -> str | None:
     try:
-        return commits.show(results.root, revision, name)
-    except LookupError:
+        return git.show(revision, name, results.root).decode(errors="replace")
+    except git.GitError:
         return None

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from xtcav_ml import lineage, locks
+from xtcav_ml import git, lineage, locks
 from xtcav_ml.errors import UserError
 from xtcav_ml.params.base import PARAMS_FILE, flatten, read_tree
 from xtcav_ml.report.markup import Markup, Section, element, figure, grid, joined, missing, paragraph, section, table
@@ -100,10 +100,10 @@ def _small(results: Results, name: str, title: str) -> Markup | None:
 
 def origin(results: Results) -> Section:
     """Return commit, MLflow run, hashes of data and code, environment and parameters."""
-    git = lineage.git_state(results.root)
-    dirty = " and edited since: what was edited is in no commit" if git["dirty"] == "true" else ""
+    state = git.state(results.root)
+    dirty = " and edited since: what was edited is in no commit" if state["dirty"] == "true" else ""
     run = results.json("resources/run.json")
-    facts: list[list[Any]] = [["commit", joined(element("code", git["commit"]), dirty)], ["branch", git["branch"]]]
+    facts: list[list[Any]] = [["commit", joined(element("code", state["commit"]), dirty)], ["branch", state["branch"]]]
     if run:
         address = f" in experiment {run['experiment_id']} of {run['store']}; "
         facts.append(

@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.table import Table
 
-from xtcav_ml import commits, lineage, locks, predictions, store
+from xtcav_ml import git, lineage, locks, predictions, store
 from xtcav_ml.errors import UserError
 from xtcav_ml.progress import console
 
@@ -52,13 +52,13 @@ def _source(name: str) -> tuple[str, locks.Recorded | None]:
             text = store.download(root, name, FILE, Path(folder)).read_text(encoding="utf-8", errors="replace")
         return text, _of_run(*store.params_and_tags(root, name))
     try:
-        text = commits.show(root, name, IN_PROJECT)
-    except LookupError as error:
+        text = git.show(name, IN_PROJECT, root).decode(errors="replace")
+    except git.GitError as error:
         raise UserError(
             f"{name}: must be a file {FILE} or a folder with one, an MLflow run, or a git revision that holds {IN_PROJECT}, "
-            f"got {error.args[0]!r}"
+            f"got {error.said!r}"
         ) from None
-    return text, locks.read(lambda file: commits.show(root, name, file))
+    return text, locks.read(lambda file: git.show(name, file, root))
 
 
 def _of_run(params: Mapping[str, str], tags: Mapping[str, str]) -> locks.Recorded:

@@ -4,7 +4,7 @@ import datetime
 from collections.abc import Sequence
 from pathlib import Path
 
-from xtcav_ml import atomic, lineage
+from xtcav_ml import atomic, git
 from xtcav_ml.progress import console
 from xtcav_ml.report import data, earlier, frames, origin, quality, results, training
 from xtcav_ml.report.markup import Markup, Section, element, listing, page, paragraph
@@ -40,7 +40,7 @@ def run(root: Path, out: Path) -> None:
 
 def _head(found: results.Results, shown: Sequence[Section]) -> Markup:
     """Return the title, of which commit and when the page was made, and links to the sections."""
-    commit = lineage.git_state(found.root)
+    commit = git.state(found.root)
     edited = ", edited since" if commit["dirty"] == "true" else ""
     made = datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
     links = listing(element("a", section.title, href=f"#{section.name}") for section in shown)
