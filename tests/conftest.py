@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import sqlite3
+import subprocess
 import tempfile
 from pathlib import Path
 
@@ -109,6 +110,12 @@ def raw_folder(tmp_path: Path) -> Path:
     write_shots(folder / "a.h5", run=70, count=300)
     write_shots(folder / "b.hdf5", run=71, count=300)
     return folder
+
+
+def git(folder: Path, *arguments: str) -> str:
+    """Run git in a folder as somebody, and return what it says."""
+    identity = ("-c", "user.name=t", "-c", "user.email=t@example.org")
+    return subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True, text=True).stdout
 
 
 @functools.cache

@@ -114,9 +114,11 @@ def test_a_revision_is_read_from_the_project_s_own_folder(project, monkeypatch):
 
 
 def test_an_mlflow_run_s_predictions_are_fetched(project):
-    with_table = tracking.Run.start(project, "a", {})
-    with_table.artifact(project / "results/predictions.csv")
-    without = tracking.Run.start(project, "b", {})
+    with tracking.Tracker(project) as tracker:
+        with_table, without = tracker.start("a", {}), tracker.start("b", {})
+        with_table.artifact(project / "results/predictions.csv")
+        for one in (with_table, without):
+            one.finish()
     assert run("HEAD~1", with_table.run_id)["comparisons"][0]["difference"] == pytest.approx(0.2)
     for run_id in (without.run_id, "0" * 32):
         with pytest.raises(
@@ -194,9 +196,11 @@ def test_it_says_in_which_parameters_data_and_code_the_runs_differ(project, caps
         lay(project, epochs=epochs)
         git(project, "add", "--all")
         git(project, "commit", "--quiet", "--message", "x")
-    of_run = tracking.Run.start(project, "a", {"lineage.key": "k", "code.src/xtcav_ml/fit.py": "0"})
-    of_run.params({"train.epochs": 5, "train.rate": 0.5, "prepare.label": "side", "data.raw": "mine"})
-    of_run.artifact(project / "results/predictions.csv")
+    with tracking.Tracker(project) as tracker:
+        of_run = tracker.start("a", {"lineage.key": "k", "code.src/xtcav_ml/fit.py": "0"})
+        of_run.params({"train.epochs": 5, "train.rate": 0.5, "prepare.label": "side", "data.raw": "mine"})
+        of_run.artifact(project / "results/predictions.csv")
+        of_run.finish()
     found = run("HEAD~1", "HEAD", of_run.run_id)
     assert found["parameters"] == {
         "prepare.images.0.step": {"HEAD~1": "log", "HEAD": "log", of_run.run_id: None},

@@ -5,9 +5,9 @@ import re
 import pytest
 from typer.testing import CliRunner
 
+from tests.conftest import git
 from tests.report.conftest import CLASSES, EVIL, lay_bare, lay_results
 from tests.report.test_markup import Reader
-from tests.test_commits import git
 from tests.test_locks import lay
 from xtcav_ml import cli
 from xtcav_ml.errors import UserError
