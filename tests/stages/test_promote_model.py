@@ -132,7 +132,10 @@ def test_what_cannot_be_trusted_or_compared_is_refused(root):
         == "150"
     )
     for run, said in (
-        (trained(root, hits(0), dirty="true"), r"must be of committed code \(tag git\.dirty\), got edited code"),
+        (
+            trained(root, hits(0), dirty="true"),
+            r"must be of a clean commit, got uncommitted changes \(tag git\.dirty\)",
+        ),
         (trained(root, hits(0), end="FAILED"), "must be FINISHED, got FAILED"),
         (trained(root), r"must be in sqlite:.* with predictions\.csv"),
         (trained(root, hits(0), first=1000), r"must have test shots \(run, run\.index\) in common, got none"),
