@@ -147,7 +147,8 @@ def _log_evaluation(
         numbers |= {f"{target}_{name}": value for name, value in errors.items() if value is not None}
     numbers = {f"test_{name}": value for name, value in numbers.items()}
     run.metrics(numbers)
-    registry.tag_metrics(run.run_id, numbers)
+    with store.tolerating(f"the tags of the model version of run {run.run_id}"):
+        registry.tag_metrics(run.run_id, numbers)
     for picture in pictures:
         run.artifact(picture, "plots")
     run.artifact(Path("results/metrics.json"))
