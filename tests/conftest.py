@@ -137,6 +137,30 @@ def lay_store(folder: Path) -> None:
     (folder / "mlruns" / "mlflow.db").write_bytes(empty_database())
 
 
+class StoredRun:
+    """A run that is in the store of the project in `root` at once, for tests of what is done with runs that are there."""
+
+    def __init__(self, root: Path, **tags: str) -> None:
+        from xtcav_ml import store
+
+        self.client, self.experiment_id = store.connect(root)
+        self.run_id: str = self.client.create_run(self.experiment_id, tags=tags, run_name="one").info.run_id
+
+    def params(self, values: dict[str, object]) -> None:
+        for name, value in values.items():
+            self.client.log_param(self.run_id, name, value)
+
+    def metrics(self, values: dict[str, float]) -> None:
+        for name, value in values.items():
+            self.client.log_metric(self.run_id, name, value)
+
+    def artifact(self, path: Path) -> None:
+        self.client.log_artifact(self.run_id, str(path))
+
+    def finish(self, status: str = "FINISHED") -> None:
+        self.client.set_terminated(self.run_id, status)
+
+
 @pytest.fixture(scope="session")
 def keras_ready() -> None:
     """Configure TensorFlow, which can be done only once a process, as the train stage does."""

@@ -9,8 +9,8 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from tests.conftest import STORED, lay_store
-from xtcav_ml import registry, tracking
+from tests.conftest import STORED, StoredRun, lay_store
+from xtcav_ml import registry
 from xtcav_ml.errors import UserError
 from xtcav_ml.images import Dark, Preprocessing
 from xtcav_ml.meaning import Meaning
@@ -31,7 +31,7 @@ def root(tmp_path, monkeypatch):
 def begin(root, stage="train", **tags):
     """Return a run of a stage, committed."""
     known = {"stage": stage, "lineage.key": "k", "git.commit": "c", "git.dirty": "false", **tags}
-    return tracking.Run.start(root, "one", known)
+    return StoredRun(root, **known)
 
 
 def log(run, root, meaning=PLAIN):

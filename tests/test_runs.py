@@ -98,6 +98,19 @@ def test_a_run_that_is_stopped_while_it_is_begun_is_ended(workspace, monkeypatch
     assert [run.info.status for run in stored(workspace)] == ["KILLED"]
 
 
+def test_a_model_that_the_store_does_not_take_is_told_and_stops_no_training(workspace, monkeypatch, capsys):
+    def refuse(*_):
+        raise MlflowException("too large")
+
+    monkeypatch.setattr(registry, "log_model", refuse)
+    monkeypatch.setattr(runs.models, "meaning_of", lambda path: SimpleNamespace(path=path))
+    with runs.training("CPU") as run:
+        runs.log_model(run.run, workspace / "a.py")
+    (found,) = stored(workspace)
+    assert found.info.status == "FINISHED"
+    assert f"MLflow did not take the model of run {found.info.run_id}: too large" in capsys.readouterr().err
+
+
 @pytest.fixture
 def results(workspace, monkeypatch):
     """What evaluate leaves, the address of an earlier run with it, and the names of the models that were stored."""

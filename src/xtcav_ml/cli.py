@@ -304,7 +304,7 @@ def promote_model(
 
     Not worse means: on the test shots that both were tested on, at least nine tenths of the champion's, the present champion
     is in nothing that it learned better with p below 0.05, by the tests of `xtcav compare`. The run must be FINISHED and of
-    committed code, and the files of its model as they were logged. The reason is kept with the version in MLflow.
+    a clean commit, and the files of its model as they were logged. The reason is kept with the version in MLflow.
     """
     from xtcav_ml.stages import promote_model as stage
 

@@ -105,20 +105,40 @@ def runs_of(project: Project) -> list[Any]:
     return [runs["0.01"], runs["0.02"]]
 
 
-def test_the_table_lists_both_runs(address, page, two_runs):
-    runs = runs_of(two_runs)
-    page.goto(f"{address}/#/experiments/{runs[0].info.experiment_id}/runs")
-    for run in runs:
+@pytest.fixture(scope="module")
+def three_runs(two_runs: Project) -> list[Any]:
+    """Those of `runs_of`, and one that was not trained."""
+    client, runs = two_runs.client(), runs_of(two_runs)
+    made = client.create_run(runs[0].info.experiment_id, tags={"mlflow.runName": "a third", "stage": "of this test"})
+    client.log_param(made.info.run_id, "train.optimizer.learning_rate", "0.03")
+    client.log_metric(made.info.run_id, "test_accuracy", 0.125)
+    client.set_terminated(made.info.run_id)
+    return [*runs, client.get_run(made.info.run_id)]
+
+
+def test_the_table_lists_all_runs_with_our_columns_and_the_versions_of_their_models(address, page, three_runs):
+    page.goto(f"{address}/#/experiments/{three_runs[0].info.experiment_id}/runs")
+    for run in three_runs:
         page.get_by_text(run.info.run_name, exact=True).first.wait_for()
+    page.locator(".ag-row", has_text="xtcav").get_by_text("v1", exact=True).wait_for()
+    page.get_by_role("button", name="Columns").click()
+    for name in ("test_accuracy", "train.optimizer.learning_rate"):
+        page.get_by_placeholder("Search columns").fill(name)
+        page.get_by_role("dialog").get_by_text(name, exact=True).first.click()
+    page.keyboard.press("Escape")
+    for run in three_runs:
+        rate, accuracy = run.data.params["train.optimizer.learning_rate"], run.data.metrics["test_accuracy"]
+        row = page.locator(".ag-row", has=page.get_by_text(rate, exact=True))
+        row.get_by_text(str(accuracy), exact=True).first.wait_for()
 
 
-def test_the_compare_page_shows_learning_rates_and_accuracies(address, page, two_runs):
-    runs = runs_of(two_runs)
+def test_the_compare_page_shows_learning_rates_and_accuracies(address, page, three_runs):
+    runs = three_runs
     ids = ",".join(f'"{run.info.run_id}"' for run in runs)
     page.goto(f'{address}/#/compare-runs?runs=[{ids}]&experiments=["{runs[0].info.experiment_id}"]')
-    page.get_by_text("Comparing 2 Runs").wait_for()
+    page.get_by_text("Comparing 3 Runs").wait_for()
     row = page.locator("tr", has=page.get_by_role("rowheader", name="train.optimizer.learning_rate", exact=True))
-    assert row.locator("td").all_inner_texts() == ["0.01", "0.02"]
+    assert row.locator("td").all_inner_texts() == ["0.01", "0.02", "0.03"]
 
     shown = row_of_metrics(page, "test_accuracy")
     for run, text in zip(runs, shown, strict=True):
@@ -147,3 +167,35 @@ def test_a_picture_of_the_run_is_shown(address, page, two_runs):
         "() => [...document.images].some(image => image.naturalWidth > 300 && image.complete"
         " && /artifact|blob/.test(image.src))"
     )
+
+
+def test_trials_are_nested_under_their_study(address, page, two_runs):
+    client, experiment = two_runs.client(), runs_of(two_runs)[0].info.experiment_id
+
+    def begin(name: str, **tags: str) -> str:  # as the tuner does: test_tune holds that its trials name their study so
+        run = client.create_run(experiment, tags={"mlflow.runName": name, **tags})
+        client.set_terminated(run.info.run_id)
+        return run.info.run_id
+
+    study = begin("a study")
+    trials = [begin(f"trial-{number}", **{"mlflow.parentRunId": study}) for number in range(2)]
+    page.goto(f"{address}/#/experiments/{experiment}/runs")
+    name = page.get_by_text("a study", exact=True)
+    name.wait_for()
+    assert page.get_by_text("trial-0", exact=True).count() == 0
+    page.locator(".ag-cell", has=name).get_by_role("button").first.click()
+    page.get_by_text("trial-0", exact=True).wait_for()
+    rows = {link.get_attribute("href"): link.bounding_box() for link in page.locator(".ag-row a[href*='/runs/']").all()}
+    places = {href.rpartition("/")[2]: box for href, box in rows.items()}
+    order = sorted(places, key=lambda run_id: places[run_id]["y"])
+    assert order[order.index(study) :][:3] == [study, *trials[::-1]]
+    assert all(places[trial]["x"] > places[study]["x"] for trial in trials)
+
+
+def test_the_page_of_a_model_version_shows_its_alias_and_where_it_comes_from(address, page, two_runs):
+    version = two_runs.client().get_model_version_by_alias("xtcav", "candidate")
+    page.goto(f"{address}/#/models/xtcav/versions/{version.version}")
+    page.get_by_text("candidate", exact=True).first.wait_for()
+    run = two_runs.client().get_run(version.run_id)
+    page.get_by_role("link", name=run.info.run_name).wait_for()
+    page.get_by_text(run.data.tags["lineage.key"], exact=True).wait_for()

@@ -73,6 +73,16 @@ def test_the_logged_model_has_a_signature_and_predicts(project, keras_ready):
     assert set(table["predicted"]) <= {"no peaks", "t0", "t0 t1", "t0 t1 t2"}
 
 
+def test_the_model_is_a_version_with_lineage_and_test_metrics(project):
+    run = project.runs("tags.stage = 'train'")[0]
+    (version,) = project.client().search_model_versions(f"run_id = '{run.info.run_id}'")
+    assert version.name == "xtcav"
+    assert version.tags["lineage.key"] == run.data.tags["lineage.key"]
+    assert float(version.tags["test_accuracy"]) == pytest.approx(
+        project.json("results/metrics.json")["accuracy"], rel=1e-4
+    )
+
+
 def test_nothing_to_do_says_so(project):
     done = project.run("dvc", "repro")
     assert "up to date" in done.stdout
@@ -127,6 +137,18 @@ def test_a_stage_run_by_hand_leaves_the_cache_alone(two_runs):
     two_runs.run("xtcav", "train")
     assert cached.read_bytes() == before
     assert "up to date" in two_runs.run("dvc", "repro").stdout  # and the bytes are the same again
+
+
+def test_a_run_of_a_clean_commit_becomes_the_champion_and_one_of_edited_parameters_does_not(two_runs):
+    first, second = (two_runs.runs("tags.stage = 'train'")[i] for i in (0, -1))
+    assert "is now the champion" in two_runs.run("xtcav", "promote-model", first.info.run_id[:16]).stdout
+    done = two_runs.run("xtcav", "promote-model", "candidate", check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith(
+        f"xtcav: run {second.info.run_id}: must be of a clean commit, got uncommitted changes"
+    )
+    champion = two_runs.client().get_model_version_by_alias("xtcav", "champion")
+    assert champion.run_id == first.info.run_id
 
 
 def test_a_store_that_does_not_answer_is_one_line_before_anything_is_trained(two_runs):

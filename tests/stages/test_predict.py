@@ -1,10 +1,11 @@
 import h5py
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
-from tests.conftest import SHAPE, write_shots
+from tests.conftest import SHAPE, StoredRun, lay_store, write_shots
 from tests.test_fit import PARAMS
-from xtcav_ml import fit, interrupts, models
+from xtcav_ml import cli, fit, interrupts, models, registry
 from xtcav_ml.errors import UserError
 from xtcav_ml.h5io.prepared import PreparedFile
 from xtcav_ml.h5io.rawfile import read_columns, read_frames
@@ -193,3 +194,23 @@ def test_predictions_of_another_file_are_not_overwritten(model, files, tmp_path,
     monkeypatch.chdir(tmp_path)  # by another name it is still the same file
     run(model, [files[0].relative_to(tmp_path)], tmp_path / "out")
     assert written.read_bytes() == before
+
+
+def test_a_registered_model_predicts_as_its_file_does(model, files, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("DVC_ROOT", "MLFLOW_TRACKING_URI"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("dvc.yaml", "params.yaml"):
+        (tmp_path / name).touch()
+    lay_store(tmp_path)
+    train = StoredRun(tmp_path, stage="train")
+    registry.log_model(train.run_id, model, models.meaning_of(model), [])
+    (expected,) = run(model, files[:1], tmp_path / "expected")
+    command = ["predict", "models:/xtcav@candidate", str(files[0]), "--out", "out", "--threads", "2"]
+    done = CliRunner().invoke(cli.app, command)
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "out" / expected.name).read_bytes() == expected.read_bytes()
+    (logged,) = (tmp_path / "mlruns/artifacts/models").rglob("model.keras")
+    logged.chmod(0o644)
+    logged.write_bytes(logged.read_bytes() + b"0")
+    assert isinstance(CliRunner().invoke(cli.app, command).exception, UserError)

@@ -6,10 +6,10 @@ import sys
 import numpy as np
 import pytest
 
-from tests.conftest import lay_store
+from tests.conftest import StoredRun, lay_store
 from tests.stages.test_compare import SHOTS, TRUTH, hits, write
 from tests.test_registry import PLAIN
-from xtcav_ml import cli, registry, tracking
+from xtcav_ml import cli, registry
 from xtcav_ml.errors import UserError
 from xtcav_ml.stages import promote_model
 
@@ -28,7 +28,7 @@ def root(tmp_path, monkeypatch):
 
 def trained(root, *args, dirty="false", end="FINISHED", **kwargs):
     """Return a run with a version, and with predictions as `write` makes them; None for none."""
-    run = tracking.Run.start(root, "one", {"stage": "train", "git.dirty": dirty})
+    run = StoredRun(root, **{"stage": "train", "git.dirty": dirty})
     registry.log_model(run.run_id, root / "model.keras", PLAIN, ["keras==3.15.1"])
     if args:
         run.artifact(write(root / "predictions.csv", *args, **kwargs))
@@ -132,7 +132,10 @@ def test_what_cannot_be_trusted_or_compared_is_refused(root):
         == "150"
     )
     for run, said in (
-        (trained(root, hits(0), dirty="true"), r"must be of committed code \(tag git\.dirty\), got edited code"),
+        (
+            trained(root, hits(0), dirty="true"),
+            r"must be of a clean commit, got uncommitted changes \(tag git\.dirty\)",
+        ),
         (trained(root, hits(0), end="FAILED"), "must be FINISHED, got FAILED"),
         (trained(root), r"must be in sqlite:.* with predictions\.csv"),
         (trained(root, hits(0), first=1000), r"must have test shots \(run, run\.index\) in common, got none"),

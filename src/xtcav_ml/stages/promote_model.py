@@ -52,8 +52,8 @@ def _require_sound(root: Path, version: Version) -> None:
         )
     if version.dirty:
         raise UserError(
-            f"run {version.run_id}: must be of committed code (tag git.dirty), got edited code; commit it, train again with "
-            "`dvc repro --force --single-item train evaluate`, and promote that run"
+            f"run {version.run_id}: must be of a clean commit, got uncommitted changes (tag git.dirty); commit them, train "
+            "again with `dvc repro --force --single-item train evaluate`, and promote that run"
         )
     with TemporaryDirectory() as folder:
         registry.fetch(root, version.uri, Path(folder))
