@@ -105,6 +105,6 @@ def test_compare_and_the_report_tell_the_same(project):
     project.run("xtcav", "report")
     page = (project.folder / "results/report.html").read_text()
     revision = project.run("git", "rev-parse", "--short", "HEAD~1").stdout.strip()
-    assert f"these results is better than {revision}: {gained}" in page
+    assert f"this run is better than {revision}: {gained}" in page
     assert page.index("Parameters that differ") < page.index("train.optimizer.learning_rate")
     assert project.run("git", "status", "--porcelain").stdout == ""  # the page is of this machine
