@@ -1,4 +1,4 @@
-"""The MLflow UI on the project's store, in a real headless Chromium: what a person sees who compares two runs."""
+"""The MLflow UI on the project's store, and the report, in a real headless Chromium: what a person sees."""
 
 import os
 import re
@@ -199,3 +199,84 @@ def test_the_page_of_a_model_version_shows_its_alias_and_where_it_comes_from(add
     run = two_runs.client().get_run(version.run_id)
     page.get_by_role("link", name=run.info.run_name).wait_for()
     page.get_by_text(run.data.tags["lineage.key"], exact=True).wait_for()
+
+
+SECTIONS = ["before", "data", "training", "test", "frames", "mistakes", "saliency", "resources", "origin"]
+
+
+@pytest.fixture(scope="module")
+def report(two_runs: Project) -> Path:
+    """The report on the second of two runs, of which the first is committed with other metrics."""
+    two_runs.run("xtcav", "report")
+    return two_runs.folder / "results/report.html"
+
+
+@pytest.fixture(params=["light", "dark"])
+def opened(report: Path, request: pytest.FixtureRequest) -> Iterator[Any]:
+    """The report in a browser, in light and in dark mode: nothing but the file is asked for, and nothing is complained of."""
+    from playwright.sync_api import sync_playwright
+
+    asked: list[str] = []
+    said: list[str] = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=SWITCHES)
+        page = browser.new_context(color_scheme=request.param, viewport={"width": 1200, "height": 900}).new_page()
+        page.on("request", lambda sent: asked.append(sent.url))
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.goto(report.as_uri(), wait_until="networkidle")
+        page.scheme = request.param
+        yield page
+        browser.close()
+    assert said == []
+    assert [url for url in asked if not url.startswith("data:")] == [report.as_uri()]
+
+
+CONTRAST = """() => {
+    const channels = colour => colour.match(/[\\d.]+/g).slice(0, 3).map(Number);
+    const light = colour => channels(colour).map(v => v / 255)
+        .map(v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+        .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+    const paper = light(getComputedStyle(document.body).backgroundColor);
+    const inks = [...document.querySelectorAll("p, th, td, dd, a, figcaption, .chart text:not(.on)")].map(one =>
+        getComputedStyle(one)[one instanceof SVGElement ? "fill" : "color"]);
+    const ratio = ink => (Math.max(light(ink), paper) + 0.05) / (Math.min(light(ink), paper) + 0.05);
+    return {paper, least: Math.min(...new Set(inks).values().map(ratio))};
+}"""
+"""Luminance of the paper, and the least contrast of any text with it (W3C's definitions; 4.5 is asked for)."""
+
+
+def test_the_report_has_all_its_sections_and_pictures_in_both_modes(opened):
+    sections = opened.locator("main > section")
+    assert sections.evaluate_all("all => all.map(one => one.id)") == SECTIONS
+    for name in SECTIONS:
+        opened.locator(f"nav a[href='#{name}']").click()
+        assert abs(opened.locator(f"#{name}").bounding_box()["y"]) < 900
+    widths = opened.locator("img").evaluate_all("all => all.map(one => one.complete && one.naturalWidth)")
+    assert len(widths) >= 3
+    assert min(widths) > 100
+    assert opened.locator("svg.chart").count() >= 6
+    found = opened.evaluate(CONTRAST)
+    assert (found["paper"] < 0.05) == (opened.scheme == "dark")
+    assert found["least"] >= 4.5
+
+
+def test_a_narrow_window_scrolls_down_only(opened):
+    opened.set_viewport_size({"width": 400, "height": 800})
+    assert opened.evaluate("document.documentElement.scrollWidth") == 400
+
+
+def test_print_is_light_whole_and_a_page_for_each_section(opened, tmp_path):
+    opened.emulate_media(media="print")
+    opened.set_viewport_size({"width": 700, "height": 1000})  # as wide as A4 less its margins
+    found = opened.evaluate(CONTRAST)
+    assert found["paper"] == 1
+    assert found["least"] >= 4.5
+    assert not opened.locator("nav").is_visible()
+    beyond = (
+        "all => all.filter(one => one.getBoundingClientRect().right > 700.5).map(one => one.outerHTML.slice(0, 99))"
+    )
+    assert opened.locator("td, th, img, svg.chart").evaluate_all(beyond) == []
+    opened.pdf(path=tmp_path / "report.pdf", prefer_css_page_size=True)
+    pages = len(re.findall(rb"/Type\s*/Page\b", (tmp_path / "report.pdf").read_bytes()))
+    assert pages >= len(SECTIONS)

@@ -82,7 +82,7 @@ def _verdicts(results: Results, then: Earlier) -> list[Markup]:
     try:
         rows = [
             (name, predictions.read(name, then.table)),
-            ("these results", predictions.read(str(TABLE), table_now.read_text(encoding="utf-8"))),
+            ("this run", predictions.read(str(TABLE), table_now.read_text(encoding="utf-8"))),
         ]
         found = predictions.compare(rows)
     except UserError as error:

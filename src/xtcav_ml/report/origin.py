@@ -12,6 +12,16 @@ from xtcav_ml.report.results import Results
 from xtcav_ml.report.wording import number
 
 STAGES = ("simulate", "check", "prepare", "train", "evaluate")
+MEASURES = {
+    "run_time_s": "run time, s",
+    "cpu_time_s": "CPU time, s",
+    "max_memory_mb": "peak memory, MB",
+    "max_threads": "threads",
+    "max_processes": "processes",
+    "read_mb": "read, MB",
+    "written_mb": "written, MB",
+}
+"""What resources.py keeps of a stage, and what it is called; those of GPUs are named after it."""
 
 
 def outdated(results: Results) -> list[str]:
@@ -60,37 +70,17 @@ def resources(results: Results) -> Section:
     if not used:
         what = "results/resources is not here: it is of the machine that ran the stages, and `make repro` writes it."
         return section("resources", "Resources", missing(what))
-    columns = {
-        "run_time_s": "run time, s",
-        "cpu_time_s": "CPU time, s",
-        "max_memory_mb": "peak memory, MB",
-        "max_threads": "threads",
-        "max_processes": "processes",
-        "read_mb": "read, MB",
-        "written_mb": "written, MB",
-    }
-    columns |= {name: name.replace("_", " ") for found in used.values() for name in found if "gpu" in name}
-    rows = [
-        [
-            stage,
-            *(
-                f"{found[name]:,.1f}" if name in ("run_time_s", "cpu_time_s") else _count(found.get(name))
-                for name in columns
-            ),
-        ]
-        for stage, found in used.items()
-    ]
+    names = MEASURES | {name: name.replace("_", " ") for found in used.values() for name in found if "gpu" in name}
+    rows = [[title, *(_amount(found.get(name)) for found in used.values())] for name, title in names.items()]
     sheets = [_small(results, f"resources/{stage}.png", f"{stage}, over time") for stage in used]
     return section(
-        "resources",
-        "Resources",
-        table("Last run of each stage on this machine", ("stage", *columns.values()), rows),
-        grid(*sheets),
+        "resources", "Resources", table("Last run of each stage on this machine", ("", *used), rows), grid(*sheets)
     )
 
 
-def _count(value: float | None) -> str:
-    return "–" if value is None else f"{value:,.0f}"
+def _amount(value: float | None) -> str:
+    """Return a number, one digit after the point where it is small."""
+    return "–" if value is None else f"{value:,.{int(0 < value < 100 and value % 1 > 0)}f}"
 
 
 def _small(results: Results, name: str, title: str) -> Markup | None:
