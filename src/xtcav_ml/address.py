@@ -11,6 +11,10 @@ RUN_TAG, KEY_TAG, MODEL_TAG, EVALUATION_TAG = "run.key", "lineage.key", "model.m
 """Tags by which a run is found: the one that a journal tells of, what it is of, what it made, what that is worth."""
 
 
+LONGEST = 240
+"""Characters of an error that are worth reading."""
+
+
 def store_uri(root: Path) -> str:
     """Return MLFLOW_TRACKING_URI, or the SQLite database in the project's `mlruns`."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root.resolve()}/mlruns/mlflow.db"
@@ -22,5 +26,9 @@ def masked(uri: str) -> str:
 
 
 def reason(error: Exception) -> str:
-    """Return the first line of what an error says, or its name, without user and password of an address in it."""
-    return masked((str(error).splitlines() or [type(error).__name__])[0])
+    """Return the first line of what an error says, or its name, without user and password of an address in it.
+
+    One that goes on and on, as those of connections do, is cut.
+    """
+    said = masked((str(error).splitlines() or [type(error).__name__])[0])
+    return said if len(said) <= LONGEST else f"{said[:LONGEST]}..."

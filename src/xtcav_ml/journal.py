@@ -138,6 +138,8 @@ class Journal:
 
     def close(self) -> None:
         """Let go of the journal; it is removed if the run's end is written and the store has it all."""
+        if self._file.closed:
+            return
         if self.finished and self.offset >= self.size:
             gone = self.folder.rename(self.folder.parent / f"{GONE}{self.folder.name}")  # a kill leaves no half journal
             shutil.rmtree(gone, ignore_errors=True)

@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,8 +13,8 @@ from xtcav_ml.journal import Journal
 INTERVAL, FIRST, MOST, HURRIED = 0.5, 0.2, 30.0, 1.0
 """Seconds between two batches; to wait after a failure at first, at most, and at most when somebody waits for the end."""
 
-PATIENCE, FAILURES = 20.0, 5
-"""Seconds without any progress, and failures one after another, after which the end is waited for no longer."""
+FAILURES, PATIENCE, LONGEST = 5, 15.0, 60.0
+"""Where the end is waited for no longer: failures one after another; seconds without progress, if any failed; if none did."""
 
 REQUEST = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
@@ -43,8 +44,9 @@ class Sender:
         self.failure = ""  # why the last request failed, if it did
         self.asked = threading.Event()  # a first request has ended, however
         self._journals: list[Journal] = []
-        self._wake, self._ends = threading.Event(), threading.Event()
+        self._wake, self._ends, self._over = threading.Event(), threading.Event(), threading.Event()
         self._sent = self._failures = 0  # requests; failures since the last that did not fail
+        self._refused: Counter[str] = Counter()  # failures of each journal
         self._thread = threading.Thread(target=self._run, name="sender", daemon=True)
 
     def take(self, journal: Journal) -> None:
@@ -68,13 +70,15 @@ class Sender:
         while self._thread.is_alive():
             if sent != self._sent:
                 sent, since = self._sent, time.monotonic()
-            if self._failures >= FAILURES or time.monotonic() - since > PATIENCE:
+            waited = time.monotonic() - since
+            if self._failures >= FAILURES or waited > (PATIENCE if self._failures else LONGEST):
                 break
             self._thread.join(0.02)
         return [journal for journal in self._journals if journal.unsent]
 
     def close(self) -> None:
         """Let go of all journals. What was on its way may arrive yet, and is sent again, which changes nothing."""
+        self._over.set()
         for journal in self._journals:
             journal.close()
 
@@ -85,7 +89,7 @@ class Sender:
             self.failure = reason(error)
             self.asked.set()
             return
-        while True:
+        while not self._over.is_set():
             waiting = [journal for journal in self._journals if journal.offset < journal.size]
             if not waiting:
                 if self._ends.is_set():
@@ -93,7 +97,7 @@ class Sender:
                 self._wake.wait()
                 self._wake.clear()
                 continue
-            journal = waiting[0]
+            journal = min(waiting, key=lambda one: self._refused[one.folder.name])  # none waits for one that cannot go
             try:
                 send(journal)
                 self.failure, self._failures = "", 0
@@ -101,8 +105,7 @@ class Sender:
             except Exception as error:  # whatever it is, it stays in the journal and is tried again
                 self.failure = reason(error)
                 self._failures += 1
-                self._journals.remove(journal)
-                self._journals.append(journal)  # the others are not to wait for it
+                self._refused[journal.folder.name] += 1
             self.asked.set()
             if journal.done:
                 self._journals.remove(journal)

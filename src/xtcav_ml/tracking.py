@@ -112,6 +112,7 @@ class Tracker:
         self.sender = Sender(root)
         self.pending: list[tuple[str, dict[str, str]]] = []  # keys and tags of runs that were not sent before
         self._unfinished: Journal | None = None
+        self._unanswered = False  # and that was said
 
     def __enter__(self) -> Self:
         for journal in ownerless(folder_of(self.root)):
@@ -164,10 +165,10 @@ class Tracker:
         left = self.sender.drain()
         if left:
             entries = sum(journal.unsent for journal in left)
+            why = "" if self._unanswered else f" ({self.sender.failure or 'no answer'})"
             print(
-                f"xtcav: MLflow at {self.store} has not taken {entries} entries of {len(left)} runs "
-                f"({self.sender.failure or 'no answer'}); they are kept in mlruns/journal, and sent by the next stage, "
-                "`dvc repro` or `xtcav sync`",
+                f"xtcav: MLflow at {self.store} has not taken {entries} entries of {len(left)} runs{why}; they are kept in "
+                "mlruns/journal, and sent by the next stage, `dvc repro` or `xtcav sync`",
                 file=sys.stderr,
             )
         elif self.sender.asked.is_set():
@@ -190,6 +191,7 @@ class Tracker:
         """Give the store a moment to answer for the first time, and say so if it does not."""
         self.sender.asked.wait(next(seconds for scheme, seconds in PROBE.items() if self.store.startswith(scheme)))
         if self.sender.failure or not self.sender.asked.is_set():
+            self._unanswered = True
             said = self.sender.failure or f"MLflow at {self.store} has not answered yet"
             print(f"xtcav: {said}; until it answers, all is kept in mlruns/journal, and nothing waits", file=sys.stderr)
 
