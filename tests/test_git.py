@@ -99,7 +99,7 @@ def test_without_git_it_says_none(tmp_path, monkeypatch):
 def test_a_file_of_a_commit_is_read_without_checking_it_out(commit, tmp_path):
     (tmp_path / "a.py").write_text("edited\n")
     assert git.show("HEAD", "a.py", tmp_path) == b"code\n"
-    with pytest.raises(UserError, match="git show HEAD~7"):
+    with pytest.raises(UserError, match="git show --end-of-options HEAD~7"):
         git.show("HEAD~7", "a.py", tmp_path)
 
 
