@@ -61,7 +61,7 @@ def test_what_dvc_restores_has_its_run_again_once(project):
     assert "Stage 'train' is cached - skipping run" in project.run("dvc", "repro").stdout
     (run,) = trained(project)
     assert run.data.tags["rebuilt"] == "true"
-    assert {name: value for name, value in run.data.metrics.items()} == before
+    assert dict(run.data.metrics.items()) == before
     lock = (project.folder / "dvc.lock").read_bytes()
     project.run("dvc", "repro")
     assert len(trained(project)) == 1
