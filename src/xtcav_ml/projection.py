@@ -155,10 +155,8 @@ def _model(client: mlflow.MlflowClient, journal: Journal, event: Event) -> None:
     from xtcav_ml import models  # Keras, which takes seconds
 
     assert journal.run_id is not None
-    there = client.search_logged_models([journal.experiment_id], f"source_run_id = '{journal.run_id}'")
-    if not any(model.status == "READY" for model in there):  # else its reply was lost
-        path = journal.folder / event["file"]
-        registry.log_model(journal.run_id, path, models.meaning_of(path), event["requirements"])
+    path = journal.folder / event["file"]
+    registry.log_model(journal.run_id, path, models.meaning_of(path), event["requirements"])
 
 
 def _finish(client: mlflow.MlflowClient, journal: Journal, event: Event) -> None:

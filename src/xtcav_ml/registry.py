@@ -11,7 +11,15 @@ from xtcav_ml.meaning import Meaning
 
 
 def log_model(run_id: str, path: Path, meaning: Meaning, requirements: Sequence[str]) -> None:
-    """Store a model file as a function of raw frames, with its signature; module `served` loads it."""
+    """Store a model file as a function of raw frames, with its signature; module `served` loads it.
+
+    One that the run has already is not stored again. Raises what the store raises.
+    """
+    client = mlflow.MlflowClient()
+    experiment = client.get_run(run_id).info.experiment_id
+    there = client.search_logged_models([experiment], f"source_run_id = '{run_id}'")
+    if any(model.status == "READY" for model in there):
+        return
     schema = mlflow.types.Schema
     frames = mlflow.types.TensorSpec(np.dtype(np.int16), (-1, *meaning.preprocessing.raw_shape), "frame")
     features = [mlflow.types.TensorSpec(np.dtype(np.float32), (-1,), name) for name in meaning.features]
