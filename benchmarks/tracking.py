@@ -1,4 +1,4 @@
-"""What tracking costs a training: time in the run's methods on its thread, and CPU time of the thread that sends.
+"""What tracking costs a training: seconds in its thread, and CPU time of the thread that sends.
 
 Trains the network of params.yaml on data/prepared (make repro first) with a journal and an MLflow database in a temporary folder.
 
