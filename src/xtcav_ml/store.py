@@ -5,7 +5,7 @@ import logging
 import os
 import sqlite3
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import mlflow
@@ -16,15 +16,6 @@ from xtcav_ml.errors import UserError
 
 TrackingError = (mlflow.MlflowException, OSError)
 """What MLflow, and the HTTP and file system below it, raise when a store cannot be written to."""
-
-
-@contextlib.contextmanager
-def tolerating(what: str) -> Iterator[None]:
-    """Say that the store did not take `what`, and go on."""
-    try:
-        yield
-    except TrackingError as error:
-        print(f"xtcav: MLflow did not take {what}: {reason(error)}", file=sys.stderr)
 
 
 def connect(root: Path, experiment: str = EXPERIMENT) -> tuple[mlflow.MlflowClient, str]:

@@ -61,7 +61,7 @@ def test_what_dvc_restores_has_its_run_again_once(project):
     assert "Stage 'train' is cached - skipping run" in project.run("dvc", "repro").stdout
     (run,) = trained(project)
     assert run.data.tags["rebuilt"] == "true"
-    assert dict(run.data.metrics) == before
+    assert dict(run.data.metrics.items()) == before
     lock = (project.folder / "dvc.lock").read_bytes()
     project.run("dvc", "repro")
     assert len(trained(project)) == 1
