@@ -43,7 +43,7 @@ class Team:
 
     @contextlib.contextmanager
     def serving(self, **env: str):
-        """Start `xtcav server`, give it with a function that waits until it answers, and kill it if the test does not end it."""
+        """Start `xtcav server`, give it with a function that waits for it, and kill it if the test does not end it."""
         credentials = {"MLFLOW_AUTH_ADMIN_USERNAME": ADMIN, "MLFLOW_AUTH_ADMIN_PASSWORD": ADMIN_PASSWORD}
         settings = {**credentials, "MLFLOW_FLASK_SERVER_SECRET_KEY": SECRET, "MLFLOW_WORKERS": "1", **env}
         command = [str(Path(sys.executable).parent / "xtcav"), "server", "--folder", str(self.folder)]
@@ -130,11 +130,11 @@ def served(tmp_path_factory):
 
 
 def the_run(team: Team):
-    """Return the run of the pipeline, and a client, as the member sees them."""
+    """Return the first run of the pipeline, and a client, as the member sees them."""
     with signed_in(team, MEMBER, MEMBER_PASSWORD) as client:
         experiment = client.get_experiment_by_name("xtcav")
-        (run,) = client.search_runs([experiment.experiment_id], "tags.stage = 'train'")
-        return client, run
+        stage, order = "tags.stage = 'train'", ["attributes.start_time ASC"]
+        return client, client.search_runs([experiment.experiment_id], stage, order_by=order)[0]
 
 
 def test_the_run_is_there_with_metrics_and_artifacts(served, tmp_path):
