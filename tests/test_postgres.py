@@ -88,6 +88,8 @@ def test_one_who_may_not_make_the_database_for_users_is_told_so(folder):
             connection.execute("SELECT pg_reload_conf()")
         with pytest.raises(UserError, match="must name a user who may create database alone_users"):
             postgres.named(f"postgresql://plain:hidden-word@/alone?host={own.keywords['host']}")
+        with pytest.raises(UserError, match=r'password authentication failed for user "\*\*\*"'):
+            postgres.named(f"postgresql://plain:wrong-word@/alone?host={own.keywords['host']}")
 
 
 @pytest.mark.parametrize(

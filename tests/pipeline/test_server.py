@@ -43,7 +43,7 @@ class Team:
 
     @contextlib.contextmanager
     def serving(self, **env: str):
-        """Start `xtcav server`; give it and a function that waits until it answers; kill it if the test does not end it."""
+        """Start `xtcav server`, give it with a function that waits for it, and kill it if the test does not end it."""
         credentials = {"MLFLOW_AUTH_ADMIN_USERNAME": ADMIN, "MLFLOW_AUTH_ADMIN_PASSWORD": ADMIN_PASSWORD}
         settings = {**credentials, "MLFLOW_FLASK_SERVER_SECRET_KEY": SECRET, "MLFLOW_WORKERS": "1", **env}
         command = [str(Path(sys.executable).parent / "xtcav"), "server", "--folder", str(self.folder)]
@@ -85,7 +85,7 @@ class Team:
     def post(
         self, call: str, auth: tuple[str, str], headers: dict[str, str] | None = None, **body
     ) -> requests.Response:
-        return requests.post(f"{self.address}/api/2.0/mlflow/{call}", auth=auth, headers=headers, json=body, timeout=30)
+        return requests.post(f"{self.address}/api/{call}", auth=auth, headers=headers, json=body, timeout=30)
 
     def get(self, auth: tuple[str, str] | None = (MEMBER, MEMBER_PASSWORD), **headers: str) -> requests.Response:
         return requests.get(
@@ -123,18 +123,18 @@ def served(tmp_path_factory):
         team.project = Project.with_small_frames(folder / "project")
         answers()
         for name, password in ((MEMBER, MEMBER_PASSWORD), (GUEST, GUEST_PASSWORD)):
-            made = team.post("users/create", (ADMIN, ADMIN_PASSWORD), username=name, password=password)
+            made = team.post("2.0/mlflow/users/create", (ADMIN, ADMIN_PASSWORD), username=name, password=password)
             assert made.status_code == 200, made.text
         team.run("dvc", "repro")
         yield team, process
 
 
 def the_run(team: Team):
-    """Return the run of the pipeline, and a client, as the member sees them."""
+    """Return the first run of the pipeline, and a client, as the member sees them."""
     with signed_in(team, MEMBER, MEMBER_PASSWORD) as client:
         experiment = client.get_experiment_by_name("xtcav")
-        (run,) = client.search_runs([experiment.experiment_id], "tags.stage = 'train'")
-        return client, run
+        stage, order = "tags.stage = 'train'", ["attributes.start_time ASC"]
+        return client, client.search_runs([experiment.experiment_id], stage, order_by=order)[0]
 
 
 def test_the_run_is_there_with_metrics_and_artifacts(served, tmp_path):
@@ -209,8 +209,14 @@ def test_who_has_an_account_reads_but_does_not_write_to_what_another_made(served
     team, _ = served
     guest = (GUEST, GUEST_PASSWORD)
     experiment = team.get(guest).json()["experiment"]["experiment_id"]
-    assert team.post("runs/create", guest, experiment_id=experiment).status_code == 403
-    assert team.post("runs/create", (MEMBER, MEMBER_PASSWORD), experiment_id=experiment).status_code == 200
+    assert team.post("2.0/mlflow/runs/create", guest, experiment_id=experiment).status_code == 403
+    admin = (ADMIN, ADMIN_PASSWORD)  # who makes a role for the team, as docs/server.md says
+    role = team.post("3.0/mlflow/roles/create", admin, workspace="default", name="team").json()["role"]["id"]
+    what = {"resource_type": "experiment", "resource_pattern": "*", "permission": "EDIT"}
+    assert team.post("3.0/mlflow/roles/permissions/add", admin, role_id=role, **what).status_code == 200
+    assert team.post("3.0/mlflow/roles/assign", admin, username=GUEST, role_id=role).status_code == 200
+    assert team.post("2.0/mlflow/runs/create", guest, experiment_id=experiment).status_code == 200
+    assert team.post("2.0/mlflow/runs/create", (MEMBER, MEMBER_PASSWORD), experiment_id=experiment).status_code == 200
 
 
 def test_no_name_and_no_password_is_left_anywhere(served):
@@ -260,8 +266,16 @@ def test_a_server_on_a_named_database_has_the_same_runs_and_leaves_nothing_when_
         with psycopg.connect(dbname="mlflow", autocommit=True, **database.keywords) as connection:
             connection.execute("SELECT pg_reload_conf()")
         address = f"postgresql://{ROLE}:{ROLE_PASSWORD}@/mlflow?host={socket_folder}"
-        with team.serving(XTCAV_DATABASE=address) as (again, answers):
+        names = f"mlflow.example.org,127.0.0.1:{team.port}"  # as behind a proxy that has a name and TLS
+        with team.serving(XTCAV_DATABASE=address, MLFLOW_SERVER_ALLOWED_HOSTS=names) as (again, answers):
             answers()
+            assert team.get(Host=f"localhost:{team.port}").status_code == 403
+            member, named = (MEMBER, MEMBER_PASSWORD), {"Host": "mlflow.example.org"}
+            for origin, expected in (("https://mlflow.example.org", 200), ("https://attacker.example", 403)):
+                asked = team.post(
+                    "2.0/mlflow/experiments/create", member, {**named, "Origin": origin}, name="from a page"
+                )
+                assert asked.status_code == expected
             _, run = the_run(team)
             assert run.info.status == "FINISHED"
             said = command_lines(again) + team.log.read_bytes() + (team.folder / "users.ini").read_bytes()

@@ -82,7 +82,9 @@ def _settings(host: str, port: int, allowed: Sequence[str]) -> dict[str, str]:
             f"--allowed-hosts: must name the server as its clients do when --host is not of this machine alone, got --host "
             f"{host}; add for instance --allowed-hosts mlflow.example.org:{port}"
         )
-    origins = os.environ.get(ORIGINS, "")
+    origins = os.environ.get(ORIGINS) or ",".join(
+        f"https://{name}" for name in allowed
+    )  # its own pages, through a proxy
     for name, value in (("--allowed-hosts", ",".join(allowed)), (ORIGINS, origins)):
         if "*" in value:
             raise UserError(f"{name}: must be exact names, got {value!r}; a pattern also fits names that others own")
@@ -94,6 +96,7 @@ def _settings(host: str, port: int, allowed: Sequence[str]) -> dict[str, str]:
             raise UserError(f"--port: must be free on {host}, got {port} ({error.strerror}); name another") from None
     return {
         "MLFLOW_SERVER_ALLOWED_HOSTS": ",".join(allowed or (f"localhost:{port}", f"127.0.0.1:{port}")),
+        ORIGINS: origins,
         "MLFLOW_SERVER_DISABLE_SECURITY_MIDDLEWARE": "false",
         "MLFLOW_BASIC_AUTH_FAIL_CLOSED": "true",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # what we do not use: processes that run what a client sends
