@@ -145,10 +145,9 @@ def _log_evaluation(
     numbers = {name: value for name, value in metrics.items() if isinstance(value, (int, float))}
     for target, errors in metrics.get("regression", {}).items():
         numbers |= {f"{target}_{name}": value for name, value in errors.items() if value is not None}
-    numbers = {f"test_{name}": value for name, value in numbers.items()}
-    run.metrics(numbers)
+    run.metrics({f"test_{name}": value for name, value in numbers.items()})
     with store.tolerating(f"the tags of the model version of run {run.run_id}"):
-        registry.tag_metrics(run.run_id, numbers)
+        registry.tag_metrics(run.run_id)
     for picture in pictures:
         run.artifact(picture, "plots")
     run.artifact(Path("results/metrics.json"))
