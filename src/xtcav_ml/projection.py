@@ -134,9 +134,8 @@ class Projection:
             [Param(key(name), value) for name, value in _merged(events, "params").items()],
             [RunTag(name, value) for name, value in _merged(events, "tags").items()],
         )
-        of_test = {name: value for name, value in _merged(events, "metrics").items() if name.startswith("test_")}
-        if of_test:
-            registry.tag_metrics(str(journal.run_id), of_test)
+        if any(name.startswith("test_") for name in _merged(events, "metrics")):
+            registry.tag_metrics(str(journal.run_id))
 
 
 def key(name: str) -> str:

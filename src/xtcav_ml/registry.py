@@ -5,7 +5,6 @@ answer that was lost.
 """
 
 import json
-import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -95,9 +94,7 @@ def _register(client: mlflow.MlflowClient, run: Run, model: LoggedModel) -> None
         client.delete_model_version(NAME, other.version)
     link = json.dumps([{"name": NAME, "version": str(version.version)}])
     client.set_logged_model_tags(model.model_id, {MLFLOW_MODEL_VERSIONS: link})
-    tag_metrics(
-        run.info.run_id, {name: run.data.metrics[name] for name in run.data.metrics if name.startswith("test_")}
-    )
+    tag_metrics(run.info.run_id)
     newest = client.get_registered_model(NAME).aliases.get(CANDIDATE)
     if newest is None or int(newest) < int(version.version):
         client.set_registered_model_alias(NAME, CANDIDATE, version.version)
@@ -110,12 +107,13 @@ def _versions(client: mlflow.MlflowClient, run_id: str, source: str | None = Non
     return sorted(chosen, key=lambda one: -int(one.version))
 
 
-def tag_metrics(run_id: str, values: Mapping[str, float]) -> None:
-    """Give metrics, as tags, to the model versions of run `run_id`; there may be none. Raises TrackingError."""
+def tag_metrics(run_id: str) -> None:
+    """Give the test metrics of run `run_id`, as tags, to its model versions; there may be none. Raises TrackingError."""
     client = mlflow.MlflowClient()
     for version in _versions(client, run_id):
-        for name, value in values.items():
-            client.set_model_version_tag(NAME, version.version, re.sub(r"[^\w./: -]", "_", name), f"{value:.6g}")
+        for name, value in client.get_run(run_id).data.metrics.items():
+            if name.startswith("test_"):
+                client.set_model_version_tag(NAME, version.version, name, f"{value:.6g}")
 
 
 @dataclass(frozen=True)

@@ -195,7 +195,7 @@ def test_trials_are_nested_under_their_study(address, page, two_runs):
 def test_the_page_of_a_model_version_shows_its_alias_and_where_it_comes_from(address, page, two_runs):
     version = two_runs.client().get_model_version_by_alias("xtcav", "candidate")
     page.goto(f"{address}/#/models/xtcav/versions/{version.version}")
-    page.get_by_text("candidate", exact=True).first.wait_for()
+    page.get_by_title("candidate", exact=True).wait_for()
     run = two_runs.client().get_run(version.run_id)
     page.get_by_role("link", name=run.info.run_name).wait_for()
     page.get_by_text(run.data.tags["lineage.key"], exact=True).wait_for()
