@@ -1,6 +1,6 @@
 """What tracking costs a training: seconds in its thread, and CPU time of the thread that sends.
 
-Trains the network of params.yaml on data/prepared (make repro first), with journal and MLflow database in a temporary folder.
+Trains the network of params.yaml on data/prepared (make repro first); journal and MLflow database are in a temporary folder.
 
     .venv/bin/python benchmarks/tracking.py [--epochs 5]
 """
