@@ -30,7 +30,7 @@ def test_the_commits_that_changed_a_file_newest_first(project):
     assert commits.changing(project, "c") == []
 
 
-@pytest.mark.parametrize(("revision", "name"), [("HEAD", "c"), ("no-such", "a"), ("--all", "a")])
+@pytest.mark.parametrize(("revision", "name"), [("HEAD", "c"), ("no-such", "a"), ("--all", "a"), ("--format=%H", "a")])
 def test_what_is_not_there_is_a_lookup_error_with_git_s_reason(project, revision, name):
     with pytest.raises(LookupError, match="fatal"):
         commits.show(project, revision, name)
