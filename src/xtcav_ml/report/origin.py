@@ -6,7 +6,19 @@ from typing import Any
 from xtcav_ml import git, lineage, locks
 from xtcav_ml.errors import UserError
 from xtcav_ml.params.base import PARAMS_FILE, flatten, read_tree
-from xtcav_ml.report.markup import Markup, Section, element, figure, grid, joined, missing, paragraph, section, table
+from xtcav_ml.report.markup import (
+    Markup,
+    Section,
+    element,
+    figure,
+    grid,
+    joined,
+    marked,
+    missing,
+    paragraph,
+    section,
+    table,
+)
 from xtcav_ml.report.pictures import picture
 from xtcav_ml.report.results import Results
 from xtcav_ml.report.wording import number
@@ -95,10 +107,9 @@ def origin(results: Results) -> Section:
     run = results.json("resources/run.json")
     facts: list[list[Any]] = [["commit", joined(element("code", state["commit"]), dirty)], ["branch", state["branch"]]]
     if run:
-        address = f" in experiment {run['experiment_id']} of {run['store']}; "
-        facts.append(
-            ["MLflow run", joined(element("code", run["run_id"]), address, element("code", "make ui"), " opens it")]
-        )
+        place = f"#/experiments/{run['experiment_id']}/runs/{run['run_id']}"
+        opens = marked(f"; `make ui` shows it, at `{place}` of the address that it prints")
+        facts.append(["MLflow run", joined(element("code", run["run_id"]), f" of {run['store']}", opens)])
     recorded = results.recorded
     if recorded is not None:
         facts.append(["lineage key", joined(element("code", recorded.key), ", the tag lineage.key of its MLflow runs")])
