@@ -6,7 +6,8 @@ import pytest
 
 from tests.conftest import SHAPE, write_prepared_file
 from tests.test_fit import PARAMS
-from xtcav_ml import fit, models, registry, tracking
+from tests.test_registry import Stored
+from xtcav_ml import fit, models, registry
 from xtcav_ml.geometry import CLASSES, NUMBERS
 from xtcav_ml.h5io.prepared import PreparedFile
 from xtcav_ml.h5io.rawfile import read_frames
@@ -54,9 +55,8 @@ def trained(raw_folder, params, tmp_path, request, keras_ready):
 def log_to_mlflow(model, folder, monkeypatch):
     """Return the model as MLflow loads it."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    run = tracking.Run.start(folder, "one", {})
+    run = Stored(folder)
     registry.log_model(run.run_id, model, models.meaning_of(model), ["keras"])
-    run.finish()
     (logged,) = run.client.search_logged_models([run.experiment_id], f"source_run_id = '{run.run_id}'")
     return mlflow.pyfunc.load_model(logged.model_uri)
 

@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from tests.conftest import STORED, lay_store
-from xtcav_ml import registry, tracking
+from xtcav_ml import registry, store
 from xtcav_ml.errors import UserError
 from xtcav_ml.images import Dark, Preprocessing
 from xtcav_ml.meaning import Meaning
@@ -28,10 +28,20 @@ def root(tmp_path, monkeypatch):
     return tmp_path
 
 
-def begin(root, stage="train", **tags):
-    """Return a run of a stage, committed."""
-    known = {"stage": stage, "lineage.key": "k", "git.commit": "c", "git.dirty": "false", **tags}
-    return tracking.Run.start(root, "one", known)
+class Stored:
+    """A run in MLflow, made by its own client."""
+
+    def __init__(self, root, stage="train", **tags):
+        self.client, self.experiment_id = store.connect(root)
+        known = {"stage": stage, "lineage.key": "k", "git.commit": "c", "git.dirty": "false", **tags}
+        self.run_id = self.client.create_run(self.experiment_id, tags=known).info.run_id
+
+    def metrics(self, **values):
+        for name, value in values.items():
+            self.client.log_metric(self.run_id, name, value)
+
+    def finish(self, status="FINISHED"):
+        self.client.set_terminated(self.run_id, status)
 
 
 def log(run, root, meaning=PLAIN):
@@ -47,8 +57,8 @@ def versions(run):
 
 
 def test_the_model_of_the_train_stage_is_a_version_with_its_tags_and_the_candidate(root):
-    run = begin(root)
-    run.params({"rate": 0.1})
+    run = Stored(root)
+    run.client.log_param(run.run_id, "rate", 0.1)
     log(run, root)
     (model,), (version,) = logged(run), versions(run)
     assert model.status == "READY"
@@ -67,7 +77,7 @@ def test_the_model_of_the_train_stage_is_a_version_with_its_tags_and_the_candida
 
 @pytest.mark.parametrize("meaning", [PLAIN, WITH_FEATURE])
 def test_the_folder_has_signature_example_and_pinned_libraries(root, meaning):
-    run = begin(root)
+    run = Stored(root)
     log(run, root, meaning)
     info = mlflow.models.get_model_info("models:/xtcav@candidate")
     inputs = {spec.name: (spec.type, spec.shape) for spec in info.signature.inputs.inputs}
@@ -96,7 +106,7 @@ def test_the_folder_has_signature_example_and_pinned_libraries(root, meaning):
 
 @pytest.mark.parametrize("stage", ["experiment", "trial"])
 def test_a_model_of_another_stage_is_logged_and_is_no_version(root, stage):
-    run = begin(root, stage)
+    run = Stored(root, stage)
     log(run, root)
     assert len(logged(run)) == 1
     assert versions(run) == []
@@ -118,8 +128,8 @@ def test_what_was_cut_short_is_completed_and_nothing_is_there_twice(root, monkey
             real(*args, **kwargs)
         raise MlflowException("the answer was lost")
 
-    run = begin(root)
-    run.metrics({"test_accuracy": 0.75})
+    run = Stored(root)
+    run.metrics(test_accuracy=0.75)
     with monkeypatch.context() as patch:
         patch.setattr(MlflowClient, call, lose)
         with pytest.raises(MlflowException, match="lost"):
@@ -144,14 +154,14 @@ def test_what_mlflow_asks_twice_is_there_once(root, monkeypatch, call):
         return real(*args, **kwargs)
 
     monkeypatch.setattr(MlflowClient, call, twice)
-    run = begin(root)
+    run = Stored(root)
     log(run, root)
     assert (len(logged(run)), len(versions(run))) == (1, 1)
     registry.fetch(root, "models:/xtcav@candidate", root / "copy")
 
 
 def test_another_file_of_the_same_run_is_another_model(root):
-    run = begin(root)
+    run = Stored(root)
     log(run, root)
     (root / "model.keras").write_bytes(b"others")
     log(run, root)
@@ -160,7 +170,7 @@ def test_another_file_of_the_same_run_is_another_model(root):
 
 
 def test_an_older_run_that_is_sent_again_is_not_the_candidate_again(root):
-    first, second = begin(root), begin(root)
+    first, second = Stored(root), Stored(root)
     log(first, root)
     log(second, root)
     log(first, root)
@@ -168,19 +178,19 @@ def test_an_older_run_that_is_sent_again_is_not_the_candidate_again(root):
 
 
 def test_test_metrics_that_come_later_are_tags_of_the_version(root):
-    run = begin(root)
-    run.metrics({"val_accuracy": 0.75, "test_accuracy": 0.5})
+    run = Stored(root)
+    run.metrics(val_accuracy=0.75, test_accuracy=0.5)
     registry.tag_metrics(run.run_id)  # there is no version yet
     log(run, root)
     (version,) = versions(run)
     assert {name: value for name, value in version.tags.items() if "accuracy" in name} == {"test_accuracy": "0.5"}
-    run.metrics({"test_accuracy": 0.625}, step=1)
+    run.metrics(test_accuracy=0.625)
     registry.tag_metrics(run.run_id)
     assert versions(run)[0].tags["test_accuracy"] == "0.625"
 
 
 def test_a_version_is_found_by_alias_by_run_and_by_the_beginning_of_a_run(root):
-    first, second = begin(root), begin(root, **{"git.dirty": "true"})
+    first, second = Stored(root), Stored(root, **{"git.dirty": "true"})
     for run in (first, second):
         log(run, root)
     first.finish()
@@ -201,7 +211,7 @@ def test_without_any_version_there_is_no_champion_and_nothing_to_find(root):
 
 def test_the_champion_before_is_kept(root):
     for _ in range(2):
-        run = begin(root)
+        run = Stored(root)
         log(run, root)
         registry.crown(registry.find(root, run.run_id), registry.champion(root))
     assert registry.champion(root).number == "2"
@@ -209,7 +219,7 @@ def test_the_champion_before_is_kept(root):
 
 
 def test_a_model_is_fetched_by_alias_or_number_and_an_unknown_one_is_one_line(root):
-    log(begin(root), root)
+    log(Stored(root), root)
     for uri in ("models:/xtcav@candidate", "models:/xtcav/1"):
         path = registry.fetch(root, uri, root / "copy")
         assert path.read_bytes() == b"weights"
@@ -221,7 +231,7 @@ def test_a_model_is_fetched_by_alias_or_number_and_an_unknown_one_is_one_line(ro
 
 
 def test_a_model_whose_files_were_changed_in_the_store_is_refused(root):
-    log(begin(root), root)
+    log(Stored(root), root)
     (place,) = (root / "mlruns/artifacts/models").glob("*/artifacts")
     for file in [path for path in place.rglob("*") if path.is_file()]:
         before = file.read_bytes()

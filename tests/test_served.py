@@ -18,7 +18,8 @@ from mlflow.pyfunc import scoring_server
 
 from tests.conftest import lay_store, write_prepared_file
 from tests.test_fit import PARAMS
-from xtcav_ml import fit, models, registry, store, tracking
+from tests.test_registry import Stored
+from xtcav_ml import fit, models, registry, store
 from xtcav_ml.errors import UserError
 from xtcav_ml.h5io.prepared import PreparedFile
 from xtcav_ml.predictor import Predictor
@@ -45,7 +46,7 @@ def registered(root, **columns):
     with PreparedFile(write_prepared_file(folder / "train.h5", FRAMES, np.arange(SHOTS) % 2, **columns)) as train:
         fitted = fit.fit(train, train, PARAMS.model_copy(update={"epochs": 1}))
         models.save(fitted.model, train.meaning, folder / "model.keras")
-    run = tracking.Run.start(root, "one", {"stage": "train"})
+    run = Stored(root)
     registry.log_model(run.run_id, folder / "model.keras", train.meaning, [])
     return folder / "model.keras", registry.find(root, run.run_id).uri
 

@@ -5,7 +5,8 @@ from typer.testing import CliRunner
 
 from tests.conftest import SHAPE, lay_store, write_shots
 from tests.test_fit import PARAMS
-from xtcav_ml import cli, fit, interrupts, models, registry, tracking
+from tests.test_registry import Stored
+from xtcav_ml import cli, fit, interrupts, models, registry
 from xtcav_ml.errors import UserError
 from xtcav_ml.h5io.prepared import PreparedFile
 from xtcav_ml.h5io.rawfile import read_columns, read_frames
@@ -203,8 +204,7 @@ def test_a_registered_model_predicts_as_its_file_does(model, files, tmp_path, mo
     for name in ("dvc.yaml", "params.yaml"):
         (tmp_path / name).touch()
     lay_store(tmp_path)
-    train = tracking.Run.start(tmp_path, "one", {"stage": "train"})
-    registry.log_model(train.run_id, model, models.meaning_of(model), [])
+    registry.log_model(Stored(tmp_path).run_id, model, models.meaning_of(model), [])
     (expected,) = run(model, files[:1], tmp_path / "expected")
     command = ["predict", "models:/xtcav@candidate", str(files[0]), "--out", "out", "--threads", "2"]
     done = CliRunner().invoke(cli.app, command)

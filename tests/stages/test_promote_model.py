@@ -8,8 +8,8 @@ import pytest
 
 from tests.conftest import lay_store
 from tests.stages.test_compare import SHOTS, TRUTH, hits, write
-from tests.test_registry import PLAIN
-from xtcav_ml import cli, registry, tracking
+from tests.test_registry import PLAIN, Stored
+from xtcav_ml import cli, registry
 from xtcav_ml.errors import UserError
 from xtcav_ml.stages import promote_model
 
@@ -28,10 +28,10 @@ def root(tmp_path, monkeypatch):
 
 def trained(root, *args, dirty="false", end="FINISHED", **kwargs):
     """Return a run with a version, and with predictions as `write` makes them; None for none."""
-    run = tracking.Run.start(root, "one", {"stage": "train", "git.dirty": dirty})
+    run = Stored(root, **{"git.dirty": dirty})
     registry.log_model(run.run_id, root / "model.keras", PLAIN, ["keras==3.15.1"])
     if args:
-        run.artifact(write(root / "predictions.csv", *args, **kwargs))
+        run.client.log_artifact(run.run_id, write(root / "predictions.csv", *args, **kwargs))
     run.finish(end)
     return run
 
