@@ -47,11 +47,11 @@ def test_a_training_leaves_a_run_with_its_parameters_and_its_end(workspace):
     assert found.info.status == "FINISHED"
     assert found.data.params == {"train.model.name": "convnet", "prepare.include.gate_0_": "1", "data.raw": "mine"}
     values = found.data.metrics
-    assert {name: values[name] for name in values if "usage/" not in name} == {
-        "val_accuracy": 0.5,
-        "seconds/train": 2.0,
+    assert {name: values[name] for name in values if name in ("accuracy/validation", "system/seconds_train")} == {
+        "accuracy/validation": 0.5,
+        "system/seconds_train": 2.0,
     }
-    assert values["usage/max_memory_mb"] > 10
+    assert values["system/max_memory_mb"] > 10
     assert found.data.tags["device"] == "CPU"
     assert found.data.tags[address.KEY_TAG] == lineage.of_stage("train").key
 
@@ -89,7 +89,7 @@ def test_a_store_that_takes_nothing_stops_no_training(workspace, monkeypatch, ca
     with tracking.Tracker(workspace):
         pass
     (found,) = stored(workspace)
-    assert (found.info.status, found.data.metrics["val_accuracy"]) == ("FINISHED", 0.5)
+    assert (found.info.status, found.data.metrics["accuracy/validation"]) == ("FINISHED", 0.5)
 
 
 def test_a_run_that_is_stopped_while_it_is_begun_is_ended(workspace, monkeypatch):

@@ -66,7 +66,7 @@ def test_names_that_mlflow_does_not_take_are_changed(root):
         run.finish()
     found = stored(root, run).data
     assert found.params == {"prepare.include.gate_0_": "1"}
-    assert found.metrics == {"test_energy _MeV_/é_rms_error": 2.0}
+    assert found.metrics == {"test/energy _MeV_/é_rms_error": 2.0}
 
 
 def test_a_step_is_written_once(root):

@@ -15,6 +15,30 @@ LONGEST = 240
 """Characters of an error that are worth reading."""
 
 
+SECTIONS = (
+    ("val_predicted_", "predicted/", ""),
+    ("val_confusion/", "validation_confusion/", ""),
+    ("train_", "", "/train"),
+    ("val_", "", "/validation"),
+    ("test_", "test/", ""),
+    ("seconds/", "system/seconds_", ""),
+    ("usage/", "system/", ""),
+)
+"""How metrics begin, and what they begin and end with in MLflow."""
+
+
+def metric_name(name: str) -> str:
+    """Return what a metric is called in MLflow, whose page draws what stands before a slash as a section, by the alphabet.
+
+    So a run opens with accuracy, of training and validation in one section, then come cross-entropy and loss; what the
+    process used is on the page of system metrics.
+    """
+    for begin, before, after in SECTIONS:
+        if name.startswith(begin):
+            return f"{before}{name.removeprefix(begin)}{after}"
+    return name
+
+
 def store_uri(root: Path) -> str:
     """Return MLFLOW_TRACKING_URI, or the SQLite database in the project's `mlruns`."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root.resolve()}/mlruns/mlflow.db"

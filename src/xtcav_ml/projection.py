@@ -134,7 +134,7 @@ class Projection:
             [Param(key(name), value) for name, value in _merged(events, "params").items()],
             [RunTag(name, value) for name, value in _merged(events, "tags").items()],
         )
-        if any(name.startswith("test_") for name in _merged(events, "metrics")):
+        if any(name.startswith("test/") for name in _merged(events, "metrics")):
             registry.tag_metrics(str(journal.run_id))
 
 

@@ -112,7 +112,7 @@ def tag_metrics(run_id: str) -> None:
     client = mlflow.MlflowClient()
     for version in _versions(client, run_id):
         for name, value in client.get_run(run_id).data.metrics.items():
-            if name.startswith("test_"):
+            if name.startswith("test/"):
                 client.set_model_version_tag(NAME, version.version, name, f"{value:.6g}")
 
 

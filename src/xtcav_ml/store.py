@@ -95,7 +95,8 @@ def serve_ui(root: Path, host: str, port: int) -> None:
     if uri.startswith(("http://", "https://")):
         print(f"MLFLOW_TRACKING_URI names a server, which has its own pages: open {masked(uri)}")
         return
-    connect(root)
+    _, experiment = connect(root)
     arguments = ["-m", "mlflow", "ui", "--backend-store-uri", uri, "--host", host, "--port", str(port)]
-    print(f"MLflow UI on http://{host}:{port} (Ctrl-C ends it)", flush=True)
+    page = f"#/experiments/{experiment}/runs?workflowType=machine_learning"  # without it, a page of language models
+    print(f"MLflow UI on http://{host}:{port}/{page} (Ctrl-C ends it)", flush=True)
     os.execv(sys.executable, [sys.executable, *arguments])

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from xtcav_ml.address import EXPERIMENT, MODEL_TAG, masked, store_uri
+from xtcav_ml.address import EXPERIMENT, MODEL_TAG, masked, metric_name, store_uri
 from xtcav_ml.journal import Event, Journal, folder_of, ownerless
 from xtcav_ml.lineage import file_md5
 from xtcav_ml.progress import console
@@ -62,7 +62,8 @@ class Run:
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         """Log metrics at `step`, each once: what a training that was killed and goes on tells again is known already."""
-        new = {name: float(value) for name, value in values.items() if (name, step) not in self._told}
+        named = {metric_name(name): float(value) for name, value in values.items()}
+        new = {name: value for name, value in named.items() if (name, step) not in self._told}
         self._told |= {(name, step) for name in new}
         if new:
             self._write({"event": "metrics", "step": step, "time_ms": _now(), "values": new})
