@@ -50,7 +50,7 @@ def bare(epochs: int) -> float:
 
 def stage(epochs: int) -> float:
     """Return the seconds of the train stage."""
-    from xtcav_ml import resources, runs
+    from xtcav_ml import resources, runs, store
     from xtcav_ml.params import whole
     from xtcav_ml.stages import train
 
@@ -58,7 +58,7 @@ def stage(epochs: int) -> float:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"
-        runs.store.connect(ROOT)  # makes the database, which a project does once
+        store.connect(ROOT)  # makes the database, which a project does once
         resources.RESOURCES = runs.RESOURCES = folder / "resources"
         started = time.perf_counter()
         with runs.training("CPU") as run:

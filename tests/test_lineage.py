@@ -1,5 +1,5 @@
 import hashlib
-import subprocess
+from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
@@ -51,26 +51,53 @@ def test_a_missing_dependency_names_the_command_that_makes_it(workspace):
         lineage.of_stage("train", workspace)
 
 
-def test_git_state_knows_code_from_outputs(workspace):
-    assert lineage.git_state(workspace)["commit"] == "none"
+LOCK = """
+stages:
+  prepare:
+    deps: [{path: raw, md5: 0123.dir}, {path: p.py, md5: p}]
+    outs: [{path: d.h5, md5: D}, {path: test.h5, md5: T}]
+  train:
+    deps: [{path: a.py, md5: A}, {path: d.h5, md5: D}]
+    params: {params.yaml: {train: {rate: 0.1}}}
+    outs: [{path: model, md5: M}]
+"""
 
-    def git(*arguments):
-        identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
-        return subprocess.run(
-            ["git", *identity, *arguments], cwd=workspace, check=True, capture_output=True, text=True
-        ).stdout
 
-    git("init", "-q", "-b", "main")
-    git("add", "-A")
-    git("commit", "-qm", "x")
-    commit = git("rev-parse", "HEAD").strip()
-    assert lineage.git_state(workspace) == {"commit": commit, "branch": "main", "dirty": "false"}
-    (workspace / "results").mkdir()
-    (workspace / "results" / "metrics.json").write_text("{}")
-    (workspace / "dvc.lock").write_text("x")
-    assert lineage.git_state(workspace)["dirty"] == "false"
-    (workspace / "a.py").write_text("edited")
-    assert lineage.git_state(workspace)["dirty"] == "true"
+def hashed(text):
+    return hashlib.md5(text.encode()).hexdigest()
+
+
+def test_the_lock_says_of_what_a_stage_made_its_output():
+    stages = lineage.read_lock(LOCK)
+    assert lineage.of_lock(stages, "train") == lineage.Lineage({"train": {"rate": 0.1}}, {"d.h5": "D"}, {"a.py": "A"})
+    assert lineage.of_lock(stages, "evaluate") is None
+    assert lineage.made(stages, "train") == {"model": "M"}
+    assert lineage.raw_data(stages, {"d.h5": "D"}) == {"raw": "0123.dir"}
+    assert lineage.raw_data(stages, {"d.h5": "of a run by hand"}) == {}
+
+
+def test_the_lock_and_the_workspace_give_the_same_key(workspace, monkeypatch):
+    monkeypatch.chdir(workspace)
+    (workspace / "dvc.lock").write_text(
+        LOCK.replace("md5: A", f"md5: {hashed('code')}").replace("md5: D", f"md5: {hashed('data')}")
+    )
+    found = lineage.of_stage("train")
+    assert lineage.of_lock(lineage.read_lock((workspace / "dvc.lock").read_text()), "train") == found
+    assert lineage.of_revision("train", lambda name: (workspace / name).read_bytes()) == found
+
+
+def test_of_a_file_that_the_lock_does_not_know_the_workspace_is_asked(workspace, monkeypatch):
+    monkeypatch.chdir(workspace)
+    (workspace / "model").write_text("made by hand")
+    assert lineage.of_output("train", Path("model")) == lineage.of_stage("train")
+    (workspace / "dvc.lock").write_text(LOCK.replace("md5: M", f"md5: {hashed('made by hand')}"))
+    assert lineage.of_output("train", Path("model")).code == {"a.py": "A"}
+
+
+def test_a_revision_that_was_not_run_says_so(workspace):
+    (workspace / "dvc.lock").write_text("")
+    with pytest.raises(UserError, match=r"dvc\.lock: must have stage 'train'"):
+        lineage.of_revision("train", lambda name: (workspace / name).read_bytes())
 
 
 def test_project_root_is_dvcs_or_the_nearest_above(workspace, monkeypatch):

@@ -1,16 +1,15 @@
 """A stage's run in MLflow, in a workspace as DVC has it, but of two small files."""
 
+import hashlib
 import json
-from types import SimpleNamespace
 
 import pytest
 import requests
 from mlflow import MlflowClient
-from mlflow.exceptions import MlflowException
 from ruamel.yaml import YAML
 
 from tests.conftest import lay_store
-from xtcav_ml import lineage, registry, resources, runs, store, tracking
+from xtcav_ml import address, git, lineage, resources, runs, sender, store, tracking
 from xtcav_ml.params.base import read_tree
 
 
@@ -28,6 +27,8 @@ def workspace(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DVC_ROOT", raising=False)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    for name in ("INTERVAL", "FIRST", "HURRIED"):
+        monkeypatch.setattr(sender, name, 0.01)
     read_tree.cache_clear()
     yield tmp_path
     read_tree.cache_clear()
@@ -52,7 +53,7 @@ def test_a_training_leaves_a_run_with_its_parameters_and_its_end(workspace):
     }
     assert values["usage/max_memory_mb"] > 10
     assert found.data.tags["device"] == "CPU"
-    assert found.data.tags[tracking.KEY_TAG] == lineage.of_stage("train").key
+    assert found.data.tags[address.KEY_TAG] == lineage.of_stage("train").key
 
 
 @pytest.mark.parametrize("folder", ["data/raw/simulated", "data/raw/simulated/", "./data/raw/simulated"])
@@ -73,19 +74,22 @@ def test_a_run_says_how_it_ended(workspace, error, status):
     assert [run.info.status for run in stored(workspace)] == [status]
 
 
-def test_parameters_that_the_store_does_not_take_stop_no_training(workspace, monkeypatch, capsys):
+def test_a_store_that_takes_nothing_stops_no_training(workspace, monkeypatch, capsys):
     def refuse(*_, **__):
-        raise MlflowException("too long")
+        raise requests.ConnectionError("no answer")
 
-    monkeypatch.setattr(MlflowClient, "log_batch", refuse)
-    with runs.training("CPU") as run, resources.measured("train"):
-        run.on_epoch(1, {"val_accuracy": 0.5}, {})
-    assert [run.info.status for run in stored(workspace)] == ["FINISHED"]
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "create_run", refuse)
+        with runs.training("CPU") as run, resources.measured("train"):
+            run.on_epoch(1, {"val_accuracy": 0.5}, {})
     said = capsys.readouterr().err.splitlines()
-    assert [line.split(" of run ")[0] for line in said] == [
-        f"xtcav: MLflow did not take {what}" for what in ("params", "tags", "metrics", "metrics")
-    ]
-    assert all(line.endswith(": too long") for line in said)
+    assert len(said) == 2
+    assert "no answer; until it answers, all is kept in mlruns/journal, and nothing waits" in said[0]
+    assert "are kept in mlruns/journal, and sent by the next stage, `dvc repro` or `xtcav sync`" in said[1]
+    with tracking.Tracker(workspace):
+        pass
+    (found,) = stored(workspace)
+    assert (found.info.status, found.data.metrics["val_accuracy"]) == ("FINISHED", 0.5)
 
 
 def test_a_run_that_is_stopped_while_it_is_begun_is_ended(workspace, monkeypatch):
@@ -98,61 +102,32 @@ def test_a_run_that_is_stopped_while_it_is_begun_is_ended(workspace, monkeypatch
     assert [run.info.status for run in stored(workspace)] == ["KILLED"]
 
 
-def test_a_model_that_the_store_does_not_take_is_told_and_stops_no_training(workspace, monkeypatch, capsys):
-    def refuse(*_):
-        raise MlflowException("too large")
-
-    monkeypatch.setattr(registry, "log_model", refuse)
-    monkeypatch.setattr(runs.models, "meaning_of", lambda path: SimpleNamespace(path=path))
-    with runs.training("CPU") as run:
-        runs.log_model(run.run, workspace / "a.py")
+def test_a_run_says_of_what_it_was_made(workspace, monkeypatch):
+    monkeypatch.setenv("DVC_EXP_NAME", "brave-shot")
+    monkeypatch.setenv("DVC_EXP_BASELINE_REV", "0123")
+    monkeypatch.setattr(resources, "gpus", lambda: {"gpu": "one", "gpu_driver": "1.2"})
+    train = lineage.file_md5(workspace / "train.h5")
+    prepare = {"deps": [{"path": "mine", "md5": "ab.dir"}], "outs": [{"path": "train.h5", "md5": train}]}
+    (workspace / "dvc.lock").write_text(json.dumps({"stages": {"prepare": prepare}}))
+    for command in (
+        ["init", "-q"],
+        ["add", "params.yaml"],
+        ["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "x"],
+    ):
+        git._run(workspace, *command)
+    (workspace / "a.py").write_text("edited")
+    with runs.training("CPU"):
+        pass
     (found,) = stored(workspace)
-    assert found.info.status == "FINISHED"
-    assert f"MLflow did not take the model of run {found.info.run_id}: too large" in capsys.readouterr().err
-
-
-@pytest.fixture
-def results(workspace, monkeypatch):
-    """What evaluate leaves, the address of an earlier run with it, and the names of the models that were stored."""
-    address = workspace / "results/resources/run.json"
-    address.parent.mkdir(parents=True)
-    address.write_text('{"run_id": "of an earlier run"}')
-    for name in ("results/metrics.json", "results/predictions.csv", "model.keras"):
-        (workspace / name).write_text("content")
-    kept = []
-    monkeypatch.setattr(runs.models, "meaning_of", lambda path: SimpleNamespace(path=path))
-    monkeypatch.setattr(registry, "log_model", lambda run_id, path, meaning, versions: kept.append((run_id, path.name)))
-    return SimpleNamespace(address=address, models=kept, model=workspace / "model.keras")
-
-
-def test_a_run_that_the_store_does_not_know_is_made_anew_with_its_model(workspace, results):
-    runs.evaluated({"accuracy": 0.7}, [{"val_accuracy": 0.5}, {"val_accuracy": 0.6}], [], results.model)
-    (found,) = stored(workspace)
-    assert found.info.status == "FINISHED"
-    assert found.data.metrics == {"val_accuracy": 0.6, "test_accuracy": 0.7}
-    assert found.data.tags["rebuilt"] == "true"
-    assert results.models == [(found.info.run_id, "model.keras")]
-    assert json.loads(results.address.read_text())["run_id"] == found.info.run_id
-
-
-@pytest.mark.parametrize("error", [MlflowException, requests.ConnectionError])
-def test_a_store_that_fails_leaves_no_address_of_an_earlier_run(results, monkeypatch, capsys, error):
-    def refuse(*_):
-        raise error("no answer")
-
-    monkeypatch.setattr(tracking.Run, "find", refuse)
-    runs.evaluated({"accuracy": 0.7}, [{"val_accuracy": 0.5}], [], results.model)
-    assert not results.address.exists()
-    assert "MLflow did not take the evaluation: no answer" in capsys.readouterr().err
-
-
-def test_a_run_is_found_by_the_model_that_it_made(workspace, results):
-    for content in ("of a CPU", "of a GPU"):  # the same key: parameters, data and code are the same
-        results.model.write_text(content)
-        with runs.training("CPU") as run:
-            runs.log_model(run.run, results.model)
-    results.model.write_text("of a CPU")
-    runs.evaluated({"accuracy": 0.7}, [{"val_accuracy": 0.5}], [], results.model)
-    first, second = stored(workspace)
-    assert first.data.metrics["test_accuracy"] == 0.7
-    assert "test_accuracy" not in second.data.metrics
+    tags = found.data.tags
+    assert (tags["dvc.exp.name"], tags["dvc.exp.baseline"]) == ("brave-shot", "0123")
+    assert (tags["env.gpu"], tags["env.gpu_driver"]) == ("one", "1.2")
+    assert (tags["git.dirty"], tags["git.remote"]) == ("true", "none")
+    assert tags["code.a.py"] == lineage.file_md5(workspace / "a.py")
+    used = {entry.dataset.name: (entry.dataset.digest, entry.tags[0].value) for entry in found.inputs.dataset_inputs}
+    assert used == {"mine": ("ab.dir", "raw"), "train.h5": (train, "training")}
+    kept = workspace / "mlruns/artifacts" / found.info.run_id / "artifacts/lineage"
+    assert (kept / "params.yaml").read_bytes() == (workspace / "params.yaml").read_bytes()
+    patch = (kept / "diff.patch").read_bytes()
+    assert b"+edited" in patch
+    assert tags["git.diff.sha256"] == hashlib.sha256(patch).hexdigest()

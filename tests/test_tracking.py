@@ -3,10 +3,13 @@ from pathlib import Path
 import mlflow
 import pytest
 import requests
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 
 from tests.conftest import lay_store
-from xtcav_ml import tracking
-from xtcav_ml.errors import UserError
+from xtcav_ml import address, sender, store
+from xtcav_ml.journal import folder_of
+from xtcav_ml.tracking import Tracker
 
 
 @pytest.fixture(scope="module")
@@ -19,86 +22,226 @@ def root(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def _local_store(monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    for name in ("INTERVAL", "FIRST", "HURRIED"):
+        monkeypatch.setattr(sender, name, 0.01)
 
 
-def test_a_run_keeps_what_it_is_told(root, tmp_path):
-    run = tracking.Run.start(root, "one", {tracking.KEY_TAG: "k1"})
-    run.params({f"p{i}": i for i in range(150)})
-    run.metrics({"accuracy": 0.5}, step=1)
-    run.metrics({"accuracy": 0.75}, step=2)
-    (tmp_path / "note.txt").write_text("hello")
-    run.artifact(tmp_path / "note.txt", "notes")
-    run.dataset("train.h5", "0" * 32, Path("data/train.h5"), "training")
-    run.finish()
-    stored = run.client.get_run(run.run_id)
-    assert stored.info.status == "FINISHED"
-    assert len(stored.data.params) == 150
-    assert stored.data.metrics == {"accuracy": 0.75}
-    assert stored.inputs.dataset_inputs[0].dataset.digest == "0" * 32
+def stored(root, run):
+    """Return a run as MLflow has it."""
+    client, experiment = store.connect(root)
+    (found,) = store.search(client, experiment, {address.RUN_TAG: run.key})
+    return found
+
+
+def kept(root):
+    return [path for path in folder_of(root).iterdir() if not path.name.startswith(".")]
+
+
+def test_a_run_keeps_what_it_is_told(root, tmp_path, capsys):
+    with Tracker(root) as tracker:
+        run = tracker.start("one", {address.KEY_TAG: "k1"})
+        run.params({f"p{i}": i for i in range(150)})
+        run.metrics({"accuracy": 0.5}, step=1)
+        run.metrics({"accuracy": 0.75}, step=2)
+        (tmp_path / "note.txt").write_text("hello")
+        run.artifact(tmp_path / "note.txt", "notes")
+        run.dataset("train.h5", "0" * 32, "data/train.h5", "training")
+        run.finish()
+    found = stored(root, run)
+    assert found.info.run_id == run.run_id
+    assert found.info.status == "FINISHED"
+    assert len(found.data.params) == 150
+    assert found.data.metrics == {"accuracy": 0.75}
+    assert found.inputs.dataset_inputs[0].dataset.digest == "0" * 32
     assert (root / "mlruns/artifacts" / run.run_id / "artifacts/notes/note.txt").read_text() == "hello"
+    assert "MLflow: all has arrived at sqlite" in capsys.readouterr().out
+    assert not kept(root)
 
 
 def test_names_that_mlflow_does_not_take_are_changed(root):
-    run = tracking.Run.start(root, "names", {})
-    run.params({"prepare.include.gate[0]": 1})
-    run.metrics({"test_energy (MeV)/é_rms_error": 2.0})
-    stored = run.client.get_run(run.run_id).data
-    assert stored.params == {"prepare.include.gate_0_": "1"}
-    assert stored.metrics == {"test_energy _MeV_/é_rms_error": 2.0}
+    with Tracker(root) as tracker:
+        run = tracker.start("names", {})
+        run.params({"prepare.include.gate[0]": 1})
+        run.metrics({"test_energy (MeV)/é_rms_error": 2.0})
+        run.finish()
+    found = stored(root, run).data
+    assert found.params == {"prepare.include.gate_0_": "1"}
+    assert found.metrics == {"test_energy _MeV_/é_rms_error": 2.0}
 
 
-def test_the_newest_living_run_of_a_key_is_found(root):
-    models = {"old": "m", "new": "m", "of another device": "n", "failed": "m"}
-    made = {
-        name: tracking.Run.start(root, name, {tracking.KEY_TAG: "k2", tracking.MODEL_TAG: model})
-        for name, model in models.items()
-    }
-    for name, run in made.items():
-        run.finish("FAILED" if name == "failed" else "FINISHED")
-    found = tracking.Run.find(root, "k2", "m")
-    assert found is not None
-    assert found.run_id == made["new"].run_id
-    assert tracking.Run.find(root, "k3", "m") is None
-    assert tracking.Run.find(root, "k2", "o") is None
+def test_a_step_is_written_once(root):
+    with Tracker(root) as tracker:
+        run = tracker.start("one", {})
+        for value in (0.5, 0.6):
+            run.metrics({"accuracy": value}, step=1)
+        run.finish()
+    client, _ = store.connect(root)
+    assert [row.value for row in client.get_metric_history(run.run_id, "accuracy")] == [0.5]
 
 
 @pytest.mark.parametrize(
-    "error", [requests.HTTPError("413 Too Large"), PermissionError(), mlflow.MlflowException("no")]
+    "error",
+    [
+        mlflow.MlflowException("no", error_code=INVALID_PARAMETER_VALUE),
+        requests.HTTPError("413 Too Large", response=type("Answer", (), {"status_code": 413})),
+        ValueError("a bug"),
+    ],
 )
-def test_what_a_store_does_not_take_is_told_and_not_raised(root, tmp_path, monkeypatch, capsys, error):
+def test_what_a_store_refuses_is_told_and_the_rest_arrives(root, monkeypatch, capsys, error):
+    real = mlflow.MlflowClient.log_batch
+
+    def refuse(client, run_id, metrics=(), params=(), tags=()):
+        if params:
+            raise error
+        real(client, run_id, metrics, params, tags)
+
+    monkeypatch.setattr(mlflow.MlflowClient, "log_batch", refuse)
+    with Tracker(root) as tracker:
+        run = tracker.start("refused", {})
+        run.params({"a": 1})
+        run.metrics({"a": 1.0})
+        run.finish()
+    assert f"xtcav: MLflow did not take params of run {run.run_id}: {error}" in capsys.readouterr().err
+    found = stored(root, run)
+    assert (found.info.status, found.data.metrics, found.data.params) == ("FINISHED", {"a": 1.0}, {})
+
+
+@pytest.mark.parametrize(
+    "error", [requests.ConnectionError("no answer"), PermissionError("no answer"), MlflowException("no answer")]
+)
+def test_what_may_be_taken_later_is_kept_told_and_sent_by_whoever_is_next(root, monkeypatch, capsys, error):
     def refuse(*_, **__):
         raise error
 
-    run = tracking.Run.start(root, "refused", {})
-    for name in ("log_artifact", "log_batch", "set_terminated", "log_inputs"):
-        monkeypatch.setattr(mlflow.MlflowClient, name, refuse)
-    run.params({"a": 1})
-    run.metrics({"a": 1.0})
-    run.tags({"a": "b"})
-    run.dataset("train.h5", "0", tmp_path, "training")
-    run.artifact(tmp_path / "note.txt")
-    run.finish()
+    with monkeypatch.context() as patch:
+        patch.setattr(mlflow.MlflowClient, "log_batch", refuse)
+        with Tracker(root) as tracker:
+            run = tracker.start("later", {})
+            run.params({"a": 1})
+            run.metrics({"a": 1.0})
+            run.finish()
     said = capsys.readouterr().err
-    assert [line.split()[5] for line in said.splitlines() if line.startswith("xtcav: ")] == [
-        *("params", "metrics", "tags", "dataset", "artifact", "finish")
-    ]
+    assert "has not taken 3 entries of 1 runs (no answer); they are kept in mlruns/journal" in said
+    assert kept(root)
+    with Tracker(root):
+        pass
+    found = stored(root, run)
+    assert (found.info.status, found.data.metrics, found.data.params) == ("FINISHED", {"a": 1.0}, {"a": "1"})
+    assert not kept(root)
 
 
-def test_a_store_that_takes_no_new_run_is_one_line(root, monkeypatch):
-    def refuse(*_, **__):
-        raise mlflow.MlflowException("read only")
+def test_metrics_whose_reply_was_lost_are_not_sent_twice(root, monkeypatch):
+    sent, real = [], mlflow.MlflowClient.log_batch
 
-    monkeypatch.setattr(mlflow.MlflowClient, "create_run", refuse)
-    with pytest.raises(UserError, match=r"must name a store that answers, got 'sqlite:.*\(read only\)"):
-        tracking.Run.start(root, "one", {})
+    def lose_first(client, run_id, metrics=(), params=(), tags=()):
+        real(client, run_id, metrics, params, tags)
+        sent.extend((metric.key, metric.step) for metric in metrics)
+        if len(sent) == 1:
+            raise requests.ConnectionError("lost")
+
+    monkeypatch.setattr(mlflow.MlflowClient, "log_batch", lose_first)
+    with Tracker(root) as tracker:
+        run = tracker.start("lost", {})
+        for step in range(3):
+            run.metrics({"a": 1.0}, step=step)
+        run.finish()
+    assert sorted(sent) == [("a", 0), ("a", 1), ("a", 2)]
 
 
-def test_children_name_their_parent_and_unknown_runs_are_none(root):
-    parent = tracking.Run.start(root, "parent", {})
-    child = tracking.Run.start(root, "child", {}, parent=parent.run_id)
-    assert child.client.get_run(child.run_id).data.tags["mlflow.parentRunId"] == parent.run_id
-    assert tracking.Run.resume(root, "0" * 32) is None
-    parent.finish()
-    resumed = tracking.Run.resume(root, parent.run_id)
-    assert resumed is not None
-    assert resumed.client.get_run(parent.run_id).info.status == "RUNNING"
+def test_a_run_that_the_store_has_lost_is_told_anew(root, tmp_path):
+    with Tracker(root) as tracker:
+        run = tracker.start("one", {})
+        run.metrics({"a": 1.0}, step=1)
+        while run.run_id is None or any(journal.unsent for journal in tracker.sender._journals):
+            pass
+        lay_store(root)  # another database
+        run.metrics({"a": 2.0}, step=2)
+        run.finish()
+    client, _ = store.connect(root)
+    assert [row.step for row in client.get_metric_history(stored(root, run).info.run_id, "a")] == [1, 2]
+
+
+def test_children_name_their_parent(root):
+    with Tracker(root) as tracker:
+        parent = tracker.start("parent", {})
+        child = tracker.start("child", {}, parent=parent)
+        child.finish()
+        parent.finish()
+    assert stored(root, child).data.tags["mlflow.parentRunId"] == stored(root, parent).info.run_id
+
+
+def abandon(root, identity, **metrics):
+    """Leave what a killed process does."""
+    tracker = Tracker(root, identity).__enter__()
+    run = tracker.start("killed", {})
+    run.metrics(metrics, step=1)
+    tracker.sender.drain()
+    tracker.sender.close()
+    return run
+
+
+def test_what_was_killed_is_gone_on_with_by_the_same(root):
+    killed = abandon(root, "same", a=1.0)
+    with Tracker(root, "same") as tracker:
+        run = tracker.start("again", {})
+        assert run.key == killed.key
+        assert run.told
+        run.metrics({"a": 5.0}, step=1)  # known already
+        run.metrics({"a": 2.0}, step=2)
+        run.finish()
+    found = stored(root, killed)
+    assert found.info.status == "FINISHED"
+    client, _ = store.connect(root)
+    assert [(row.step, row.value) for row in client.get_metric_history(found.info.run_id, "a")] == [(1, 1.0), (2, 2.0)]
+
+
+def test_what_was_killed_is_ended_by_others(root):
+    killed = abandon(root, "other", a=1.0)
+    assert stored(root, killed).info.status == "RUNNING"
+    with Tracker(root, "same"):
+        pass
+    assert stored(root, killed).info.status == "KILLED"
+    assert not kept(root)
+
+
+def test_what_was_told_another_store_waits_for_it(root, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:1")
+    with Tracker(root) as tracker:
+        run = tracker.start("elsewhere", {})
+        run.finish()
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    with Tracker(root):
+        pass
+    (left,) = kept(root)
+    assert "secret" not in (left / "events.jsonl").read_text()
+    assert run.run_id is None
+
+
+def test_a_run_that_is_known_can_run_again_or_be_added_to(root):
+    with Tracker(root) as tracker:
+        first = tracker.start("one", {})
+        first.finish()
+    ended = stored(root, first).info.end_time
+    with Tracker(root) as tracker:
+        more = tracker.start("more", {"a": "b"}, run_key=first.key, adds=True)
+        more.metrics({"late": 1.0})
+        more.finish(None)
+    found = stored(root, first)
+    assert (found.info.status, found.info.end_time, found.info.run_name) == ("FINISHED", ended, "one")
+    assert (found.data.tags["a"], found.data.metrics) == ("b", {"late": 1.0})
+    with Tracker(root) as tracker:
+        tracker.start("again", {}, run_key=first.key)
+        assert tracker.sender.drain() == []
+        assert stored(root, first).info.status == "RUNNING"
+    with Tracker(root):
+        pass
+    assert stored(root, first).info.status == "KILLED"
+
+
+def test_what_cannot_be_written_is_told_and_not_raised(root, capsys):
+    with Tracker(root) as tracker:
+        run = tracker.start("one", {})
+        run.artifact(Path("nowhere.png"))
+        run.finish()
+    assert "artifact of run" in capsys.readouterr().err
+    assert stored(root, run).info.status == "FINISHED"

@@ -87,16 +87,23 @@ def train() -> None:
 
 @app.command(rich_help_panel=STAGE)
 def evaluate() -> None:
-    """Measure the trained network on the test set, and add numbers and pictures to its MLflow run."""
-    from xtcav_ml import resources, runs
+    """Measure the trained network on the test set."""
+    from xtcav_ml import resources
     from xtcav_ml.params.base import load_section
     from xtcav_ml.params.train import TrainParams
     from xtcav_ml.stages import evaluate as stage
 
     with resources.measured("evaluate"):
         threads = load_section("train", TrainParams).threads
-        found = stage.run(threads, PREPARED, MODEL, HISTORY, RESULTS)
-        runs.evaluated(found.metrics, found.history, found.pictures, MODEL)
+        stage.run(threads, PREPARED, MODEL, HISTORY, RESULTS)
+
+
+@app.command(rich_help_panel=STAGE)
+def record() -> None:
+    """Make sure that the run of the present results is in MLflow, with all of them; nothing is done if it is."""
+    from xtcav_ml.stages import record as stage
+
+    stage.run(MODEL, HISTORY, RESULTS)
 
 
 @app.command(rich_help_panel=TOOL)
@@ -292,6 +299,26 @@ def promote_model(
     from xtcav_ml.stages import promote_model as stage
 
     stage.run(run, dry_run)
+
+
+@app.command(rich_help_panel=TOOL)
+def sync() -> None:
+    """Send MLflow what it has not taken yet; exit code 1 if something is left."""
+    from xtcav_ml.stages import sync as stage
+
+    sys.exit(0 if stage.run() else 1)
+
+
+@app.command(rich_help_panel=TOOL)
+def runs(
+    revision: Annotated[
+        str | None, typer.Argument(metavar="REVISION", help="A git revision; default: what is checked out.")
+    ] = None,
+) -> None:
+    """List the MLflow runs of the training that a commit, or the workspace, describes; exit code 1 if there is none."""
+    from xtcav_ml.stages import runs as stage
+
+    stage.run(revision)
 
 
 @app.command(rich_help_panel=TOOL)

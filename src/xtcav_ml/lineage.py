@@ -1,4 +1,4 @@
-"""Where a result comes from: the commit, what DVC looks at, the environment."""
+"""Where a result comes from: what DVC looks at, in the workspace or in dvc.lock, and the environment."""
 
 import contextlib
 import hashlib
@@ -6,8 +6,7 @@ import importlib.metadata
 import json
 import os
 import platform
-import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,6 @@ from xtcav_ml.errors import UserError
 from xtcav_ml.params.base import PARAMS_FILE, read_tree
 
 LIBRARIES = ("dvc", "h5py", "jax", "jaxlib", "keras", "mlflow", "numba", "numpy", "optuna", "tensorflow")
-OUTPUTS = ("**/dvc.lock", "results/**", "experiments/results/**", "mlruns/**")
-"""What stages write and git tracks or ignores: changes there do not make the code dirty."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +82,64 @@ def of_experiment(params: dict[str, Any], data: Sequence[Path], workspace: Path 
     )
 
 
+def read_lock(text: str | bytes) -> dict[str, Any]:
+    """Return the stages of a dvc.lock: for each what it was made of, and what it made, with the hashes as DVC knows them."""
+    stages: dict[str, Any] = (YAML(typ="safe", pure=True).load(text) or {}).get("stages", {})
+    return stages
+
+
+def of_lock(stages: Mapping[str, Any], stage: str) -> Lineage | None:
+    """Return the lineage of what `stage` made when it last ran, or None if it did not."""
+    if stage not in stages:
+        return None
+    hashes = {dep["path"]: dep["md5"] for dep in stages[stage]["deps"]}
+    code = {dep: value for dep, value in hashes.items() if dep.endswith(".py")}
+    data = {dep: value for dep, value in hashes.items() if dep not in code}
+    return Lineage(stages[stage].get("params", {}).get(str(PARAMS_FILE), {}), data, code)
+
+
+def of_output(stage: str, path: Path) -> Lineage:
+    """Return the lineage of `path`, which `stage` made: as in dvc.lock if that knows this very file, else of the workspace."""
+    lock = Path("dvc.lock")
+    stages = read_lock(lock.read_bytes()) if lock.is_file() else {}
+    known = of_lock(stages, stage)
+    return known if known and made(stages, stage).get(str(path)) == file_md5(path) else of_stage(stage)
+
+
+def of_revision(stage: str, read: Callable[[str], bytes]) -> Lineage:
+    """Return the lineage of what `stage` makes of the sources that `read` gives by name; the data are those of their dvc.lock.
+
+    Raises UserError if that does not know the stage.
+    """
+    stages = YAML(typ="safe", pure=True).load(read("dvc.yaml"))["stages"]
+    known = of_lock(read_lock(read("dvc.lock")), stage)
+    if known is None:
+        raise UserError(f"dvc.lock: must have stage {stage!r}, whose data it knows, found none; run `make repro`")
+    tree = YAML(typ="safe", pure=True).load(read(str(PARAMS_FILE)))
+    code = [dep for dep in stages[stage]["deps"] if dep.endswith(".py")]
+    return Lineage(
+        {name: _lookup(tree, name) for name in stages[stage].get("params", [])},
+        known.data,
+        {dep: hashlib.md5(read(dep), usedforsecurity=False).hexdigest() for dep in code},
+    )
+
+
+def made(stages: Mapping[str, Any], stage: str) -> dict[str, str]:
+    """Return path and hash of each thing that `stage` made when it last ran."""
+    return {out["path"]: out["md5"] for out in stages.get(stage, {}).get("outs", [])}
+
+
+def raw_data(stages: Mapping[str, Any], prepared: Mapping[str, str]) -> dict[str, str]:
+    """Return path and hash of the raw data that the prepared files (by path, with their hashes) were made of.
+
+    Nothing where dvc.lock does not know: they were made by hand.
+    """
+    if not prepared.items() <= made(stages, "prepare").items():
+        return {}
+    deps = {dep["path"]: dep["md5"] for dep in stages["prepare"]["deps"]}
+    return {path: value for path, value in deps.items() if value.endswith(".dir")}
+
+
 def file_md5(path: Path) -> str:
     """Return the MD5 of a file's bytes, the hash by which DVC knows it."""
     try:
@@ -94,19 +149,6 @@ def file_md5(path: Path) -> str:
         raise UserError(
             f"{path}: must be there to be read, got {error.strerror!r}; run `make repro`, which makes it"
         ) from None
-
-
-def git_state(folder: Path = Path()) -> dict[str, str]:
-    """Return `commit`, `branch` and `dirty` ("true" if anything but outputs differs from the commit); "none" without git."""
-    commit = _git(folder, "rev-parse", "HEAD")
-    if commit is None:
-        return {"commit": "none", "branch": "none", "dirty": "true"}
-    changed = _git(folder, "status", "--porcelain", "--", ".", *(f":(exclude,glob){name}" for name in OUTPUTS))
-    return {
-        "commit": commit,
-        "branch": _git(folder, "rev-parse", "--abbrev-ref", "HEAD") or "none",
-        "dirty": "true" if changed else "false",
-    }
 
 
 def environment(libraries: Iterable[str] = LIBRARIES) -> dict[str, str]:
@@ -128,14 +170,6 @@ def _lookup(tree: Any, dotted: str) -> Any:
     for part in dotted.split("."):
         tree = tree[part]
     return tree
-
-
-def _git(folder: Path, *arguments: str) -> str | None:
-    try:
-        done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=30, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()
 
 
 def _cpu() -> str:

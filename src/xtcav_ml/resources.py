@@ -137,6 +137,18 @@ def measured(stage: str) -> Iterator[Sampler]:
         sampler.draw(picture)
 
 
+def gpus() -> dict[str, str]:
+    """Return the names of this machine's GPUs, and their driver's version; nothing where there are none."""
+    import pynvml
+
+    found = _gpus()
+    try:
+        names = [str(pynvml.nvmlDeviceGetName(handle)) for _, handle in found]
+        return {"gpu": ", ".join(names), "gpu_driver": str(pynvml.nvmlSystemGetDriverVersion())} if found else {}
+    except pynvml.NVMLError:
+        return {}
+
+
 def _cpu_of_ended_children() -> float:
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime

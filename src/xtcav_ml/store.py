@@ -3,45 +3,19 @@
 import contextlib
 import logging
 import os
-import re
 import sqlite3
 import sys
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
 
 import mlflow
+from mlflow.entities import Run
 
+from xtcav_ml.address import EXPERIMENT, masked, reason, store_uri
 from xtcav_ml.errors import UserError
 
 TrackingError = (mlflow.MlflowException, OSError)
 """What MLflow, and the HTTP and file system below it, raise when a store cannot be written to."""
-
-EXPERIMENT, NOTES = "xtcav", "xtcav-notes"
-"""MLflow's experiments: the project's own runs, and those of the notes' experiments."""
-
-
-def store_uri(root: Path) -> str:
-    """Return MLFLOW_TRACKING_URI, or the SQLite database in the project's `mlruns`."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root.resolve()}/mlruns/mlflow.db"
-
-
-def masked(uri: str) -> str:
-    """Return a store's address without the user and password that it may hold."""
-    return re.sub(r"(?<=://)[^/\s]*@", "***@", uri)
-
-
-def reason(error: Exception) -> str:
-    """Return the first line of what an error says, or its name, without user and password of an address in it."""
-    return masked((str(error).splitlines() or [type(error).__name__])[0])
-
-
-@contextlib.contextmanager
-def tolerating(what: str) -> Iterator[None]:
-    """Say that the store did not take `what`, and go on."""
-    try:
-        yield
-    except TrackingError as error:
-        print(f"xtcav: MLflow did not take {what}: {reason(error)}", file=sys.stderr)
 
 
 def connect(root: Path, experiment: str = EXPERIMENT) -> tuple[mlflow.MlflowClient, str]:
@@ -79,6 +53,12 @@ def unanswered(root: Path, error: Exception) -> UserError:
         f"MLFLOW_TRACKING_URI: must name a store that answers, got {masked(store_uri(root))!r} ({reason(error)}); "
         "start the server, or unset the variable to use mlruns/mlflow.db"
     )
+
+
+def search(client: mlflow.MlflowClient, experiment: str, tags: Mapping[str, str]) -> list[Run]:
+    """Return the runs of an experiment that have all these tags, the newest first. Raises what the store raises."""
+    wanted = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
+    return list(client.search_runs([experiment], wanted, order_by=["attributes.start_time DESC", "attributes.run_id"]))
 
 
 def download(root: Path, run_id: str, name: str, folder: Path) -> Path:

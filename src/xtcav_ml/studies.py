@@ -83,13 +83,12 @@ def spent(study: Study) -> int:
     return sum(trial.state != TrialState.WAITING and not lost(trial) for trial in trials)
 
 
-def queue_lost_again(study: Study) -> list[str]:
+def queue_lost_again(study: Study) -> None:
     """End the trials that a killed tuner left running, and make all lost trials wait again, at most RETRIES times each.
 
-    Returns the MLflow run ids (user attribute `run_id`) of those left running. No other tuner may be at work on the study.
+    No other tuner may be at work on the study.
     """
-    left = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    for trial in left:
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         study.tell(trial.number, state=TrialState.FAIL)
     trials = study.get_trials(deepcopy=False)
     queued = {trial.user_attrs.get("retry_of") for trial in trials}
@@ -97,7 +96,6 @@ def queue_lost_again(study: Study) -> list[str]:
         retries = trial.user_attrs.get("retries", 0)
         if lost(trial) and trial.number not in queued and retries < RETRIES:
             study.enqueue_trial(trial.params, {"retry_of": trial.number, "retries": retries + 1})
-    return [trial.user_attrs["run_id"] for trial in left if "run_id" in trial.user_attrs]
 
 
 def importances(study: Study) -> dict[str, float]:

@@ -1,119 +1,200 @@
-"""A run in MLflow, to be written to.
+"""Runs to be written to: each tells a journal on disk, which a thread sends to MLflow meanwhile and a later command if need be.
 
-To begin a run needs a store that answers. What it does not take later on is told and no more: the results are on disk, and
-worth more than their record.
+Whether MLflow answers is no matter of the training: it is said, and no more.
 """
 
-import functools
-import re
-from collections.abc import Callable, Mapping
+import sys
+import time
+import uuid
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec
+from typing import Any, Self
 
-import mlflow
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
-from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
+from xtcav_ml.address import EXPERIMENT, MODEL_TAG, masked, store_uri
+from xtcav_ml.journal import Event, Journal, folder_of, ownerless
+from xtcav_ml.lineage import file_md5
+from xtcav_ml.progress import console
+from xtcav_ml.sender import Sender
 
-from xtcav_ml.store import EXPERIMENT, TrackingError, connect, tolerating, unanswered
+PROBE = {"http": 5.0, "": 60.0}
+"""Seconds that a store has to answer before the training goes on without: a server; a database, which may not exist yet."""
 
-P = ParamSpec("P")
-
-KEY_TAG, MODEL_TAG = "lineage.key", "model.md5"
+FINISHED, KILLED, STATUS = "FINISHED", "KILLED", "status"
 BATCH = 100
-"""Most parameters or tags that MLflow takes in one call."""
-
-
-def _tolerated(method: Callable[Concatenate["Run", P], None]) -> Callable[Concatenate["Run", P], None]:
-    """Let a method of Run say what the store does not take, and go on."""
-
-    @functools.wraps(method)
-    def told(run: "Run", /, *args: P.args, **kwargs: P.kwargs) -> None:
-        with tolerating(f"{method.__name__} of run {run.run_id}"):
-            method(run, *args, **kwargs)
-
-    return told
-
-
-def _key(name: str) -> str:
-    """Return a parameter's or metric's name as MLflow takes it: a dataset's may hold other characters."""
-    return re.sub(r"[^\w./: -]", "_", name)
+"""Most parameters or tags of an event."""
 
 
 class Run:
-    """One MLflow run, open to be written to. What the store does not take is told, and nothing is raised."""
+    """One run, open to be written to. What cannot be written is told, and nothing is raised."""
 
-    def __init__(self, client: mlflow.MlflowClient, run_id: str, experiment_id: str) -> None:
-        self.client, self.run_id, self.experiment_id = client, run_id, experiment_id
+    def __init__(self, journal: Journal, sender: Sender) -> None:
+        self._journal, self._sender = journal, sender
+        self.key: str = journal.begin["run_key"]
+        self._told = {
+            (name, event["step"])
+            for event, _ in journal.events()
+            if event["event"] == "metrics"
+            for name in event["values"]
+        }
 
-    @classmethod
-    def start(
-        cls, root: Path, name: str, tags: Mapping[str, str], parent: str | None = None, experiment: str = EXPERIMENT
-    ) -> "Run":
-        """Begin a run in `experiment`, a child of run `parent` if that is given.
+    @property
+    def told(self) -> bool:
+        """Return whether any metrics have been written, be it by a process that was killed."""
+        return bool(self._told)
 
-        Raises UserError if the store does not answer.
-        """
-        client, known = connect(root, experiment)
-        links = {MLFLOW_PARENT_RUN_ID: parent} if parent else {}
-        try:
-            run = client.create_run(known, tags={**tags, **links, MLFLOW_RUN_NAME: name})
-        except TrackingError as error:
-            raise unanswered(root, error) from None
-        return cls(client, run.info.run_id, known)
+    @property
+    def run_id(self) -> str | None:
+        """Return MLflow's name for the run, or None if it has not answered yet."""
+        return self._journal.run_id
 
-    @classmethod
-    def find(cls, root: Path, key: str, model: str) -> "Run | None":
-        """Return the newest finished run with this lineage key whose model file has the MD5 `model`, or None."""
-        client, experiment = connect(root)
-        wanted = f"tags.`{KEY_TAG}` = '{key}' and tags.`{MODEL_TAG}` = '{model}'"
-        found = client.search_runs([experiment], wanted, order_by=["attributes.start_time DESC"])
-        whole = [run for run in found if run.info.status == "FINISHED"]
-        return cls(client, whole[0].info.run_id, experiment) if whole else None
+    @property
+    def experiment_id(self) -> str | None:
+        """Return MLflow's name for its experiment, or None if it has not answered yet."""
+        return self._journal.experiment_id
 
-    @classmethod
-    def resume(cls, root: Path, run_id: str) -> "Run | None":
-        """Return run `run_id`, open again, or None if the store does not know it."""
-        client, experiment = connect(root)
-        try:
-            client.update_run(run_id, "RUNNING")
-        except TrackingError:
-            return None
-        return cls(client, run_id, experiment)
-
-    @_tolerated
     def params(self, values: Mapping[str, Any]) -> None:
         """Log parameters, in the order of `values`."""
-        entries = [Param(_key(name), str(value)) for name, value in values.items()]
-        for first in range(0, len(entries), BATCH):
-            self.client.log_batch(self.run_id, params=entries[first : first + BATCH])
+        self._chunks("params", {name: str(value) for name, value in values.items()})
 
-    @_tolerated
-    def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
-        """Log metrics at `step`."""
-        now = mlflow.utils.time.get_current_time_millis()
-        self.client.log_batch(
-            self.run_id, [Metric(_key(name), float(value), now, step) for name, value in values.items()]
-        )
-
-    @_tolerated
     def tags(self, values: Mapping[str, str]) -> None:
         """Set tags."""
-        entries = [RunTag(name, value) for name, value in values.items()]
-        for first in range(0, len(entries), BATCH):
-            self.client.log_batch(self.run_id, tags=entries[first : first + BATCH])
+        self._chunks("tags", dict(values))
 
-    @_tolerated
-    def dataset(self, name: str, digest: str, source: Path, context: str) -> None:
+    def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
+        """Log metrics at `step`, each once: what a training that was killed and goes on tells again is known already."""
+        new = {name: float(value) for name, value in values.items() if (name, step) not in self._told}
+        self._told |= {(name, step) for name in new}
+        if new:
+            self._write({"event": "metrics", "step": step, "time_ms": _now(), "values": new})
+
+    def dataset(self, name: str, digest: str, source: str, context: str) -> None:
         """Name a dataset that the run used, by the hash under which DVC knows it."""
-        dataset = Dataset(name=name, digest=digest, source_type="local", source=f'{{"uri": "{source}"}}')
-        self.client.log_inputs(self.run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", context)])])
+        self._write({"event": "dataset", "name": name, "digest": digest, "source": source, "context": context})
 
-    @_tolerated
     def artifact(self, path: Path, folder: str | None = None) -> None:
-        """Store a file, or the files of a folder, with the run."""
-        (self.client.log_artifacts if path.is_dir() else self.client.log_artifact)(self.run_id, str(path), folder)
+        """Store a file with the run, as it is now."""
+        self._write({"event": "artifact", "folder": folder}, path)
 
-    @_tolerated
-    def finish(self, status: str = "FINISHED") -> None:
-        """End the run FINISHED, FAILED or KILLED."""
-        self.client.set_terminated(self.run_id, status)
+    def model(self, path: Path, requirements: list[str]) -> None:
+        """Store the trained model with the versions that it needs, and the MD5 by which its run is found."""
+        self.tags({MODEL_TAG: file_md5(path)})
+        self._write({"event": "model", "requirements": requirements}, path)
+
+    def finish(self, status: str | None = FINISHED) -> None:
+        """End the run FINISHED, FAILED or KILLED; None leaves it as it is. Nothing may be written to it after that."""
+        self._write({"event": "finish", "status": status, "time_ms": _now()})
+        self._journal.closed = True
+        self._sender.wake()
+
+    def _chunks(self, kind: str, values: dict[str, str]) -> None:
+        entries = list(values.items())
+        for first in range(0, len(entries), BATCH):
+            self._write({"event": kind, "values": dict(entries[first : first + BATCH])})
+
+    def _write(self, event: Event, file: Path | None = None) -> None:
+        try:
+            self._journal.append(event if file is None else {**event, "file": self._journal.keep(file)})
+        except OSError as error:
+            print(f"xtcav: {event['event']} of run {self.key} could not be kept: {error}", file=sys.stderr)
+        self._sender.wake()
+
+
+class Tracker:
+    """The runs that a command writes, while it is entered; at the end it says whether all that they told has arrived.
+
+    What killed processes, and those that MLflow did not answer, left in journals is sent, too. A journal of `identity` that
+    has no end is gone on with by the next run of that identity, others are ended KILLED.
+    """
+
+    def __init__(self, root: Path, identity: str = "") -> None:
+        self.root, self.identity = root, identity
+        self.store = masked(store_uri(root))
+        self.sender = Sender(root)
+        self.pending: list[tuple[str, dict[str, str]]] = []  # keys and tags of runs that were not sent before
+        self._unfinished: Journal | None = None
+        self._unanswered = False  # and that was said
+
+    def __enter__(self) -> Self:
+        for journal in ownerless(folder_of(self.root)):
+            if journal.begin["store"] != self.store:
+                journal.close()
+            elif self.identity and journal.begin["identity"] == self.identity and not journal.finished:
+                self._unfinished = journal
+            else:
+                self._send_left(journal)
+        return self
+
+    def start(
+        self,
+        name: str,
+        tags: Mapping[str, str],
+        experiment: str = EXPERIMENT,
+        parent: Run | None = None,
+        run_key: str | None = None,
+        adds: bool = False,
+    ) -> Run:
+        """Begin a run, below run `parent` if that is given, or go on with the one that was left unfinished.
+
+        `run_key` names a run that may be in MLflow already, and then runs again; with `adds` it is there, and stays as it is.
+        """
+        journal = None if parent else self._unfinished
+        if journal is None:
+            begin = {
+                "event": "begin",
+                "run_key": run_key or uuid.uuid4().hex,
+                "store": self.store,
+                "identity": "" if parent else self.identity,
+                "experiment": experiment,
+                "name": name,
+                "parent": parent.key if parent else None,
+                "tags": dict(tags),
+                "adds": adds,
+                "time_ms": _now(),
+            }
+            journal = Journal.create(folder_of(self.root), uuid.uuid4().hex, begin)
+        else:
+            self._unfinished = None
+        self.sender.take(journal)
+        if parent is None:
+            self._probe()
+        return Run(journal, self.sender)
+
+    def __exit__(self, *_: object) -> None:
+        if self._unfinished is not None:
+            self._send_left(self._unfinished)
+        left = self.sender.drain()
+        if left:
+            entries = sum(journal.unsent for journal in left)
+            why = "" if self._unanswered else f" ({self.sender.failure or 'no answer'})"
+            print(
+                f"xtcav: MLflow at {self.store} has not taken {entries} entries of {len(left)} runs{why}; they are kept in "
+                "mlruns/journal, and sent by the next stage, `dvc repro` or `xtcav sync`",
+                file=sys.stderr,
+            )
+        elif self.sender.asked.is_set():
+            console().print(f"MLflow: all has arrived at {self.store}")
+        self.sender.close()
+
+    def _send_left(self, journal: Journal) -> None:
+        """Send a journal that another process began, ended as that did, or KILLED when it last wrote."""
+        if not journal.finished:
+            journal.append({"event": "finish", "status": KILLED, "time_ms": journal.last_written})
+        tags = dict(journal.begin["tags"])
+        for event, _ in journal.events():
+            tags |= event["values"] if event["event"] == "tags" else {}
+            tags |= {STATUS: event["status"] or FINISHED} if event["event"] == "finish" else {}
+        self.pending.append((journal.begin["run_key"], tags))
+        journal.closed = True
+        self.sender.take(journal)
+
+    def _probe(self) -> None:
+        """Give the store a moment to answer for the first time, and say so if it does not."""
+        self.sender.asked.wait(next(seconds for scheme, seconds in PROBE.items() if self.store.startswith(scheme)))
+        if self.sender.failure or not self.sender.asked.is_set():
+            self._unanswered = True
+            said = self.sender.failure or f"MLflow at {self.store} has not answered yet"
+            print(f"xtcav: {said}; until it answers, all is kept in mlruns/journal, and nothing waits", file=sys.stderr)
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000

@@ -109,7 +109,13 @@ def kill_training_often(training, times):
         running.kill()
         running.communicate()
         assert reached() >= epoch
+    before = len(project.runs("tags.stage = 'train'"))
     again = project.run("dvc", "repro", "--force", "--single-item", "train")
+    runs = project.runs("tags.stage = 'train'")
+    assert [run.info.status for run in runs] == ["FINISHED"] * before
+    for name in ("val_accuracy", "train_loss"):
+        rows = project.client().get_metric_history(runs[-1].info.run_id, name)
+        assert [row.step for row in rows] == list(range(1, EPOCHS + 1))
     assert "was stopped after epoch" in again.stdout
     assert results_of(project) == expected
     assert not list(kept.glob("*.ckpt"))

@@ -112,9 +112,11 @@ def test_a_revision_is_read_from_the_project_s_own_folder(project, monkeypatch):
 
 
 def test_an_mlflow_run_s_predictions_are_fetched(project):
-    with_table = tracking.Run.start(project, "a", {})
-    with_table.artifact(project / "results/predictions.csv")
-    without = tracking.Run.start(project, "b", {})
+    with tracking.Tracker(project) as tracker:
+        with_table, without = tracker.start("a", {}), tracker.start("b", {})
+        with_table.artifact(project / "results/predictions.csv")
+        for made in (with_table, without):
+            made.finish()
     assert run("HEAD~1", with_table.run_id)["comparisons"][0]["difference"] == pytest.approx(0.2)
     for run_id in (without.run_id, "0" * 32):
         with pytest.raises(

@@ -7,8 +7,7 @@ from mlflow.exceptions import MlflowException
 from optuna.trial import TrialState
 
 from tests.conftest import ROOT, lay_store
-from xtcav_ml import geometry, store, studies, tracking
-from xtcav_ml.errors import UserError
+from xtcav_ml import geometry, sender, store, studies, tracking
 from xtcav_ml.params.tune import Range
 from xtcav_ml.stages import tune
 from xtcav_ml.trial import Epoch
@@ -44,7 +43,9 @@ def search(tmp_path, monkeypatch, params):
         update={"trials": 3, "epochs": 2, "space": {"train.optimizer.momentum": Range(low=0.5, high=0.9)}}
     )
     study = studies.open_study(rules, {}, tmp_path / "study.db")
-    return tune._Search(study, params.train, rules, tmp_path, ENDS)
+    monkeypatch.setattr(sender, "INTERVAL", 0.01)
+    with tracking.Tracker(tmp_path) as tracker:
+        yield tune._Search(study, params.train, rules, tmp_path, ENDS, tracker)
 
 
 def refuse(*_, **__):
@@ -65,30 +66,32 @@ def test_another_environment_is_another_study(search, tmp_path, monkeypatch):
 def test_trials_are_told_and_recorded(search, tmp_path):
     search.go_on(tmp_path)
     assert [trial.state for trial in search.study.trials] == [TrialState.COMPLETE] * 3
+    assert search.tracker.sender.drain() == []
     client, experiment = store.connect(tmp_path)
     assert {run.info.status for run in client.search_runs([experiment])} == {"FINISHED"}
 
 
 @pytest.mark.parametrize("names", [["log_batch"], ["set_terminated"], ["log_batch", "set_terminated"]])
-def test_a_store_that_fails_does_not_end_the_search(search, tmp_path, monkeypatch, names, capsys):
+def test_a_store_that_fails_does_not_end_the_search(search, tmp_path, monkeypatch, names):
     for name in names:
         monkeypatch.setattr(MlflowClient, name, refuse)
     search.go_on(tmp_path)
     assert [trial.state for trial in search.study.trials] == [TrialState.COMPLETE] * 3
-    assert "the store is full" in capsys.readouterr().err
+    assert search.tracker.sender.drain()
+    assert search.tracker.sender.failure == "the store is full"
 
 
 def test_a_trial_whose_run_cannot_be_begun_is_lost_and_tried_again(search, tmp_path, monkeypatch):
-    real = tracking.Run.start.__func__
+    real = tracking.Tracker.start
 
-    def second(cls, root, name, tags, parent=None):
+    def second(tracker, name, tags, **options):
         if name == "trial-1":
-            raise UserError("MLFLOW_TRACKING_URI: must name a store that answers")
-        return real(cls, root, name, tags, parent)
+            raise OSError("no room for its journal")
+        return real(tracker, name, tags, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(tracking.Run, "start", classmethod(second))
-        with pytest.raises(UserError, match="must name a store"):
+        patch.setattr(tracking.Tracker, "start", second)
+        with pytest.raises(OSError, match="no room"):
             search.go_on(tmp_path)
     assert [trial.state for trial in search.study.trials] == [TrialState.COMPLETE, TrialState.FAIL]
     assert studies.spent(search.study) == 1

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from xtcav_ml import atomic, fit, geometry, lineage, metrics, plots, studies, tracking
+from xtcav_ml import atomic, fit, geometry, git, lineage, metrics, plots, studies, tracking
 from xtcav_ml.errors import UserError
 from xtcav_ml.h5io.prepared import PreparedFile
 from xtcav_ml.params.base import flatten, overridden
@@ -48,8 +48,9 @@ def run(train: TrainParams, tune: TuneParams, data: Path, out: Path) -> None:
             study, tune, flatten({"train": base.model_dump(mode="json")})
         ):
             console().print("  the parameters of params.yaml lie outside tune.space: no trial for them")
-        _Search(study, base, tune, data, ends).go_on(out)
-    report(study, base, tune, out, ends)
+        with tracking.Tracker(lineage.project_root(), identity=study.study_name) as tracker:
+            written = _Search(study, base, tune, data, ends, tracker).go_on(out)
+    say(study, written, ends)
 
 
 def decides(base: TrainParams) -> dict[str, Any]:
@@ -73,32 +74,34 @@ class _Search:
         tune: TuneParams,
         data: Path,
         ends: geometry.Ends,
+        tracker: tracking.Tracker,
     ) -> None:
         self.study, self.base, self.tune, self.data = study, base, tune, data
-        self.ends = ends
-        self.root = lineage.project_root()
+        self.ends, self.tracker = ends, tracker
 
-    def go_on(self, out: Path) -> None:
-        """Run trials until the budget is spent."""
+    def go_on(self, out: Path) -> list[Path]:
+        """Run trials until the budget is spent, write what was found to `out`, and return which files that are."""
         parent = self._parent_run()
-        for run_id in studies.queue_lost_again(self.study):
-            orphan = tracking.Run.resume(self.root, run_id)
-            if orphan is not None:
-                orphan.finish("KILLED")
+        studies.queue_lost_again(self.study)
         deadline = time.monotonic() + 60 * self.tune.minutes
         status = "FAILED"
         try:
             with SearchTable(list(self.tune.space), self.tune.minutes) as table:
                 while studies.spent(self.study) < self.tune.trials and time.monotonic() < deadline:
                     self._one(parent, table, deadline)
+            written = report(self.study, self.base, self.tune, out)
+            for path in written:
+                parent.artifact(path)
             status = "FINISHED"
+            return written
         except KeyboardInterrupt:
             status = "KILLED"
             raise
         finally:
             finished = [t.value for t in self.study.get_trials(deepcopy=False) if t.state == TrialState.COMPLETE]
             if finished:
-                parent.metrics({f"best_{SCORE}": max(finished), "trials": len(self.study.trials)})
+                trials = len(self.study.trials)
+                parent.metrics({f"best_{SCORE}": max(finished), "trials": trials}, step=trials)
             parent.finish(status)
 
     def _one(self, parent: tracking.Run, table: SearchTable, deadline: float) -> None:
@@ -106,8 +109,8 @@ class _Search:
         state, value, note = TrialState.FAIL, None, studies.INTERRUPTED
         run = None
         try:
-            run = tracking.Run.start(self.root, f"trial-{trial.number}", {"stage": "trial"}, parent=parent.run_id)
-            trial.set_user_attr("run_id", run.run_id)
+            run = self.tracker.start(f"trial-{trial.number}", {"stage": "trial"}, parent=parent)
+            trial.set_user_attr("run_key", run.key)
             run.params(trial.params)
             state, value, note = self._train(trial, run, table, deadline)
         finally:
@@ -174,18 +177,17 @@ class _Search:
 
     def _parent_run(self) -> tracking.Run:
         """Return the study's run, made on first use."""
-        known = self.study.user_attrs.get("run_id")
-        run = tracking.Run.resume(self.root, known) if known else None
-        if run is None:
-            tags = {"stage": "tune", **{f"git.{name}": value for name, value in lineage.git_state().items()}}
-            run = tracking.Run.start(self.root, self.study.study_name, tags)
+        known = self.study.user_attrs.get("run_key")
+        tags = {"stage": "tune", **{f"git.{name}": value for name, value in git.state().items()}}
+        run = self.tracker.start(self.study.study_name, tags, run_key=known)
+        if known is None:
             run.params(flatten({"train": self.base.model_dump(mode="json"), "tune": self.tune.model_dump(mode="json")}))
-            self.study.set_user_attr("run_id", run.run_id)
+            self.study.set_user_attr("run_key", run.key)
         return run
 
 
-def report(study: Study, base: TrainParams, tune: TuneParams, out: Path, ends: geometry.Ends) -> None:
-    """Write best.json, and pictures of history and importance; say where. Raises UserError if no trial was completed."""
+def report(study: Study, base: TrainParams, tune: TuneParams, out: Path) -> list[Path]:
+    """Write best.json, and pictures of history and importance; return them. Raises UserError if no trial was completed."""
     complete = [trial for trial in study.trials if trial.state == TrialState.COMPLETE]
     if not complete:
         raise UserError(
@@ -205,20 +207,20 @@ def report(study: Study, base: TrainParams, tune: TuneParams, out: Path, ends: g
         },
     )
     plots.search_history(out / "history.png", [(trial.number, trial.value, trial.state.name) for trial in study.trials])
-    pictures = [out / "history.png"]
+    written = [out / "best.json", out / "history.png"]
     if len({trial.value for trial in complete}) > 1:  # importance is a share of the variance
         plots.importances(out / "importance.png", studies.importances(study))
-        pictures.append(out / "importance.png")
-    run = tracking.Run.resume(lineage.project_root(), study.user_attrs["run_id"])
-    if run is not None:
-        for path in (*pictures, out / "best.json"):
-            run.artifact(path)
-        run.finish()
-    screen = console()
+        written.append(out / "importance.png")
+    return written
+
+
+def say(study: Study, written: list[Path], ends: geometry.Ends) -> None:
+    """Print what was found, and what to do with it."""
+    screen, best = console(), study.best_trial
     screen.print(f"\nBest: trial {best.number}, validation {'score' if ends.numbers else 'accuracy'} {best.value:.3f}")
     for name, value in best.params.items():
         screen.print(f"  {name}: {value:.4g}" if isinstance(value, float) else f"  {name}: {value}")
-    screen.print(f"Written to {out}/best.json; plots {', '.join(path.name for path in pictures)}")
+    screen.print(f"Written: {', '.join(map(str, written))}")
     screen.print(
         "Next: .venv/bin/xtcav promote (puts them into params.yaml), then make repro; make ui shows all trials"
     )

@@ -1,0 +1,169 @@
+"""What a run tells, on disk first: a folder of events for each run, which is projected onto MLflow when that answers.
+
+`events.jsonl` has a line of JSON for each event, on disk (fsync) before the call returns; a last line that a kill has torn
+is cut off when the journal is opened again. `files` has copies of what events name, `sent.json` says how much of it the
+store has. Who writes or sends holds a lock on the events, which the system lets go of when the process ends, however:
+nobody lives who owns a journal that can be locked.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from xtcav_ml import atomic
+
+EVENTS, SENT, FILES, GONE = "events.jsonl", "sent.json", "files", ".gone-"
+
+Event = dict[str, Any]
+"""An event's kind is in its `event`: begin, params, metrics, tags, dataset, artifact, model, finish. The first is `begin`."""
+
+
+def folder_of(root: Path) -> Path:
+    """Return the folder of a project's journals. An experiment in a temporary folder has them in the project's own."""
+    return root / "mlruns" / "journal"
+
+
+class Journal:
+    """One run's journal, locked for this process until it is closed. One thread may write to it while another sends."""
+
+    def __init__(self, folder: Path, file: BinaryIO) -> None:
+        self.folder, self._file = folder, file
+        self.size = file.seek(0, os.SEEK_END)  # what is on disk for certain
+        self.closed = False  # whether its owner writes no more
+        self.begin: Event = {}
+        self.finished = False  # whether the run's end is written
+        self.offset = 0  # the store has what is before this byte, in this run:
+        self.run_id: str | None = None
+        self.experiment_id: str | None = None
+        for event, _ in self.events():
+            self._follow(event)
+        try:
+            state = json.loads((folder / SENT).read_text())
+            self.offset, self.run_id, self.experiment_id = state["offset"], state["run_id"], state["experiment_id"]
+        except (OSError, ValueError, KeyError):  # to send it all again changes nothing in the store
+            pass
+
+    @classmethod
+    def create(cls, parent: Path, name: str, begin: Event) -> "Journal":
+        """Make the journal `parent`/`name` with its first event. It is there as a whole, and locked, or not at all."""
+        parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=".new-", dir=parent))
+        file = (temporary / EVENTS).open("x+b", buffering=0)
+        fcntl.flock(file, fcntl.LOCK_EX)
+        journal = cls(temporary, file)
+        journal.append(begin)
+        journal.folder = temporary.rename(parent / name)
+        descriptor = os.open(parent, os.O_RDONLY)
+        os.fsync(descriptor)
+        os.close(descriptor)
+        return journal
+
+    @classmethod
+    def open(cls, folder: Path) -> "Journal | None":
+        """Return the journal in `folder`, what a kill has torn cut off, or None if it has a living owner, or is gone."""
+        with contextlib.suppress(FileNotFoundError):
+            file = (folder / EVENTS).open("r+b", buffering=0)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                whole = file.read().rfind(b"\n") + 1
+                file.truncate(whole)
+                if os.fstat(file.fileno()).st_nlink:  # else its last owner removed it meanwhile
+                    return cls(folder, file)
+            except BlockingIOError:
+                pass
+            file.close()
+        return None
+
+    def append(self, event: Event) -> None:
+        """Write an event; it is on disk when this returns. Raises OSError, and what is there is then as before."""
+        line = json.dumps(event).encode() + b"\n"
+        try:
+            self._file.seek(self.size)
+            written = self._file.write(line)
+            if written != len(line):
+                raise OSError(f"{self.folder / EVENTS}: {written} of {len(line)} bytes could be written")
+            os.fsync(self._file.fileno())
+        except OSError:
+            with contextlib.suppress(OSError):
+                self._file.truncate(self.size)
+            raise
+        self.size += len(line)
+        self._follow(event)
+
+    def keep(self, path: Path) -> str:
+        """Copy a file into the journal, where no stage changes it, and return its name there."""
+        (self.folder / FILES).mkdir(exist_ok=True)
+        place = Path(tempfile.mkdtemp(dir=self.folder / FILES)) / path.name
+        with atomic.replacing(place) as temporary:
+            shutil.copyfile(path, temporary)
+        return str(place.relative_to(self.folder))
+
+    def events(self, offset: int = 0) -> Iterator[tuple[Event, int]]:
+        """Give the events that begin at byte `offset` or after it, each with the byte at which it ends."""
+        with (self.folder / EVENTS).open("rb") as file:
+            file.seek(offset)
+            while offset < self.size:
+                line = file.readline()
+                offset += len(line)
+                yield json.loads(line), offset
+
+    def acknowledge(self, offset: int, run_id: str | None, experiment_id: str | None) -> None:
+        """Remember that the store has all up to byte `offset`, in run `run_id`."""
+        self.offset, self.run_id, self.experiment_id = offset, run_id, experiment_id
+        if self._file.closed:  # a reply came after all: it is asked for again
+            return
+        atomic.write_json(self.folder / SENT, {"offset": offset, "run_id": run_id, "experiment_id": experiment_id})
+
+    @property
+    def last_written(self) -> int:
+        """Return when the last event was written, in milliseconds since 1970."""
+        return (self.folder / EVENTS).stat().st_mtime_ns // 1_000_000
+
+    @property
+    def unsent(self) -> int:
+        """Return how many events the store does not have, as far as is known."""
+        return sum(1 for _ in self.events(self.offset)) if self.offset < self.size else 0
+
+    @property
+    def done(self) -> bool:
+        """Return whether nothing more will come, and the store has it all."""
+        return self.closed and self.offset >= self.size
+
+    def close(self) -> None:
+        """Let go of the journal; it is removed if the run's end is written and the store has it all."""
+        if self._file.closed:
+            return
+        if self.finished and self.offset >= self.size:
+            gone = self.folder.rename(self.folder.parent / f"{GONE}{self.folder.name}")  # a kill leaves no half journal
+            shutil.rmtree(gone, ignore_errors=True)
+        self._file.close()
+
+    def _follow(self, event: Mapping[str, Any]) -> None:
+        self.begin = self.begin or dict(event)
+        if event["event"] in ("begin", "finish"):
+            self.finished = event["event"] == "finish"
+
+
+def ownerless(parent: Path) -> Iterator[Journal]:
+    """Give the journals in `parent` that no living process owns, the oldest first, and sweep what kills have left.
+
+    One that cannot be read is told and left alone.
+    """
+    for gone in parent.glob(f"{GONE}*"):
+        shutil.rmtree(gone, ignore_errors=True)
+    found = [(folder.stat().st_ctime, folder) for folder in parent.glob("[!.]*") if folder.is_dir()]
+    for _, folder in sorted(found):
+        try:
+            journal = Journal.open(folder)
+        except ValueError as error:
+            print(f"xtcav: {folder / EVENTS}: must be lines of JSON, got {error}; move {folder} away", file=sys.stderr)
+            continue
+        if journal is not None:
+            yield journal

@@ -1,0 +1,102 @@
+"""What a run says of where it comes from: tags, data as MLflow's datasets, and the files that bring it back."""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from xtcav_ml import git, lineage, resources
+from xtcav_ml.address import KEY_TAG
+from xtcav_ml.errors import UserError
+from xtcav_ml.params.base import PARAMS_FILE, flatten, read_tree
+from xtcav_ml.params.data import SIMULATED
+from xtcav_ml.tracking import Run
+
+FOLDER = "lineage"
+"""Where a run has params.yaml, dvc.lock and diff.patch among its artifacts."""
+
+LOCK = Path("dvc.lock")
+CONTEXTS = {"train": "training", "validation": "validation", "test": "test"}
+"""What MLflow calls the use of a prepared file."""
+
+
+def tags(origin: lineage.Lineage) -> dict[str, str]:
+    """Return commit, DVC's experiment, environment, and the hashes of data and code; `lineage.key` stands for the latter."""
+    found = git.state()
+    experiment = {
+        tag: os.environ[name]
+        for tag, name in (("dvc.exp.name", "DVC_EXP_NAME"), ("dvc.exp.baseline", "DVC_EXP_BASELINE_REV"))
+        if name in os.environ
+    }
+    return {
+        KEY_TAG: origin.key,
+        "mlflow.source.git.commit": found["commit"],  # the UI's own column
+        **{f"git.{name}": value for name, value in found.items()},
+        **experiment,
+        **{f"env.{name}": value for name, value in (lineage.environment() | resources.gpus()).items()},
+        **{f"data.{path}": value for path, value in origin.data.items()},
+        **{f"code.{path}": value for path, value in origin.code.items()},
+    }
+
+
+def name_of(origin: lineage.Lineage) -> str:
+    """Return what the run of a training is called: its network, and the beginning of its key."""
+    return f"{origin.params['train']['model']['name']}-{origin.key[:8]}"
+
+
+def params_of_stage() -> dict[str, Any]:
+    """Return the sections of params.yaml that decide a training."""
+    tree = read_tree()
+    simulated = ("simulate",) if Path(tree["data"]["raw"]) == SIMULATED else ()
+    return {name: tree[name] for name in ("train", "prepare", "data", *simulated)}
+
+
+def describe(run: Run, origin: lineage.Lineage, params: Mapping[str, Any]) -> None:
+    """Give a run its parameters and data, params.yaml, and what was edited since the commit."""
+    run.params(flatten(dict(params)))
+    stages = lineage.read_lock(LOCK.read_bytes()) if LOCK.is_file() else {}
+    for path, digest in lineage.raw_data(stages, origin.data).items():
+        run.dataset(path, digest, path, "raw")
+    for path, digest in origin.data.items():
+        run.dataset(path, digest, path, CONTEXTS.get(Path(path).stem, "training"))
+    run.artifact(PARAMS_FILE, FOLDER)
+    try:
+        changes = git.patch()
+    except UserError:  # no git, and the tags say so
+        return
+    if changes.left_out:
+        run.tags({"git.diff.left_out": " ".join(changes.left_out)})
+    if changes.content:
+        run.tags({"git.diff.sha256": hashlib.sha256(changes.content).hexdigest()})
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "diff.patch"
+            file.write_bytes(changes.content)
+            run.artifact(file, FOLDER)
+
+
+def describe_test(run: Run) -> None:
+    """Give a run the test data that its model was measured on, and dvc.lock, which has the hashes of all there is."""
+    if not LOCK.is_file():
+        return
+    for path, digest in lineage.made(lineage.read_lock(LOCK.read_bytes()), "prepare").items():
+        if Path(path).stem == "test":
+            run.dataset(path, digest, path, "test")
+    run.artifact(LOCK, FOLDER)
+
+
+def note(metrics: Mapping[str, Any], tags: Mapping[str, str]) -> str:
+    """Return what the page of a run with these tags opens with in MLflow, in Markdown."""
+    lines = []
+    if "accuracy" in metrics:
+        interval = f"95 % interval {metrics['accuracy_low']:.1%} to {metrics['accuracy_high']:.1%}"
+        lines.append(f"**Test accuracy {metrics['accuracy']:.1%}** ({interval}) on {metrics['shots']} shots")
+    for name, errors in metrics.get("regression", {}).items():
+        if errors["shots"]:
+            lines.append(f"**{name}: r.m.s. error {errors['rms_error']:.3g}** on {errors['shots']} test shots")
+    commit = tags.get("git.commit", "none")[:12]
+    edited = ", edited (`lineage/diff.patch`)" if tags.get("git.dirty") == "true" else ""
+    lines.append(f"Data `{read_tree()['data']['raw']}`, commit `{commit}`{edited}")
+    lines.append("To repeat it: `xtcav reproduce` with this run's id")
+    return "\n\n".join(lines) + "\n"

@@ -1,0 +1,130 @@
+"""Every result has its run in MLflow, wherever it came from: DVC's cache, an experiment elsewhere, a server that was down."""
+
+import re
+import time
+
+import mlflow
+import pytest
+
+from tests.pipeline.conftest import Project
+from tests.servers import Server
+
+RATE = "train.optimizer.learning_rate"
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    project = Project.with_small_frames(tmp_path_factory.mktemp("record"))
+    project.run("dvc", "add", "raw")
+    project.run("dvc", "repro")
+    project.run("git", "add", "-A")
+    project.run("git", "commit", "-qm", "results")
+    return project
+
+
+def trained(project):
+    return project.runs("tags.stage = 'train'")
+
+
+def test_from_a_commit_to_its_runs_and_back(project):
+    (run,) = trained(project)
+    for arguments in ([], ["HEAD"]):
+        said = project.run("xtcav", "runs", *arguments).stdout
+        assert f"{run.info.run_id}  {run.info.run_name}, FINISHED" in said
+        assert f"test_accuracy {run.data.metrics['test_accuracy']:.4f}" in said
+    refused = project.run("xtcav", "runs", "HEAD~1", check=False)
+    assert refused.returncode == 1
+    assert re.fullmatch(r"xtcav: .*dvc\.lock.*\n", refused.stderr)
+    used = {entry.dataset.name: (entry.dataset.digest, entry.tags[0].value) for entry in run.inputs.dataset_inputs}
+    made = {out["path"]: out["md5"] for out in project.lock()["stages"]["prepare"]["outs"]}
+    raw = next(dep["md5"] for dep in project.lock()["stages"]["prepare"]["deps"] if dep["path"] == "raw")
+    assert used == {
+        "raw": (raw, "raw"),
+        "data/prepared/train.h5": (made["data/prepared/train.h5"], "training"),
+        "data/prepared/validation.h5": (made["data/prepared/validation.h5"], "validation"),
+        "data/prepared/test.h5": (made["data/prepared/test.h5"], "test"),
+    }
+    kept = {file.path for file in project.client().list_artifacts(run.info.run_id, "lineage")}
+    assert kept >= {"lineage/params.yaml", "lineage/dvc.lock"}
+
+
+def test_what_dvc_restores_has_its_run_once_in_a_store_that_is_empty(project, tmp_path):
+    (first,) = trained(project)
+    project.set(**{RATE: 0.06})
+    refused = project.run("xtcav", "runs", check=False)
+    assert refused.returncode == 1
+    assert "the workspace: must have a run with lineage.key" in refused.stderr
+    project.run("dvc", "repro")
+    project.set(**{RATE: 0.05})
+    empty = f"sqlite:///{tmp_path}/mlflow.db"
+    assert "Stage 'train' is cached - skipping run" in project.run("dvc", "repro", MLFLOW_TRACKING_URI=empty).stdout
+    client = mlflow.MlflowClient(empty)
+    (run,) = client.search_runs([client.get_experiment_by_name("xtcav").experiment_id])
+    assert run.data.tags["rebuilt"] == "true"
+    assert run.data.metrics == {
+        name: value for name, value in first.data.metrics.items() if not re.match("seconds/|usage/", name)
+    }
+    assert run.data.params == first.data.params
+    lock = (project.folder / "dvc.lock").read_bytes()
+    project.run("dvc", "repro", MLFLOW_TRACKING_URI=empty)
+    assert len(client.search_runs([run.info.experiment_id])) == 1
+    assert (project.folder / "dvc.lock").read_bytes() == lock
+    assert run.info.run_id == project.json("results/resources/run.json")["run_id"]
+    project.run("dvc", "repro")  # the project's own store has had it all the time
+    assert len(trained(project)) == 2
+    assert first.info.run_id == project.json("results/resources/run.json")["run_id"]
+
+
+def test_experiments_leave_their_runs_in_the_project_s_store(project):
+    project.run("git", "checkout", "-q", ".")
+    before = len(trained(project))
+    project.run("dvc", "exp", "run", "-S", f"{RATE}=0.02")
+    project.run("dvc", "exp", "run", "--temp", "-S", f"{RATE}=0.03")
+    project.run("dvc", "exp", "run", "--queue", "-S", f"{RATE}=0.04")
+    project.run("dvc", "queue", "start")
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and len(found := ended(project)) < before + 3:
+        time.sleep(0.5)
+    project.run("dvc", "queue", "stop")
+    found = {run.data.params[RATE]: run for run in found[before:]}
+    assert set(found) == {"0.02", "0.03", "0.04"}
+    commit = project.run("git", "rev-parse", "HEAD").stdout.strip()
+    for run in found.values():
+        assert run.info.status == "FINISHED"
+        assert run.data.tags["dvc.exp.name"]
+        assert run.data.tags["dvc.exp.baseline"] == commit
+        assert "test_accuracy" in run.data.metrics
+    assert len({run.data.tags["dvc.exp.name"] for run in found.values()}) == 3
+
+
+def ended(project):
+    """Return the runs whose evaluation has arrived."""
+    return [run for run in trained(project) if "evaluation.md5" in run.data.tags]
+
+
+def test_a_server_that_was_down_gets_everything_when_it_is_back(project, tmp_path):
+    project.run("git", "checkout", "-q", ".")
+    server = Server(tmp_path)
+    project.set(**{RATE: 0.07})
+    done = project.run("dvc", "repro", MLFLOW_TRACKING_URI=server.url)
+    assert "Running stage 'record'" in done.stdout
+    assert done.stderr.count("are kept in mlruns/journal, and sent by the next stage") == 2  # of train and of record
+    down = project.run("xtcav", "sync", MLFLOW_TRACKING_URI=server.url, check=False)
+    assert down.returncode == 1
+    assert "kept in mlruns/journal" in down.stdout
+    server.start()
+    try:
+        assert "all has arrived" in project.run("xtcav", "sync", MLFLOW_TRACKING_URI=server.url).stdout
+        client = mlflow.MlflowClient(server.url)
+        (run,) = client.search_runs([client.get_experiment_by_name("xtcav").experiment_id])
+        assert run.info.status == "FINISHED"
+        assert run.data.metrics["test_accuracy"] == project.json("results/metrics.json")["accuracy"]
+        rows = client.get_metric_history(run.info.run_id, "val_accuracy")
+        assert [row.step for row in rows] == [1, 2, 3]
+        (model,) = client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run.info.run_id}'")
+        assert model.status == "READY"
+        project.run("dvc", "repro", MLFLOW_TRACKING_URI=server.url)
+        assert len(client.search_runs([run.info.experiment_id])) == 1
+    finally:
+        server.kill()
+    assert not list((project.folder / "mlruns/journal").iterdir())

@@ -1,0 +1,124 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import ROOT
+from xtcav_ml.journal import EVENTS, SENT, Journal, ownerless
+
+BEGIN = {"event": "begin", "name": "one"}
+STEP = {"event": "metrics", "step": 1, "time_ms": 5, "values": {"loss": 0.1 + 0.2}}
+END = {"event": "finish", "status": "FINISHED"}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "journal"
+
+
+def events(journal, offset=0):
+    return [event for event, _ in journal.events(offset)]
+
+
+def test_events_come_back_as_they_were(folder):
+    journal = Journal.create(folder, "a", BEGIN)
+    journal.append(STEP)
+    journal.close()
+    (again,) = ownerless(folder)
+    assert again.begin == BEGIN
+    assert events(again) == [BEGIN, STEP]
+    assert not again.finished
+    again.append(END)
+    assert again.finished
+
+
+def test_a_torn_last_line_is_cut_off_and_what_comes_after_is_whole(folder):
+    journal = Journal.create(folder, "a", BEGIN)
+    journal.append(STEP)
+    journal.close()
+    whole = (folder / "a" / EVENTS).read_bytes()
+    for torn in (len(whole) - 1, len(whole) - 7):
+        (folder / "a" / EVENTS).write_bytes(whole[:torn])
+        (again,) = ownerless(folder)
+        assert events(again) == [BEGIN]
+        again.append(STEP)
+        assert (folder / "a" / EVENTS).read_bytes() == whole
+        again.close()
+
+
+def test_what_the_store_has_is_known_after_a_restart_and_is_sent_again_if_that_is_damaged(folder):
+    journal = Journal.create(folder, "a", BEGIN)
+    journal.append(STEP)
+    (_, first), _ = journal.events()
+    journal.acknowledge(first, "run", "7")
+    journal.close()
+    (again,) = ownerless(folder)
+    assert (again.offset, again.run_id, again.experiment_id, again.unsent) == (first, "run", "7", 1)
+    assert events(again, again.offset) == [STEP]
+    again.close()
+    (folder / "a" / SENT).write_text("{")
+    (again,) = ownerless(folder)
+    assert (again.offset, again.run_id, again.unsent) == (0, None, 2)
+    again.close()
+
+
+def test_a_journal_has_one_owner_and_none_once_that_was_killed(folder):
+    made = f"owned = Journal.create(pathlib.Path({str(folder)!r}), 'a', {BEGIN})"
+    code = (
+        f"from xtcav_ml.journal import Journal; import pathlib, time; {made}; print('made', flush=True); time.sleep(60)"
+    )
+    owner = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    )
+    assert owner.stdout.readline() == b"made\n"
+    assert not list(ownerless(folder))
+    owner.kill()
+    owner.communicate()
+    assert [journal.begin for journal in ownerless(folder)] == [BEGIN]
+
+
+def test_a_journal_goes_when_its_end_has_arrived_and_not_before(folder):
+    journal = Journal.create(folder, "a", BEGIN)
+    journal.acknowledge(journal.size, "run", "7")
+    journal.close()
+    (journal,) = ownerless(folder)
+    journal.append(END)
+    journal.close()
+    (journal,) = ownerless(folder)
+    journal.acknowledge(journal.size, "run", "7")
+    journal.close()
+    assert not list(folder.iterdir())
+
+
+def test_a_kept_file_is_as_it_was_whatever_becomes_of_the_first(folder, tmp_path):
+    journal = Journal.create(folder, "a", BEGIN)
+    (tmp_path / "picture.png").write_text("before")
+    names = [journal.keep(tmp_path / "picture.png") for _ in range(2)]
+    (tmp_path / "picture.png").write_text("after")
+    assert [(journal.folder / name).read_text() for name in names] == ["before"] * 2
+    assert {name.rpartition("/")[2] for name in names} == {"picture.png"}
+
+
+def test_a_disk_that_is_full_leaves_whole_lines(folder, monkeypatch):
+    journal = Journal.create(folder, "a", BEGIN)
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space"):
+            journal.append(STEP)
+    journal.append(END)
+    journal.close()
+    (again,) = ownerless(folder)
+    assert events(again) == [BEGIN, END]
+
+
+def test_a_journal_that_is_damaged_is_told_and_left_alone(folder, capsys):
+    Journal.create(folder, "a", BEGIN).close()
+    (folder / "a" / EVENTS).write_bytes(b"no json\n")
+    assert not list(ownerless(folder))
+    assert "a/events.jsonl: must be lines of JSON" in capsys.readouterr().err
+    assert (folder / "a").is_dir()

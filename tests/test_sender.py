@@ -1,0 +1,110 @@
+"""The thread that sends, to stores that are made up."""
+
+import threading
+
+import pytest
+
+from xtcav_ml import sender
+from xtcav_ml.journal import Journal
+from xtcav_ml.sender import Sender
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch):
+    for name in ("INTERVAL", "FIRST", "MOST", "HURRIED"):
+        monkeypatch.setattr(sender, name, 0.001)
+    for name in sender.REQUEST:  # what the sender sets goes with the test
+        monkeypatch.setenv(name, "1")
+
+
+def journal(tmp_path, name, count=3):
+    made = Journal.create(tmp_path, name, {"event": "begin", "name": name})
+    for step in range(count):
+        made.append({"event": "metrics", "step": step, "values": {}})
+    return made
+
+
+def one_by_one(took):
+    """Return what sends a journal's next event, and remembers it."""
+
+    def send(journal):
+        event, end = next(iter(journal.events(journal.offset)))
+        took.append((journal.begin["name"], event))
+        journal.acknowledge(end, "run", "7")
+
+    return send
+
+
+def test_all_is_sent_in_order_and_what_is_done_is_removed(tmp_path):
+    took = []
+    sending = Sender(tmp_path, lambda _: one_by_one(took))
+    first = journal(tmp_path, "a")
+    sending.take(first)
+    first.append({"event": "finish", "status": "FINISHED"})
+    first.closed = True
+    sending.wake()
+    assert sending.drain() == []
+    assert [event["event"] for _, event in took] == ["begin", *["metrics"] * 3, "finish"]
+    sending.close()
+    assert not list(tmp_path.iterdir())
+
+
+def test_one_that_cannot_go_keeps_no_other_waiting(tmp_path):
+    took, good = [], threading.Event()
+
+    def send(journal):
+        if journal.begin["name"] == "bad":
+            raise OSError("no")
+        one_by_one(took)(journal)
+        good.set()
+
+    sending = Sender(tmp_path, lambda _: send)
+    bad = journal(tmp_path, "bad")
+    sending.take(bad)
+    sending.take(journal(tmp_path, "good"))
+    assert good.wait(5)
+    assert sending.drain() == [bad]
+    assert len(took) == 4
+    assert sending.failure == "no"
+
+
+def test_the_end_is_waited_for_while_there_is_progress_and_no_longer(tmp_path):
+    took, calls = [], []
+
+    def send(journal):
+        calls.append(1)
+        if len(calls) % 3:  # two of three fail, which is fewer than FAILURES one after another
+            raise OSError("not now")
+        one_by_one(took)(journal)
+
+    sending = Sender(tmp_path, lambda _: send)
+    sending.take(journal(tmp_path, "a", count=20))
+    assert sending.drain() == []
+    assert len(took) == 21
+
+    dead = Sender(tmp_path, lambda _: lambda _: 1 / 0)
+    left = journal(tmp_path, "b")
+    dead.take(left)
+    assert dead.drain() == [left]
+    assert left.unsent == 4
+
+
+def test_a_request_that_never_ends_is_waited_for_a_while(tmp_path, monkeypatch):
+    monkeypatch.setattr(sender, "LONGEST", 0.1)
+    stuck = threading.Event()
+    sending = Sender(tmp_path, lambda _: lambda _: stuck.wait(60))
+    left = journal(tmp_path, "a")
+    sending.take(left)
+    assert sending.drain() == [left]
+    stuck.set()
+
+
+def test_what_mlflow_s_import_raises_is_told_at_the_end(tmp_path):
+    def broken(_):
+        raise ImportError("no mlflow")
+
+    sending = Sender(tmp_path, broken)
+    left = journal(tmp_path, "a")
+    sending.take(left)
+    assert sending.drain() == [left]
+    assert sending.failure == "no mlflow"
