@@ -18,7 +18,7 @@ from mlflow.pyfunc import scoring_server
 
 from tests.conftest import StoredRun, lay_store, write_prepared_file
 from tests.test_fit import PARAMS
-from xtcav_ml import fit, models, registry, store
+from xtcav_ml import fit, models, registry
 from xtcav_ml.errors import UserError
 from xtcav_ml.h5io.prepared import PreparedFile
 from xtcav_ml.predictor import Predictor
@@ -70,7 +70,7 @@ def address(root, plain):
             cwd=root,
             env={
                 **os.environ,
-                "MLFLOW_TRACKING_URI": store.store_uri(root),
+                "MLFLOW_TRACKING_URI": f"sqlite:///{root}/mlruns/mlflow.db",
                 "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             },
             stdout=output,

@@ -134,8 +134,6 @@ class Projection:
             [Param(key(name), value) for name, value in _merged(events, "params").items()],
             [RunTag(name, value) for name, value in _merged(events, "tags").items()],
         )
-        if any(name.startswith("test/") for name in _merged(events, "metrics")):
-            registry.tag_metrics(str(journal.run_id))
 
 
 def key(name: str) -> str:
@@ -167,6 +165,8 @@ def _finish(client: mlflow.MlflowClient, journal: Journal, event: Event) -> None
     for other in store.search(client, str(journal.experiment_id), {address.RUN_TAG: journal.begin["run_key"]}):
         if other.info.run_id != journal.run_id:
             client.delete_run(other.info.run_id)
+    if journal.begin["adds"] or journal.begin["tags"].get("stage") == "train":
+        registry.tag_metrics(str(journal.run_id))
 
 
 KINDS: dict[str, Callable[[mlflow.MlflowClient, Journal, Event], None]] = {
