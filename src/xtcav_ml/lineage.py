@@ -14,8 +14,8 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from xtcav_ml.errors import UserError
-from xtcav_ml.params.base import PARAMS_FILE, read_tree
 
+PARAMS = "params.yaml"
 LIBRARIES = ("dvc", "h5py", "jax", "jaxlib", "keras", "mlflow", "numba", "numpy", "optuna", "tensorflow")
 
 
@@ -54,7 +54,7 @@ def project_root() -> Path:
         return Path(os.environ["DVC_ROOT"])
     here = Path.cwd()
     for folder in (here, *here.parents):
-        if (folder / "dvc.yaml").is_file() and (folder / PARAMS_FILE).is_file():
+        if (folder / "dvc.yaml").is_file() and (folder / PARAMS).is_file():
             return folder
     raise UserError(
         f"{here}: must be inside the project's folder, found no dvc.yaml and params.yaml here or above; cd there"
@@ -64,7 +64,9 @@ def project_root() -> Path:
 def of_stage(stage: str, workspace: Path = Path()) -> Lineage:
     """Return the lineage of what `stage` of dvc.yaml would produce now. Raises UserError if a dependency is missing."""
     definition = YAML(typ="safe", pure=True).load((workspace / "dvc.yaml").read_text())["stages"][stage]
-    tree = read_tree(workspace / PARAMS_FILE)
+    from xtcav_ml.params.base import read_tree  # a third of the time that `record` needs to find nothing to do
+
+    tree = read_tree(workspace / PARAMS)
     params = {name: _lookup(tree, name) for name in definition.get("params", [])}
     hashes = {dep: file_md5(workspace / dep) for dep in definition["deps"]}
     code = {dep: value for dep, value in hashes.items() if dep.endswith(".py")}
@@ -95,7 +97,7 @@ def of_lock(stages: Mapping[str, Any], stage: str) -> Lineage | None:
     hashes = {dep["path"]: dep["md5"] for dep in stages[stage]["deps"]}
     code = {dep: value for dep, value in hashes.items() if dep.endswith(".py")}
     data = {dep: value for dep, value in hashes.items() if dep not in code}
-    return Lineage(stages[stage].get("params", {}).get(str(PARAMS_FILE), {}), data, code)
+    return Lineage(stages[stage].get("params", {}).get(PARAMS, {}), data, code)
 
 
 def of_output(stage: str, path: Path) -> Lineage:
@@ -115,7 +117,7 @@ def of_revision(stage: str, read: Callable[[str], bytes]) -> Lineage:
     known = of_lock(read_lock(read("dvc.lock")), stage)
     if known is None:
         raise UserError(f"dvc.lock: must have stage {stage!r}, whose data it knows, found none; run `make repro`")
-    tree = YAML(typ="safe", pure=True).load(read(str(PARAMS_FILE)))
+    tree = YAML(typ="safe", pure=True).load(read(PARAMS))
     code = [dep for dep in stages[stage]["deps"] if dep.endswith(".py")]
     return Lineage(
         {name: _lookup(tree, name) for name in stages[stage].get("params", [])},
