@@ -1,3 +1,4 @@
+import time
 from pathlib import Path
 
 import mlflow
@@ -35,6 +36,13 @@ def stored(root, run):
 
 def kept(root):
     return [path for path in folder_of(root).iterdir() if not path.name.startswith(".")]
+
+
+def wait_until(happened):
+    deadline = time.monotonic() + 20
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_a_run_keeps_what_it_is_told(root, tmp_path, capsys):
@@ -135,8 +143,9 @@ def test_metrics_whose_reply_was_lost_are_not_sent_twice(root, monkeypatch):
 
     def lose_first(client, run_id, metrics=(), params=(), tags=()):
         real(client, run_id, metrics, params, tags)
+        first = bool(metrics) and not sent
         sent.extend((metric.key, metric.step) for metric in metrics)
-        if len(sent) == 1:
+        if first:
             raise requests.ConnectionError("lost")
 
     monkeypatch.setattr(mlflow.MlflowClient, "log_batch", lose_first)
@@ -148,12 +157,30 @@ def test_metrics_whose_reply_was_lost_are_not_sent_twice(root, monkeypatch):
     assert sorted(sent) == [("a", 0), ("a", 1), ("a", 2)]
 
 
+def test_a_run_whose_reply_was_lost_is_not_made_twice_and_one_that_comes_late_is_removed(root, monkeypatch):
+    made, real = [], mlflow.MlflowClient.create_run
+
+    def lose(client, *arguments, **options):
+        made.append(real(client, *arguments, **options))
+        raise requests.ConnectionError("lost")
+
+    monkeypatch.setattr(mlflow.MlflowClient, "create_run", lose)
+    with Tracker(root) as tracker:
+        run = tracker.start("one", {})
+        wait_until(lambda: run.run_id is not None)
+        client, experiment = store.connect(root)
+        real(client, experiment, tags={address.RUN_TAG: run.key})
+        assert len(store.search(client, experiment, {address.RUN_TAG: run.key})) == 2
+        run.finish()
+    assert len(made) == 1
+    assert stored(root, run).info.run_id == made[0].info.run_id
+
+
 def test_a_run_that_the_store_has_lost_is_told_anew(root, tmp_path):
     with Tracker(root) as tracker:
         run = tracker.start("one", {})
         run.metrics({"a": 1.0}, step=1)
-        while run.run_id is None or any(journal.unsent for journal in tracker.sender._journals):
-            pass
+        wait_until(lambda: run.run_id is not None and not any(one.unsent for one in tracker.sender._journals))
         lay_store(root)  # another database
         run.metrics({"a": 2.0}, step=2)
         run.finish()

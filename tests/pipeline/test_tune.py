@@ -41,11 +41,13 @@ def test_every_trial_is_a_child_run_in_its_right_state(tuned):
     expected = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
     trials = study(tuned).trials
     (parent,) = tuned.runs("tags.stage = 'tune'")
-    children = {run.info.run_id: run for run in tuned.runs(f"tags.mlflow.parentRunId = '{parent.info.run_id}'")}
+    children = {
+        run.data.tags["run.key"]: run for run in tuned.runs(f"tags.mlflow.parentRunId = '{parent.info.run_id}'")
+    }
     assert parent.info.status == "FINISHED"
     assert len(trials) == len(children) == 5
     for trial in trials:
-        run = children[trial.user_attrs["run_id"]]
+        run = children[trial.user_attrs["run_key"]]
         assert run.info.status == expected[trial.state.name]
         assert set(run.data.params) == set(SPACE)
         if trial.state.name == "COMPLETE":
