@@ -36,9 +36,7 @@ def edited(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 def metrics(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[Row]:
     """Return a row for each value of two metrics.json; those inside lists and tables are minor."""
     first, second = (flatten(dict(values)) for values in (then, now))
-    return [
-        _row(f"metrics.json: {name}", first.get(name), second.get(name), "." in name) for name in _names(first, second)
-    ]
+    return [_row(name, first.get(name), second.get(name), "." in name) for name in _names(first, second)]
 
 
 def curves(then: Mapping[str, Mapping[int, float]], now: Mapping[str, Mapping[int, float]]) -> list[Row]:
