@@ -30,9 +30,10 @@ LAYERS = [
     ["sender"],
     ["tracking"],
     ["provenance"],
-    ["runs"],
+    ["runs", "original"],
     # built on those
     ["raw", "batches", "recording", "predictor", "saliency", "objective", "scaling", "first_layer", "predictions"],
+    ["restored", "sameness"],
     ["fit", "served"],
     ["trial"],
     ["report.markup", "report.wording", "report.results"],
@@ -61,6 +62,7 @@ LAYERS = [
             "notes",
             "record",
             "runs",
+            "reproduce",
             "sync",
         )
     ],

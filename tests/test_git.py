@@ -131,3 +131,51 @@ def test_what_is_not_there_is_an_error_with_git_s_reason(project, revision, name
 
 def test_no_repository_has_no_commits(tmp_path):
     assert git.changing("a", tmp_path) == []
+
+
+@pytest.fixture
+def clones(commit, tmp_path, tmp_path_factory):
+    """A bare origin, and a clone with a commit that only the origin has, too; returns their folder and the commit."""
+    top = tmp_path_factory.mktemp("clones")
+    git_as(top, "clone", "-q", "--bare", str(tmp_path), "hub.git")
+    git_as(top, "clone", "-q", "hub.git", "mine")
+    (tmp_path / "a.py").write_text("later\n")
+    commit("commit", "-qam", "later")
+    commit("push", "-q", str(top / "hub.git"), "main")
+    return top, git_as(tmp_path, "rev-parse", "HEAD").strip()
+
+
+def test_a_commit_that_is_here_is_cloned_from_here(commit, tmp_path, tmp_path_factory):
+    first = git_as(tmp_path, "rev-parse", "HEAD").strip()
+    (tmp_path / "a.py").write_text("later\n")
+    commit("commit", "-qam", "later")
+    commit("update-ref", "refs/heads/main", first)  # no branch has it any more
+    clone = tmp_path_factory.mktemp("clone") / "deep" / "clone"
+    git.clone_at(first, "none", tmp_path, clone)
+    assert (clone / "a.py").read_text() == "code\n"
+    assert git.state(clone)["commit"] == first
+
+
+@pytest.mark.parametrize("origin", [True, False])
+def test_a_commit_of_another_clone_comes_from_the_origin_or_the_run_s_remote(clones, origin):
+    top, later = clones
+    if not origin:
+        git_as(top / "mine", "remote", "remove", "origin")
+    git.clone_at(later, "none" if origin else f"file://***@{top}/hub.git", top / "mine", top / "again")
+    assert (top / "again" / "a.py").read_text() == "later\n"
+
+
+def test_a_commit_that_nobody_has_is_one_line_without_a_password(clones):
+    top, _ = clones
+    git_as(top / "mine", "remote", "set-url", "origin", f"file://me:secret@{top}/none.git")
+    with pytest.raises(git.GitError, match=r"commit 0{40}: must be in .*\*\*\*@.*; `git push` it") as refused:
+        git.clone_at("0" * 40, "none", top / "mine", top / "again")
+    assert "secret" not in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_patch_that_does_not_fit_is_an_error(commit, tmp_path):
+    edit(tmp_path)
+    content = git.patch(tmp_path).content
+    with pytest.raises(git.GitError, match=r"git apply .*a\.py"):  # they are edited already
+        git.apply(content, tmp_path)

@@ -11,6 +11,9 @@ RUN_TAG, KEY_TAG, MODEL_TAG, EVALUATION_TAG = "run.key", "lineage.key", "model.m
 """Tags by which a run is found: the one that a journal tells of, what it is of, what it made, what that is worth."""
 
 
+MASK = "***@"
+"""Stands where an address had a user and a password."""
+
 LONGEST = 240
 """Characters of an error that are worth reading."""
 
@@ -46,7 +49,7 @@ def store_uri(root: Path) -> str:
 
 def masked(uri: str) -> str:
     """Return a store's address without the user and password that it may hold."""
-    return re.sub(r"(?<=://)[^/\s]*@", "***@", uri)
+    return re.sub(r"(?<=://)[^/\s]*@", MASK, uri)
 
 
 def reason(error: Exception) -> str:

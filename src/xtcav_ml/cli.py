@@ -332,6 +332,23 @@ def runs(
 
 
 @app.command(rich_help_panel=TOOL)
+def reproduce(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="An MLflow run id, or its beginning.")],
+    into: Annotated[
+        Path | None, typer.Option(help="A new folder for it; default: reproduced/ and the beginning of the id.")
+    ] = None,
+) -> None:
+    """Repeat a run from its commit, edits, parameters and data in a folder of its own; exit code 1 if anything differs.
+
+    All stages run, nothing is taken from DVC's cache but raw data; hashes of all files, test metrics and the values of each
+    epoch are then compared with the run's. It runs the code of the run: reproduce those of people whom you trust.
+    """
+    from xtcav_ml.stages import reproduce as stage
+
+    sys.exit(0 if stage.run(run, into) else 1)
+
+
+@app.command(rich_help_panel=TOOL)
 def ui(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 5000,

@@ -1,5 +1,6 @@
 """What git knows of the project: commit, remote, and what was edited since."""
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -7,7 +8,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from xtcav_ml.address import masked
+from xtcav_ml.address import MASK, masked
 from xtcav_ml.errors import UserError
 
 OUTPUTS = ("**/dvc.lock", "results/**", "experiments/results/**", "mlruns/**")
@@ -100,6 +101,32 @@ def title(revision: str, folder: Path = Path()) -> str:
     return found.decode(errors="replace").strip()
 
 
+def clone_at(commit: str, remote: str, root: Path, folder: Path) -> None:
+    """Make `folder` a clone of the repository in `root`, at a commit; one that is not there is fetched.
+
+    It is looked for in the origin of `root` and in `remote`, an address as `state` gives it. Raises GitError if none has it.
+    """
+    _run(root, "clone", "--quiet", "--no-checkout", "--", str(root.resolve()), str(folder.resolve()), seconds=None)
+    if _asked(folder, "cat-file", "-e", f"{commit}^{{commit}}") is None:
+        origin = _asked(root, "remote", "get-url", "origin") or "none"  # with the user and password that it may need
+        for source in {origin, remote.replace(MASK, "")} - {"none"}:
+            with contextlib.suppress(GitError):
+                _run(folder, "fetch", "--quiet", "--", source, commit, seconds=None)
+                break
+        else:
+            raise GitError(
+                f"commit {commit}: must be in this repository, its origin {masked(origin)} or {remote}, got it from none; "
+                "`git push` it where it was made, or `git fetch` it from there",
+                "no such commit",
+            )
+    _run(folder, "checkout", "--quiet", "--detach", commit)
+
+
+def apply(content: bytes, folder: Path) -> None:
+    """Change the files of a clone as a patch says. Raises GitError if they are not what it was made of."""
+    _run(folder, "apply", "--whitespace=nowarn", "-", said=content)
+
+
 def _without_outputs() -> list[str]:
     return [f":(exclude,glob){name}" for name in OUTPUTS]
 
@@ -111,11 +138,17 @@ def _asked(folder: Path, *arguments: str) -> str | None:
         return None
 
 
-def _run(folder: Path, *arguments: str, index: Path | None = None, said: bytes | None = None) -> bytes:
+def _run(
+    folder: Path,
+    *arguments: str,
+    index: Path | None = None,
+    said: bytes | None = None,
+    seconds: float | None = 60,
+) -> bytes:
     env = {**os.environ, "GIT_INDEX_FILE": str(index)} if index else None
     try:
         done = subprocess.run(
-            ["git", *arguments], cwd=folder, env=env, input=said, capture_output=True, timeout=60, check=True
+            ["git", *arguments], cwd=folder, env=env, input=said, capture_output=True, timeout=seconds, check=True
         )
     except (OSError, subprocess.SubprocessError) as error:
         told = getattr(error, "stderr", None) or str(error).encode()

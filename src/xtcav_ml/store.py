@@ -5,11 +5,12 @@ import logging
 import os
 import sqlite3
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import mlflow
 from mlflow.entities import Run
+from mlflow.environment_variables import MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR
 
 from xtcav_ml.address import EXPERIMENT, masked, reason, store_uri
 from xtcav_ml.errors import UserError
@@ -66,9 +67,28 @@ def search(client: mlflow.MlflowClient, experiment: str, tags: Mapping[str, str]
     return list(client.search_runs([experiment], wanted, order_by=["attributes.start_time DESC", "attributes.run_id"]))
 
 
+def beginning(root: Path, wanted: str) -> list[Run]:
+    """Return the project's runs whose id begins with the hexadecimal digits `wanted`. Raises UserError without an answer."""
+    client, experiment = connect(root)
+    try:
+        return list(client.search_runs([experiment], f"attributes.run_id LIKE '{wanted}%'", max_results=2))
+    except TrackingError as error:
+        raise unanswered(root, error) from None
+
+
+def curves(root: Path, run_id: str, names: Iterable[str]) -> dict[str, dict[int, float]]:
+    """Return the values of metrics `names` of run `run_id` by step. Raises UserError if the store does not answer."""
+    client, _ = connect(root)
+    try:
+        return {name: {one.step: one.value for one in client.get_metric_history(run_id, name)} for name in names}
+    except TrackingError as error:
+        raise unanswered(root, error) from None
+
+
 def download(root: Path, run_id: str, name: str, folder: Path) -> Path:
     """Copy file `name` of what run `run_id` stored into `folder`. Raises UserError if the store has no such run or file."""
     client, _ = connect(root)
+    MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)
     try:
         return Path(client.download_artifacts(run_id, name, str(folder)))
     except TrackingError as error:
