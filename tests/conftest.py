@@ -20,7 +20,14 @@ from xtcav_ml.params.prepare import Pixels, Step
 
 ROOT = Path(__file__).parent.parent
 
-LONGEST = ["test_interrupt.py", "test_repro.py", "test_browser.py", "test_tune.py", "test_server.py"]
+LONGEST = [
+    "test_interrupt.py",
+    "test_repro.py",
+    "test_browser.py",
+    "test_tune.py",
+    "test_server.py",
+    "test_reproduce.py",
+]
 """Files that take minutes, and begin first: two processes are then done at about the same time."""
 
 

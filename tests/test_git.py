@@ -157,11 +157,13 @@ def test_a_commit_that_is_here_is_cloned_from_here(commit, tmp_path, tmp_path_fa
 
 
 @pytest.mark.parametrize("origin", [True, False])
-def test_a_commit_of_another_clone_comes_from_the_origin_or_the_run_s_remote(clones, origin):
+def test_a_commit_of_another_clone_comes_from_the_origin_or_the_run_s_remote(clones, origin, monkeypatch):
     top, later = clones
+    for name, value in (("COUNT", "1"), ("KEY_0", f"url.file://{top}/.insteadOf"), ("VALUE_0", "https://example.org/")):
+        monkeypatch.setenv(f"GIT_CONFIG_{name}", value)
     if not origin:
         git_as(top / "mine", "remote", "remove", "origin")
-    git.clone_at(later, "none" if origin else f"file://***@{top}/hub.git", top / "mine", top / "again")
+    git.clone_at(later, "none" if origin else "https://***@example.org/hub.git", top / "mine", top / "again")
     assert (top / "again" / "a.py").read_text() == "later\n"
 
 

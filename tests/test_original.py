@@ -83,11 +83,12 @@ def test_what_a_run_lacks_is_one_line_with_the_cure(root, changes, said):
     assert "\n" not in str(refused.value)
 
 
-@pytest.mark.parametrize("wanted", ["0", "ffff%", "candidate", "0123456789abcdef0123456789abcdef"])
-def test_no_run_begins_so(root, wanted):
-    stored(root)
-    with pytest.raises(UserError, match=f"{wanted}: must be the id of a run .* got none; `xtcav runs`"):
+@pytest.mark.parametrize("wanted", ["{:.3}", "{:.8}%", "{:.8}' OR '", "candidate", "{}0"])
+def test_what_is_no_run_s_id_nor_its_beginning_is_refused(root, wanted):
+    wanted = wanted.format(stored(root).run_id)
+    with pytest.raises(UserError, match=r": must be the id of a run .* got none; `xtcav runs`") as refused:
         original.fetch(root, wanted)
+    assert str(refused.value).startswith(f"{wanted}: ")
 
 
 def test_two_runs_begin_so(root, monkeypatch):

@@ -4,6 +4,7 @@ import os
 import stat
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -93,11 +94,12 @@ stages:
   one:
     cmd: python -c "import os, xtcav_ml; print(xtcav_ml.__file__, os.environ['KERAS_BACKEND'],
       'MLFLOW_TRACKING_URI' in os.environ, os.environ['DVC_ROOT'])" >> ../said && echo x > made
+    deps: [params.yaml]
     outs: [made]
 """
 
 
-def test_stages_run_every_time_on_the_sources_of_their_folder(root, monkeypatch):
+def test_stages_run_though_cached_on_the_sources_of_their_folder(root, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
     monkeypatch.setenv("DVC_ROOT", "/elsewhere")
     (root / "dvc.yaml").write_text(STAGE)
@@ -106,9 +108,17 @@ def test_stages_run_every_time_on_the_sources_of_their_folder(root, monkeypatch)
     package = root / "src" / "xtcav_ml"
     package.mkdir(parents=True)
     (package / "__init__.py").touch()
+    monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
+    dvc(root, "repro")
+    for path in (root / "made", root.parent / "said"):
+        path.unlink()
     before = sum(len(files) for _, _, files in os.walk(root / ".dvc" / "cache"))
-    assert restored.run_stages(root, "jax") == 0
-    assert restored.run_stages(root, "jax") == 0
+    (root / "params.yaml").write_bytes(OWN + b"# so that it is another run\n")
+    for _ in range(2):
+        assert restored.run_stages(root, "jax") == 0
+        (root / "params.yaml").write_bytes(OWN)
+        (root / "made").unlink()
     assert (root.parent / "said").read_text() == 2 * f"{package}/__init__.py jax False {root}\n"
     assert sum(len(files) for _, _, files in os.walk(root / ".dvc" / "cache")) == before
     (root / "dvc.yaml").write_text(STAGE.replace("print", "exit"))
