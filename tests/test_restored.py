@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import git
+from xtcav_ml import git as project_git
 from xtcav_ml import restored
 from xtcav_ml.errors import UserError
 from xtcav_ml.original import Original
@@ -30,9 +31,9 @@ def dvc(folder, *arguments):
     subprocess.run([sys.executable, "-m", "dvc", *arguments], cwd=folder, check=True, capture_output=True)
 
 
-def run_of(root, params=OWN, **tags):
+def run_of(root, params=OWN, patch=b"", **tags):
     commit = git(root, "rev-parse", "HEAD").strip()
-    return Original("0" * 32, "one", {"git.commit": commit, **tags}, params, b"", {}, {}, {})
+    return Original("0" * 32, "one", {"git.commit": commit, **tags}, params, patch, {}, {}, {})
 
 
 @pytest.fixture
@@ -70,10 +71,13 @@ def test_data_come_from_the_cache_and_settings_from_the_project(root, tmp_path):
     assert f"cache.dir={root}/.dvc/cache" in said
 
 
-def test_the_run_s_own_parameters_count_and_what_is_not_so_is_said(root, tmp_path):
+def test_edits_and_the_run_s_own_parameters_count_and_what_is_not_so_is_said(root, tmp_path):
     other = b"data: {raw: data/raw/simulated}\n"  # which no cache needs to have
     tags = {"git.diff.left_out": "big.bin"}
-    remarks = restored.restore(run_of(root, other, **tags), root, tmp_path / "again")
+    (root / "new.py").write_text("new\n")
+    patch = project_git.patch(root).content
+    remarks = restored.restore(run_of(root, other, patch, **tags), root, tmp_path / "again")
+    assert (tmp_path / "again" / "new.py").read_text() == "new\n"
     assert [remark.split(",")[0] for remark in remarks] == ["not in the run", "params.yaml is the run's own"]
     assert "big.bin" in remarks[0]
     assert (tmp_path / "again" / "params.yaml").read_bytes() == other
