@@ -52,7 +52,7 @@ def test_a_run_that_the_store_does_not_know_is_made_anew_once(results):
     assert found.info.status == "FINISHED"
     expected = {
         "accuracy/validation": 0.6,
-        "test/accuracy": 0.7,
+        "accuracy/test": 0.7,
         "test/accuracy_low": 0.6,
         "test/accuracy_high": 0.8,
         "test/shots": 72,
@@ -88,7 +88,7 @@ def test_an_evaluation_goes_to_the_run_of_its_training_and_a_new_one_too(results
     recorded(results)
     (found,) = stored(results.root)
     assert (found.info.run_id, found.info.end_time, found.info.status) == (run.run_id, ended, "FINISHED")
-    rows = MlflowClient().get_metric_history(run.run_id, "test/accuracy")
+    rows = MlflowClient().get_metric_history(run.run_id, "accuracy/test")
     assert [(row.step, row.value) for row in rows] == [(0, 0.7), (1, 0.75)]
     assert "rebuilt" not in found.data.tags
 
@@ -100,8 +100,8 @@ def test_a_run_is_found_by_the_model_that_it_made(results):
     results.model.write_text("of a CPU")
     recorded(results)
     first, second = stored(results.root)
-    assert first.data.metrics["test/accuracy"] == 0.7
-    assert "test/accuracy" not in second.data.metrics
+    assert first.data.metrics["accuracy/test"] == 0.7
+    assert "accuracy/test" not in second.data.metrics
 
 
 def test_a_store_that_is_down_gets_training_and_test_metrics_when_it_is_back(results, monkeypatch, capsys):
@@ -120,7 +120,7 @@ def test_a_store_that_is_down_gets_training_and_test_metrics_when_it_is_back(res
         pass
     (found,) = stored(results.root)
     assert found.info.status == "FINISHED"
-    assert [row.step for row in MlflowClient().get_metric_history(found.info.run_id, "test/accuracy")] == [0]
+    assert [row.step for row in MlflowClient().get_metric_history(found.info.run_id, "accuracy/test")] == [0]
     recorded(results)
     assert address(results)["run_id"] == found.info.run_id
     assert len(stored(results.root)) == 1

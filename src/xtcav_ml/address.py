@@ -29,6 +29,9 @@ SECTIONS = (
 )
 """How metrics begin, and what they begin and end with in MLflow."""
 
+COMMON = ("test_accuracy", "test_cross_entropy")
+"""Test metrics that stand beside those of training and validation."""
+
 
 def metric_name(name: str) -> str:
     """Return what a metric is called in MLflow, whose page draws what stands before a slash as a section, by the alphabet.
@@ -36,10 +39,17 @@ def metric_name(name: str) -> str:
     So a run opens with accuracy, of training and validation in one section, then come cross-entropy and loss; what the
     process used is on the page of system metrics.
     """
+    if name in COMMON:
+        return f"{name.removeprefix('test_')}/test"
     for begin, before, after in SECTIONS:
         if name.startswith(begin):
             return f"{before}{name.removeprefix(begin)}{after}"
     return name
+
+
+def of_test(name: str) -> bool:
+    """Return whether what MLflow calls `name` was measured on the test set."""
+    return name.startswith("test/") or name.endswith("/test")
 
 
 def store_uri(root: Path) -> str:

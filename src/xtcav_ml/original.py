@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from xtcav_ml import lineage, store
-from xtcav_ml.address import EVALUATION_TAG, masked, store_uri
+from xtcav_ml.address import EVALUATION_TAG, masked, of_test, store_uri
 from xtcav_ml.errors import UserError
 from xtcav_ml.params.base import PARAMS_FILE
 from xtcav_ml.provenance import FOLDER, LOCK
 
-NOT_REPEATED = ("system/", "test/")
-"""Begin the names of metrics that no epoch of the training has to repeat: times, and what metrics.json has, too."""
+USAGE = "system/"
+"""Begins the names of metrics that no training has to repeat."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def fetch(root: Path, wanted: str) -> Original:
         )
     run_id, tags = str(found[0].info.run_id), dict(found[0].data.tags)
     _require_repeatable(run_id, found[0].info.status, tags)
-    names = [name for name in found[0].data.metrics if not name.startswith(NOT_REPEATED)]
+    names = [name for name in found[0].data.metrics if not name.startswith(USAGE) and not of_test(name)]
     with tempfile.TemporaryDirectory() as folder:
 
         def read(name: str) -> bytes:

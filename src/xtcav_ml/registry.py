@@ -17,7 +17,7 @@ from mlflow.environment_variables import MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR
 from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
 from xtcav_ml import manifest, packaging
-from xtcav_ml.address import masked, reason, store_uri
+from xtcav_ml.address import masked, of_test, reason, store_uri
 from xtcav_ml.errors import UserError
 from xtcav_ml.meaning import Meaning
 from xtcav_ml.store import TrackingError, connect
@@ -112,7 +112,7 @@ def tag_metrics(run_id: str) -> None:
     client = mlflow.MlflowClient()
     for version in _versions(client, run_id):
         for name, value in client.get_run(run_id).data.metrics.items():
-            if name.startswith("test/"):
+            if of_test(name):
                 client.set_model_version_tag(NAME, version.version, name, f"{value:.6g}")
 
 

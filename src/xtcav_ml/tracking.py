@@ -156,7 +156,7 @@ class Tracker:
         else:
             self._unfinished = None
         self.sender.take(journal)
-        if parent is None:
+        if parent is None and journal.unsent:
             self._probe()
         return Run(journal, self.sender)
 

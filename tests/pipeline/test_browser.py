@@ -111,7 +111,7 @@ def three_runs(two_runs: Project) -> list[Any]:
     client, runs = two_runs.client(), runs_of(two_runs)
     made = client.create_run(runs[0].info.experiment_id, tags={"mlflow.runName": "a third", "stage": "of this test"})
     client.log_param(made.info.run_id, "train.optimizer.learning_rate", "0.03")
-    client.log_metric(made.info.run_id, "test/accuracy", 0.125)
+    client.log_metric(made.info.run_id, "accuracy/test", 0.125)
     client.set_terminated(made.info.run_id)
     return [*runs, client.get_run(made.info.run_id)]
 
@@ -122,12 +122,12 @@ def test_the_table_lists_all_runs_with_our_columns_and_the_versions_of_their_mod
         page.get_by_text(run.info.run_name, exact=True).first.wait_for()
     page.locator(".ag-row", has_text="xtcav").get_by_text("v1", exact=True).wait_for()
     page.get_by_role("button", name="Columns").click()
-    for name in ("test/accuracy", "train.optimizer.learning_rate"):
+    for name in ("accuracy/test", "train.optimizer.learning_rate"):
         page.get_by_placeholder("Search columns").fill(name)
         page.get_by_role("dialog").get_by_text(name, exact=True).first.click()
     page.keyboard.press("Escape")
     for run in three_runs:
-        rate, accuracy = run.data.params["train.optimizer.learning_rate"], run.data.metrics["test/accuracy"]
+        rate, accuracy = run.data.params["train.optimizer.learning_rate"], run.data.metrics["accuracy/test"]
         row = page.locator(".ag-row", has=page.get_by_text(rate, exact=True))
         row.get_by_text(str(accuracy), exact=True).first.wait_for()
 
@@ -140,9 +140,9 @@ def test_the_compare_page_shows_learning_rates_and_accuracies(address, page, thr
     row = page.locator("tr", has=page.get_by_role("rowheader", name="train.optimizer.learning_rate", exact=True))
     assert row.locator("td").all_inner_texts() == ["0.01", "0.02", "0.03"]
 
-    shown = row_of_metrics(page, "test/accuracy")
+    shown = row_of_metrics(page, "accuracy/test")
     for run, text in zip(runs, shown, strict=True):
-        assert float(text) == pytest.approx(run.data.metrics["test/accuracy"], abs=0.0006)
+        assert float(text) == pytest.approx(run.data.metrics["accuracy/test"], abs=0.0006)
 
 
 def row_of_metrics(page: Any, name: str) -> list[str]:

@@ -31,7 +31,7 @@ def test_from_a_commit_to_its_runs_and_back(project):
     for arguments in ([], ["HEAD"]):
         said = project.run("xtcav", "runs", *arguments).stdout
         assert f"{run.info.run_id}  {run.info.run_name}, FINISHED" in said
-        assert f"test/accuracy {run.data.metrics['test/accuracy']:.4f}" in said
+        assert f"accuracy/test {run.data.metrics['accuracy/test']:.4f}" in said
     refused = project.run("xtcav", "runs", "HEAD~1", check=False)
     assert refused.returncode == 1
     assert re.fullmatch(r"xtcav: .*dvc\.lock.*\n", refused.stderr)
@@ -93,7 +93,7 @@ def test_experiments_leave_their_runs_in_the_project_s_store(project):
         assert run.info.status == "FINISHED"
         assert run.data.tags["dvc.exp.name"]
         assert run.data.tags["dvc.exp.baseline"] == commit
-        assert "test/accuracy" in run.data.metrics
+        assert "accuracy/test" in run.data.metrics
     assert len({run.data.tags["dvc.exp.name"] for run in found.values()}) == 3
 
 
@@ -118,7 +118,7 @@ def test_a_server_that_was_down_gets_everything_when_it_is_back(project, tmp_pat
         client = mlflow.MlflowClient(server.url)
         (run,) = client.search_runs([client.get_experiment_by_name("xtcav").experiment_id])
         assert run.info.status == "FINISHED"
-        assert run.data.metrics["test/accuracy"] == project.json("results/metrics.json")["accuracy"]
+        assert run.data.metrics["accuracy/test"] == project.json("results/metrics.json")["accuracy"]
         rows = client.get_metric_history(run.info.run_id, "accuracy/validation")
         assert [row.step for row in rows] == [1, 2, 3]
         (model,) = client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run.info.run_id}'")

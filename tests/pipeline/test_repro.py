@@ -52,8 +52,8 @@ def test_the_run_holds_epochs_resources_test_metrics_and_pictures(project):
     assert used["system/max_memory_mb"] > 100
     assert used["system/run_time_s"] > 1
     metrics = project.json("results/metrics.json")
-    assert used["test/accuracy"] == pytest.approx(metrics["accuracy"])
-    assert used["test/cross_entropy"] == pytest.approx(metrics["cross_entropy"])
+    assert used["accuracy/test"] == pytest.approx(metrics["accuracy"])
+    assert used["cross_entropy/test"] == pytest.approx(metrics["cross_entropy"])
     assert {file.path for file in client.list_artifacts(run.info.run_id, "plots")} >= {"plots/confusion_matrix.png"}
 
 
@@ -78,7 +78,7 @@ def test_the_model_is_a_version_with_lineage_and_test_metrics(project):
     (version,) = project.client().search_model_versions(f"run_id = '{run.info.run_id}'")
     assert version.name == "xtcav"
     assert version.tags["lineage.key"] == run.data.tags["lineage.key"]
-    assert float(version.tags["test/accuracy"]) == pytest.approx(
+    assert float(version.tags["accuracy/test"]) == pytest.approx(
         project.json("results/metrics.json")["accuracy"], rel=1e-4
     )
 
@@ -113,14 +113,14 @@ def test_another_learning_rate_trains_again_and_simulates_nothing(two_runs):
     run = two_runs.runs("tags.stage = 'train'")[-1]
     assert run.data.params["train.optimizer.learning_rate"] == "0.02"
     assert run.data.tags["git.dirty"] == "true"  # params.yaml is not committed
-    assert not math.isnan(run.data.metrics["test/accuracy"])
+    assert not math.isnan(run.data.metrics["accuracy/test"])
 
 
 def test_summary_tells_what_a_user_wants_to_know(two_runs):
     said = two_runs.run("xtcav", "summary").stdout
     metrics = two_runs.json("results/metrics.json")
     run = two_runs.runs("tags.stage = 'train'")[-1]
-    assert run.data.metrics["test/accuracy"] == pytest.approx(metrics["accuracy"])
+    assert run.data.metrics["accuracy/test"] == pytest.approx(metrics["accuracy"])
     for part in (
         f"Test accuracy {metrics['accuracy']:.1%}",
         "95 % interval",
@@ -154,7 +154,7 @@ def test_a_run_of_a_clean_commit_becomes_the_champion_and_one_of_edited_paramete
 
 
 def test_going_back_restores_from_the_cache(two_runs):  # the last here: the others want the second run's results
-    first = two_runs.runs("tags.stage = 'train'")[0].data.metrics["test/accuracy"]
+    first = two_runs.runs("tags.stage = 'train'")[0].data.metrics["accuracy/test"]
     two_runs.set(**{"train.optimizer.learning_rate": 0.01})
     output = two_runs.run("dvc", "repro").stdout
     assert "Stage 'train' is cached - skipping run" in output

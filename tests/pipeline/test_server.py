@@ -143,14 +143,18 @@ def test_the_run_is_there_with_metrics_and_artifacts(served, tmp_path):
     assert run.info.status == "FINISHED"
     assert run.info.artifact_uri.startswith("mlflow-artifacts:/")
     results = team.project.json("results/metrics.json")
-    assert run.data.metrics["test/accuracy"] == results["accuracy"]
+    assert run.data.metrics["accuracy/test"] == results["accuracy"]
     assert run.data.params["train.optimizer.learning_rate"] == "0.05"
     with signed_in(team, MEMBER, MEMBER_PASSWORD):
         assert len(client.get_metric_history(run.info.run_id, "accuracy/validation")) == 3
         table = Path(client.download_artifacts(run.info.run_id, "predictions.csv", str(tmp_path)))
         assert table.read_bytes() == (team.project.folder / "results/predictions.csv").read_bytes()
         (model,) = client.search_logged_models([run.info.experiment_id])
-        found = Path(mlflow.artifacts.download_artifacts(f"models:/{model.model_id}", dst_path=str(tmp_path / "model")))
+        found = Path(
+            mlflow.artifacts.download_artifacts(
+                f"models:/{model.model_id}", dst_path=str(tmp_path / "model"), tracking_uri=team.address
+            )
+        )
     assert (found / "MLmodel").is_file()
     kept = [path.read_bytes() for path in found.rglob("*.keras")]
     assert kept == [(team.project.folder / "models/model.keras").read_bytes()]

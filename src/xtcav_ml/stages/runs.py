@@ -7,7 +7,7 @@ from xtcav_ml.address import KEY_TAG, masked, store_uri
 from xtcav_ml.errors import UserError
 from xtcav_ml.progress import console
 
-METRICS = ("test/accuracy", "accuracy/validation", "loss/train")
+METRICS = ("accuracy/test", "accuracy/validation", "loss/train")
 
 
 def run(revision: str | None) -> None:
