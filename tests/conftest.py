@@ -5,12 +5,15 @@ import functools
 import sqlite3
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 import pytest
 from pydantic import TypeAdapter
+from ruamel.yaml import YAML
 
 from xtcav_ml.h5io.prepared import Block, write_prepared
 from xtcav_ml.images import Dark, Preprocessing
@@ -174,3 +177,36 @@ def keras_ready() -> None:
     from xtcav_ml import backend
 
     backend.configure(seed=1, threads=2)
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A project as a stage sees it, but of two small files, with a store that is empty."""
+    from xtcav_ml import sender
+    from xtcav_ml.params.base import read_tree
+
+    stages = {"train": {"cmd": "x", "params": ["train"], "deps": ["a.py", "train.h5"]}}
+    with (tmp_path / "dvc.yaml").open("w") as file:
+        YAML().dump({"stages": stages}, file)
+    (tmp_path / "params.yaml").write_text(
+        "train: {model: {name: convnet}}\nprepare: {include: {'gate[0]': 1}}\ndata: {raw: mine}\n"
+    )
+    lay_store(tmp_path)
+    (tmp_path / "a.py").write_text("code")
+    (tmp_path / "train.h5").write_text("data")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    for name in ("INTERVAL", "FIRST", "HURRIED"):
+        monkeypatch.setattr(sender, name, 0.01)
+    read_tree.cache_clear()
+    yield tmp_path
+    read_tree.cache_clear()
+
+
+def stored_runs(workspace: Path) -> list[Any]:
+    """Return all runs in the store, oldest first."""
+    from xtcav_ml import store
+
+    client, experiment = store.connect(workspace)
+    return list(client.search_runs([experiment], order_by=["attributes.start_time ASC"]))

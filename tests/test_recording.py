@@ -8,7 +8,7 @@ import pytest
 import requests
 from mlflow import MlflowClient
 
-from tests.test_runs import stored, workspace  # noqa: F401
+from tests.conftest import stored_runs
 from xtcav_ml import models, registry, runs, tracking
 from xtcav_ml.stages import record
 
@@ -16,7 +16,7 @@ METRICS = {"accuracy": 0.7, "accuracy_low": 0.6, "accuracy_high": 0.8, "shots": 
 
 
 @pytest.fixture
-def results(workspace, monkeypatch):  # noqa: F811
+def results(workspace, monkeypatch):
     """What evaluate leaves, and a model that MLflow's part of is left out."""
     folder = workspace / "results"
     (folder / "plots").mkdir(parents=True)
@@ -48,7 +48,7 @@ def trained(results):
 
 def test_a_run_that_the_store_does_not_know_is_made_anew_once(results):
     recorded(results)
-    (found,) = stored(results.root)
+    (found,) = stored_runs(results.root)
     assert found.info.status == "FINISHED"
     expected = {
         "accuracy/validation": 0.6,
@@ -69,24 +69,24 @@ def test_a_run_that_the_store_does_not_know_is_made_anew_once(results):
     pictures = MlflowClient().list_artifacts(found.info.run_id, "plots")
     assert [file.path for file in pictures] == ["plots/confusion_matrix.png", "plots/frames.png"]
     recorded(results)
-    assert len(stored(results.root)) == 1
+    assert len(stored_runs(results.root)) == 1
 
 
 def test_what_is_there_is_found_without_mlflow_and_left_alone(results, monkeypatch):
     recorded(results)
-    before = stored(results.root)[0].to_dictionary()
+    before = stored_runs(results.root)[0].to_dictionary()
     monkeypatch.setitem(sys.modules, "xtcav_ml.recording", None)  # to import it is an error
     recorded(results)
-    assert stored(results.root)[0].to_dictionary() == before
+    assert stored_runs(results.root)[0].to_dictionary() == before
 
 
 def test_an_evaluation_goes_to_the_run_of_its_training_and_a_new_one_too(results):
     run = trained(results)
-    ended = stored(results.root)[0].info.end_time
+    ended = stored_runs(results.root)[0].info.end_time
     recorded(results)
     (results.folder / "metrics.json").write_text(json.dumps({**METRICS, "accuracy": 0.75}))
     recorded(results)
-    (found,) = stored(results.root)
+    (found,) = stored_runs(results.root)
     assert (found.info.run_id, found.info.end_time, found.info.status) == (run.run_id, ended, "FINISHED")
     rows = MlflowClient().get_metric_history(run.run_id, "accuracy/test")
     assert [(row.step, row.value) for row in rows] == [(0, 0.7), (1, 0.75)]
@@ -99,7 +99,7 @@ def test_a_run_is_found_by_the_model_that_it_made(results):
         trained(results)
     results.model.write_text("of a CPU")
     recorded(results)
-    first, second = stored(results.root)
+    first, second = stored_runs(results.root)
     assert first.data.metrics["accuracy/test"] == 0.7
     assert "accuracy/test" not in second.data.metrics
 
@@ -118,12 +118,12 @@ def test_a_store_that_is_down_gets_training_and_test_metrics_when_it_is_back(res
     assert "kept in mlruns/journal" in capsys.readouterr().err
     with tracking.Tracker(results.root):
         pass
-    (found,) = stored(results.root)
+    (found,) = stored_runs(results.root)
     assert found.info.status == "FINISHED"
     assert [row.step for row in MlflowClient().get_metric_history(found.info.run_id, "accuracy/test")] == [0]
     recorded(results)
     assert address(results)["run_id"] == found.info.run_id
-    assert len(stored(results.root)) == 1
+    assert len(stored_runs(results.root)) == 1
 
 
 def test_a_store_that_cannot_even_be_asked_is_one_line(results, monkeypatch, capsys):

@@ -6,44 +6,16 @@ import json
 import pytest
 import requests
 from mlflow import MlflowClient
-from ruamel.yaml import YAML
 
-from tests.conftest import lay_store
-from xtcav_ml import address, git, lineage, resources, runs, sender, store, tracking
+from tests.conftest import stored_runs
+from xtcav_ml import address, git, lineage, resources, runs, tracking
 from xtcav_ml.params.base import read_tree
-
-
-@pytest.fixture
-def workspace(tmp_path, monkeypatch):
-    stages = {"train": {"cmd": "x", "params": ["train"], "deps": ["a.py", "train.h5"]}}
-    with (tmp_path / "dvc.yaml").open("w") as file:
-        YAML().dump({"stages": stages}, file)
-    (tmp_path / "params.yaml").write_text(
-        "train: {model: {name: convnet}}\nprepare: {include: {'gate[0]': 1}}\ndata: {raw: mine}\n"
-    )
-    lay_store(tmp_path)
-    (tmp_path / "a.py").write_text("code")
-    (tmp_path / "train.h5").write_text("data")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("DVC_ROOT", raising=False)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    for name in ("INTERVAL", "FIRST", "HURRIED"):
-        monkeypatch.setattr(sender, name, 0.01)
-    read_tree.cache_clear()
-    yield tmp_path
-    read_tree.cache_clear()
-
-
-def stored(workspace):
-    """Return all runs in the store, oldest first."""
-    client, experiment = store.connect(workspace)
-    return list(client.search_runs([experiment], order_by=["attributes.start_time ASC"]))
 
 
 def test_a_training_leaves_a_run_with_its_parameters_and_its_end(workspace):
     with runs.training("CPU") as run, resources.measured("train"):
         run.on_epoch(1, {"val_accuracy": 0.5}, {"train": 2.0})
-    (found,) = stored(workspace)
+    (found,) = stored_runs(workspace)
     assert found.info.status == "FINISHED"
     assert found.data.params == {"train.model.name": "convnet", "prepare.include.gate_0_": "1", "data.raw": "mine"}
     values = found.data.metrics
@@ -64,14 +36,14 @@ def test_a_run_on_simulated_shots_has_their_parameters(workspace, folder):
     read_tree.cache_clear()
     with runs.training("CPU"):
         pass
-    assert stored(workspace)[0].data.params["simulate.seed"] == "5"
+    assert stored_runs(workspace)[0].data.params["simulate.seed"] == "5"
 
 
 @pytest.mark.parametrize(("error", "status"), [(KeyboardInterrupt, "KILLED"), (RuntimeError, "FAILED")])
 def test_a_run_says_how_it_ended(workspace, error, status):
     with pytest.raises(error), runs.training("CPU"):
         raise error
-    assert [run.info.status for run in stored(workspace)] == [status]
+    assert [run.info.status for run in stored_runs(workspace)] == [status]
 
 
 def test_a_store_that_takes_nothing_stops_no_training(workspace, monkeypatch, capsys):
@@ -88,7 +60,7 @@ def test_a_store_that_takes_nothing_stops_no_training(workspace, monkeypatch, ca
     assert "are kept in mlruns/journal, and sent by the next stage, `dvc repro` or `xtcav sync`" in said[1]
     with tracking.Tracker(workspace):
         pass
-    (found,) = stored(workspace)
+    (found,) = stored_runs(workspace)
     assert (found.info.status, found.data.metrics["accuracy/validation"]) == ("FINISHED", 0.5)
 
 
@@ -99,7 +71,7 @@ def test_a_run_that_is_stopped_while_it_is_begun_is_ended(workspace, monkeypatch
     monkeypatch.setattr(tracking.Run, "params", stop)
     with pytest.raises(KeyboardInterrupt), runs.training("CPU"):
         pass
-    assert [run.info.status for run in stored(workspace)] == ["KILLED"]
+    assert [run.info.status for run in stored_runs(workspace)] == ["KILLED"]
 
 
 def test_a_run_says_of_what_it_was_made(workspace, monkeypatch):
@@ -118,7 +90,7 @@ def test_a_run_says_of_what_it_was_made(workspace, monkeypatch):
     (workspace / "a.py").write_text("edited")
     with runs.training("CPU"):
         pass
-    (found,) = stored(workspace)
+    (found,) = stored_runs(workspace)
     tags = found.data.tags
     assert (tags["dvc.exp.name"], tags["dvc.exp.baseline"]) == ("brave-shot", "0123")
     assert (tags["env.gpu"], tags["env.gpu_driver"]) == ("one", "1.2")
