@@ -2,8 +2,8 @@
 
 Each is trained on data/prepared (make repro first) with each seed, in turns, in processes of their own, and says what it sees
 in the test shots. Printed are accuracy with interval, seconds of wall and CPU time of the training, McNemar's test of each
-modern network against the default one of the same seed, a paired bootstrap of the shots over all seeds, and the ceiling that the
-noise of the labels sets.
+modern network against the default one of the same seed, a paired bootstrap of the shots over all seeds, and the ceiling that
+the noise of the labels sets.
 
     .venv/bin/python benchmarks/modern.py [--seeds 1 2 3]
 """
