@@ -38,6 +38,18 @@ def test_children_count_even_after_they_ended():
     assert used["cpu_time_s"] == pytest.approx(0.85, abs=0.4)  # less what the child used after its last sample
 
 
+def test_what_children_used_before_does_not_count():
+    busy = "import time\nwhile time.process_time() < 0.8: pass\nprint(flush=True)\ninput()"
+    with subprocess.Popen([sys.executable, "-c", busy], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        child.stdout.readline()
+        with resources.Sampler() as sampler:
+            time.sleep(2 * resources.INTERVAL)
+        used = sampler.summary()
+        child.communicate(b"\n")
+    assert used["max_processes"] >= 2
+    assert used["cpu_time_s"] < 0.5
+
+
 def test_what_lasts_less_than_an_interval_counts():
     """In a process of its own, as a stage is: a peak of memory and a child, both between two samples."""
     code = """if True:

@@ -40,6 +40,10 @@ class Sampler:
         self._process = psutil.Process()
         self._cpu_of_ended, self._cpu = 0.0, dict[int, float]()
         self._cpu_at_start = _cpu_seconds(self._process)
+        self._cpu_of_tree_at_start = 0.0
+        for process in self._tree():
+            with contextlib.suppress(psutil.Error):
+                self._cpu_of_tree_at_start += _cpu_seconds(process)
         self._ended_at_start = _cpu_of_ended_children()
         self._gpus = _gpus()
         self._sample()
@@ -108,7 +112,7 @@ class Sampler:
         self.samples.append(
             {
                 "time_s": time.monotonic() - self._started,
-                "cpu_time_s": sum(alive.values()) + self._cpu_of_ended - self._cpu_at_start,
+                "cpu_time_s": sum(alive.values()) + self._cpu_of_ended - self._cpu_of_tree_at_start,
                 "memory_mb": memory / MEGABYTE,
                 "threads": threads,
                 "processes": processes,

@@ -101,7 +101,10 @@ def signed_in(team: Team, name: str, password: str):
     with pytest.MonkeyPatch.context() as patch:
         for key, value in team.client_environment(name, password).items():
             patch.setenv(key, value)
+        before = mlflow.get_tracking_uri()  # what another test of this process has set goes before the environment
+        mlflow.set_tracking_uri(team.address)
         yield mlflow.MlflowClient(team.address)
+        mlflow.set_tracking_uri(before)
 
 
 def below(process: subprocess.Popen) -> list[psutil.Process]:
@@ -150,11 +153,7 @@ def test_the_run_is_there_with_metrics_and_artifacts(served, tmp_path):
         table = Path(client.download_artifacts(run.info.run_id, "predictions.csv", str(tmp_path)))
         assert table.read_bytes() == (team.project.folder / "results/predictions.csv").read_bytes()
         (model,) = client.search_logged_models([run.info.experiment_id])
-        found = Path(
-            mlflow.artifacts.download_artifacts(
-                f"models:/{model.model_id}", dst_path=str(tmp_path / "model"), tracking_uri=team.address
-            )
-        )
+        found = Path(mlflow.artifacts.download_artifacts(f"models:/{model.model_id}", dst_path=str(tmp_path / "model")))
     assert (found / "MLmodel").is_file()
     kept = [path.read_bytes() for path in found.rglob("*.keras")]
     assert kept == [(team.project.folder / "models/model.keras").read_bytes()]
