@@ -147,6 +147,14 @@ def lay_store(folder: Path) -> None:
     (folder / "mlruns" / "mlflow.db").write_bytes(empty_database())
 
 
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project's folder with an empty store, shared by the tests of a module."""
+    folder = tmp_path_factory.mktemp("store")
+    lay_store(folder)
+    return folder
+
+
 class StoredRun:
     """A run that is in the store of the project in `root` at once, for tests of what is done with runs that are there."""
 

@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from tests.conftest import StoredRun, lay_store
+from tests.conftest import StoredRun
 from xtcav_ml import original
 from xtcav_ml.errors import UserError
 
@@ -16,13 +16,6 @@ TAGS = {
     "evaluation.md5": "e",
     "env.numpy": "2.0",
 }
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("original")
-    lay_store(folder)
-    return folder
 
 
 @pytest.fixture(autouse=True)

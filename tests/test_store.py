@@ -4,16 +4,8 @@ import mlflow
 import pytest
 import requests
 
-from tests.conftest import lay_store
 from xtcav_ml import store
 from xtcav_ml.errors import UserError
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("store")
-    lay_store(folder)
-    return folder
 
 
 @pytest.fixture(autouse=True)

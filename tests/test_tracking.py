@@ -13,13 +13,6 @@ from xtcav_ml.journal import folder_of
 from xtcav_ml.tracking import Tracker
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("store")
-    lay_store(folder)
-    return folder
-
-
 @pytest.fixture(autouse=True)
 def _local_store(monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)

@@ -47,9 +47,13 @@ def before(results: Results) -> Earlier | None:
                 git.title(revision, results.root),
                 metrics,
                 _shown(results, revision, str(TABLE)),
-                locks.read(lambda name: git.show(revision, name, results.root)),  # noqa: B023 - called at once
+                _recorded(results, revision),
             )
     return None
+
+
+def _recorded(results: Results, revision: str) -> locks.Recorded | None:
+    return locks.read(lambda name: git.show(revision, name, results.root))
 
 
 def comparison(results: Results) -> Section:
