@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -17,6 +16,7 @@ import pytest
 from mlflow.pyfunc import scoring_server
 
 from tests.conftest import StoredRun, lay_store, write_prepared_file
+from tests.servers import end
 from tests.test_fit import PARAMS
 from xtcav_ml import fit, models, registry
 from xtcav_ml.errors import UserError
@@ -84,12 +84,7 @@ def address(root, plain):
         assert _answers(f"http://127.0.0.1:{port}/ping"), log.read_text()
         yield f"http://127.0.0.1:{port}/invocations"
     finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        try:
-            server.wait(20)
-        except subprocess.TimeoutExpired:
-            os.killpg(server.pid, signal.SIGKILL)
-            server.wait(20)
+        end(server)
 
 
 def _answers(url):

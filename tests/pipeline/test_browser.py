@@ -3,7 +3,6 @@
 import os
 import re
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from urllib.parse import urlparse
 import pytest
 
 from tests.pipeline.conftest import Project, clean_environment
+from tests.servers import end
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(
@@ -58,12 +58,7 @@ def address(two_runs: Project, tmp_path_factory: pytest.TempPathFactory) -> Iter
         _wait_for(f"http://127.0.0.1:{port}/health", log)
         yield f"http://127.0.0.1:{port}"
     finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        try:
-            server.wait(20)
-        except subprocess.TimeoutExpired:
-            os.killpg(server.pid, signal.SIGKILL)
-            server.wait(20)
+        end(server)
 
 
 def _wait_for(url: str, log: Path) -> None:
