@@ -3,27 +3,88 @@ import sys
 
 import pytest
 
-SWALLOWED = """
-import contextlib, os, signal, sys
+START = """
+import contextlib, os, signal, time
 from xtcav_ml import interrupts
+
+def ask():
+    os.kill(os.getpid(), signal.{name})
 
 interrupts.listen()
 interrupts.require_none()
+"""
+
+SWALLOWED = """
 with contextlib.suppress(BaseException):
-    os.kill(os.getpid(), signal.{name})
+    ask()
     for _ in range(10**9):
         pass
-print("swallowed", flush=True)
+print("swallowed")
 try:
     interrupts.require_none()
 except KeyboardInterrupt:
     print("raised again")
 """
 
+HELD_BACK = """
+try:
+    with interrupts.held():
+        with interrupts.held():
+            ask()
+            ask()  # as `timeout` does
+            print("held back")
+        print("still held back")
+    print("never here")
+except KeyboardInterrupt:
+    print("raised at the end")
+with interrupts.held():  # what ends a run in order is not asked to stop once more
+    pass
+print("once")
+"""
+
+BETWEEN_STEPS = """
+with interrupts.held():
+    ask()
+    try:
+        interrupts.require_none()
+    except KeyboardInterrupt:
+        print("raised between two steps")
+print("once")
+"""
+
+ANOTHER_ERROR = """
+try:
+    with interrupts.held():
+        ask()
+        raise ValueError
+except ValueError:
+    print("the error stays")
+"""
+
+AGAIN = """
+try:
+    with interrupts.held():
+        ask()
+        time.sleep(interrupts.PATIENCE + 0.1)
+        ask()
+        print("never here")
+except KeyboardInterrupt:
+    print("obeyed at once")
+"""
+
+SAID = {
+    SWALLOWED: ["swallowed", "raised again"],
+    HELD_BACK: ["held back", "still held back", "raised at the end", "once"],
+    BETWEEN_STEPS: ["raised between two steps", "once"],
+    ANOTHER_ERROR: ["the error stays"],
+    AGAIN: ["obeyed at once"],
+}
+
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
-def test_a_request_to_stop_that_a_library_swallows_is_raised_again(name):
-    done = subprocess.run(
-        [sys.executable, "-c", SWALLOWED.format(name=name)], capture_output=True, text=True, check=True, timeout=60
-    )
-    assert done.stdout.split("\n")[:2] == ["swallowed", "raised again"]
+@pytest.mark.parametrize("what", SAID, ids=["swallowed", "held_back", "between_steps", "another_error", "again"])
+def test_a_request_to_stop_is_heard_where_it_may_be(name, what):
+    program = START.format(name=name) + what
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.splitlines() == SAID[what]
+    assert ("ask again" in done.stderr) == (what != SWALLOWED)

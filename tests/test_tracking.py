@@ -1,3 +1,5 @@
+import random
+import signal
 import time
 from pathlib import Path
 
@@ -8,7 +10,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 
 from tests.conftest import lay_store
-from xtcav_ml import address, sender, store
+from xtcav_ml import address, interrupts, sender, store, tracking
 from xtcav_ml.journal import folder_of
 from xtcav_ml.tracking import Tracker
 
@@ -253,9 +255,7 @@ def test_a_run_that_is_known_can_run_again_or_be_added_to(root):
         tracker.start("again", {}, run_key=first.key)
         assert tracker.sender.drain() == []
         assert stored(root, first).info.status == "RUNNING"
-    with Tracker(root):
-        pass
-    assert stored(root, first).info.status == "KILLED"
+    assert stored(root, first).info.status == "FAILED"  # it was never finished
 
 
 def test_what_cannot_be_written_is_told_and_not_raised(root, capsys):
@@ -265,3 +265,29 @@ def test_what_cannot_be_written_is_told_and_not_raised(root, capsys):
         run.finish()
     assert "artifact of run" in capsys.readouterr().err
     assert stored(root, run).info.status == "FINISHED"
+
+
+def test_whenever_it_is_interrupted_a_run_is_ended_as_killed(tmp_path, monkeypatch):
+    # A KeyboardInterrupt within Event.set, or between a line of the journal and its bookkeeping, lost the end of the run.
+    def send(journal):
+        for event, end in journal.events(journal.offset):
+            sent.append(event)
+            journal.acknowledge(end, "run", "experiment")
+
+    sent: list[dict[str, object]] = []
+    monkeypatch.setattr(sender, "INTERVAL", 0.001)
+    monkeypatch.setattr(tracking, "Sender", lambda root: sender.Sender(root, lambda root: send))
+    monkeypatch.setattr(interrupts, "_first", None)
+    before = signal.signal(signal.SIGALRM, interrupts._stop)
+    choose = random.Random(0)
+    try:
+        for turn in range(300):
+            interrupts._first = None
+            with pytest.raises(KeyboardInterrupt), Tracker(tmp_path) as tracker:
+                signal.setitimer(signal.ITIMER_REAL, choose.uniform(1e-5, 5e-3))
+                run = tracker.start(f"turn {turn}", {})
+                for step in range(1_000_000):
+                    run.metrics({"loss": step}, step=step)
+            assert (sent[-1]["event"], sent[-1]["status"]) == ("finish", "KILLED")
+    finally:
+        signal.signal(signal.SIGALRM, before)

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from xtcav_ml import backend, models, objective, optimizers, scaling
+from xtcav_ml import backend, interrupts, models, objective, optimizers, scaling
 from xtcav_ml.augment import Augmentation
 from xtcav_ml.backend import keras
 from xtcav_ml.batches import Batches, SetEpoch
@@ -60,7 +60,7 @@ def fit(
 
     The result is a function of the files and `params` alone, bit for bit, on one type of machine; also if it was stopped and
     goes on from `checkpoints`. Raises UserError if the training set does not fill one minibatch or the loss is not finite;
-    lets StopTraining of a listener through.
+    lets StopTraining of a listener through, and KeyboardInterrupt after the minibatch in which somebody asked to stop.
     """
     if train.shots < params.batch_size:
         raise UserError(
@@ -160,6 +160,10 @@ class _Watch(keras.callbacks.Callback):  # type: ignore[misc]
             self.gradients.look(self.model)
         for listener in self.listeners:
             listener.on_step(batch + 1, len(self.batches))
+        interrupts.require_none()
+
+    def on_test_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        interrupts.require_none()
 
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
         self._clock.lap("train")

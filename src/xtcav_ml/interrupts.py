@@ -1,13 +1,25 @@
-"""Being told to stop, by Ctrl-C or by a batch system, in a way that is not lost.
+"""Being told to stop, by Ctrl-C or by a batch system, in a way that is neither lost nor comes at a bad moment.
 
-Libraries in C++ can swallow the KeyboardInterrupt that a signal raises in the middle of them. So it is also remembered, and
-raised again by whoever asks between two steps.
+A KeyboardInterrupt that a signal raises anywhere can be swallowed by libraries in C++, or leave a lock of Python's held for
+good: the Condition in every threading.Event and queue.Queue is acquired by a Python function, and may be interrupted before
+it says so. So a request is remembered, and raised by whoever asks between two steps; meanwhile it can be held back.
 """
 
+import contextlib
+import os
 import signal
+import time
+from collections.abc import Iterator
 from types import FrameType
 
-_asked = False
+PATIENCE = 1.0
+"""Seconds after which another request means it: `timeout` and a terminal may tell a process the same thing twice."""
+
+HELD_BACK = b"xtcav: stops after the present step; ask again to stop at once\n"
+
+_first: float | None = None  # when somebody asked to stop
+_owed = False  # and nothing has been raised since
+_held = 0
 
 
 def listen() -> None:
@@ -16,13 +28,38 @@ def listen() -> None:
         signal.signal(number, _stop)
 
 
+@contextlib.contextmanager
+def held() -> Iterator[None]:
+    """Hold a request to stop back until the end, or until `require_none` is asked. Who asks again is obeyed at once.
+
+    For the main thread, where signals arrive.
+    """
+    global _held
+    _held += 1
+    try:
+        yield
+    finally:
+        _held -= 1
+    if _owed and not _held:
+        require_none()
+
+
 def require_none() -> None:
-    """Raise KeyboardInterrupt if somebody asked to stop."""
-    if _asked:
+    """Raise KeyboardInterrupt if somebody asked to stop, also if it was raised before: it may have been swallowed."""
+    global _owed
+    _owed = False
+    if _first is not None:
         raise KeyboardInterrupt
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    global _asked
-    _asked = True
+    global _first, _owed
+    now = time.monotonic()
+    again = _first is not None and now - _first > PATIENCE
+    if _held and not again:
+        if _first is None:
+            _first, _owed = now, True
+            os.write(2, HELD_BACK)  # print may be what was interrupted
+        return
+    _first = _first or now
     raise KeyboardInterrupt

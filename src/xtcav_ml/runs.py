@@ -21,8 +21,7 @@ class TrainingRun:
         self.run, self.identity = run, identity
 
     def on_step(self, step: int, steps: int) -> None:
-        """End the training if somebody asked for it: MLflow gets whole epochs."""
-        interrupts.require_none()
+        """MLflow gets whole epochs."""
 
     def on_resume(self, epochs: int, refused: Sequence[str]) -> None:
         """Say after which epoch an earlier process was stopped."""
@@ -37,8 +36,8 @@ class TrainingRun:
 def training(device: str) -> Iterator[TrainingRun]:
     """Give a run for a training on `device` of what is in the workspace now.
 
-    It ends FINISHED, FAILED on an error, KILLED on Ctrl-C; one that was killed before it could say so is gone on with by the
-    next training of the same. What the training used is in RESOURCES by then, and is added.
+    It ends FINISHED, FAILED on an error, KILLED on Ctrl-C, which is heard after a minibatch; one that was killed before it
+    could say so is gone on with by the next training of the same. What the training used is in RESOURCES by then, and is added.
     """
     origin, params = lineage.of_stage("train"), provenance.params_of_stage()
     own = {"stage": "train", "device": device}
@@ -66,7 +65,7 @@ def _begun(
 ) -> Iterator[tracking.Run]:
     """Give a run with its `own` tags, `params` and where it comes from, and end it."""
     identity = hashlib.sha256(json.dumps([origin.identity, own], sort_keys=True).encode()).hexdigest()
-    with tracking.Tracker(lineage.project_root(), identity) as tracker:
+    with interrupts.held(), tracking.Tracker(lineage.project_root(), identity) as tracker:
         tags = {**own, **provenance.tags(origin)}
         run = tracker.start(name, tags, experiment)
         status = "FAILED"

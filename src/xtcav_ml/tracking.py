@@ -1,6 +1,7 @@
 """Runs to be written to: each tells a journal on disk, which a thread sends to MLflow meanwhile and a later command if need be.
 
-Whether MLflow answers is no matter of the training: it is said, and no more.
+Whether MLflow answers is no matter of the training: it is said, and no more. Requests to stop are held back while a lock may
+be held that the sender needs.
 """
 
 import sys
@@ -10,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
+from xtcav_ml import interrupts
 from xtcav_ml.address import EXPERIMENT, MODEL_TAG, masked, metric_name, store_uri
 from xtcav_ml.journal import Event, Journal, folder_of, ownerless
 from xtcav_ml.lineage import file_md5
@@ -19,7 +21,7 @@ from xtcav_ml.sender import Sender
 PROBE = {"http": 5.0, "": 60.0}
 """Seconds that a store has to answer before the training goes on without: a server; a database, which may not exist yet."""
 
-FINISHED, KILLED, STATUS = "FINISHED", "KILLED", "status"
+FINISHED, FAILED, KILLED, STATUS = "FINISHED", "FAILED", "KILLED", "status"
 BATCH = 100
 """Most parameters or tags of an event."""
 
@@ -43,6 +45,11 @@ class Run:
         return bool(self._told)
 
     @property
+    def ended(self) -> bool:
+        """Return whether it is finished."""
+        return self._journal.closed
+
+    @property
     def run_id(self) -> str | None:
         """Return MLflow's name for the run, or None if it has not answered yet."""
         return self._journal.run_id
@@ -64,9 +71,9 @@ class Run:
         """Log metrics at `step`, each once: what a training that was killed and goes on tells again is known already."""
         named = {metric_name(name): float(value) for name, value in values.items()}
         new = {name: value for name, value in named.items() if (name, step) not in self._told}
-        self._told |= {(name, step) for name in new}
         if new:
             self._write({"event": "metrics", "step": step, "time_ms": _now(), "values": new})
+            self._told |= {(name, step) for name in new}
 
     def dataset(self, name: str, digest: str, source: str, context: str) -> None:
         """Name a dataset that the run used, by the hash under which DVC knows it."""
@@ -81,6 +88,7 @@ class Run:
         self.tags({MODEL_TAG: file_md5(path)})
         self._write({"event": "model", "requirements": requirements}, path)
 
+    @interrupts.held()
     def finish(self, status: str | None = FINISHED) -> None:
         """End the run FINISHED, FAILED or KILLED; None leaves it as it is. Nothing may be written to it after that."""
         self._write({"event": "finish", "status": status, "time_ms": _now()})
@@ -92,6 +100,7 @@ class Run:
         for first in range(0, len(entries), BATCH):
             self._write({"event": kind, "values": dict(entries[first : first + BATCH])})
 
+    @interrupts.held()
     def _write(self, event: Event, file: Path | None = None) -> None:
         try:
             self._journal.append(event if file is None else {**event, "file": self._journal.keep(file)})
@@ -103,6 +112,8 @@ class Run:
 class Tracker:
     """The runs that a command writes, while it is entered; at the end it says whether all that they told has arrived.
 
+    A run that is not finished by then is ended: KILLED on Ctrl-C, otherwise FAILED.
+
     What killed processes, and those that MLflow did not answer, left in journals is sent, too. A journal of `identity` that
     has no end is gone on with by the next run of that identity, others are ended KILLED.
     """
@@ -112,9 +123,11 @@ class Tracker:
         self.store = masked(store_uri(root))
         self.sender = Sender(root)
         self.pending: list[tuple[str, dict[str, str]]] = []  # keys and tags of runs that were not sent before
+        self._begun: list[Run] = []
         self._unfinished: Journal | None = None
         self._unanswered = False  # and that was said
 
+    @interrupts.held()
     def __enter__(self) -> Self:
         for journal in ownerless(folder_of(self.root)):
             if journal.begin["store"] != self.store:
@@ -125,6 +138,7 @@ class Tracker:
                 self._send_left(journal)
         return self
 
+    @interrupts.held()
     def start(
         self,
         name: str,
@@ -158,9 +172,15 @@ class Tracker:
         self.sender.take(journal)
         if parent is None and journal.unsent:
             self._probe()
-        return Run(journal, self.sender)
+        run = Run(journal, self.sender)
+        self._begun.append(run)
+        return run
 
-    def __exit__(self, *_: object) -> None:
+    @interrupts.held()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        for run in self._begun:
+            if not run.ended:  # its owner was interrupted between two of its lines
+                run.finish(KILLED if kind is KeyboardInterrupt else FAILED)
         if self._unfinished is not None:
             self._send_left(self._unfinished)
         left = self.sender.drain()

@@ -31,8 +31,9 @@ def test_a_training_told_to_stop_ends_its_run_killed(project, how):
         training.kill()
     assert training.returncode not in (0, -signal.SIGKILL)
     assert b"Traceback" not in said
+    assert b"stops after the present step" in said
     run = project.runs("tags.stage = 'train'")[-1]
-    assert run.info.status == "KILLED"
+    assert run.info.status == "KILLED", said.decode()
     assert run.data.metrics["accuracy/validation"] >= 0  # what there was is kept
     assert not (project.folder / "models/model.keras").exists()
 

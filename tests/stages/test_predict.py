@@ -85,7 +85,7 @@ def test_a_stopped_prediction_goes_on_where_it_was(model, files, tmp_path, monke
 
 def test_a_request_to_stop_that_keras_swallows_is_heard(model, files, tmp_path, monkeypatch):
     def asked_to_stop(*args):
-        monkeypatch.setattr(interrupts, "_asked", True)
+        monkeypatch.setattr(interrupts, "_first", 0.0)
         return real(*args)
 
     real = Predictor.predict
