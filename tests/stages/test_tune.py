@@ -104,7 +104,7 @@ def test_a_trial_that_was_completed_is_told_whatever_its_run_says_then(search, t
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(tracking.Run, "finish", stop)
-    with pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(tracking.Run, "finish", stop)
         search.go_on(tmp_path)
     assert [trial.state for trial in search.study.trials] == [TrialState.COMPLETE]
