@@ -86,3 +86,25 @@ def test_losses_are_the_same_to_float_tolerance(found):
         for name in one:
             if name != "gradient_cosine":
                 np.testing.assert_allclose(one[name], other[name], rtol=2e-3, atol=2e-4, err_msg=name)
+
+
+UNASKED = """
+import sys
+from xtcav_ml import backend
+print(sorted(backend.UNASKED & set(sys.modules)))
+import matplotlib.pyplot, sklearn
+print(backend.name())
+"""
+
+
+@pytest.mark.parametrize("name", ["tensorflow", "jax"])
+def test_what_nobody_asked_for_is_not_imported_but_can_be(name):
+    done = subprocess.run(
+        [sys.executable, "-c", UNASKED],
+        env={**os.environ, "KERAS_BACKEND": name},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    assert done.stdout.splitlines() == ["[]", name]

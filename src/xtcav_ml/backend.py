@@ -26,11 +26,27 @@ def _quiet() -> Iterator[None]:
         os.close(nowhere)
 
 
+@contextlib.contextmanager
+def _without(*names: str) -> Iterator[None]:
+    """Let an import meanwhile find these packages missing, unless they have been imported before."""
+    hidden = [name for name in names if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del sys.modules[name]
+
+
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # real errors come as exceptions
 os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1"  # part of what decides the bits of a result
 
-with _quiet():
+UNASKED = {"jax", "matplotlib", "sklearn"} - {os.environ["KERAS_BACKEND"]}
+"""What Keras and TensorFlow import where it is there, for conversions and pictures that are not used here: a third of the
+time that a stage takes to start."""
+
+with _quiet(), _without(*UNASKED):
     import keras
 
 
