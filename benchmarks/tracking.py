@@ -19,10 +19,10 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=5)
     epochs = parser.parse_args().epochs
     os.chdir(ROOT)
-    from xtcav_ml import runs
     from xtcav_ml.params import whole
     from xtcav_ml.stages import train
-    from xtcav_ml.tracking import Tracker
+    from xtcav_ml.tracking import runs
+    from xtcav_ml.tracking.tracker import Tracker
 
     class Timed:
         """A listener that times another."""

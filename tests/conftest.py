@@ -159,7 +159,7 @@ class StoredRun:
     """A run that is in the store of the project in `root` at once, for tests of what is done with runs that are there."""
 
     def __init__(self, root: Path, **tags: str) -> None:
-        from xtcav_ml import store
+        from xtcav_ml.tracking import store
 
         self.client, self.experiment_id = store.connect(root)
         self.run_id: str = self.client.create_run(self.experiment_id, tags=tags, run_name="one").info.run_id
@@ -190,8 +190,8 @@ def keras_ready() -> None:
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A project as a stage sees it, but of two small files, with a store that is empty."""
-    from xtcav_ml import sender
     from xtcav_ml.params.base import read_tree
+    from xtcav_ml.tracking import sender
 
     stages = {"train": {"cmd": "x", "params": ["train"], "deps": ["a.py", "train.h5"]}}
     with (tmp_path / "dvc.yaml").open("w") as file:
@@ -214,7 +214,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
 
 def stored_runs(workspace: Path) -> list[Any]:
     """Return all runs in the store, oldest first."""
-    from xtcav_ml import store
+    from xtcav_ml.tracking import store
 
     client, experiment = store.connect(workspace)
     return list(client.search_runs([experiment], order_by=["attributes.start_time ASC"]))

@@ -6,7 +6,7 @@ import pytest
 
 from tests.conftest import SHAPE, StoredRun, write_prepared_file
 from tests.test_fit import PARAMS
-from xtcav_ml import fit, models, registry
+from xtcav_ml import fit, models
 from xtcav_ml.geometry import CLASSES, NUMBERS
 from xtcav_ml.h5io.prepared import PreparedFile
 from xtcav_ml.h5io.rawfile import read_frames
@@ -14,6 +14,7 @@ from xtcav_ml.models import FEATURES, FRAME
 from xtcav_ml.params.data import DataParams
 from xtcav_ml.params.prepare import Pixels
 from xtcav_ml.predictor import BATCH, NONE, Predictor
+from xtcav_ml.registry import versions
 from xtcav_ml.served import ShotModel
 from xtcav_ml.stages import prepare
 
@@ -55,7 +56,7 @@ def log_to_mlflow(model, folder, monkeypatch):
     """Return the model as MLflow loads it."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     run = StoredRun(folder)
-    registry.log_model(run.run_id, model, models.meaning_of(model), ["keras"])
+    versions.log_model(run.run_id, model, models.meaning_of(model), ["keras"])
     run.finish()
     (logged,) = run.client.search_logged_models([run.experiment_id], f"source_run_id = '{run.run_id}'")
     return mlflow.pyfunc.load_model(logged.model_uri)

@@ -18,10 +18,11 @@ from mlflow.pyfunc import scoring_server
 from tests.conftest import StoredRun, lay_store, write_prepared_file
 from tests.servers import end
 from tests.test_fit import PARAMS
-from xtcav_ml import fit, models, registry
+from xtcav_ml import fit, models
 from xtcav_ml.errors import UserError
 from xtcav_ml.h5io.prepared import PreparedFile
 from xtcav_ml.predictor import Predictor
+from xtcav_ml.registry import versions
 
 SHOTS, SHAPE = 40, (8, 10)
 FRAMES = np.random.default_rng(0).integers(90, 200, (SHOTS, *SHAPE)).astype(np.int16)
@@ -46,8 +47,8 @@ def registered(root, **columns):
         fitted = fit.fit(train, train, PARAMS.model_copy(update={"epochs": 1}))
         models.save(fitted.model, train.meaning, folder / "model.keras")
     run = StoredRun(root, stage="train")
-    registry.log_model(run.run_id, folder / "model.keras", train.meaning, [])
-    return folder / "model.keras", registry.find(root, run.run_id).uri
+    versions.log_model(run.run_id, folder / "model.keras", train.meaning, [])
+    return folder / "model.keras", versions.find(root, run.run_id).uri
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +128,7 @@ def test_raw_frames_over_http_get_the_predictor_s_numbers(address, plain, count)
 
 
 def test_the_model_s_own_example_is_a_request(address, root, plain, tmp_path):
-    body = registry.fetch(root, plain[1], tmp_path).parents[1] / "input_example.json"
+    body = versions.fetch(root, plain[1], tmp_path).parents[1] / "input_example.json"
     status, text = post(address, body.read_bytes())
     assert status == 200, text
     assert len(strict(text)["predictions"]) == 1
@@ -181,7 +182,7 @@ def test_a_feature_that_is_missing_is_null_in_the_answer_and_changes_no_other(ro
 
 def test_changed_files_are_refused_before_any_is_read(root, plain, tmp_path):
     folder = tmp_path / "copy"
-    file = registry.fetch(root, plain[1], folder)
+    file = versions.fetch(root, plain[1], folder)
     assert mlflow.pyfunc.load_model(str(folder)).predict(FRAMES[:2]).shape == (2, 3)
     (folder / "added.py").touch()
     with pytest.raises(UserError, match=r"added\.py must be as it was when the model was logged"):

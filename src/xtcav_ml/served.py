@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from xtcav_ml import manifest
 from xtcav_ml.models import FRAME
 from xtcav_ml.predictor import NONE, Predictor
+from xtcav_ml.registry import manifest
 
 
 class ShotModel:

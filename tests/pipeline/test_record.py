@@ -75,6 +75,26 @@ def test_what_dvc_restores_has_its_run_once_in_a_store_that_is_empty(project, tm
     assert first.info.run_id == project.json("results/resources/run.json")["run_id"]
 
 
+def test_a_clone_that_pulls_the_results_has_their_run(project, tmp_path):
+    project.run("git", "checkout", "-q", ".")
+    project.run("dvc", "remote", "add", "-q", "--local", "-d", "shots", str(tmp_path / "remote"))
+    project.run("dvc", "push", "-q")
+    clone = Project(tmp_path / "clone")
+    project.run("git", "clone", "-q", str(project.folder), str(clone.folder))
+    clone.run("dvc", "remote", "add", "-q", "--local", "-d", "shots", str(tmp_path / "remote"))
+    clone.run("dvc", "pull", "-q")
+    assert (clone.folder / "models/model.keras").is_file()
+    done = clone.run("dvc", "repro")
+    assert re.findall("Running stage '(.*)'", done.stdout) == ["record"]
+    (first, *_), (run,) = trained(project), trained(clone)
+    assert run.data.tags["rebuilt"] == "true"
+    assert run.data.tags["lineage.key"] == first.data.tags["lineage.key"]
+    assert run.data.metrics["accuracy/test"] == first.data.metrics["accuracy/test"]
+    assert run.data.params == first.data.params
+    assert "rebuilt" not in first.data.tags
+    assert clone.run("git", "status", "--porcelain").stdout == ""
+
+
 def test_experiments_leave_their_runs_in_the_project_s_store(project):
     project.run("git", "checkout", "-q", ".")
     before = len(trained(project))

@@ -9,7 +9,8 @@ from typer.testing import CliRunner
 
 from tests.conftest import write_shots
 from tests.pipeline.conftest import SMALL_FRAMES, Project
-from xtcav_ml import cli, original, restored
+from xtcav_ml import cli
+from xtcav_ml.reproduction import original, restored
 from xtcav_ml.stages import reproduce
 
 EDIT = """

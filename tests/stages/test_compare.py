@@ -8,9 +8,10 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.test_locks import lay
-from xtcav_ml import cli, comparison, metrics, tracking
+from xtcav_ml import cli, comparison, metrics
 from xtcav_ml.errors import UserError
 from xtcav_ml.stages import compare
+from xtcav_ml.tracking.tracker import Tracker
 
 SHOTS = 200
 TRUTH = np.arange(SHOTS) % 4
@@ -114,7 +115,7 @@ def test_a_revision_is_read_from_the_project_s_own_folder(project, monkeypatch):
 
 
 def test_an_mlflow_run_s_predictions_are_fetched(project):
-    with tracking.Tracker(project) as tracker:
+    with Tracker(project) as tracker:
         with_table, without = tracker.start("a", {}), tracker.start("b", {})
         with_table.artifact(project / "results/predictions.csv")
         for one in (with_table, without):
@@ -196,7 +197,7 @@ def test_it_says_in_which_parameters_data_and_code_the_runs_differ(project, caps
         lay(project, epochs=epochs)
         git(project, "add", "--all")
         git(project, "commit", "--quiet", "--message", "x")
-    with tracking.Tracker(project) as tracker:
+    with Tracker(project) as tracker:
         of_run = tracker.start("a", {"lineage.key": "k", "code.src/xtcav_ml/fit.py": "0"})
         of_run.params({"train.epochs": 5, "train.rate": 0.5, "prepare.label": "side", "data.raw": "mine"})
         of_run.artifact(project / "results/predictions.csv")

@@ -5,12 +5,13 @@ from typer.testing import CliRunner
 
 from tests.conftest import SHAPE, StoredRun, lay_store, write_shots
 from tests.test_fit import PARAMS
-from xtcav_ml import cli, fit, interrupts, models, registry
+from xtcav_ml import cli, fit, interrupts, models
 from xtcav_ml.errors import UserError
 from xtcav_ml.h5io.prepared import PreparedFile
 from xtcav_ml.h5io.rawfile import read_columns, read_frames
 from xtcav_ml.params.data import DataParams
 from xtcav_ml.predictor import NONE, Predictor
+from xtcav_ml.registry import versions
 from xtcav_ml.stages import predict, prepare
 
 
@@ -204,7 +205,7 @@ def test_a_registered_model_predicts_as_its_file_does(model, files, tmp_path, mo
         (tmp_path / name).touch()
     lay_store(tmp_path)
     train = StoredRun(tmp_path, stage="train")
-    registry.log_model(train.run_id, model, models.meaning_of(model), [])
+    versions.log_model(train.run_id, model, models.meaning_of(model), [])
     (expected,) = run(model, files[:1], tmp_path / "expected")
     command = ["predict", "models:/xtcav@candidate", str(files[0]), "--out", "out", "--threads", "2"]
     done = CliRunner().invoke(cli.app, command)

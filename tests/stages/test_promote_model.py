@@ -9,8 +9,9 @@ import pytest
 from tests.conftest import StoredRun, lay_store
 from tests.stages.test_compare import SHOTS, TRUTH, hits, write
 from tests.test_registry import PLAIN
-from xtcav_ml import cli, registry
+from xtcav_ml import cli
 from xtcav_ml.errors import UserError
+from xtcav_ml.registry import versions
 from xtcav_ml.stages import promote_model
 
 
@@ -29,7 +30,7 @@ def root(tmp_path, monkeypatch):
 def trained(root, *args, dirty="false", end="FINISHED", **kwargs):
     """Return a run with a version, and with predictions as `write` makes them; None for none."""
     run = StoredRun(root, **{"stage": "train", "git.dirty": dirty})
-    registry.log_model(run.run_id, root / "model.keras", PLAIN, ["keras==3.15.1"])
+    versions.log_model(run.run_id, root / "model.keras", PLAIN, ["keras==3.15.1"])
     if args:
         run.artifact(write(root / "predictions.csv", *args, **kwargs))
     run.finish(end)
@@ -42,16 +43,16 @@ def promote(run, dry_run=False):
 
 def version(root, run):
     """Return the version of a run as MLflow has it."""
-    return run.client.get_model_version("xtcav", registry.find(root, run.run_id).number)
+    return run.client.get_model_version("xtcav", versions.find(root, run.run_id).number)
 
 
 def refused(root, run, said):
     """Assert that a run is refused, with a reason that is kept, and that the champion stays."""
-    before = registry.champion(root)
+    before = versions.champion(root)
     with pytest.raises(UserError, match=said) as error:
         promote(run)
     assert len(str(error.value).splitlines()) == 1
-    assert registry.champion(root) == before
+    assert versions.champion(root) == before
     kept = version(root, run)
     assert kept.description == f"Not promoted: {error.value}"
     assert kept.tags["promotion"] == "refused"
@@ -61,7 +62,7 @@ def refused(root, run, said):
 def test_the_first_champion_needs_no_comparison(root, capsys):
     run = trained(root)
     promote(run)
-    assert registry.champion(root).run_id == run.run_id
+    assert versions.champion(root).run_id == run.run_id
     kept = version(root, run)
     assert kept.description == "Promoted: the first champion"
     assert (kept.tags["promotion"], kept.tags["promotion.against"]) == ("promoted", "none")
@@ -75,8 +76,8 @@ def test_a_run_that_is_better_or_as_good_is_promoted_with_its_numbers(root, wron
     first, second = trained(root, hits(40)), trained(root, hits(wrong, offset=30 if wrong == 50 else 0))
     promote(first)
     promote_model.run("candidate", dry_run=False)
-    assert registry.champion(root).run_id == second.run_id
-    assert registry.find(root, "previous").run_id == first.run_id
+    assert versions.champion(root).run_id == second.run_id
+    assert versions.find(root, "previous").run_id == first.run_id
     kept = version(root, second)
     assert kept.description.startswith(f"Promoted: not worse than version 1 of xtcav (run {first.run_id}): ")
     assert re.search(
@@ -108,7 +109,7 @@ def test_numbers_to_learn_are_compared_by_their_error(root):
     fine, coarse = (trained(root, hits(0), **tables[sd]) for sd in (1, 3))
     promote(coarse)
     promote(fine)
-    assert registry.champion(root).run_id == fine.run_id
+    assert versions.champion(root).run_id == fine.run_id
     refused(root, coarse, "must not be worse than the champion, got: .* mean absolute error of peak")
 
 
@@ -164,7 +165,7 @@ def test_a_tampered_model_is_refused(root):
 def test_a_dry_run_says_and_changes_nothing(root, capsys):
     run, worse = trained(root, hits(0)), trained(root, hits(40))
     promote(run, dry_run=True)
-    assert registry.champion(root) is None
+    assert versions.champion(root) is None
     assert "would be the champion" in capsys.readouterr().out.replace("\n", " ")
     promote(run)
     with pytest.raises(UserError, match="must not be worse"):
@@ -178,7 +179,7 @@ def test_a_store_that_fails_is_one_line(root, monkeypatch):
     def refuse(*_):
         raise ConnectionError("no answer")
 
-    monkeypatch.setattr(registry, "describe", refuse)
+    monkeypatch.setattr(versions, "describe", refuse)
     with pytest.raises(UserError, match=r"must name a store that answers, got 'sqlite:.*\(no answer\)"):
         promote(run)
-    assert registry.champion(root) is None
+    assert versions.champion(root) is None

@@ -7,9 +7,11 @@ from mlflow.exceptions import MlflowException
 from optuna.trial import TrialState
 
 from tests.conftest import ROOT, lay_store
-from xtcav_ml import geometry, sender, store, studies, tracking
+from xtcav_ml import geometry, studies
 from xtcav_ml.params.tune import Range
 from xtcav_ml.stages import tune
+from xtcav_ml.tracking import sender, store
+from xtcav_ml.tracking.tracker import Run, Tracker
 from xtcav_ml.trial import Epoch
 
 ENDS = geometry.Ends(frame_shape=(363, 284), frame_dtype="int16", features=0, classes=4, numbers=0)
@@ -44,7 +46,7 @@ def search(tmp_path, monkeypatch, params):
     )
     study = studies.open_study(rules, {}, tmp_path / "study.db")
     monkeypatch.setattr(sender, "INTERVAL", 0.01)
-    with tracking.Tracker(tmp_path) as tracker:
+    with Tracker(tmp_path) as tracker:
         yield tune._Search(study, params.train, rules, tmp_path, ENDS, tracker)
 
 
@@ -82,7 +84,7 @@ def test_a_store_that_fails_does_not_end_the_search(search, tmp_path, monkeypatc
 
 
 def test_a_trial_whose_run_cannot_be_begun_is_lost_and_tried_again(search, tmp_path, monkeypatch):
-    real = tracking.Tracker.start
+    real = Tracker.start
 
     def second(tracker, name, tags, **options):
         if name == "trial-1":
@@ -90,7 +92,7 @@ def test_a_trial_whose_run_cannot_be_begun_is_lost_and_tried_again(search, tmp_p
         return real(tracker, name, tags, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(tracking.Tracker, "start", second)
+        patch.setattr(Tracker, "start", second)
         with pytest.raises(OSError, match="no room"):
             search.go_on(tmp_path)
     assert [trial.state for trial in search.study.trials] == [TrialState.COMPLETE, TrialState.FAIL]
@@ -105,6 +107,6 @@ def test_a_trial_that_was_completed_is_told_whatever_its_run_says_then(search, t
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(tracking.Run, "finish", stop)
+        patch.setattr(Run, "finish", stop)
         search.go_on(tmp_path)
     assert [trial.state for trial in search.study.trials] == [TrialState.COMPLETE]

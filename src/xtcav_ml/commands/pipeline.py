@@ -47,10 +47,11 @@ def prepare() -> None:
 
 def train() -> None:
     """Train the network of params.yaml and log the run to MLflow."""
-    from xtcav_ml import backend, resources, runs
+    from xtcav_ml import backend, resources
     from xtcav_ml.params.base import load_section
     from xtcav_ml.params.train import TrainParams
     from xtcav_ml.stages import train as stage
+    from xtcav_ml.tracking import runs
 
     params = load_section("train", TrainParams)
     with runs.training(backend.configure(params.seed, params.threads)) as run:

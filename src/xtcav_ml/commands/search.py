@@ -53,8 +53,9 @@ def experiment(
 
         configurations.run(name)
         return
-    from xtcav_ml import backend, lineage, resources, runs
+    from xtcav_ml import backend, lineage, resources
     from xtcav_ml.stages import experiment as stage
+    from xtcav_ml.tracking import runs
 
     params, origin = known.trained(name), lineage.of_experiment(known.described(name), known.data_files(name))
     with runs.experiment(backend.configure(params.seed, params.threads), name, origin) as run:

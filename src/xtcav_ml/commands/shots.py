@@ -80,8 +80,9 @@ def predict(
     with contextlib.ExitStack() as stack:
         path = Path(model)
         if model.startswith("models:/"):
-            from xtcav_ml import lineage, registry
+            from xtcav_ml import lineage
+            from xtcav_ml.registry import versions
 
             folder = stack.enter_context(tempfile.TemporaryDirectory())
-            path = registry.fetch(lineage.project_root(), model, Path(folder))
+            path = versions.fetch(lineage.project_root(), model, Path(folder))
         stage.run(path, files, out, threads or len(os.sched_getaffinity(0)))

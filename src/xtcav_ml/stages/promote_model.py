@@ -3,11 +3,13 @@
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from xtcav_ml import lineage, registry, store
+from xtcav_ml import lineage
 from xtcav_ml.errors import UserError
 from xtcav_ml.progress import console
-from xtcav_ml.registry import Version
+from xtcav_ml.registry import versions
+from xtcav_ml.registry.versions import Version
 from xtcav_ml.stages import compare
+from xtcav_ml.tracking import store
 
 IN_COMMON = 0.9
 """Part of the champion's test shots that the other must have been tested on too."""
@@ -26,7 +28,7 @@ def run(wanted: str, dry_run: bool) -> None:
 
 
 def _promote(root: Path, wanted: str, dry_run: bool) -> None:
-    version, champion = registry.find(root, wanted), registry.champion(root)
+    version, champion = versions.find(root, wanted), versions.champion(root)
     if champion is not None and champion.number == version.number:
         console().print(f"{version} is the champion already")
         return
@@ -36,11 +38,11 @@ def _promote(root: Path, wanted: str, dry_run: bool) -> None:
         reason = "the first champion" if champion is None else _require_not_worse(champion, version, found)
     except UserError as error:
         if not dry_run:
-            registry.describe(version, f"Not promoted: {error}", {"promotion": "refused", **found})
+            versions.describe(version, f"Not promoted: {error}", {"promotion": "refused", **found})
         raise
     if not dry_run:  # the reason first: a promotion that is cut short is then repeated
-        registry.describe(version, f"Promoted: {reason}", {"promotion": "promoted", **found})
-        registry.crown(version, champion)
+        versions.describe(version, f"Promoted: {reason}", {"promotion": "promoted", **found})
+        versions.crown(version, champion)
     console().print(f"{version} {'would be' if dry_run else 'is now'} the champion: {reason}")
 
 
@@ -56,7 +58,7 @@ def _require_sound(root: Path, version: Version) -> None:
             "again with `dvc repro --force --single-item train evaluate`, and promote that run"
         )
     with TemporaryDirectory() as folder:
-        registry.fetch(root, version.uri, Path(folder))
+        versions.fetch(root, version.uri, Path(folder))
 
 
 def _require_not_worse(champion: Version, version: Version, found: dict[str, str]) -> str:

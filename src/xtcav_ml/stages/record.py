@@ -7,10 +7,11 @@ imported.
 import json
 from pathlib import Path
 
-from xtcav_ml import known, lineage
-from xtcav_ml.address import EVALUATION_TAG, KEY_TAG, MODEL_TAG, store_uri
+from xtcav_ml import lineage
 from xtcav_ml.errors import UserError
-from xtcav_ml.journal import folder_of
+from xtcav_ml.tracking import known
+from xtcav_ml.tracking.address import EVALUATION_TAG, KEY_TAG, MODEL_TAG, store_uri
+from xtcav_ml.tracking.journal import folder_of
 
 
 def run(model: Path, history: Path, results: Path) -> None:
@@ -29,6 +30,6 @@ def run(model: Path, history: Path, results: Path) -> None:
     waiting = any(folder_of(root).glob("[!.]*"))
     if run_id and not waiting and known.finished(store_uri(root), run_id, wanted):
         return
-    from xtcav_ml import recording
+    from xtcav_ml.tracking import recording
 
     recording.record(root, origin, wanted, recording.Results(model, history, results), address)

@@ -3,9 +3,9 @@
 from rich.table import Table
 
 from xtcav_ml import lineage
-from xtcav_ml.journal import folder_of, ownerless
 from xtcav_ml.progress import console
-from xtcav_ml.tracking import Tracker
+from xtcav_ml.tracking.journal import folder_of, ownerless
+from xtcav_ml.tracking.tracker import Tracker
 
 
 def run() -> bool:

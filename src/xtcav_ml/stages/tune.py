@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from xtcav_ml import atomic, fit, geometry, git, lineage, metrics, plots, studies, tracking
+from xtcav_ml import atomic, fit, geometry, git, lineage, metrics, plots, studies
 from xtcav_ml.errors import UserError
 from xtcav_ml.h5io.prepared import PreparedFile
 from xtcav_ml.params.base import flatten, overridden
@@ -20,6 +20,7 @@ from xtcav_ml.params.tune import TuneParams
 from xtcav_ml.progress import console
 from xtcav_ml.search_table import Row, SearchTable
 from xtcav_ml.studies import FrozenTrial, Study, TrialState
+from xtcav_ml.tracking.tracker import Run, Tracker
 from xtcav_ml.trial import Trial
 
 SCORE = "score"
@@ -48,7 +49,7 @@ def run(train: TrainParams, tune: TuneParams, data: Path, out: Path) -> None:
             study, tune, flatten({"train": base.model_dump(mode="json")})
         ):
             console().print("  the parameters of params.yaml lie outside tune.space: no trial for them")
-        with tracking.Tracker(lineage.project_root(), identity=study.study_name) as tracker:
+        with Tracker(lineage.project_root(), identity=study.study_name) as tracker:
             written = _Search(study, base, tune, data, ends, tracker).go_on(out)
     say(study, written, ends)
 
@@ -74,7 +75,7 @@ class _Search:
         tune: TuneParams,
         data: Path,
         ends: geometry.Ends,
-        tracker: tracking.Tracker,
+        tracker: Tracker,
     ) -> None:
         self.study, self.base, self.tune, self.data = study, base, tune, data
         self.ends, self.tracker = ends, tracker
@@ -104,7 +105,7 @@ class _Search:
                 parent.metrics({f"best_{SCORE}": max(finished), "trials": trials}, step=trials)
             parent.finish(status)
 
-    def _one(self, parent: tracking.Run, table: SearchTable, deadline: float) -> None:
+    def _one(self, parent: Run, table: SearchTable, deadline: float) -> None:
         trial = studies.ask(self.study, self.tune)
         state, value, note = TrialState.FAIL, None, studies.INTERRUPTED
         run = None
@@ -124,7 +125,7 @@ class _Search:
             table.show(self._rows())
 
     def _train(
-        self, trial: studies.Trial, run: tracking.Run, table: SearchTable, deadline: float
+        self, trial: studies.Trial, run: Run, table: SearchTable, deadline: float
     ) -> tuple[TrialState, float | None, str]:
         """Return the state the trial ended in, its score, and a note on why where that is not plain."""
         try:
@@ -175,7 +176,7 @@ class _Search:
             if trial.state != TrialState.WAITING
         ]
 
-    def _parent_run(self) -> tracking.Run:
+    def _parent_run(self) -> Run:
         """Return the study's run, made on first use."""
         known = self.study.user_attrs.get("run_key")
         tags = {"stage": "tune", **{f"git.{name}": value for name, value in git.state().items()}}

@@ -1,11 +1,12 @@
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 
 from tests.conftest import ROOT
-from xtcav_ml.journal import EVENTS, SENT, Journal, ownerless
+from xtcav_ml.tracking.journal import EVENTS, NEW, SENT, STALE, Journal, ownerless
 
 BEGIN = {"event": "begin", "name": "one"}
 STEP = {"event": "metrics", "step": 1, "time_ms": 5, "values": {"loss": 0.1 + 0.2}}
@@ -122,3 +123,15 @@ def test_a_journal_that_is_damaged_is_told_and_left_alone(folder, capsys):
     assert not list(ownerless(folder))
     assert "a/events.jsonl: must be lines of JSON" in capsys.readouterr().err
     assert (folder / "a").is_dir()
+
+
+def test_what_a_kill_leaves_of_a_journal_that_had_not_begun_is_swept_when_it_is_nobody_s(folder, monkeypatch):
+    folder.mkdir()
+    begun = folder / f"{NEW}abc"
+    begun.mkdir()
+    assert not list(ownerless(folder))
+    assert begun.is_dir()  # its owner may be about to write to it
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + STALE + 1)
+    assert not list(ownerless(folder))
+    assert not begun.exists()

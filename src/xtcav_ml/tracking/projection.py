@@ -5,6 +5,7 @@ certain what of a batch of metrics arrived, only steps beyond the store's last o
 whose steps rise. (MLflow's SQL store would drop an equal row, with the journal's time in it; others keep both.)
 """
 
+import contextlib
 import json
 import re
 import sys
@@ -18,11 +19,12 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunT
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
-from xtcav_ml import address, registry, store
 from xtcav_ml.errors import UserError
-from xtcav_ml.journal import Event, Journal
+from xtcav_ml.registry import versions
+from xtcav_ml.tracking import address, store
+from xtcav_ml.tracking.journal import Event, Journal
 
-VALUES = ("params", "metrics", "tags")
+VALUES, FILES = ("params", "metrics", "tags"), ("artifact", "model")
 MOST = {"params": 100, "metrics": 800, "tags": 100}
 """Events of values, and how many of each go into one request: MLflow takes 100, 1,000 and 100, and 1,000 together."""
 
@@ -37,6 +39,7 @@ class Projection:
         self.root = root
         self._clients: dict[str, tuple[mlflow.MlflowClient, str]] = {}
         self._certain: set[str] = set()  # journals whose last request was answered
+        self._ended: set[str] = set()  # journals whose run was ended before all its files were taken
 
     def send(self, journal: Journal) -> None:
         """Send the next events of a journal, as many as go into one request, and acknowledge them.
@@ -53,6 +56,8 @@ class Projection:
             self._certain.discard(name)
             if _gone(error):  # as from another database: all is sent anew
                 journal.acknowledge(0, None, None)
+            elif first["event"] in FILES and journal.finished and name not in self._ended:
+                self._end(journal)
             if first["event"] == "begin" or not _refused(error):
                 raise
             if len(batch) > 1:  # one of them is at fault
@@ -64,6 +69,15 @@ class Projection:
         if first["event"] != "begin":  # the run may have been there before
             self._certain.add(name)
         journal.acknowledge(batch[-1][1], journal.run_id, journal.experiment_id)
+
+    def _end(self, journal: Journal) -> None:
+        """End a run whose file is not taken now: a disk for files may be full for days, and the run is over."""
+        with contextlib.suppress(Exception):  # it is ended again when all is there
+            client, _ = self._client(journal.begin["experiment"])
+            (end,) = (event for event, _ in journal.events(journal.offset) if event["event"] == "finish")
+            if end["status"] is not None:
+                client.set_terminated(journal.run_id, end["status"], end["time_ms"])
+            self._ended.add(journal.folder.name)
 
     def _next(self, journal: Journal) -> list[tuple[Event, int]]:
         """Return the next event, or those of values that go into one request together, each with its end."""
@@ -156,7 +170,7 @@ def _model(client: mlflow.MlflowClient, journal: Journal, event: Event) -> None:
 
     assert journal.run_id is not None
     path = journal.folder / event["file"]
-    registry.log_model(journal.run_id, path, models.meaning_of(path), event["requirements"])
+    versions.log_model(journal.run_id, path, models.meaning_of(path), event["requirements"])
 
 
 def _finish(client: mlflow.MlflowClient, journal: Journal, event: Event) -> None:
@@ -166,7 +180,7 @@ def _finish(client: mlflow.MlflowClient, journal: Journal, event: Event) -> None
         if other.info.run_id != journal.run_id:
             client.delete_run(other.info.run_id)
     if journal.begin["adds"] or journal.begin["tags"].get("stage") == "train":
-        registry.tag_metrics(str(journal.run_id))
+        versions.tag_metrics(str(journal.run_id))
 
 
 KINDS: dict[str, Callable[[mlflow.MlflowClient, Journal, Event], None]] = {

@@ -13,13 +13,17 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from xtcav_ml import atomic
 
-EVENTS, SENT, FILES, GONE = "events.jsonl", "sent.json", "files", ".gone-"
+EVENTS, SENT, FILES, NEW, GONE = "events.jsonl", "sent.json", "files", ".new-", ".gone-"
+
+STALE = 3600.0
+"""Seconds after which a journal that has not even begun is one of a process that was killed."""
 
 Event = dict[str, Any]
 """An event's kind is in its `event`: begin, params, metrics, tags, dataset, artifact, model, finish. The first is `begin`."""
@@ -54,7 +58,7 @@ class Journal:
     def create(cls, parent: Path, name: str, begin: Event) -> "Journal":
         """Make the journal `parent`/`name` with its first event. It is there as a whole, and locked, or not at all."""
         parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=".new-", dir=parent))
+        temporary = Path(tempfile.mkdtemp(prefix=NEW, dir=parent))
         file = (temporary / EVENTS).open("x+b", buffering=0)
         fcntl.flock(file, fcntl.LOCK_EX)
         journal = cls(temporary, file)
@@ -158,6 +162,10 @@ def ownerless(parent: Path) -> Iterator[Journal]:
     """
     for gone in parent.glob(f"{GONE}*"):
         shutil.rmtree(gone, ignore_errors=True)
+    for new in parent.glob(f"{NEW}*"):
+        with contextlib.suppress(FileNotFoundError):  # it has begun meanwhile
+            if time.time() - new.stat().st_ctime > STALE:
+                shutil.rmtree(new, ignore_errors=True)
     found = [(folder.stat().st_ctime, folder) for folder in parent.glob("[!.]*") if folder.is_dir()]
     for _, folder in sorted(found):
         try:

@@ -10,10 +10,10 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from tests.conftest import STORED, StoredRun, lay_store
-from xtcav_ml import registry
 from xtcav_ml.errors import UserError
 from xtcav_ml.images import Dark, Preprocessing
 from xtcav_ml.meaning import Meaning
+from xtcav_ml.registry import versions
 
 DARK = Dark(np.full((3, 4), 99.6, np.float32), np.ones((3, 4), np.float32))
 PLAIN = Meaning("side", ("no", "yes"), (), (), Preprocessing((), STORED, (3, 4), DARK))
@@ -35,14 +35,14 @@ def begin(root, stage="train", **tags):
 
 
 def log(run, root, meaning=PLAIN):
-    registry.log_model(run.run_id, root / "model.keras", meaning, ["keras==3.15.1"])
+    versions.log_model(run.run_id, root / "model.keras", meaning, ["keras==3.15.1"])
 
 
 def logged(run):
     return list(run.client.search_logged_models([run.experiment_id]))
 
 
-def versions(run):
+def known(run):
     return list(run.client.search_model_versions("name = 'xtcav'"))
 
 
@@ -50,13 +50,13 @@ def test_the_model_of_the_train_stage_is_a_version_with_its_tags_and_the_candida
     run = begin(root)
     run.params({"rate": 0.1})
     log(run, root)
-    (model,), (version,) = logged(run), versions(run)
+    (model,), (version,) = logged(run), known(run)
     assert model.status == "READY"
     assert model.params == {"rate": "0.1"}
     assert [output.model_id for output in run.client.get_run(run.run_id).outputs.model_outputs] == [model.model_id]
     assert version.source == f"models:/{model.model_id}"
     assert version.run_id == run.run_id
-    assert {name: version.tags[name] for name in registry.COPIED} == {
+    assert {name: version.tags[name] for name in versions.COPIED} == {
         "lineage.key": "k",
         "git.commit": "c",
         "git.dirty": "false",
@@ -79,7 +79,7 @@ def test_the_folder_has_signature_example_and_pinned_libraries(root, meaning):
     )
     assert info.metadata == {"git.commit": "c"}
     folder = root / "copy"
-    registry.fetch(root, "models:/xtcav@candidate", folder)
+    versions.fetch(root, "models:/xtcav@candidate", folder)
     model = mlflow.models.Model.load(str(folder))
     example = model.load_input_example(str(folder))
     assert model.load_input_example_params(str(folder)) == {}
@@ -99,7 +99,7 @@ def test_a_model_of_another_stage_is_logged_and_is_no_version(root, stage):
     run = begin(root, stage)
     log(run, root)
     assert len(logged(run)) == 1
-    assert versions(run) == []
+    assert known(run) == []
 
 
 LOSING = (
@@ -126,12 +126,12 @@ def test_what_was_cut_short_is_completed_and_nothing_is_there_twice(root, monkey
             log(run, root)
     for _ in range(2):
         log(run, root)
-    (model,), (version,) = logged(run), versions(run)
+    (model,), (version,) = logged(run), known(run)
     assert model.status == "READY"
     assert len(run.client.get_run(run.run_id).outputs.model_outputs) == 1
     assert version.tags["accuracy/test"] == "0.75"
     assert dict(run.client.get_registered_model("xtcav").aliases) == {"candidate": version.version}
-    registry.fetch(root, "models:/xtcav@candidate", root / "copy")
+    versions.fetch(root, "models:/xtcav@candidate", root / "copy")
 
 
 @pytest.mark.parametrize("call", ["create_logged_model", "create_model_version"])
@@ -146,8 +146,8 @@ def test_what_mlflow_asks_twice_is_there_once(root, monkeypatch, call):
     monkeypatch.setattr(MlflowClient, call, twice)
     run = begin(root)
     log(run, root)
-    assert (len(logged(run)), len(versions(run))) == (1, 1)
-    registry.fetch(root, "models:/xtcav@candidate", root / "copy")
+    assert (len(logged(run)), len(known(run))) == (1, 1)
+    versions.fetch(root, "models:/xtcav@candidate", root / "copy")
 
 
 def test_another_file_of_the_same_run_is_another_model(root):
@@ -155,8 +155,8 @@ def test_another_file_of_the_same_run_is_another_model(root):
     log(run, root)
     (root / "model.keras").write_bytes(b"others")
     log(run, root)
-    assert (len(logged(run)), len(versions(run))) == (2, 2)
-    assert registry.find(root, run.run_id).number == "2"
+    assert (len(logged(run)), len(known(run))) == (2, 2)
+    assert versions.find(root, run.run_id).number == "2"
 
 
 def test_an_older_run_that_is_sent_again_is_not_the_candidate_again(root):
@@ -164,19 +164,19 @@ def test_an_older_run_that_is_sent_again_is_not_the_candidate_again(root):
     log(first, root)
     log(second, root)
     log(first, root)
-    assert registry.find(root, "candidate").run_id == second.run_id
+    assert versions.find(root, "candidate").run_id == second.run_id
 
 
 def test_test_metrics_that_come_later_are_tags_of_the_version(root):
     run = begin(root)
     run.metrics({"accuracy/validation": 0.75, "accuracy/test": 0.5})
-    registry.tag_metrics(run.run_id)  # there is no version yet
+    versions.tag_metrics(run.run_id)  # there is no version yet
     log(run, root)
-    (version,) = versions(run)
+    (version,) = known(run)
     assert {name: value for name, value in version.tags.items() if "accuracy" in name} == {"accuracy/test": "0.5"}
     run.metrics({"accuracy/test": 0.625})
-    registry.tag_metrics(run.run_id)
-    assert versions(run)[0].tags["accuracy/test"] == "0.625"
+    versions.tag_metrics(run.run_id)
+    assert known(run)[0].tags["accuracy/test"] == "0.625"
 
 
 def test_a_version_is_found_by_alias_by_run_and_by_the_beginning_of_a_run(root):
@@ -184,39 +184,39 @@ def test_a_version_is_found_by_alias_by_run_and_by_the_beginning_of_a_run(root):
     for run in (first, second):
         log(run, root)
     first.finish()
-    assert registry.find(root, "candidate") == registry.Version("2", second.run_id, "RUNNING", True)
-    assert registry.find(root, first.run_id) == registry.Version("1", first.run_id, "FINISHED", False)
+    assert versions.find(root, "candidate") == versions.Version("2", second.run_id, "RUNNING", True)
+    assert versions.find(root, first.run_id) == versions.Version("1", first.run_id, "FINISHED", False)
     shared = next(i for i in range(33) if first.run_id[:i] != second.run_id[:i])
-    assert registry.find(root, first.run_id[:shared]).number == "1"
+    assert versions.find(root, first.run_id[:shared]).number == "1"
     for wanted, got in ((first.run_id[: shared - 1], "2 runs" if shared > 1 else "none"), ("champion", "none")):
         with pytest.raises(UserError, match=f"must be an alias of the registered model 'xtcav' in .*, got {got}"):
-            registry.find(root, wanted)
+            versions.find(root, wanted)
 
 
 def test_without_any_version_there_is_no_champion_and_nothing_to_find(root):
-    assert registry.champion(root) is None
+    assert versions.champion(root) is None
     with pytest.raises(UserError, match=r"^candidate: must be an alias .*, got none; "):
-        registry.find(root, "candidate")
+        versions.find(root, "candidate")
 
 
 def test_the_champion_before_is_kept(root):
     for _ in range(2):
         run = begin(root)
         log(run, root)
-        registry.crown(registry.find(root, run.run_id), registry.champion(root))
-    assert registry.champion(root).number == "2"
-    assert registry.find(root, "previous").number == "1"
+        versions.crown(versions.find(root, run.run_id), versions.champion(root))
+    assert versions.champion(root).number == "2"
+    assert versions.find(root, "previous").number == "1"
 
 
 def test_a_model_is_fetched_by_alias_or_number_and_an_unknown_one_is_one_line(root):
     log(begin(root), root)
     for uri in ("models:/xtcav@candidate", "models:/xtcav/1"):
-        path = registry.fetch(root, uri, root / "copy")
+        path = versions.fetch(root, uri, root / "copy")
         assert path.read_bytes() == b"weights"
         shutil.rmtree(root / "copy")
     for uri in ("models:/xtcav@champion", "models:/xtcav/7", "models:/xtcav", "models:/other@candidate", "models:/@"):
         with pytest.raises(UserError, match=f"^{uri}: must be a registered model, .*, got ") as error:
-            registry.fetch(root, uri, root / "copy")
+            versions.fetch(root, uri, root / "copy")
         assert len(str(error.value).splitlines()) == 1
 
 
@@ -228,9 +228,9 @@ def test_a_model_whose_files_were_changed_in_the_store_is_refused(root):
         file.chmod(0o644)
         file.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
         with pytest.raises(UserError, match=f"^models:/xtcav/1: {file.relative_to(place)} must be as it was"):
-            registry.fetch(root, "models:/xtcav/1", root / "copy")
+            versions.fetch(root, "models:/xtcav/1", root / "copy")
         file.write_bytes(before)
         shutil.rmtree(root / "copy")
     (place / "sitecustomize.py").write_text("import os")
     with pytest.raises(UserError, match=r"sitecustomize\.py must be .*, got a file that is not in its manifest"):
-        registry.fetch(root, "models:/xtcav/1", root / "copy")
+        versions.fetch(root, "models:/xtcav/1", root / "copy")

@@ -15,8 +15,8 @@ import mlflow
 import numpy as np
 from mlflow.types import ColSpec, Schema, TensorSpec
 
-from xtcav_ml import manifest
 from xtcav_ml.meaning import Meaning
+from xtcav_ml.registry import manifest
 
 FRAME = "frame"
 """Name of the frames among the inputs, where there are features beside them."""

@@ -4,9 +4,9 @@ import threading
 
 import pytest
 
-from xtcav_ml import sender
-from xtcav_ml.journal import Journal
-from xtcav_ml.sender import Sender
+from xtcav_ml.tracking import sender
+from xtcav_ml.tracking.journal import Journal
+from xtcav_ml.tracking.sender import Sender
 
 
 @pytest.fixture(autouse=True)

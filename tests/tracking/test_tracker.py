@@ -1,5 +1,6 @@
 import random
 import signal
+import socket
 import time
 from pathlib import Path
 
@@ -10,9 +11,10 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 
 from tests.conftest import lay_store
-from xtcav_ml import address, interrupts, sender, store, tracking
-from xtcav_ml.journal import folder_of
-from xtcav_ml.tracking import Tracker
+from xtcav_ml import interrupts
+from xtcav_ml.tracking import address, sender, store
+from xtcav_ml.tracking.journal import folder_of
+from xtcav_ml.tracking.tracker import PROBE, Tracker
 
 
 @pytest.fixture(autouse=True)
@@ -131,6 +133,50 @@ def test_what_may_be_taken_later_is_kept_told_and_sent_by_whoever_is_next(root, 
     found = stored(root, run)
     assert (found.info.status, found.data.metrics, found.data.params) == ("FINISHED", {"a": 1.0}, {"a": "1"})
     assert not kept(root)
+
+
+def test_a_run_is_ended_even_while_the_store_takes_none_of_its_files(root, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise requests.HTTPError("507 Insufficient Storage", response=type("Answer", (), {"status_code": 507}))
+
+    (tmp_path / "note.txt").write_text("hello")
+    with monkeypatch.context() as patch:
+        patch.setattr(mlflow.MlflowClient, "log_artifact", full)
+        with Tracker(root) as tracker:
+            run = tracker.start("one", {})
+            run.artifact(tmp_path / "note.txt")
+            run.metrics({"a": 1.0})
+            run.finish("KILLED")
+    first = stored(root, run)
+    assert (first.info.status, first.data.metrics) == ("KILLED", {})
+    assert kept(root)
+    with Tracker(root):
+        pass
+    found = stored(root, run)
+    assert (found.info.status, found.info.end_time, found.data.metrics) == ("KILLED", first.info.end_time, {"a": 1.0})
+    assert [file.path for file in mlflow.MlflowClient().list_artifacts(found.info.run_id)] == ["note.txt"]
+    assert not kept(root)
+
+
+def test_a_server_that_accepts_and_never_answers_is_waited_for_once_and_briefly(root, monkeypatch, capsys):
+    assert PROBE["http"] == 5  # seconds; here it is less
+    monkeypatch.setitem(PROBE, "http", 0.3)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    monkeypatch.setattr(sender, "PATIENCE", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # the system accepts, nobody reads
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        with Tracker(root) as tracked:
+            before = time.monotonic()
+            run = tracked.start("one", {})
+            waited = time.monotonic() - before
+            run.metrics({"a": 1.0})
+            run.finish()
+            told = time.monotonic() - before - waited
+    assert 0.3 <= waited < 1
+    assert told < 0.3
+    said = capsys.readouterr().err
+    assert "has not answered yet; until it answers, all is kept in mlruns/journal, and nothing waits" in said
+    assert "has not taken 3 entries of 1 runs" in said
 
 
 def test_metrics_whose_reply_was_lost_are_not_sent_twice(root, monkeypatch):
@@ -278,7 +324,7 @@ def test_whenever_it_is_interrupted_a_run_is_ended_as_killed(tmp_path, monkeypat
 
     sent: list[dict[str, object]] = []
     monkeypatch.setattr(sender, "INTERVAL", 0.001)
-    monkeypatch.setattr(tracking, "Sender", lambda root: sender.Sender(root, lambda root: send))
+    monkeypatch.setattr("xtcav_ml.tracking.tracker.Sender", lambda root: sender.Sender(root, lambda root: send))
     monkeypatch.setattr(interrupts, "_first", None)
     before = signal.signal(signal.SIGALRM, interrupts._stop)
     choose = random.Random(0)

@@ -7,8 +7,8 @@ import pytest
 
 from tests.flaky import FAULTS, Proxy
 from tests.servers import Server
-from xtcav_ml import journal, projection, sender
-from xtcav_ml.tracking import Tracker
+from xtcav_ml.tracking import journal, projection, sender
+from xtcav_ml.tracking.tracker import Tracker
 
 EPOCHS, KEYS = 105, [f"value_{i}" for i in range(20)]
 

@@ -7,8 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from xtcav_ml import address, interrupts, lineage, provenance, tracking
+from xtcav_ml import interrupts, lineage
 from xtcav_ml.resources import RESOURCES
+from xtcav_ml.tracking import address, provenance
+from xtcav_ml.tracking.tracker import Run, Tracker
 
 REQUIREMENTS = ("keras", "tensorflow", "numpy", "h5py", "pandas", "pydantic", "ruamel.yaml")
 """What a served model imports, besides this package and MLflow."""
@@ -17,7 +19,7 @@ REQUIREMENTS = ("keras", "tensorflow", "numpy", "h5py", "pandas", "pydantic", "r
 class TrainingRun:
     """A listener of `fit` that writes every epoch to a run."""
 
-    def __init__(self, run: tracking.Run, identity: Mapping[str, str]) -> None:
+    def __init__(self, run: Run, identity: Mapping[str, str]) -> None:
         self.run, self.identity = run, identity
 
     def on_step(self, step: int, steps: int) -> None:
@@ -62,10 +64,10 @@ def _begun(
     own: Mapping[str, str],
     params: Mapping[str, Any],
     experiment: str = address.EXPERIMENT,
-) -> Iterator[tracking.Run]:
+) -> Iterator[Run]:
     """Give a run with its `own` tags, `params` and where it comes from, and end it."""
     identity = hashlib.sha256(json.dumps([origin.identity, own], sort_keys=True).encode()).hexdigest()
-    with interrupts.held(), tracking.Tracker(lineage.project_root(), identity) as tracker:
+    with interrupts.held(), Tracker(lineage.project_root(), identity) as tracker:
         tags = {**own, **provenance.tags(origin)}
         run = tracker.start(name, tags, experiment)
         status = "FAILED"
@@ -81,7 +83,7 @@ def _begun(
             run.finish(status)
 
 
-def _log_usage(run: tracking.Run, stage: str) -> None:
+def _log_usage(run: Run, stage: str) -> None:
     """Add what `resources.measured` found."""
     used, picture = (RESOURCES / f"{stage}{suffix}" for suffix in (".json", ".png"))
     if used.is_file():
@@ -90,7 +92,7 @@ def _log_usage(run: tracking.Run, stage: str) -> None:
         run.artifact(picture, "plots")
 
 
-def log_model(run: tracking.Run, path: Path) -> None:
+def log_model(run: Run, path: Path) -> None:
     """Store the trained model with the versions that it needs."""
     versions = lineage.environment(REQUIREMENTS)
     run.model(path, [f"{name}=={versions[name]}" for name in REQUIREMENTS])

@@ -1,7 +1,6 @@
 """Results on disk into MLflow, in a workspace as DVC has it, but of small files."""
 
 import json
-import sys
 from types import SimpleNamespace
 
 import pytest
@@ -9,8 +8,11 @@ import requests
 from mlflow import MlflowClient
 
 from tests.conftest import stored_runs
-from xtcav_ml import models, registry, runs, tracking
+from xtcav_ml import models
+from xtcav_ml.registry import versions
 from xtcav_ml.stages import record
+from xtcav_ml.tracking import recording, runs
+from xtcav_ml.tracking.tracker import Tracker
 
 METRICS = {"accuracy": 0.7, "accuracy_low": 0.6, "accuracy_high": 0.8, "shots": 72, "regression": {}}
 
@@ -27,7 +29,7 @@ def results(workspace, monkeypatch):
     (workspace / "model.keras").write_text("weights")
     kept = []
     monkeypatch.setattr(models, "meaning_of", lambda path: SimpleNamespace(path=path))
-    monkeypatch.setattr(registry, "log_model", lambda run_id, path, meaning, versions: kept.append((run_id, path.name)))
+    monkeypatch.setattr(versions, "log_model", lambda run_id, path, meaning, versions: kept.append((run_id, path.name)))
     return SimpleNamespace(folder=folder, models=kept, model=workspace / "model.keras", root=workspace)
 
 
@@ -75,7 +77,7 @@ def test_a_run_that_the_store_does_not_know_is_made_anew_once(results):
 def test_what_is_there_is_found_without_mlflow_and_left_alone(results, monkeypatch):
     recorded(results)
     before = stored_runs(results.root)[0].to_dictionary()
-    monkeypatch.setitem(sys.modules, "xtcav_ml.recording", None)  # to import it is an error
+    monkeypatch.setattr(recording, "record", lambda *_: pytest.fail("it is there: MLflow was imported for nothing"))
     recorded(results)
     assert stored_runs(results.root)[0].to_dictionary() == before
 
@@ -116,7 +118,7 @@ def test_a_store_that_is_down_gets_training_and_test_metrics_when_it_is_back(res
             recorded(results)
     assert not (results.folder / "resources/run.json").exists()
     assert "kept in mlruns/journal" in capsys.readouterr().err
-    with tracking.Tracker(results.root):
+    with Tracker(results.root):
         pass
     (found,) = stored_runs(results.root)
     assert found.info.status == "FINISHED"

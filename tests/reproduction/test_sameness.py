@@ -2,8 +2,8 @@ import math
 
 import pytest
 
-from xtcav_ml import sameness
-from xtcav_ml.sameness import Row
+from xtcav_ml.reproduction import sameness
+from xtcav_ml.reproduction.sameness import Row
 
 A, B, C, D = (letter * 32 for letter in "abcd")
 

@@ -3,8 +3,8 @@ import json
 
 import pytest
 
-from xtcav_ml import manifest
 from xtcav_ml.errors import UserError
+from xtcav_ml.registry import manifest
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from xtcav_ml import git
 from xtcav_ml.errors import UserError
-from xtcav_ml.original import Original
 from xtcav_ml.params.base import PARAMS_FILE, read_tree
 from xtcav_ml.params.data import SIMULATED
+from xtcav_ml.reproduction.original import Original
 
 ELSEWHERE = ("MLFLOW_", "DVC_ROOT", "DVC_STAGE", "DVC_EXP_")
 """Begin the variables that would point a stage to another project, or its run to another store."""

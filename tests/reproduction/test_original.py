@@ -4,8 +4,8 @@ import json
 import pytest
 
 from tests.conftest import StoredRun
-from xtcav_ml import original
 from xtcav_ml.errors import UserError
+from xtcav_ml.reproduction import original
 
 PATCH = b"diff of some sort\n"
 TAGS = {

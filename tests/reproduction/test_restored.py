@@ -10,10 +10,10 @@ import pytest
 
 from tests.conftest import git
 from xtcav_ml import git as project_git
-from xtcav_ml import restored
 from xtcav_ml.errors import UserError
-from xtcav_ml.original import Original
 from xtcav_ml.params.base import read_tree
+from xtcav_ml.reproduction import restored
+from xtcav_ml.reproduction.original import Original
 
 SETTINGS = """
 [core]

@@ -8,8 +8,10 @@ import requests
 from mlflow import MlflowClient
 
 from tests.conftest import stored_runs
-from xtcav_ml import address, git, lineage, resources, runs, tracking
+from xtcav_ml import git, lineage, resources
 from xtcav_ml.params.base import read_tree
+from xtcav_ml.tracking import address, runs
+from xtcav_ml.tracking.tracker import Run, Tracker
 
 
 def test_a_training_leaves_a_run_with_its_parameters_and_its_end(workspace):
@@ -58,7 +60,7 @@ def test_a_store_that_takes_nothing_stops_no_training(workspace, monkeypatch, ca
     assert len(said) == 2
     assert "no answer; until it answers, all is kept in mlruns/journal, and nothing waits" in said[0]
     assert "are kept in mlruns/journal, and sent by the next stage, `dvc repro` or `xtcav sync`" in said[1]
-    with tracking.Tracker(workspace):
+    with Tracker(workspace):
         pass
     (found,) = stored_runs(workspace)
     assert (found.info.status, found.data.metrics["accuracy/validation"]) == ("FINISHED", 0.5)
@@ -68,7 +70,7 @@ def test_a_run_that_is_stopped_while_it_is_begun_is_ended(workspace, monkeypatch
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(tracking.Run, "params", stop)
+    monkeypatch.setattr(Run, "params", stop)
     with pytest.raises(KeyboardInterrupt), runs.training("CPU"):
         pass
     assert [run.info.status for run in stored_runs(workspace)] == ["KILLED"]

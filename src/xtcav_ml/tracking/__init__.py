@@ -1,0 +1,1 @@
+"""Runs: what they tell, on disk first, and on its way to MLflow."""
