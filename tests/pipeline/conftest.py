@@ -1,10 +1,13 @@
 """The project as a user has it: a copy of this checkout in a folder of its own, small params, and `dvc repro` for real."""
 
+import atexit
+import functools
 import json
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -83,12 +86,11 @@ class Project:
 
     @classmethod
     def with_small_frames(cls, folder: Path, **params: Any) -> "Project":
-        """Return a project with own files of small frames, prepared but not trained."""
-        project = cls.copy(folder, **{**SMALL_FRAMES, **params})
-        (folder / "raw").mkdir()
-        for name, run, count, lasing in (("dark.h5", 68, 8, 0), ("a.h5", 70, 300, 1), ("b.h5", 71, 300, 1)):
-            write_shots(folder / "raw" / name, run=run, count=count, lasing=lasing)
-        project.run("dvc", "repro", "prepare")
+        """Return a project with own files of small frames, prepared but not trained; `params` are of later stages."""
+        shutil.copytree(_prepared(), folder, dirs_exist_ok=True)
+        project = cls(folder)
+        project.set(**params)
+        project.run("git", "commit", "-q", "--amend", "--no-edit", "-a")
         return project
 
     def run(self, *command: str, check: bool = True, **env: str) -> subprocess.CompletedProcess[str]:
@@ -154,6 +156,19 @@ class Project:
         return list(
             client.search_runs([experiment.experiment_id], filter_string, order_by=["attributes.start_time ASC"])
         )
+
+
+@functools.cache
+def _prepared() -> str:
+    """Return the folder of a project with own files of small frames, prepared; to be copied, and removed in the end."""
+    folder = Path(tempfile.mkdtemp(prefix="xtcav-prepared-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    project = Project.copy(folder, **SMALL_FRAMES)
+    (folder / "raw").mkdir()
+    for name, run, count, lasing in (("dark.h5", 68, 8, 0), ("a.h5", 70, 300, 1), ("b.h5", 71, 300, 1)):
+        write_shots(folder / "raw" / name, run=run, count=count, lasing=lasing)
+    project.run("dvc", "repro", "prepare")
+    return str(folder)
 
 
 def clean_environment() -> dict[str, str]:

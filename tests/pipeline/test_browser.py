@@ -39,6 +39,18 @@ PATIENCE = 30_000
 
 
 @pytest.fixture(scope="module")
+def two_runs(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """Two runs with different learning rates, the first committed; of small frames: what is looked at are the pages."""
+    project = Project.with_small_frames(tmp_path_factory.mktemp("two_runs"), **{"train.optimizer.learning_rate": 0.01})
+    project.run("dvc", "repro")
+    project.run("git", "add", "-A")
+    project.run("git", "commit", "-qm", "results")
+    project.set(**{"train.optimizer.learning_rate": 0.02})
+    project.run("dvc", "repro")
+    return project
+
+
+@pytest.fixture(scope="module")
 def address(two_runs: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """`xtcav ui` on a free port, ended with all its workers afterwards."""
     with socket.socket() as free:
