@@ -19,6 +19,7 @@ from xtcav_ml.h5io.prepared import Block, write_prepared
 from xtcav_ml.images import Dark, Preprocessing
 from xtcav_ml.meaning import Meaning
 from xtcav_ml.params import whole
+from xtcav_ml.params.base import read_tree
 from xtcav_ml.params.prepare import Pixels, Step
 
 ROOT = Path(__file__).parent.parent
@@ -43,6 +44,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 SHAPE = (24, 20)
 STORED = Pixels(dtype="int16", quantum=0.0005)
+
+
+@pytest.fixture(autouse=True)
+def _unread() -> Iterator[None]:
+    """A command reads params.yaml once, and runs in one folder; tests run in many."""
+    yield
+    read_tree.cache_clear()
 
 
 @pytest.fixture(scope="session")

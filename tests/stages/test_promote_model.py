@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from tests.conftest import StoredRun, lay_store
+from tests.registry.test_versions import PLAIN
 from tests.stages.test_compare import SHOTS, TRUTH, hits, write
-from tests.test_registry import PLAIN
 from xtcav_ml import cli
 from xtcav_ml.errors import UserError
 from xtcav_ml.registry import versions

@@ -66,9 +66,8 @@ def test_what_the_store_has_is_known_after_a_restart_and_is_sent_again_if_that_i
 
 def test_a_journal_has_one_owner_and_none_once_that_was_killed(folder):
     made = f"owned = Journal.create(pathlib.Path({str(folder)!r}), 'a', {BEGIN})"
-    code = (
-        f"from xtcav_ml.journal import Journal; import pathlib, time; {made}; print('made', flush=True); time.sleep(60)"
-    )
+    wait = "print('made', flush=True); time.sleep(60)"
+    code = f"from xtcav_ml.tracking.journal import Journal; import pathlib, time; {made}; {wait}"
     owner = subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT / "src")}
     )
