@@ -45,7 +45,7 @@ def two_runs(tmp_path_factory: pytest.TempPathFactory) -> Project:
     project.run("dvc", "repro")
     project.run("git", "add", "-A")
     project.run("git", "commit", "-qm", "results")
-    project.set(**{"train.optimizer.learning_rate": 0.02})
+    project.set(**{"train.optimizer.learning_rate": 0.002})
     project.run("dvc", "repro")
     return project
 
@@ -109,7 +109,7 @@ def page(tmp_path: Path) -> Iterator[Any]:
 def runs_of(project: Project) -> list[Any]:
     """The first run with each of the two learning rates."""
     runs = {run.data.params["train.optimizer.learning_rate"]: run for run in project.runs("tags.stage = 'train'")[::-1]}
-    return [runs["0.01"], runs["0.02"]]
+    return [runs["0.01"], runs["0.002"]]
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +145,7 @@ def test_the_compare_page_shows_learning_rates_and_accuracies(address, page, thr
     page.goto(f'{address}/#/compare-runs?runs=[{ids}]&experiments=["{runs[0].info.experiment_id}"]')
     page.get_by_text("Comparing 3 Runs").wait_for()
     row = page.locator("tr", has=page.get_by_role("rowheader", name="train.optimizer.learning_rate", exact=True))
-    assert row.locator("td").all_inner_texts() == ["0.01", "0.02", "0.03"]
+    assert row.locator("td").all_inner_texts() == ["0.01", "0.002", "0.03"]
 
     shown = row_of_metrics(page, "accuracy/test")
     for run, text in zip(runs, shown, strict=True):

@@ -42,7 +42,7 @@ def training(results: Results) -> Section:
     """Return the learning curves."""
     history = results.history
     if not history:
-        what = "results/history.jsonl is not here: `dvc pull` or `make repro` brings it."
+        what = "results/history.jsonl is not here: `dvc pull --with-deps evaluate` or `make repro` brings it."
         return section("training", "Training", missing(what))
     best = metrics.best_epoch(history)
     epochs = np.arange(1, len(history) + 1)
