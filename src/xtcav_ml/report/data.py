@@ -63,7 +63,7 @@ def _sets(folder: Path) -> tuple[Sets, str | None]:
 
 def _mix(sets: Sets, label: str | None) -> list[Markup]:
     if not sets:
-        what = "The mix of labels needs data/prepared, which is not here: `dvc pull --with-deps evaluate` or `make repro` brings it."
+        what = "The mix of labels needs data/prepared: `dvc pull --with-deps evaluate` or `make repro` brings it."
         return [missing(what)]
     names = list(sets["train"])
     totals = {name: sum(counts.values()) for name, counts in sets.items()}
