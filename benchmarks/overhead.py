@@ -50,10 +50,10 @@ def bare(epochs: int) -> float:
 
 def stage(epochs: int) -> float:
     """Return the seconds of the train stage."""
-    from xtcav_ml import resources
+    from xtcav_ml import resources, store
     from xtcav_ml.params import whole
     from xtcav_ml.stages import train
-    from xtcav_ml.tracking import runs, store
+    from xtcav_ml.tracking import runs
 
     params = whole.load().train.model_copy(update={"epochs": epochs})
     with tempfile.TemporaryDirectory() as name:

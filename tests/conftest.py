@@ -167,7 +167,7 @@ class StoredRun:
     """A run that is in the store of the project in `root` at once, for tests of what is done with runs that are there."""
 
     def __init__(self, root: Path, **tags: str) -> None:
-        from xtcav_ml.tracking import store
+        from xtcav_ml import store
 
         self.client, self.experiment_id = store.connect(root)
         self.run_id: str = self.client.create_run(self.experiment_id, tags=tags, run_name="one").info.run_id
@@ -222,7 +222,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
 
 def stored_runs(workspace: Path) -> list[Any]:
     """Return all runs in the store, oldest first."""
-    from xtcav_ml.tracking import store
+    from xtcav_ml import store
 
     client, experiment = store.connect(workspace)
     return list(client.search_runs([experiment], order_by=["attributes.start_time ASC"]))

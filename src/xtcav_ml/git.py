@@ -8,8 +8,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from xtcav_ml.address import MASK, masked
 from xtcav_ml.errors import UserError
-from xtcav_ml.tracking.address import MASK, masked
 
 OUTPUTS = ("**/dvc.lock", "results/**", "experiments/results/**", "mlruns/**")
 """What stages write and git tracks or ignores: changes there do not make the code dirty."""

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.pipeline.conftest import Project
-from xtcav_ml.tracking.address import NOTES
+from xtcav_ml.address import NOTES
 
 SMALLER = {
     "signal-40": {

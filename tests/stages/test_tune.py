@@ -7,10 +7,10 @@ from mlflow.exceptions import MlflowException
 from optuna.trial import TrialState
 
 from tests.conftest import ROOT, lay_store
-from xtcav_ml import geometry, studies
+from xtcav_ml import geometry, store, studies
 from xtcav_ml.params.tune import Range
 from xtcav_ml.stages import tune
-from xtcav_ml.tracking import sender, store
+from xtcav_ml.tracking import sender
 from xtcav_ml.tracking.tracker import Run, Tracker
 from xtcav_ml.trial import Epoch
 

@@ -8,9 +8,9 @@ import requests
 from mlflow import MlflowClient
 
 from tests.conftest import stored_runs
-from xtcav_ml import git, lineage, resources
+from xtcav_ml import address, git, lineage, resources
 from xtcav_ml.params.base import read_tree
-from xtcav_ml.tracking import address, runs
+from xtcav_ml.tracking import runs
 from xtcav_ml.tracking.tracker import Run, Tracker
 
 

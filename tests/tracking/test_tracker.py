@@ -12,8 +12,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 
 from tests.conftest import lay_store
-from xtcav_ml import interrupts
-from xtcav_ml.tracking import address, sender, store
+from xtcav_ml import address, interrupts, store
+from xtcav_ml.tracking import sender
 from xtcav_ml.tracking.journal import folder_of
 from xtcav_ml.tracking.tracker import PROBE, Tracker
 

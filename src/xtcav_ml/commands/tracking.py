@@ -39,8 +39,7 @@ def ui(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 5000,
 ) -> None:
     """Serve the MLflow UI on this project's runs."""
-    from xtcav_ml import lineage
-    from xtcav_ml.tracking import store
+    from xtcav_ml import lineage, store
 
     store.serve_ui(lineage.project_root(), host, port)
 

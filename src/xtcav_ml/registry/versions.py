@@ -16,11 +16,11 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.environment_variables import MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR
 from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
+from xtcav_ml.address import masked, of_test, reason, store_uri
 from xtcav_ml.errors import UserError
 from xtcav_ml.meaning import Meaning
 from xtcav_ml.registry import manifest, packaging
-from xtcav_ml.tracking.address import masked, of_test, reason, store_uri
-from xtcav_ml.tracking.store import TrackingError, connect
+from xtcav_ml.store import TrackingError, connect
 
 NAME = "xtcav"
 """The registered model: what the train stage of dvc.yaml made. Notes' experiments and trials of the tuner are none of it."""

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xtcav_ml import lineage
+from xtcav_ml import lineage, store
+from xtcav_ml.address import EVALUATION_TAG, masked, of_test, store_uri
 from xtcav_ml.errors import UserError
 from xtcav_ml.params.base import PARAMS_FILE
-from xtcav_ml.tracking import store
-from xtcav_ml.tracking.address import EVALUATION_TAG, masked, of_test, store_uri
 from xtcav_ml.tracking.provenance import FOLDER, LOCK
 
 USAGE = "system/"

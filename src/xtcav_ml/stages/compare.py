@@ -9,10 +9,9 @@ from typing import Any
 
 from rich.table import Table
 
-from xtcav_ml import git, lineage, locks, predictions
+from xtcav_ml import git, lineage, locks, predictions, store
 from xtcav_ml.errors import UserError
 from xtcav_ml.progress import console
-from xtcav_ml.tracking import store
 
 FILE, IN_PROJECT = "predictions.csv", "results/predictions.csv"
 RUN_ID = "[0-9a-f]{32}"

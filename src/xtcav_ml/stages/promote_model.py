@@ -3,13 +3,12 @@
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from xtcav_ml import lineage
+from xtcav_ml import lineage, store
 from xtcav_ml.errors import UserError
 from xtcav_ml.progress import console
 from xtcav_ml.registry import versions
 from xtcav_ml.registry.versions import Version
 from xtcav_ml.stages import compare
-from xtcav_ml.tracking import store
 
 IN_COMMON = 0.9
 """Part of the champion's test shots that the other must have been tested on too."""

@@ -7,10 +7,9 @@ imported.
 import json
 from pathlib import Path
 
-from xtcav_ml import lineage
+from xtcav_ml import known, lineage
+from xtcav_ml.address import EVALUATION_TAG, KEY_TAG, MODEL_TAG, store_uri
 from xtcav_ml.errors import UserError
-from xtcav_ml.tracking import known
-from xtcav_ml.tracking.address import EVALUATION_TAG, KEY_TAG, MODEL_TAG, store_uri
 from xtcav_ml.tracking.journal import folder_of
 
 

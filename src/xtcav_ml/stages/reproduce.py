@@ -9,13 +9,13 @@ from typing import Any
 from rich.table import Table
 
 from xtcav_ml import lineage, resources
+from xtcav_ml.address import metric_name
 from xtcav_ml.errors import UserError
 from xtcav_ml.progress import console
 from xtcav_ml.reproduction import original, restored, sameness
 from xtcav_ml.reproduction.original import Original
 from xtcav_ml.reproduction.sameness import Row
 from xtcav_ml.tracking import sender
-from xtcav_ml.tracking.address import metric_name
 from xtcav_ml.tracking.projection import key
 from xtcav_ml.tracking.provenance import LOCK
 

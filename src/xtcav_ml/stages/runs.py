@@ -2,11 +2,11 @@
 
 from datetime import datetime
 
-from xtcav_ml import git, lineage
+from xtcav_ml import git, lineage, store
+from xtcav_ml.address import KEY_TAG, masked, store_uri
 from xtcav_ml.errors import UserError
 from xtcav_ml.progress import console
-from xtcav_ml.tracking import sender, store
-from xtcav_ml.tracking.address import KEY_TAG, masked, store_uri
+from xtcav_ml.tracking import sender
 
 METRICS = ("accuracy/test", "accuracy/validation", "loss/train")
 

@@ -19,9 +19,9 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunT
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
+from xtcav_ml import address, store
 from xtcav_ml.errors import UserError
 from xtcav_ml.registry import versions
-from xtcav_ml.tracking import address, store
 from xtcav_ml.tracking.journal import Event, Journal
 
 VALUES, FILES = ("params", "metrics", "tags"), ("artifact", "model")

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from xtcav_ml import git, lineage, resources
+from xtcav_ml.address import KEY_TAG
 from xtcav_ml.params.base import PARAMS_FILE, flatten, read_tree
 from xtcav_ml.params.data import SIMULATED
-from xtcav_ml.tracking.address import KEY_TAG
 from xtcav_ml.tracking.tracker import Run
 
 FOLDER = "lineage"

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xtcav_ml import atomic, lineage
+from xtcav_ml import atomic, lineage, store
+from xtcav_ml.address import EVALUATION_TAG, KEY_TAG, MODEL_TAG, RUN_TAG, reason
 from xtcav_ml.errors import UserError
-from xtcav_ml.tracking import provenance, runs, sender, store
-from xtcav_ml.tracking.address import EVALUATION_TAG, KEY_TAG, MODEL_TAG, RUN_TAG, reason
+from xtcav_ml.tracking import provenance, runs, sender
 from xtcav_ml.tracking.tracker import FINISHED, STATUS, Run, Tracker
 
 COUNT_TAG = "evaluation.count"

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from xtcav_ml import interrupts, lineage
+from xtcav_ml import address, interrupts, lineage
 from xtcav_ml.resources import RESOURCES
-from xtcav_ml.tracking import address, provenance
+from xtcav_ml.tracking import provenance
 from xtcav_ml.tracking.tracker import Run, Tracker
 
 REQUIREMENTS = ("keras", "tensorflow", "numpy", "h5py", "pandas", "pydantic", "ruamel.yaml")

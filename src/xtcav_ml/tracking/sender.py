@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from xtcav_ml.tracking.address import reason
+from xtcav_ml.address import reason
 from xtcav_ml.tracking.journal import Journal
 
 INTERVAL, FIRST, MOST, HURRIED = 0.5, 0.2, 30.0, 1.0

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from xtcav_ml import interrupts
+from xtcav_ml.address import EXPERIMENT, MODEL_TAG, masked, metric_name, store_uri
 from xtcav_ml.lineage import file_md5
 from xtcav_ml.progress import console
-from xtcav_ml.tracking.address import EXPERIMENT, MODEL_TAG, masked, metric_name, store_uri
 from xtcav_ml.tracking.journal import Event, Journal, folder_of, ownerless
 from xtcav_ml.tracking.sender import Sender
 

@@ -1,6 +1,6 @@
 import pytest
 
-from xtcav_ml.tracking import address
+from xtcav_ml import address
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ import mlflow
 import pytest
 import requests
 
+from xtcav_ml import store
 from xtcav_ml.errors import UserError
-from xtcav_ml.tracking import store
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ import mlflow
 import pytest
 
 from tests.conftest import lay_store
-from xtcav_ml.tracking import known
+from xtcav_ml import known
 
 TAGS = {"lineage.key": "k", "model.md5": "m"}
 
