@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+from tests.conftest import ROOT
 from xtcav_ml import lineage
 from xtcav_ml.errors import UserError
 from xtcav_ml.params.base import read_tree
@@ -123,3 +124,13 @@ def test_environment_names_versions_and_processor():
 def test_jax_is_a_part_of_the_environment_where_it_is_installed(monkeypatch):
     monkeypatch.setattr(lineage.importlib.metadata, "version", lambda name: f"{name} 1")
     assert lineage.environment()["jax"] == "jax 1"
+
+
+@pytest.mark.parametrize("name", ["dvc.lock", "data/raw/dvc.lock", "experiments/dvc.lock"])
+def test_one_stage_of_a_lock_is_what_the_whole_says_of_it(name):
+    text = (ROOT / name).read_text()
+    whole = lineage.read_lock(text)
+    assert whole
+    for stage, said in whole.items():
+        assert lineage.read_lock(lineage._only(stage, text)) == {stage: said}
+    assert lineage._only("nowhere", text) == text
