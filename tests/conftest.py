@@ -49,6 +49,7 @@ STORED = Pixels(dtype="int16", quantum=0.0005)
 @pytest.fixture(autouse=True)
 def _unread() -> Iterator[None]:
     """A command reads params.yaml once, and runs in one folder; tests run in many."""
+    read_tree.cache_clear()
     yield
     read_tree.cache_clear()
 
@@ -196,9 +197,8 @@ def keras_ready() -> None:
 
 
 @pytest.fixture
-def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project as a stage sees it, but of two small files, with a store that is empty."""
-    from xtcav_ml.params.base import read_tree
     from xtcav_ml.tracking import sender
 
     stages = {"train": {"cmd": "x", "params": ["train"], "deps": ["a.py", "train.h5"]}}
@@ -215,9 +215,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     for name in ("INTERVAL", "FIRST", "HURRIED"):
         monkeypatch.setattr(sender, name, 0.01)
-    read_tree.cache_clear()
-    yield tmp_path
-    read_tree.cache_clear()
+    return tmp_path
 
 
 def stored_runs(workspace: Path) -> list[Any]:

@@ -18,7 +18,6 @@ def workspace(tmp_path):
     (tmp_path / "params.yaml").write_text("train: {rate: 0.1}\nother: 1\n")
     (tmp_path / "a.py").write_text("code")
     (tmp_path / "d.h5").write_text("data")
-    read_tree.cache_clear()
     return tmp_path
 
 

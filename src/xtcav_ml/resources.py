@@ -20,9 +20,8 @@ MEGABYTE = 1e6
 INTERVAL = 0.25
 """Seconds between samples; reading the process tree takes about a millisecond."""
 
-WORTH_A_PICTURE = 10.0
-"""Seconds that a stage must take for its use over time to be drawn: of less it shows how libraries are loaded, and drawing
-takes more than a second itself."""
+WORTH_A_PICTURE = 2.0
+"""Seconds that a stage must take for its use over time to be drawn, which takes up to a second and a half itself."""
 
 
 @dataclass

@@ -13,11 +13,8 @@ NAMES = sorted(path.stem for path in (ROOT / "experiments").glob("*.yaml") if pa
 
 @pytest.fixture(autouse=True)
 def shipped(monkeypatch):
-    """Work in the checkout; files are read once by their relative path, so what was read elsewhere is forgotten."""
+    """Work in the checkout."""
     monkeypatch.chdir(ROOT)
-    base.read_tree.cache_clear()
-    yield
-    base.read_tree.cache_clear()
 
 
 def frame_shape(name):

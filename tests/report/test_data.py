@@ -54,8 +54,7 @@ def from_raw(project):
         YAML().dump(tree, file)
     read_tree.cache_clear()
     stage.run(load_section("data", DataParams), load_section("prepare", PrepareParams), project / "data/prepared")
-    yield project
-    read_tree.cache_clear()
+    return project
 
 
 def test_what_was_left_out_is_told_by_reason_and_adds_up(from_raw):

@@ -11,7 +11,6 @@ import pytest
 from tests.conftest import git
 from xtcav_ml import git as project_git
 from xtcav_ml.errors import UserError
-from xtcav_ml.params.base import read_tree
 from xtcav_ml.reproduction import restored
 from xtcav_ml.reproduction.original import Original
 
@@ -51,9 +50,7 @@ def root(tmp_path):
     git(folder, "add", "-A")
     git(folder, "commit", "-qm", "x")
     (folder / "raw" / "a.h5").unlink()
-    read_tree.cache_clear()
-    yield folder
-    read_tree.cache_clear()
+    return folder
 
 
 def test_data_come_from_the_cache_and_settings_from_the_project(root, tmp_path):

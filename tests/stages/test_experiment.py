@@ -7,7 +7,7 @@ import pytest
 from tests.conftest import ROOT
 from xtcav_ml.errors import UserError
 from xtcav_ml.h5io.prepared import PreparedFile
-from xtcav_ml.params import base, experiment
+from xtcav_ml.params import experiment
 from xtcav_ml.stages import experiment_data, notes
 from xtcav_ml.stages.experiment import Steps, outcome
 
@@ -23,9 +23,7 @@ def project(tmp_path, monkeypatch):
     text = path.read_text().replace("train: 1280", "train: 64").replace("validation: 500", "validation: 21")
     path.write_text(text.replace("batch_size: 128", "batch_size: 16").replace("epochs: 13", "epochs: 2"))
     monkeypatch.chdir(tmp_path)
-    base.read_tree.cache_clear()
-    yield tmp_path
-    base.read_tree.cache_clear()
+    return tmp_path
 
 
 def history(*accuracies):

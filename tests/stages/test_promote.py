@@ -30,8 +30,7 @@ def promoted(tmp_path):
         base.read_tree.cache_clear()
         return path.read_text(), base.load_section("train", TrainParams, path)
 
-    yield run
-    base.read_tree.cache_clear()
+    return run
 
 
 def test_parameters_that_the_file_leaves_out_are_added_and_the_rest_stays(promoted, capsys):

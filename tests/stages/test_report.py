@@ -54,8 +54,7 @@ def whole(bare):
     for name in ("resources/train.png", "tuning/history.png"):
         (results / name).write_bytes((results / "plots/frames.png").read_bytes())
     read_tree.cache_clear()
-    yield bare
-    read_tree.cache_clear()
+    return bare
 
 
 def write(folder):
