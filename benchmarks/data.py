@@ -23,12 +23,13 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from xtcav_ml import raw, selection
-from xtcav_ml.h5io.prepared import PreparedFile
-from xtcav_ml.h5io.rawfile import RawFrames
-from xtcav_ml.params import whole
-from xtcav_ml.params.data import DataParams
-from xtcav_ml.stages import prepare
+from xtcav_ml.config import params_file
+from xtcav_ml.config.data import DataParams
+from xtcav_ml.data import raw_files
+from xtcav_ml.data.prepared import PreparedFile
+from xtcav_ml.data.raw_file import RawFrames
+from xtcav_ml.pipeline import prepare
+from xtcav_ml.science import selection
 
 ROOT = Path(__file__).parents[1]
 SHAPE = (726, 568)
@@ -126,8 +127,8 @@ def ratio(times: dict[str, list[float]], over: str, under: str) -> float:
     return statistics.median(a / b for a, b in zip(times[over], times[under], strict=True))
 
 
-def rules() -> whole.Params:
-    params = whole.load(ROOT / "params.yaml")
+def rules() -> params_file.Params:
+    params = params_file.load(ROOT / "params.yaml")
     balance = params.prepare.balance.model_copy(update={"ratio": None})
     return params.model_copy(update={"prepare": params.prepare.model_copy(update={"balance": balance})})
 
@@ -139,7 +140,7 @@ def bench_prepare(folder: Path, shots: int, repeats: int) -> None:
         shutil.rmtree(source, ignore_errors=True)
         write_raw(source, shots, layout)
         data = DataParams(raw=str(source), frame_shape=SHAPE, bad_files="fail")
-        raw_set = raw.open_set(data, params.prepare)
+        raw_set = raw_files.open_set(data, params.prepare)
         chosen = selection.select(raw_set.columns, params.prepare).splits.values()
         dark = np.flatnonzero(raw_set.columns["run"] == 68)
         used = np.sort(np.concatenate([dark, *chosen]))
@@ -250,16 +251,16 @@ def bench_read(folder: Path, repeats: int) -> None:
 
 def bench_train(folder: Path, repeats: int) -> None:
     """Compare epochs of the default network from disk and from arrays in memory, in turns in one process."""
-    from xtcav_ml import backend, models, objective, optimizers, scaling
-    from xtcav_ml.backend import keras
-    from xtcav_ml.batches import Batches
-    from xtcav_ml.geometry import Ends
-    from xtcav_ml.models import FRAME
+    from xtcav_ml.learning import backend, losses, networks, normalization, optimizers
+    from xtcav_ml.learning.backend import keras
+    from xtcav_ml.learning.batches import Batches
+    from xtcav_ml.learning.layer_sizes import Ends
+    from xtcav_ml.learning.networks import FRAME
 
-    params = whole.load(ROOT / "params.yaml").train
+    params = params_file.load(ROOT / "params.yaml").train
     backend.configure(params.seed, params.threads)
     with PreparedFile(folder / "prepared/train.h5") as train:
-        ends, scales = Ends.of(train.meaning), scaling.scales_of(train, params.model.standardize)
+        ends, scales = Ends.of(train.meaning), normalization.scales_of(train, params.model.standardize)
         disk = Batches(train, params.batch_size, params.seed)
         kept = [disk[i] for i in range(len(disk))]
 
@@ -270,10 +271,8 @@ def bench_train(folder: Path, repeats: int) -> None:
             def __getitem__(self, index: int):
                 return kept[index]
 
-        model = models.convnet(params.model, ends, scales, seed=params.seed)
-        model.compile(
-            optimizer=optimizers.of(params.optimizer, 1000), **objective.compiled(ends, scales.numbers.sd, 1.0)
-        )
+        model = networks.convnet(params.model, ends, scales, seed=params.seed)
+        model.compile(optimizer=optimizers.of(params.optimizer, 1000), **losses.compiled(ends, scales.numbers.sd, 1.0))
         memory = Memory()
         times = turns(
             repeats,

@@ -34,24 +34,25 @@ SHOTS = 512
 
 def write(folder: Path) -> None:
     """Write the networks, with the project's own code."""
-    from xtcav_ml import models
-    from xtcav_ml.geometry import Ends
-    from xtcav_ml.meaning import Meaning
-    from xtcav_ml.params import experiment, whole
+    from xtcav_ml.config import params_file
+    from xtcav_ml.learning import networks
+    from xtcav_ml.learning.layer_sizes import Ends
+    from xtcav_ml.notes2016 import experiments
+    from xtcav_ml.science.spec import Meaning
 
     os.chdir(ROOT)
-    params = whole.load()
+    params = params_file.load()
     chosen = {"notes": params.train.model}
     for path in sorted((ROOT / "experiments").glob("modern*.yaml")):
-        chosen[path.stem] = experiment.trained(path.stem).model
+        chosen[path.stem] = experiments.trained(path.stem).model
     meaning = Meaning.of(params.prepare, params.data.frame_shape, dark=None)
     prepared = Ends.of(meaning)
     folder.mkdir(parents=True, exist_ok=True)
-    one, none = models.Scale(np.float32(5), np.float32(2)), models.Scale(*np.empty((2, 0), np.float32))
+    one, none = networks.Scale(np.float32(5), np.float32(2)), networks.Scale(*np.empty((2, 0), np.float32))
     for name, model in chosen.items():
         for size in (prepared.frame_shape, FULL_SIZE):
             ends = Ends(size, "int16", 0, prepared.classes, 0)
-            network = models.convnet(model, ends, models.Scales(one, none, none), seed=params.train.seed)
+            network = networks.convnet(model, ends, networks.Scales(one, none, none), seed=params.train.seed)
             network.save(folder / f"{name}-{size[0]}x{size[1]}.keras")
     print(f"{2 * len(chosen)} networks -> {folder}")
 

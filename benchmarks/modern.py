@@ -24,13 +24,14 @@ PREPARED = ROOT / "data/prepared"
 
 def train(name: str, seed: int) -> None:
     """Print, as JSON, the seconds of a training and which test shots it is right on."""
-    from xtcav_ml import backend, fit
-    from xtcav_ml.batches import Batches
-    from xtcav_ml.geometry import CLASSES
-    from xtcav_ml.h5io.prepared import PreparedFile
-    from xtcav_ml.params import experiment, whole
+    from xtcav_ml.config import params_file
+    from xtcav_ml.data.prepared import PreparedFile
+    from xtcav_ml.learning import backend, fit
+    from xtcav_ml.learning.batches import Batches
+    from xtcav_ml.learning.layer_sizes import CLASSES
+    from xtcav_ml.notes2016 import experiments
 
-    params = experiment.trained(name) if name == "modern" else whole.load().train
+    params = experiments.trained(name) if name == "modern" else params_file.load().train
     params = params.model_copy(update={"seed": seed})
     backend.configure(seed, params.threads)
     with PreparedFile(PREPARED / "train.h5") as learned, PreparedFile(PREPARED / "validation.h5") as validation:
@@ -53,7 +54,7 @@ def main() -> None:
     if arguments.only:
         train(arguments.only[0], int(arguments.only[1]))
         return
-    from xtcav_ml import comparison, metrics
+    from xtcav_ml.science import metrics, significance
 
     seconds: dict[str, list[tuple[float, float]]] = {"default": [], "modern": []}
     wrong: dict[str, list[np.ndarray]] = {"default": [], "modern": []}
@@ -73,13 +74,13 @@ def main() -> None:
                 f"{found['wall']:.0f} s, CPU {found['cpu']:.0f} s",
                 flush=True,
             )
-        pair = comparison.accuracies(right["default"], right["modern"])
+        pair = significance.accuracies(right["default"], right["modern"])
         print(
             f"        modern less default {100 * pair.difference.value:+.1f} points, p = {pair.difference.p:.2g}",
             flush=True,
         )
     means = [np.mean(wrong[name], axis=0) for name in ("default", "modern")]  # of each shot, over the seeds
-    pooled = comparison.absolute_errors(*means)
+    pooled = significance.absolute_errors(*means)
     print(
         f"over all seeds: modern less default {-100 * pooled.value:+.1f} points ({-100 * pooled.high:+.1f} to "
         f"{-100 * pooled.low:+.1f}), paired bootstrap of the shots, p = {pooled.p:.2g}"

@@ -24,13 +24,13 @@ def bare(epochs: int) -> float:
     """Return the seconds of Keras alone."""
     import numpy as np
 
-    from xtcav_ml import backend, fit, models, objective, optimizers, scaling
-    from xtcav_ml.geometry import CLASSES, Ends
-    from xtcav_ml.h5io.prepared import PreparedFile
-    from xtcav_ml.models import FRAME
-    from xtcav_ml.params import whole
+    from xtcav_ml.config import params_file
+    from xtcav_ml.data.prepared import PreparedFile
+    from xtcav_ml.learning import backend, fit, losses, networks, normalization, optimizers
+    from xtcav_ml.learning.layer_sizes import CLASSES, Ends
+    from xtcav_ml.learning.networks import FRAME
 
-    params = whole.load().train
+    params = params_file.load().train
     backend.configure(params.seed, params.threads)
     kept = []
     for name in ("train", "validation"):
@@ -38,28 +38,27 @@ def bare(epochs: int) -> float:
             frames = np.array(file.stored(np.arange(file.shots)))[..., np.newaxis]
             kept.append(({FRAME: frames}, {CLASSES: file.labels.astype(np.int32)}))
             if name == "train":
-                ends, scales = Ends.of(file.meaning), scaling.scales_of(file, params.model.standardize)
+                ends, scales = Ends.of(file.meaning), normalization.scales_of(file, params.model.standardize)
     started = time.perf_counter()
-    model = models.NETWORKS[params.model.name](
+    model = networks.NETWORKS[params.model.name](
         params.model, ends, scales, seed=params.seed, first_layer=fit.first_layer_of(params)
     )
-    model.compile(optimizer=optimizers.of(params.optimizer, 1000), **objective.compiled(ends, scales.numbers.sd, 1.0))
+    model.compile(optimizer=optimizers.of(params.optimizer, 1000), **losses.compiled(ends, scales.numbers.sd, 1.0))
     model.fit(*kept[0], validation_data=kept[1], batch_size=params.batch_size, epochs=epochs, verbose=0)
     return time.perf_counter() - started
 
 
 def stage(epochs: int) -> float:
     """Return the seconds of the train stage."""
-    from xtcav_ml import resources, store
-    from xtcav_ml.params import whole
-    from xtcav_ml.stages import train
-    from xtcav_ml.tracking import runs
+    from xtcav_ml.config import params_file
+    from xtcav_ml.pipeline import train
+    from xtcav_ml.tracking import mlflow_store, resources, runs
 
-    params = whole.load().train.model_copy(update={"epochs": epochs})
+    params = params_file.load().train.model_copy(update={"epochs": epochs})
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"
-        store.connect(ROOT)  # makes the database, which a project does once
+        mlflow_store.connect(ROOT)  # makes the database, which a project does once
         resources.RESOURCES = runs.RESOURCES = folder / "resources"
         started = time.perf_counter()
         with runs.training("CPU") as run:

@@ -11,17 +11,16 @@ import argparse
 import os
 from pathlib import Path
 
-from xtcav_ml import geometry
-from xtcav_ml.h5io.prepared import PreparedFile
-from xtcav_ml.params import experiment
-from xtcav_ml.stages import configurations
+from xtcav_ml.data.prepared import PreparedFile
+from xtcav_ml.learning import layer_sizes
+from xtcav_ml.notes2016 import configurations, experiments
 
 ROOT = Path(__file__).parents[1]
 
 
 def stock_steps(*arguments) -> None:
     """What a child does for the numbers of Keras' own layers."""
-    from xtcav_ml import fit
+    from xtcav_ml.learning import fit
 
     fit.first_layer_of = lambda params: None
     configurations.few_steps(*arguments)
@@ -34,20 +33,20 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=7)
     arguments = parser.parse_args()
     os.chdir(ROOT)
-    data = experiment.data_files("memory")[0]
+    data = experiments.data_files("memory")[0]
     with PreparedFile(data) as train:
-        ends = geometry.Ends.of(train.meaning)
+        ends = layer_sizes.Ends.of(train.meaning)
     print("                             | this first layer                  | Keras' own")
     print("  n  batch  parameters       |  s a step    MB  estimate  ratio  |  s a step     MB  estimate  ratio")
-    for number, params in enumerate(experiment.configured("memory"), start=1):
+    for number, params in enumerate(experiments.configured("memory"), start=1):
         if arguments.only and number not in arguments.only:
             continue
         params = params.model_copy(update={"threads": arguments.threads})
-        layers = geometry.layers(params.model, ends)
-        line = f"{number:>3}  {params.batch_size:>5}  {geometry.parameter_count(layers):>10,}       |"
+        layers = layer_sizes.layers(params.model, ends)
+        line = f"{number:>3}  {params.batch_size:>5}  {layer_sizes.parameter_count(layers):>10,}       |"
         for train, fused in ((configurations.few_steps, True), (stock_steps, False)):
             step = configurations.measured(params, arguments.steps, data.parent, train)
-            estimate = geometry.step_memory(layers, params.batch_size, ends, fused=fused) / 1e6
+            estimate = layer_sizes.step_memory(layers, params.batch_size, ends, fused=fused) / 1e6
             line += (
                 f"  {step.seconds:>8.3f} {step.step_mb:>6,.0f}  {estimate:>8,.0f}  {estimate / step.step_mb:>5.2f}  |"
             )

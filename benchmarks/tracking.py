@@ -19,8 +19,8 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=5)
     epochs = parser.parse_args().epochs
     os.chdir(ROOT)
-    from xtcav_ml.params import whole
-    from xtcav_ml.stages import train
+    from xtcav_ml.config import params_file
+    from xtcav_ml.pipeline import train
     from xtcav_ml.tracking import runs
     from xtcav_ml.tracking.tracker import Tracker
 
@@ -38,7 +38,7 @@ def main() -> None:
 
             return call
 
-    params = whole.load().train.model_copy(update={"epochs": epochs})
+    params = params_file.load().train.model_copy(update={"epochs": epochs})
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"

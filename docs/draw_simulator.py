@@ -10,8 +10,8 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from xtcav_ml.plots import STYLE
-from xtcav_ml.shots import PEAK_CLASSES
+from xtcav_ml.config.schema import PEAK_CLASSES
+from xtcav_ml.figures import STYLE
 
 ROOT = Path(__file__).parents[1]
 PUBLISHED = (0.10, 0.06, 0.43, 0.41)

@@ -15,12 +15,12 @@ import pytest
 from pydantic import TypeAdapter
 from ruamel.yaml import YAML
 
-from xtcav_ml.h5io.prepared import Block, write_prepared
-from xtcav_ml.images import Dark, Preprocessing
-from xtcav_ml.meaning import Meaning
-from xtcav_ml.params import whole
-from xtcav_ml.params.base import read_tree
-from xtcav_ml.params.prepare import Pixels, Step
+from xtcav_ml.config import params_file
+from xtcav_ml.config.base import read_tree
+from xtcav_ml.config.prepare import Pixels, Step
+from xtcav_ml.data.prepared import Block, write_prepared
+from xtcav_ml.science.images import Dark, Preprocessing
+from xtcav_ml.science.spec import Meaning
 
 ROOT = Path(__file__).parent.parent
 
@@ -55,9 +55,9 @@ def _unread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def params() -> whole.Params:
+def params() -> params_file.Params:
     """params.yaml as the project ships it."""
-    return whole.load(ROOT / "params.yaml")
+    return params_file.load(ROOT / "params.yaml")
 
 
 def write_shots(
@@ -168,9 +168,9 @@ class StoredRun:
     """A run that is in the store of the project in `root` at once, for tests of what is done with runs that are there."""
 
     def __init__(self, root: Path, **tags: str) -> None:
-        from xtcav_ml import store
+        from xtcav_ml.tracking import mlflow_store
 
-        self.client, self.experiment_id = store.connect(root)
+        self.client, self.experiment_id = mlflow_store.connect(root)
         self.run_id: str = self.client.create_run(self.experiment_id, tags=tags, run_name="one").info.run_id
 
     def params(self, values: dict[str, object]) -> None:
@@ -191,7 +191,7 @@ class StoredRun:
 @pytest.fixture(scope="session")
 def keras_ready() -> None:
     """Configure TensorFlow, which can be done only once a process, as the train stage does."""
-    from xtcav_ml import backend
+    from xtcav_ml.learning import backend
 
     backend.configure(seed=1, threads=2)
 
@@ -220,7 +220,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def stored_runs(workspace: Path) -> list[Any]:
     """Return all runs in the store, oldest first."""
-    from xtcav_ml import store
+    from xtcav_ml.tracking import mlflow_store
 
-    client, experiment = store.connect(workspace)
+    client, experiment = mlflow_store.connect(workspace)
     return list(client.search_runs([experiment], order_by=["attributes.start_time ASC"]))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from xtcav_ml import metrics
+from xtcav_ml.science import metrics
 
 EVIL = "<script>alert(1)</script>"
 CLASSES = ("t0 & t1", EVIL, "a")

@@ -4,11 +4,11 @@ from ruamel.yaml import YAML
 
 from tests.conftest import ROOT, SHAPE, write_prepared_file, write_shots
 from tests.report.test_markup import Reader
-from xtcav_ml.params.base import load_section, read_tree
-from xtcav_ml.params.data import DataParams
-from xtcav_ml.params.prepare import PrepareParams
+from xtcav_ml.config.base import load_section, read_tree
+from xtcav_ml.config.data import DataParams
+from xtcav_ml.config.prepare import PrepareParams
+from xtcav_ml.pipeline import prepare as stage
 from xtcav_ml.report import data, results
-from xtcav_ml.stages import prepare as stage
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@ import re
 
 from tests.report.conftest import CLASSES, EVIL, SHOTS, lay_results
 from tests.report.test_markup import Reader
-from xtcav_ml import metrics
 from xtcav_ml.report import quality, results
+from xtcav_ml.science import metrics
 
 
 def words(markup):

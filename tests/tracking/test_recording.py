@@ -8,10 +8,9 @@ import requests
 from mlflow import MlflowClient
 
 from tests.conftest import stored_runs
-from xtcav_ml import models
-from xtcav_ml.registry import versions
-from xtcav_ml.stages import record
-from xtcav_ml.tracking import recording, runs
+from xtcav_ml.learning import networks
+from xtcav_ml.tracking import record, recording, runs
+from xtcav_ml.tracking.registry import versions
 from xtcav_ml.tracking.tracker import Tracker
 
 METRICS = {"accuracy": 0.7, "accuracy_low": 0.6, "accuracy_high": 0.8, "shots": 72, "regression": {}}
@@ -28,7 +27,7 @@ def results(workspace, monkeypatch):
     (folder / "history.jsonl").write_text('{"epoch": 1, "val_accuracy": 0.5}\n{"epoch": 2, "val_accuracy": 0.6}\n')
     (workspace / "model.keras").write_text("weights")
     kept = []
-    monkeypatch.setattr(models, "meaning_of", lambda path: SimpleNamespace(path=path))
+    monkeypatch.setattr(networks, "meaning_of", lambda path: SimpleNamespace(path=path))
     monkeypatch.setattr(versions, "log_model", lambda run_id, path, meaning, versions: kept.append((run_id, path.name)))
     return SimpleNamespace(folder=folder, models=kept, model=workspace / "model.keras", root=workspace)
 

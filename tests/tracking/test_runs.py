@@ -8,9 +8,9 @@ import requests
 from mlflow import MlflowClient
 
 from tests.conftest import stored_runs
-from xtcav_ml import address, git, lineage, resources
-from xtcav_ml.params.base import read_tree
-from xtcav_ml.tracking import runs
+from xtcav_ml.config.base import read_tree
+from xtcav_ml.lineage import git, lineage
+from xtcav_ml.tracking import mlflow_names, resources, runs
 from xtcav_ml.tracking.tracker import Run, Tracker
 
 
@@ -27,7 +27,7 @@ def test_a_training_leaves_a_run_with_its_parameters_and_its_end(workspace):
     }
     assert values["system/max_memory_mb"] > 10
     assert found.data.tags["device"] == "CPU"
-    assert found.data.tags[address.KEY_TAG] == lineage.of_stage("train").key
+    assert found.data.tags[mlflow_names.KEY_TAG] == lineage.of_stage("train").key
 
 
 @pytest.mark.parametrize("folder", ["data/raw/simulated", "data/raw/simulated/", "./data/raw/simulated"])

@@ -12,8 +12,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 
 from tests.conftest import lay_store
-from xtcav_ml import address, interrupts, store
-from xtcav_ml.tracking import sender
+from xtcav_ml.system import interrupts
+from xtcav_ml.tracking import mlflow_names, mlflow_store, sender
 from xtcav_ml.tracking.journal import folder_of
 from xtcav_ml.tracking.tracker import PROBE, Tracker
 
@@ -27,8 +27,8 @@ def _local_store(monkeypatch):
 
 def stored(root, run):
     """Return a run as MLflow has it."""
-    client, experiment = store.connect(root)
-    (found,) = store.search(client, experiment, {address.RUN_TAG: run.key})
+    client, experiment = mlflow_store.connect(root)
+    (found,) = mlflow_store.search(client, experiment, {mlflow_names.RUN_TAG: run.key})
     return found
 
 
@@ -45,7 +45,7 @@ def wait_until(happened):
 
 def test_a_run_keeps_what_it_is_told(root, tmp_path, capsys):
     with Tracker(root) as tracker:
-        run = tracker.start("one", {address.KEY_TAG: "k1"})
+        run = tracker.start("one", {mlflow_names.KEY_TAG: "k1"})
         run.params({f"p{i}": i for i in range(150)})
         run.metrics({"accuracy": 0.5}, step=1)
         run.metrics({"accuracy": 0.75}, step=2)
@@ -81,7 +81,7 @@ def test_a_step_is_written_once(root):
         for value in (0.5, 0.6):
             run.metrics({"accuracy": value}, step=1)
         run.finish()
-    client, _ = store.connect(root)
+    client, _ = mlflow_store.connect(root)
     assert [row.value for row in client.get_metric_history(run.run_id, "accuracy")] == [0.5]
 
 
@@ -212,9 +212,9 @@ def test_a_run_whose_reply_was_lost_is_not_made_twice_and_one_that_comes_late_is
     with Tracker(root) as tracker:
         run = tracker.start("one", {})
         wait_until(lambda: run.run_id is not None)
-        client, experiment = store.connect(root)
-        real(client, experiment, tags={address.RUN_TAG: run.key})
-        assert len(store.search(client, experiment, {address.RUN_TAG: run.key})) == 2
+        client, experiment = mlflow_store.connect(root)
+        real(client, experiment, tags={mlflow_names.RUN_TAG: run.key})
+        assert len(mlflow_store.search(client, experiment, {mlflow_names.RUN_TAG: run.key})) == 2
         run.finish()
     assert len(made) == 1
     assert stored(root, run).info.run_id == made[0].info.run_id
@@ -228,7 +228,7 @@ def test_a_run_that_the_store_has_lost_is_told_anew(root, tmp_path):
         lay_store(root)  # another database
         run.metrics({"a": 2.0}, step=2)
         run.finish()
-    client, _ = store.connect(root)
+    client, _ = mlflow_store.connect(root)
     assert [row.step for row in client.get_metric_history(stored(root, run).info.run_id, "a")] == [1, 2]
 
 
@@ -262,7 +262,7 @@ def test_what_was_killed_is_gone_on_with_by_the_same(root):
         run.finish()
     found = stored(root, killed)
     assert found.info.status == "FINISHED"
-    client, _ = store.connect(root)
+    client, _ = mlflow_store.connect(root)
     assert [(row.step, row.value) for row in client.get_metric_history(found.info.run_id, "a")] == [(1, 1.0), (2, 2.0)]
 
 

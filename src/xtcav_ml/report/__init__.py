@@ -1,1 +1,1 @@
-"""The page that `xtcav report` writes: markup, charts and pictures, and what its sections say."""
+"""The report: one page that says what the results are and where they come from."""

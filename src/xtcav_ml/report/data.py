@@ -5,16 +5,17 @@ from typing import Any
 
 import numpy as np
 
-from xtcav_ml import raw, selection
-from xtcav_ml.errors import UserError
-from xtcav_ml.h5io.prepared import PreparedFile
-from xtcav_ml.params.base import PARAMS_FILE, load_section
-from xtcav_ml.params.data import DataParams
-from xtcav_ml.params.prepare import PrepareParams
+from xtcav_ml.config.base import PARAMS_FILE, load_section
+from xtcav_ml.config.data import DataParams
+from xtcav_ml.config.prepare import PrepareParams
+from xtcav_ml.data import raw_files
+from xtcav_ml.data.prepared import PreparedFile
 from xtcav_ml.report.charts import stacked_bars
 from xtcav_ml.report.markup import Markup, Section, listing, missing, section, table
 from xtcav_ml.report.results import Results
 from xtcav_ml.report.wording import percent
+from xtcav_ml.science import selection
+from xtcav_ml.system.errors import UserError
 
 Sets = dict[str, dict[str, int]]
 """Shots of each class, or with each number, by set."""
@@ -96,7 +97,7 @@ def _selected(root: Path) -> selection.Selection | None:
     try:
         given = load_section("data", DataParams, root / PARAMS_FILE)
         prepare = load_section("prepare", PrepareParams, root / PARAMS_FILE)
-        files = raw.list_files(root / given.raw)
-        return selection.select(raw.survey(files, given, prepare).columns, prepare)
+        files = raw_files.list_files(root / given.raw)
+        return selection.select(raw_files.survey(files, given, prepare).columns, prepare)
     except UserError:
         return None

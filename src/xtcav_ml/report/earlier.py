@@ -4,11 +4,12 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from xtcav_ml import git, locks, predictions
-from xtcav_ml.errors import UserError
+from xtcav_ml.data import predictions
+from xtcav_ml.lineage import dvc_lock, git
 from xtcav_ml.report.markup import Markup, Section, element, grid, joined, missing, paragraph, section, table
 from xtcav_ml.report.results import METRICS, TABLE, Results
 from xtcav_ml.report.wording import number, percent
+from xtcav_ml.system.errors import UserError
 
 SHARES = {
     "accuracy": "accuracy",
@@ -31,7 +32,7 @@ class Earlier:
     title: str
     metrics: dict[str, Any]
     table: str | None
-    recorded: locks.Recorded | None
+    recorded: dvc_lock.Recorded | None
 
 
 def before(results: Results) -> Earlier | None:
@@ -52,8 +53,8 @@ def before(results: Results) -> Earlier | None:
     return None
 
 
-def _recorded(results: Results, revision: str) -> locks.Recorded | None:
-    return locks.read(lambda name: git.show(revision, name, results.root))
+def _recorded(results: Results, revision: str) -> dvc_lock.Recorded | None:
+    return dvc_lock.read(lambda name: git.show(revision, name, results.root))
 
 
 def comparison(results: Results) -> Section:
@@ -117,11 +118,11 @@ def _metrics(now: dict[str, Any], then: dict[str, Any]) -> Markup:
     return table("Metrics", ("metric", "then", "now", "difference"), rows)
 
 
-def _made_from(now: locks.Recorded | None, then: locks.Recorded | None) -> list[Markup]:
+def _made_from(now: dvc_lock.Recorded | None, then: dvc_lock.Recorded | None) -> list[Markup]:
     """Return what the results of then and now were not both made from."""
     if now is None or then is None:
         return [missing("Parameters, data and code are compared where both have their dvc.lock.")]
-    params = locks.differing({"then": then.params, "now": now.params})
+    params = dvc_lock.differing({"then": then.params, "now": now.params})
     parts = [
         table(
             "Parameters that differ",
@@ -131,7 +132,7 @@ def _made_from(now: locks.Recorded | None, then: locks.Recorded | None) -> list[
         if params
         else paragraph("Parameters that differ: none.")
     ]
-    for what, names in zip(("Data", "Code"), locks.changed([then, now]), strict=True):
+    for what, names in zip(("Data", "Code"), dvc_lock.changed([then, now]), strict=True):
         parts.append(paragraph(f"{what} that differ{'s' if what == 'Code' else ''}: ", _codes(names), "."))
     return parts
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from xtcav_ml.predictions import ACTUAL, PREDICTED, PROBABILITY, Predictions
+from xtcav_ml.data.predictions import ACTUAL, PREDICTED, PROBABILITY, Predictions
 from xtcav_ml.report.markup import Markup, Section, element, figure, paragraph, section, table
 from xtcav_ml.report.pictures import picture
 from xtcav_ml.report.results import Results

@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from xtcav_ml import git, lineage, locks
-from xtcav_ml.errors import UserError
-from xtcav_ml.params.base import PARAMS_FILE, flatten, read_tree
+from xtcav_ml.config.base import PARAMS_FILE, flatten, read_tree
+from xtcav_ml.lineage import dvc_lock, git, lineage
 from xtcav_ml.report.markup import (
     Markup,
     Section,
@@ -22,6 +21,7 @@ from xtcav_ml.report.markup import (
 from xtcav_ml.report.pictures import picture
 from xtcav_ml.report.results import Results
 from xtcav_ml.report.wording import number
+from xtcav_ml.system.errors import UserError
 
 STAGES = ("simulate", "check", "prepare", "train", "evaluate")
 MEASURES = {
@@ -46,7 +46,7 @@ def outdated(results: Results) -> list[str]:
         return []
     sections = {name.partition(".")[0] for name in results.recorded.params}
     now = {name: value for name, value in now.items() if name.partition(".")[0] in sections}
-    return list(locks.differing({"then": results.recorded.params, "now": now}))
+    return list(dvc_lock.differing({"then": results.recorded.params, "now": now}))
 
 
 def search(results: Results) -> Section | None:

@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xtcav_ml import metrics
-from xtcav_ml.predictions import ACTUAL, PREDICTED, PROBABILITY
+from xtcav_ml.config.schema import SCHEMA
+from xtcav_ml.data.predictions import ACTUAL, PREDICTED, PROBABILITY
 from xtcav_ml.report.charts import Chart, span
 from xtcav_ml.report.markup import Markup, Section, element, grid, paragraph, section, table
 from xtcav_ml.report.results import Results
 from xtcav_ml.report.wording import number, percent
-from xtcav_ml.shots import SCHEMA
+from xtcav_ml.science import metrics
 
 
 def headline(results: Results) -> Markup:

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xtcav_ml import locks, predictions
-from xtcav_ml.errors import UserError
+from xtcav_ml.data import predictions
+from xtcav_ml.lineage import dvc_lock
+from xtcav_ml.system.errors import UserError
 
 METRICS, TABLE = Path("results/metrics.json"), Path("results/predictions.csv")
 
@@ -19,7 +20,7 @@ class Results:
     metrics: dict[str, Any]
     table: predictions.Predictions | None
     history: list[dict[str, float]]  # an epoch each
-    recorded: locks.Recorded | None
+    recorded: dvc_lock.Recorded | None
 
     @property
     def classes(self) -> list[str]:
@@ -59,7 +60,7 @@ def load(root: Path) -> Results:
         metrics=metrics,
         table=predictions.whole(str(TABLE), table.read_text(encoding="utf-8")) if table.is_file() else None,
         history=rows,
-        recorded=locks.of_folder(root),
+        recorded=dvc_lock.of_folder(root),
     )
 
 

@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from xtcav_ml import metrics
 from xtcav_ml.report.charts import Chart, span
 from xtcav_ml.report.markup import Markup, Section, grid, missing, paragraph, section
 from xtcav_ml.report.results import Results
 from xtcav_ml.report.wording import number, ranges
+from xtcav_ml.science import metrics
 
 COLLAPSED, VANISHED = 0.99, 1e-7
 """As the train stage warns: a class that so many validation shots are predicted as, and the length of a gradient."""

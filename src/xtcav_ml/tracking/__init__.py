@@ -1,1 +1,1 @@
-"""Runs: what they tell, on disk first, and on its way to MLflow."""
+"""Runs on their way to MLflow: the only room that imports it."""

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from xtcav_ml import atomic
+from xtcav_ml.system import atomic
 
 EVENTS, SENT, FILES, NEW, GONE = "events.jsonl", "sent.json", "files", ".new-", ".gone-"
 

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from xtcav_ml import git, lineage, resources
-from xtcav_ml.address import KEY_TAG
-from xtcav_ml.params.base import PARAMS_FILE, flatten, read_tree
-from xtcav_ml.params.data import SIMULATED
+from xtcav_ml.config.base import PARAMS_FILE, flatten, read_tree
+from xtcav_ml.config.data import SIMULATED
+from xtcav_ml.lineage import git, lineage
+from xtcav_ml.tracking import resources
+from xtcav_ml.tracking.mlflow_names import KEY_TAG
 from xtcav_ml.tracking.tracker import Run
 
 FOLDER = "lineage"

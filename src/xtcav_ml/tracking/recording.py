@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xtcav_ml import atomic, lineage, store
-from xtcav_ml.address import EVALUATION_TAG, KEY_TAG, MODEL_TAG, RUN_TAG, reason
-from xtcav_ml.errors import UserError
-from xtcav_ml.tracking import provenance, runs, sender
+from xtcav_ml.lineage import lineage
+from xtcav_ml.system import atomic
+from xtcav_ml.system.errors import UserError
+from xtcav_ml.tracking import mlflow_store, provenance, runs, sender
+from xtcav_ml.tracking.mlflow_names import EVALUATION_TAG, KEY_TAG, MODEL_TAG, RUN_TAG, reason
 from xtcav_ml.tracking.tracker import FINISHED, STATUS, Run, Tracker
 
 COUNT_TAG = "evaluation.count"
@@ -43,7 +44,7 @@ def record(root: Path, origin: lineage.Lineage, wanted: Mapping[str, str], resul
     with Tracker(root) as tracker:
         try:
             run_key, tags = _pending(tracker, made) or _stored(root, made)
-        except (*store.TrackingError, UserError) as error:
+        except (*mlflow_store.TrackingError, UserError) as error:
             print(f"xtcav: {reason(error)}; `xtcav record` adds what is lacking then", file=sys.stderr)
             return
         whole = tags.get(EVALUATION_TAG) == wanted[EVALUATION_TAG]
@@ -75,8 +76,8 @@ def _pending(tracker: Tracker, made: Mapping[str, str]) -> tuple[str, dict[str, 
 
 def _stored(root: Path, made: Mapping[str, str]) -> tuple[str | None, dict[str, str]]:
     """Return key and tags of the newest finished run that made the model, or None and no tags if there is none."""
-    client, experiment = store.connect(root)
-    for run in store.search(client, experiment, made):
+    client, experiment = mlflow_store.connect(root)
+    for run in mlflow_store.search(client, experiment, made):
         if run.info.status == FINISHED:
             if RUN_TAG not in run.data.tags:  # it is older than these keys
                 client.set_tag(run.info.run_id, RUN_TAG, run.info.run_id)

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from xtcav_ml import address, interrupts, lineage
-from xtcav_ml.resources import RESOURCES
-from xtcav_ml.tracking import provenance
+from xtcav_ml.lineage import lineage
+from xtcav_ml.system import interrupts
+from xtcav_ml.tracking import mlflow_names, provenance
+from xtcav_ml.tracking.resources import RESOURCES
 from xtcav_ml.tracking.tracker import Run, Tracker
 
 REQUIREMENTS = ("keras", "tensorflow", "numpy", "h5py", "pandas", "pydantic", "ruamel.yaml")
@@ -52,7 +53,7 @@ def training(device: str) -> Iterator[TrainingRun]:
 def experiment(device: str, name: str, origin: lineage.Lineage) -> Iterator[TrainingRun]:
     """Give a run, among those of the notes, for the training of experiment `name`; it ends as `training`'s."""
     own = {"stage": "experiment", "experiment": name, "device": device}
-    with _begun(origin, f"{name}-{origin.key[:8]}", own, origin.params, address.NOTES) as run:
+    with _begun(origin, f"{name}-{origin.key[:8]}", own, origin.params, mlflow_names.NOTES) as run:
         yield TrainingRun(run, origin.identity)
         _log_usage(run, f"experiment-{name}")
 
@@ -63,7 +64,7 @@ def _begun(
     name: str,
     own: Mapping[str, str],
     params: Mapping[str, Any],
-    experiment: str = address.EXPERIMENT,
+    experiment: str = mlflow_names.EXPERIMENT,
 ) -> Iterator[Run]:
     """Give a run with its `own` tags, `params` and where it comes from, and end it."""
     identity = hashlib.sha256(json.dumps([origin.identity, own], sort_keys=True).encode()).hexdigest()

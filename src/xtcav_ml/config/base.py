@@ -1,0 +1,146 @@
+"""Reading params.yaml: strict sections, unknown keys refused, every error one line that names key, rule, value and cure."""
+
+import difflib
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from xtcav_ml.system.errors import UserError
+
+PARAMS_FILE = Path("params.yaml")
+
+
+class Section(BaseModel):
+    """Base of every section: immutable, no unknown key, no silent conversion (an int where a float is due is fine)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+S = TypeVar("S", bound=Section)
+
+
+@functools.cache
+def read_tree(path: Path = PARAMS_FILE) -> dict[str, Any]:
+    """Return the file as plain dicts and lists. YAML 1.2, in which `1e-3` is a number.
+
+    Raises UserError if the file is missing, is not YAML or is not a mapping.
+    """
+    try:
+        tree = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); run the command in the project's folder") from None
+    except (YAMLError, UnicodeDecodeError) as error:
+        first_line = " ".join(str(error).split())
+        raise UserError(f"{path}: not valid YAML: {first_line}; mend that line") from None
+    if not isinstance(tree, dict):
+        raise UserError(f"{path}: expected sections (`name:` lines), found {type(tree).__name__}; see README.md")
+    return tree
+
+
+def load_section(name: str, kind: type[S], path: Path = PARAMS_FILE) -> S:
+    """Return section `name` of params.yaml as `kind`. Raises UserError if it is missing or breaks a rule."""
+    tree = read_tree(path)
+    if name not in tree:
+        raise UserError(f"{path}: section {name!r} is missing; `git checkout {path}` brings the default back")
+    return validate(tree[name], kind, name, path)
+
+
+def validate(value: Any, kind: type[S], name: str, path: Path = PARAMS_FILE) -> S:
+    """Return `value` as `kind`; `name` is the dotted key of `value` in the file, for the error."""
+    try:
+        return kind.model_validate(_tuples(value))
+    except ValidationError as error:
+        raise UserError(f"{path}: " + "; ".join(_explain(e, kind, name) for e in error.errors())) from None
+
+
+def refuse_unknown(key: str, known: list[str]) -> str:
+    """Return the sentence about an unknown key, with the nearest known one as the cure."""
+    near = [match for text in (key, key.rsplit(".", 1)[-1]) for match in difflib.get_close_matches(text, known, 1, 0.5)]
+    cure = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(sorted(known))}"
+    return f"unknown key {key!r}; {cure}"
+
+
+def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
+    """Return nested dicts and lists as one dict of dotted keys, as `train.blocks.0.kernel`."""
+    items = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, (list, tuple)) else None
+    if items is None or not tree:
+        return {prefix: tree}
+    flat: dict[str, Any] = {}
+    for key, value in items:
+        flat |= flatten(value, f"{prefix}.{key}" if prefix else str(key))
+    return flat
+
+
+def _tuples(value: Any) -> Any:
+    """YAML lists as tuples, which strict validation of frozen sections wants."""
+    if isinstance(value, dict):
+        return {key: _tuples(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return tuple(_tuples(item) for item in value)
+    return value
+
+
+def _explain(error: Any, kind: type[BaseModel], name: str) -> str:
+    location = [part for part in error["loc"] if not str(part).startswith(("function-", "tuple["))]
+    key = ".".join([name, *map(str, location)])
+    if error["type"] == "extra_forbidden":
+        return refuse_unknown(key, _known_keys(kind, location[:-1]))
+    if error["type"] == "missing":
+        return f"key {key!r} is missing; add it"
+    if error["type"] == "value_error":  # a rule of ours, which says value and cure itself
+        return f"{key}: {error['ctx']['error']}"
+    rule = error["msg"]
+    return f"{key}: {rule[0].lower()}{rule[1:]}, got {error['input']!r}; change it" if location else f"{key}: {rule}"
+
+
+def _known_keys(kind: type[BaseModel], location: list[Any]) -> list[str]:
+    """Return the field names of the section at `location` inside `kind`."""
+    for part in location:
+        if isinstance(part, str) and part in kind.model_fields:
+            nested = _section_in(kind.model_fields[part].annotation)
+            if nested is not None:
+                kind = nested
+    return list(kind.model_fields)
+
+
+def _section_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for argument in getattr(annotation, "__args__", ()):
+        found = _section_in(argument)
+        if found is not None:
+            return found
+    return None
+
+
+def overridden(section: S, name: str, changes: Mapping[str, Any]) -> S:
+    """Return `section` (whose key in params.yaml is `name`) with dotted keys changed, as `train.blocks.0.kernel`.
+
+    Raises UserError if a key does not exist or a value breaks a rule.
+    """
+    tree = section.model_dump(mode="json")  # lists, not tuples: they are changed in place
+    for dotted, value in changes.items():
+        first, *path = dotted.split(".")
+        place: Any = tree if first == name else None
+        for part in path[:-1]:
+            place = place[_key(place, part)] if _has(place, part) else None
+        last = path[-1] if path else ""
+        if not _has(place, last):
+            raise UserError(f"{PARAMS_FILE}: {refuse_unknown(dotted, list(flatten({name: section.model_dump()})))}")
+        place[_key(place, last)] = value
+    return validate(tree, type(section), name)
+
+
+def _has(place: Any, part: str) -> bool:
+    if isinstance(place, list):
+        return part.isdigit() and int(part) < len(place)
+    return isinstance(place, dict) and part in place
+
+
+def _key(place: Any, part: str) -> str | int:
+    return int(part) if isinstance(place, list) else part

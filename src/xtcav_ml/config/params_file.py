@@ -1,0 +1,52 @@
+"""All sections at once, for those who must see the whole file: check, tracking, the tuner."""
+
+from pathlib import Path
+from typing import Any, cast
+
+from pydantic import BaseModel
+
+from xtcav_ml.config.base import PARAMS_FILE, Section, load_section, overridden, read_tree, refuse_unknown
+from xtcav_ml.config.data import DataParams
+from xtcav_ml.config.prepare import PrepareParams
+from xtcav_ml.config.simulate import SimulateParams
+from xtcav_ml.config.train import TrainParams
+from xtcav_ml.config.tune import Choices, TuneParams
+from xtcav_ml.system.errors import UserError
+
+
+class Params(BaseModel, frozen=True):
+    """params.yaml, valid."""
+
+    data: DataParams
+    simulate: SimulateParams
+    prepare: PrepareParams
+    train: TrainParams
+    tune: TuneParams
+
+
+def load(path: Path = PARAMS_FILE) -> Params:
+    """Return the whole file. Raises UserError with every broken key of every section."""
+    known = list(Params.model_fields)
+    unknown = [key for key in read_tree(path) if key not in known]
+    problems = [refuse_unknown(str(key), known) for key in unknown]
+    sections: dict[str, Any] = {}
+    for name, field in Params.model_fields.items():
+        try:
+            sections[name] = load_section(name, cast(type[Section], field.annotation), path)
+        except UserError as error:
+            problems.append(str(error).removeprefix(f"{path}: "))
+    if problems:
+        raise UserError(f"{path}: {'; '.join(problems)}")
+    params = Params(**sections)
+    check_space(params.train, params.tune, path)
+    return params
+
+
+def check_space(train: TrainParams, tune: TuneParams, path: Path = PARAMS_FILE) -> None:
+    """Raise UserError if a name in the space is no parameter of `train`, or an end or choice is no valid value of it."""
+    for name, values in tune.space.items():
+        for value in values.choices if isinstance(values, Choices) else (values.low, values.high):
+            try:
+                overridden(train, "train", {name: value})
+            except UserError as error:
+                raise UserError(f"{path}: tune.space: {str(error).removeprefix(f'{PARAMS_FILE}: ')}") from None

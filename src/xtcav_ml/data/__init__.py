@@ -1,0 +1,1 @@
+"""All file formats: the only room that opens HDF5."""

@@ -1,0 +1,256 @@
+"""Prepared files: the frames of one split with their labels, and all that is needed to understand them.
+
+| dataset              | shape           |                                                                        |
+|----------------------|-----------------|------------------------------------------------------------------------|
+| image                | (N, rows, cols) | prepared frames as stored, in one piece: a memory map reads them       |
+| image.crc32          | (N,)            | checksum of each                                                       |
+| label                | (N,)            | number of the class, where classes are learned                         |
+| truth.label          | (N,)            | the same without the noise of the label, where it is known (simulated) |
+| target.NAME          | (N,)            | a number that is learned, in the raw files' unit; NaN where there is none |
+| feature.NAME         | (N,)            | a number that the network is given                                     |
+| evt.*, run, run.index| (N,)            | which shot it is                                                       |
+| source.file, .row    | (N,)            | where its raw frame is: an index of `source_files`, and a row          |
+| frame.saturated      | (N,)            | pixels of the raw frame that reach saturation                          |
+| frame.signal         | (N,)            | mean pixel of the raw frame above the dark one, ADU                    |
+| dark.mean, .noise    | (rows, cols)    | the dark frame of the raw camera, ADU, where there is one              |
+| pixel.mean, .sd      | (rows, cols)    | of each pixel over all frames, in the unit after the last step         |
+"""
+
+import json
+import mmap
+import os
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from xtcav_ml.config.schema import EVENT_KEY, TRUTH
+from xtcav_ml.data.hdf5 import COMPLETE, create_rows, creating, reading
+from xtcav_ml.science.images import Dark, Preprocessing
+from xtcav_ml.science.spec import Meaning
+from xtcav_ml.system.errors import UserError
+
+SHOT_COLUMNS = (*EVENT_KEY, "run", "run.index")
+"""Columns of the raw files that every prepared file repeats."""
+
+IMAGE, CHECKSUM = "image", "image.crc32"
+
+MAPPED = 256 * 2**20
+"""Bytes of images that a reader keeps mapped: what it has read beyond that it gives back to the system's cache."""
+
+
+SATURATED, SIGNAL = "frame.saturated", "frame.signal"
+
+
+@dataclass(frozen=True)
+class Block:
+    """Consecutive shots of a prepared file: images as stored, and columns of their checksums and of what was seen in them."""
+
+    images: NDArray[np.generic]
+    columns: Mapping[str, NDArray[Any]]
+
+    @classmethod
+    def of(cls, images: NDArray[np.generic], saturated: NDArray[np.int64], signal: NDArray[np.float64]) -> Self:
+        """Return the block; `saturated` and `signal` are those of the raw frames."""
+        checksums = np.array([zlib.crc32(image) for image in images], np.uint32)
+        return cls(images, {CHECKSUM: checksums, SATURATED: saturated, SIGNAL: signal})
+
+
+class PixelStatistics:
+    """Mean and standard deviation of each pixel over all frames that are added, as stored."""
+
+    def __init__(self, preprocessing: Preprocessing) -> None:
+        self._floats = preprocessing.floats
+        self._total, self._squares = np.zeros((2, *preprocessing.shape))
+        self._count = 0
+
+    def add(self, images: NDArray[np.generic]) -> None:
+        """Add images (N, rows, columns). Sums of one call are float32, those of all calls float64."""
+        values = self._floats(images)
+        self._total += values.sum(axis=0)
+        self._squares += np.square(values, out=values).sum(axis=0)
+        self._count += len(images)
+
+    def maps(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return mean and standard deviation (rows, columns); zeros if there are no frames."""
+        count = max(self._count, 1)
+        mean = self._total / count
+        spread = np.sqrt(np.maximum(self._squares / count - mean**2, 0))
+        return mean.astype(np.float32), spread.astype(np.float32)
+
+
+def write_prepared(
+    path: Path,
+    meaning: Meaning,
+    columns: Mapping[str, NDArray[np.generic]],
+    sources: tuple[Sequence[str], NDArray[np.int64], NDArray[np.int64]],
+    blocks: Iterable[Block],
+) -> None:
+    """Write one split.
+
+    `columns` holds one value a shot of the label, all numbers and features that `meaning` names, SHOT_COLUMNS and, where it
+    is known, TRUTH; what else it holds is left out. `sources` the raw files' names, and each shot's file (an index of those)
+    and row; `blocks` the prepared frames in the same order. Raises UserError if the disk is full.
+    """
+    shots = len(sources[2])
+    statistics = PixelStatistics(meaning.preprocessing)
+    seen: dict[str, list[NDArray[np.generic]]] = {}
+    with creating(path) as file:
+        shape = meaning.preprocessing.shape
+        images = file.create_dataset(IMAGE, (shots, *shape), meaning.preprocessing.pixels.dtype)
+        done = 0
+        for block in blocks:
+            images[done : done + len(block.images)] = block.images
+            file.check()
+            statistics.add(block.images)
+            for name, values in block.columns.items():
+                seen.setdefault(name, []).append(values)
+            done += len(block.images)
+        if done != shots:
+            raise ValueError(f"expected {shots} frames for {path}, got {done}")
+        for name in (CHECKSUM, SATURATED, SIGNAL):
+            _write_column(file, name, np.concatenate(seen[name]) if seen else np.empty(0, np.uint32))
+        if meaning.label is not None:
+            _write_column(file, "label", columns[meaning.label])
+        for kind, names in (("target.", meaning.regression), ("feature.", meaning.features), ("", SHOT_COLUMNS)):
+            for name in names:
+                _write_column(file, kind + name, columns[name])
+        if TRUTH in columns:
+            _write_column(file, TRUTH, columns[TRUTH])
+        _write_column(file, "source.file", sources[1])
+        _write_column(file, "source.row", sources[2])
+        maps = dict(zip(("pixel.mean", "pixel.sd"), statistics.maps(), strict=True))
+        dark = meaning.preprocessing.dark
+        if dark is not None:
+            maps |= {"dark.mean": dark.mean, "dark.noise": dark.noise}
+        for name, values in maps.items():
+            file.create_dataset(name, data=values, chunks=values.shape, fletcher32=True)
+        file.attrs["meaning"] = meaning.to_json()
+        file.attrs["source_files"] = json.dumps(list(sources[0]))
+
+
+def _write_column(file: h5py.File, name: str, values: NDArray[np.generic]) -> None:
+    create_rows(file, name, len(values), (), values.dtype)[:] = values
+
+
+class PreparedFile:
+    """A prepared file, open to read: images at any rows, and everything else as attributes.
+
+    Raises UserError if the file is missing, unreadable or unfinished.
+    """
+
+    def __init__(self, path: Path) -> None:
+        if not path.is_file():
+            raise UserError(f"{path}: prepared file is missing; run `make repro`, which makes it")
+        with reading(path) as file:
+            if not file.attrs.get(COMPLETE):
+                raise UserError(
+                    f"{path}: prepared file must be complete, got one that was not finished; run `dvc repro prepare`"
+                )
+            if "meaning" not in file.attrs or CHECKSUM not in file:
+                raise UserError(
+                    f"{path}: must be a file that `xtcav prepare` wrote, got another; run `dvc repro prepare`"
+                )
+            self._columns: dict[str, NDArray[np.generic]] = {
+                name: dataset[:] for name, dataset in file.items() if dataset.ndim == 1
+            }
+            self.source_files: list[str] = json.loads(file.attrs["source_files"])
+            dark = Dark(file["dark.mean"][:], file["dark.noise"][:]) if "dark.mean" in file else None
+            self.pixel_mean: NDArray[np.float32] = file["pixel.mean"][:]
+            self.pixel_sd: NDArray[np.float32] = file["pixel.sd"][:]
+            self.meaning = Meaning.from_json(file.attrs["meaning"], dark)
+            dataset = file[IMAGE]
+            self.shots: int = dataset.shape[0]
+            self.frame_shape: tuple[int, int] = dataset.shape[1:]
+            self._dtype, self._offset = dataset.dtype, dataset.id.get_offset()
+        self.path = path
+        self.classes = self.meaning.classes
+        self._checked = np.zeros(self.shots, dtype=bool)
+        self._read = 0
+        self._map()
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """Return the number of each shot's class (N,)."""
+        return self.column("label").astype(np.int64)
+
+    @property
+    def truth(self) -> NDArray[np.int64] | None:
+        """Return the number of each shot's class without the noise of its label (N,), where that is known."""
+        return self.column(TRUTH).astype(np.int64) if TRUTH in self._columns else None
+
+    @property
+    def targets(self) -> NDArray[np.float32]:
+        """Return the numbers to learn (N, len(regression)); NaN where there is none."""
+        return self._table("target.", self.meaning.regression)
+
+    @property
+    def features(self) -> NDArray[np.float32]:
+        """Return the numbers that the network is given (N, len(features))."""
+        return self._table("feature.", self.meaning.features)
+
+    @property
+    def nbytes(self) -> int:
+        """Return the bytes of all images, as stored."""
+        return int(self._images.nbytes)
+
+    def column(self, name: str) -> NDArray[np.generic]:
+        """Return one value a shot, (N,), of a dataset of the table above."""
+        return self._columns[name]
+
+    def stored(self, rows: NDArray[np.int64]) -> NDArray[np.generic]:
+        """Return images (len(rows), rows, columns) at any rows in any order, as stored.
+
+        Raises UserError if one is not what was written: each is checked against its checksum when it is first read.
+        """
+        images: NDArray[np.generic] = self._images[rows]
+        for i in np.flatnonzero(~self._checked[rows]):
+            if zlib.crc32(images[i]) != self.column(CHECKSUM)[rows[i]]:
+                raise UserError(
+                    f"{self.path}: {IMAGE}: must have the checksum that is stored with it, got another in row {rows[i]}; "
+                    "its disk is failing, or somebody wrote to it: remove it and run `dvc repro prepare`"
+                )
+        self._checked[rows] = True
+        self._read += images.nbytes
+        if self._read > MAPPED:
+            self._mapping.madvise(mmap.MADV_DONTNEED)
+            self._read = 0
+        return images
+
+    def images(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return images (len(rows), rows, columns) as numbers in the unit after the last step. Raises as `stored`."""
+        return self.meaning.preprocessing.floats(self.stored(rows))
+
+    def close(self) -> None:
+        """Close the file."""
+        del self._images
+        self._mapping.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _table(self, kind: str, names: Sequence[str]) -> NDArray[np.float32]:
+        columns = [self.column(kind + name).astype(np.float32) for name in names]
+        return np.stack(columns, axis=1) if columns else np.empty((self.shots, 0), np.float32)
+
+    def _map(self) -> None:
+        """Map the file into memory: what is read comes straight from the system's cache, and only what is read."""
+        descriptor = os.open(self.path, os.O_RDONLY)
+        try:
+            self._mapping = mmap.mmap(descriptor, 0, prot=mmap.PROT_READ)
+        finally:
+            os.close(descriptor)
+        count = self.shots * int(np.prod(self.frame_shape))
+        if not count:
+            self._images = np.empty((0, *self.frame_shape), self._dtype)
+            return
+        flat = np.frombuffer(self._mapping, self._dtype, count, self._offset)
+        self._images = flat.reshape(self.shots, *self.frame_shape)

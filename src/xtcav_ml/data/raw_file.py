@@ -1,0 +1,265 @@
+"""Raw shot files: what may be wrong with one, and its columns and frames. Nothing here writes."""
+
+import contextlib
+import itertools
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Self
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from xtcav_ml.config.schema import IMAGE, Dataset
+from xtcav_ml.data.hdf5 import reading, require_unchanged, state, told
+
+CHUNK_CACHE = 64 * 2**20
+"""Bytes of unpacked chunks that HDF5 keeps while frames are read: 77 full frames."""
+
+MAX_ROWS = 1_000_000
+"""Rows that a file may declare: a kilobyte of HDF5 can declare more than any memory holds."""
+
+MAX_CHUNK = 2**30
+"""Bytes that a chunk may unpack to: four megabytes of HDF5 can hold one of four gigabytes."""
+
+KINDS = {"i": ("iu", "integers"), "f": ("f", "floating point"), "number": ("iuf", "numbers")}
+"""Kind of a Dataset -> numpy's kinds that fit, and how to say so."""
+
+_FIX = "write the file anew or remove it from the folder"
+
+_ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError)
+"""What HDF5 and h5py raise on bytes that are no HDF5, or that declare what they cannot read."""
+
+
+def file_problems(path: Path, required: Mapping[str, Dataset], known: Mapping[str, Dataset]) -> list[str]:
+    """Return what is wrong with a raw file, one line each; empty if nothing is.
+
+    Every `required` dataset must be there; those and all others that are `known` must have the stated kind and row
+    shape, hold their data in this file, and have the same number of rows. Reads metadata only.
+    """
+    try:
+        if path.exists() and not path.is_file():  # to open a pipe would be to wait for who writes to it
+            what = "a folder" if path.is_dir() else "a pipe or a device"
+            return [f"{path}: must be a readable HDF5 file, got {what}; remove it from the folder"]
+        with h5py.File(path, "r", locking=False) as file:
+            found = [f"{path}: dataset {name!r} is missing; {_FIX}" for name in required if _link(file, name) is None]
+            rows: dict[str, int] = {}
+            for name, expected in {**known, **required}.items():
+                if _link(file, name) is not None:
+                    wrong = _wrong(file, name, expected)
+                    found += [f"{path}: {name}: {wrong}"] if wrong else []
+                    if not wrong:
+                        rows[name] = file[name].shape[0]
+            if len(set(rows.values())) > 1:
+                usual = max(set(rows.values()), key=list(rows.values()).count)
+                odd = ", ".join(f"{name} has {count}" for name, count in rows.items() if count != usual)
+                found.append(f"{path}: every dataset must have the same number of rows, got {usual} but {odd}; {_FIX}")
+            return found
+    except _ERRORS as error:
+        return [f"{path}: must be a readable HDF5 file, got {_reason(error)!r}; copy it anew or remove it"]
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).strip("'\"").splitlines() or [type(error).__name__])[0]  # KeyError puts quotes around it
+
+
+def _link(file: h5py.File, name: str) -> object:
+    """Return the first link on the way to `name` that is no hard link, the last one if all are, or None if it ends."""
+    link: object = None
+    for place in itertools.accumulate(name.strip("/").split("/"), "{}/{}".format):
+        link = file.get(place, getlink=True)
+        if not isinstance(link, h5py.HardLink):
+            break
+    return link
+
+
+def _wrong(file: h5py.File, name: str, expected: Dataset) -> str | None:
+    """Return the rule that a dataset breaks, with value and cure, or None."""
+    try:
+        return _misshapen(file, name, expected) or _unstored(file[name])
+    except _ERRORS as error:
+        return f"must be readable, got {_reason(error)!r}; copy the file anew or remove it"
+
+
+def _misshapen(file: h5py.File, name: str, expected: Dataset) -> str | None:
+    """Return the rule on where a dataset is, its shape or its kind that it breaks, or None."""
+    if not isinstance(_link(file, name), h5py.HardLink):
+        return f"must be stored in the file itself, got a link; {_FIX}"
+    dataset = file[name]
+    if not isinstance(dataset, h5py.Dataset):
+        return f"must be a dataset, got a {'group' if isinstance(dataset, h5py.Group) else 'named type'}; {_FIX}"
+    if dataset.is_virtual or dataset.external:
+        return f"must be stored in the file itself, got a reference to another file; {_FIX}"
+    if dataset.shape is None or dataset.ndim != 1 + len(expected.row_shape) or dataset.shape[1:] != expected.row_shape:
+        return f"must have shape (shots, {', '.join(map(str, expected.row_shape))}), got {dataset.shape}; {_FIX}"
+    if dataset.shape[0] > MAX_ROWS:
+        return f"must have at most {MAX_ROWS:,} rows, got {dataset.shape[0]:,}; {_FIX}"
+    column = expected.kind == "f" and not expected.row_shape  # whole numbers may be written as integers
+    kinds, wanted = KINDS.get("number" if column else expected.kind, ("", expected.kind))
+    if not (dataset.dtype.kind in kinds if kinds else dataset.dtype == expected.kind):
+        return f"must have dtype {wanted}, got {dataset.dtype}; {_FIX}"
+    return None
+
+
+def _unstored(dataset: h5py.Dataset) -> str | None:
+    """Return the rule on how its rows are stored that a dataset breaks, or None."""
+    properties = dataset.id.get_create_plist()
+    for number in range(properties.get_nfilters()):
+        code, _, _, name = properties.get_filter(number)
+        if not h5py.h5z.filter_avail(code):
+            unpacked = f"{name.decode(errors='replace') or 'filter'} ({code})"
+            return f"must be packed with a filter that is installed, got {unpacked}; {_FIX}"
+    if dataset.chunks:
+        size = math.prod(dataset.chunks) * dataset.dtype.itemsize
+        if size > MAX_CHUNK:
+            return f"must be in chunks of at most {MAX_CHUNK:,} bytes, got {size:,}; {_FIX}"
+    unwritten = _unwritten(dataset)
+    return f"must be written as a whole, but {unwritten}; {_FIX}" if unwritten else None
+
+
+def _unwritten(dataset: h5py.Dataset) -> str | None:
+    """Return how much of a dataset was written if that is not all of it, or None.
+
+    HDF5 reads zeros where nothing was written; the writer may have said, by a fill value, that this is meant.
+    """
+    pieces, written = 1, int(dataset.id.get_storage_size() > 0)
+    if dataset.chunks:
+        pieces = math.prod(-(-rows // chunk) for rows, chunk in zip(dataset.shape, dataset.chunks, strict=True))
+        written = dataset.id.get_num_chunks()
+    meant = dataset.id.get_create_plist().fill_value_defined() == h5py.h5d.FILL_VALUE_USER_DEFINED
+    if not dataset.size or written >= pieces or meant:
+        return None
+    return f"only {written} of {pieces} pieces of it were written"
+
+
+def read_columns(path: Path, names: Sequence[str]) -> dict[str, NDArray[np.generic]]:
+    """Return whole datasets of a raw file, for those with one value a shot. Raises UserError if they cannot be read."""
+    with reading(path) as file:
+        columns: dict[str, NDArray[np.generic]] = {}
+        for name in names:
+            with _telling(path, name):
+                values = columns[name] = _dataset(file, name)[:]
+                if values.dtype == np.uint64 and (values > np.iinfo(np.int64).max).any():
+                    raise OSError("an integer of more than 63 bits")
+        return columns
+
+
+def has_dataset(path: Path, name: str) -> bool:
+    """Return whether a raw file holds a dataset of this name. Raises UserError if it cannot be read."""
+    with reading(path) as file:
+        return name in file
+
+
+@contextlib.contextmanager
+def _telling(path: Path, dataset: str | None = None) -> Iterator[None]:
+    """As `told`, of all that HDF5 and h5py raise."""
+    with told(path, dataset):
+        try:
+            yield
+        except _ERRORS as error:
+            raise OSError(_reason(error)) from None
+
+
+def _dataset(file: h5py.File, name: str) -> h5py.Dataset:
+    """Return a dataset to read. Raises OSError if it is not there any more, or was not wholly written."""
+    found = file.get(name)
+    if not isinstance(found, h5py.Dataset):
+        raise OSError("there is no such dataset")
+    unwritten = _unwritten(found)
+    if unwritten:
+        raise OSError(unwritten)
+    return found
+
+
+def difference(one: Path, other: Path, rows: Sequence[tuple[int, int]]) -> tuple[str, int] | None:
+    """Return the first dataset that both files hold and whose values differ in a pair of rows, with that pair's place.
+
+    None if all are the same; NaN is the same as NaN. Raises UserError if a file cannot be read.
+    """
+    with reading(one, CHUNK_CACHE) as first, reading(other, CHUNK_CACHE) as second:
+        for name in (name for name in first if _own_rows(first, name) and _own_rows(second, name)):
+            with _telling(one, name):
+                for place, (row, other_row) in enumerate(rows):
+                    if not _same(np.asarray(first[name][row]), np.asarray(second[name][other_row])):
+                        return name, place
+    return None
+
+
+def _own_rows(file: h5py.File, name: str) -> bool:
+    """Return whether `name` is a dataset with a row a shot that lies in the file itself."""
+    try:
+        if not isinstance(file.get(name, getlink=True), h5py.HardLink) or not isinstance(file[name], h5py.Dataset):
+            return False
+        dataset, shots = file[name], len(file[IMAGE])
+        own = not dataset.is_virtual and not dataset.external
+        return bool(own and dataset.ndim and len(dataset) == shots and dataset.dtype is not None)
+    except _ERRORS:  # of a kind that numpy has not, or damaged: nothing that the project reads
+        return False
+
+
+def _same(one: NDArray[np.generic], other: NDArray[np.generic]) -> bool:
+    return np.array_equal(one, other, equal_nan=one.dtype.kind == "f" and other.dtype.kind == "f")
+
+
+class RawFrames:
+    """The camera frames of one raw file, open to read from any thread.
+
+    Frames in one piece, as the experiment's, are read past HDF5, which would let only one thread read at a time; the
+    others by HDF5, a frame at a time: it takes a list of rows apart point by point, 25 times slower. Its cache holds chunks of
+    several compressed frames, which would else be unpacked anew for each of theirs. Raises UserError if they cannot be read
+    or the file changes; with `expected` (a `state` of it), also if it has changed since then.
+    """
+
+    def __init__(self, path: Path, expected: tuple[int, ...] | None = None) -> None:
+        self.path, self._state = path, state(path) if expected is None else expected
+        require_unchanged(path, self._state)  # before it is opened: what took its place may be anything
+        self._offset: int | None = None
+        with _telling(path):
+            self._file = h5py.File(path, "r", locking=False, rdcc_nbytes=CHUNK_CACHE)
+            with _telling(path, IMAGE):
+                self._frames = _dataset(self._file, IMAGE)
+            self.shape: tuple[int, ...] = self._frames.shape
+            self._descriptor = os.open(path, os.O_RDONLY)
+            if self._frames.id.get_type() == h5py.h5t.NATIVE_INT16:  # numpy calls 12 bits in 16 int16 as well
+                self._offset = self._frames.id.get_offset()  # None unless they are in one piece
+
+    def read(self, rows: NDArray[np.int64]) -> NDArray[np.int16]:
+        """Return the frames (len(rows), rows, columns), ADU, at any rows."""
+        frames = np.empty((len(rows), *self.shape[1:]), dtype=np.int16)
+        with _telling(self.path, IMAGE):
+            for i, row in enumerate(rows):
+                if not 0 <= row < self.shape[0]:
+                    raise OSError(f"there is no row {row} of {self.shape[0]}")
+                if self._offset is None:
+                    self._frames.read_direct(frames, np.s_[int(row)], np.s_[i])
+                else:
+                    self._read_piece(frames[i], self._offset + int(row) * frames[i].nbytes)
+        require_unchanged(self.path, self._state)
+        return frames
+
+    def _read_piece(self, frame: NDArray[np.int16], offset: int) -> None:
+        rest = memoryview(frame.view(np.uint8).reshape(-1).data)
+        while len(rest):
+            got = os.preadv(self._descriptor, [rest], offset)
+            if not got:
+                raise OSError("the file ends before its frames do")
+            rest, offset = rest[got:], offset + got
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+        os.close(self._descriptor)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def read_frames(path: Path, rows: NDArray[np.int64]) -> NDArray[np.int16]:
+    """Return the camera frames (len(rows), rows, columns) of a raw file at any rows. Raises as RawFrames."""
+    with RawFrames(path) as frames:
+        return frames.read(rows)

@@ -1,0 +1,234 @@
+"""A folder of raw shot files, checked before anything is read, as one table with a row a shot."""
+
+import itertools
+import threading
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xtcav_ml.config.data import DataParams
+from xtcav_ml.config.prepare import PrepareParams
+from xtcav_ml.config.schema import IMAGE, PEAKS_LABEL, SCHEMA, TRUTH, Dataset
+from xtcav_ml.data.hdf5 import require_unchanged, state
+from xtcav_ml.data.prepared import SHOT_COLUMNS
+from xtcav_ml.data.raw_file import RawFrames, difference, file_problems, has_dataset, read_columns
+from xtcav_ml.science import selection
+from xtcav_ml.science.selection import FILE
+from xtcav_ml.system.errors import UserError
+from xtcav_ml.system.progress import counting
+
+SUFFIXES = (".h5", ".hdf5")
+IN_PARAMS = "data.raw"
+
+
+@dataclass(frozen=True)
+class RawSet:
+    """The files, and their one-value-a-shot columns joined; `file` (an index of `files`) and `row` say whence."""
+
+    files: tuple[Path, ...]
+    states: tuple[tuple[int, ...], ...]  # `h5io.files.state` of each, as it was when it was checked
+    columns: Mapping[str, NDArray[np.generic]]  # and selection.FILE: the name of the file
+    file: NDArray[np.int64]
+    row: NDArray[np.int64]
+    bad: tuple[str, ...] = ()  # a line for each problem of the files that are not in the set
+
+
+def open_set(data: DataParams, prepare: PrepareParams) -> RawSet:
+    """Return the raw set that params.yaml names. Reads metadata, labels and keys; no image.
+
+    Bad are files that cannot be read, lack a dataset, have one of the wrong kind or shape, rows that differ, a label that
+    is no class, or an infinite number to learn. Raises one UserError that lists them all, or leaves them out where
+    `data.bad_files` says `skip`.
+    """
+    raw_set = survey(list_files(Path(data.raw)), data, prepare)
+    if data.bad_files == "fail" or not raw_set.files:
+        refuse(raw_set.bad)
+    return raw_set
+
+
+def survey(files: Sequence[Path], data: DataParams, prepare: PrepareParams) -> RawSet:
+    """Return the set of the good ones of `files`, with a line for every problem of the bad ones.
+
+    What is read of a file later on is refused if it is not the file any more that was checked here.
+    """
+    frames = replace(SCHEMA[IMAGE], row_shape=data.frame_shape)
+    required = {
+        **{
+            name: Dataset("number", (), "number to learn or feature")
+            for name in (*prepare.regression, *prepare.features)
+        },
+        **{
+            name: Dataset("i", (), "label or mask")
+            for name in (prepare.label, *prepare.include, *prepare.exclude)
+            if name
+        },
+        **{name: SCHEMA[name] for name in SHOT_COLUMNS},
+        IMAGE: frames,
+    }
+    names = [name for name in required if name != IMAGE]
+    known = {**SCHEMA, IMAGE: frames, TRUTH: SCHEMA[PEAKS_LABEL]}
+    states = {file: state(file) for file in files}
+    problems = {file: file_problems(file, required, known) for file in files}
+    good: dict[Path, dict[str, NDArray[np.generic]]] = {}
+    for file in (file for file in files if not problems[file]):  # all are checked before one is read
+        try:
+            table = _plain(read_columns(file, [*names, *_truth(file, prepare)]))
+            require_unchanged(file, states[file])
+            problems[file] = value_problems(file, table, prepare)
+        except UserError as error:
+            problems[file] = [str(error)]
+        if not problems[file]:
+            good[file] = table
+    rows = [len(table["run"]) for table in good.values()]
+    if good and all(TRUTH in table for table in good.values()):
+        names.append(TRUTH)
+    columns = {
+        name: np.concatenate([table[name] for table in good.values()] or [np.empty(0, np.int64)]) for name in names
+    }
+    columns[FILE] = np.repeat(np.array([file.name for file in good], dtype=np.str_), rows)
+    return RawSet(
+        files=tuple(good),
+        states=tuple(states[file] for file in good),
+        columns=columns,
+        file=np.repeat(np.arange(len(good)), rows),
+        row=np.concatenate([np.arange(count) for count in rows] or [np.empty(0, np.int64)]),
+        bad=tuple(line for found in problems.values() for line in found),
+    )
+
+
+def _truth(file: Path, prepare: PrepareParams) -> list[str]:
+    """Return the name of the true label, if the label is the one that it belongs to, and the file has it."""
+    return [TRUTH] if prepare.label == PEAKS_LABEL and has_dataset(file, TRUTH) else []
+
+
+def _plain(table: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
+    """Return the columns as int64 or float64: of other types, those of two files could join as another one."""
+    return {name: values.astype(np.float64 if values.dtype.kind == "f" else np.int64) for name, values in table.items()}
+
+
+def value_problems(file: Path, table: Mapping[str, NDArray[np.generic]], prepare: PrepareParams) -> list[str]:
+    """Return a line for each column whose values break a rule: labels that are no class, infinite numbers to learn."""
+    found = label_problems(file, prepare.label, table[prepare.label], prepare.classes) if prepare.label else []
+    for name in prepare.regression:
+        bad = np.flatnonzero(np.isinf(table[name].astype(np.float64)))
+        if len(bad):
+            found.append(
+                f"{file}: {name}: must be a finite number, or NaN where there is none, got {table[name][bad[0]]} in row "
+                f"{bad[0]} ({len(bad)} such rows); write NaN there"
+            )
+    return found
+
+
+def require_same_content(raw: RawSet) -> int:
+    """Return how often a shot stands in the set again. Raises UserError if a dataset of it is not the same everywhere.
+
+    Reads what stands twice, frames and all, and nothing else.
+    """
+    pairs = sorted(selection.duplicates(raw.columns), key=lambda pair: raw.file[list(pair)].tolist())
+    with counting("shots that stand twice", len(pairs)) as advance:
+        for (one, other), group in itertools.groupby(pairs, key=lambda pair: tuple(raw.file[list(pair)].tolist())):
+            found = list(group)
+            rows = [(int(raw.row[first]), int(raw.row[second])) for first, second in found]
+            for number in (one, other):
+                require_unchanged(raw.files[number], raw.states[number])
+            wrong = difference(raw.files[one], raw.files[other], rows)
+            if wrong is not None:
+                name, place = wrong
+                raise UserError(
+                    f"{raw.files[one]} and {raw.files[other]}: {name}: shot "
+                    f"{selection.event_key(raw.columns, found[place][0])} must have the same content wherever it stands, "
+                    f"got two, in rows {rows[place][0]} and {rows[place][1]}; remove one of the files"
+                )
+            advance(len(found))
+    return len(pairs)
+
+
+class FrameReader:
+    """Frames of a raw set at any row of its table, from any thread. Files stay open until `keep` leaves them out."""
+
+    def __init__(self, raw: RawSet) -> None:
+        self.raw, self._lock = raw, threading.Lock()
+        self._open: dict[int, RawFrames] = {}
+
+    def read(self, row: int) -> NDArray[np.int16]:
+        """Return the frame (1, rows, columns), ADU, at `row` of the table."""
+        number = int(self.raw.file[row])
+        with self._lock:
+            if number not in self._open:
+                self._open[number] = RawFrames(self.raw.files[number], self.raw.states[number])
+            file = self._open[number]
+        return file.read(self.raw.row[row : row + 1])
+
+    def keep(self, numbers: Collection[int]) -> None:
+        """Close all files but those of these numbers, which nobody may be reading."""
+        with self._lock:
+            for number in self._open.keys() - set(numbers):
+                self._open.pop(number).close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.keep(())
+
+
+def list_files(folder: Path, named: str = IN_PARAMS) -> list[Path]:
+    """Return the HDF5 files in `folder`, by name.
+
+    Raises UserError if it cannot be read or holds none; that blames `named`, the key or argument that names the folder.
+    """
+    mend = "mend the path in params.yaml" if named == IN_PARAMS else "name another folder"
+    try:
+        files = sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES)
+    except OSError as error:
+        raise UserError(
+            f"{named}: must be a folder of shot files that can be read, got {str(folder)!r} ({error.strerror}); {mend}, or "
+            "fetch the data with `dvc pull`"
+        ) from None
+    if not files:
+        raise UserError(
+            f"{named}: must hold files that end in {' or '.join(SUFFIXES)}, got none in {str(folder)!r}; copy shot files "
+            f"there, or {mend}"
+        )
+    return files
+
+
+def label_problems(
+    file: Path,
+    name: str,
+    labels: NDArray[np.generic],
+    classes: Sequence[str],
+    cure: str = "label these shots -1, or name more classes in prepare.classes",
+) -> list[str]:
+    """Return a line, with the `cure`, if labels are neither -1 (none could be made) nor the number of a class."""
+    bad = np.flatnonzero((labels.astype(np.int64) < -1) | (labels.astype(np.int64) >= len(classes)))
+    if not len(bad):
+        return []
+    return [
+        f"{file}: {name}: must be -1 to {len(classes) - 1}, got {labels[bad[0]]} in row {bad[0]} ({len(bad)} such rows); "
+        f"{cure}"
+    ]
+
+
+def require_run(raw: RawSet, run: int) -> NDArray[np.int64]:
+    """Return the rows of the table that belong to `run`. Raises UserError if there are none."""
+    rows = np.flatnonzero(raw.columns["run"] == run)
+    if not len(rows):
+        held = ", ".join(map(str, np.unique(raw.columns["run"])))
+        raise UserError(
+            f"prepare.dark_run: must be one of the runs in the raw files ({held}), got {run}; name the dark run, or set "
+            "null and remove from prepare.images what uses it"
+        )
+    return rows
+
+
+def refuse(found: Sequence[str]) -> None:
+    """Raise one UserError that holds all problems, if there are any."""
+    if found:
+        raise UserError(
+            "; ".join(found) if len(found) < 3 else f"{len(found)} problems in raw files: " + "; ".join(found)
+        )

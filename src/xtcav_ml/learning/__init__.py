@@ -1,0 +1,1 @@
+"""Networks and their training: the only room that imports Keras."""

@@ -1,0 +1,216 @@
+"""The only function that trains: the train stage, the tuner and the tests call it."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from xtcav_ml.config.train import TrainParams
+from xtcav_ml.data.prepared import PreparedFile
+from xtcav_ml.learning import backend, losses, networks, normalization, optimizers
+from xtcav_ml.learning.augment import Augmentation
+from xtcav_ml.learning.backend import keras
+from xtcav_ml.learning.batches import Batches, SetEpoch
+from xtcav_ml.learning.checkpoint import Checkpoints, State
+from xtcav_ml.learning.layer_sizes import Ends
+from xtcav_ml.science.metrics import best_epoch, score
+from xtcav_ml.system import interrupts
+from xtcav_ml.system.errors import UserError
+
+
+class StopTraining(Exception):
+    """Raised by a listener to end the training at once, as a pruned trial does."""
+
+
+class Listener(Protocol):
+    """What `fit` tells while it trains. Progress bars, trackers and pruners are listeners."""
+
+    def on_step(self, step: int, steps: int) -> None:
+        """`step` of `steps` minibatches of this epoch are done."""
+
+    def on_resume(self, epochs: int, refused: Sequence[str]) -> None:
+        """States of earlier trainings were found: one after `epochs` epochs is gone on from, `refused` says why not others."""
+
+    def on_epoch(self, epoch: int, values: dict[str, float], seconds: Mapping[str, float]) -> None:
+        """`epoch` (from 1) is done.
+
+        `values` are what it was worth, the same in every run; `seconds` what took how long: nothing for an epoch that was
+        done before the training was stopped and resumed.
+        """
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A trained network with the weights of its best epoch, the one that did best on validation."""
+
+    model: keras.Model
+    best_epoch: int  # from 1
+    history: list[dict[str, float]]  # one row an epoch
+
+
+def fit(
+    train: PreparedFile,
+    validation: PreparedFile,
+    params: TrainParams,
+    listeners: Sequence[Listener] = (),
+    checkpoints: Checkpoints | None = None,
+) -> Fitted:
+    """Train a new network on `train` and return it with the weights that did best on `validation`.
+
+    The result is a function of the files and `params` alone, bit for bit, on one type of machine; also if it was stopped and
+    goes on from `checkpoints`. Raises UserError if the training set does not fill one minibatch or the loss is not finite;
+    lets StopTraining of a listener through, and KeyboardInterrupt after the minibatch in which somebody asked to stop.
+    """
+    if train.shots < params.batch_size:
+        raise UserError(
+            f"train.batch_size: must not be more than the {train.shots} training shots, got {params.batch_size}; lower it"
+        )
+    ends, scales = Ends.of(train.meaning), normalization.scales_of(train, params.model.standardize)
+
+    def build(first_layer: networks.FirstLayer | None = None) -> keras.Model:
+        with backend.precision(params.precision):
+            network = networks.NETWORKS[params.model.name]
+            noise = params.augment.noise
+            return network(params.model, ends, scales, seed=params.seed, noise=noise, first_layer=first_layer)
+
+    model = build(first_layer_of(params))
+    weights = normalization.class_weights(train) if params.class_weights else None
+    varied = Augmentation(params.augment, train.meaning.preprocessing) if params.augment.varies_frames else None
+    batches = Batches(train, params.batch_size, params.seed, weights, varied)
+    optimizer = optimizers.of(params.optimizer, len(batches) * params.epochs)
+    model.compile(optimizer=optimizer, **losses.compiled(ends, scales.numbers.sd, params.regression_weight))
+    watch = _Watch(batches, listeners, params, checkpoints)
+    if checkpoints is not None:
+        watch.go_on(model, checkpoints)
+    if not watch.ended():
+        model.fit(
+            backend.feed(batches),
+            validation_data=backend.feed(Batches(validation, params.batch_size)),
+            initial_epoch=len(watch.history),
+            epochs=params.epochs,
+            shuffle=False,  # the batches bring their own, reproducible order
+            verbose=0,
+            callbacks=[SetEpoch(batches), watch],
+        )
+    best = build()  # a fresh network has stock layers, and no optimizer, which would double the file
+    best.set_weights(watch.best_weights)
+    return Fitted(best, best_epoch(watch.history), watch.history)
+
+
+def first_layer_of(params: TrainParams) -> networks.FirstLayer | None:
+    """Return the faster layer for the first block, where there is one for it on this machine."""
+    if backend.name() != "tensorflow":
+        return None
+    from xtcav_ml.learning import fused_conv
+
+    return fused_conv.ConvMaxPool if fused_conv.suits(params.model.blocks[0], params.precision) else None
+
+
+class _Watch(keras.callbacks.Callback):  # type: ignore[misc]
+    """Keeps history, best weights and checkpoints, tells the listeners, and stops where going on makes no sense."""
+
+    def __init__(
+        self,
+        batches: Batches,
+        listeners: Sequence[Listener],
+        params: TrainParams,
+        checkpoints: Checkpoints | None,
+    ) -> None:
+        super().__init__()
+        self.batches, self.listeners, self.train, self.checkpoints = batches, listeners, params, checkpoints
+        self.history: list[dict[str, float]] = []
+        self.best_weights: list[Any] = []
+        self.gradients = optimizers.Gradients(params.optimizer)
+        self._clock = _Clock()
+
+    def go_on(self, model: keras.Model, checkpoints: Checkpoints) -> None:
+        """Bring the model into the state that was kept, if there is one, and tell the listeners how it came there."""
+        state = checkpoints.load()
+        for listener in self.listeners:
+            if state is not None or checkpoints.refused:
+                listener.on_resume(0 if state is None else len(state.history), checkpoints.refused)
+        if state is None:
+            return
+        model.optimizer.build(model.trainable_variables)
+        for variables, values in ((_variables(model), state.variables), (model.optimizer.variables, state.optimizer)):
+            for variable, value in zip(variables, values, strict=True):
+                variable.assign(value)
+        self.history, self.best_weights = list(state.history), list(state.best)
+        for epoch, row in enumerate(self.history, start=1):
+            for listener in self.listeners:
+                listener.on_epoch(epoch, row, {})
+
+    def ended(self) -> bool:
+        """Return whether the training is over: all epochs are done, or too many since the best one."""
+        done = len(self.history)
+        patience = self.train.stop_after
+        late = patience is not None and done > 0 and done - best_epoch(self.history) >= patience
+        return done >= self.train.epochs or late
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        rate = optimizers.plateau_rate(self.train.optimizer, [score(row) for row in self.history])
+        if rate is not None:
+            self.model.optimizer.learning_rate.assign(rate)
+        self._clock.start()
+        self.batches.seconds = 0.0
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        if batch + 1 >= len(self.batches) - 2:  # three steps show two gradients
+            self.gradients.look(self.model)
+        for listener in self.listeners:
+            listener.on_step(batch + 1, len(self.batches))
+        interrupts.require_none()
+
+    def on_test_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        interrupts.require_none()
+
+    def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
+        self._clock.lap("train")
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self._clock.lap("validation")
+        values = losses.named(logs or {})
+        values["learning_rate"] = float(self.model.optimizer.learning_rate)
+        if not all(abs(value) < float("inf") for value in values.values()):
+            raise UserError(
+                f"train: the loss must stay finite, got {values['train_loss']} in epoch {epoch + 1}; "
+                "lower train.optimizer.learning_rate or train.optimizer.momentum"
+            )
+        values |= self.gradients.found() | losses.predicted(self.model)
+        if self.train.model.l1 or self.train.model.l2:
+            values["regularization"] = float(sum(float(loss) for loss in self.model.losses))
+        self.history.append(values)
+        if best_epoch(self.history) == len(self.history):
+            self.best_weights = self.model.get_weights()
+        if self.checkpoints is not None:
+            variables = [np.asarray(variable) for variable in _variables(self.model)]
+            slots = [np.asarray(variable) for variable in self.model.optimizer.variables]
+            self.checkpoints.save(State(self.history, variables, slots, self.best_weights))
+        self._clock.lap("checkpoint")
+        seconds = {**self._clock.laps, "read": self.batches.seconds}
+        for listener in self.listeners:
+            listener.on_epoch(epoch + 1, values, seconds)
+        self.model.stop_training = self.ended()
+
+
+class _Clock:
+    """Seconds of the parts of an epoch."""
+
+    def start(self) -> None:
+        """Begin an epoch."""
+        self.laps: dict[str, float] = {}
+        self._last = time.monotonic()
+
+    def lap(self, name: str) -> None:
+        """End a part of it."""
+        now = time.monotonic()
+        self.laps[name] = now - self._last
+        self._last = now
+
+
+def _variables(model: keras.Model) -> list[Any]:
+    """Return all state of a model: weights and random number generators, but not the metrics, which begin anew."""
+    metrics = {id(variable) for variable in model.metrics_variables}
+    return [variable for variable in model.variables if id(variable) not in metrics]

@@ -1,0 +1,133 @@
+"""Max pooling that remembers where each maximum was, and the gradient of a convolution's kernels from those places alone.
+
+Of a map that is pooled with a stride of 10, one pixel in a hundred has a gradient: to spread it over the whole map, and to
+convolve that map with the frame, as libraries do, is a hundred times the work.
+"""
+
+import functools
+import itertools
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xtcav_ml.learning.compiled import compiled
+
+Array = NDArray[np.float32]
+Places = NDArray[np.int32]
+
+
+def same(length: int, window: int, stride: int) -> tuple[int, int, int]:
+    """Return the length of what a window makes of `length` with `same` padding, and the padding before and after."""
+    made = -(-length // stride)
+    padding = max((made - 1) * stride + window - length, 0)
+    return made, padding // 2, padding - padding // 2
+
+
+def max_pool(maps: Array, columns: int, window: int, stride: int, threads: int) -> tuple[Array, Places]:
+    """Return the maxima of `maps` (N, rows, pitch, channels), and where they are; `same` padding, which never wins.
+
+    Only the first `columns` of a row count. Both have shape (N, rows', columns', channels), a place is row x columns + column.
+    Of equal maxima the first column's counts, and in it the first row's.
+    """
+    shots, rows, _, channels = maps.shape
+    high, above, _ = same(rows, window, stride)
+    wide, left, _ = same(columns, window, stride)
+    best = np.empty((shots, high, wide, channels), np.float32)
+    places = np.empty(best.shape, np.int32)
+    bounds = np.linspace(0, shots * high, threads + 1).astype(np.int64)
+
+    def part(first: int, last: int) -> None:
+        _pool(maps, columns, window, stride, above, left, first, last, best, places)
+
+    _each(threads, part, bounds)
+    return best, places
+
+
+def kernel_gradient(
+    frames: Array, places: Places, slopes: Array, columns: int, stride: int, size: int, threads: int
+) -> Array:
+    """Return the derivative (size, size, 1, channels) by the kernels of a convolution whose maps were pooled.
+
+    `frames` (N, rows, columns) are what was convolved, with their padding, in steps of `stride`; `places` and `columns` are
+    those of `max_pool`, `slopes` the derivative by its maxima. The same bits whatever the number of threads: each frame's
+    sum is its own.
+    """
+    sums = np.zeros((len(frames), slopes.shape[3], size, size), np.float32)
+    bounds = np.linspace(0, len(frames), threads + 1).astype(np.int64)
+    _each(threads, lambda first, last: _correlate(frames, places, slopes, columns, stride, first, last, sums), bounds)
+    total = sums.sum(axis=0, dtype=np.float64).transpose(1, 2, 0)[:, :, np.newaxis]
+    return np.ascontiguousarray(total, np.float32)
+
+
+def _each(threads: int, part: Callable[[int, int], None], bounds: NDArray[np.int64]) -> None:
+    """Call `part` between all neighbouring bounds, at once."""
+    tasks = [_workers(threads).submit(part, int(a), int(b)) for a, b in itertools.pairwise(bounds)]
+    for task in tasks:
+        task.result()
+
+
+@functools.cache
+def _workers(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="pooling")
+
+
+@compiled
+def _pool(
+    maps: Array,
+    columns: int,
+    window: int,
+    stride: int,
+    above: int,
+    left: int,
+    first: int,
+    last: int,
+    best: Array,
+    places: Places,
+) -> None:
+    """Pool the rows `first` to `last` - 1 of all output rows: down the columns first, which is contiguous in memory."""
+    rows, channels = maps.shape[1], maps.shape[3]
+    length = columns * channels
+    most = np.empty(length, np.float32)
+    row_of = np.empty(length, np.int32)
+    for task in range(first, last):
+        shot, i = task // best.shape[1], task % best.shape[1]
+        top, bottom = max(i * stride - above, 0), min(i * stride - above + window, rows)
+        most[:] = maps[shot, top].reshape(-1)[:length]
+        row_of[:] = top
+        for r in range(top + 1, bottom):
+            row, here = maps[shot, r].reshape(-1), np.int32(r)
+            for k in range(length):
+                better = row[k] > most[k]
+                most[k] = row[k] if better else most[k]
+                row_of[k] = here if better else row_of[k]
+        for j in range(best.shape[2]):
+            begin, end = max(j * stride - left, 0), min(j * stride - left + window, columns)
+            for c in range(channels):
+                at = begin
+                for s in range(begin + 1, end):
+                    if most[s * channels + c] > most[at * channels + c]:
+                        at = s
+                best[shot, i, j, c] = most[at * channels + c]
+                places[shot, i, j, c] = row_of[at * channels + c] * columns + at
+
+
+@compiled
+def _correlate(
+    frames: Array, places: Places, slopes: Array, columns: int, stride: int, first: int, last: int, sums: Array
+) -> None:
+    """Add to `sums` (N, channels, size, size) what the frames `first` to `last` - 1 show where the maxima were."""
+    size = sums.shape[2]
+    for shot in range(first, last):
+        for i in range(places.shape[1]):
+            for j in range(places.shape[2]):
+                for c in range(places.shape[3]):
+                    slope = slopes[shot, i, j, c]
+                    if slope != 0:  # half of them, after a ReLU
+                        r = places[shot, i, j, c] // columns * stride
+                        s = places[shot, i, j, c] % columns * stride
+                        for u in range(size):
+                            seen, total = frames[shot, r + u, s : s + size], sums[shot, c, u]
+                            for v in range(size):
+                                total[v] += slope * seen[v]

@@ -1,0 +1,103 @@
+"""Optimizers and learning rates by name, and the gradients that they have seen."""
+
+from collections.abc import Sequence
+from math import sqrt
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xtcav_ml.config.train import Optimizer
+from xtcav_ml.learning.backend import keras
+
+
+def of(params: Optimizer, steps: int) -> keras.optimizers.Optimizer:
+    """Return the optimizer for a training of `steps` minibatches."""
+    rate = _schedule(params, steps)
+    clip = {"global_clipnorm": params.clip_norm}
+    if params.name == "sgd":
+        return keras.optimizers.SGD(rate, momentum=params.momentum, nesterov=params.nesterov, **clip)
+    if params.name == "adam":
+        return keras.optimizers.Adam(rate, beta_1=params.momentum, **clip)
+    return keras.optimizers.AdamW(rate, weight_decay=params.weight_decay, beta_1=params.momentum, **clip)
+
+
+def _schedule(params: Optimizer, steps: int) -> Any:
+    """Return the learning rate: a number, or a schedule of the step."""
+    schedules = keras.optimizers.schedules
+    if params.schedule == "plateau":
+        return params.learning_rate
+    if params.schedule == "staircase":
+        return schedules.ExponentialDecay(params.learning_rate, params.decay_steps, params.decay_rate, staircase=True)
+    if not params.warmup_steps:
+        return schedules.CosineDecay(params.learning_rate, steps)
+    # I. Loshchilov, F. Hutter, ICLR 2017; the warm-up of P. Goyal et al., arXiv:1706.02677
+    falling = max(steps - params.warmup_steps, 1)
+    return schedules.CosineDecay(
+        0.0, falling, warmup_target=params.learning_rate, warmup_steps=min(params.warmup_steps, steps)
+    )
+
+
+def plateau_rate(params: Optimizer, scores: Sequence[float]) -> float | None:
+    """Return the learning rate of the next epoch, after epochs of these scores; None if the schedule is no plateau.
+
+    It is multiplied by `decay_rate` whenever the best score is `patience` epochs old, counted anew from there. A function of
+    the scores alone, so that a resumed training has the rate of an uninterrupted one.
+    """
+    if params.schedule != "plateau":
+        return None
+    rate, best, waited = params.learning_rate, float("-inf"), 0
+    for value in scores:
+        best, waited = (value, 0) if value > best else (best, waited + 1)
+        if waited == params.patience:
+            rate, waited = rate * params.decay_rate, 0
+    return rate
+
+
+class Gradients:
+    """Length of the last gradient of an epoch, and its cosine with the one before, over all weights together.
+
+    Computing them anew would cost two more steps. They are worked out from what the optimizer keeps: SGD with momentum m
+    updates its velocity v to m v - rate g, Adam its first moment to b m + (1 - b) g; plain SGD moves the weights by -rate g.
+    Gradients are those that were applied, after clipping.
+    """
+
+    def __init__(self, params: Optimizer) -> None:
+        self.params = params
+        self._seen: list[tuple[NDArray[np.float64], float]] = []
+
+    def look(self, model: keras.Model) -> None:
+        """Take note of the optimizer after a step."""
+        optimizer = model.optimizer
+        if hasattr(optimizer, "inner_optimizer"):  # the loss scaling of half precision
+            optimizer = optimizer.inner_optimizer
+        slots = getattr(optimizer, "momentums", None) or getattr(optimizer, "_momentums", None)
+        kept = slots or model.trainable_variables
+        flat = np.concatenate([np.asarray(values, np.float64).ravel() for values in kept])
+        self._seen.append((flat, self._applied_rate(optimizer)))
+
+    def found(self) -> dict[str, float]:
+        """Return `gradient_norm` and `gradient_cosine`, whichever the steps looked at can tell, and forget these."""
+        pairs = zip(self._seen, self._seen[1:], strict=False)
+        gradients = [self._gradient(before[0], after[0], after[1]) for before, after in pairs]
+        self._seen = []
+        if not gradients:
+            return {}
+        values = {"gradient_norm": sqrt(float(gradients[-1] @ gradients[-1]))}
+        lengths = [sqrt(float(gradient @ gradient)) for gradient in gradients[-2:]]
+        if len(lengths) == 2 and all(lengths):
+            values["gradient_cosine"] = float(gradients[-2] @ gradients[-1]) / (lengths[0] * lengths[1])
+        return values
+
+    def _gradient(self, before: NDArray[np.float64], after: NDArray[np.float64], rate: float) -> NDArray[np.float64]:
+        momentum = self.params.momentum
+        if self.params.name != "sgd":
+            return (after - momentum * before) / (1 - momentum)
+        return ((momentum if momentum else 1.0) * before - after) / max(rate, 1e-30)
+
+    def _applied_rate(self, optimizer: keras.optimizers.Optimizer) -> float:
+        """Return the rate of the step just made: the optimizer already stands at the next one."""
+        schedule = optimizer._learning_rate
+        if isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
+            return float(schedule(int(np.asarray(optimizer.iterations)) - 1))
+        return float(optimizer.learning_rate)

@@ -1,0 +1,1 @@
+"""The experiments that the notes of 2016 published."""

@@ -1,0 +1,96 @@
+"""experiment NAME: train what an experiment of the notes trained, with the same steps, and say what came out."""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from xtcav_ml.config.train import TrainParams
+from xtcav_ml.data.prepared import PreparedFile
+from xtcav_ml.learning import fit, layer_sizes
+from xtcav_ml.notes2016 import experiments
+from xtcav_ml.pipeline import train
+from xtcav_ml.science import metrics
+from xtcav_ml.system import atomic
+
+
+class Steps:
+    """A listener of `fit` that times steps: from the end of one to that of the next, within an epoch."""
+
+    def __init__(self) -> None:
+        self.between: list[float] = []
+        self.epochs: list[float] = []
+        self._last = 0.0
+
+    def on_step(self, step: int, steps: int) -> None:
+        """Note when it ended."""
+        now = time.monotonic()
+        if step > 1:
+            self.between.append(now - self._last)
+        self._last = now
+
+    def on_resume(self, epochs: int, refused: Sequence[str]) -> None:
+        """Nothing was timed of what came before."""
+
+    def on_epoch(self, epoch: int, values: dict[str, float], seconds: Mapping[str, float]) -> None:
+        """Keep the seconds of an epoch of one step, less the first, which builds the network."""
+        if "train" in seconds and epoch > 1:
+            self.epochs.append(seconds["train"])
+
+    @property
+    def seconds(self) -> float | None:
+        """Return the median seconds of a step, or None if no step after the first was seen."""
+        found = self.between or self.epochs
+        return median(found) if found else None
+
+
+def run(
+    name: str,
+    params: TrainParams,
+    listeners: Sequence[fit.Listener] = (),
+    identity: Mapping[str, str] | None = None,
+) -> float | None:
+    """Train experiment `name`, write network, history and what came out; return the seconds of a step, None if unknown.
+
+    Raises UserError as `train.run`, and if the data were not made.
+    """
+    data = experiments.data_files(name)
+    out, steps = experiments.trained_folder(name), Steps()
+    history = out / "history.jsonl"
+    train.run(params, data[0].parent, out / "model.keras", history, [steps, *listeners], identity)
+    with PreparedFile(data[0]) as learned, PreparedFile(data[1]) as validation:
+        rows = [json.loads(line) for line in history.read_text(encoding="utf-8").splitlines()]
+        found = outcome(rows, learned.shots // params.batch_size, np.bincount(validation.labels).tolist())
+        layers = layer_sizes.layers(params.model, layer_sizes.Ends.of(learned.meaning))
+        found |= {"parameters": layer_sizes.parameter_count(layers), "train_shots": learned.shots}
+    atomic.write_json(experiments.result_file(name), found | {"batch_size": params.batch_size})
+    return steps.seconds
+
+
+def outcome(history: Sequence[Mapping[str, float]], epoch_steps: int, classes: Sequence[int]) -> dict[str, Any]:
+    """Return what a training of `epoch_steps` minibatches an epoch reached on validation shots, `classes` of each class.
+
+    `accuracy` is that after the last step, as the notes print it, with its 95 % interval: the best epoch's would be chosen
+    by the shots that it is measured on. `perfect_step` is the first after which no validation shot was wrong, or None.
+    """
+    accuracies = [row["val_accuracy"] for row in history]
+    shots, chance = sum(classes), max(classes) / sum(classes)
+    hits = round(accuracies[-1] * shots)
+    low, high = metrics.wilson_interval(hits, shots)
+    perfect = [epoch for epoch, value in enumerate(accuracies, start=1) if round(value * shots) == shots]
+    z = metrics.z_score(hits, shots, chance)
+    return {
+        "accuracy": hits / shots,
+        "accuracy_low": low,
+        "accuracy_high": high,
+        "z_score": z if np.isfinite(z) else None,
+        "validation_shots": shots,
+        "train_accuracy": history[-1]["train_accuracy"],
+        "best_accuracy": max(accuracies),
+        "best_step": epoch_steps * (accuracies.index(max(accuracies)) + 1),
+        "perfect_step": epoch_steps * perfect[0] if perfect else None,
+        "steps": epoch_steps * len(history),
+    }

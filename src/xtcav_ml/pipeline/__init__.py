@@ -1,0 +1,1 @@
+"""The programs of dvc.yaml's stages. They never import tracking: logging cannot cause retraining."""

@@ -1,0 +1,217 @@
+"""evaluate: the trained network on test.h5 -> metrics.json, tables for DVC's plots, and pictures."""
+
+import csv
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xtcav_ml import figures
+from xtcav_ml.data.prepared import PreparedFile
+from xtcav_ml.learning import backend, networks, saliency
+from xtcav_ml.learning.backend import keras
+from xtcav_ml.learning.batches import Batches
+from xtcav_ml.learning.layer_sizes import CLASSES, NUMBERS
+from xtcav_ml.science import metrics
+from xtcav_ml.system import atomic
+from xtcav_ml.system.errors import UserError
+from xtcav_ml.system.progress import console
+
+BATCH = 64
+FRAMES_PER_CLASS = 6
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was found and written."""
+
+    metrics: dict[str, Any]
+    history: list[dict[str, float]]
+    pictures: list[Path]
+
+
+def run(threads: int, data: Path, model_path: Path, history_path: Path, out: Path) -> Evaluation:
+    """Evaluate the network on `data`/test.h5 and write `out`/metrics.json, tables (CSV) and plots (PNG).
+
+    Raises UserError if a file is missing.
+    """
+    for path in (model_path, history_path):
+        if not path.is_file():
+            raise UserError(f"{path}: must be there, it is what train makes; run `make repro`")
+    backend.configure(seed=0, threads=threads)
+    history = [json.loads(line) for line in history_path.read_text().splitlines()]
+    with PreparedFile(data / "test.h5") as test:
+        model, _ = networks.load(model_path)
+        said = model.predict(Batches(test, BATCH), verbose=0)
+        best = metrics.best_epoch(history)
+        values: dict[str, Any] = {"best_epoch": best, "shots": test.shots}
+        figures.learning_curves(out / "plots" / "learning_curves.png", history, best)
+        pictures = ["learning_curves.png"]
+        if test.classes:
+            found = _classes(test, said[CLASSES], out)
+            values |= found | _ceiling(test) | {"validation_accuracy": history[best - 1]["val_accuracy"]}
+            pictures += ["confusion_matrix.png", "calibration.png", "roc_pr.png", "frames.png"]
+        if test.meaning.regression:
+            values["regression"] = _numbers(test, said[NUMBERS], out / "plots")
+            pictures.append("regression.png")
+        _explain(test, model, said, out / "plots")
+        pictures += ["mistakes.png", "saliency.png"]
+        _write_table(out / "learning_curves.csv", list(history[0]), [list(row.values()) for row in history])
+        _write_predictions(out / "predictions.csv", test, said)
+        atomic.write_json(out / "metrics.json", values)
+    return Evaluation(values, history, [out / "plots" / name for name in pictures])
+
+
+def _classes(test: PreparedFile, probabilities: NDArray[np.float32], out: Path) -> dict[str, Any]:
+    """Measure and draw what the probabilities (N, classes) are worth."""
+    found = metrics.classification(test.labels, probabilities)
+    sure = metrics.calibration(test.labels, probabilities)
+    one = [(test.labels == value, probabilities[:, value]) for value in range(len(test.classes))]
+    curves = [
+        (name, metrics.roc(*pair), metrics.precision_recall(*pair))
+        for name, pair in zip(test.classes, one, strict=True)
+    ]
+    folder, title = out / "plots", f"{found.shots} test shots, accuracy {found.accuracy:.1%}"
+    figures.confusion_matrix(folder / "confusion_matrix.png", found.confusion, test.classes, title)
+    figures.calibration(
+        folder / "calibration.png",
+        sure,
+        f"expected calibration error {sure.expected_error:.3f}, Brier {sure.brier:.3f}",
+    )
+    figures.one_against_rest(folder / "roc_pr.png", curves, "each class against the rest, by its probability")
+    title = f"test frames by {test.meaning.label}, as the network sees them"
+    figures.frame_sheet(folder / "frames.png", _sample(test, probabilities), title)
+    console().print(
+        f"evaluate: {found.shots} test shots, accuracy {found.accuracy:.1%} "
+        f"({found.accuracy_low:.1%} to {found.accuracy_high:.1%}) -> {out}"
+    )
+    values = _plain(found, test.classes)
+    for name, roc, pr in curves:
+        values["classes"][name] |= _json({"auc": roc.area, "average_precision": pr.average})
+    return values | {"expected_calibration_error": sure.expected_error, "brier": sure.brier}
+
+
+def _ceiling(test: PreparedFile) -> dict[str, Any]:
+    """Return what the noise of the labels leaves to be reached, with its 95 % interval, where the truth is known.
+
+    It is the part of the shots whose label is that of waveforms without noise: what a network that sees the pulses
+    themselves would score.
+    """
+    if test.truth is None:
+        return {}
+    right = int((test.truth == test.labels).sum())
+    low, high = metrics.wilson_interval(right, test.shots)
+    console().print(f"evaluate: the noise of the labels allows {right / test.shots:.1%} ({low:.1%} to {high:.1%})")
+    return {"ceiling": right / test.shots, "ceiling_low": low, "ceiling_high": high}
+
+
+def _numbers(test: PreparedFile, predicted: NDArray[np.float32], folder: Path) -> dict[str, Any]:
+    """Measure and draw what the predicted numbers (N, V) are worth."""
+    numbers = {name: (test.targets[:, i], predicted[:, i]) for i, name in enumerate(test.meaning.regression)}
+    figures.regression(folder / "regression.png", numbers)
+    errors = {name: metrics.regression(*pair) for name, pair in numbers.items()}
+    for name, error in errors.items():
+        console().print(
+            f"evaluate: {name}: r.m.s. error {error.rms_error:.3g} of {error.shots} test shots, {error.spread:.3g} if "
+            f"its mean is always said; bias {error.mean_error:.2g}"
+        )
+    return _json({name: asdict(error) for name, error in errors.items()})
+
+
+def _explain(test: PreparedFile, model: keras.Model, said: Mapping[str, NDArray[np.float32]], folder: Path) -> None:
+    """Draw the worst mistakes, and where the network looks in frames that it is right on."""
+    wrong: list[tuple[str, list[figures.Picture]]] = []
+    looked: list[tuple[str, list[figures.Overlay]]] = []
+    if test.classes:
+        predicted, sure = said[CLASSES].argmax(axis=1), said[CLASSES].max(axis=1)
+        captions = [f"said {test.classes[i]} {p:.1%}" for i, p in zip(predicted, sure, strict=True)]
+    for value, name in enumerate(test.classes):
+        members = np.flatnonzero((test.labels == value) & (predicted != value))
+        worst = members[np.argsort(-sure[members], kind="stable")]
+        wrong.append((name, _pictures(test, worst[:FRAMES_PER_CLASS], captions)))
+        right = np.flatnonzero((test.labels == value) & (predicted == value))
+        looked.append((name, _overlays(test, model, right[:FRAMES_PER_CLASS], captions, CLASSES, value)))
+    for value, name in enumerate(test.meaning.regression):
+        truth, predicted = test.targets[:, value], said[NUMBERS][:, value]
+        captions = [f"said {p:.4g}, is {t:.4g}" for t, p in zip(truth, predicted, strict=True)]
+        error = np.abs(predicted - truth)
+        by_error = np.argsort(error, kind="stable")[: np.isfinite(truth).sum()]  # NaN is last
+        wrong.append((name, _pictures(test, by_error[::-1][:FRAMES_PER_CLASS], captions)))
+        looked.append((name, _overlays(test, model, by_error[:FRAMES_PER_CLASS], captions, NUMBERS, value)))
+    figures.frame_sheet(
+        folder / "mistakes.png", wrong, "the worst mistakes: by label the surest, of a number the farthest off"
+    )
+    title = "where the network looks when it is right: what speaks for the label, or for a higher number"
+    figures.overlay_sheet(folder / "saliency.png", looked, title)
+
+
+def _pictures(test: PreparedFile, rows: NDArray[np.int64], captions: Sequence[str]) -> list[figures.Picture]:
+    """Return frames of the shots `rows` with the captions (N,) of all, and which shots they are."""
+    shots = zip(test.column("run")[rows], test.column("run.index")[rows], strict=True)
+    below = [f"{captions[row]}\nrun {run}, shot {index}" for row, (run, index) in zip(rows, shots, strict=True)]
+    return list(zip(test.images(rows), below, strict=True))
+
+
+def _overlays(
+    test: PreparedFile, model: keras.Model, rows: NDArray[np.int64], captions: Sequence[str], head: str, unit: int
+) -> list[figures.Overlay]:
+    """Return what `_pictures` does, each with the map of what speaks for unit `unit` of layer `head`."""
+    if not len(rows):
+        return []
+    inputs: dict[str, NDArray[Any]] = {networks.FRAME: test.stored(rows)[..., np.newaxis]}
+    if test.meaning.features:
+        inputs[networks.FEATURES] = test.features[rows]
+    maps = saliency.maps(model, inputs, head, np.full(len(rows), unit))
+    return [(frame, seen, text) for (frame, text), seen in zip(_pictures(test, rows, captions), maps, strict=True)]
+
+
+def _plain(found: metrics.Classification, classes: Sequence[str]) -> dict[str, Any]:
+    """The numbers for JSON; what could not be measured (NaN) is null."""
+    values = {name: value for name, value in asdict(found).items() if not isinstance(value, np.ndarray)}
+    per_class = {
+        label: {"precision": found.precision[i], "recall": found.recall[i], "shots": int(found.confusion[i].sum())}
+        for i, label in enumerate(classes)
+    }
+    return _json(values | {"classes": per_class, "confusion": found.confusion.tolist()})
+
+
+def _json(tree: dict[str, Any]) -> dict[str, Any]:
+    plain: dict[str, Any] = json.loads(json.dumps(tree), parse_constant=lambda _: None)
+    return plain
+
+
+def _sample(
+    test: PreparedFile, probabilities: NDArray[np.float32]
+) -> list[tuple[str, list[tuple[NDArray[np.generic], str]]]]:
+    """The first frames of each class, captioned with what the network says."""
+    rows = []
+    for value, label in enumerate(test.classes):
+        members = np.flatnonzero(test.labels == value)[:FRAMES_PER_CLASS]
+        captions = [f"{test.classes[p.argmax()]} {p.max():.0%}" for p in probabilities[members]]
+        rows.append((label, list(zip(test.images(members), captions, strict=True))))
+    return rows
+
+
+def _write_predictions(path: Path, test: PreparedFile, said: Mapping[str, NDArray[np.float32]]) -> None:
+    """Write a row a shot: which it is, the truth and what the network says."""
+    columns: dict[str, Iterable[object]] = {name: test.column(name) for name in ("run", "run.index")}
+    if test.classes:
+        columns["actual"] = [test.classes[label] for label in test.labels]
+        columns["predicted"] = [test.classes[label] for label in said[CLASSES].argmax(axis=1)]
+        for i, label in enumerate(test.classes):
+            columns[f"probability of {label}"] = [f"{value:.6f}" for value in said[CLASSES][:, i]]
+    for i, name in enumerate(test.meaning.regression):
+        columns[f"actual {name}"] = [f"{value:.6g}" for value in test.targets[:, i]]
+        columns[f"predicted {name}"] = [f"{value:.6g}" for value in said[NUMBERS][:, i]]
+    _write_table(path, list(columns), list(zip(*columns.values(), strict=True)))
+
+
+def _write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    with atomic.replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)

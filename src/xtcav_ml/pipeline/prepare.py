@@ -1,0 +1,161 @@
+"""prepare: raw shot files -> train.h5, validation.h5 and test.h5, streamed, so that memory does not grow with the raw set."""
+
+import collections
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xtcav_ml.config.data import DataParams
+from xtcav_ml.config.prepare import PrepareParams, Watch
+from xtcav_ml.data import raw_files
+from xtcav_ml.data.prepared import SATURATED, SIGNAL, Block, write_prepared
+from xtcav_ml.science import images, selection
+from xtcav_ml.science.spec import Meaning
+from xtcav_ml.system import atomic
+from xtcav_ml.system.progress import console, counting
+
+MOST_WORKERS = 8
+"""Threads: reading is then the limit, and each holds a block and its share of HDF5's cache, about 70 MB."""
+
+BLOCK = 16
+"""Frames that a thread makes in one go."""
+
+HOT = 8.0
+"""Robust standard deviations off the median, where no mend_hot_pixels step says another number."""
+
+
+def run(data: DataParams, prepare: PrepareParams, out: Path) -> None:
+    """Write the three prepared files into folder `out`, which appears whole or not at all.
+
+    Raises UserError if the raw files are not fit for it or the disk is full.
+    """
+    raw_set = raw_files.open_set(data, prepare)
+    chosen = selection.select(raw_set.columns, prepare)
+    dark = None
+    if prepare.dark_run is not None:
+        dark = dark_frame(raw_set, raw_files.require_run(raw_set, prepare.dark_run), data.frame_shape)
+    meaning = Meaning.of(prepare, data.frame_shape, dark)
+    preprocessing = meaning.preprocessing
+    steps = ", ".join(step.step for step in prepare.images)
+    rows, columns = preprocessing.shape
+    console().print(f"prepare: {data.raw} -> {out}, {rows} x {columns} {prepare.pixels.dtype} after {steps}")
+    found = {}
+    with atomic.replacing(out) as folder, counting("frames", sum(map(len, chosen.splits.values()))) as advance:
+        folder.mkdir()
+        for name, members in chosen.splits.items():
+            watched = Watched(prepare.watch, preprocessing)
+            write_prepared(
+                folder / f"{name}.h5",
+                meaning,
+                {name: values[members] for name, values in raw_set.columns.items()},
+                ([file.name for file in raw_set.files], raw_set.file[members], raw_set.row[members]),
+                watched.over(prepared_blocks(raw_set, members, preprocessing, prepare.watch.saturation, advance)),
+            )
+            found[name] = watched
+    _report(chosen, raw_set, prepare, found)
+    _report_dark(dark, prepare)
+
+
+class Watched:
+    """Counts saturated and empty frames, and pixels that the stored type cut off, while blocks pass by."""
+
+    def __init__(self, watch: Watch, preprocessing: images.Preprocessing) -> None:
+        self.watch, self.preprocessing = watch, preprocessing
+        self.saturated = self.empty = self.clipped = 0
+
+    def over(self, blocks: Iterable[Block]) -> Iterator[Block]:
+        """Yield the blocks as they come."""
+        for block in blocks:
+            self.saturated += int((block.columns[SATURATED] > self.watch.saturated_pixels).sum())
+            self.empty += int((block.columns[SIGNAL] < self.watch.empty_signal).sum())
+            self.clipped += self.preprocessing.clipped(block.images)
+            yield block
+
+    def __str__(self) -> str:
+        return f"{self.saturated:,} saturated, {self.empty:,} empty" + (
+            f", {self.clipped:,} pixels beyond prepare.pixels.quantum x int16" if self.clipped else ""
+        )
+
+
+def dark_frame(raw_set: raw_files.RawSet, rows: NDArray[np.int64], frame_shape: tuple[int, int]) -> images.Dark:
+    """Return mean and noise of the frames of `frame_shape` at `rows` of the table."""
+    total, squares = np.zeros((2, *frame_shape))
+    with raw_files.FrameReader(raw_set) as reader:
+        for row in rows:
+            reader.keep({int(raw_set.file[row])})
+            frame = reader.read(row)[0].astype(np.float64)
+            total += frame
+            squares += np.square(frame, out=frame)
+    return images.dark_of(len(rows), total, squares)
+
+
+def prepared_blocks(
+    raw_set: raw_files.RawSet,
+    rows: NDArray[np.int64],
+    preprocessing: images.Preprocessing,
+    saturation: int,
+    advance: Callable[[int], None],
+) -> Iterator[Block]:
+    """Yield prepared frames in the order of `rows`, made by all cores a few blocks ahead."""
+
+    def make(block: NDArray[np.int64]) -> Block:
+        made = np.empty((len(block), *preprocessing.shape), dtype=preprocessing.pixels.dtype)
+        saturated, signal = np.empty(len(block), np.int64), np.empty(len(block))
+        for i, row in enumerate(block):  # one by one: a frame stays in the processor's cache through all steps
+            frame = reader.read(row)
+            preprocessing.into(made[i : i + 1], frame)
+            saturated[i] = images.saturated_pixels(frame, saturation)[0]
+            signal[i] = images.signal(frame, preprocessing.dark)[0]
+        return Block.of(made, saturated, signal)
+
+    workers = min(len(os.sched_getaffinity(0)), MOST_WORKERS)
+    waiting: collections.deque[tuple[int, Future[Block]]] = collections.deque()
+    with raw_files.FrameReader(raw_set) as reader, ThreadPoolExecutor(workers) as pool:
+        for block in _blocks(raw_set, rows):
+            waiting.append((int(raw_set.file[block[0]]), pool.submit(make, block)))
+            if len(waiting) > 2 * workers:
+                yield _done(waiting, advance)
+                reader.keep({file for file, _ in waiting})
+        while waiting:
+            yield _done(waiting, advance)
+
+
+def _done(waiting: "collections.deque[tuple[int, Future[Block]]]", advance: Callable[[int], None]) -> Block:
+    block = waiting.popleft()[1].result()
+    advance(len(block.images))
+    return block
+
+
+def _blocks(raw_set: raw_files.RawSet, rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    """Cut `rows` into runs of at most BLOCK that lie in one file."""
+    edges = np.flatnonzero(np.diff(raw_set.file[rows])) + 1
+    for part in np.split(rows, edges):
+        yield from (part[first : first + BLOCK] for first in range(0, len(part), BLOCK))
+
+
+def _report(
+    chosen: selection.Selection, raw_set: raw_files.RawSet, prepare: PrepareParams, found: Mapping[str, Watched]
+) -> None:
+    screen = console()
+    for name, rows in chosen.splits.items():
+        parts = []
+        if prepare.label is not None:
+            counts = np.bincount(raw_set.columns[prepare.label][rows].astype(np.int64), minlength=len(prepare.classes))
+            parts += [f"{label} {count}" for label, count in zip(prepare.classes, counts, strict=True)]
+        parts += [f"{number} {np.isfinite(raw_set.columns[number][rows]).sum():,}" for number in prepare.regression]
+        screen.print(f"  {name:<10} {len(rows):>6,} shots: {', '.join(parts)}; {found[name]}")
+    dropped = ", ".join(f"{count:,} {reason}" for reason, count in chosen.dropped.items() if count)
+    screen.print(f"  dropped    {sum(chosen.dropped.values()):>6,} shots: {dropped or 'none'}")
+
+
+def _report_dark(dark: images.Dark | None, prepare: PrepareParams) -> None:
+    if dark is not None:
+        threshold = next((step.threshold for step in prepare.images if step.step == "mend_hot_pixels"), HOT)
+        console().print(
+            f"  dark frame of run {prepare.dark_run}: level {np.median(dark.mean):.1f} ADU, noise {np.median(dark.noise):.2f} "
+            f"ADU, {dark.hot(threshold).sum():,} hot pixels (more than {threshold:g} robust s.d. off)"
+        )

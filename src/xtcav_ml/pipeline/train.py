@@ -1,0 +1,123 @@
+"""train: train.h5 and validation.h5 -> a network, and its history as lines of JSON, each on disk before the next epoch."""
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TextIO
+
+from xtcav_ml.config.train import TrainParams
+from xtcav_ml.data.prepared import PreparedFile
+from xtcav_ml.learning import backend, fit, layer_sizes, networks
+from xtcav_ml.learning.checkpoint import Checkpoints
+from xtcav_ml.system.progress import console, counting
+
+CHECKPOINTS = "checkpoints"
+"""Folder beside the model. DVC does not know it, and so does not remove it before it runs the stage again."""
+
+
+def run(
+    params: TrainParams,
+    data: Path,
+    model_path: Path,
+    history_path: Path,
+    listeners: Sequence[fit.Listener] = (),
+    identity: Mapping[str, str] | None = None,
+) -> fit.Fitted:
+    """Train on `data`/train.h5, choose by `data`/validation.h5, write the network and the history.
+
+    With `identity` (what the result depends on, by name; the device is added here) it keeps its state beside the model, and
+    goes on from that if it was stopped and everything is still the same. Raises UserError if a file is missing, the network
+    does not fit the frames, or the loss is not finite.
+    """
+    screen = console()
+    device = backend.configure(params.seed, params.threads)
+    with PreparedFile(data / "train.h5") as train, PreparedFile(data / "validation.h5") as validation:
+        layers = layer_sizes.layers(params.model, layer_sizes.Ends.of(train.meaning))
+        screen.print(
+            f"train: {train.shots:,} shots of {train.frame_shape[0]} x {train.frame_shape[1]}, "
+            f"{layer_sizes.parameter_count(layers):,} parameters, {params.epochs} epochs in minibatches "
+            f"of {params.batch_size}, {device}"
+        )
+        history_path.parent.mkdir(parents=True, exist_ok=True)
+        history_path.unlink(missing_ok=True)  # it may be DVC's link into its cache: writing through would empty that
+        steps = params.epochs * (train.shots // params.batch_size)
+        checkpoints = None
+        if identity is not None:
+            checkpoints = Checkpoints(model_path.parent / CHECKPOINTS, {**identity, "device": device})
+        with history_path.open("w", encoding="utf-8") as history, counting("steps", steps) as advance:
+            told: list[fit.Listener] = [_Display(advance), _History(history), *listeners]
+            fitted = fit.fit(train, validation, params, told, checkpoints)
+        networks.save(fitted.model, train.meaning, model_path)
+    if checkpoints is not None:
+        checkpoints.clear()
+    screen.print(f"  kept epoch {fitted.best_epoch} of {params.epochs}, the best on validation -> {model_path}")
+    return fitted
+
+
+COLLAPSED = 0.99
+VANISHED = 1e-7
+
+
+def warnings_of(values: Mapping[str, float]) -> list[str]:
+    """Return what is suspicious in an epoch's values, in words."""
+    found = []
+    shares = {name: share for name, share in values.items() if name.startswith("val_predicted_")}
+    for name, share in shares.items():
+        if share >= COLLAPSED:
+            number = name.removeprefix("val_predicted_")
+            found.append(
+                f"{share:.0%} of the validation shots are predicted as class {number}; usual for the first epochs, later see "
+                "docs/training.md"
+            )
+    if values.get("gradient_norm", 1.0) < VANISHED:
+        found.append(f"the gradient has vanished (its length is {values['gradient_norm']:.1e}); see docs/training.md")
+    return found
+
+
+class _History:
+    """Writes each epoch as a line of JSON that survives whatever comes after."""
+
+    def __init__(self, file: TextIO) -> None:
+        self.file = file
+
+    def on_step(self, step: int, steps: int) -> None:
+        pass
+
+    def on_resume(self, epochs: int, refused: Sequence[str]) -> None:
+        pass
+
+    def on_epoch(self, epoch: int, values: dict[str, float], seconds: Mapping[str, float]) -> None:
+        self.file.write(json.dumps({"epoch": epoch, **values}) + "\n")
+        self.file.flush()
+        os.fsync(self.file.fileno())
+
+
+COLUMNS = {"loss": "loss", "accuracy": "accuracy", "squared_error": "squared error"}
+"""What is shown of an epoch, where it is there, and under which heading."""
+
+
+class _Display:
+    """A live bar of steps, and a line an epoch."""
+
+    def __init__(self, advance: Callable[[int], None]) -> None:
+        self.screen, self.advance = console(), advance
+
+    def on_step(self, step: int, steps: int) -> None:
+        self.advance(1)
+
+    def on_resume(self, epochs: int, refused: Sequence[str]) -> None:
+        for reason in refused:
+            self.screen.print(f"  {reason}: not used")
+        if epochs:
+            self.screen.print(f"  was stopped after epoch {epochs}, goes on from there")
+
+    def on_epoch(self, epoch: int, values: dict[str, float], seconds: Mapping[str, float]) -> None:
+        shown = [name for name in COLUMNS if f"val_{name}" in values]
+        if epoch == 1:
+            headings = "".join(f"{COLUMNS[name]:>14}" for name in shown)
+            self.screen.print(f"  epoch{headings} | on validation:{headings} |  rate")
+        trained, validated = ("".join(f"{values[f'{of}_{name}']:>14.4f}" for name in shown) for of in ("train", "val"))
+        self.screen.print(f"  {epoch:>5}{trained} |               {validated} | {values['learning_rate']:.5f}")
+        for warning in warnings_of(values):
+            self.screen.print(f"  warning, epoch {epoch}: {warning}")

@@ -1,1 +1,0 @@
-"""Models in MLflow: how they are packed, which version is the champion, and that a file is what was registered."""

@@ -1,0 +1,101 @@
+"""Waveforms -> peaks -> label, by the rule that made the labels of the experiment.
+
+The rule leaves some choices open. Ours:
+- The droop is taken off before a channel is divided by its median absolute value, which it would otherwise raise.
+- The maximum is that of the mean of the channels, since the colours are told apart by time, not by angle.
+- Where t1 and t2 are both over their thresholds but too different, the smaller one does not count: it is taken for the
+  shoulder of the larger one. If t2 is the one that is left, the shot has no label.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xtcav_ml.config.peaks import PeakRule
+
+PEAKS = ("t0", "t1", "t2")
+
+Floats = NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class Peaks:
+    """Peaks of N shots. Both arrays are (3, N) in the order t0, t1, t2, NaN where there is no peak."""
+
+    position: NDArray[np.float64]
+    """Samples."""
+    amplitude: NDArray[np.float64]
+    """Units of the channel's median absolute value."""
+
+
+def remove_droop(waveforms: Floats, channels: tuple[int, ...], baseline_samples: int) -> Floats:
+    """Return waveforms (N, channels, samples) with a straight line taken off `channels`, the others unchanged.
+
+    The line runs through the medians of the first and of the last `baseline_samples` samples, where no peak is
+    expected, so that a peak in between does not bend it.
+    """
+    corrected = np.array(waveforms)
+    samples = waveforms.shape[-1]
+    for channel in channels:
+        start = np.median(waveforms[:, channel, :baseline_samples], axis=-1)
+        stop = np.median(waveforms[:, channel, samples - baseline_samples :], axis=-1)
+        middle = (baseline_samples - 1) / 2  # of the first window; the last one mirrors it
+        along = (np.arange(samples) - middle) / max(samples - 1 - 2 * middle, 1)
+        corrected[:, channel] -= start[:, None] + (stop - start)[:, None] * along
+    return corrected
+
+
+def normalize(waveforms: Floats) -> Floats:
+    """Return waveforms (N, channels, samples) over each channel's median absolute value; a dead channel gives 0."""
+    scale = np.median(np.abs(waveforms), axis=-1, keepdims=True)
+    return np.divide(waveforms, scale, out=np.zeros_like(waveforms), where=scale > 0)
+
+
+def find_peaks(waveforms: Floats, l3_energy: Floats, rule: PeakRule) -> Peaks:
+    """Return the peaks that `rule` finds in waveforms (N, channels, samples), V, at L3 energies (N,), MeV.
+
+    A peak is the maximum of the channels' mean in its region if that is over the threshold. A peak whose region lies
+    outside the waveform, or whose L3 energy is NaN, is absent.
+    """
+    level = remove_droop(waveforms, rule.drooping_channels, rule.baseline_samples)
+    trace = normalize(level).mean(axis=1, dtype=np.float64)
+    shots, samples = trace.shape
+    position = np.full((len(PEAKS), shots), np.nan)
+    amplitude = np.full((len(PEAKS), shots), np.nan)
+    expected = zip(rule.regions, rule.shift, rule.thresholds, strict=True)
+    for peak, ((start, stop), shift, threshold) in enumerate(expected):
+        moved = shift * (np.asarray(l3_energy, np.float64) - rule.reference_energy)[:, None]
+        inside = (np.arange(samples) >= start + moved) & (np.arange(samples) < stop + moved)
+        searched = np.where(inside, trace, -np.inf)
+        top = searched.max(axis=1)
+        found = top > threshold
+        position[peak, found] = searched.argmax(axis=1)[found]
+        amplitude[peak, found] = top[found]
+    return drop_unequal(Peaks(position, amplitude), rule.largest_difference)
+
+
+def drop_unequal(peaks: Peaks, largest_difference: float) -> Peaks:
+    """Return the peaks without the smaller one of t1 and t2 where they differ by more than that part of the larger."""
+    position, amplitude = peaks.position.copy(), peaks.amplitude.copy()
+    larger = np.fmax(amplitude[1], amplitude[2])
+    unequal = np.abs(amplitude[1] - amplitude[2]) > largest_difference * larger  # False where one is NaN
+    for peak in (1, 2):
+        dropped = unequal & (amplitude[peak] < larger)
+        position[peak, dropped] = np.nan
+        amplitude[peak, dropped] = np.nan
+    return Peaks(position, amplitude)
+
+
+def peaks_label(peaks: Peaks) -> NDArray[np.int8]:
+    """Return the label (N,) of each shot from which peaks it has.
+
+    0: none, 1: t0, 2: t0 and t1, 3: t0, t1 and t2, -1: any other combination (t1 or t2 without t0, t2 without t1).
+    """
+    t0, t1, t2 = ~np.isnan(peaks.amplitude)
+    label = np.full(t0.shape, -1, np.int8)
+    label[~t0 & ~t1 & ~t2] = 0
+    label[t0 & ~t1 & ~t2] = 1
+    label[t0 & t1 & ~t2] = 2
+    label[t0 & t1 & t2] = 3
+    return label

@@ -1,0 +1,1 @@
+"""The shot simulator's physics: bunch, camera, digitizer."""

@@ -1,1 +1,0 @@
-"""The stages of dvc.yaml: thin programs, paths in, paths out."""

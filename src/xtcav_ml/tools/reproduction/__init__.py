@@ -1,0 +1,1 @@
+"""A run made again in a folder of its own."""

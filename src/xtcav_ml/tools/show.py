@@ -1,0 +1,58 @@
+"""show: a sheet of a prepared file: for each class, raw frames beside what became of them, and the mean of the class."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xtcav_ml import figures
+from xtcav_ml.data.prepared import PreparedFile
+from xtcav_ml.data.raw_file import read_frames
+from xtcav_ml.system.errors import UserError
+from xtcav_ml.system.progress import console
+
+Picture = tuple[NDArray[np.generic], str]
+
+
+def run(file: Path, raw_folder: Path, out: Path, per_class: int) -> None:
+    """Draw the first `per_class` shots of each class in prepared `file` to the PNG `out`.
+
+    Raises UserError if the file cannot be read, or a raw file that it names is not in `raw_folder`.
+    """
+    with PreparedFile(file) as prepared:
+        rows = []
+        for name, members in _groups(prepared):
+            pictures = [picture for row in members[:per_class] for picture in _pair(prepared, row, raw_folder)]
+            rows.append((f"{name} ({len(members):,})", [*pictures, (_mean(prepared, members), "mean of the class")]))
+        steps = ", ".join(step.step for step in prepared.meaning.preprocessing.steps)
+        learned = prepared.meaning.label or ", ".join(prepared.meaning.regression)
+        title = f"{file}: {prepared.shots:,} shots by {learned}; raw, and after {steps}"
+        figures.frame_sheet(out, rows, title, one_scale=False)
+    console().print(f"{title} -> {out}")
+
+
+def _groups(prepared: PreparedFile) -> list[tuple[str, NDArray[np.int64]]]:
+    """Return the classes by name with the rows of their shots; all shots where no classes are learned."""
+    if not prepared.classes:
+        return [("all", np.arange(prepared.shots))]
+    return [(name, np.flatnonzero(prepared.labels == value)) for value, name in enumerate(prepared.classes)]
+
+
+def _pair(prepared: PreparedFile, row: int, raw_folder: Path) -> list[Picture]:
+    """Return the raw frame of a shot and its prepared one."""
+    source = raw_folder / prepared.source_files[int(prepared.column("source.file")[row])]
+    if not source.is_file():
+        raise UserError(
+            f"{source}: the raw file that {prepared.path} was made from must be there; name its folder with --raw"
+        )
+    raw = read_frames(source, prepared.column("source.row")[[row]].astype(np.int64))[0]
+    run, index = prepared.column("run")[row], prepared.column("run.index")[row]
+    return [(raw, f"run {run}, shot {index}, raw"), (prepared.images(np.array([row]))[0], "prepared")]
+
+
+def _mean(prepared: PreparedFile, members: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the mean prepared image of a class, a few shots in memory at a time; zeros if it has none."""
+    total = np.zeros(prepared.frame_shape)
+    for first in range(0, len(members), 64):
+        total += prepared.images(members[first : first + 64]).sum(axis=0, dtype=np.float64)
+    return total / max(len(members), 1)

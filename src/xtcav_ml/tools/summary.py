@@ -1,0 +1,93 @@
+"""summary: what the results in the workspace say, in a few lines, for the end of `make repro`."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from xtcav_ml.data import predictions
+from xtcav_ml.system.errors import UserError
+from xtcav_ml.system.progress import console
+
+STAGES = ("simulate", "check", "prepare", "train", "evaluate")
+
+
+def run(results: Path) -> None:
+    """Print accuracy with its interval, the confusion matrix, time and memory, where things are, and what to do next.
+
+    Raises UserError if there are no results yet.
+    """
+    try:
+        metrics = json.loads((results / "metrics.json").read_text())
+    except OSError as error:
+        raise UserError(
+            f"{results / 'metrics.json'}: must be there, got {error.strerror!r}; run `make repro`"
+        ) from None
+    screen = console()
+    if "accuracy" in metrics:
+        screen.print(
+            f"\nTest accuracy {metrics['accuracy']:.1%} (95 % interval {metrics['accuracy_low']:.1%} to "
+            f"{metrics['accuracy_high']:.1%}) on {metrics['shots']} shots; always choosing the largest class would score "
+            f"{metrics['largest_class']:.1%}."
+        )
+        if "ceiling" in metrics:
+            screen.print(
+                f"The noise of the labels allows {metrics['ceiling']:.1%} ({metrics['ceiling_low']:.1%} to "
+                f"{metrics['ceiling_high']:.1%}): so many are those of waveforms without noise."
+            )
+        screen.print(_confusion(metrics, results / "predictions.csv"))
+    for name, errors in metrics.get("regression", {}).items():
+        if errors["shots"]:
+            screen.print(
+                f"{name}: r.m.s. error {errors['rms_error']:.3g} on {errors['shots']} test shots; {errors['spread']:.3g} if "
+                "its mean were always said"
+            )
+    resources = _resources(results)
+    if resources.row_count:
+        screen.print(resources)
+    address = _read(results / "resources" / "run.json")
+    plots = results / "plots"
+    screen.print(f"Plots      {plots}/ " + ", ".join(sorted(path.name for path in plots.glob("*.png"))))
+    if (results / "report.html").is_file():
+        screen.print(f"Report     {results / 'report.html'} (all of this and more on one page, for any browser)")
+    if address:
+        screen.print(f"MLflow run {address['run_id']} in experiment {address['experiment_id']} of {address['store']}")
+    screen.print(
+        "Next       make ui (compare runs in the browser), make tune (search hyperparameters), "
+        "edit params.yaml and make repro again, .venv/bin/dvc plots show",
+    )
+
+
+def _confusion(metrics: dict[str, Any], table_of: Path) -> Table:
+    """Return the matrix; its rows are in the order of the classes' numbers, which the columns of `table_of` have too."""
+    classes = predictions.whole(str(table_of), table_of.read_text(encoding="utf-8")).classes()
+    table = Table(title="label (rows) against prediction (columns)", title_justify="left", title_style="")
+    for heading in ("", *classes, "recall"):
+        table.add_column(heading, justify="right")
+    for label, row in zip(classes, metrics["confusion"], strict=True):
+        recall = metrics["classes"][label]["recall"]
+        table.add_row(label, *map(str, row), "-" if recall is None else f"{recall:.0%}")
+    return table
+
+
+def _resources(results: Path) -> Table:
+    table = Table(title="last run of each stage here", title_justify="left", title_style="")
+    for heading in ("stage", "run time, s", "CPU time, s", "peak memory, MB", "threads", "processes"):
+        table.add_column(heading, justify="left" if heading == "stage" else "right")
+    used = {stage: _read(results / "resources" / f"{stage}.json") for stage in STAGES}
+    names = ("run_time_s", "cpu_time_s", "max_memory_mb", "max_threads", "max_processes")
+    for stage, values in used.items():
+        if values:
+            table.add_row(stage, *(f"{values[name]:,.0f}" for name in names))
+    found = [values for values in used.values() if values]
+    if found:
+        total, peak = sum(v["run_time_s"] for v in found), max(v["max_memory_mb"] for v in found)
+        table.add_row(
+            "all", f"{total:,.0f}", f"{sum(v['cpu_time_s'] for v in found):,.0f}", f"{peak:,.0f}", "", "", style="bold"
+        )
+    return table
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text()) if path.is_file() else {}

@@ -1,0 +1,122 @@
+"""Where MLflow keeps runs: the address of the store, a connection to it, its pages."""
+
+import contextlib
+import logging
+import os
+import sqlite3
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import mlflow
+from mlflow.entities import Run
+from mlflow.environment_variables import MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR
+
+from xtcav_ml.system.errors import UserError
+from xtcav_ml.tracking.mlflow_names import EXPERIMENT, masked, reason, store_uri
+
+TrackingError = (mlflow.MlflowException, OSError)
+"""What MLflow, and the HTTP and file system below it, raise when a store cannot be written to."""
+
+
+def connect(root: Path, experiment: str = EXPERIMENT) -> tuple[mlflow.MlflowClient, str]:
+    """Return a client and the id of an experiment, the project's own by default, both made on first use."""
+    uri = store_uri(root)
+    mlflow.set_tracking_uri(uri)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # it tells of every table that it makes
+    local = uri.startswith("sqlite:///")
+    if local:
+        database = Path(uri.removeprefix("sqlite:///"))
+        database.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with contextlib.closing(sqlite3.connect(database)) as connection:
+                connection.execute(
+                    "PRAGMA journal_mode=WAL"
+                )  # readers, as the UI, then never block a writer; it persists
+        except sqlite3.Error as error:
+            raise UserError(
+                f"{database}: must be MLflow's SQLite database, got {str(error)!r}; bring it back from a copy, or move it "
+                "away: a new one is then made"
+            ) from None
+    artifacts = (root / "mlruns" / "artifacts").resolve().as_uri() if local else None
+    try:
+        client = mlflow.MlflowClient(uri)
+        found = client.get_experiment_by_name(experiment)
+        known = found.experiment_id if found else client.create_experiment(experiment, artifacts)
+    except TrackingError as error:
+        raise unanswered(root, error) from None
+    return client, known
+
+
+def unanswered(root: Path, error: Exception) -> UserError:
+    """Return what to tell a user whose store does not answer, or does not let him in."""
+    if isinstance(error, mlflow.MlflowException) and error.get_http_status_code() in (401, 403):
+        return UserError(
+            f"MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD: must be an account with the right to write to "
+            f"{masked(store_uri(root))}, got {reason(error)!r}; set both, or ask who runs the server for the right"
+        )
+    return UserError(
+        f"MLFLOW_TRACKING_URI: must name a store that answers, got {masked(store_uri(root))!r} ({reason(error)}); "
+        "start the server, or unset the variable to use mlruns/mlflow.db"
+    )
+
+
+def search(client: mlflow.MlflowClient, experiment: str, tags: Mapping[str, str]) -> list[Run]:
+    """Return the runs of an experiment that have all these tags, the newest first. Raises what the store raises."""
+    wanted = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
+    return list(client.search_runs([experiment], wanted, order_by=["attributes.start_time DESC", "attributes.run_id"]))
+
+
+def beginning(root: Path, wanted: str) -> list[Run]:
+    """Return the project's runs whose id begins with the hexadecimal digits `wanted`. Raises UserError without an answer."""
+    client, experiment = connect(root)
+    try:
+        return list(client.search_runs([experiment], f"attributes.run_id LIKE '{wanted}%'", max_results=2))
+    except TrackingError as error:
+        raise unanswered(root, error) from None
+
+
+def curves(root: Path, run_id: str, names: Iterable[str]) -> dict[str, dict[int, float]]:
+    """Return the values of metrics `names` of run `run_id` by step. Raises UserError if the store does not answer."""
+    client, _ = connect(root)
+    try:
+        return {name: {one.step: one.value for one in client.get_metric_history(run_id, name)} for name in names}
+    except TrackingError as error:
+        raise unanswered(root, error) from None
+
+
+def download(root: Path, run_id: str, name: str, folder: Path) -> Path:
+    """Copy file `name` of what run `run_id` stored into `folder`. Raises UserError if the store has no such run or file."""
+    client, _ = connect(root)
+    MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)
+    try:
+        return Path(client.download_artifacts(run_id, name, str(folder)))
+    except TrackingError as error:
+        raise UserError(
+            f"run {run_id}: must be in {masked(store_uri(root))} with {name}, got {reason(error)!r}; `make ui` lists the runs"
+        ) from None
+
+
+def params_and_tags(root: Path, run_id: str) -> tuple[dict[str, str], dict[str, str]]:
+    """Return parameters, by dotted name, and tags of run `run_id`. Raises UserError if the store has no such run."""
+    client, _ = connect(root)
+    try:
+        data = client.get_run(run_id).data
+    except TrackingError as error:
+        raise UserError(
+            f"run {run_id}: must be in {masked(store_uri(root))}, got {reason(error)!r}; `make ui` lists the runs"
+        ) from None
+    return dict(data.params), dict(data.tags)
+
+
+def serve_ui(root: Path, host: str, port: int) -> None:
+    """Become the MLflow UI on this project's store; ends with Ctrl-C."""
+    uri = store_uri(root)
+    if uri.startswith(("http://", "https://")):
+        print(f"MLFLOW_TRACKING_URI names a server, which has its own pages: open {masked(uri)}")
+        return
+    _, experiment = connect(root)
+    arguments = ["-m", "mlflow", "ui", "--backend-store-uri", uri, "--host", host, "--port", str(port)]
+    page = f"#/experiments/{experiment}/runs?workflowType=machine_learning"  # without it, a page of language models
+    print(f"MLflow UI on http://{host}:{port}/{page} (Ctrl-C ends it)", flush=True)
+    os.execv(sys.executable, [sys.executable, *arguments])

@@ -1,0 +1,77 @@
+"""A model file as a folder that MLflow loads and serves: signature, input example, pinned libraries, manifest.
+
+The folder holds no code. Its loader, `xtcav_ml.tracking.registry.serving`, is that of the installation that serves it: code in
+the folder would run before anything could be verified, and `xtcav-ml` is on no package index, where the name would be
+anybody's. The commit to install is in its metadata.
+"""
+
+import json
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+from mlflow.types import ColSpec, Schema, TensorSpec
+
+from xtcav_ml.science.spec import Meaning
+from xtcav_ml.tracking.registry import manifest
+
+FRAME = "frame"
+"""Name of the frames among the inputs, where there are features beside them."""
+
+DATA = "data"
+EXAMPLE = "input_example.json"
+
+
+def write(
+    folder: Path,
+    path: Path,
+    meaning: Meaning,
+    requirements: Sequence[str],
+    identity: Mapping[str, str],
+    metadata: Mapping[str, str],
+) -> str:
+    """Make `folder` of the model file `path`, and return the SHA-256 of its manifest.
+
+    `identity` are the `model_id`, `run_id` and `artifact_path` that MLflow knows it by.
+    """
+    # With parameters, none here, MLflow's example is the body of a request as well: one file of a full frame in digits.
+    info = {"artifact_path": EXAMPLE, "serving_input_path": EXAMPLE, "type": "ndarray", "params": "true"}
+    model = mlflow.models.Model(
+        **identity, model_uuid=identity["model_id"], saved_input_example_info=info, metadata=dict(metadata)
+    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*input example")  # MLflow would write it twice, a line a pixel
+        mlflow.pyfunc.save_model(
+            path=str(folder),
+            mlflow_model=model,
+            loader_module="xtcav_ml.tracking.registry.serving",
+            data_path=str(path),
+            signature=signature(meaning),
+            pip_requirements=list(requirements),
+        )
+    (folder / EXAMPLE).write_text(json.dumps({"inputs": example(meaning), "params": {}}, separators=(",", ":")))
+    return manifest.write(folder)
+
+
+def signature(meaning: Meaning) -> mlflow.models.ModelSignature:
+    """Return what the model takes, raw frames (-1, rows, columns) int16 and features (-1,), and the columns it returns."""
+    shape = (-1, *meaning.preprocessing.raw_shape)
+    inputs = [TensorSpec(np.dtype(np.int16), shape, FRAME if meaning.features else None)]
+    inputs += [TensorSpec(np.dtype(np.float32), (-1,), name) for name in meaning.features]
+    # Of a shot of which a feature is missing, all outputs are.
+    always = not meaning.features
+    outputs = [ColSpec("double", f"probability of {name}", required=always) for name in meaning.classes]
+    outputs += [ColSpec("string", "predicted", required=always)] if meaning.classes else []
+    outputs += [ColSpec("double", name, required=always) for name in meaning.regression]
+    return mlflow.models.ModelSignature(Schema(inputs), Schema(outputs))
+
+
+def example(meaning: Meaning) -> list[Any] | dict[str, Any]:
+    """Return one input as lists: the mean dark frame, or zeros where none was measured; every feature is 0."""
+    dark = meaning.preprocessing.dark
+    frame = np.zeros(meaning.preprocessing.raw_shape) if dark is None else np.rint(dark.mean)
+    frames = frame.astype(np.int16)[np.newaxis].tolist()
+    return {FRAME: frames, **{name: [0.0] for name in meaning.features}} if meaning.features else frames

@@ -1,0 +1,64 @@
+"""The model as MLflow serves it: raw camera frames in, probabilities and numbers with their names out.
+
+MLflow calls `_load_pyfunc` with the path of the model file that `xtcav train` wrote; nothing is pickled, and nothing of it is
+read before the whole folder is as its manifest says.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from xtcav_ml.learning.networks import FRAME
+from xtcav_ml.learning.predictor import NONE, Predictor
+from xtcav_ml.tracking.registry import manifest
+
+
+class ShotModel:
+    """What MLflow calls."""
+
+    def __init__(self, path: Path) -> None:
+        self.predictor = Predictor(path)
+
+    def predict(self, data: Any, params: dict[str, Any] | None = None) -> pd.DataFrame:
+        """Return a row a shot: the probability of each class, the name of the likeliest, and each number.
+
+        What cannot be said is None, since JSON, in which a server answers, has no NaN: all of a shot of which a feature is
+        not finite.
+
+        `data` are raw frames (N, rows, columns) int16 or, for a model with features, a dict of `frame` and of each feature
+        by its name, (N,). Raises ValueError if the shapes are not the model's.
+        """
+        meaning = self.predictor.meaning
+        given = data if isinstance(data, dict) else {FRAME: data}
+        absent = [name for name in (FRAME, *meaning.features) if name not in given]
+        if absent:
+            raise ValueError(f"inputs must have {absent[0]!r}, got {sorted(given)}")
+        features = [np.asarray(given[name], np.float32).reshape(-1) for name in meaning.features]
+        found = self.predictor.predict(np.asarray(given[FRAME]), np.stack(features, axis=1) if features else None)
+        columns: dict[str, Any] = {
+            f"probability of {name}": _known(found.probabilities[:, i]) for i, name in enumerate(meaning.classes)
+        }
+        if meaning.classes:
+            names = [None if number == NONE else meaning.classes[number] for number in found.predicted]
+            columns["predicted"] = pd.Series(names, dtype=object)  # of texts, pandas would make None a NaN
+        columns |= {name: _known(found.numbers[:, i]) for i, name in enumerate(meaning.regression)}
+        return pd.DataFrame(columns)
+
+
+def _known(values: NDArray[np.float32]) -> NDArray[Any]:
+    """Return values (N,) as floats, or as objects with None for those that are not finite."""
+    known: NDArray[Any] = values.astype(float)
+    missing = ~np.isfinite(values)
+    if missing.any():
+        known = known.astype(object)
+        known[missing] = None
+    return known
+
+
+def _load_pyfunc(path: str) -> ShotModel:
+    file = Path(path)
+    manifest.verify(file.parent.parent, f"the model of {file.parent.parent}")
+    return ShotModel(file)

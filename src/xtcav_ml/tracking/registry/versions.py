@@ -1,0 +1,203 @@
+"""Models in MLflow: a logged model of a run, and the versions of one registered model with their aliases.
+
+What has reached the store already is found there and not sent again, so that everything here can be repeated after an
+answer that was lost.
+"""
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlflow
+from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus, Run
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.environment_variables import MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR
+from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
+
+from xtcav_ml.science.spec import Meaning
+from xtcav_ml.system.errors import UserError
+from xtcav_ml.tracking.mlflow_names import masked, of_test, reason, store_uri
+from xtcav_ml.tracking.mlflow_store import TrackingError, connect
+from xtcav_ml.tracking.registry import manifest, packaging
+
+NAME = "xtcav"
+"""The registered model: what the train stage of dvc.yaml made. Notes' experiments and trials of the tuner are none of it."""
+
+CANDIDATE, CHAMPION, PREVIOUS = "candidate", "champion", "previous"
+"""Aliases: the newest version, the one that is in use, and the one that was before it."""
+
+SCHEME = "models:/"
+"""What MLflow's address of a model begins with."""
+
+FILE_TAG, MANIFEST_TAG = "model.sha256", "manifest.sha256"
+COPIED = ("lineage.key", "git.commit", "git.dirty")
+"""Tags of a run that its model version has too."""
+
+
+def log_model(run_id: str, path: Path, meaning: Meaning, requirements: Sequence[str]) -> None:
+    """Log a model file with run `run_id` as a function of raw frames, which module `served` loads.
+
+    That of the train stage becomes a version of the registered model, and the candidate if it is the newest. Once logged,
+    the same file is not logged again. Raises TrackingError if the store does not take it.
+    """
+    client = mlflow.MlflowClient()
+    run = client.get_run(run_id)
+    model = _logged(client, run, manifest.sha256(path))
+    if model.status != LoggedModelStatus.READY:
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary) / "model"
+            identity = {"model_id": model.model_id, "run_id": run_id, "artifact_path": model.artifact_location}
+            commit = {"git.commit": run.data.tags.get("git.commit", "none")}
+            digest = packaging.write(folder, path, meaning, requirements, identity, commit)
+            client.log_model_artifacts(model.model_id, str(folder))
+        client.set_logged_model_tags(model.model_id, {MANIFEST_TAG: digest})
+        model = client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
+    known = run.outputs.model_outputs if run.outputs else []
+    if model.model_id not in {output.model_id for output in known}:
+        client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+    if run.data.tags.get("stage") == "train":
+        _register(client, run, model)
+
+
+def _logged(client: mlflow.MlflowClient, run: Run, digest: str) -> LoggedModel:
+    """Return the run's logged model of the file with SHA-256 `digest`, made on first use."""
+    wanted = f"source_run_id = '{run.info.run_id}' AND tags.`{FILE_TAG}` = '{digest}'"
+    places = [run.info.experiment_id]
+    found = client.search_logged_models(places, wanted)
+    if not found:
+        client.create_logged_model(
+            places[0], "model", run.info.run_id, tags={FILE_TAG: digest}, params=dict(run.data.params)
+        )
+        found = client.search_logged_models(places, wanted)
+    first, *others = sorted(found, key=lambda one: (one.status != LoggedModelStatus.READY, one.creation_timestamp))
+    for other in others:  # MLflow asks again when an answer is lost, and then makes two
+        client.delete_logged_model(other.model_id)
+    return first
+
+
+def _register(client: mlflow.MlflowClient, run: Run, model: LoggedModel) -> None:
+    """Make the logged model a version of the registered model, once, and the candidate if it is the newest."""
+    try:
+        client.create_registered_model(NAME)
+    except mlflow.MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    source = f"models:/{model.model_id}"
+    tags = {name: run.data.tags[name] for name in COPIED if name in run.data.tags}
+    tags |= {name: model.tags[name] for name in (FILE_TAG, MANIFEST_TAG)}
+    if not _versions(client, run.info.run_id, source):
+        client.create_model_version(NAME, source, run.info.run_id, tags, model_id=model.model_id)
+    *others, version = _versions(client, run.info.run_id, source)
+    for other in others:
+        client.delete_model_version(NAME, other.version)
+    link = json.dumps([{"name": NAME, "version": str(version.version)}])
+    client.set_logged_model_tags(model.model_id, {MLFLOW_MODEL_VERSIONS: link})
+    tag_metrics(run.info.run_id)
+    newest = client.get_registered_model(NAME).aliases.get(CANDIDATE)
+    if newest is None or int(newest) < int(version.version):
+        client.set_registered_model_alias(NAME, CANDIDATE, version.version)
+
+
+def _versions(client: mlflow.MlflowClient, run_id: str, source: str | None = None) -> list[ModelVersion]:
+    """Return the versions of the registered model that run `run_id` made, newest first."""
+    found = client.search_model_versions(f"name = '{NAME}' and run_id = '{run_id}'")
+    chosen = [one for one in found if source is None or one.source == source]
+    return sorted(chosen, key=lambda one: -int(one.version))
+
+
+def tag_metrics(run_id: str) -> None:
+    """Give the test metrics of run `run_id`, as tags, to its model versions; there may be none. Raises TrackingError."""
+    client = mlflow.MlflowClient()
+    for version in _versions(client, run_id):
+        for name, value in client.get_run(run_id).data.metrics.items():
+            if of_test(name):
+                client.set_model_version_tag(NAME, version.version, name, f"{value:.6g}")
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version of the registered model, and what is known of the run that made it."""
+
+    number: str
+    run_id: str
+    status: str
+    dirty: bool  # the code was edited, or nothing is known of it
+
+    def __str__(self) -> str:
+        return f"version {self.number} of {NAME} (run {self.run_id})"
+
+    @property
+    def uri(self) -> str:
+        """Return MLflow's address of it."""
+        return f"{SCHEME}{NAME}/{self.number}"
+
+
+def _version(client: mlflow.MlflowClient, found: ModelVersion) -> Version:
+    run = client.get_run(found.run_id)
+    return Version(str(found.version), found.run_id, run.info.status, run.data.tags.get("git.dirty") != "false")
+
+
+def find(root: Path, wanted: str) -> Version:
+    """Return the version with alias `wanted`, or the newest of the one run whose id begins so. Raises UserError if none."""
+    client, _ = connect(root)
+    found = client.search_model_versions(f"name = '{NAME}'", max_results=10_000)
+    aliases = client.get_registered_model(NAME).aliases if found else {}
+    chosen = [one for one in found if str(aliases.get(wanted)) == str(one.version)]
+    if not chosen and wanted:
+        chosen = [one for one in found if one.run_id.startswith(wanted)]
+    runs = {one.run_id for one in chosen}
+    if len(runs) != 1:
+        got = f"{len(runs)} runs that begin so" if runs else "none"
+        raise UserError(
+            f"{wanted}: must be an alias of the registered model {NAME!r} in {masked(store_uri(root))}, as {CANDIDATE}, or the "
+            f"id of a run that made a version of it, or the beginning of one, got {got}; `make ui` lists them"
+        )
+    return _version(client, max(chosen, key=lambda one: int(one.version)))
+
+
+def champion(root: Path) -> Version | None:
+    """Return the version that is in use, or None."""
+    client, _ = connect(root)
+    found = client.search_registered_models(f"name = '{NAME}'")
+    number = found[0].aliases.get(CHAMPION) if found else None
+    return _version(client, client.get_model_version(NAME, number)) if number else None
+
+
+def crown(version: Version, before: Version | None) -> None:
+    """Let alias `champion` name `version`, and `previous` the one that was it."""
+    client = mlflow.MlflowClient()
+    if before is not None:
+        client.set_registered_model_alias(NAME, PREVIOUS, before.number)
+    client.set_registered_model_alias(NAME, CHAMPION, version.number)
+
+
+def describe(version: Version, text: str, tags: Mapping[str, str]) -> None:
+    """Give a version the description `text`, and tags."""
+    client = mlflow.MlflowClient()
+    for name, value in tags.items():
+        client.set_model_version_tag(NAME, version.number, name, value)
+    client.update_model_version(NAME, version.number, text)
+
+
+def fetch(root: Path, uri: str, folder: Path) -> Path:
+    """Copy the model `models:/NAME@ALIAS` or `models:/NAME/VERSION` into `folder`, and return the model file in it.
+
+    Raises UserError if the store has no such model, or if a file of it is not what was logged.
+    """
+    client, _ = connect(root)
+    MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)
+    try:
+        name, _, alias = uri.removeprefix(SCHEME).partition("@")
+        name, _, number = name.partition("/")
+        version = client.get_model_version_by_alias(name, alias) if alias else client.get_model_version(name, number)
+        copied = mlflow.artifacts.download_artifacts(f"{SCHEME}{name}/{version.version}", dst_path=str(folder))
+    except TrackingError as error:
+        raise UserError(
+            f"{uri}: must be a registered model, {SCHEME}NAME@ALIAS or {SCHEME}NAME/VERSION, in {masked(store_uri(root))}, got "
+            f"{reason(error)!r}; `make ui` lists them"
+        ) from None
+    manifest.verify(Path(copied), uri, version.tags.get(MANIFEST_TAG, "none"))
+    (file,) = (Path(copied) / packaging.DATA).iterdir()
+    return file

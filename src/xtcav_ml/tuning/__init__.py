@@ -1,0 +1,1 @@
+"""Searches: the only room that imports Optuna."""

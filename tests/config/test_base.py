@@ -1,0 +1,170 @@
+import copy
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
+
+from tests.conftest import ROOT
+from xtcav_ml.config import base, params_file
+from xtcav_ml.config.train import TrainParams
+from xtcav_ml.system.errors import UserError
+
+TREE = base.read_tree(ROOT / "params.yaml")
+
+
+def write(path, tree):
+    YAML(typ="safe", pure=True).dump(tree, path)
+    return path
+
+
+def changed(path, dotted, value):
+    tree = copy.deepcopy(TREE)
+    *parents, last = dotted.split(".")
+    place = tree
+    for part in parents:
+        place = place[int(part) if part.isdigit() else part]
+    place[last] = value
+    return write(path, tree)
+
+
+def test_shipped_file_is_valid_and_scientific_notation_is_a_number(tmp_path, params):
+    assert params.train.optimizer.learning_rate == TREE["train"]["optimizer"]["learning_rate"]
+    text = (ROOT / "params.yaml").read_text().replace("learning_rate: 0.01", "learning_rate: 1e-3")
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    assert params_file.load(path).train.optimizer.learning_rate == 0.001
+
+
+@pytest.mark.parametrize(
+    ("dotted", "value", "said"),
+    [
+        (
+            "train.optimizer.learning_rat",
+            0.1,
+            "unknown key 'train.optimizer.learning_rat'; did you mean 'learning_rate'?",
+        ),
+        ("trian", {}, "unknown key 'trian'; did you mean 'train'?"),
+        ("train.model.blocks.0.kernal", 3, "unknown key 'train.model.blocks.0.kernal'; did you mean 'kernel'?"),
+        ("train.optimizer.momentum", 1.0, "train.optimizer.momentum: input should be less than 1, got 1.0"),
+        ("train.epochs", "many", "train.epochs: input should be a valid integer, got 'many'"),
+        ("train.epochs", 2.5, "train.epochs: input should be a valid integer, got 2.5"),
+        ("train.epochs", True, "train.epochs: input should be a valid integer, got True"),
+        ("train.model.l2", float("nan"), "train.model.l2: input should be a finite number, got nan"),
+        ("prepare.images", [{"step": "blur"}], "prepare.images.0"),
+        ("prepare.images", [{"step": "log"}, {"step": "subtract_dark"}], "must be the first steps"),
+        ("prepare.images", [{"step": "subtract_dark"}] * 2, "must stand there once, got it twice"),
+        ("prepare.pixels.quantum", None, "quantum must be a number for int16, got None"),
+        ("prepare.pixels.dtype", "float16", "quantum must be null for float16, got 0.0005"),
+        ("prepare.features", ["acq.peaksLabel"], "must be different datasets, got 'acq.peaksLabel' twice"),
+        ("prepare.features", ["xtcavimg"], "must name datasets of one value a shot, got 'xtcavimg'"),
+        ("prepare.include", {"xtcavimg": 1}, "must name datasets of one value a shot, got 'xtcavimg'"),
+        ("prepare.label", None, "label or regression must name what to learn"),
+        ("prepare.classes", ["one"], "classes must name the values"),
+        ("prepare.split.by", "shot", "prepare.split.by"),
+        ("prepare.images", [{"step": "roi", "rows": [9, 2], "columns": [0, 5]}], "rows must be [first, last]"),
+        ("prepare.split.test", 0.5, "train + validation + test must be 1, got 1.35"),
+        ("prepare.split.gap", 25, "gap must be less than block (10), got 25"),
+        ("prepare.dark_run", None, "dark_run must be a run number, got null"),
+        ("tune.study", "../escape", "tune.study: string should match pattern"),
+        ("tune.space", {"train.optimizer.speed": {"low": 1, "high": 2}}, "unknown key 'train.optimizer.speed'"),
+        (
+            "tune.space",
+            {"train.optimizer.momentum": {"low": 0.5, "high": 1.5}},
+            "momentum: input should be less than 1",
+        ),
+        ("tune.space", {"train.epochs": {"low": 9, "high": 2}}, "low must be less than high, got 9 and 2"),
+    ],
+)
+def test_a_wrong_value_is_one_line_with_key_rule_and_value(tmp_path, dotted, value, said):
+    with pytest.raises(UserError) as error:
+        params_file.load(changed(tmp_path / "params.yaml", dotted, value))
+    assert said in str(error.value)
+    assert str(error.value).startswith(str(tmp_path / "params.yaml"))
+    assert "\n" not in str(error.value)
+
+
+def test_all_problems_are_told_at_once(tmp_path):
+    path = changed(tmp_path / "params.yaml", "train.epochs", 0)
+    tree = YAML(typ="safe", pure=True).load(path.read_text())
+    tree["tune"]["trials"] = 0
+    del tree["data"]["raw"]
+    with pytest.raises(UserError) as error:
+        params_file.load(write(tmp_path / "other.yaml", tree))
+    for key in ("train.epochs", "tune.trials", "data.raw"):
+        assert key in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["", "- a\n", "a: [1\n", "data: {raw: \x00}\n"])
+def test_what_is_no_mapping_is_refused(tmp_path, text):
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=r"params\.yaml"):
+        base.read_tree(path)
+
+
+def test_missing_file_and_section_name_the_cure(tmp_path):
+    with pytest.raises(UserError, match="run the command in the project's folder"):
+        base.read_tree(tmp_path / "params.yaml")
+    tree = {name: section for name, section in TREE.items() if name != "train"}
+    with pytest.raises(UserError, match="section 'train' is missing; `git checkout"):
+        base.load_section("train", TrainParams, write(tmp_path / "params.yaml", tree))
+
+
+def leaves(value, prefix=()):
+    if isinstance(value, dict) and value:
+        return [leaf for key, item in value.items() for leaf in leaves(item, (*prefix, key))]
+    return [prefix]
+
+
+@given(st.sampled_from(leaves(TREE)))
+def test_every_key_may_be_neither_missing_nor_misspelt(key):
+    for misspelt in (None, f"{key[-1]}x"):
+        tree = copy.deepcopy(TREE)
+        place = tree
+        for part in key[:-1]:
+            place = place[part]
+        value = place.pop(key[-1])
+        if misspelt:
+            place[misspelt] = value
+        section = key[0]
+        if len(key) == 1 or key[:2] in {("prepare", "include"), ("prepare", "exclude"), ("tune", "space")}:
+            continue  # the names in these are the user's own
+        kind = params_file.Params.model_fields[section].annotation
+        with pytest.raises(UserError):
+            base.validate(tree[section], kind, section)
+
+
+def test_overridden_changes_one_value_and_checks_it(params):
+    changes = {"train.model.blocks.1.kernel": 3, "train.optimizer.momentum": 0.5}
+    new = base.overridden(params.train, "train", changes)
+    assert (new.model.blocks[1].kernel, new.optimizer.momentum) == (3, 0.5)
+    assert new.model.blocks[0] == params.train.model.blocks[0]
+    off = {"train.optimizer.clip_norm": 1.0, "train.stop_after": 3, "train.model.blocks.0.batch_norm": True}
+    new = base.overridden(params.train, "train", off)  # null or absent in params.yaml
+    assert (new.optimizer.clip_norm, new.stop_after, new.model.blocks[0].batch_norm) == (1.0, 3, True)
+    assert base.overridden(new, "train", {"train.stop_after": None}).stop_after is None
+    for name, value, said in (
+        ("train.stop_after.more", 1, "unknown key"),
+        ("train.model.blocks.9.kernel", 3, "unknown key"),
+        ("prepare.watch", "float32", "unknown key"),
+        ("train.epochs", 0, "train.epochs"),
+    ):
+        with pytest.raises(UserError, match=said):
+            base.overridden(params.train, "train", {name: value})
+
+
+def test_what_is_off_can_be_searched(tmp_path):
+    space = {
+        "train.optimizer.clip_norm": {"low": 0.1, "high": 10.0, "log": True},
+        "train.stop_after": {"choices": [None, 3]},
+        "train.model.blocks.0.batch_norm": {"choices": [True, False]},
+        "train.model.hidden_dropout": {"low": 0.0, "high": 0.5},
+    }
+    found = params_file.load(changed(tmp_path / "params.yaml", "tune.space", space)).tune.space
+    assert found["train.model.blocks.0.batch_norm"].choices == (True, False)
+    assert found["train.stop_after"].choices == (None, 3)
+
+
+def test_flatten_names_every_leaf():
+    assert base.flatten({"a": {"b": [1, {"c": 2}]}, "d": []}) == {"a.b.0": 1, "a.b.1.c": 2, "d": []}

@@ -1,0 +1,73 @@
+"""The section `simulate` of params.yaml: valid as it stands, every broken rule named."""
+
+import copy
+from pathlib import Path
+
+import pytest
+
+from xtcav_ml.config.base import flatten, read_tree, validate
+from xtcav_ml.config.simulate import SimulateParams
+from xtcav_ml.system.errors import UserError
+
+TREE = read_tree(Path(__file__).parents[2] / "params.yaml")["simulate"]
+
+
+def changed(key, value):
+    tree = copy.deepcopy(TREE)
+    *path, last = key.split(".")
+    node = tree
+    for part in path:
+        node = node[part]
+    node[last] = value
+    return validate(tree, SimulateParams, "simulate")
+
+
+def test_runs_are_numbered_dark_no_lasing_lasing():
+    assert changed("lasing_shots", [7, 8]).runs == {68: 100, 69: 150, 70: 7, 71: 8}
+    assert changed("dark_shots", 0).runs.keys() == {69, 70, 71}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("seed", -1, "simulate.seed"),
+        ("experiment", "../elsewhere", "simulate.experiment"),
+        ("lasing_shots", [-1], "simulate.lasing_shots"),
+        ("repetition_rate", 100, "must divide 360, got 100"),
+        ("run_spacing", 1, "run_spacing x repetition_rate = 120"),
+        ("bunch.charge", [250, 150], "low <= high"),
+        ("bunch.missing", 1.5, "simulate.bunch.missing"),
+        ("bunch.duration", [60, 600], "must fit in 568 columns"),
+        ("lasing.centre", [[-2, 0], [0, 1]], "simulate.lasing.centre"),
+        ("lasing.spike", 0, "simulate.lasing.spike"),
+        ("camera.saturation", 40000, "simulate.camera.saturation"),
+        ("camera.read_noise", "3", "simulate.camera.read_noise"),
+        ("digitizer.position", [60, 120, 400], "below 250 samples"),
+        ("digitizer.drooping_channels", [16], "simulate.digitizer.drooping_channels"),
+        ("rule.regions", [[50, 50], [110, 130], [130, 150]], "t0 must span at least 1 sample"),
+        ("rule.treshold", 5, "unknown key 'simulate.rule.treshold'; did you mean 'thresholds'?"),
+    ],
+)
+def test_broken_rules_are_named(key, value, told):
+    with pytest.raises(UserError, match=r"params\.yaml") as error:
+        changed(key, value)
+    assert told in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_no_shots_at_all_is_refused():
+    tree = copy.deepcopy(TREE) | {"dark_shots": 0, "no_lasing_shots": 0, "lasing_shots": [0]}
+    with pytest.raises(UserError, match="all are 0"):
+        validate(tree, SimulateParams, "simulate")
+
+
+@pytest.mark.parametrize("key", sorted(TREE))
+def test_every_key_is_needed(key):
+    tree = {name: value for name, value in TREE.items() if name != key}
+    with pytest.raises(UserError, match=f"key 'simulate.{key}' is missing"):
+        validate(tree, SimulateParams, "simulate")
+
+
+def test_params_can_be_a_cache_key():
+    assert hash(changed("seed", 1)) != hash(changed("seed", 2))
+    assert len(flatten(changed("seed", 1).model_dump())) > 50

@@ -1,0 +1,34 @@
+import pytest
+
+from xtcav_ml.data import predictions
+from xtcav_ml.system.errors import UserError
+
+TABLE = """\
+run,run.index,actual,predicted,probability of b,probability of a c,actual peak,predicted peak
+70,0,b,a c,0.25,0.75,1.5,1
+70,1,b,b,1,0,nan,2
+"""
+
+
+def test_a_table_by_shot_and_by_column():
+    assert predictions.read("x", TABLE)["70", "1"]["predicted peak"] == "2"
+    run = predictions.whole("x", TABLE)
+    assert (run.shots, run.columns["run.index"]) == (2, ["0", "1"])
+    assert run.classes() == ["b", "a c"]  # in the order of their numbers, not of the alphabet
+    assert run.learned() == ["classes", "peak"]
+    assert run.floats("probability of a c").tolist() == [0.75, 0]
+
+
+def test_numbers_that_are_none_are_one_line():
+    with pytest.raises(UserError, match=r"^x: column 'actual' must hold numbers, got .*'b'"):
+        predictions.whole("x", TABLE).floats("actual")
+
+
+def test_a_table_is_as_good_as_itself():
+    found = predictions.compare([(name, predictions.read(name, TABLE)) for name in ("x", "y", "z")])
+    assert [row["accuracy"] for row in found["runs"]] == [0.5] * 3
+    assert [entry["measure"] for entry in found["comparisons"]] == 2 * ["accuracy"] + 2 * [
+        "mean absolute error of peak"
+    ]
+    assert {entry["difference"] for entry in found["comparisons"]} == {0}
+    assert all(entry["verdict"].startswith("no real difference between x and ") for entry in found["comparisons"])

@@ -1,0 +1,122 @@
+import h5py
+import numpy as np
+import pytest
+
+from tests.conftest import SHAPE, write_shots
+from xtcav_ml.config.schema import IMAGE, PEAKS_LABEL, SCHEMA, Dataset
+from xtcav_ml.data.raw_file import file_problems, read_columns, read_frames
+from xtcav_ml.system.errors import UserError
+
+REQUIRED = {IMAGE: Dataset("int16", SHAPE, ""), PEAKS_LABEL: SCHEMA[PEAKS_LABEL], "run": SCHEMA["run"]}
+KNOWN = {**SCHEMA, IMAGE: REQUIRED[IMAGE]}
+
+
+@pytest.fixture
+def path(tmp_path):
+    return write_shots(tmp_path / "shots.h5", run=70, count=6)
+
+
+def replace(path, name, **how):
+    with h5py.File(path, "r+") as file:
+        del file[name]
+        file.create_dataset(name, **how)
+
+
+def test_a_good_file_has_no_problem(path):
+    assert file_problems(path, REQUIRED, KNOWN) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "how", "said"),
+    [
+        (IMAGE, {"data": np.zeros((6, *SHAPE), np.float32)}, "must have dtype int16, got float32"),
+        (IMAGE, {"data": np.zeros((6, *SHAPE), np.uint16)}, "must have dtype int16, got uint16"),
+        (IMAGE, {"data": np.zeros((6, 3, 3), np.int16)}, "must have shape (shots, 24, 20), got (6, 3, 3)"),
+        (IMAGE, {"data": np.zeros((5, *SHAPE), np.int16)}, "same number of rows"),
+        (PEAKS_LABEL, {"data": np.zeros(6)}, "must have dtype integers, got float64"),
+        (PEAKS_LABEL, {"data": np.zeros((6, 1), int)}, "must have shape (shots, ), got (6, 1)"),
+        (PEAKS_LABEL, {"data": np.zeros(7, int)}, "same number of rows"),
+        ("acq.waveforms", {"data": np.zeros((6, 16, 251))}, "must have shape (shots, 16, 250)"),
+        ("bld.L3energy", {"data": np.zeros(6, "S4")}, "must have dtype numbers"),
+        (IMAGE, {"shape": (), "dtype": "i2"}, "got ()"),
+        ("run", {"shape": (10**13,), "dtype": "i8", "chunks": (1000,)}, "at most 1,000,000 rows"),
+    ],
+)
+def test_a_wrong_dataset_is_named_with_rule_and_value(path, name, how, said):
+    replace(path, name, **how)
+    found = file_problems(path, REQUIRED, KNOWN)
+    assert len(found) == 1
+    assert said in found[0]
+    assert str(path) in found[0]
+    assert name in found[0]
+
+
+def test_missing_datasets_are_all_named_if_required(path):
+    with h5py.File(path, "r+") as file:
+        del file[IMAGE], file["run"], file["bld.L3energy"]
+    assert [line.split("'")[1] for line in file_problems(path, REQUIRED, KNOWN)] == [IMAGE, "run"]
+
+
+def test_data_outside_the_file_are_refused(tmp_path, path):
+    other = write_shots(tmp_path / "other.h5", run=71, count=6)
+    with h5py.File(path, "r+") as file:
+        del file[IMAGE], file["run"], file[PEAKS_LABEL]
+        file[IMAGE] = h5py.ExternalLink(other.name, IMAGE)
+        file["run"] = h5py.SoftLink("/lasing")
+        layout = h5py.VirtualLayout((6,), int)
+        layout[:] = h5py.VirtualSource(other.name, PEAKS_LABEL, (6,))
+        file.create_virtual_dataset(PEAKS_LABEL, layout)
+    found = file_problems(path, REQUIRED, KNOWN)
+    assert sum("must be stored in the file itself" in line for line in found) == 3
+
+
+def test_external_storage_and_groups_are_refused(path):
+    with h5py.File(path, "r+") as file:
+        del file["run"], file[PEAKS_LABEL]
+        file.create_dataset("run", (6,), "i8", external=[("elsewhere.bin", 0, 48)])
+        file.create_group(PEAKS_LABEL)
+    found = " ".join(file_problems(path, REQUIRED, KNOWN))
+    assert "reference to another file" in found
+    assert "got a group" in found
+
+
+@pytest.mark.parametrize("part", [0, 0.01, 0.5, 0.99])
+def test_truncated_files_are_refused(path, part):
+    content = path.read_bytes()
+    path.write_bytes(content[: int(part * len(content))])
+    found = file_problems(path, REQUIRED, KNOWN)
+    assert len(found) == 1
+    assert "must be a readable HDF5 file" in found[0]
+
+
+def test_what_is_no_hdf5_is_refused(tmp_path):
+    (tmp_path / "notes.h5").write_text("not HDF5")
+    assert "readable HDF5" in file_problems(tmp_path / "notes.h5", REQUIRED, KNOWN)[0]
+    (tmp_path / "folder.h5").mkdir()
+    assert "readable HDF5" in file_problems(tmp_path / "folder.h5", REQUIRED, KNOWN)[0]
+
+
+@pytest.mark.parametrize(
+    "how", [{}, {"chunks": (2, *SHAPE), "compression": "gzip"}, {"chunks": (1, 5, 5), "fletcher32": True}]
+)
+def test_frames_are_read_from_any_layout(path, how):
+    with h5py.File(path, "r+") as file:
+        frames = file[IMAGE][:]
+        del file[IMAGE]
+        file.create_dataset(IMAGE, data=frames, **how)
+    rows = np.array([0, 3, 5])
+    assert read_frames(path, rows).tolist() == frames[rows].tolist()
+    assert read_columns(path, ["run"])["run"].tolist() == [70] * 6
+
+
+def test_a_flipped_bit_is_an_error_not_a_frame(path):
+    replace(
+        path, IMAGE, data=np.arange(6 * 480, dtype=np.int16).reshape(6, *SHAPE), chunks=(1, *SHAPE), fletcher32=True
+    )
+    with h5py.File(path) as file:
+        offset = file[IMAGE].id.get_chunk_info(2).byte_offset + 100
+    content = bytearray(path.read_bytes())
+    content[offset] ^= 4
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="xtcavimg: must be readable"):
+        read_frames(path, np.array([2]))

@@ -1,0 +1,115 @@
+import shutil
+
+import h5py
+import numpy as np
+import pytest
+
+from tests.conftest import SHAPE, write_shots
+from xtcav_ml.config.data import DataParams
+from xtcav_ml.data import raw_files
+from xtcav_ml.system.errors import UserError
+
+
+def data(folder):
+    return DataParams(raw=str(folder), frame_shape=SHAPE, bad_files="fail")
+
+
+def test_files_become_one_table(raw_folder, params):
+    found = raw_files.open_set(data(raw_folder), params.prepare)
+    assert [path.name for path in found.files] == ["a.h5", "b.hdf5", "dark.h5"]
+    assert len(found.row) == 608
+    assert found.columns["run"][found.file == 1].tolist() == [71] * 300
+    assert found.row[found.file == 2].tolist() == list(range(8))
+    assert raw_files.require_run(found, 68).tolist() == list(range(600, 608))
+
+
+@pytest.mark.parametrize("shape", [SHAPE, (5, 5)])
+def test_a_file_that_is_replaced_after_it_was_checked_is_refused(raw_folder, params, tmp_path, shape):
+    found = raw_files.open_set(data(raw_folder), params.prepare)
+    other = write_shots(tmp_path / "other.h5", run=70, count=300, first=300, shape=shape)
+    other.rename(raw_folder / "a.h5")
+    with raw_files.FrameReader(found) as reader:
+        assert reader.read(300).shape == (1, *SHAPE)  # of b.hdf5, which is as it was
+        with pytest.raises(UserError, match=r"a\.h5: must not change while it is read"):
+            reader.read(0)
+
+
+def test_a_file_that_is_replaced_while_it_is_checked_is_bad(raw_folder, params, tmp_path, monkeypatch):
+    other = write_shots(tmp_path / "other.h5", run=70, count=300, shape=(5, 5))
+    real = raw_files.file_problems
+
+    def replaced(path, *rest):
+        problems = real(path, *rest)
+        if path.name == "a.h5":
+            other.rename(path)
+        return problems
+
+    monkeypatch.setattr(raw_files, "file_problems", replaced)
+    with pytest.raises(UserError, match=r"a\.h5: must not change while it is read"):
+        raw_files.open_set(data(raw_folder), params.prepare)
+
+
+def test_a_file_that_is_replaced_before_copies_are_compared_is_refused(raw_folder, params, tmp_path):
+    shutil.copy(raw_folder / "a.h5", raw_folder / "copy.h5")
+    found = raw_files.open_set(data(raw_folder), params.prepare)
+    write_shots(tmp_path / "other.h5", run=70, count=300).rename(raw_folder / "copy.h5")
+    with pytest.raises(UserError, match=r"copy\.h5: must not change while it is read"):
+        raw_files.require_same_content(found)
+
+
+def test_the_true_label_comes_along_where_every_file_has_it(raw_folder, params):
+    shots = {}
+    for path in sorted(raw_folder.iterdir()):
+        with h5py.File(path, "r+") as file:
+            shots[path.name] = file["truth.label"] = file["acq.peaksLabel"][:] // 2
+    found = raw_files.survey(raw_files.list_files(raw_folder), data(raw_folder), params.prepare)
+    np.testing.assert_array_equal(found.columns["truth.label"], np.concatenate(list(shots.values())))
+    other = params.prepare.model_copy(update={"label": "lasing", "classes": ("no", "yes")})
+    assert "truth.label" not in raw_files.survey(raw_files.list_files(raw_folder), data(raw_folder), other).columns
+    with h5py.File(path, "r+") as file:
+        del file["truth.label"]
+    found = raw_files.survey(raw_files.list_files(raw_folder), data(raw_folder), params.prepare)
+    assert "truth.label" not in found.columns
+    assert len(found.files) == 3
+
+
+def test_other_files_in_the_folder_are_left_alone(raw_folder, params):
+    (raw_folder / "README.txt").write_text("notes")
+    assert len(raw_files.open_set(data(raw_folder), params.prepare).files) == 3
+
+
+def test_every_bad_file_is_in_the_one_report(raw_folder, params):
+    for name in ("x.h5", "y.h5"):
+        (raw_folder / name).write_bytes(b"broken")
+    write_shots(raw_folder / "z.h5", run=72, count=3, shape=(5, 5))
+    with pytest.raises(UserError) as error:
+        raw_files.open_set(data(raw_folder), params.prepare)
+    assert all(name in str(error.value) for name in ("3 problems", "x.h5", "y.h5", "z.h5", "got (3, 5, 5)"))
+
+
+@pytest.mark.parametrize("value", [-2, 4, 100])
+def test_labels_that_are_no_class_are_named_with_their_row(value):
+    labels = np.array([0, 3, -1, value, 2])
+    (line,) = raw_files.label_problems("run.h5", "acq.peaksLabel", labels, ("a", "b", "c", "d"))
+    assert f"got {value} in row 3 (1 such rows)" in line
+    assert raw_files.label_problems("run.h5", "acq.peaksLabel", labels[:3], ("a", "b", "c", "d")) == []
+
+
+def test_unsigned_labels_are_compared_as_numbers():
+    assert raw_files.label_problems("run.h5", "x", np.array([0, 1, 255], np.uint8), ("a", "b")) != []
+    assert raw_files.label_problems("run.h5", "x", np.array([0, 1, 1], np.uint8), ("a", "b")) == []
+
+
+def test_bad_files_may_be_left_out_and_are_told(raw_folder, params):
+    (raw_folder / "x.h5").write_bytes(b"broken")
+    skip = data(raw_folder).model_copy(update={"bad_files": "skip"})
+    found = raw_files.open_set(skip, params.prepare)
+    assert [path.name for path in found.files] == ["a.h5", "b.hdf5", "dark.h5"]
+    assert len(found.bad) == 1
+    assert "x.h5" in found.bad[0]
+
+
+def test_a_folder_of_bad_files_only_is_refused_all_the_same(tmp_path, params):
+    (tmp_path / "x.h5").write_bytes(b"broken")
+    with pytest.raises(UserError, match=r"x\.h5"):
+        raw_files.open_set(data(tmp_path).model_copy(update={"bad_files": "skip"}), params.prepare)

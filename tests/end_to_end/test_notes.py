@@ -1,0 +1,82 @@
+"""The notes' experiments as a pipeline of their own, made small, through `dvc repro` for real."""
+
+import pytest
+
+from tests.pipeline.conftest import Project
+from xtcav_ml.tracking.mlflow_names import NOTES
+
+SMALLER = {
+    "signal-40": {
+        "train: 1280": "train: 64",
+        "validation: 500": "validation: 20",
+        "batch_size: 128": "batch_size: 16",
+        "epochs: 13": "epochs: 2",
+    },
+    "lasing-first": {
+        "{no_lasing_shots: 200, lasing_shots: [100, 100]}": "{no_lasing_shots: 60, lasing_shots: [30, 30]}",
+        "{train: 40, validation: 30}": "{train: 8, validation: 4}",
+        "batch_size: 80": "batch_size: 16",
+        "epochs: 31": "epochs: 2",
+    },
+}
+CHOSEN = [f"experiments/dvc.yaml:train@{name}" for name in SMALLER]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    project = Project.copy(tmp_path_factory.mktemp("notes"))
+    for name, changes in SMALLER.items():
+        path = project.folder / "experiments" / f"{name}.yaml"
+        text = path.read_text()
+        for old, new in changes.items():
+            assert text.count(old) == 1, old
+            text = text.replace(old, new)
+        path.write_text(text)
+    project.first_output = project.run("dvc", "repro", *CHOSEN).stdout
+    project.run("xtcav", "experiment", "--table")
+    return project
+
+
+def test_each_trains_the_steps_asked_for_and_leaves_data_network_and_result(project):
+    found = project.json("experiments/results/signal-40.json")
+    assert (found["train_shots"], found["validation_shots"], found["steps"]) == (64, 20, 8)
+    assert found["accuracy_low"] <= found["accuracy"] <= found["accuracy_high"]
+    found = project.json("experiments/results/lasing-first.json")
+    assert (found["train_shots"], found["validation_shots"], found["steps"], found["parameters"]) == (16, 8, 2, 13_234)
+    left = {path.name for path in (project.folder / "experiments/data").iterdir()}
+    assert left == {"signal-40", "lasing-first", ".gitignore"} or left == {"signal-40", "lasing-first"}
+    for name in SMALLER:
+        used = project.json(f"experiments/results/{name}.usage.json")
+        assert used["max_memory_mb"] > 100
+        assert used["step_s"] > 0
+
+
+def test_runs_lie_in_an_experiment_of_their_own_with_their_lineage(project):
+    client = project.client()
+    runs = client.search_runs([client.get_experiment_by_name(NOTES).experiment_id])
+    assert {run.data.tags["experiment"] for run in runs} == set(SMALLER)
+    for run in runs:
+        assert run.info.status == "FINISHED"
+        assert len(run.data.tags["lineage.key"]) == 32
+        assert "code.src/xtcav_ml/learning/fit.py" in run.data.tags
+        assert run.data.params["train.epochs"] == "2"
+    assert client.get_experiment_by_name("xtcav") is None
+
+
+def test_nothing_runs_twice_and_words_do_not_count(project):
+    path = project.folder / "experiments/signal-40.yaml"
+    path.write_text(path.read_text().replace("title: ", "title: again, "))
+    said = project.run("dvc", "repro", *CHOSEN).stdout
+    assert "xtcav experiment" not in said
+    assert "up to date" in said
+
+
+def test_the_table_tells_what_was_run_and_what_was_not(project):
+    rows = (project.folder / "experiments/results/notes.md").read_text().splitlines()
+    assert sum("not run" not in row for row in rows if row.startswith("| **")) == 2
+
+
+def test_the_project_s_own_pipeline_knows_nothing_of_it(project):
+    said = project.run("dvc", "status", "dvc.yaml", check=False).stdout
+    assert "experiments" not in said
+    assert "experiments" not in project.run("dvc", "repro", "--dry", "--pipeline", "check", check=False).stdout

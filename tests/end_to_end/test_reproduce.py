@@ -1,0 +1,158 @@
+"""A run made again: in the clone that made it, and in another one, which has neither its commit nor its data."""
+
+import dataclasses
+import json
+import shutil
+
+import pytest
+from typer.testing import CliRunner
+
+from tests.conftest import write_shots
+from tests.pipeline.conftest import SMALL_FRAMES, Project
+from xtcav_ml.cli import main
+from xtcav_ml.tools import reproduce
+from xtcav_ml.tools.reproduction import original, restored
+
+EDIT = """
+from xtcav_ml import extra
+
+_run = run
+
+
+def run(threads, prepared, model, history, results):
+    _run(threads, prepared, model, history, results)
+    path = results / "metrics.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "extra": extra.VALUE}))
+"""
+
+
+@dataclasses.dataclass
+class Clones:
+    """Two clones of a repository, `here` and `there`, with one MLflow store, that of `here`."""
+
+    here: Project
+    there: Project
+    clean: str  # runs of `there`
+    edited: str
+
+    def run_there(self, *command, **options):
+        """Run a command in `there`, with the sources that are there."""
+        store = f"sqlite:///{self.here.folder}/mlruns/mlflow.db"
+        sources = str(self.there.folder / "src")
+        return self.there.run(*command, MLFLOW_TRACKING_URI=store, PYTHONPATH=sources, **options)
+
+
+@pytest.fixture(scope="module")
+def clones(tmp_path_factory):
+    top = tmp_path_factory.mktemp("reproduce")
+    here = Project.copy(top / "here", **SMALL_FRAMES)
+    there = Project(top / "there")
+    here.run("git", "clone", "-q", "--bare", str(here.folder), str(top / "hub.git"))
+    here.run("git", "remote", "add", "origin", str(top / "hub.git"))
+    here.run("git", "clone", "-q", str(top / "hub.git"), str(there.folder))
+    clones = Clones(here, there, "", "")
+    for project in (here, there):
+        project.run("dvc", "remote", "add", "-q", "--local", "-d", "shots", "../../remote")
+    (there.folder / "raw").mkdir()
+    for name, run, count, lasing in (("dark.h5", 68, 8, 0), ("a.h5", 70, 300, 1), ("b.h5", 71, 300, 1)):
+        write_shots(there.folder / "raw" / name, run=run, count=count, lasing=lasing)
+    there.run("dvc", "add", "-q", "raw")
+    there.run("dvc", "push", "-q")
+    there.run("git", "config", "user.email", "test@example.org")
+    there.run("git", "config", "user.name", "test")
+    there.run("git", "add", "-A")
+    there.run("git", "commit", "-qm", "own files")
+    there.run("git", "push", "-q")
+    clones.run_there("dvc", "repro")
+    clones.clean = there.json("results/resources/run.json")["run_id"]
+    with (there.folder / "src/xtcav_ml/pipeline/evaluate.py").open("a") as file:
+        file.write(EDIT)
+    (there.folder / "src/xtcav_ml/extra.py").write_text("VALUE = 7\n")
+    there.set(**{"train.optimizer.learning_rate": 0.04})
+    clones.run_there("dvc", "repro")
+    clones.edited = there.json("results/resources/run.json")["run_id"]
+    return clones
+
+
+@pytest.fixture(scope="module")
+def again(clones):
+    """The folder in which the clean run was made again, and what the command said."""
+    folder = clones.there.folder / "again"
+    done = clones.run_there("xtcav", "reproduce", clones.clean[:12], "--into", str(folder))
+    return folder, done.stdout
+
+
+def test_a_clean_run_comes_out_the_same_while_the_workspace_goes_on(clones, again):
+    folder, said = again
+    assert "note:" not in said
+    assert f"run {clones.clean} is reproduced" in said
+    assert "different" not in said.replace("differs", "")
+    assert "is cached" not in said  # nothing was restored
+    commit = clones.there.run("git", "rev-parse", "HEAD").stdout
+    assert Project(folder).run("git", "rev-parse", "HEAD").stdout == commit
+    assert Project(folder).run("git", "status", "--porcelain", "src", "params.yaml").stdout == ""
+    assert "extra" not in json.loads((folder / "results/metrics.json").read_text())
+    assert len(clones.here.runs()) == 2  # its own run is in its own store
+    assert len(Project(folder).runs()) == 1
+
+
+def test_an_edited_run_of_another_clone_comes_from_its_commit_patch_and_remote(clones):
+    assert not list((clones.here.folder / ".dvc").glob("cache/files/md5/*"))
+    known = clones.here.run(
+        "git", "cat-file", "-e", clones.there.run("git", "rev-parse", "HEAD").stdout.strip(), check=False
+    )
+    assert known.returncode != 0
+    done = clones.here.run("xtcav", "reproduce", clones.edited)
+    assert f"run {clones.edited} is reproduced" in done.stdout
+    folder = clones.here.folder / "reproduced" / clones.edited[:8]
+    metrics = json.loads((folder / "results/metrics.json").read_text())
+    assert metrics["extra"] == 7
+    assert metrics == clones.there.json("results/metrics.json")
+    assert (folder / "src/xtcav_ml/extra.py").read_text() == "VALUE = 7\n"
+    assert "learning_rate: 0.04" in (folder / "params.yaml").read_text()
+    assert clones.here.run("git", "status", "--porcelain").stdout == ""
+    refused = clones.here.run("xtcav", "reproduce", clones.edited, check=False)
+    assert refused.returncode == 1
+    assert (
+        refused.stderr
+        == f"xtcav: {folder}: must be new, got one that is there; remove it, or name another with --into\n"
+    )
+
+
+def test_what_does_not_come_out_the_same_is_named(clones, again, tmp_path, monkeypatch):
+    monkeypatch.chdir(clones.here.folder)
+    for name in ("MLFLOW_TRACKING_URI", "DVC_ROOT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(restored, "restore", lambda first, root, folder: shutil.copytree(again[0], folder) and [])
+    monkeypatch.setattr(restored, "run_stages", lambda folder, backend: 0)
+
+    def told(name, change):
+        fetched = original.fetch
+        monkeypatch.setattr(original, "fetch", lambda root, wanted: change(fetched(root, wanted)))
+        result = CliRunner().invoke(main.app, ["reproduce", clones.clean, "--into", str(tmp_path / name)])
+        monkeypatch.setattr(original, "fetch", fetched)
+        rows = [line for line in result.stdout.splitlines() if line.rstrip("│ ").endswith("different")]
+        return result.exit_code, [row.split("│")[1].strip() for row in rows], result.stdout
+
+    code, rows, _ = told("same", lambda first: first)
+    assert (code, rows) == (0, [])
+    artifact = tmp_path / "metrics.json"
+    artifact.write_text(json.dumps({**json.loads((again[0] / "results/metrics.json").read_text()), "accuracy": 0.125}))
+    clones.here.client().log_artifact(clones.clean, str(artifact))
+    code, rows, said = told("metric", lambda first: first)
+    assert (code, rows) == (1, ["accuracy"])
+    assert "0.125" in said
+    assert "sources that differ: none\nenvironment that differs: nothing\n" in said
+
+    def otherwise(first):
+        curves = {**first.curves, "loss/validation": {**first.curves["loss/validation"], 2: 9.5}}
+        lock = json.loads(json.dumps(first.stages))
+        for dep in lock["train"]["deps"]:
+            dep["md5"] = "0" * 32 if dep["path"].endswith("fit.py") else dep["md5"]
+        return dataclasses.replace(first, curves=curves, stages=lock, tags={**first.tags, "env.numpy": "1.0"})
+
+    code, rows, said = told("epoch", otherwise)
+    assert (code, rows) == (1, ["accuracy", "loss/validation, epoch 2"])
+    assert "sources that differ: src/xtcav_ml/learning/fit.py\n" in said
+    assert said.index("note: numpy: 1.0 in the run") < said.index("environment that differs: numpy (1.0 in the run")
+    assert reproduce.FOLDER.name in (clones.here.folder / ".gitignore").read_text()

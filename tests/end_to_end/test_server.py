@@ -1,0 +1,291 @@
+"""A team's server for real: PostgreSQL, MLflow with users on loopback, and the pipeline that writes to it."""
+
+import contextlib
+import re
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import mlflow
+import psutil
+import psycopg
+import pytest
+import requests
+
+from tests.pipeline.conftest import Project, clean_environment
+from xtcav_ml.server import postgres
+
+ADMIN, MEMBER, GUEST, ROLE = NAMES = [f"name-{secrets.token_hex(8)}" for _ in range(4)]
+ADMIN_PASSWORD, MEMBER_PASSWORD, GUEST_PASSWORD, ROLE_PASSWORD, SECRET = PASSWORDS = [
+    f"password-{secrets.token_hex(8)}" for _ in range(5)
+]
+"""Strings that stand nowhere else, in this file neither: it is in the project that is searched for them."""
+
+
+class Team:
+    """A project, and a server that it writes to."""
+
+    project: Project
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "server"
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.address = f"http://127.0.0.1:{self.port}"
+        self.log = folder / "server.log"
+        self.said: list[str] = []  # what the project's commands printed
+
+    @contextlib.contextmanager
+    def serving(self, **env: str):
+        """Start `xtcav server`, give it with a function that waits for it, and kill it if the test does not end it."""
+        credentials = {"MLFLOW_AUTH_ADMIN_USERNAME": ADMIN, "MLFLOW_AUTH_ADMIN_PASSWORD": ADMIN_PASSWORD}
+        settings = {**credentials, "MLFLOW_FLASK_SERVER_SECRET_KEY": SECRET, "MLFLOW_WORKERS": "1", **env}
+        command = [str(Path(sys.executable).parent / "xtcav"), "server", "--folder", str(self.folder)]
+        with self.log.open("ab") as log:
+            begun = log.tell()
+            process = subprocess.Popen(
+                [*command, "--port", str(self.port)],
+                env={**clean_environment(), **settings},
+                stdout=log,
+                stderr=log,
+            )
+
+        def answers() -> None:
+            deadline = time.monotonic() + 120
+            while b"MLflow on " not in self.log.read_bytes()[begun:]:
+                assert process.poll() is None, self.log.read_text()
+                assert time.monotonic() < deadline, self.log.read_text()
+                time.sleep(0.1)
+
+        try:
+            yield process, answers
+        finally:
+            process.kill()
+            process.wait()
+
+    def client_environment(self, name: str, password: str) -> dict[str, str]:
+        return {
+            "MLFLOW_TRACKING_URI": self.address,
+            "MLFLOW_TRACKING_USERNAME": name,
+            "MLFLOW_TRACKING_PASSWORD": password,
+        }
+
+    def run(self, *command: str, password: str = MEMBER_PASSWORD, check: bool = True):
+        """Run a command in the project, as a member of the team."""
+        done = self.project.run(*command, check=check, **self.client_environment(MEMBER, password))
+        self.said += [done.stdout, done.stderr]
+        return done
+
+    def post(
+        self, call: str, auth: tuple[str, str], headers: dict[str, str] | None = None, **body
+    ) -> requests.Response:
+        return requests.post(f"{self.address}/api/{call}", auth=auth, headers=headers, json=body, timeout=30)
+
+    def get(self, auth: tuple[str, str] | None = (MEMBER, MEMBER_PASSWORD), **headers: str) -> requests.Response:
+        return requests.get(
+            f"{self.address}/api/2.0/mlflow/experiments/get-by-name?experiment_name=xtcav",
+            auth=auth,
+            headers=headers,
+            timeout=30,
+        )
+
+
+@contextlib.contextmanager
+def signed_in(team: Team, name: str, password: str):
+    with pytest.MonkeyPatch.context() as patch:
+        for key, value in team.client_environment(name, password).items():
+            patch.setenv(key, value)
+        before = mlflow.get_tracking_uri()  # what another test of this process has set goes before the environment
+        mlflow.set_tracking_uri(team.address)
+        yield mlflow.MlflowClient(team.address)
+        mlflow.set_tracking_uri(before)
+
+
+def below(process: subprocess.Popen) -> list[psutil.Process]:
+    return psutil.Process(process.pid).children(recursive=True)
+
+
+def command_lines(process: subprocess.Popen) -> bytes:
+    """Return what `ps` shows to everybody of a server's processes, less PostgreSQL's, which show the account they serve."""
+    shown = [psutil.Process(process.pid), *below(process)]
+    return "\n".join(" ".join(one.cmdline()) for one in shown if "postgres: " not in one.cmdline()[0]).encode()
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    """A team whose member has run the pipeline against its server, which runs until the last test ends it."""
+    folder = tmp_path_factory.mktemp("team")
+    team = Team(folder)
+    with team.serving() as (process, answers):
+        team.project = Project.with_small_frames(folder / "project")
+        answers()
+        for name, password in ((MEMBER, MEMBER_PASSWORD), (GUEST, GUEST_PASSWORD)):
+            made = team.post("2.0/mlflow/users/create", (ADMIN, ADMIN_PASSWORD), username=name, password=password)
+            assert made.status_code == 200, made.text
+        team.run("dvc", "repro")
+        yield team, process
+
+
+def the_run(team: Team):
+    """Return the first run of the pipeline, and a client, as the member sees them."""
+    with signed_in(team, MEMBER, MEMBER_PASSWORD) as client:
+        experiment = client.get_experiment_by_name("xtcav")
+        stage, order = "tags.stage = 'train'", ["attributes.start_time ASC"]
+        return client, client.search_runs([experiment.experiment_id], stage, order_by=order)[0]
+
+
+def test_the_run_is_there_with_metrics_and_artifacts(served, tmp_path):
+    team, _ = served
+    client, run = the_run(team)
+    assert run.info.status == "FINISHED"
+    assert run.info.artifact_uri.startswith("mlflow-artifacts:/")
+    results = team.project.json("results/metrics.json")
+    assert run.data.metrics["accuracy/test"] == results["accuracy"]
+    assert run.data.params["train.optimizer.learning_rate"] == "0.05"
+    with signed_in(team, MEMBER, MEMBER_PASSWORD):
+        assert len(client.get_metric_history(run.info.run_id, "accuracy/validation")) == 3
+        table = Path(client.download_artifacts(run.info.run_id, "predictions.csv", str(tmp_path)))
+        assert table.read_bytes() == (team.project.folder / "results/predictions.csv").read_bytes()
+        (model,) = client.search_logged_models([run.info.experiment_id])
+        found = Path(mlflow.artifacts.download_artifacts(f"models:/{model.model_id}", dst_path=str(tmp_path / "model")))
+    assert (found / "MLmodel").is_file()
+    kept = [path.read_bytes() for path in found.rglob("*.keras")]
+    assert kept == [(team.project.folder / "models/model.keras").read_bytes()]
+
+
+def test_tools_use_the_server(served):
+    team, _ = served
+    _, run = the_run(team)
+    said = team.run("xtcav", "compare", run.info.run_id, ".").stdout
+    assert "difference" in said
+    assert team.address in team.run("xtcav", "ui").stdout
+
+
+@pytest.mark.slow
+def test_a_search_and_another_clone_write_at_once(served, tmp_path):
+    team, _ = served
+    other = Project.with_small_frames(tmp_path / "other", **{"train.seed": 7})
+    with ThreadPoolExecutor() as both:
+        search = both.submit(team.run, "xtcav", "tune", "--trials", "2")
+        both.submit(other.run, "dvc", "repro", **team.client_environment(MEMBER, MEMBER_PASSWORD)).result()
+        search.result()
+    with signed_in(team, MEMBER, MEMBER_PASSWORD) as client:
+        experiment = client.get_experiment_by_name("xtcav").experiment_id
+        (seventh,) = client.search_runs([experiment], "tags.stage = 'train' and params.`train.seed` = '7'")
+        (study,) = client.search_runs([experiment], "tags.stage = 'tune'")
+        assert len(client.get_metric_history(seventh.info.run_id, "accuracy/validation")) == 3
+        trials = client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{study.info.run_id}'")
+    assert {run.info.status for run in (seventh, study)} == {"FINISHED"}
+    assert len(trials) == 2
+    assert {run.info.status for run in trials} <= {"FINISHED", "KILLED"}
+
+
+def test_another_name_in_the_host_header_is_refused(served):
+    team, _ = served
+    assert team.get().status_code == 200
+    assert team.get(Host=f"localhost:{team.port}").status_code == 200
+    for host in ("10.attacker.example", f"attacker.example:{team.port}", "127.0.0.1:1", "192.168.0.1"):
+        assert team.get(Host=host).status_code == 403, host
+    foreign = team.post(
+        "experiments/create", (MEMBER, MEMBER_PASSWORD), {"Origin": "http://attacker.example"}, name="x"
+    )
+    assert foreign.status_code == 403
+
+
+def test_nobody_gets_in_without_the_right_password(served):
+    team, _ = served
+    for auth in (None, (MEMBER, "wrong"), ("nobody", MEMBER_PASSWORD), (ADMIN, "password1234")):
+        assert team.get(auth).status_code == 401, auth
+    done = team.run("xtcav", "compare", "0" * 32, ".", password="wrong", check=False)
+    assert done.returncode == 1
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("xtcav: ")]
+    assert line.startswith("xtcav: MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD: must be an account")
+
+
+def test_who_has_an_account_reads_but_does_not_write_to_what_another_made(served):
+    team, _ = served
+    guest = (GUEST, GUEST_PASSWORD)
+    experiment = team.get(guest).json()["experiment"]["experiment_id"]
+    assert team.post("2.0/mlflow/runs/create", guest, experiment_id=experiment).status_code == 403
+    admin = (ADMIN, ADMIN_PASSWORD)  # who makes a role for the team, as docs/server.md says
+    role = team.post("3.0/mlflow/roles/create", admin, workspace="default", name="team").json()["role"]["id"]
+    what = {"resource_type": "experiment", "resource_pattern": "*", "permission": "EDIT"}
+    assert team.post("3.0/mlflow/roles/permissions/add", admin, role_id=role, **what).status_code == 200
+    assert team.post("3.0/mlflow/roles/assign", admin, username=GUEST, role_id=role).status_code == 200
+    assert team.post("2.0/mlflow/runs/create", guest, experiment_id=experiment).status_code == 200
+    assert team.post("2.0/mlflow/runs/create", (MEMBER, MEMBER_PASSWORD), experiment_id=experiment).status_code == 200
+
+
+def test_no_name_and_no_password_is_left_anywhere(served):
+    """They are looked for in every byte.
+
+    Names, and hashes of passwords, are in PostgreSQL's files, since there the accounts are.
+    """
+    team, process = served
+    _, run = the_run(team)
+    lines = command_lines(process)
+    assert str(team.folder).encode() in lines  # those of the server are among them
+    logs = {"log": team.log.read_bytes(), "printed": "".join(team.said).encode(), "command lines": lines}
+    entries = {"the run": repr((run.info, run.data, run.inputs)).encode()}
+    files = {path: path.read_bytes() for top in (team.folder, team.project.folder) for path in all_files(top)}
+    assert any(path.is_relative_to(team.folder / "postgres") for path in files)
+    assert any(path.is_relative_to(team.folder / "artifacts") for path in files)
+    for place, content in {**logs, **entries, **files}.items():
+        accounts = isinstance(place, Path) and place.is_relative_to(team.folder / "postgres")
+        found = [canary for canary in [*PASSWORDS, *([] if accounts else NAMES)] if canary.encode() in content]
+        assert not found, f"{found} in {place}"
+
+
+def all_files(top: Path) -> list[Path]:
+    return [path for path in top.rglob("*") if path.is_file() and not path.is_symlink()]
+
+
+def test_sigterm_ends_every_process_in_order(served):
+    team, process = served
+    others = below(process)
+    assert {"postgres", "python"} <= {re.sub("[0-9.]+$", "", other.name()) for other in others}
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) not in (None, 0)
+    assert not [other for other in others if other.is_running()]
+    assert "database system is shut down" in (team.folder / "postgres.log").read_text().splitlines()[-1]
+    assert "Traceback" not in team.log.read_text()
+
+
+def test_a_server_on_a_named_database_has_the_same_runs_and_leaves_nothing_when_killed(served):
+    team, process = served
+    assert process.poll() is not None
+    with postgres.embedded(team.folder) as database:
+        socket_folder = database.keywords["host"]
+        with psycopg.connect(dbname="mlflow", autocommit=True, **database.keywords) as connection:
+            connection.execute(f"""CREATE ROLE "{ROLE}" SUPERUSER LOGIN PASSWORD '{ROLE_PASSWORD}'""")
+        rules = team.folder / "postgres/pg_hba.conf"
+        rules.write_text(f'local all "{ROLE}" scram-sha-256\n{rules.read_text()}')
+        with psycopg.connect(dbname="mlflow", autocommit=True, **database.keywords) as connection:
+            connection.execute("SELECT pg_reload_conf()")
+        address = f"postgresql://{ROLE}:{ROLE_PASSWORD}@/mlflow?host={socket_folder}"
+        names = f"mlflow.example.org,127.0.0.1:{team.port}"  # as behind a proxy that has a name and TLS
+        with team.serving(XTCAV_DATABASE=address, MLFLOW_SERVER_ALLOWED_HOSTS=names) as (again, answers):
+            answers()
+            assert team.get(Host=f"localhost:{team.port}").status_code == 403
+            member, named = (MEMBER, MEMBER_PASSWORD), {"Host": "mlflow.example.org"}
+            for origin, expected in (("https://mlflow.example.org", 200), ("https://attacker.example", 403)):
+                asked = team.post(
+                    "2.0/mlflow/experiments/create", member, {**named, "Origin": origin}, name="from a page"
+                )
+                assert asked.status_code == expected
+            _, run = the_run(team)
+            assert run.info.status == "FINISHED"
+            said = command_lines(again) + team.log.read_bytes() + (team.folder / "users.ini").read_bytes()
+            assert ROLE.encode() not in said
+            assert ROLE_PASSWORD.encode() not in said
+            others = below(again)
+            assert others
+            again.kill()
+            _, alive = psutil.wait_procs(others, timeout=60)
+            assert not alive

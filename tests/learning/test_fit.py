@@ -1,0 +1,347 @@
+"""One small data set, really trained on: equality to the last bit is the property that everything later rests on."""
+
+import hashlib
+
+import numpy as np
+import pytest
+
+from tests.conftest import write_prepared_file
+from xtcav_ml.config.prepare import Pixels
+from xtcav_ml.config.train import Augment, Block, Model, Optimizer, TrainParams
+from xtcav_ml.data.prepared import PreparedFile
+from xtcav_ml.learning import fit, fused_conv, networks, normalization
+from xtcav_ml.learning.augment import Augmentation
+from xtcav_ml.learning.batches import Batches, shuffled
+from xtcav_ml.learning.layer_sizes import CLASSES, NUMBERS, Ends
+from xtcav_ml.learning.networks import FRAME
+from xtcav_ml.science import metrics
+from xtcav_ml.system.errors import UserError
+
+PARAMS = TrainParams(
+    seed=3,
+    threads=2,
+    batch_size=8,
+    epochs=6,
+    class_weights=False,
+    regression_weight=1.0,
+    model=Model(
+        name="convnet",
+        standardize="all",
+        blocks=(Block(channels=4, kernel=3, stride=1, pool="max", pool_window=3, pool_stride=2),),
+        hidden=(8,),
+        initial_sd=0.3,
+        l1=0.0,
+        l2=0.001,
+    ),
+    optimizer=Optimizer(learning_rate=0.1, momentum=0.8, decay_rate=0.5, decay_steps=9),
+)
+
+
+def write(path, count, seed, *, labels=True, **learned):
+    """Frames with a bright column on the left or on the right, brighter for higher numbers."""
+    rng = np.random.default_rng(seed)
+    side = np.arange(count) % 2
+    frames = rng.normal(100, 3, (count, 8, 10))
+    brightness = learned.get("regression", {}).get("brightness", np.full(count, 30.0))
+    frames[np.arange(count), :, np.where(side, 7, 2)] += brightness[:, np.newaxis]
+    return PreparedFile(
+        write_prepared_file(
+            path,
+            frames.astype(np.int16),
+            side if labels else None,
+            steps=({"step": "subtract_dark"},),
+            pixels=Pixels(dtype="int16", quantum=0.05),
+            **learned,
+        )
+    )
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory, keras_ready):
+    folder = tmp_path_factory.mktemp("prepared")
+    with write(folder / "train.h5", 45, 0) as train, write(folder / "validation.h5", 20, 1) as validation:
+        yield train, validation
+
+
+@pytest.fixture(scope="module")
+def fitted(sets):
+    return fit.fit(*sets, PARAMS)
+
+
+def digest(model):
+    return hashlib.sha256(b"".join(weights.tobytes() for weights in model.get_weights())).hexdigest()
+
+
+class Recorder:
+    def __init__(self, stop_after=None):
+        self.steps, self.epochs, self.stop_after = [], [], stop_after
+
+    def on_step(self, step, steps):
+        self.steps.append((step, steps))
+
+    def on_resume(self, epochs, refused):
+        self.resumed = (epochs, list(refused))
+
+    def on_epoch(self, epoch, values, seconds):
+        self.epochs.append((epoch, values))
+        if epoch == self.stop_after:
+            raise fit.StopTraining
+
+
+def test_it_learns_what_can_be_learned(fitted):
+    assert fitted.history[0]["val_accuracy"] <= max(row["val_accuracy"] for row in fitted.history) == 1
+    assert fitted.history[-1]["train_cross_entropy"] < 0.1 < fitted.history[0]["train_cross_entropy"]
+
+
+def test_same_data_and_parameters_same_bits(sets, fitted):
+    again = fit.fit(*sets, PARAMS)
+    assert digest(again.model) == digest(fitted.model)
+    assert again.history == fitted.history
+    other = fit.fit(*sets, PARAMS.model_copy(update={"seed": 4}))
+    assert digest(other.model) != digest(fitted.model)
+
+
+def test_the_fast_first_layer_trains_as_the_stock_one_and_is_not_saved(sets, fitted, monkeypatch):
+    used = []
+
+    def call(self, frames):
+        used.append(self.name)
+        return original(self, frames)
+
+    original = fused_conv.ConvMaxPool.call
+    monkeypatch.setattr(fused_conv.ConvMaxPool, "call", call)
+    fit.fit(*sets, PARAMS.model_copy(update={"epochs": 1}))
+    assert set(used) == {"conv1"}
+    used.clear()
+    monkeypatch.setattr(fit, "first_layer_of", lambda params: None)
+    stock = fit.fit(*sets, PARAMS)
+    assert not used
+    for fast_row, row in zip(fitted.history, stock.history, strict=True):
+        assert fast_row == pytest.approx(row, rel=1e-3, abs=1e-4)
+    assert [type(layer) for layer in fitted.model.layers] == [type(layer) for layer in stock.model.layers]
+
+
+@pytest.mark.parametrize(
+    ("initializer", "sd", "largest"),
+    [
+        ("truncated_normal", 0.3 * networks.TRUNCATED_SD, 0.6),
+        ("he", (2 / 64) ** 0.5, 2 * (2 / 64) ** 0.5 / networks.TRUNCATED_SD),
+        ("glorot", (2 / (64 + 32)) ** 0.5, (6 / (64 + 32)) ** 0.5),
+    ],
+)
+def test_initial_weights_are_drawn_as_said(sets, initializer, sd, largest):
+    model = PARAMS.model.model_copy(update={"hidden": (64, 32), "initializer": initializer})
+    ends, scales = Ends.of(sets[0].meaning), normalization.scales_of(sets[0], "all")
+    kernel = np.asarray(networks.convnet(model, ends, scales, seed=5).get_layer("hidden2").kernel)
+    assert kernel.std() == pytest.approx(sd, rel=0.05)
+    assert 0.9 * largest < np.abs(kernel).max() <= largest
+
+
+def test_training_frames_are_varied_in_every_epoch_and_nothing_else(sets, monkeypatch):
+    train, validation = sets
+    rules = Augment(shift=(1, 0), gain=0.1)
+    batches = Batches(train, 8, seed=1, augmentation=Augmentation(rules, train.meaning.preprocessing))
+    first, again = batches[2][0][FRAME], batches[2][0][FRAME]
+    assert first.tobytes() == again.tobytes()
+    plain = Batches(train, 8, seed=1)
+    assert first.tobytes() != plain[2][0][FRAME].tobytes()
+    assert batches[2][1][CLASSES].tolist() == plain[2][1][CLASSES].tolist()
+    batches.epoch = plain.epoch = 1
+    assert batches[2][0][FRAME].tobytes() != first.tobytes()
+    varied = []
+    apply = Augmentation.apply
+    monkeypatch.setattr(
+        Augmentation, "apply", lambda self, frames, rng: (varied.append(len(frames)), apply(self, frames, rng))[1]
+    )
+    fit.fit(train, validation, PARAMS.model_copy(update={"epochs": 2, "augment": rules}))
+    assert set(varied) == {8}  # the last minibatch of the twenty validation shots has four
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16"])
+def test_mixed_precision_learns_and_answers_in_float32(sets, precision):
+    fitted = fit.fit(*sets, PARAMS.model_copy(update={"precision": precision, "epochs": 12}))
+    assert max(row["val_accuracy"] for row in fitted.history) > 0.9
+    assert fitted.model.get_layer("conv1").compute_dtype == "bfloat16"
+    assert all(weights.dtype == "float32" for weights in fitted.model.trainable_weights)
+    assert fitted.model.predict(Batches(sets[1], 8), verbose=0)[CLASSES].dtype == np.float32
+
+
+def test_a_longer_training_begins_as_the_shorter(sets, fitted):
+    longer = fit.fit(*sets, PARAMS.model_copy(update={"epochs": 8}))
+    assert longer.history[:6] == fitted.history
+
+
+def test_listeners_hear_every_step_and_epoch(sets, fitted):
+    heard = Recorder()
+    fit.fit(*sets, PARAMS.model_copy(update={"epochs": 2}), [heard])
+    assert heard.steps == [(step, 5) for step in range(1, 6)] * 2
+    assert heard.epochs == list(enumerate(fitted.history[:2], start=1))
+
+
+def test_a_listener_can_stop_it(sets):
+    with pytest.raises(fit.StopTraining):
+        fit.fit(*sets, PARAMS, [Recorder(stop_after=1)])
+
+
+def test_rate_follows_the_staircase(fitted):
+    # 5 steps an epoch, halved after every 9: after 5, 10, 15, 20, 25, 30 steps
+    assert [row["learning_rate"] for row in fitted.history] == pytest.approx([0.1, 0.05, 0.05, 0.025, 0.025, 0.0125])
+
+
+def test_weights_kept_are_those_of_the_best_epoch(sets, fitted):
+    best = fitted.history[fitted.best_epoch - 1]
+    assert best["val_accuracy"] == max(row["val_accuracy"] for row in fitted.history)
+    probabilities = fitted.model.predict(Batches(sets[1], 8), verbose=0)[CLASSES]
+    assert (probabilities.argmax(axis=1) == sets[1].labels).mean() == pytest.approx(best["val_accuracy"])
+    earlier = fit.fit(*sets, PARAMS.model_copy(update={"epochs": fitted.best_epoch}))
+    assert digest(earlier.model) == digest(fitted.model)
+
+
+def test_regularization_is_in_the_loss_and_not_in_the_cross_entropy(fitted):
+    assert all(row["train_loss"] > row["train_cross_entropy"] for row in fitted.history)
+
+
+def test_a_loss_that_explodes_is_said_so(sets):
+    wild = PARAMS.model_copy(update={"optimizer": PARAMS.optimizer.model_copy(update={"learning_rate": 10.0})})
+    wild = wild.model_copy(update={"model": PARAMS.model.model_copy(update={"l2": 1e3})})
+    with pytest.raises(UserError, match=r"loss must stay finite.*lower train\.optimizer\.learning_rate"):
+        fit.fit(*sets, wild.model_copy(update={"epochs": 30}))
+
+
+def test_a_minibatch_larger_than_the_set_is_refused(sets):
+    with pytest.raises(UserError, match=r"train\.batch_size: .* 45 training shots, got 46"):
+        fit.fit(*sets, PARAMS.model_copy(update={"batch_size": 46}))
+
+
+def test_order_is_a_function_of_seed_and_epoch(sets):
+    assert sorted(shuffled(45, 3, 0)) == list(range(45))
+    assert shuffled(45, 3, 1).tolist() == shuffled(45, 3, 1).tolist() != shuffled(45, 3, 0).tolist()
+    batches = Batches(sets[0], 8, seed=3)
+    assert len(batches) == 5
+    batches.epoch = 2
+    inputs, targets = batches[4]
+    rows = shuffled(45, 3, 2)[32:40]
+    assert targets[CLASSES].tolist() == sets[0].labels[rows].tolist()
+    assert inputs.keys() == {FRAME}
+    assert inputs[FRAME].shape == (8, 8, 10, 1)
+    assert inputs[FRAME][..., 0].tolist() == sets[0].stored(rows).tolist()
+
+
+def test_without_a_seed_all_shots_come_in_order(sets):
+    batches = Batches(sets[0], 8)
+    labels = np.concatenate([batches[i][1][CLASSES] for i in range(len(batches))])
+    assert labels.tolist() == sets[0].labels.tolist()
+
+
+def test_a_saved_model_is_the_same_bytes_and_the_same_function(tmp_path, sets, fitted):
+    again = fit.fit(*sets, PARAMS)  # another object of the same weights
+    for name, model in (("a.keras", fitted.model), ("b.keras", again.model)):
+        networks.save(model, sets[0].meaning, tmp_path / name)
+    assert (tmp_path / "a.keras").read_bytes() == (tmp_path / "b.keras").read_bytes()
+    loaded, meaning = networks.load(tmp_path / "a.keras")
+    assert meaning.to_json() == sets[0].meaning.to_json()
+    assert meaning.preprocessing.dark.mean.tolist() == sets[0].meaning.preprocessing.dark.mean.tolist()
+    batch = Batches(sets[1], 8)
+    assert (
+        loaded.predict(batch, verbose=0)[CLASSES].tobytes() == fitted.model.predict(batch, verbose=0)[CLASSES].tobytes()
+    )
+
+
+def test_a_model_that_is_none_of_ours_is_refused(tmp_path, fitted):
+    fitted.model.save(tmp_path / "plain.keras")
+    (tmp_path / "broken.keras").write_bytes(b"PK")
+    with pytest.raises(
+        UserError, match=r"plain\.keras: must be a model that `xtcav train` wrote, with its preprocessing"
+    ):
+        networks.load(tmp_path / "plain.keras")
+    for name in ("broken.keras", "missing.keras"):
+        with pytest.raises(UserError, match=rf"{name}: must be a model that `xtcav train` wrote, got"):
+            networks.load(tmp_path / name)
+
+
+@pytest.fixture(scope="module")
+def numbered(tmp_path_factory, keras_ready):
+    """Sets in which a number shows as brightness, and another one is the feature beside the frame; a third is unknown."""
+    folder = tmp_path_factory.mktemp("numbers")
+    made = []
+    for name, count in (("train", 96), ("validation", 32)):
+        rng = np.random.default_rng(count)
+        brightness, energy = rng.uniform(20, 60, count), rng.normal(4000, 3, count)
+        shown = np.where(rng.random(count) < 0.3, np.nan, 2 * energy)  # absent in a third of the shots
+        numbers = {"brightness": brightness, "shown": shown}
+        made.append(write(folder / f"{name}.h5", count, 1, regression=numbers, features={"bld.L3energy": energy}))
+    yield made
+    for file in made:
+        file.close()
+
+
+LONGER = PARAMS.model_copy(
+    update={"epochs": 25, "optimizer": Optimizer(learning_rate=0.03, momentum=0.9, decay_rate=0.97, decay_steps=12)}
+)
+
+
+def test_classes_and_numbers_are_learned_together_from_frame_and_feature(numbered):
+    fitted = fit.fit(*numbered, LONGER)
+    found = fitted.model.predict(Batches(numbered[1], 8), verbose=0)
+    assert (found[CLASSES].argmax(axis=1) == numbered[1].labels).mean() > 0.9
+    for i in range(2):
+        result = metrics.regression(numbered[1].targets[:, i], found[NUMBERS][:, i])
+        assert result.explained > 0.8, result
+    row = fitted.history[-1]
+    assert {"val_accuracy", "val_squared_error", "train_cross_entropy", "val_loss"} <= row.keys()
+    assert row["train_loss"] == pytest.approx(
+        row["train_cross_entropy"] + row["train_squared_error"] + regularization(fitted.model), rel=0.1
+    )
+
+
+def regularization(model):
+    return float(sum(model.losses))
+
+
+def test_an_absent_number_breaks_nothing(numbered):
+    assert np.isnan(numbered[1].targets).any()
+    fitted = fit.fit(*numbered, LONGER.model_copy(update={"epochs": 2}))
+    assert all(np.isfinite(weights).all() for weights in fitted.model.get_weights())
+
+
+def test_numbers_alone_can_be_learned(tmp_path, keras_ready):
+    made = []
+    for name, count in (("train", 64), ("validation", 24)):
+        numbers = {"brightness": np.random.default_rng(count).uniform(20, 60, count)}
+        made.append(write(tmp_path / f"{name}.h5", count, 1, labels=False, regression=numbers))
+    fitted = fit.fit(*made, LONGER)
+    best = fitted.history[fitted.best_epoch - 1]
+    assert best["val_squared_error"] == min(row["val_squared_error"] for row in fitted.history) < 0.3
+    assert "val_accuracy" not in best
+    assert fitted.model.predict(Batches(made[1], 8), verbose=0).keys() == {NUMBERS}
+
+
+def test_each_pixel_can_be_standardized_by_itself_inside_the_model(sets, tmp_path):
+    params = PARAMS.model_copy(update={"epochs": 1, "model": PARAMS.model.model_copy(update={"standardize": "pixel"})})
+    fitted = fit.fit(*sets, params)
+    networks.save(fitted.model, sets[0].meaning, tmp_path / "model.keras")
+    loaded, _ = networks.load(tmp_path / "model.keras")
+    images = sets[0].images(np.arange(45))
+    white = np.asarray(loaded.get_layer("standardize")(sets[0].stored(np.arange(45))[..., np.newaxis]))[..., 0]
+    spread = images.std(axis=0)
+    wide = spread > normalization.LEAST_SPREAD * images.std()
+    assert wide.any()
+    np.testing.assert_allclose(white.mean(axis=0), 0, atol=1e-4)
+    np.testing.assert_allclose(white.std(axis=0)[wide], 1, atol=1e-3)
+    assert (white.std(axis=0)[~wide] < 1).all()
+
+
+def test_class_weights_make_rare_classes_count_as_much(tmp_path, keras_ready):
+    frames = np.full((40, 8, 10), 100, np.int16)
+    path = write_prepared_file(tmp_path / "train.h5", frames, (np.arange(40) < 4).astype(int))
+    with PreparedFile(path) as train:
+        weights = normalization.class_weights(train)
+        np.testing.assert_allclose(weights, [40 / 72, 40 / 8])
+        _, targets, given = Batches(train, 8, seed=1, class_weights=weights)[0]
+        assert given[CLASSES].tolist() == weights[targets[CLASSES]].tolist()
+        params = PARAMS.model_copy(update={"class_weights": True, "epochs": 8})
+        even = fit.fit(train, train, params).model.predict(Batches(train, 8), verbose=0)[CLASSES]
+        plain = fit.fit(train, train, PARAMS.model_copy(update={"epochs": 8})).model
+        skewed = plain.predict(Batches(train, 8), verbose=0)[CLASSES]
+    assert abs(even[0, 1] - 0.5) < 0.15  # all frames are alike: both classes are as likely as they count
+    assert skewed[0, 1] < 0.25

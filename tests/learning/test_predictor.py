@@ -1,0 +1,132 @@
+"""The same frame, prepared, predicted on and served: the network must be given the same numbers each time, bit for bit."""
+
+import mlflow
+import numpy as np
+import pytest
+
+from tests.conftest import SHAPE, StoredRun, write_prepared_file
+from tests.test_fit import PARAMS
+from xtcav_ml.config.data import DataParams
+from xtcav_ml.config.prepare import Pixels
+from xtcav_ml.data.prepared import PreparedFile
+from xtcav_ml.data.raw_file import read_frames
+from xtcav_ml.learning import fit, networks
+from xtcav_ml.learning.layer_sizes import CLASSES, NUMBERS
+from xtcav_ml.learning.networks import FEATURES, FRAME
+from xtcav_ml.learning.predictor import BATCH, NONE, Predictor
+from xtcav_ml.pipeline import prepare
+from xtcav_ml.tracking.registry import versions
+from xtcav_ml.tracking.registry.serving import ShotModel
+
+LISTS = {
+    "default": [{"step": "subtract_dark"}, {"step": "block_mean", "size": 2}, {"step": "log"}],
+    "every step": [
+        {"step": "mend_hot_pixels", "threshold": 8.0},
+        {"step": "subtract_dark"},
+        {"step": "roi", "rows": (1, 23), "columns": (2, 20)},
+        {"step": "block_mean", "size": 2},
+        {"step": "clip", "low": -5.0, "high": 250.0},
+        {"step": "log"},
+        {"step": "contrast", "floor": 0.01},
+    ],
+    "dark later": [{"step": "mend_hot_pixels", "threshold": 8.0}, {"step": "subtract_dark"}],
+}
+TYPES = {"int16": 0.0005, "float16": None, "float32": None}
+
+
+@pytest.fixture
+def trained(raw_folder, params, tmp_path, request, keras_ready):
+    """A raw folder, what prepare made of it, and a model that was trained on that, with a feature and a number."""
+    name, dtype = request.param
+    rules = params.prepare.model_dump() | {
+        "images": tuple(LISTS[name]),
+        "pixels": Pixels(dtype=dtype, quantum=0.01 if "dark" in name and dtype == "int16" else TYPES[dtype]),
+        "features": ("bld.L3energy",),
+        "regression": ("run.index",),
+    }
+    data = DataParams(raw=str(raw_folder), frame_shape=SHAPE, bad_files="fail")
+    prepare.run(data, type(params.prepare).model_validate(rules), tmp_path / "prepared")
+    with PreparedFile(tmp_path / "prepared/train.h5") as train:
+        fitted = fit.fit(train, train, PARAMS.model_copy(update={"epochs": 1}))
+        networks.save(fitted.model, train.meaning, tmp_path / "model.keras")
+        yield raw_folder, train, tmp_path / "model.keras"
+
+
+def log_to_mlflow(model, folder, monkeypatch):
+    """Return the model as MLflow loads it."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    run = StoredRun(folder)
+    versions.log_model(run.run_id, model, networks.meaning_of(model), ["keras"])
+    run.finish()
+    (logged,) = run.client.search_logged_models([run.experiment_id], f"source_run_id = '{run.run_id}'")
+    return mlflow.pyfunc.load_model(logged.model_uri)
+
+
+@pytest.mark.parametrize(
+    "trained",
+    [*((name, "int16") for name in LISTS), ("default", "float16"), ("every step", "float32")],
+    indirect=True,
+    ids="-".join,
+)
+def test_prepared_predicted_and_served_frames_are_the_same_bits(trained, tmp_path, monkeypatch):
+    folder, train, model = trained
+    rows = np.arange(0, train.shots, max(train.shots // 40, 1))
+    expected = train.stored(rows)
+    sources = [folder / train.source_files[int(number)] for number in train.column("source.file")[rows]]
+    places = train.column("source.row")[rows].astype(np.int64)
+    frames = np.concatenate([read_frames(file, place[None]) for file, place in zip(sources, places, strict=True)])
+    predictor = Predictor(model)
+    assert predictor.inputs(frames).tobytes() == expected.tobytes()
+    assert predictor.inputs(frames[7:8]).tobytes() == expected[7:8].tobytes()  # whatever comes with it
+    given = {FRAME: expected[:BATCH, ..., np.newaxis], FEATURES: train.features[rows][:BATCH]}
+    direct = predictor.model.predict_on_batch(given)
+    found = predictor.predict(frames, train.features[rows])
+    assert found.probabilities.shape == (len(rows), 4)
+    assert found.probabilities[:BATCH].tobytes() == np.asarray(direct[CLASSES]).tobytes()
+    assert found.numbers[:BATCH].tobytes() == np.asarray(direct[NUMBERS]).tobytes()
+    if train.meaning.preprocessing.pixels.dtype == "int16":
+        served = log_to_mlflow(model, tmp_path / "store", monkeypatch)
+        given = {"frame": frames, "bld.L3energy": train.features[rows][:, 0]}
+        table = served.predict(given)
+        assert table["probability of t0"].to_numpy().astype(np.float32).tobytes() == found.probabilities[:, 1].tobytes()
+        assert table["run.index"].to_numpy().astype(np.float32).tobytes() == found.numbers[:, 0].tobytes()
+        names = [train.classes[chosen] for chosen in found.probabilities.argmax(axis=1)]
+        assert table["predicted"].tolist() == names
+
+
+@pytest.mark.parametrize("trained", [("default", "int16")], indirect=True)
+def test_frames_and_features_that_are_not_the_models_are_refused_and_a_missing_one_is_told(trained):
+    predictor = Predictor(trained[2])
+    frames = np.zeros((3, *SHAPE), np.int16)
+    energy = np.full((3, 1), 4000.0)
+    assert predictor.predict(frames, energy).probabilities.shape == (3, 4)
+    assert predictor.predict(frames[:0], energy[:0]).numbers.shape == (0, 1)
+    for wrong, features in ((frames[:, 1:], energy), (frames.astype(float), energy)):
+        with pytest.raises(ValueError, match="frames must be"):
+            predictor.predict(wrong, features)
+    energy[1] = np.nan
+    found = predictor.predict(frames, energy)
+    assert found.predicted[1] == NONE
+    assert np.isnan([*found.probabilities[1], *found.numbers[1]]).all()
+    assert np.isfinite(found.probabilities[[0, 2]]).all()
+    table = ShotModel(trained[2]).predict({"frame": frames, "bld.L3energy": energy[:, 0]})
+    assert table["predicted"].isna().tolist() == [False, True, False]
+    for features in (None, energy[:2], np.zeros((3, 2))):
+        with pytest.raises(ValueError, match="features must be"):
+            predictor.predict(frames, features)
+
+
+def test_a_model_without_features_is_served_plain_frames(tmp_path, monkeypatch, keras_ready):
+    frames = np.random.default_rng(0).integers(90, 200, (40, 8, 10)).astype(np.int16)
+    path = write_prepared_file(tmp_path / "train.h5", frames, np.arange(40) % 2)
+    with PreparedFile(path) as train:
+        fitted = fit.fit(train, train, PARAMS.model_copy(update={"epochs": 1}))
+        networks.save(fitted.model, train.meaning, tmp_path / "model.keras")
+    served = log_to_mlflow(tmp_path / "model.keras", tmp_path / "store", monkeypatch)
+    assert served.metadata.signature.inputs.inputs[0].shape == (-1, 8, 10)
+    table = served.predict(frames)
+    assert list(table) == ["probability of no", "probability of yes", "predicted"]
+    expected = Predictor(tmp_path / "model.keras").predict(frames).probabilities
+    assert table["probability of yes"].to_numpy().astype(np.float32).tobytes() == expected[:, 1].tobytes()
+    with pytest.raises(mlflow.MlflowException):
+        served.predict(frames.astype(np.float64))

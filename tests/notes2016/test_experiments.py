@@ -1,0 +1,151 @@
+import shutil
+
+import pytest
+
+from tests.conftest import ROOT
+from xtcav_ml.config import base
+from xtcav_ml.learning import layer_sizes
+from xtcav_ml.notes2016 import experiments
+from xtcav_ml.science.images import output_shape
+from xtcav_ml.system.errors import UserError
+
+NAMES = sorted(path.stem for path in (ROOT / "experiments").glob("*.yaml") if path.stem != "dvc")
+
+
+@pytest.fixture(autouse=True)
+def shipped(monkeypatch):
+    """Work in the checkout."""
+    monkeypatch.chdir(ROOT)
+
+
+def frame_shape(name):
+    source = experiments.load(experiments.load(name).data_of or name)
+    if source.signal is not None:
+        return (source.signal.size, source.signal.size)
+    _, prepare = experiments.simulated(experiments.load(name).data_of or name)
+    return output_shape((726, 568), prepare.images)
+
+
+def layers(name, classes):
+    return layer_sizes.layers(
+        experiments.trained(name).model, layer_sizes.Ends(frame_shape(name), "int16", 0, classes, 0)
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_shipped_experiment_is_valid_and_fits_its_frames(name):
+    assert experiments.load(name).title
+    assert layers(name, 4)
+    assert set(experiments.described(name)) in ({"train", "signal"}, {"train", "simulate", "prepare"})
+
+
+@pytest.mark.parametrize(
+    ("name", "classes", "parameters"),
+    [
+        ("signal-200", 2, 307_512),
+        ("signal-1000", 2, 905_912),
+        ("lasing-first", 2, 13_234),
+        ("peaks-1000", 4, 6_726),
+        ("peaks-6-batchnorm", 4, 94_724),
+        ("peaks-7", 4, 65_904),
+    ],
+)
+def test_a_network_has_as_many_parameters_as_the_notes_print(name, classes, parameters):
+    assert layer_sizes.parameter_count(layers(name, classes)) == parameters
+
+
+def test_maps_of_the_largest_image_are_those_that_the_notes_print():
+    shapes = {layer.name: layer.shape for layer in layers("signal-1000", 2)}
+    assert shapes["conv1"] == (500, 500, 16)
+    assert shapes["pool1"] == (167, 167, 16)
+    assert shapes["conv2"] == (84, 84, 16)
+    assert shapes["pool2"] == (28, 28, 16)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_steps_are_those_of_the_notes(name):
+    chosen, params = experiments.load(name), experiments.trained(name)
+    source = experiments.load(chosen.data_of or name)
+    if source.signal is not None:
+        shots = source.signal.train
+    else:
+        balance = experiments.simulated(chosen.data_of or name)[1].balance
+        if "train" not in balance.most:
+            return  # as many as there are
+        shots = balance.most["train"] * len(experiments.simulated(chosen.data_of or name)[1].classes)
+    if chosen.published.steps.isdigit():
+        assert params.epochs * (shots // params.batch_size) == int(chosen.published.steps)
+
+
+def test_the_fifteen_configurations_are_the_networks_that_the_notes_list():
+    rows, params = experiments.load("memory").configurations.rows, experiments.configured("memory")
+    sizes = [
+        layer_sizes.parameter_count(layer_sizes.layers(chosen.model, layer_sizes.Ends((726, 568), "int16", 0, 4, 0)))
+        for chosen in params
+    ]
+    assert sizes == [544] * 5 + [553, 1029, 1042, 1066, 1090, 1114, 10204, 10204, 41736, 6726]
+    assert [chosen.batch_size for chosen in params] == [row[0] for row in rows]
+    assert rows[12][-1] == 18535.74
+
+
+def test_an_experiment_changes_what_it_names_and_keeps_the_rest():
+    changed = experiments.merged({"a": 1, "b": {"c": 2, "d": [1, 2]}}, {"b": {"d": [3]}, "e": 4})
+    assert changed == {"a": 1, "b": {"c": 2, "d": [3]}, "e": 4}
+    assert experiments.merged({"a": {"b": 1}}, {"a": {}}) == {"a": {}}
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """A folder with one experiment in it, and a function that changes a piece of its text."""
+    (tmp_path / "experiments").mkdir()
+    for name in ("params.yaml", "experiments/signal-40.yaml"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    base.read_tree.cache_clear()
+
+    def change(old, new):
+        path = tmp_path / "experiments" / "signal-40.yaml"
+        assert old in path.read_text()
+        path.write_text(path.read_text().replace(old, new))
+        base.read_tree.cache_clear()
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("size: 40", "sise: 40", "did you mean 'size'"),
+        ("least_pixels: 10", "least_pixels: 41", r"least_pixels must be at most size \(40\), got 41"),
+        ("signal:\n", "data_of: other\nsignal:\n", "give one of data_of, signal, simulate and prepare"),
+        ("long: false", "long: true", "hours is for a long experiment"),
+        ("kernel: 12", "kernel: 0", "blocks.0.kernel"),
+        ("momentum: 0.9", "momentun: 0.9", "did you mean 'momentum'"),
+    ],
+)
+def test_a_mistake_in_the_file_is_named(own, old, new, said):
+    own(old, new)
+    with pytest.raises(UserError, match=said) as told:
+        experiments.trained("signal-40")
+    assert str(told.value).startswith("experiments/signal-40.yaml: ")
+
+
+def test_what_the_notes_left_open_comes_from_params_yaml_and_nothing_else_does(own, tmp_path):
+    before = experiments.trained("signal-40")
+    path = tmp_path / "params.yaml"
+    text = path.read_text().replace("learning_rate: 0.01", "learning_rate: 0.7").replace("  threads: 2", "  threads: 3")
+    path.write_text(text.replace("  class_weights:", "  stop_after: 3\n  class_weights:"))
+    base.read_tree.cache_clear()
+    assert experiments.trained("signal-40") == before.model_copy(update={"threads": 3})
+
+
+def test_lasing_is_learned_from_all_runs_and_peaks_from_those_that_lase():
+    assert experiments.simulated("lasing-first")[1].include == {}
+    assert experiments.simulated("peaks-1000")[1].include == {"lasing": 1}
+
+
+def test_an_unknown_name_and_missing_data_are_said_with_the_cure(own):
+    with pytest.raises(UserError, match=r"must be one of signal-40, got 'signal-4'"):
+        experiments.load("signal-4")
+    with pytest.raises(UserError, match=r"data/signal-40/train.h5: must be there.* run `make notes`"):
+        experiments.data_files("signal-40")

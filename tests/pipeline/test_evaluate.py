@@ -1,0 +1,190 @@
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from tests.conftest import write_prepared_file
+from tests.test_fit import PARAMS, write
+from xtcav_ml.config.prepare import Pixels
+from xtcav_ml.data.prepared import PreparedFile
+from xtcav_ml.learning import fit, networks
+from xtcav_ml.learning.batches import Batches
+from xtcav_ml.learning.layer_sizes import CLASSES, NUMBERS
+from xtcav_ml.pipeline import evaluate
+from xtcav_ml.science import metrics
+from xtcav_ml.system.errors import UserError
+
+EVERY = ["learning_curves.png", "mistakes.png", "saliency.png"]
+OF_CLASSES = ["confusion_matrix.png", "calibration.png", "roc_pr.png", "frames.png"]
+
+
+def trained(folder, *, epochs, labels=True, numbers=False, features=False):
+    """Write a test set, and a model of it with its history as train does."""
+    rng = np.random.default_rng(5)
+    learned = {}
+    if labels:
+        learned["truth"] = np.arange(48) % 2 ^ (np.arange(48) < 6)  # six labels are noise
+    if numbers:
+        learned["regression"] = {"brightness": rng.uniform(20, 60, 48)}
+    if features:
+        learned["features"] = {"bld.L3energy": rng.normal(4000, 3, 48)}
+    params = PARAMS.model_copy(update={"epochs": epochs})
+    with write(folder / "test.h5", 48, 1, labels=labels, **learned) as test:
+        fitted = fit.fit(test, test, params)
+        networks.save(fitted.model, test.meaning, folder / "model.keras")
+    lines = [json.dumps(row) for row in fitted.history]
+    (folder / "history.jsonl").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def run(folder, out="out"):
+    return evaluate.run(2, folder, folder / "model.keras", folder / "history.jsonl", folder / out)
+
+
+def table(folder, out="out"):
+    with (folder / out / "predictions.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def said(folder):
+    with PreparedFile(folder / "test.h5") as test:
+        model, _ = networks.load(folder / "model.keras")
+        return test.labels if test.classes else None, test.targets, model.predict(Batches(test, 64), verbose=0)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, keras_ready):
+    """Of a network that has learned little and makes mistakes."""
+    return trained(tmp_path_factory.mktemp("evaluated"), epochs=1, numbers=True, features=True)
+
+
+@pytest.fixture(scope="module")
+def evaluated(folder):
+    """What evaluate found, and the rows of each sheet that it drew, by file name and row name."""
+    sheets = {}
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("frame_sheet", "overlay_sheet"):
+            real = getattr(evaluate.plots, name)
+
+            def draw(path, rows, *rest, real=real):
+                sheets[path.name] = dict(rows)
+                real(path, rows, *rest)
+
+            patch.setattr(evaluate.plots, name, draw)
+        return run(folder), sheets
+
+
+def test_metrics_are_those_of_the_predictions(folder, evaluated):
+    labels, targets, predicted = said(folder)
+    written = json.loads((folder / "out/metrics.json").read_text())
+    assert written == json.loads(json.dumps(evaluated[0].metrics))
+    probabilities = predicted[CLASSES]
+    sure = metrics.calibration(labels, probabilities)
+    assert written["expected_calibration_error"] == sure.expected_error
+    assert written["brier"] == sure.brier
+    assert written["accuracy"] == (probabilities.argmax(axis=1) == labels).mean()
+    for value, name in enumerate(("no", "yes")):
+        one = written["classes"][name]
+        assert one["auc"] == metrics.roc(labels == value, probabilities[:, value]).area
+        assert one["average_precision"] == metrics.precision_recall(labels == value, probabilities[:, value]).average
+        assert {"precision", "recall", "shots"} <= one.keys()
+    errors = metrics.regression(targets[:, 0], predicted[NUMBERS][:, 0])
+    assert written["regression"]["brightness"]["rms_error"] == errors.rms_error
+
+
+def test_the_noise_of_the_labels_sets_a_ceiling(evaluated):
+    found = evaluated[0].metrics
+    assert found["ceiling"] == 42 / 48
+    assert (found["ceiling_low"], found["ceiling_high"]) == metrics.wilson_interval(42, 48)
+
+
+def test_predictions_are_a_row_for_each_shot(folder, evaluated):
+    labels, _, predicted = said(folder)
+    rows = table(folder)
+    assert [(row["run"], row["run.index"]) for row in rows] == [("70", str(i)) for i in range(48)]
+    assert [row["actual"] for row in rows] == [("no", "yes")[label] for label in labels]
+    assert [row["predicted"] for row in rows] == [("no", "yes")[i] for i in predicted[CLASSES].argmax(axis=1)]
+    assert float(rows[3]["predicted brightness"]) == pytest.approx(float(predicted[NUMBERS][3, 0]), rel=1e-5)
+
+
+def test_all_pictures_are_drawn_and_named_and_are_the_same_bytes_again(folder, evaluated):
+    found = evaluated[0]
+    assert sorted(path.name for path in found.pictures) == sorted([*EVERY, *OF_CLASSES, "regression.png"])
+    assert {path.parent for path in found.pictures} == {folder / "out/plots"}
+    assert set((folder / "out/plots").iterdir()) == set(found.pictures)
+    again = run(folder, "again")
+    for one, other in zip(found.pictures, again.pictures, strict=True):
+        assert one.read_bytes().startswith(b"\x89PNG")
+        assert one.read_bytes() == other.read_bytes(), one.name
+    for name in ("metrics.json", "predictions.csv", "learning_curves.csv"):
+        assert (folder / "out" / name).read_bytes() == (folder / "again" / name).read_bytes()
+
+
+def test_mistakes_are_the_surest_ones_by_label_and_the_largest_errors(folder, evaluated):
+    shown = evaluated[1]["mistakes.png"]
+    labels, targets, predicted = said(folder)
+    probabilities = predicted[CLASSES]
+    assert any(shown[name] for name in ("no", "yes")), "this network was to make mistakes"
+    for value, name in enumerate(("no", "yes")):
+        wrong = [i for i in np.flatnonzero(labels == value) if probabilities[i].argmax() != value]
+        worst = sorted(wrong, key=lambda i: -probabilities[i].max())[: evaluate.FRAMES_PER_CLASS]
+        other = ("no", "yes")[1 - value]
+        captions = [f"said {other} {probabilities[i].max():.1%}\nrun 70, shot {i}" for i in worst]
+        assert [caption for _, caption in shown[name]] == captions
+    error = np.abs(predicted[NUMBERS][:, 0] - targets[:, 0])
+    farthest = np.argsort(-error)[: evaluate.FRAMES_PER_CLASS]
+    assert shots([caption for _, caption in shown["brightness"]]) == farthest.tolist()
+    first = farthest[0]
+    expected = f"said {predicted[NUMBERS][first, 0]:.4g}, is {targets[first, 0]:.4g}\n"
+    assert shown["brightness"][0][1].startswith(expected)
+    with PreparedFile(folder / "test.h5") as test:
+        assert shown["brightness"][0][0].tolist() == test.images(farthest[:1])[0].tolist()
+
+
+def test_maps_are_drawn_of_frames_that_the_network_is_right_on(folder, evaluated):
+    shown = evaluated[1]["saliency.png"]
+    labels, _, predicted = said(folder)
+    right = predicted[CLASSES].argmax(axis=1) == labels
+    for value, name in enumerate(("no", "yes")):
+        expected = np.flatnonzero(right & (labels == value))[: evaluate.FRAMES_PER_CLASS]
+        assert shots([caption for *_, caption in shown[name]]) == expected.tolist()
+    assert len(shown["brightness"]) == evaluate.FRAMES_PER_CLASS
+    maps = [found for row in shown.values() for _, found, _ in row]
+    assert all(found.shape == (8, 10) and found.min() >= 0 and found.max() <= 1 for found in maps)
+
+
+def shots(captions):
+    return [int(caption.rpartition("shot ")[2]) for caption in captions]
+
+
+def test_a_network_without_mistakes_has_an_empty_gallery(tmp_path, keras_ready):
+    found = run(trained(tmp_path, epochs=6))
+    assert found.metrics["accuracy"] == 1
+    assert found.metrics["classes"]["yes"]["auc"] == found.metrics["classes"]["yes"]["average_precision"] == 1
+    assert sorted(path.name for path in found.pictures) == sorted([*EVERY, *OF_CLASSES])
+    assert all(path.is_file() for path in found.pictures)
+
+
+def test_a_class_that_is_not_in_the_test_set_is_null(tmp_path, keras_ready):
+    trained(tmp_path, epochs=1)
+    frames = np.full((12, 8, 10), 100, np.int16)
+    steps, pixels = ({"step": "subtract_dark"},), Pixels(dtype="int16", quantum=0.05)
+    write_prepared_file(tmp_path / "test.h5", frames, np.zeros(12, int), steps=steps, pixels=pixels)
+    classes = run(tmp_path).metrics["classes"]
+    for name in ("auc", "average_precision", "recall"):
+        assert classes["yes"][name] is None
+    assert classes["no"]["auc"] is None  # there is nothing to tell it from
+    assert classes["no"]["average_precision"] == 1
+
+
+def test_numbers_alone_have_their_pictures(tmp_path, keras_ready):
+    found = run(trained(tmp_path, epochs=1, labels=False, numbers=True))
+    assert sorted(path.name for path in found.pictures) == sorted([*EVERY, "regression.png"])
+    assert "accuracy" not in found.metrics
+    assert found.metrics["regression"]["brightness"]["shots"] == 48
+
+
+def test_what_train_makes_must_be_there(tmp_path):
+    with pytest.raises(UserError, match=r"model\.keras: must be there, it is what train makes; run `make repro`"):
+        run(tmp_path)

@@ -1,0 +1,151 @@
+import itertools
+import json
+import re
+
+import pytest
+from typer.testing import CliRunner
+
+from tests.conftest import git
+from tests.report.conftest import CLASSES, EVIL, lay_bare, lay_results
+from tests.report.test_markup import Reader
+from tests.test_locks import lay
+from xtcav_ml.cli import main
+from xtcav_ml.config.base import read_tree
+from xtcav_ml.report import page
+from xtcav_ml.system.errors import UserError
+
+SECTIONS = [
+    "before",
+    "data",
+    "training",
+    "test",
+    "numbers",
+    "frames",
+    "mistakes",
+    "saliency",
+    "search",
+    "resources",
+    "origin",
+]
+
+
+@pytest.fixture
+def bare(tmp_path, monkeypatch):
+    return lay_bare(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def whole(bare):
+    """A project with all that a report can tell of, and two commits."""
+    results = bare / "results"
+    git(bare, "init", "--quiet")
+    git(bare, "add", "results/metrics.json", "results/predictions.csv")
+    git(bare, "commit", "--quiet", "--message", EVIL)
+    lay(lay_results(bare, right=0.95, numbers=("bld.L3energy",)))
+    for name in ("resources", "tuning"):
+        (results / name).mkdir()
+    used = {"run_time_s": 12.0, "cpu_time_s": 20.0, "max_memory_mb": 1500.0, "max_threads": 8.0, "max_processes": 1.0}
+    used |= {"read_mb": 1.0, "written_mb": 2.0}
+    (results / "resources/train.json").write_text(json.dumps(used))
+    (results / "resources/evaluate.json").write_text(json.dumps({**used, "max_gpu0_memory_mb": 777.0}))
+    (results / "resources/run.json").write_text(json.dumps({"run_id": "f" * 32, "experiment_id": "1", "store": EVIL}))
+    best = {"study": "peaks-1", "trial": 7, "score": 0.875, "epochs": 3, "params": {"train.rate": 0.0123456, "x": EVIL}}
+    (results / "tuning/best.json").write_text(json.dumps(best))
+    for name in ("resources/train.png", "tuning/history.png"):
+        (results / name).write_bytes((results / "plots/frames.png").read_bytes())
+    read_tree.cache_clear()
+    return bare
+
+
+def write(folder):
+    page.run(folder, folder / "results/report.html")
+    return (folder / "results/report.html").read_text(encoding="utf-8")
+
+
+def test_all_that_there_is_has_its_section(whole):
+    text = write(whole)
+    read, words = Reader(text), " ".join(Reader(text).words)
+    names = [section["id"] for section in read.named("section")]
+    assert names == SECTIONS
+    assert [link["href"] for link in read.named("a")] == [f"#{name}" for name in names]
+    for told in (
+        "peaks-1: trial 7 did best, validation score 0.875",
+        "0.01235",
+        "max gpu0 memory mb",
+        "777",
+        "f" * 32,
+        "make ui",
+        "the tag lineage.key",
+        "src/xtcav_ml/learning/fit.py",
+        "train.epochs",
+        "edited since",
+    ):
+        assert told in words, told
+    assert len(read.named("img")) == 5
+
+
+def test_what_users_write_is_text(whole):
+    text = write(whole)
+    assert EVIL not in text
+    assert not Reader(text).named("script")
+    assert "".join(Reader(text).words).count(EVIL) > 10  # class, bad file, commit, store, best parameter
+
+
+def test_it_names_nothing_outside_itself(whole):
+    text = write(whole)
+    for attributes in [attributes for _, attributes in Reader(text).tags]:
+        for name in ("src", "href"):
+            assert attributes.get(name, "#").startswith(("#", "data:"))
+    assert not re.search(r"url\(|@import|https?://", text)
+
+
+def test_headings_do_not_skip_a_level_and_every_picture_has_words(whole):
+    read = Reader(write(whole))
+    levels = [int(tag[1]) for tag, _ in read.tags if re.fullmatch("h[1-6]", tag)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(later <= before + 1 for before, later in itertools.pairwise(levels))
+    assert all(image["alt"] for image in read.named("img"))
+    assert all("aria-label" in svg or svg.get("aria-hidden") == "true" for svg in read.named("svg"))
+
+
+def test_parameters_that_were_edited_since_are_warned_of(whole):
+    assert "has changed since" not in write(whole)
+    edited = whole / "params.yaml"
+    edited.write_text(edited.read_text().replace("1e-3", "2e-3"))
+    read_tree.cache_clear()
+    assert "params.yaml has changed since these results were made: train.rate." in write(whole)
+
+
+@pytest.mark.parametrize("classes", [CLASSES, ()])
+def test_results_alone_are_enough(bare, classes):
+    numbers = () if classes else ("pulse.energy",)
+    lay_results(bare, classes=classes, numbers=numbers)
+    for name in ("history.jsonl", "data.json"):
+        (bare / "results" / name).unlink()
+    done = CliRunner().invoke(main.app, ["report"])
+    assert done.exit_code == 0, done.output
+    assert "-> results/report.html" in done.output
+    text = (bare / "results/report.html").read_text(encoding="utf-8")
+    for missing in ("history.jsonl is not here", "data.json is not here", "results/resources is not here", "dvc.lock"):
+        assert missing in text
+    assert 'id="search"' not in text
+    assert ('id="test"' in text) == bool(classes)
+    assert ('id="numbers"' in text) == bool(numbers)
+
+
+@pytest.mark.parametrize("name", ["metrics.json", "history.jsonl", "resources/train.json"])
+def test_a_damaged_file_is_one_line_and_leaves_the_last_page(bare, name):
+    before = write(bare)
+    (bare / "results/resources").mkdir()
+    (bare / "results" / name).write_text('{"torn')
+    with pytest.raises(
+        UserError, match=f"{name}: must hold JSON as a stage wrote it, got .*; remove it and run `make repro`"
+    ):
+        page.run(bare, bare / "results/report.html")
+    assert (bare / "results/report.html").read_text(encoding="utf-8") == before
+
+
+def test_no_results_are_one_line(tmp_path):
+    with pytest.raises(UserError, match=r"results/metrics\.json: must be there, .*; run `make repro`"):
+        page.run(tmp_path, tmp_path / "report.html")

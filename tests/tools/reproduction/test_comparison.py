@@ -1,0 +1,83 @@
+import math
+
+import pytest
+
+from xtcav_ml.tools.reproduction import comparison
+from xtcav_ml.tools.reproduction.comparison import Row
+
+A, B, C, D = (letter * 32 for letter in "abcd")
+
+
+def lock(model=B, source=C, stale=A):
+    return {
+        "record": {"deps": [{"path": "metrics.json", "md5": stale}]},
+        "evaluate": {"deps": [{"path": "model", "md5": stale}], "outs": [{"path": "metrics.json", "md5": D}]},
+        "train": {
+            "deps": [{"path": "fit.py", "md5": source}, {"path": "raw", "md5": f"{A}.dir"}],
+            "outs": [{"path": "model", "md5": model}],
+        },
+    }
+
+
+def test_files_in_the_order_of_the_stages_by_the_hash_of_what_was_written():
+    rows = comparison.files(lock(), lock(stale=D))
+    assert rows == [
+        Row("raw", "a" * 12, "a" * 12, True),
+        Row("model", "b" * 12, "b" * 12, True),
+        Row("metrics.json", "d" * 12, "d" * 12, True),
+    ]
+    assert [row.what for row in comparison.files(lock(), lock(model=A)) if not row.same] == ["model"]
+
+
+def test_hashes_count_whole():
+    (row,) = [row for row in comparison.files(lock(), lock(model=B[:-1] + "0")) if row.what == "model"]
+    assert not row.same
+
+
+def test_a_file_that_is_not_there_differs():
+    rows = comparison.files(lock(), {})
+    assert {(row.now, row.same) for row in rows} == {("none", False)}
+
+
+def test_sources_that_were_edited():
+    assert comparison.edited(lock(), lock()) == []
+    assert comparison.edited(lock(), lock(source=A)) == ["fit.py"]
+
+
+def test_metrics_one_by_one_those_inside_others_as_minor():
+    rows = comparison.metrics(
+        {"accuracy": 0.5, "confusion": [[1, 2]], "gone": 1}, {"accuracy": 0.5, "confusion": [[1, 3]]}
+    )
+    assert rows == [
+        Row("accuracy", "0.5", "0.5", True),
+        Row("confusion.0.0", "1", "1", True, minor=True),
+        Row("confusion.0.1", "2", "3", False, minor=True),
+        Row("gone", "1", "none", False),
+    ]
+
+
+def test_the_last_bit_counts_and_is_shown():
+    one, next_one = 0.1, math.nextafter(0.1, 1)
+    (row,) = comparison.metrics({"loss": one}, {"loss": next_one})
+    assert not row.same
+    assert row.then != row.now
+
+
+def test_an_epoch_that_differs_is_the_first_that_does():
+    then = {"loss": {1: 0.3, 2: 0.2, 3: math.nan}, "a/0": {1: 1.0}}
+    assert comparison.curves(then, then) == [
+        Row("loss, epoch 3", "nan", "nan", True),
+        Row("a/0, epoch 1", "1", "1", True, minor=True),
+    ]
+    now = {"loss": {1: 0.3, 2: 0.25}}
+    assert comparison.curves(then, now)[0] == Row("loss, epoch 2", "0.2", "0.25", False)
+
+
+@pytest.mark.parametrize("then", [{}, {"loss": {}}])
+def test_a_curve_on_one_side_only_differs(then):
+    assert comparison.curves(then, {"loss": {1: 0.3}}) == [Row("loss, epoch 1", "none", "0.3", False)]
+
+
+def test_only_what_differs_of_the_environment():
+    found = comparison.environment({"numpy": "1", "keras": "3"}, {"numpy": "2", "keras": "3", "gpu": "one"})
+    assert found == [Row("numpy", "1", "2", False), Row("gpu", "none", "one", False)]

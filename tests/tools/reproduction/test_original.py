@@ -1,0 +1,91 @@
+import hashlib
+import json
+
+import pytest
+
+from tests.conftest import StoredRun
+from xtcav_ml.system.errors import UserError
+from xtcav_ml.tools.reproduction import original
+
+PATCH = b"diff of some sort\n"
+TAGS = {
+    "stage": "train",
+    "git.commit": "c" * 40,
+    "git.dirty": "true",
+    "git.diff.sha256": hashlib.sha256(PATCH).hexdigest(),
+    "evaluation.md5": "e",
+    "env.numpy": "2.0",
+}
+
+
+@pytest.fixture(autouse=True)
+def _local_store(monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+def stored(root, status="FINISHED", **tags):
+    run = StoredRun(root, **{name: value for name, value in {**TAGS, **tags}.items() if value})
+    run.finish(status)
+    return run
+
+
+def test_a_run_comes_back_with_all_that_made_it(root, tmp_path):
+    run = stored(root)
+    for name, content in (
+        ("lineage/params.yaml", b"train: {}\n"),
+        ("lineage/diff.patch", PATCH),
+        ("lineage/dvc.lock", b"schema: '2.0'\nstages:\n  train: {outs: []}\n"),
+        ("metrics.json", b'{"accuracy": 0.5}'),
+    ):
+        file = tmp_path / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(content)
+        run.client.log_artifact(run.run_id, str(file), "lineage" if "/" in name else None)
+    for epoch, loss in ((1, 0.5), (2, 0.25)):
+        run.client.log_metric(run.run_id, "loss/validation", loss, step=epoch)
+        run.client.log_metric(run.run_id, "system/seconds_train", loss, step=epoch)
+    found = original.fetch(root, run.run_id[:8])
+    assert found.run_id == run.run_id
+    assert (found.params, found.patch, found.metrics) == (b"train: {}\n", PATCH, {"accuracy": 0.5})
+    assert found.stages == {"train": {"outs": []}}
+    assert found.curves == {"loss/validation": {1: 0.5, 2: 0.25}}
+    assert found.environment == {"numpy": "2.0"}
+    run.client.log_text(run.run_id, "another", "lineage/diff.patch")
+    with pytest.raises(UserError, match=r"diff\.patch must have the SHA-256 .* got .*; bring the artifact back"):
+        original.fetch(root, run.run_id)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"stage": "trial"}, "must be of the train stage, got stage 'trial'"),
+        ({"status": "RUNNING"}, "must be FINISHED, got RUNNING; wait for its end"),
+        ({"status": "KILLED"}, "must be FINISHED, got KILLED"),
+        ({"evaluation.md5": ""}, r"must have lineage/dvc\.lock .* run `dvc repro` where it was made"),
+        ({"git.commit": "none"}, r"must be of a git commit, got 'none' \(tag git\.commit\)"),
+        ({"git.commit": "--output=x"}, "must be of a git commit"),
+        ({"git.diff.sha256": ""}, r"must have lineage/diff\.patch, since the code was edited"),
+        ({}, r"must be in .* with lineage/params\.yaml"),
+    ],
+)
+def test_what_a_run_lacks_is_one_line_with_the_cure(root, changes, said):
+    run = stored(root, **changes)
+    with pytest.raises(UserError, match=said) as refused:
+        original.fetch(root, run.run_id)
+    assert str(refused.value).startswith(f"run {run.run_id}: ")
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("wanted", ["{:.3}", "{:.8}%", "{:.8}' OR '", "candidate", "{}0"])
+def test_what_is_no_run_s_id_nor_its_beginning_is_refused(root, wanted):
+    wanted = wanted.format(stored(root).run_id)
+    with pytest.raises(UserError, match=r": must be the id of a run .* got none; `xtcav runs`") as refused:
+        original.fetch(root, wanted)
+    assert str(refused.value).startswith(f"{wanted}: ")
+
+
+def test_two_runs_begin_so(root, monkeypatch):
+    both = [json.dumps(name) for name in "ab"]
+    monkeypatch.setattr(original.store, "beginning", lambda root, wanted: both)
+    with pytest.raises(UserError, match="got several"):
+        original.fetch(root, "abcd")

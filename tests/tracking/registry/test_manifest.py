@@ -1,0 +1,82 @@
+import hashlib
+import json
+
+import pytest
+
+from xtcav_ml.system.errors import UserError
+from xtcav_ml.tracking.registry import manifest
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "MLmodel").write_text("flavors")
+    (tmp_path / "data/model.keras").write_bytes(b"weights")
+    return tmp_path
+
+
+def test_every_file_is_listed_with_its_hash(folder):
+    digest = manifest.write(folder)
+    content = (folder / "manifest.json").read_bytes()
+    assert digest == hashlib.sha256(content).hexdigest()
+    assert json.loads(content) == {
+        "MLmodel": hashlib.sha256(b"flavors").hexdigest(),
+        "data/model.keras": hashlib.sha256(b"weights").hexdigest(),
+    }
+    manifest.verify(folder, "mine", digest)
+
+
+def test_what_mlflow_adds_to_a_model_it_loads_by_name_is_let_be_but_only_there(folder):
+    manifest.write(folder)
+    (folder / "registered_model_meta").write_text("model_name: xtcav")
+    manifest.verify(folder, "mine")
+    (folder / "data/registered_model_meta").write_text("model_name: xtcav")
+    with pytest.raises(UserError, match="data/registered_model_meta must be"):
+        manifest.verify(folder, "mine")
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[-2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda folder: flip(folder / "data/model.keras"), "data/model.keras must be .*, got other bytes"),
+        (lambda folder: flip(folder / "MLmodel"), "MLmodel must be .*, got other bytes"),
+        (lambda folder: (folder / "MLmodel").unlink(), "MLmodel must be .*, got none"),
+        (
+            lambda folder: (folder / "code.py").write_text(""),
+            "code.py must be .*, got a file that is not in its manifest",
+        ),
+        (lambda folder: (folder / "code").symlink_to("/"), "code must be .*, got a file that is not in its manifest"),
+        (lambda folder: (folder / "manifest.json").unlink(), "manifest.json must be .*, got none"),
+        (lambda folder: (folder / "manifest.json").write_text("{"), "manifest.json must be .*, got a broken one"),
+    ],
+)
+def test_a_change_of_any_file_is_refused(folder, change, said):
+    manifest.write(folder)
+    change(folder)
+    with pytest.raises(UserError, match=f"^mine: {said}; ") as error:
+        manifest.verify(folder, "mine")
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_a_link_to_the_same_bytes_is_not_the_file(folder, tmp_path_factory):
+    manifest.write(folder)
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "MLmodel"
+    (folder / "MLmodel").rename(elsewhere)
+    (folder / "MLmodel").symlink_to(elsewhere)
+    with pytest.raises(UserError, match="MLmodel must be"):
+        manifest.verify(folder, "mine")
+
+
+def test_whoever_changes_the_manifest_too_is_found_out_by_its_own_hash(folder):
+    digest = manifest.write(folder)
+    flip(folder / "data/model.keras")
+    manifest.write(folder)
+    manifest.verify(folder, "mine")
+    with pytest.raises(UserError, match=r"manifest\.json must be .*, got another"):
+        manifest.verify(folder, "mine", digest)

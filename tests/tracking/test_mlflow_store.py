@@ -1,0 +1,56 @@
+import sqlite3
+
+import mlflow
+import pytest
+import requests
+
+from xtcav_ml.system.errors import UserError
+from xtcav_ml.tracking import mlflow_store
+
+
+@pytest.fixture(autouse=True)
+def _local_store(monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+def test_the_store_is_in_the_project_unless_the_environment_names_another(root, monkeypatch):
+    assert mlflow_store.store_uri(root) == f"sqlite:///{root}/mlruns/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    assert mlflow_store.store_uri(root) == "http://127.0.0.1:1"
+
+
+def test_a_damaged_database_is_one_line(tmp_path):
+    database = tmp_path / "mlruns/mlflow.db"
+    database.parent.mkdir()
+    database.write_bytes(b"no database at all, but of some length" * 100)
+    with pytest.raises(UserError, match=r"mlflow\.db: must be MLflow's SQLite database, got 'file is not a database'"):
+        mlflow_store.connect(tmp_path)
+
+
+def test_a_password_in_the_address_is_masked():
+    assert mlflow_store.masked("postgresql://me:secret@host/db") == "postgresql://***@host/db"
+    assert mlflow_store.masked("http://me:pass@word@host") == "http://***@host"
+    assert mlflow_store.masked("sqlite:////a@b/mlflow.db") == "sqlite:////a@b/mlflow.db"
+
+
+def test_a_password_is_in_no_message(root, tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://alice:secret@127.0.0.1:1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(UserError, match=r"http://\*\*\*@127") as error:
+        mlflow_store.connect(tmp_path)
+    assert "secret" not in str(error.value)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    said = "401 for http://alice:secret@host/api"
+
+    def refuse(*_):
+        raise requests.HTTPError(said)
+
+    monkeypatch.setattr(mlflow.MlflowClient, "download_artifacts", refuse)
+    with pytest.raises(UserError, match=r"401 for http://\*\*\*@host/api") as error:
+        mlflow_store.download(root, "0" * 32, "predictions.csv", tmp_path)
+
+
+def test_readers_do_not_block_writers(root):
+    mlflow_store.connect(root)
+    with sqlite3.connect(root / "mlruns/mlflow.db") as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)

@@ -1,0 +1,90 @@
+import json
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from xtcav_ml.tracking import resources
+
+
+def test_a_run_shorter_than_the_interval_has_its_numbers():
+    with resources.Sampler() as sampler:
+        pass
+    used = sampler.summary()
+    assert len(sampler.samples) >= 2
+    assert used["max_memory_mb"] >= used["mean_memory_mb"] > 10
+    assert used["run_time_s"] < 1
+    assert used["max_processes"] >= 1
+
+
+def test_memory_that_was_let_go_is_in_the_maximum():
+    with resources.Sampler() as sampler:
+        held = np.ones(40_000_000)  # 320 MB
+        time.sleep(3 * resources.INTERVAL)
+        del held
+    used = sampler.summary()
+    assert used["max_memory_mb"] > sampler.samples[0]["memory_mb"] + 300
+
+
+def test_children_count_even_after_they_ended():
+    busy = "import time; t = time.process_time()\nwhile time.process_time() - t < 0.8: pass"
+    with resources.Sampler() as sampler:
+        subprocess.run([sys.executable, "-c", busy], check=True)
+        time.sleep(2 * resources.INTERVAL)
+    used = sampler.summary()
+    assert used["max_processes"] >= 2
+    assert used["cpu_time_s"] == pytest.approx(0.85, abs=0.4)  # less what the child used after its last sample
+
+
+def test_what_children_used_before_does_not_count():
+    busy = "import time\nwhile time.process_time() < 0.8: pass\nprint(flush=True)\ninput()"
+    with subprocess.Popen([sys.executable, "-c", busy], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        child.stdout.readline()
+        with resources.Sampler() as sampler:
+            time.sleep(2 * resources.INTERVAL)
+        used = sampler.summary()
+        child.communicate(b"\n")
+    assert used["max_processes"] >= 2
+    assert used["cpu_time_s"] < 0.5
+
+
+def test_what_lasts_less_than_an_interval_counts():
+    """In a process of its own, as a stage is: a peak of memory and a child, both between two samples."""
+    code = """if True:
+        import subprocess, sys, json
+        import numpy as np
+        from xtcav_ml import resources
+        resources.INTERVAL = 60
+        with resources.Sampler() as sampler:
+            held = np.ones(40_000_000)
+            del held
+            subprocess.run([sys.executable, "-c", "import time\\nwhile time.process_time() < 0.5: pass"], check=True)
+        assert len(sampler.samples) == 2
+        print(json.dumps([sampler.summary(), sampler.samples[0]["memory_mb"]]))
+    """
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    used, before = json.loads(done.stdout)
+    assert used["max_memory_mb"] > before + 300
+    assert 0.5 <= used["cpu_time_s"] < 1.5
+
+
+def test_a_stage_that_takes_a_while_is_drawn(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(resources, "WORTH_A_PICTURE", 0.2)
+    with resources.measured("train"):
+        time.sleep(0.3)
+    picture = tmp_path / "results/resources/train.png"
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    monkeypatch.setattr(resources, "WORTH_A_PICTURE", 60)
+    with resources.measured("train"):
+        pass
+    assert not picture.exists()
+
+
+def test_measured_writes_a_file_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with resources.measured("train"):
+        pass
+    assert json.loads((tmp_path / "results/resources/train.json").read_text())["max_threads"] >= 1

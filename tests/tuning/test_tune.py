@@ -1,0 +1,112 @@
+"""The search without Keras: trials of a known score, in a study and a store of their own."""
+
+import optuna
+import pytest
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from optuna.trial import TrialState
+
+from tests.conftest import ROOT, lay_store
+from xtcav_ml.config.tune import Range
+from xtcav_ml.learning import layer_sizes
+from xtcav_ml.tracking import mlflow_store, sender
+from xtcav_ml.tracking.tracker import Run, Tracker
+from xtcav_ml.tuning import studies, tune
+from xtcav_ml.tuning.trial import Epoch
+
+ENDS = layer_sizes.Ends(frame_shape=(363, 284), frame_dtype="int16", features=0, classes=4, numbers=0)
+
+
+class Known:
+    """A trial of two epochs whose score is its momentum."""
+
+    def __init__(self, params, data):
+        self.params, self.stop = params, False
+
+    def __iter__(self):
+        for number in (1, 2):
+            yield Epoch(number, {"val_accuracy": self.params.optimizer.momentum})
+
+    def close(self):
+        pass
+
+
+@pytest.fixture
+def search(tmp_path, monkeypatch, params):
+    for name in ("dvc.yaml", "params.yaml"):
+        (tmp_path / name).write_text((ROOT / name).read_text())
+    lay_store(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setattr(tune, "Trial", Known)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    rules = params.tune.model_copy(
+        update={"trials": 3, "epochs": 2, "space": {"train.optimizer.momentum": Range(low=0.5, high=0.9)}}
+    )
+    study = studies.open_study(rules, {}, tmp_path / "study.db")
+    monkeypatch.setattr(sender, "INTERVAL", 0.01)
+    with Tracker(tmp_path) as tracker:
+        yield tune._Search(study, params.train, rules, tmp_path, ENDS, tracker)
+
+
+def refuse(*_, **__):
+    raise MlflowException("the store is full")
+
+
+def test_another_environment_is_another_study(search, tmp_path, monkeypatch):
+    def name():
+        return studies.open_study(search.tune, tune.decides(search.base), tmp_path / "study.db").study_name
+
+    monkeypatch.setattr(tune.lineage, "file_md5", lambda path: path.name)
+    assert name() == name()
+    before = name()
+    monkeypatch.setattr(tune.lineage, "environment", lambda: {"keras": "4"})
+    assert name() != before
+
+
+def test_trials_are_told_and_recorded(search, tmp_path):
+    search.go_on(tmp_path)
+    assert [trial.state for trial in search.study.trials] == [TrialState.COMPLETE] * 3
+    assert search.tracker.sender.drain() == []
+    client, experiment = mlflow_store.connect(tmp_path)
+    assert {run.info.status for run in client.search_runs([experiment])} == {"FINISHED"}
+
+
+@pytest.mark.parametrize("names", [["log_batch"], ["set_terminated"], ["log_batch", "set_terminated"]])
+def test_a_store_that_fails_does_not_end_the_search(search, tmp_path, monkeypatch, names):
+    for name in names:
+        monkeypatch.setattr(MlflowClient, name, refuse)
+    search.go_on(tmp_path)
+    assert [trial.state for trial in search.study.trials] == [TrialState.COMPLETE] * 3
+    assert search.tracker.sender.drain()
+    assert search.tracker.sender.failure == "the store is full"
+
+
+def test_a_trial_whose_run_cannot_be_begun_is_lost_and_tried_again(search, tmp_path, monkeypatch):
+    real = Tracker.start
+
+    def second(tracker, name, tags, **options):
+        if name == "trial-1":
+            raise OSError("no room for its journal")
+        return real(tracker, name, tags, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Tracker, "start", second)
+        with pytest.raises(OSError, match="no room"):
+            search.go_on(tmp_path)
+    assert [trial.state for trial in search.study.trials] == [TrialState.COMPLETE, TrialState.FAIL]
+    assert studies.spent(search.study) == 1
+    search.go_on(tmp_path)
+    assert [trial.state.name for trial in search.study.trials] == ["COMPLETE", "FAIL", "COMPLETE", "COMPLETE"]
+    assert search.study.trials[2].params == search.study.trials[1].params
+
+
+def test_a_trial_that_was_completed_is_told_whatever_its_run_says_then(search, tmp_path, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Run, "finish", stop)
+        search.go_on(tmp_path)
+    assert [trial.state for trial in search.study.trials] == [TrialState.COMPLETE]
