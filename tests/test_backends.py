@@ -13,7 +13,7 @@ from tests.conftest import ROOT
 PROGRAM = """if True:
     import hashlib, json, sys
     from pathlib import Path
-    from tests.test_fit import PARAMS, write
+    from tests.learning.test_fit import PARAMS, write
     from xtcav_ml import backend, fit, models, scaling
     from xtcav_ml.batches import Batches, shuffled
     from xtcav_ml.geometry import Ends

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import SHAPE
-from tests.pipeline.conftest import Project
+from tests.end_to_end.conftest import Project
 
 
 def with_label(path, row, value):

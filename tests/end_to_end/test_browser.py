@@ -16,7 +16,7 @@ from urllib.parse import urlparse
 
 import pytest
 
-from tests.pipeline.conftest import Project, clean_environment
+from tests.end_to_end.conftest import Project, clean_environment
 from tests.servers import end
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")

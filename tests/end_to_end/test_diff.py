@@ -8,7 +8,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from tests.conftest import ROOT
-from tests.pipeline.conftest import Project
+from tests.end_to_end.conftest import Project
 
 RATE = 0.0123
 KEPT = ["dvc.lock", "data/raw/dvc.lock"]

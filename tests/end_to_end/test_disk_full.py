@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from tests.pipeline.conftest import Project
+from tests.end_to_end.conftest import Project
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from tests.pipeline.conftest import SMALL_FRAMES, Project
+from tests.end_to_end.conftest import SMALL_FRAMES, Project
 
 
 @pytest.fixture(scope="module")

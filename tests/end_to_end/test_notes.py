@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.pipeline.conftest import Project
+from tests.end_to_end.conftest import Project
 from xtcav_ml.tracking.mlflow_names import NOTES
 
 SMALLER = {

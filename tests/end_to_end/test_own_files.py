@@ -4,7 +4,7 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.pipeline.conftest import Project
+from tests.end_to_end.conftest import Project
 from xtcav_ml.data.prepared import PreparedFile
 
 ROWS = 37

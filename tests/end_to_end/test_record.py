@@ -6,7 +6,7 @@ import time
 import mlflow
 import pytest
 
-from tests.pipeline.conftest import Project
+from tests.end_to_end.conftest import Project
 from tests.servers import Server
 
 RATE = "train.optimizer.learning_rate"

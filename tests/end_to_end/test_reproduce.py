@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.conftest import write_shots
-from tests.pipeline.conftest import SMALL_FRAMES, Project
+from tests.end_to_end.conftest import SMALL_FRAMES, Project
 from xtcav_ml.cli import main
 from xtcav_ml.tools import reproduce
 from xtcav_ml.tools.reproduction import original, restored

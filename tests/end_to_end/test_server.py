@@ -17,7 +17,7 @@ import psycopg
 import pytest
 import requests
 
-from tests.pipeline.conftest import Project, clean_environment
+from tests.end_to_end.conftest import Project, clean_environment
 from xtcav_ml.server import postgres
 
 ADMIN, MEMBER, GUEST, ROLE = NAMES = [f"name-{secrets.token_hex(8)}" for _ in range(4)]

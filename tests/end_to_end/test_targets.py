@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.pipeline.conftest import Project
+from tests.end_to_end.conftest import Project
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import time
 import optuna
 import pytest
 
-from tests.pipeline.conftest import Project
+from tests.end_to_end.conftest import Project
 
 SPACE = {
     "train.optimizer.learning_rate": {"low": 0.01, "high": 0.3, "log": True},

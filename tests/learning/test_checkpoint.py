@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.test_fit import PARAMS, Recorder, digest, write
+from tests.learning.test_fit import PARAMS, Recorder, digest, write
 from xtcav_ml.config.train import Augment, Block, Optimizer
 from xtcav_ml.learning import checkpoint, fit
 from xtcav_ml.learning.checkpoint import Checkpoints, State

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import SHAPE, StoredRun, write_prepared_file
-from tests.test_fit import PARAMS
+from tests.learning.test_fit import PARAMS
 from xtcav_ml.config.data import DataParams
 from xtcav_ml.config.prepare import Pixels
 from xtcav_ml.data.prepared import PreparedFile

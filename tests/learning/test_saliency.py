@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tests.test_fit import PARAMS, write
+from tests.learning.test_fit import PARAMS, write
 from xtcav_ml.learning import backend, fit, saliency
 from xtcav_ml.learning.backend import keras
 from xtcav_ml.learning.layer_sizes import CLASSES, NUMBERS

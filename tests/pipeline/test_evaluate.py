@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import write_prepared_file
-from tests.test_fit import PARAMS, write
+from tests.learning.test_fit import PARAMS, write
 from xtcav_ml.config.prepare import Pixels
 from xtcav_ml.data.prepared import PreparedFile
 from xtcav_ml.learning import fit, networks

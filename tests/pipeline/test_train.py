@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import write_prepared_file
-from tests.test_fit import PARAMS
+from tests.learning.test_fit import PARAMS
 from xtcav_ml.pipeline import train
 from xtcav_ml.report import training
 

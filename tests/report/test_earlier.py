@@ -3,9 +3,9 @@ import json
 import pytest
 
 from tests.conftest import git
+from tests.lineage.test_dvc_lock import lay
 from tests.report.conftest import CLASSES, EVIL, lay_results
 from tests.report.test_markup import Reader
-from tests.test_locks import lay
 from xtcav_ml.report import earlier, results
 
 

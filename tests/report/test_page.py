@@ -6,9 +6,9 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.conftest import git
+from tests.lineage.test_dvc_lock import lay
 from tests.report.conftest import CLASSES, EVIL, lay_bare, lay_results
 from tests.report.test_markup import Reader
-from tests.test_locks import lay
 from xtcav_ml.cli import main
 from xtcav_ml.config.base import read_tree
 from xtcav_ml.report import page

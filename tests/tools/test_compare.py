@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from tests.test_locks import lay
+from tests.lineage.test_dvc_lock import lay
 from xtcav_ml.cli import main
 from xtcav_ml.science import metrics, significance
 from xtcav_ml.system.errors import UserError

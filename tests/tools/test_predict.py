@@ -4,7 +4,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.conftest import SHAPE, StoredRun, lay_store, write_shots
-from tests.test_fit import PARAMS
+from tests.learning.test_fit import PARAMS
 from xtcav_ml.cli import main
 from xtcav_ml.config.data import DataParams
 from xtcav_ml.data.prepared import PreparedFile

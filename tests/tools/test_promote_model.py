@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from tests.conftest import StoredRun, lay_store
-from tests.registry.test_versions import PLAIN
-from tests.stages.test_compare import SHOTS, TRUTH, hits, write
+from tests.tools.test_compare import SHOTS, TRUTH, hits, write
+from tests.tracking.registry.test_versions import PLAIN
 from xtcav_ml.cli import main
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.tools import promote_model

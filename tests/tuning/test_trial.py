@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from tests.test_fit import PARAMS, write
+from tests.learning.test_fit import PARAMS, write
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.tuning.trial import Trial
 

@@ -11,7 +11,7 @@ from xtcav_ml.config.simulate import SimulateParams
 from xtcav_ml.science import labels
 from xtcav_ml.science.simulation import beam, camera, digitizer, simulator
 
-TREE = read_tree(Path(__file__).parents[1] / "params.yaml")["simulate"]
+TREE = read_tree(Path(__file__).parents[3] / "params.yaml")["simulate"]
 DARK, NO_LASING, LASING = 68, 69, 70
 TIME = np.arange(-100.0, 101.0)
 

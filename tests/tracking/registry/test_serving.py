@@ -16,8 +16,8 @@ import pytest
 from mlflow.pyfunc import scoring_server
 
 from tests.conftest import StoredRun, lay_store, write_prepared_file
+from tests.learning.test_fit import PARAMS
 from tests.servers import end
-from tests.test_fit import PARAMS
 from xtcav_ml.data.prepared import PreparedFile
 from xtcav_ml.learning import fit, networks
 from xtcav_ml.learning.predictor import Predictor
