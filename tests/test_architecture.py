@@ -1,4 +1,4 @@
-"""The structure, held: imports go down the list of rooms only, each outside library has one room, dvc.yaml protects the test set."""
+"""The structure, held: imports go down the list of rooms, each library has one room, the test set is protected."""
 
 import ast
 import functools

@@ -14,9 +14,9 @@ PROGRAM = """if True:
     import hashlib, json, sys
     from pathlib import Path
     from tests.learning.test_fit import PARAMS, write
-    from xtcav_ml import backend, fit, models, scaling
-    from xtcav_ml.batches import Batches, shuffled
-    from xtcav_ml.geometry import Ends
+    from xtcav_ml.learning import backend, fit, networks, normalization
+    from xtcav_ml.learning.batches import Batches, shuffled
+    from xtcav_ml.learning.layer_sizes import Ends
     import numpy as np
 
     device = backend.configure(seed=1, threads=2)
@@ -31,7 +31,7 @@ PROGRAM = """if True:
     second = block.model_copy(update={"pool": "average", "batch_norm": True, "activation": "gelu"})
     model = PARAMS.model.model_copy(update={"blocks": (block, second), "initializer": "he"})
     params = PARAMS.model_copy(update={"model": model, "epochs": 4})
-    network = models.convnet(model, Ends.of(made[0].meaning), scaling.scales_of(made[0], "all"), seed=params.seed)
+    network = networks.convnet(model, Ends.of(made[0].meaning), normalization.scales_of(made[0], "all"), seed=params.seed)
     digest = hashlib.sha256(b"".join(np.asarray(w).tobytes() for w in network.trainable_weights)).hexdigest()
     given = {}
     for room in (2 * made[0].nbytes - 1, 2 * made[0].nbytes):
@@ -90,7 +90,7 @@ def test_losses_are_the_same_to_float_tolerance(found):
 
 UNASKED = """
 import sys
-from xtcav_ml import backend
+from xtcav_ml.learning import backend
 print(sorted(backend.UNASKED & set(sys.modules)))
 import matplotlib.pyplot, sklearn
 print(backend.name())

@@ -24,7 +24,7 @@ def test_each_command_has_help(command):
 
 
 def test_help_imports_nothing_that_takes_time():
-    script = f"import sys, xtcav_ml.cli; print([name for name in {HEAVY} if name in sys.modules])"
+    script = f"import sys, xtcav_ml.cli.main; print([name for name in {HEAVY} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
@@ -35,7 +35,15 @@ def test_a_place_that_cannot_be_written_to_is_one_line(raw_folder, tmp_path, out
     (tmp_path / "a file").write_text("mine")
     (tmp_path / "a folder").mkdir()
     (tmp_path / "a folder/note").write_text("mine")
-    command = [sys.executable, "-c", "from xtcav_ml.cli import main; main()", "relabel", str(raw_folder), "--out", out]
+    command = [
+        sys.executable,
+        "-c",
+        "from xtcav_ml.cli.main import main; main()",
+        "relabel",
+        str(raw_folder),
+        "--out",
+        out,
+    ]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.startswith(f"xtcav: {out.split('/')[0]}: must be a file or folder that can be read and written")

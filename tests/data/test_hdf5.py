@@ -35,8 +35,8 @@ FILL_THE_DISK = """
 import resource, sys
 from pathlib import Path
 import numpy as np
-from xtcav_ml.errors import UserError
-from xtcav_ml.h5io.files import create_rows, creating
+from xtcav_ml.system.errors import UserError
+from xtcav_ml.data.hdf5 import create_rows, creating
 
 limit, path = int(sys.argv[1]), Path(sys.argv[2])
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))

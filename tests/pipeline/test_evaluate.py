@@ -71,7 +71,7 @@ def evaluated(folder):
                 sheets[path.name] = dict(rows)
                 real(path, rows, *rest)
 
-            patch.setattr(evaluate.plots, name, draw)
+            patch.setattr(evaluate.figures, name, draw)
         return run(folder), sheets
 
 

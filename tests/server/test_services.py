@@ -58,7 +58,7 @@ def test_a_service_that_does_not_listen_is_killed(tmp_path, monkeypatch):
 def test_a_service_ends_when_who_started_it_is_killed():
     starter = f"""
 import os, signal, sys
-from xtcav_ml import services
+from xtcav_ml.server import services
 with services.running([sys.executable, "-c", {ENDS_IN_ORDER!r}], signal.SIGTERM, os.environ) as process:
     print(process.pid, flush=True)
     process.wait()

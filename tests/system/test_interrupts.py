@@ -5,7 +5,7 @@ import pytest
 
 START = """
 import contextlib, os, signal, time
-from xtcav_ml import interrupts
+from xtcav_ml.system import interrupts
 
 def ask():
     os.kill(os.getpid(), signal.{name})

@@ -55,7 +55,7 @@ def test_what_lasts_less_than_an_interval_counts():
     code = """if True:
         import subprocess, sys, json
         import numpy as np
-        from xtcav_ml import resources
+        from xtcav_ml.tracking import resources
         resources.INTERVAL = 60
         with resources.Sampler() as sampler:
             held = np.ones(40_000_000)

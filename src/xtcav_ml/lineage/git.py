@@ -8,8 +8,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from xtcav_ml.system.errors import UserError
-from xtcav_ml.tracking.mlflow_names import MASK, masked
+from xtcav_ml.system.errors import MASK, UserError, masked
 
 OUTPUTS = ("**/dvc.lock", "results/**", "experiments/results/**", "mlruns/**")
 """What stages write and git tracks or ignores: changes there do not make the code dirty."""

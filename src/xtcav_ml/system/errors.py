@@ -1,6 +1,7 @@
 """The one error that a user sees: a single line that names file or key, rule, value and cure."""
 
 import errno
+import re
 
 
 class UserError(Exception):
@@ -24,3 +25,21 @@ def unusable(path: object, error: OSError) -> UserError:
         f"{path}: must be a file or folder that can be read and written there, got {error.strerror!r}; name another, or change "
         "what stands in the way"
     )
+
+
+MASK = "***@"
+"""Stands where an address had a user and a password."""
+
+LONGEST_REASON = 240
+"""Characters of an error that are worth reading."""
+
+
+def masked(uri: str) -> str:
+    """Return an address without the user and password that it may hold."""
+    return re.sub(r"(?<=://)[^/\s]*@", MASK, uri)
+
+
+def reason(error: Exception) -> str:
+    """Return the first line of an error, or its type, cut after LONGEST_REASON characters, addresses in it masked."""
+    line = masked((str(error).splitlines() or [type(error).__name__])[0])
+    return line if len(line) <= LONGEST_REASON else f"{line[:LONGEST_REASON]}..."

@@ -3,10 +3,10 @@
 from datetime import datetime
 
 from xtcav_ml.lineage import git, lineage
-from xtcav_ml.system.errors import UserError
+from xtcav_ml.system.errors import UserError, masked
 from xtcav_ml.system.progress import console
 from xtcav_ml.tracking import mlflow_store, sender
-from xtcav_ml.tracking.mlflow_names import KEY_TAG, masked, store_uri
+from xtcav_ml.tracking.mlflow_names import KEY_TAG, store_uri
 
 METRICS = ("accuracy/test", "accuracy/validation", "loss/train")
 

@@ -1,7 +1,6 @@
 """Where MLflow keeps runs, in words: asked by what must not take the seconds that MLflow's import takes."""
 
 import os
-import re
 from pathlib import Path
 
 EXPERIMENT, NOTES = "xtcav", "xtcav-notes"
@@ -9,13 +8,6 @@ EXPERIMENT, NOTES = "xtcav", "xtcav-notes"
 
 RUN_TAG, KEY_TAG, MODEL_TAG, EVALUATION_TAG = "run.key", "lineage.key", "model.md5", "evaluation.md5"
 """Tags by which a run is found: the one that a journal tells of, what it is of, what it made, what that is worth."""
-
-
-MASK = "***@"
-"""Stands where an address had a user and a password."""
-
-LONGEST = 240
-"""Characters of an error that are worth reading."""
 
 
 SECTIONS = (
@@ -55,17 +47,3 @@ def of_test(name: str) -> bool:
 def store_uri(root: Path) -> str:
     """Return MLFLOW_TRACKING_URI, or the SQLite database in the project's `mlruns`."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root.resolve()}/mlruns/mlflow.db"
-
-
-def masked(uri: str) -> str:
-    """Return a store's address without the user and password that it may hold."""
-    return re.sub(r"(?<=://)[^/\s]*@", MASK, uri)
-
-
-def reason(error: Exception) -> str:
-    """Return the first line of what an error says, or its name, without user and password of an address in it.
-
-    One that goes on and on, as those of connections do, is cut.
-    """
-    said = masked((str(error).splitlines() or [type(error).__name__])[0])
-    return said if len(said) <= LONGEST else f"{said[:LONGEST]}..."

@@ -12,8 +12,8 @@ import mlflow
 from mlflow.entities import Run
 from mlflow.environment_variables import MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR
 
-from xtcav_ml.system.errors import UserError
-from xtcav_ml.tracking.mlflow_names import EXPERIMENT, masked, reason, store_uri
+from xtcav_ml.system.errors import UserError, masked, reason
+from xtcav_ml.tracking.mlflow_names import EXPERIMENT, store_uri
 
 TrackingError = (mlflow.MlflowException, OSError)
 """What MLflow, and the HTTP and file system below it, raise when a store cannot be written to."""

@@ -19,6 +19,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunT
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
+from xtcav_ml.system import errors
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.tracking import mlflow_names, mlflow_store
 from xtcav_ml.tracking.journal import Event, Journal
@@ -65,7 +66,7 @@ class Projection:
                     self._send(journal, [one])
                 return
             what = f"{first['event']} of run {journal.run_id}"
-            print(f"xtcav: MLflow did not take {what}: {mlflow_names.reason(error)}", file=sys.stderr)
+            print(f"xtcav: MLflow did not take {what}: {errors.reason(error)}", file=sys.stderr)
         if first["event"] != "begin":  # the run may have been there before
             self._certain.add(name)
         journal.acknowledge(batch[-1][1], journal.run_id, journal.experiment_id)

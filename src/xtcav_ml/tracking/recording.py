@@ -9,9 +9,9 @@ from typing import Any
 
 from xtcav_ml.lineage import lineage
 from xtcav_ml.system import atomic
-from xtcav_ml.system.errors import UserError
+from xtcav_ml.system.errors import UserError, reason
 from xtcav_ml.tracking import mlflow_store, provenance, runs, sender
-from xtcav_ml.tracking.mlflow_names import EVALUATION_TAG, KEY_TAG, MODEL_TAG, RUN_TAG, reason
+from xtcav_ml.tracking.mlflow_names import EVALUATION_TAG, KEY_TAG, MODEL_TAG, RUN_TAG
 from xtcav_ml.tracking.tracker import FINISHED, STATUS, Run, Tracker
 
 COUNT_TAG = "evaluation.count"

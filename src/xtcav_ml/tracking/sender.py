@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from xtcav_ml.system.errors import reason
 from xtcav_ml.tracking.journal import Journal
-from xtcav_ml.tracking.mlflow_names import reason
 
 INTERVAL, FIRST, MOST, HURRIED = 0.5, 0.2, 30.0, 1.0
 """Seconds between two batches; to wait after a failure at first, at most, and at most when somebody waits for the end."""

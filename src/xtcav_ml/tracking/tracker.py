@@ -13,9 +13,10 @@ from typing import Any, Self
 
 from xtcav_ml.lineage.lineage import file_md5
 from xtcav_ml.system import interrupts
+from xtcav_ml.system.errors import masked
 from xtcav_ml.system.progress import console
 from xtcav_ml.tracking.journal import Event, Journal, folder_of, ownerless
-from xtcav_ml.tracking.mlflow_names import EXPERIMENT, MODEL_TAG, masked, metric_name, store_uri
+from xtcav_ml.tracking.mlflow_names import EXPERIMENT, MODEL_TAG, metric_name, store_uri
 from xtcav_ml.tracking.sender import Sender
 
 PROBE = {"http": 5.0, "": 60.0}

@@ -86,6 +86,6 @@ def test_what_is_no_run_s_id_nor_its_beginning_is_refused(root, wanted):
 
 def test_two_runs_begin_so(root, monkeypatch):
     both = [json.dumps(name) for name in "ab"]
-    monkeypatch.setattr(original.store, "beginning", lambda root, wanted: both)
+    monkeypatch.setattr(original.mlflow_store, "beginning", lambda root, wanted: both)
     with pytest.raises(UserError, match="got several"):
         original.fetch(root, "abcd")

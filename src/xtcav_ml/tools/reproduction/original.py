@@ -11,9 +11,9 @@ from typing import Any
 
 from xtcav_ml.config.base import PARAMS_FILE
 from xtcav_ml.lineage import lineage
-from xtcav_ml.system.errors import UserError
+from xtcav_ml.system.errors import UserError, masked
 from xtcav_ml.tracking import mlflow_store
-from xtcav_ml.tracking.mlflow_names import EVALUATION_TAG, masked, of_test, store_uri
+from xtcav_ml.tracking.mlflow_names import EVALUATION_TAG, of_test, store_uri
 from xtcav_ml.tracking.provenance import FOLDER, LOCK
 
 USAGE = "system/"

@@ -17,8 +17,8 @@ from mlflow.environment_variables import MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR
 from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
 from xtcav_ml.science.spec import Meaning
-from xtcav_ml.system.errors import UserError
-from xtcav_ml.tracking.mlflow_names import masked, of_test, reason, store_uri
+from xtcav_ml.system.errors import UserError, masked, reason
+from xtcav_ml.tracking.mlflow_names import of_test, store_uri
 from xtcav_ml.tracking.mlflow_store import TrackingError, connect
 from xtcav_ml.tracking.registry import manifest, packaging
 
