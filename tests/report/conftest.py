@@ -22,7 +22,7 @@ def lay_results(folder, *, classes=CLASSES, numbers=(), right=0.8, epochs=6, see
     results = folder / "results"
     (results / "plots").mkdir(parents=True, exist_ok=True)
     columns = {"run": [70] * SHOTS, "run.index": range(SHOTS)}
-    values = {"best_epoch": 4, "shots": SHOTS}
+    values = {"best_epoch": epochs, "shots": SHOTS}
     if classes:
         truth = np.arange(SHOTS) % len(classes)
         said = np.where(rng.random(SHOTS) < right, truth, (truth + 1) % len(classes))

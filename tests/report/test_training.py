@@ -23,3 +23,9 @@ def test_the_kept_epoch_is_marked_and_the_loss_is_drawn_only_where_it_is_more_th
 def test_without_a_history_it_says_what_brings_it(project):
     (project / "results/history.jsonl").unlink()
     assert "make repro" in training.training(results.load(project)).markup()
+
+
+def test_a_history_that_is_shorter_than_the_evaluated_epoch_is_not_drawn(project):
+    lines = (project / "results/history.jsonl").read_text().splitlines(keepends=True)
+    (project / "results/history.jsonl").write_text("".join(lines[:2]))
+    assert "metrics.json" in training.training(results.load(project)).markup()

@@ -56,23 +56,11 @@ def test_z_score_of_the_notes():
     assert np.isnan(metrics.z_score(5, 5, 1.0))
 
 
-def test_best_epoch_is_the_most_accurate_then_the_surest_then_the_first():
-    rows = [(0.5, 1.0), (0.7, 0.9), (0.7, 0.8), (0.7, 0.8), (0.6, 0.1)]
-    assert metrics.best_epoch([{"val_accuracy": a, "val_cross_entropy": c} for a, c in rows]) == 3
-
-
 def test_shapes_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="expected truth"):
         metrics.classification(np.array([0, 1]), certain([0], 2))
     with pytest.raises(ValueError, match="expected truth"):
         metrics.classification(np.array([], int), np.zeros((0, 2)))
-
-
-def test_the_score_is_of_what_is_learned():
-    row = {"val_accuracy": 0.8, "val_squared_error": 0.3, "val_loss": 0.9}
-    assert metrics.score(row) == -0.9
-    assert metrics.score({"val_accuracy": 0.8, "val_loss": 0.9}) == 0.8
-    assert metrics.score({"val_squared_error": 0.3, "val_loss": 0.9}) == -0.3
 
 
 def test_regression_is_measured_in_units_where_there_is_a_number():

@@ -9,13 +9,12 @@ import numpy as np
 
 from xtcav_ml.config.train import TrainParams
 from xtcav_ml.data.prepared import PreparedFile
-from xtcav_ml.learning import backend, losses, networks, normalization, optimizers
+from xtcav_ml.learning import backend, epochs, losses, networks, normalization, optimizers
 from xtcav_ml.learning.augment import Augmentation
 from xtcav_ml.learning.backend import keras
 from xtcav_ml.learning.batches import Batches, SetEpoch
 from xtcav_ml.learning.checkpoint import Checkpoints, State
 from xtcav_ml.learning.layer_sizes import Ends
-from xtcav_ml.science.metrics import best_epoch, score
 from xtcav_ml.system import interrupts
 from xtcav_ml.system.errors import UserError
 
@@ -96,7 +95,7 @@ def fit(
         )
     best = build()  # a fresh network has stock layers, and no optimizer, which would double the file
     best.set_weights(watch.best_weights)
-    return Fitted(best, best_epoch(watch.history), watch.history)
+    return Fitted(best, epochs.best(watch.history), watch.history)
 
 
 def first_layer_of(params: TrainParams) -> networks.FirstLayer | None:
@@ -146,11 +145,11 @@ class _Watch(keras.callbacks.Callback):  # type: ignore[misc]
         """Return whether the training is over: all epochs are done, or too many since the best one."""
         done = len(self.history)
         patience = self.train.stop_after
-        late = patience is not None and done > 0 and done - best_epoch(self.history) >= patience
+        late = patience is not None and done > 0 and done - epochs.best(self.history) >= patience
         return done >= self.train.epochs or late
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        rate = optimizers.plateau_rate(self.train.optimizer, [score(row) for row in self.history])
+        rate = optimizers.plateau_rate(self.train.optimizer, [epochs.score(row) for row in self.history])
         if rate is not None:
             self.model.optimizer.learning_rate.assign(rate)
         self._clock.start()
@@ -182,7 +181,7 @@ class _Watch(keras.callbacks.Callback):  # type: ignore[misc]
         if self.train.model.l1 or self.train.model.l2:
             values["regularization"] = float(sum(float(loss) for loss in self.model.losses))
         self.history.append(values)
-        if best_epoch(self.history) == len(self.history):
+        if epochs.best(self.history) == len(self.history):
             self.best_weights = self.model.get_weights()
         if self.checkpoints is not None:
             variables = [np.asarray(variable) for variable in _variables(self.model)]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from xtcav_ml import figures
 from xtcav_ml.data.prepared import PreparedFile
-from xtcav_ml.learning import backend, networks, saliency
+from xtcav_ml.learning import backend, epochs, networks, saliency
 from xtcav_ml.learning.backend import keras
 from xtcav_ml.learning.batches import Batches
 from xtcav_ml.learning.layer_sizes import CLASSES, NUMBERS
@@ -47,7 +47,7 @@ def run(threads: int, data: Path, model_path: Path, history_path: Path, out: Pat
     with PreparedFile(data / "test.h5") as test:
         model, _ = networks.load(model_path)
         said = model.predict(Batches(test, BATCH), verbose=0)
-        best = metrics.best_epoch(history)
+        best = epochs.best(history)
         values: dict[str, Any] = {"best_epoch": best, "shots": test.shots}
         figures.learning_curves(out / "plots" / "learning_curves.png", history, best)
         pictures = ["learning_curves.png"]

@@ -9,7 +9,6 @@ from xtcav_ml.report.charts import Chart, span
 from xtcav_ml.report.markup import Markup, Section, grid, missing, paragraph, section
 from xtcav_ml.report.results import Results
 from xtcav_ml.report.wording import number, ranges
-from xtcav_ml.science import metrics
 
 COLLAPSED, VANISHED = 0.99, 1e-7
 """As the train stage warns: a class that so many validation shots are predicted as, and the length of a gradient."""
@@ -44,7 +43,10 @@ def training(results: Results) -> Section:
     if not history:
         what = "results/history.jsonl is not here: `dvc pull --with-deps evaluate` or `make repro` brings it."
         return section("training", "Training", missing(what))
-    best = metrics.best_epoch(history)
+    best = results.metrics["best_epoch"]
+    if best > len(history):
+        what = "results/history.jsonl is of a later training than results/metrics.json: `make repro` evaluates it."
+        return section("training", "Training", missing(what))
     epochs = np.arange(1, len(history) + 1)
     charts: list[Markup] = []
     for name, label in CURVES.items():

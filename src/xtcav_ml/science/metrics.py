@@ -1,6 +1,5 @@
 """Truth and prediction -> numbers with their uncertainty."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -163,22 +162,6 @@ def _thresholds(
     last = np.append(np.flatnonzero(np.diff(score[order])), len(score) - 1)  # of each group of equal scores
     hits = np.cumsum(positive[order], dtype=np.int64)[last]
     return np.concatenate([[0], hits]), np.concatenate([[0], last + 1])
-
-
-def score(row: Mapping[str, float]) -> float:
-    """Return what an epoch is worth, more is better.
-
-    `val_accuracy` where classes are learned, less `val_squared_error` where numbers are, less `val_loss` where both are.
-    """
-    if "val_squared_error" not in row:
-        return row["val_accuracy"]
-    return -row["val_loss" if "val_accuracy" in row else "val_squared_error"]
-
-
-def best_epoch(history: Sequence[Mapping[str, float]]) -> int:
-    """Return the epoch (from 1) to keep: highest score, then lowest `val_cross_entropy`, then the earliest."""
-    scores = [(score(row), -row.get("val_cross_entropy", 0.0)) for row in history]
-    return scores.index(max(scores)) + 1
 
 
 @dataclass(frozen=True)

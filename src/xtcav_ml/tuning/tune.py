@@ -16,9 +16,8 @@ from xtcav_ml.config.base import flatten, overridden
 from xtcav_ml.config.train import TrainParams
 from xtcav_ml.config.tune import TuneParams
 from xtcav_ml.data.prepared import PreparedFile
-from xtcav_ml.learning import fit, layer_sizes
+from xtcav_ml.learning import epochs, fit, layer_sizes
 from xtcav_ml.lineage import git, lineage
-from xtcav_ml.science import metrics
 from xtcav_ml.system import atomic
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.system.progress import console
@@ -29,7 +28,7 @@ from xtcav_ml.tuning.studies import FrozenTrial, Study, TrialState
 from xtcav_ml.tuning.trial import Trial
 
 SCORE = "score"
-"""What metrics.score says: the validation accuracy, unless numbers are learned."""
+"""What epochs.score says: the validation accuracy, unless numbers are learned."""
 
 STATUS = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", TrialState.FAIL: "FAILED"}
 """Optuna's states as MLflow's: a pruned trial was ended on purpose, a failed one by an error."""
@@ -141,7 +140,7 @@ class _Search:
         training, best = Trial(params, self.data), float("-inf")
         try:
             for epoch in training:
-                best = max(best, metrics.score(epoch.values))
+                best = max(best, epochs.score(epoch.values))
                 run.metrics({**epoch.values, f"best_{SCORE}": best}, step=epoch.number)
                 trial.report(best, epoch.number)
                 table.show(self._rows())
