@@ -129,7 +129,9 @@ def test_what_does_not_come_out_the_same_is_named(clones, again, tmp_path, monke
     def told(name, change):
         fetched = original.fetch
         monkeypatch.setattr(original, "fetch", lambda root, wanted: change(fetched(root, wanted)))
-        result = CliRunner().invoke(main.app, ["reproduce", clones.clean, "--into", str(tmp_path / name)])
+        result = CliRunner().invoke(
+            main.application(["reproduce"]), ["reproduce", clones.clean, "--into", str(tmp_path / name)]
+        )
         monkeypatch.setattr(original, "fetch", fetched)
         rows = [line for line in result.stdout.splitlines() if line.rstrip("│ ").endswith("different")]
         return result.exit_code, [row.split("│")[1].strip() for row in rows], result.stdout

@@ -123,7 +123,7 @@ def test_results_alone_are_enough(bare, classes):
     lay_results(bare, classes=classes, numbers=numbers)
     for name in ("history.jsonl", "data.json"):
         (bare / "results" / name).unlink()
-    done = CliRunner().invoke(main.app, ["report"])
+    done = CliRunner().invoke(main.application(["report"]), ["report"])
     assert done.exit_code == 0, done.output
     assert "-> results/report.html" in done.output
     text = (bare / "results/report.html").read_text(encoding="utf-8")

@@ -70,7 +70,7 @@ def run(*names):
 
 
 def test_the_command_compares_two_commits(project):
-    done = CliRunner().invoke(main.app, ["compare", "HEAD~1", "HEAD"])
+    done = CliRunner().invoke(main.application(["compare"]), ["compare", "HEAD~1", "HEAD"])
     assert done.exit_code == 0, done.output
     for part in (
         "200 test shots in common",
@@ -89,7 +89,7 @@ def test_the_command_compares_two_commits(project):
 
 
 def test_json_holds_every_number(project):
-    done = CliRunner().invoke(main.app, ["compare", "HEAD", "HEAD~1", "--json"])
+    done = CliRunner().invoke(main.application(["compare"]), ["compare", "HEAD", "HEAD~1", "--json"])
     found = json.loads(done.output)
     assert found["shots"] == SHOTS
     assert [row["accuracy"] for row in found["runs"]] == [0.95, 0.75]

@@ -211,10 +211,10 @@ def test_a_registered_model_predicts_as_its_file_does(model, files, tmp_path, mo
     versions.log_model(train.run_id, model, networks.meaning_of(model), [])
     (expected,) = run(model, files[:1], tmp_path / "expected")
     command = ["predict", "models:/xtcav@candidate", str(files[0]), "--out", "out", "--threads", "2"]
-    done = CliRunner().invoke(main.app, command)
+    done = CliRunner().invoke(main.application(["predict"]), command)
     assert done.exit_code == 0, done.output
     assert (tmp_path / "out" / expected.name).read_bytes() == expected.read_bytes()
     (logged,) = (tmp_path / "mlruns/artifacts/models").rglob("model.keras")
     logged.chmod(0o644)
     logged.write_bytes(logged.read_bytes() + b"0")
-    assert isinstance(CliRunner().invoke(main.app, command).exception, UserError)
+    assert isinstance(CliRunner().invoke(main.application(["predict"]), command).exception, UserError)

@@ -1,41 +1,21 @@
-"""Searching hyperparameters, and the experiments of the notes."""
+"""xtcav experiment."""
 
 from typing import Annotated
 
 import typer
 
-from xtcav_ml.config.paths import PREPARED, TUNING
-
-
-def tune(
-    trials: Annotated[
-        int | None, typer.Option(min=1, help="Trials in the study; default: tune.trials of params.yaml.")
-    ] = None,
-    minutes: Annotated[float | None, typer.Option(min=0.01, help="Time limit; default: tune.minutes.")] = None,
-) -> None:
-    """Search hyperparameters with Optuna on the prepared set; results in results/tuning and MLflow."""
-    from xtcav_ml.config import params_file
-    from xtcav_ml.tuning import tune as stage
-
-    params = params_file.load()
-    changes = {name: value for name, value in (("trials", trials), ("minutes", minutes)) if value is not None}
-    stage.run(params.train, params.tune.model_copy(update=changes), PREPARED, TUNING)
-
-
-def promote() -> None:
-    """Write the best parameters that tune found into params.yaml, comments kept; then run make repro."""
-    from xtcav_ml.config.base import PARAMS_FILE
-    from xtcav_ml.tuning import promote as stage
-
-    stage.run(TUNING / "best.json", PARAMS_FILE)
+GROUP, ORDER = "Search", 62
 
 
 def experiment(
     name: Annotated[str | None, typer.Argument(help="One of experiments/*.yaml; default: list them.")] = None,
     data: Annotated[bool, typer.Option("--data", help="Make its data instead of training.")] = False,
-    table: Annotated[bool, typer.Option("--table", help="Write what was published beside what came out.")] = False,
+    table: Annotated[bool, typer.Option("--table", help="Tabulate published against repeated results.")] = False,
 ) -> None:
-    """Repeat an experiment of the 2016 notes by name; `make notes` runs all but the long ones."""
+    """Repeat an experiment of the 2016 notes.
+
+    `make notes` runs all but the long ones.
+    """
     from xtcav_ml.notes2016 import experiments as known
     from xtcav_ml.notes2016 import side_by_side
 

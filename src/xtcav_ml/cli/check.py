@@ -1,0 +1,15 @@
+"""xtcav check."""
+
+from xtcav_ml.config.paths import CHECKED
+
+GROUP, ORDER = "Pipeline stages", 12
+
+
+def check() -> None:
+    """Check params.yaml and the raw files before hours of work."""
+    from xtcav_ml.config import params_file
+    from xtcav_ml.pipeline import check as stage
+    from xtcav_ml.tracking import resources
+
+    with resources.measured("check"):
+        stage.run(params_file.load(), CHECKED)

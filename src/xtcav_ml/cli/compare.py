@@ -1,0 +1,26 @@
+"""xtcav compare."""
+
+from typing import Annotated
+
+import typer
+
+GROUP, ORDER = "Results", 52
+
+
+def compare(
+    runs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN",
+            help="A predictions.csv, a folder that holds one (.), a git revision or an MLflow run id.",
+        ),
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+) -> None:
+    """Compare runs (paired tests).
+
+    Tests whether each run differs significantly from the first on their common test shots.
+    """
+    from xtcav_ml.tools import compare as tool
+
+    tool.run(runs, as_json)

@@ -1,0 +1,11 @@
+"""xtcav describe."""
+
+GROUP, ORDER = "Parameters", 21
+
+
+def describe() -> None:
+    """Show the network of params.yaml: layers, sizes, memory."""
+    from xtcav_ml.config import params_file
+    from xtcav_ml.tools import describe as tool
+
+    tool.run(params_file.load())

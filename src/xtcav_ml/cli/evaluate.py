@@ -1,0 +1,17 @@
+"""xtcav evaluate."""
+
+from xtcav_ml.config.paths import HISTORY, MODEL, PREPARED, RESULTS
+
+GROUP, ORDER = "Pipeline stages", 15
+
+
+def evaluate() -> None:
+    """Evaluate the trained network on the test set."""
+    from xtcav_ml.config.base import load_section
+    from xtcav_ml.config.train import TrainParams
+    from xtcav_ml.pipeline import evaluate as stage
+    from xtcav_ml.tracking import resources
+
+    with resources.measured("evaluate"):
+        threads = load_section("train", TrainParams).threads
+        stage.run(threads, PREPARED, MODEL, HISTORY, RESULTS)

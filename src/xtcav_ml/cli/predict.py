@@ -1,0 +1,40 @@
+"""xtcav predict."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from xtcav_ml.config.paths import RESULTS
+
+GROUP, ORDER = "Models", 40
+
+
+def predict(
+    model: Annotated[
+        str,
+        typer.Argument(help="A model file (models/model.keras) or a registered model (models:/xtcav@champion)."),
+    ],
+    files: Annotated[list[Path], typer.Argument(help="Raw files, or folders of them; they need no labels.")],
+    out: Annotated[Path, typer.Option(help="Folder for the predictions.")] = RESULTS / "predictions",
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads on a CPU; default: all cores.")] = None,
+) -> None:
+    """Predict with a trained model.
+
+    Writes one HDF5 file per raw file, row for row. Resumes after an interruption.
+    """
+    import contextlib
+    import os
+    import tempfile
+
+    from xtcav_ml.tools import predict as tool
+
+    with contextlib.ExitStack() as stack:
+        path = Path(model)
+        if model.startswith("models:/"):
+            from xtcav_ml.lineage import lineage
+            from xtcav_ml.tracking.registry import versions
+
+            folder = stack.enter_context(tempfile.TemporaryDirectory())
+            path = versions.fetch(lineage.project_root(), model, Path(folder))
+        tool.run(path, files, out, threads or len(os.sched_getaffinity(0)))

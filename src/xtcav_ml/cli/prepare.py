@@ -1,0 +1,17 @@
+"""xtcav prepare."""
+
+from xtcav_ml.config.paths import PREPARED
+
+GROUP, ORDER = "Pipeline stages", 13
+
+
+def prepare() -> None:
+    """Preprocess raw files into train, validation and test."""
+    from xtcav_ml.config.base import load_section
+    from xtcav_ml.config.data import DataParams
+    from xtcav_ml.config.prepare import PrepareParams
+    from xtcav_ml.pipeline import prepare as stage
+    from xtcav_ml.tracking import resources
+
+    with resources.measured("prepare"):
+        stage.run(load_section("data", DataParams), load_section("prepare", PrepareParams), PREPARED)

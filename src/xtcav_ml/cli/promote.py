@@ -1,0 +1,16 @@
+"""xtcav promote."""
+
+from xtcav_ml.config.paths import TUNING
+
+GROUP, ORDER = "Search", 61
+
+
+def promote() -> None:
+    """Write the best parameters of the search to params.yaml.
+
+    Comments are kept. Run `make repro` afterwards.
+    """
+    from xtcav_ml.config.base import PARAMS_FILE
+    from xtcav_ml.tuning import promote as tool
+
+    tool.run(TUNING / "best.json", PARAMS_FILE)

@@ -1,0 +1,12 @@
+"""xtcav record."""
+
+from xtcav_ml.config.paths import HISTORY, MODEL, RESULTS
+
+GROUP, ORDER = "Pipeline stages", 16
+
+
+def record() -> None:
+    """Make sure that MLflow has the run of these results."""
+    from xtcav_ml.tracking import record as stage
+
+    stage.run(MODEL, HISTORY, RESULTS)

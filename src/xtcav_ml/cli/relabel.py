@@ -1,0 +1,28 @@
+"""xtcav relabel."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+GROUP, ORDER = "Data", 31
+
+
+def relabel(
+    folder: Annotated[
+        Path | None, typer.Argument(help="Folder of raw files; default: data.raw of params.yaml.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="HDF5 file to write labels and peaks to; default: none.")] = None,
+) -> None:
+    """Recompute the labels from the waveforms and compare.
+
+    The rule is simulate.rule of params.yaml.
+    """
+    from xtcav_ml.config.base import load_section
+    from xtcav_ml.config.data import DataParams
+    from xtcav_ml.config.simulate import SimulateParams
+    from xtcav_ml.data.raw_files import IN_PARAMS
+    from xtcav_ml.tools import relabel as tool
+
+    place, named = (Path(load_section("data", DataParams).raw), IN_PARAMS) if folder is None else (folder, "FOLDER")
+    tool.run(place, load_section("simulate", SimulateParams).rule, out, named)

@@ -1,0 +1,19 @@
+"""xtcav report."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from xtcav_ml.config.paths import RESULTS
+
+GROUP, ORDER = "Results", 51
+
+
+def report(
+    out: Annotated[Path, typer.Option(help="HTML file to write.")] = RESULTS / "report.html",
+) -> None:
+    """Write results and their origin to one HTML page."""
+    from xtcav_ml.report import page
+
+    page.run(Path(), out)

@@ -1,0 +1,31 @@
+"""xtcav scan."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+GROUP, ORDER = "Data", 30
+
+
+def scan(
+    folder: Annotated[
+        Path | None, typer.Argument(help="Folder of raw files; default: data.raw of params.yaml.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Inspect a folder of raw files.
+
+    Counts shots, labels and what `prepare` would keep, without reading an image. Exit code 1 if a file is bad.
+    """
+    from xtcav_ml.config.base import load_section
+    from xtcav_ml.config.data import DataParams
+    from xtcav_ml.config.prepare import PrepareParams
+    from xtcav_ml.data.raw_files import IN_PARAMS
+    from xtcav_ml.tools import scan as tool
+
+    data = load_section("data", DataParams)
+    place, named = (Path(data.raw), IN_PARAMS) if folder is None else (folder, "FOLDER")
+    good = tool.run(place, data, load_section("prepare", PrepareParams), as_json, named)
+    sys.exit(0 if good else 1)

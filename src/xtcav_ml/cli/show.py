@@ -1,0 +1,24 @@
+"""xtcav show."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from xtcav_ml.config.paths import PREPARED, RESULTS
+
+GROUP, ORDER = "Data", 32
+
+
+def show(
+    file: Annotated[Path, typer.Argument(help="A prepared file.")] = PREPARED / "train.h5",
+    raw: Annotated[Path | None, typer.Option(help="Folder of its raw files; default: data.raw of params.yaml.")] = None,
+    out: Annotated[Path, typer.Option(help="PNG file to write.")] = RESULTS / "show.png",
+    shots: Annotated[int, typer.Option(min=1, max=20, help="Shots of each class.")] = 3,
+) -> None:
+    """Draw raw and prepared frames of each class."""
+    from xtcav_ml.config.base import load_section
+    from xtcav_ml.config.data import DataParams
+    from xtcav_ml.tools import show as tool
+
+    tool.run(file, raw or Path(load_section("data", DataParams).raw), out, shots)

@@ -1,0 +1,20 @@
+"""xtcav train."""
+
+from xtcav_ml.config.paths import HISTORY, MODEL, PREPARED
+
+GROUP, ORDER = "Pipeline stages", 14
+
+
+def train() -> None:
+    """Train the network and log the run to MLflow."""
+    from xtcav_ml.config.base import load_section
+    from xtcav_ml.config.train import TrainParams
+    from xtcav_ml.learning import backend
+    from xtcav_ml.pipeline import train as stage
+    from xtcav_ml.tracking import resources, runs
+
+    params = load_section("train", TrainParams)
+    with runs.training(backend.configure(params.seed, params.threads)) as run:
+        with resources.measured("train"):
+            stage.run(params, PREPARED, MODEL, HISTORY, [run], run.identity)
+        runs.log_model(run.run, MODEL)

@@ -1,0 +1,29 @@
+"""xtcav tune."""
+
+from typing import Annotated
+
+import typer
+
+from xtcav_ml.config.paths import PREPARED, TUNING
+
+GROUP, ORDER = "Search", 60
+
+
+def tune(
+    trials: Annotated[
+        int | None, typer.Option(min=1, help="Trials in the study; default: tune.trials of params.yaml.")
+    ] = None,
+    minutes: Annotated[
+        float | None, typer.Option(min=0.01, help="Time limit; default: tune.minutes of params.yaml.")
+    ] = None,
+) -> None:
+    """Search hyperparameters with Optuna.
+
+    Needs the prepared data. Writes to results/tuning and MLflow.
+    """
+    from xtcav_ml.config import params_file
+    from xtcav_ml.tuning import tune as search
+
+    params = params_file.load()
+    changes = {name: value for name, value in (("trials", trials), ("minutes", minutes)) if value is not None}
+    search.run(params.train, params.tune.model_copy(update=changes), PREPARED, TUNING)

@@ -1,0 +1,13 @@
+"""xtcav validate."""
+
+from xtcav_ml.config.paths import VALIDATED
+
+GROUP, ORDER = "Pipeline stages", 10
+
+
+def validate() -> None:
+    """Check params.yaml, before anything is simulated."""
+    from xtcav_ml.config import params_file
+    from xtcav_ml.pipeline import check as stage
+
+    stage.validate(params_file.load(), VALIDATED)
