@@ -25,7 +25,7 @@ ui: .venv/installed  ## the MLflow UI on this project's runs, at http://127.0.0.
 	@xtcav ui
 
 server: .venv/installed-server  ## an MLflow server for a team, with PostgreSQL (MLFLOW_AUTH_ADMIN_PASSWORD in the environment)
-	@exec xtcav server
+	@exec python -m server
 
 test: .venv/installed-dev  ## the tests
 	@pytest -n 2 --dist loadfile --no-loadscope-reorder

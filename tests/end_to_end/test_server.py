@@ -17,8 +17,9 @@ import psycopg
 import pytest
 import requests
 
+from server import postgres
+from tests.conftest import ROOT
 from tests.end_to_end.conftest import Project, clean_environment
-from xtcav_ml.server import postgres
 
 ADMIN, MEMBER, GUEST, ROLE = NAMES = [f"name-{secrets.token_hex(8)}" for _ in range(4)]
 ADMIN_PASSWORD, MEMBER_PASSWORD, GUEST_PASSWORD, ROLE_PASSWORD, SECRET = PASSWORDS = [
@@ -43,14 +44,15 @@ class Team:
 
     @contextlib.contextmanager
     def serving(self, **env: str):
-        """Start `xtcav server`, give it with a function that waits for it, and kill it if the test does not end it."""
+        """Start `python -m server`, give it with a function that waits for it, and kill it if the test does not end it."""
         credentials = {"MLFLOW_AUTH_ADMIN_USERNAME": ADMIN, "MLFLOW_AUTH_ADMIN_PASSWORD": ADMIN_PASSWORD}
         settings = {**credentials, "MLFLOW_FLASK_SERVER_SECRET_KEY": SECRET, "MLFLOW_WORKERS": "1", **env}
-        command = [str(Path(sys.executable).parent / "xtcav"), "server", "--folder", str(self.folder)]
+        command = [sys.executable, "-m", "server", "--folder", str(self.folder)]
         with self.log.open("ab") as log:
             begun = log.tell()
             process = subprocess.Popen(
                 [*command, "--port", str(self.port)],
+                cwd=ROOT,
                 env={**clean_environment(), **settings},
                 stdout=log,
                 stderr=log,
@@ -213,7 +215,7 @@ def test_who_has_an_account_reads_but_does_not_write_to_what_another_made(served
     guest = (GUEST, GUEST_PASSWORD)
     experiment = team.get(guest).json()["experiment"]["experiment_id"]
     assert team.post("2.0/mlflow/runs/create", guest, experiment_id=experiment).status_code == 403
-    admin = (ADMIN, ADMIN_PASSWORD)  # who makes a role for the team, as docs/server.md says
+    admin = (ADMIN, ADMIN_PASSWORD)  # who makes a role for the team, as server/README.md says
     role = team.post("3.0/mlflow/roles/create", admin, workspace="default", name="team").json()["role"]["id"]
     what = {"resource_type": "experiment", "resource_pattern": "*", "permission": "EDIT"}
     assert team.post("3.0/mlflow/roles/permissions/add", admin, role_id=role, **what).status_code == 200

@@ -4,7 +4,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from xtcav_ml.server import postgres
+from server import postgres
 from xtcav_ml.system.errors import UserError
 
 
@@ -40,7 +40,7 @@ def test_it_listens_to_this_user_alone(folder):
 def test_a_second_one_on_the_same_folder_is_refused(folder):
     with (
         postgres.embedded(folder),
-        pytest.raises(UserError, match=r'postgres\.log: PostgreSQL must start, got \'lock file "postmaster.pid"'),
+        pytest.raises(UserError, match=r'postgres\.log: .*lock file "postmaster\.pid"'),
         postgres.embedded(folder),
     ):
         pass
@@ -49,7 +49,7 @@ def test_a_second_one_on_the_same_folder_is_refused(folder):
 def test_a_folder_that_cannot_hold_it_is_one_line(tmp_path):
     (tmp_path / "postgres").mkdir()
     (tmp_path / "postgres/notes.txt").write_text("mine")
-    with pytest.raises(UserError, match="PostgreSQL must start"), postgres.embedded(tmp_path):
+    with pytest.raises(UserError, match=r"postgres\.log: PostgreSQL did not start"), postgres.embedded(tmp_path):
         pass
     assert (tmp_path / "postgres/notes.txt").read_text() == "mine"
 
@@ -86,7 +86,7 @@ def test_one_who_may_not_make_the_database_for_users_is_told_so(folder):
         rules.write_text(f"local all plain scram-sha-256\n{rules.read_text()}")
         with connected(own) as connection:
             connection.execute("SELECT pg_reload_conf()")
-        with pytest.raises(UserError, match="must name a user who may create database alone_users"):
+        with pytest.raises(UserError, match=r"^XTCAV_DATABASE: .*database alone_users"):
             postgres.named(f"postgresql://plain:hidden-word@/alone?host={own.keywords['host']}")
         with pytest.raises(UserError, match=r'password authentication failed for user "\*\*\*"'):
             postgres.named(f"postgresql://plain:wrong-word@/alone?host={own.keywords['host']}")
@@ -105,7 +105,7 @@ def test_one_who_may_not_make_the_database_for_users_is_told_so(folder):
     ],
 )
 def test_an_address_that_does_not_work_is_one_line_without_name_and_password(address):
-    with pytest.raises(UserError, match=r"^XTCAV_DATABASE: must (be postgresql://|name a PostgreSQL)") as error:
+    with pytest.raises(UserError, match=r"^XTCAV_DATABASE: ") as error:
         postgres.named(address)
     assert "word" not in str(error.value).lower().replace("password", "")
     assert "name-x" not in str(error.value)

@@ -2,7 +2,7 @@ import socket
 
 import pytest
 
-from xtcav_ml.server import serve
+from server import serve
 from xtcav_ml.system.errors import UserError
 
 
@@ -25,20 +25,23 @@ def test_a_password_that_is_missing_or_short(tmp_path, monkeypatch, password):
     monkeypatch.delenv(serve.PASSWORD)
     if password is not None:
         monkeypatch.setenv(serve.PASSWORD, password)
-    said = refused(tmp_path / "server")
-    assert said.startswith(f"MLFLOW_AUTH_ADMIN_PASSWORD: must have at least 12 characters, got {len(password or '')};")
-    assert not password or password not in said
+    message = refused(tmp_path / "server")
+    assert message.startswith("MLFLOW_AUTH_ADMIN_PASSWORD: ")
+    assert f"found {len(password or '')} characters" in message
+    assert not password or password not in message
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5", "mlflow.example.org", "::"])
 def test_other_machines_are_let_in_only_by_name(tmp_path, host):
-    assert "--allowed-hosts: must name the server" in refused(tmp_path / "server", host)
+    assert refused(tmp_path / "server", host).startswith(f"--allowed-hosts: missing, but --host {host} ")
 
 
 def test_patterns_of_names(tmp_path, monkeypatch):
-    assert "--allowed-hosts: must be exact names, got '10.*'" in refused(tmp_path / "server", allowed=["10.*"])
+    message = refused(tmp_path / "server", allowed=["10.*"])
+    assert message.startswith("--allowed-hosts: ")
+    assert "'10.*'" in message
     monkeypatch.setenv(serve.ORIGINS, "*")
-    assert f"{serve.ORIGINS}: must be exact names" in refused(tmp_path / "server")
+    assert refused(tmp_path / "server").startswith(f"{serve.ORIGINS}: ")
 
 
 def test_a_port_that_is_taken(tmp_path):
@@ -46,4 +49,4 @@ def test_a_port_that_is_taken(tmp_path):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        assert f"--port: must be free on 127.0.0.1, got {port}" in refused(tmp_path / "server", port=port)
+        assert f"--port: {port} is not free" in refused(tmp_path / "server", port=port)

@@ -6,7 +6,8 @@ import sys
 import psutil
 import pytest
 
-from xtcav_ml.server import services
+from server import services
+from tests.conftest import ROOT
 
 ENDS_IN_ORDER = """
 import signal, sys, time
@@ -58,12 +59,12 @@ def test_a_service_that_does_not_listen_is_killed(tmp_path, monkeypatch):
 def test_a_service_ends_when_who_started_it_is_killed():
     starter = f"""
 import os, signal, sys
-from xtcav_ml.server import services
+from server import services
 with services.running([sys.executable, "-c", {ENDS_IN_ORDER!r}], signal.SIGTERM, os.environ) as process:
     print(process.pid, flush=True)
     process.wait()
 """
-    with subprocess.Popen([sys.executable, "-c", starter], stdout=subprocess.PIPE, text=True) as parent:
+    with subprocess.Popen([sys.executable, "-c", starter], cwd=ROOT, stdout=subprocess.PIPE, text=True) as parent:
         service = psutil.Process(int(parent.stdout.readline()))
         parent.kill()
         assert not psutil.wait_procs([service], timeout=20)[1]

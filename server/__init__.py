@@ -1,0 +1,1 @@
+"""A team's MLflow server, beside the package: it needs `xtcav_ml.system`, and nothing needs it."""

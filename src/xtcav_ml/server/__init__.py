@@ -1,1 +1,0 @@
-"""A team's MLflow server."""
