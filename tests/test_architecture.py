@@ -22,6 +22,8 @@ OWNERS = {
     "numba": {"learning"},
     "mlflow": {"tracking"},
     "matplotlib": {"figures"},
+    "scipy": {"science"},
+    "sklearn": {"science"},
     "optuna": {"tuning"},
     "psutil": {"tracking"},
     "typer": {"cli"},

@@ -50,10 +50,15 @@ def test_wilson_interval_holds_the_rate(pair):
     assert hits / shots - 1e-12 <= high <= 1
 
 
-def test_z_score_of_the_notes():
-    # 64 % of 80 shots against even chances: "Z score of 2.5"
-    assert metrics.z_score(round(0.64 * 80), 80, 0.5) == pytest.approx(2.5, abs=0.05)
-    assert np.isnan(metrics.z_score(5, 5, 1.0))
+def test_z_score_against_the_largest_class_is_of_the_same_shots():
+    """README's matrix: 205 shots the network alone is right on, 40 the largest class alone."""
+    confusion = np.array([[39, 1, 0, 0], [3, 12, 5, 0], [0, 2, 137, 38], [0, 0, 20, 154]])
+    truth, predicted = (np.repeat(index.ravel(), confusion.ravel()) for index in np.indices((4, 4)))
+    found = metrics.classification(truth, certain(predicted))
+    assert found.confusion.tolist() == confusion.tolist()
+    assert found.z_score == pytest.approx((205 - 40) / np.sqrt(205 + 40))
+    assert metrics.classification(truth, certain(np.full(len(truth), 3))).z_score < 0
+    assert metrics.classification(np.zeros(5, int), certain([0] * 5)).z_score == 0
 
 
 def test_shapes_that_do_not_fit_are_refused():

@@ -92,6 +92,44 @@ def test_the_bootstrap_is_that_of_the_mean(monkeypatch):
     assert pieces == found
 
 
+def test_one_shot_is_its_own_resample():
+    found = significance.absolute_errors(np.array([3.0]), np.array([-1.0]))
+    assert (found.value, found.low, found.high) == (-2, -2, -2)
+
+
+def test_z_of_mcnemar_is_that_of_a_coin():
+    assert significance.mcnemar_z(40, 205) == pytest.approx(165 / math.sqrt(245))
+    assert significance.mcnemar_z(3, 1) == -1
+    assert significance.mcnemar_z(0, 0) == 0
+
+
+def test_a_loss_that_chance_could_hide_is_not_shown_to_be_none():
+    """40 against 26 discordant shots of 411: 3.4 points lost, p = 0.11."""
+    lost = significance.accuracies(*answers(300, 40, 26, 45)).difference
+    assert lost.p == pytest.approx(0.109, abs=1e-3)
+    found = significance.non_inferiority(lost, 0.02, 411)
+    assert not found.shown
+    assert found.power == pytest.approx(0.17, abs=0.02)
+    assert found.shots == pytest.approx((1.96 + 0.8416) ** 2 * (66 / 411 - (14 / 411) ** 2) / 0.02**2, rel=0.05)
+    assert significance.non_inferiority(-lost, 0.02, 411).shown
+
+
+def test_equal_models_pass_as_often_as_the_power_says():
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(300):
+        first = rng.random(1000) < 0.8
+        second = np.where(rng.random(1000) < 0.1, rng.random(1000) < 0.8, first)  # as good, answered alike mostly
+        found.append(significance.non_inferiority(significance.accuracies(first, second).difference, 0.02, 1000))
+    assert np.mean([one.shown for one in found]) == pytest.approx(np.mean([one.power for one in found]), abs=0.05)
+
+
+def test_models_that_answer_alike_need_no_shots_and_no_margin_passes_none():
+    same = significance.Difference(0, 0, 0, 1)
+    assert significance.non_inferiority(same, 0.02, 10) == significance.NonInferiority(True, 1, 0)
+    assert significance.non_inferiority(same, 0, 10) == significance.NonInferiority(False, 0, math.inf)
+
+
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
 def test_holm_raises_and_keeps_the_order(p_values):
     raised = significance.holm(p_values)

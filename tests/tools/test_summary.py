@@ -1,3 +1,5 @@
+import json
+
 from tests.report.conftest import CLASSES, lay_results
 from xtcav_ml.tools import summary
 
@@ -16,3 +18,10 @@ def test_it_names_the_report_once_there_is_one(tmp_path, capsys):
     (results / "report.html").touch()
     summary.run(results)
     assert "Report     " in capsys.readouterr().out
+
+
+def test_the_distance_from_the_largest_class_is_shown(tmp_path, capsys):
+    results = lay_results(tmp_path) / "results"
+    z = json.loads((results / "metrics.json").read_text())["z_score"]
+    summary.run(results)
+    assert f"{z:.1f} standard deviations less" in " ".join(capsys.readouterr().out.split())

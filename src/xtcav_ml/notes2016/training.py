@@ -81,12 +81,11 @@ def outcome(history: Sequence[Mapping[str, float]], epoch_steps: int, classes: S
     hits = round(accuracies[-1] * shots)
     low, high = metrics.wilson_interval(hits, shots)
     perfect = [epoch for epoch, value in enumerate(accuracies, start=1) if round(value * shots) == shots]
-    z = metrics.z_score(hits, shots, chance)
     return {
         "accuracy": hits / shots,
         "accuracy_low": low,
         "accuracy_high": high,
-        "z_score": z if np.isfinite(z) else None,
+        "z_score": _z_score(hits, shots, chance),
         "validation_shots": shots,
         "train_accuracy": history[-1]["train_accuracy"],
         "best_accuracy": max(accuracies),
@@ -94,3 +93,8 @@ def outcome(history: Sequence[Mapping[str, float]], epoch_steps: int, classes: S
         "perfect_step": epoch_steps * perfect[0] if perfect else None,
         "steps": epoch_steps * len(history),
     }
+
+
+def _z_score(hits: int, shots: int, chance: float) -> float | None:
+    """Return the notes' Z score: by how many standard deviations `hits` exceed guessing at `chance`; None if that is 1."""
+    return float((hits - shots * chance) / np.sqrt(shots * chance * (1 - chance))) if chance < 1 else None

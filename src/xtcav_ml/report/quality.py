@@ -24,7 +24,8 @@ def headline(results: Results) -> Markup:
         if "ceiling" in found:
             interval = f"{percent(found['ceiling_low'])} to {percent(found['ceiling_high'])}"
             cards.append(("Ceiling", percent(found["ceiling"]), f"{interval}: labels that noise has not changed"))
-        above = f"always choosing it; the network is {number(found['z_score'])} standard deviations above"
+        z = found["z_score"]
+        above = f"always choosing it; the network is {number(z)} standard deviations above (McNemar, on the same shots)"
         cards.append(("Largest class", percent(found["largest_class"]), above))
     for name, errors in found.get("regression", {}).items():
         always = f"{number(errors['spread'])} if its mean is always said; {errors['shots']:,} shots"

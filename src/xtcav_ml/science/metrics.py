@@ -1,12 +1,19 @@
-"""Truth and prediction -> numbers with their uncertainty."""
+"""Truth and prediction -> numbers with their uncertainty.
 
+Counts, curves and intervals are scikit-learn's and scipy's. Our own are: the cross-entropy (`log_loss` clips at the last
+bit of float32), the calibration (`calibration_curve` drops the counts that the intervals need), the Brier score
+(`brier_score_loss` warns of probabilities that were rounded in a table), and moments, which numpy has. Both libraries are
+imported where they are used: they take a second.
+"""
+
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-Z95 = 1.959963984540054
-"""Half-width of the central 95 % of the normal distribution, in standard deviations."""
+from xtcav_ml.science.significance import mcnemar_z
+from xtcav_ml.science.thresholds import CALIBRATION_BINS, CONFIDENCE
 
 
 @dataclass(frozen=True)
@@ -19,7 +26,7 @@ class Classification:
     accuracy_high: float
     balanced_accuracy: float  # mean of the recalls of the classes that occur
     largest_class: float  # accuracy of always choosing the class that is most frequent here
-    z_score: float  # of the accuracy against `largest_class`
+    z_score: float  # of the accuracy above `largest_class`, paired: standard deviations of McNemar's test
     cross_entropy: float  # mean, nats
     precision: NDArray[np.float64]  # (classes,)
     recall: NDArray[np.float64]  # (classes,)
@@ -28,28 +35,27 @@ class Classification:
 
 def classification(truth: NDArray[np.integer], probabilities: NDArray[np.floating]) -> Classification:
     """Compare truth (N,) with probabilities (N, classes). Raises ValueError if N is 0 or the shapes do not fit."""
+    from sklearn.metrics import confusion_matrix, precision_score, recall_score
+
     _require_fit(truth, probabilities)
-    classes = probabilities.shape[1]
-    predicted = probabilities.argmax(axis=1)
-    confusion = np.zeros((classes, classes), dtype=np.int64)
-    np.add.at(confusion, (truth, predicted), 1)
-    hits, shots = int(confusion.trace()), len(truth)
+    classes, predicted = np.arange(probabilities.shape[1]), probabilities.argmax(axis=1)
+    confusion = confusion_matrix(truth, predicted, labels=classes)
+    hits, shots, counts = int(confusion.trace()), len(truth), confusion.sum(axis=1)
     low, high = wilson_interval(hits, shots)
-    with np.errstate(invalid="ignore"):
-        precision = confusion.diagonal() / confusion.sum(axis=0)
-        recall = confusion.diagonal() / confusion.sum(axis=1)
-    largest = float(confusion.sum(axis=1).max()) / shots
-    chosen = probabilities[np.arange(shots), truth].astype(np.float64)
+    rates = {"labels": classes, "average": None, "zero_division": np.nan}
+    recall = recall_score(truth, predicted, **rates)
+    right, always = predicted == truth, truth == counts.argmax()
+    of_truth = probabilities[np.arange(shots), truth].astype(np.float64)
     return Classification(
         shots=shots,
         accuracy=hits / shots,
         accuracy_low=low,
         accuracy_high=high,
         balanced_accuracy=float(np.nanmean(recall)),
-        largest_class=largest,
-        z_score=z_score(hits, shots, largest),
-        cross_entropy=float(-np.log(np.maximum(chosen, 1e-12)).mean()),
-        precision=precision,
+        largest_class=int(counts.max()) / shots,
+        z_score=mcnemar_z(int((always & ~right).sum()), int((right & ~always).sum())),
+        cross_entropy=float(-np.log(np.maximum(of_truth, 1e-12)).mean()),
+        precision=precision_score(truth, predicted, **rates),
         recall=recall,
         confusion=confusion,
     )
@@ -76,7 +82,9 @@ class Calibration:
     brier: float  # mean over the shots of the squared errors of all probabilities: 0 (certain, right) to 2 (certain, wrong)
 
 
-def calibration(truth: NDArray[np.integer], probabilities: NDArray[np.floating], bins: int = 10) -> Calibration:
+def calibration(
+    truth: NDArray[np.integer], probabilities: NDArray[np.floating], bins: int = CALIBRATION_BINS
+) -> Calibration:
     """Compare confidence with accuracy, for truth (N,) and probabilities (N, classes), in `bins` equal bins.
 
     C. Guo et al., Proc. Mach. Learn. Res. 70 (2017) 1321; G. W. Brier, Mon. Weather Rev. 78 (1950) 1. Raises ValueError
@@ -120,13 +128,19 @@ def roc(positive: NDArray[np.bool_], score: NDArray[np.floating]) -> Roc:
 
     The area is exact: J. A. Hanley and B. J. McNeil, Radiology 143 (1982) 29. Raises ValueError if N is 0 or they differ.
     """
-    hits, chosen = _thresholds(positive, score)
-    alarms = chosen - hits
-    found, all_alarms = hits[-1], alarms[-1]
-    twice = int((np.diff(alarms) * (hits[1:] + hits[:-1])).sum())  # in integers: trapezia, without rounding
-    pairs = int(found) * int(all_alarms)
-    with np.errstate(invalid="ignore"):
-        return Roc(alarms / all_alarms, hits / found, twice / (2 * pairs) if pairs else float("nan"))
+    from scipy.stats import rankdata
+    from sklearn.exceptions import UndefinedMetricWarning
+    from sklearn.metrics import roc_curve
+
+    _require_scores(positive, score)
+    with warnings.catch_warnings(action="ignore", category=UndefinedMetricWarning):
+        false_positive_rate, true_positive_rate, _ = roc_curve(positive, score, drop_intermediate=False)
+    positives, negatives = int(positive.sum()), int((~positive).sum())
+    ordered = (
+        rankdata(score)[positive].sum() - positives * (positives + 1) / 2
+    )  # pairs; exact, unlike a sum of trapezia
+    area = float(ordered / (positives * negatives)) if positives and negatives else float("nan")
+    return Roc(false_positive_rate, true_positive_rate, area)
 
 
 @dataclass(frozen=True)
@@ -144,24 +158,21 @@ def precision_recall(positive: NDArray[np.bool_], score: NDArray[np.floating]) -
     The average adds no line between the thresholds, which would be too good: J. Davis and M. Goadrich, Proc. ICML (2006)
     233. Raises ValueError if N is 0 or they differ.
     """
-    hits, chosen = _thresholds(positive, score)
-    with np.errstate(invalid="ignore"):
-        recall = hits / hits[-1]
-    precision = hits[1:] / chosen[1:] if hits[-1] else np.full(len(hits) - 1, np.nan)
-    average = float((np.diff(recall) * precision).sum())
-    return PrecisionRecall(recall, np.concatenate([precision[:1], precision]), average)
+    from sklearn.metrics import precision_recall_curve
+
+    _require_scores(positive, score)
+    if not positive.any():
+        undefined = np.full(len(np.unique(score)) + 1, np.nan)
+        return PrecisionRecall(undefined, undefined, float("nan"))
+    falling_precision, falling_recall, _ = precision_recall_curve(positive, score)
+    recall, precision = falling_recall[::-1], falling_precision[::-1].copy()
+    precision[0] = precision[1]  # not scikit-learn's 1, which no threshold reaches
+    return PrecisionRecall(recall, precision, float((np.diff(recall) * precision[1:]).sum()))
 
 
-def _thresholds(
-    positive: NDArray[np.bool_], score: NDArray[np.floating]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return how many positives, and how many of all, score at least each distinct value, from none (0) to all (N)."""
+def _require_scores(positive: NDArray[np.bool_], score: NDArray[np.floating]) -> None:
     if positive.shape != score.shape or score.ndim != 1 or not len(score):
         raise ValueError(f"expected positive (N,) and score (N,), got {positive.shape}, {score.shape}")
-    order = np.argsort(-score, kind="stable")
-    last = np.append(np.flatnonzero(np.diff(score[order])), len(score) - 1)  # of each group of equal scores
-    hits = np.cumsum(positive[order], dtype=np.int64)[last]
-    return np.concatenate([[0], hits]), np.concatenate([[0], last + 1])
 
 
 @dataclass(frozen=True)
@@ -195,21 +206,14 @@ def regression(truth: NDArray[np.floating], predicted: NDArray[np.floating]) -> 
     )
 
 
-def wilson_interval(hits: int, shots: int, z: float = Z95) -> tuple[float, float]:
-    """Return the interval of a proportion, 95 % by default, which holds for few shots and near 0 and 1 too.
+def wilson_interval(hits: int, shots: int) -> tuple[float, float]:
+    """Return the 95 % interval of a proportion, which holds for few shots and near 0 and 1 too.
 
     E. B. Wilson, J. Am. Stat. Assoc. 22 (1927) 209. (0, 1) if there are no shots.
     """
+    from scipy.stats import binomtest
+
     if shots == 0:
         return 0.0, 1.0
-    rate = hits / shots
-    centre = (rate + z**2 / (2 * shots)) / (1 + z**2 / shots)
-    half = z / (1 + z**2 / shots) * np.sqrt(rate * (1 - rate) / shots + z**2 / (4 * shots**2))
-    return max(0.0, float(centre - half)), min(1.0, float(centre + half))
-
-
-def z_score(hits: int, shots: int, chance: float) -> float:
-    """Return how many standard deviations `hits` lie above what `chance` (0 to 1) gives on average; NaN for 0 or 1."""
-    if not 0 < chance < 1:
-        return float("nan")
-    return float((hits - shots * chance) / np.sqrt(shots * chance * (1 - chance)))
+    interval = binomtest(hits, shots).proportion_ci(CONFIDENCE, method="wilson")
+    return float(interval.low), float(interval.high)

@@ -1,25 +1,41 @@
-"""Predictions of two models on the same shots -> is one of them really better?"""
+"""Predictions of two models on the same shots -> is one of them really better, or at least not worse?
+
+Tests are scipy's, which is imported where it is used: it takes most of a second. Our own are the bootstrap of accuracies,
+whose multinomial draws give for any number of shots at once what `scipy.stats.bootstrap` would draw shot by shot, and
+Holm's correction, which scipy lacks.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf, sqrt
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
+
+from xtcav_ml.science.thresholds import CONFIDENCE, POWER
 
 RESAMPLES = 10_000
 SEED = 1
 AT_ONCE = 2**22
 """Shots that the bootstrap draws in one call, which bounds its memory to some tens of MB."""
 
+TAILS = (0.5 - CONFIDENCE / 2, 0.5 + CONFIDENCE / 2)
+"""Quantiles at the ends of an interval."""
+
 
 @dataclass(frozen=True)
 class Difference:
-    """What the second model is worth less what the first is."""
+    """The value of the second model minus that of the first."""
 
     value: float
     low: float  # 95 % interval of the paired bootstrap
     high: float
     p: float  # chance of a difference at least as large, either way, if there were none
+
+    def __neg__(self) -> "Difference":
+        """Return the difference the other way round."""
+        return Difference(-self.value, -self.high, -self.low, self.p)
 
 
 @dataclass(frozen=True)
@@ -45,7 +61,7 @@ def accuracies(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> Accuracie
     # Resampling shots draws these three counts from the multinomial distribution: the same, at once for any N.
     shares = np.array([only_first, only_second, shots - only_first - only_second]) / shots
     drawn = np.random.default_rng(SEED).multinomial(shots, shares, RESAMPLES)
-    low, high = np.quantile((drawn[:, 1] - drawn[:, 0]) / shots, [0.025, 0.975])
+    low, high = np.quantile((drawn[:, 1] - drawn[:, 0]) / shots, TAILS)
     difference = Difference(
         (only_second - only_first) / shots, float(low), float(high), mcnemar(only_first, only_second)
     )
@@ -58,11 +74,16 @@ def mcnemar(only_first: int, only_second: int) -> float:
     Were both equally good, each such shot would be a throw of a coin: exact binomial test of Q. McNemar, Psychometrika 12
     (1947) 153. 1 if there are none.
     """
-    shots, fewer = only_first + only_second, min(only_first, only_second)
-    places = np.arange(fewer)
-    ratios = np.log((shots - places) / (places + 1))  # of a binomial coefficient to the one before, as a logarithm
-    logarithms = np.concatenate([[0.0], np.cumsum(ratios)]) - shots * np.log(2)
-    return min(1.0, 2 * float(np.exp(np.logaddexp.reduce(logarithms))))
+    from scipy.stats import binomtest
+
+    shots = only_first + only_second
+    return float(binomtest(min(only_first, only_second), shots).pvalue) if shots else 1.0
+
+
+def mcnemar_z(only_first: int, only_second: int) -> float:
+    """Return by how many standard deviations the second model is the better one, as in `mcnemar`; 0 if no shot differs."""
+    shots = only_first + only_second
+    return (only_second - only_first) / sqrt(shots) if shots else 0.0
 
 
 def absolute_errors(first: NDArray[np.floating], second: NDArray[np.floating]) -> Difference:
@@ -72,15 +93,46 @@ def absolute_errors(first: NDArray[np.floating], second: NDArray[np.floating]) -
     Raises ValueError if N is 0 or they differ.
     """
     _require_pairs(first, second)
+    from scipy.stats import bootstrap
+
     gains = np.abs(second).astype(np.float64) - np.abs(first)
-    rng, shots = np.random.default_rng(SEED), len(gains)
-    rows = max(AT_ONCE // shots, 1)
-    sizes = [min(rows, RESAMPLES - done) for done in range(0, RESAMPLES, rows)]
-    means = np.concatenate([gains[rng.integers(shots, size=(size, shots))].mean(axis=1) for size in sizes])
-    low, high = np.quantile(means, [0.025, 0.975])
+    sample = (
+        gains if len(gains) > 1 else gains.repeat(2)
+    )  # scipy refuses one shot, every resample of which is that shot
+    drawn = bootstrap(
+        (sample,),
+        np.mean,
+        n_resamples=RESAMPLES,
+        batch=max(AT_ONCE // len(sample), 1),
+        method="percentile",
+        confidence_level=CONFIDENCE,
+        rng=np.random.default_rng(SEED),
+    )
+    means, interval = drawn.bootstrap_distribution, drawn.confidence_interval
     beyond = min(int((means <= 0).sum()), int((means >= 0).sum()))  # where the interval of level 1 - p would end at 0
     p = min(1.0, 2 * (beyond + 1) / (RESAMPLES + 1))
-    return Difference(float(gains.mean()), float(low), float(high), p)
+    return Difference(float(gains.mean()), float(interval.low), float(interval.high), p)
+
+
+@dataclass(frozen=True)
+class NonInferiority:
+    """Whether the second model is not worse than the first by a margin or more, and whether the shots suffice to tell."""
+
+    shown: bool  # the interval of its gain ends above minus the margin
+    power: float  # chance that an equally good model would pass, 0 to 1
+    shots: float  # that would give a power of POWER; infinite for a margin of 0
+
+
+def non_inferiority(gain: Difference, margin: float, shots: int) -> NonInferiority:
+    """Return whether a `gain` (positive if the second model is the better one) on `shots` shots is above minus `margin`.
+
+    G. Piaggio et al., JAMA 308 (2012) 2594. The power takes the interval to be that of a normal distribution.
+    """
+    z, enough = NormalDist().inv_cdf(TAILS[1]), NormalDist().inv_cdf(POWER)
+    error = (gain.high - gain.low) / (2 * z)  # standard error of the gain
+    power = NormalDist().cdf(margin / error - z) if error else float(margin > 0)
+    needed = shots * ((z + enough) * error / margin) ** 2 if margin else inf
+    return NonInferiority(gain.low > -margin, power, needed)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -29,7 +29,7 @@ def run(results: Path) -> None:
         screen.print(
             f"\nTest accuracy {metrics['accuracy']:.1%} (95 % interval {metrics['accuracy_low']:.1%} to "
             f"{metrics['accuracy_high']:.1%}) on {metrics['shots']} shots; always choosing the largest class would score "
-            f"{metrics['largest_class']:.1%}."
+            f"{metrics['largest_class']:.1%}, which is {metrics['z_score']:.1f} standard deviations less (paired test)."
         )
         if "ceiling" in metrics:
             screen.print(
