@@ -65,7 +65,7 @@ def evaluated(folder):
     sheets = {}
     with pytest.MonkeyPatch.context() as patch:
         for name in ("frame_sheet", "overlay_sheet"):
-            real = getattr(evaluate.plots, name)
+            real = getattr(evaluate.figures, name)
 
             def draw(path, rows, *rest, real=real):
                 sheets[path.name] = dict(rows)

@@ -213,7 +213,7 @@ def test_it_says_in_which_parameters_data_and_code_the_runs_differ(project, caps
     assert found["unknown"] == []
     said = capsys.readouterr().out
     assert "parameters that differ" in said
-    assert "code that differs: fit.py" in said
+    assert "code that differs: learning/fit.py" in said
     assert of_run.run_id[:8] in said
 
 
