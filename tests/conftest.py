@@ -5,7 +5,6 @@ import functools
 import sqlite3
 import subprocess
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from pydantic import TypeAdapter
 from ruamel.yaml import YAML
 
 from xtcav_ml.config import params_file
-from xtcav_ml.config.base import read_tree
 from xtcav_ml.config.prepare import Pixels, Step
 from xtcav_ml.data.prepared import Block, write_prepared
 from xtcav_ml.science.images import Dark, Preprocessing
@@ -44,14 +42,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 SHAPE = (24, 20)
 STORED = Pixels(dtype="int16", quantum=0.0005)
-
-
-@pytest.fixture(autouse=True)
-def _unread() -> Iterator[None]:
-    """A command reads params.yaml once, and runs in one folder; tests run in many."""
-    read_tree.cache_clear()
-    yield
-    read_tree.cache_clear()
 
 
 @pytest.fixture(scope="session")

@@ -45,7 +45,7 @@ def test_runs_are_numbered_dark_no_lasing_lasing():
         ("digitizer.position", [60, 120, 400], "below 250 samples"),
         ("digitizer.drooping_channels", [16], "simulate.digitizer.drooping_channels"),
         ("rule.regions", [[50, 50], [110, 130], [130, 150]], "t0 must span at least 1 sample"),
-        ("rule.treshold", 5, "unknown key 'simulate.rule.treshold'; did you mean 'thresholds'?"),
+        ("rule.treshold", 5, "simulate.rule.treshold: unknown key. Fix: write 'thresholds'"),
     ],
 )
 def test_broken_rules_are_named(key, value, told):
@@ -64,7 +64,7 @@ def test_no_shots_at_all_is_refused():
 @pytest.mark.parametrize("key", sorted(TREE))
 def test_every_key_is_needed(key):
     tree = {name: value for name, value in TREE.items() if name != key}
-    with pytest.raises(UserError, match=f"key 'simulate.{key}' is missing"):
+    with pytest.raises(UserError, match=f"simulate.{key}: missing"):
         validate(tree, SimulateParams, "simulate")
 
 

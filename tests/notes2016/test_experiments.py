@@ -3,7 +3,6 @@ import shutil
 import pytest
 
 from tests.conftest import ROOT
-from xtcav_ml.config import base
 from xtcav_ml.learning import layer_sizes
 from xtcav_ml.notes2016 import experiments
 from xtcav_ml.science.images import output_shape
@@ -101,13 +100,11 @@ def own(tmp_path, monkeypatch):
     for name in ("params.yaml", "experiments/signal-40.yaml"):
         shutil.copy(ROOT / name, tmp_path / name)
     monkeypatch.chdir(tmp_path)
-    base.read_tree.cache_clear()
 
     def change(old, new):
         path = tmp_path / "experiments" / "signal-40.yaml"
         assert old in path.read_text()
         path.write_text(path.read_text().replace(old, new))
-        base.read_tree.cache_clear()
 
     return change
 
@@ -115,12 +112,12 @@ def own(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("size: 40", "sise: 40", "did you mean 'size'"),
+        ("size: 40", "sise: 40", "sise: unknown key. Fix: write 'size'"),
         ("least_pixels: 10", "least_pixels: 41", r"least_pixels must be at most size \(40\), got 41"),
         ("signal:\n", "data_of: other\nsignal:\n", "give one of data_of, signal, simulate and prepare"),
         ("long: false", "long: true", "hours is for a long experiment"),
         ("kernel: 12", "kernel: 0", "blocks.0.kernel"),
-        ("momentum: 0.9", "momentun: 0.9", "did you mean 'momentum'"),
+        ("momentum: 0.9", "momentun: 0.9", "momentun: unknown key. Fix: write 'momentum'"),
     ],
 )
 def test_a_mistake_in_the_file_is_named(own, old, new, said):
@@ -135,7 +132,6 @@ def test_what_the_notes_left_open_comes_from_params_yaml_and_nothing_else_does(o
     path = tmp_path / "params.yaml"
     text = path.read_text().replace("learning_rate: 0.01", "learning_rate: 0.7").replace("  threads: 2", "  threads: 3")
     path.write_text(text.replace("  class_weights:", "  stop_after: 3\n  class_weights:"))
-    base.read_tree.cache_clear()
     assert experiments.trained("signal-40") == before.model_copy(update={"threads": 3})
 
 

@@ -4,7 +4,7 @@ from ruamel.yaml import YAML
 
 from tests.conftest import ROOT, SHAPE, write_prepared_file, write_shots
 from tests.report.test_markup import Reader
-from xtcav_ml.config.base import load_section, read_tree
+from xtcav_ml.config.base import load_section
 from xtcav_ml.config.data import DataParams
 from xtcav_ml.config.prepare import PrepareParams
 from xtcav_ml.pipeline import prepare as stage
@@ -52,7 +52,6 @@ def from_raw(project):
     tree["prepare"]["images"] = [{"step": "log"}]
     with (project / "params.yaml").open("w") as file:
         YAML().dump(tree, file)
-    read_tree.cache_clear()
     stage.run(load_section("data", DataParams), load_section("prepare", PrepareParams), project / "data/prepared")
     return project
 

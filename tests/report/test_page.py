@@ -10,7 +10,6 @@ from tests.lineage.test_dvc_lock import lay
 from tests.report.conftest import CLASSES, EVIL, lay_bare, lay_results
 from tests.report.test_markup import Reader
 from xtcav_ml.cli import main
-from xtcav_ml.config.base import read_tree
 from xtcav_ml.report import page
 from xtcav_ml.system.errors import UserError
 
@@ -53,7 +52,6 @@ def whole(bare):
     (results / "tuning/best.json").write_text(json.dumps(best))
     for name in ("resources/train.png", "tuning/history.png"):
         (results / name).write_bytes((results / "plots/frames.png").read_bytes())
-    read_tree.cache_clear()
     return bare
 
 
@@ -113,7 +111,6 @@ def test_parameters_that_were_edited_since_are_warned_of(whole):
     assert "has changed since" not in write(whole)
     edited = whole / "params.yaml"
     edited.write_text(edited.read_text().replace("1e-3", "2e-3"))
-    read_tree.cache_clear()
     assert "params.yaml has changed since these results were made: train.rate." in write(whole)
 
 

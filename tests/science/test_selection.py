@@ -4,8 +4,8 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from xtcav_ml.config.prepare import Balance, PrepareParams, Split
-from xtcav_ml.config.schema import EVENT_KEY
-from xtcav_ml.science.selection import FILE, SPLITS, duplicates, select, uniform_hash
+from xtcav_ml.config.schema import EVENT_KEY, FILE
+from xtcav_ml.science.selection import SPLITS, duplicates, select, uniform_hash
 from xtcav_ml.system.errors import UserError
 
 LABEL, NUMBER, FEATURE = "acq.peaksLabel", "acq.t1.pos", "bld.L3energy"

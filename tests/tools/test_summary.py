@@ -5,18 +5,18 @@ from xtcav_ml.tools import summary
 
 
 def test_the_matrix_has_its_classes_in_the_order_of_their_numbers(tmp_path, capsys):
-    summary.run(lay_results(tmp_path, right=1.1) / "results")
+    summary.run(lay_results(tmp_path, right=1.1))
     rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
     assert [next(name for name in CLASSES if name in row) for row in rows] == list(CLASSES)
     assert [row.split("│")[2 + i].strip() for i, row in enumerate(rows)] == ["40"] * 3
 
 
 def test_it_names_the_report_once_there_is_one(tmp_path, capsys):
-    results = lay_results(tmp_path) / "results"
-    summary.run(results)
+    root = lay_results(tmp_path)
+    summary.run(root)
     assert "report.html" not in capsys.readouterr().out
-    (results / "report.html").touch()
-    summary.run(results)
+    (root / "results/report.html").touch()
+    summary.run(root)
     assert "Report     " in capsys.readouterr().out
 
 

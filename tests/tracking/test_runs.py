@@ -8,7 +8,6 @@ import requests
 from mlflow import MlflowClient
 
 from tests.conftest import stored_runs
-from xtcav_ml.config.base import read_tree
 from xtcav_ml.lineage import git, lineage
 from xtcav_ml.tracking import mlflow_names, resources, runs
 from xtcav_ml.tracking.tracker import Run, Tracker
@@ -35,7 +34,6 @@ def test_a_run_on_simulated_shots_has_their_parameters(workspace, folder):
     (workspace / "params.yaml").write_text(
         f"train: {{model: {{name: convnet}}}}\nprepare: {{label: x}}\ndata: {{raw: {folder}}}\nsimulate: {{seed: 5}}\n"
     )
-    read_tree.cache_clear()
     with runs.training("CPU"):
         pass
     assert stored_runs(workspace)[0].data.params["simulate.seed"] == "5"

@@ -20,14 +20,12 @@ def promoted(tmp_path):
         for old, new in given.items():
             text = text.replace(old, new)
         path.write_text(text)
-        base.read_tree.cache_clear()
         train = base.load_section("train", TrainParams, path)
         trial = overridden(train, "train", {"train.epochs": epochs, **found})
         best = {"study": "s", "trial": 3, "epochs": epochs, "params": found}
         best["train"] = flatten({"train": trial.model_dump(mode="json")})
         (tmp_path / "best.json").write_text(json.dumps(best))
         promote.run(tmp_path / "best.json", path)
-        base.read_tree.cache_clear()
         return path.read_text(), base.load_section("train", TrainParams, path)
 
     return run

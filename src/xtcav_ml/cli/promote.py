@@ -1,6 +1,6 @@
 """xtcav promote."""
 
-from xtcav_ml.config.paths import TUNING
+from xtcav_ml.config.paths import BEST
 
 GROUP, ORDER = "Search", 61
 
@@ -13,4 +13,4 @@ def promote() -> None:
     from xtcav_ml.config.base import PARAMS_FILE
     from xtcav_ml.tuning import promote as tool
 
-    tool.run(TUNING / "best.json", PARAMS_FILE)
+    tool.run(BEST, PARAMS_FILE)

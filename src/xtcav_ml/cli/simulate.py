@@ -6,7 +6,7 @@ GROUP, ORDER = "Pipeline stages", 11
 def simulate() -> None:
     """Simulate raw files in the experiment's format."""
     from xtcav_ml.config.base import load_section
-    from xtcav_ml.config.data import SIMULATED
+    from xtcav_ml.config.paths import SIMULATED
     from xtcav_ml.config.simulate import SimulateParams
     from xtcav_ml.pipeline import simulate as stage
     from xtcav_ml.tracking import resources

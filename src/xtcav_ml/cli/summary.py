@@ -1,6 +1,6 @@
 """xtcav summary."""
 
-from xtcav_ml.config.paths import RESULTS
+from pathlib import Path
 
 GROUP, ORDER = "Results", 50
 
@@ -9,4 +9,4 @@ def summary() -> None:
     """Summarize the present results."""
     from xtcav_ml.tools import summary as tool
 
-    tool.run(RESULTS)
+    tool.run(Path())

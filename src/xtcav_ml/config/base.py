@@ -24,21 +24,27 @@ class Section(BaseModel):
 S = TypeVar("S", bound=Section)
 
 
-@functools.cache
+@functools.lru_cache(maxsize=8)
+def _parsed(text: str) -> Any:
+    """A command reads params.yaml section by section, and to parse it takes 0.05 s. The same text is the same tree."""
+    return YAML(typ="safe", pure=True).load(text)
+
+
 def read_tree(path: Path = PARAMS_FILE) -> dict[str, Any]:
-    """Return the file as plain dicts and lists. YAML 1.2, in which `1e-3` is a number.
+    """Return the file as plain dicts and lists, not to be changed. YAML 1.2, in which `1e-3` is a number.
 
     Raises UserError if the file is missing, is not YAML or is not a mapping.
     """
     try:
-        tree = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+        tree = _parsed(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); run the command in the project's folder") from None
+        raise UserError(f"{path}: cannot be read ({error.strerror}). Fix: run xtcav in the project's folder") from None
     except (YAMLError, UnicodeDecodeError) as error:
-        first_line = " ".join(str(error).split())
-        raise UserError(f"{path}: not valid YAML: {first_line}; mend that line") from None
+        raise UserError(f"{path}: invalid YAML ({' '.join(str(error).split())}). Fix: correct this line") from None
     if not isinstance(tree, dict):
-        raise UserError(f"{path}: expected sections (`name:` lines), found {type(tree).__name__}; see README.md")
+        raise UserError(
+            f"{path}: no sections (found {type(tree).__name__}, expected a mapping). Fix: start each section with `name:`"
+        )
     return tree
 
 
@@ -46,7 +52,7 @@ def load_section(name: str, kind: type[S], path: Path = PARAMS_FILE) -> S:
     """Return section `name` of params.yaml as `kind`. Raises UserError if it is missing or breaks a rule."""
     tree = read_tree(path)
     if name not in tree:
-        raise UserError(f"{path}: section {name!r} is missing; `git checkout {path}` brings the default back")
+        raise UserError(f"{path}: {name}: section is missing. Fix: restore the default with `git checkout {path}`")
     return validate(tree[name], kind, name, path)
 
 
@@ -58,11 +64,12 @@ def validate(value: Any, kind: type[S], name: str, path: Path = PARAMS_FILE) -> 
         raise UserError(f"{path}: " + "; ".join(_explain(e, kind, name) for e in error.errors())) from None
 
 
-def refuse_unknown(key: str, known: list[str]) -> str:
-    """Return the sentence about an unknown key, with the nearest known one as the cure."""
-    near = [match for text in (key, key.rsplit(".", 1)[-1]) for match in difflib.get_close_matches(text, known, 1, 0.5)]
-    cure = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(sorted(known))}"
-    return f"unknown key {key!r}; {cure}"
+def unknown_key(key: str, expected: list[str]) -> str:
+    """Return the problem of a key that is none of those `expected`, with the nearest one as the fix."""
+    near = [m for text in (key, key.rsplit(".", 1)[-1]) for m in difflib.get_close_matches(text, expected, 1, 0.5)]
+    if near:
+        return f"{key}: unknown key. Fix: write {near[0]!r}"
+    return f"{key}: unknown key (expected one of {', '.join(sorted(expected))}). Fix: remove or rename it"
 
 
 def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
@@ -87,15 +94,18 @@ def _tuples(value: Any) -> Any:
 
 def _explain(error: Any, kind: type[BaseModel], name: str) -> str:
     location = [part for part in error["loc"] if not str(part).startswith(("function-", "tuple["))]
-    key = ".".join([name, *map(str, location)])
-    if error["type"] == "extra_forbidden":
-        return refuse_unknown(key, _known_keys(kind, location[:-1]))
-    if error["type"] == "missing":
-        return f"key {key!r} is missing; add it"
-    if error["type"] == "value_error":  # a rule of ours, which says value and cure itself
-        return f"{key}: {error['ctx']['error']}"
-    rule = error["msg"]
-    return f"{key}: {rule[0].lower()}{rule[1:]}, got {error['input']!r}; change it" if location else f"{key}: {rule}"
+    key, found = ".".join([name, *map(str, location)]), f"found {error['input']!r}"
+    match error["type"]:
+        case "extra_forbidden":
+            return unknown_key(key, _known_keys(kind, location[:-1]))
+        case "missing":
+            return f"{key}: missing. Fix: add it"
+        case "value_error":  # a rule of ours, which names the values and the fix itself
+            return f"{key}: {error['ctx']['error']}"
+        case "union_tag_invalid":
+            return f"{key}: invalid value ({found}, expected one of {error['ctx']['expected_tags']}). Fix: name one of them"
+    rule = error["msg"].partition(" should ")[2] or error["msg"]  # pydantic's "Input should be less than 1"
+    return f"{key}: invalid value ({found}, expected it to {rule}). Fix: correct the value"
 
 
 def _known_keys(kind: type[BaseModel], location: list[Any]) -> list[str]:
@@ -131,7 +141,7 @@ def overridden(section: S, name: str, changes: Mapping[str, Any]) -> S:
             place = place[_key(place, part)] if _has(place, part) else None
         last = path[-1] if path else ""
         if not _has(place, last):
-            raise UserError(f"{PARAMS_FILE}: {refuse_unknown(dotted, list(flatten({name: section.model_dump()})))}")
+            raise UserError(f"{PARAMS_FILE}: {unknown_key(dotted, list(flatten({name: section.model_dump()})))}")
         place[_key(place, last)] = value
     return validate(tree, type(section), name)
 

@@ -1,14 +1,10 @@
 """Section `data`: where the raw shot files are and how large their frames."""
 
-from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
 from xtcav_ml.config.base import Section
-
-SIMULATED = Path("data/raw/simulated")
-"""Where the simulated shots are: what `raw` names unless the data are somebody's own."""
 
 
 class DataParams(Section):

@@ -5,7 +5,7 @@ from typing import Any, cast
 
 from pydantic import BaseModel
 
-from xtcav_ml.config.base import PARAMS_FILE, Section, load_section, overridden, read_tree, refuse_unknown
+from xtcav_ml.config.base import PARAMS_FILE, Section, load_section, overridden, read_tree, unknown_key
 from xtcav_ml.config.data import DataParams
 from xtcav_ml.config.prepare import PrepareParams
 from xtcav_ml.config.simulate import SimulateParams
@@ -28,7 +28,7 @@ def load(path: Path = PARAMS_FILE) -> Params:
     """Return the whole file. Raises UserError with every broken key of every section."""
     known = list(Params.model_fields)
     unknown = [key for key in read_tree(path) if key not in known]
-    problems = [refuse_unknown(str(key), known) for key in unknown]
+    problems = [unknown_key(str(key), known) for key in unknown]
     sections: dict[str, Any] = {}
     for name, field in Params.model_fields.items():
         try:

@@ -14,6 +14,9 @@ PEAKS_LABEL = "acq.peaksLabel"
 EVENT_KEY = ("evt.seconds", "evt.nanoseconds", "evt.fiducials")
 """The three datasets which together identify a shot."""
 
+FILE = "file"
+"""Column of a table of shots that is no dataset: the name of the file that a row is from."""
+
 PEAK_CLASSES = ("no peaks", "t0", "t0 t1", "t0 t1 t2")
 """Meaning of the values 0 to 3 of `acq.peaksLabel`; -1 says that no label could be made."""
 

@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 
 from xtcav_ml.config.data import DataParams
 from xtcav_ml.config.prepare import PrepareParams
-from xtcav_ml.config.schema import IMAGE, PEAKS_LABEL, SCHEMA, TRUTH, Dataset
+from xtcav_ml.config.schema import FILE, IMAGE, PEAKS_LABEL, SCHEMA, TRUTH, Dataset
 from xtcav_ml.data.hdf5 import require_unchanged, state
 from xtcav_ml.data.prepared import SHOT_COLUMNS
 from xtcav_ml.data.raw_file import RawFrames, difference, file_problems, has_dataset, read_columns
 from xtcav_ml.science import selection
-from xtcav_ml.science.selection import FILE
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.system.progress import counting
 
@@ -31,7 +30,7 @@ class RawSet:
 
     files: tuple[Path, ...]
     states: tuple[tuple[int, ...], ...]  # `h5io.files.state` of each, as it was when it was checked
-    columns: Mapping[str, NDArray[np.generic]]  # and selection.FILE: the name of the file
+    columns: Mapping[str, NDArray[np.generic]]  # and schema.FILE: the name of the file
     file: NDArray[np.int64]
     row: NDArray[np.int64]
     bad: tuple[str, ...] = ()  # a line for each problem of the files that are not in the set

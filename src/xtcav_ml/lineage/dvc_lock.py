@@ -11,7 +11,7 @@ from typing import Any
 from ruamel.yaml.error import YAMLError
 
 from xtcav_ml.config.base import PARAMS_FILE, flatten
-from xtcav_ml.config.data import SIMULATED
+from xtcav_ml.config.paths import SIMULATED
 from xtcav_ml.lineage.lineage import Lineage, read_lock
 from xtcav_ml.system.errors import UserError
 

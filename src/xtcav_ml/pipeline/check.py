@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from xtcav_ml.config.data import SIMULATED
 from xtcav_ml.config.params_file import Params
+from xtcav_ml.config.paths import SIMULATED
 from xtcav_ml.config.prepare import PrepareParams
 from xtcav_ml.data import raw_files
 from xtcav_ml.learning import layer_sizes

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xtcav_ml import figures
+from xtcav_ml.config.paths import CURVES, METRICS, PLOTS, PREDICTIONS
 from xtcav_ml.data.prepared import PreparedFile
 from xtcav_ml.learning import backend, epochs, networks, saliency
 from xtcav_ml.learning.backend import keras
@@ -49,21 +50,21 @@ def run(threads: int, data: Path, model_path: Path, history_path: Path, out: Pat
         said = model.predict(Batches(test, BATCH), verbose=0)
         best = epochs.best(history)
         values: dict[str, Any] = {"best_epoch": best, "shots": test.shots}
-        figures.learning_curves(out / "plots" / "learning_curves.png", history, best)
+        figures.learning_curves(out / PLOTS.name / "learning_curves.png", history, best)
         pictures = ["learning_curves.png"]
         if test.classes:
             found = _classes(test, said[CLASSES], out)
             values |= found | _ceiling(test) | {"validation_accuracy": history[best - 1]["val_accuracy"]}
             pictures += ["confusion_matrix.png", "calibration.png", "roc_pr.png", "frames.png"]
         if test.meaning.regression:
-            values["regression"] = _numbers(test, said[NUMBERS], out / "plots")
+            values["regression"] = _numbers(test, said[NUMBERS], out / PLOTS.name)
             pictures.append("regression.png")
-        _explain(test, model, said, out / "plots")
+        _explain(test, model, said, out / PLOTS.name)
         pictures += ["mistakes.png", "saliency.png"]
-        _write_table(out / "learning_curves.csv", list(history[0]), [list(row.values()) for row in history])
-        _write_predictions(out / "predictions.csv", test, said)
-        atomic.write_json(out / "metrics.json", values)
-    return Evaluation(values, history, [out / "plots" / name for name in pictures])
+        _write_table(out / CURVES.name, list(history[0]), [list(row.values()) for row in history])
+        _write_predictions(out / PREDICTIONS.name, test, said)
+        atomic.write_json(out / METRICS.name, values)
+    return Evaluation(values, history, [out / PLOTS.name / name for name in pictures])
 
 
 def _classes(test: PreparedFile, probabilities: NDArray[np.float32], out: Path) -> dict[str, Any]:
@@ -75,7 +76,7 @@ def _classes(test: PreparedFile, probabilities: NDArray[np.float32], out: Path) 
         (name, metrics.roc(*pair), metrics.precision_recall(*pair))
         for name, pair in zip(test.classes, one, strict=True)
     ]
-    folder, title = out / "plots", f"{found.shots} test shots, accuracy {found.accuracy:.1%}"
+    folder, title = out / PLOTS.name, f"{found.shots} test shots, accuracy {found.accuracy:.1%}"
     figures.confusion_matrix(folder / "confusion_matrix.png", found.confusion, test.classes, title)
     figures.calibration(
         folder / "calibration.png",

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xtcav_ml.config.prepare import PrepareParams, Split
-from xtcav_ml.config.schema import EVENT_KEY
+from xtcav_ml.config.schema import EVENT_KEY, FILE
 from xtcav_ml.system.errors import UserError
 
 Table = Mapping[str, NDArray[np.generic]]
@@ -22,8 +22,6 @@ Indices = NDArray[np.int64]
 GOLDEN = 0.6180339887498949
 SPLITS = ("train", "validation", "test")
 SPLIT_NAME = "U10"
-FILE = "file"
-"""Column of the table that is none of the raw files': the name of the file that a row is from."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +35,7 @@ class Selection:
 def select(table: Table, prepare: PrepareParams) -> Selection:
     """Deal the shots of `table` (columns of equal length, one row a shot) to train, validation and test.
 
-    Needs the columns of shots.EVENT_KEY, `run`, `run.index`, FILE, and what `prepare.learned`, `include` and `exclude` name.
+    Needs the columns of schema.EVENT_KEY, `run`, `run.index`, FILE, and what `prepare.learned`, `include` and `exclude` name.
     Kept and dropped add up to the number of rows. Raises UserError if a shot stands twice with different values, or
     if a split has fewer than `split.min_per_class` shots of a class or of a number to learn.
     """

@@ -9,13 +9,13 @@ from typing import Any
 
 from rich.table import Table
 
+from xtcav_ml.config.paths import PREDICTIONS
 from xtcav_ml.data import predictions
 from xtcav_ml.lineage import dvc_lock, git, lineage
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.system.progress import console
 from xtcav_ml.tracking import mlflow_store
 
-FILE, IN_PROJECT = "predictions.csv", "results/predictions.csv"
 RUN_ID = "[0-9a-f]{32}"
 
 
@@ -44,21 +44,22 @@ def _source(name: str) -> tuple[str, dvc_lock.Recorded | None]:
 
     That is None where nobody knows it, as of a table by itself.
     """
-    for path in (Path(name), Path(name) / FILE, Path(name) / IN_PROJECT):
+    for path in (Path(name), Path(name) / PREDICTIONS.name, Path(name) / PREDICTIONS):
         if path.is_file():
             project = path.resolve().parents[1]  # of results/predictions.csv
             return path.read_text(encoding="utf-8", errors="replace"), dvc_lock.of_folder(project)
     root = lineage.project_root()
     if re.fullmatch(RUN_ID, name):
         with tempfile.TemporaryDirectory() as folder:
-            text = mlflow_store.download(root, name, FILE, Path(folder)).read_text(encoding="utf-8", errors="replace")
+            table = mlflow_store.download(root, name, PREDICTIONS.name, Path(folder))
+            text = table.read_text(encoding="utf-8", errors="replace")
         return text, _of_run(*mlflow_store.params_and_tags(root, name))
     try:
-        text = git.show(name, IN_PROJECT, root).decode(errors="replace")
+        text = git.show(name, str(PREDICTIONS), root).decode(errors="replace")
     except git.GitError as error:
         raise UserError(
-            f"{name}: must be a file {FILE} or a folder with one, an MLflow run, or a git revision that holds {IN_PROJECT}, "
-            f"got {error.said!r}"
+            f"{name}: no predictions ({error.said}). Fix: name a {PREDICTIONS.name}, a folder that holds one, an MLflow run id "
+            f"or a git revision that holds {PREDICTIONS}"
         ) from None
     return text, dvc_lock.read(lambda file: git.show(name, file, root))
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.table import Table
 
+from xtcav_ml.config.paths import HISTORY, METRICS
 from xtcav_ml.lineage import lineage
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.system.progress import console
@@ -20,7 +21,6 @@ from xtcav_ml.tracking.mlflow_writer import key
 from xtcav_ml.tracking.provenance import LOCK
 
 FOLDER = Path("reproduced")
-METRICS, HISTORY = Path("results/metrics.json"), Path("results/history.jsonl")
 
 
 def run(wanted: str, into: Path | None) -> bool:

@@ -6,24 +6,21 @@ from typing import Any
 
 from rich.table import Table
 
+from xtcav_ml.config.paths import METRICS, PLOTS, PREDICTIONS, REPORT, RESOURCES, RUN_ADDRESS, STAGES
 from xtcav_ml.data import predictions
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.system.progress import console
 
-STAGES = ("simulate", "check", "prepare", "train", "evaluate")
 
-
-def run(results: Path) -> None:
-    """Print accuracy with its interval, the confusion matrix, time and memory, where things are, and what to do next.
+def run(root: Path) -> None:
+    """Print accuracy with its interval, confusion matrix, time, memory and where things are, of the project in `root`.
 
     Raises UserError if there are no results yet.
     """
     try:
-        metrics = json.loads((results / "metrics.json").read_text())
+        metrics = json.loads((root / METRICS).read_text())
     except OSError as error:
-        raise UserError(
-            f"{results / 'metrics.json'}: must be there, got {error.strerror!r}; run `make repro`"
-        ) from None
+        raise UserError(f"{METRICS}: cannot be read ({error.strerror}). Fix: run `make repro`") from None
     screen = console()
     if "accuracy" in metrics:
         screen.print(
@@ -36,21 +33,20 @@ def run(results: Path) -> None:
                 f"The noise of the labels allows {metrics['ceiling']:.1%} ({metrics['ceiling_low']:.1%} to "
                 f"{metrics['ceiling_high']:.1%}): so many are those of waveforms without noise."
             )
-        screen.print(_confusion(metrics, results / "predictions.csv"))
+        screen.print(_confusion(metrics, root / PREDICTIONS))
     for name, errors in metrics.get("regression", {}).items():
         if errors["shots"]:
             screen.print(
                 f"{name}: r.m.s. error {errors['rms_error']:.3g} on {errors['shots']} test shots; {errors['spread']:.3g} if "
                 "its mean were always said"
             )
-    resources = _resources(results)
+    resources = _resources(root)
     if resources.row_count:
         screen.print(resources)
-    address = _read(results / "resources" / "run.json")
-    plots = results / "plots"
-    screen.print(f"Plots      {plots}/ " + ", ".join(sorted(path.name for path in plots.glob("*.png"))))
-    if (results / "report.html").is_file():
-        screen.print(f"Report     {results / 'report.html'} (all of this and more on one page, for any browser)")
+    address = _read(root / RUN_ADDRESS)
+    screen.print(f"Plots      {PLOTS}/ " + ", ".join(sorted(path.name for path in (root / PLOTS).glob("*.png"))))
+    if (root / REPORT).is_file():
+        screen.print(f"Report     {REPORT} (all of this and more on one page, for any browser)")
     if address:
         screen.print(f"MLflow run {address['run_id']} in experiment {address['experiment_id']} of {address['store']}")
     screen.print(
@@ -71,11 +67,11 @@ def _confusion(metrics: dict[str, Any], table_of: Path) -> Table:
     return table
 
 
-def _resources(results: Path) -> Table:
+def _resources(root: Path) -> Table:
     table = Table(title="last run of each stage here", title_justify="left", title_style="")
     for heading in ("stage", "run time, s", "CPU time, s", "peak memory, MB", "threads", "processes"):
         table.add_column(heading, justify="left" if heading == "stage" else "right")
-    used = {stage: _read(results / "resources" / f"{stage}.json") for stage in STAGES}
+    used = {stage: _read(root / RESOURCES / f"{stage}.json") for stage in STAGES}
     names = ("run_time_s", "cpu_time_s", "max_memory_mb", "max_threads", "max_processes")
     for stage, values in used.items():
         if values:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from xtcav_ml.config.base import PARAMS_FILE, flatten, read_tree
-from xtcav_ml.config.data import SIMULATED
+from xtcav_ml.config.paths import SIMULATED
 from xtcav_ml.lineage import git, lineage
 from xtcav_ml.tracking import resources
 from xtcav_ml.tracking.mlflow_names import KEY_TAG

@@ -11,9 +11,9 @@ from typing import Any, Self
 
 import psutil
 
+from xtcav_ml.config.paths import RESOURCES
 from xtcav_ml.system import atomic
 
-RESOURCES = Path("results/resources")
 """Timing and memory of each stage, and the last run's address: never a DVC output, since no two runs are alike."""
 
 MEGABYTE = 1e6

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from xtcav_ml.config.paths import RESOURCES
 from xtcav_ml.lineage import lineage
 from xtcav_ml.system import interrupts
 from xtcav_ml.tracking import mlflow_names, provenance
-from xtcav_ml.tracking.resources import RESOURCES
 from xtcav_ml.tracking.tracker import Run, Tracker
 
 REQUIREMENTS = ("keras", "tensorflow", "numpy", "h5py", "pandas", "pydantic", "ruamel.yaml")
