@@ -1,7 +1,9 @@
 import os
+import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -116,11 +118,11 @@ def test_a_disk_that_is_full_leaves_whole_lines(folder, monkeypatch):
     assert events(again) == [BEGIN, END]
 
 
-def test_a_journal_that_is_damaged_is_told_and_left_alone(folder, capsys):
+def test_a_damaged_journal_is_skipped_with_a_message(folder, capsys):
     Journal.create(folder, "a", BEGIN).close()
     (folder / "a" / EVENTS).write_bytes(b"no json\n")
     assert not list(ownerless(folder))
-    assert "a/events.jsonl: must be lines of JSON" in capsys.readouterr().err
+    assert "a/events.jsonl: unreadable journal" in capsys.readouterr().err
     assert (folder / "a").is_dir()
 
 
@@ -134,3 +136,31 @@ def test_what_a_kill_leaves_of_a_journal_that_had_not_begun_is_swept_when_it_is_
     monkeypatch.setattr(time, "time", lambda: now + STALE + 1)
     assert not list(ownerless(folder))
     assert not begun.exists()
+
+
+def test_a_file_among_the_journals_is_skipped_with_a_message(folder, capsys):
+    Journal.create(folder, "a", BEGIN).close()
+    (folder / "stray").write_text("x")
+    assert [journal.begin for journal in ownerless(folder)] == [BEGIN]
+    assert "stray" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("accesses", range(4))
+def test_a_journal_that_another_process_removes_meanwhile_is_passed_over(folder, monkeypatch, accesses):
+    for name in ("a", "b"):
+        Journal.create(folder, name, BEGIN).close()
+    seen = []
+
+    def removing(plain):
+        def access(path, *arguments, **options):
+            if "a" in (path.name, path.parent.name):
+                if len(seen) == accesses:
+                    shutil.rmtree(folder / "a")
+                seen.append(path)
+            return plain(path, *arguments, **options)
+
+        return access
+
+    for name in ("stat", "open"):
+        monkeypatch.setattr(Path, name, removing(getattr(Path, name)))
+    assert "b" in [journal.folder.name for journal in ownerless(folder)]

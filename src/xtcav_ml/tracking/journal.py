@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from xtcav_ml.system import atomic
+from xtcav_ml.system.errors import reason
 
 EVENTS, SENT, FILES, NEW, GONE = "events.jsonl", "sent.json", "files", ".new-", ".gone-"
 
@@ -72,17 +73,19 @@ class Journal:
     @classmethod
     def open(cls, folder: Path) -> "Journal | None":
         """Return the journal in `folder`, what a kill has torn cut off, or None if it has a living owner, or is gone."""
-        with contextlib.suppress(FileNotFoundError):
+        try:
             file = (folder / EVENTS).open("r+b", buffering=0)
-            try:
+        except FileNotFoundError:
+            return None
+        with contextlib.ExitStack() as stack:
+            stack.callback(file.close)
+            with contextlib.suppress(BlockingIOError, FileNotFoundError):  # it has an owner, or has just been removed
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                whole = file.read().rfind(b"\n") + 1
-                file.truncate(whole)
-                if os.fstat(file.fileno()).st_nlink:  # else its last owner removed it meanwhile
-                    return cls(folder, file)
-            except BlockingIOError:
-                pass
-            file.close()
+                file.truncate(file.read().rfind(b"\n") + 1)
+                if os.fstat(file.fileno()).st_nlink:
+                    journal = cls(folder, file)
+                    stack.pop_all()
+                    return journal
         return None
 
     def append(self, event: Event) -> None:
@@ -158,7 +161,7 @@ class Journal:
 def ownerless(parent: Path) -> Iterator[Journal]:
     """Give the journals in `parent` that no living process owns, the oldest first, and sweep what kills have left.
 
-    One that cannot be read is told and left alone.
+    Other processes add and remove journals meanwhile. One that cannot be read is skipped with a message.
     """
     for gone in parent.glob(f"{GONE}*"):
         shutil.rmtree(gone, ignore_errors=True)
@@ -166,12 +169,19 @@ def ownerless(parent: Path) -> Iterator[Journal]:
         with contextlib.suppress(FileNotFoundError):  # it has begun meanwhile
             if time.time() - new.stat().st_ctime > STALE:
                 shutil.rmtree(new, ignore_errors=True)
-    found = [(folder.stat().st_ctime, folder) for folder in parent.glob("[!.]*") if folder.is_dir()]
-    for _, folder in sorted(found):
+    ages: list[tuple[float, Path]] = []
+    for folder in parent.glob("[!.]*"):
+        with contextlib.suppress(FileNotFoundError):  # uploaded and removed meanwhile
+            ages.append((folder.stat().st_ctime, folder))
+    for _, folder in sorted(ages):
         try:
             journal = Journal.open(folder)
-        except ValueError as error:
-            print(f"xtcav: {folder / EVENTS}: must be lines of JSON, got {error}; move {folder} away", file=sys.stderr)
+        except (OSError, ValueError) as error:
+            print(
+                f"xtcav: {folder / EVENTS}: unreadable journal, skipped (found {reason(error)!r}, expected lines of JSON). "
+                f"Fix: move {folder} away",
+                file=sys.stderr,
+            )
             continue
         if journal is not None:
             yield journal
