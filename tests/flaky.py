@@ -16,15 +16,15 @@ class Proxy(socketserver.ThreadingTCPServer):
     """Hands requests on to 127.0.0.1:`port`, but `rate` of them fail; `seed` says which.
 
     500: refused before they are handed on. reset: the connection ends before. stall: no answer for `stall` seconds, and then
-    none. lost reply: handed on, and done there, but no answer comes back.
+    none. lost reply: handed on, and done there, but no answer comes back. Every upload is handed on only after `slow` seconds.
     """
 
     allow_reuse_address = True
     daemon_threads = True
 
-    def __init__(self, port: int, rate: float, seed: int, stall: float) -> None:
+    def __init__(self, port: int, rate: float, seed: int, stall: float, slow: float = 0.0) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.port, self.rate, self.stall = port, rate, stall
+        self.port, self.rate, self.stall, self.slow = port, rate, stall, slow
         self.seen: Counter[str] = Counter()  # requests by what became of them
         self._random, self._lock = random.Random(seed), threading.Lock()
 
@@ -56,6 +56,8 @@ class _Handler(BaseHTTPRequestHandler):
         if fate in ("stall", "reset"):
             self._reset()
             return
+        if self.command == "PUT":
+            time.sleep(self.server.slow)
         try:
             upstream = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=20)
             headers = {name: value for name, value in self.headers.items() if name != "Connection"}

@@ -70,3 +70,28 @@ def test_thirty_percent_of_requests_fail_and_the_server_restarts_twice(tmp_path,
     assert found.data.tags["late"] == "yes"
     assert found.inputs.dataset_inputs[0].dataset.digest == "0" * 32
     assert client.download_artifacts(found.info.run_id, "notes/note.txt", str(tmp_path)).endswith("note.txt")
+
+
+def test_an_upload_that_takes_longer_than_any_patience_arrives(tmp_path, server, monkeypatch, capsys):
+    """Without more time the second request would end as the first, and so on: the file would never arrive."""
+    with Proxy(server.port, rate=0, seed=0, stall=0, slow=3) as proxy:
+        threading.Thread(target=proxy.serve_forever, daemon=True).start()
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", proxy.url)
+        for name in sender.REQUEST:
+            monkeypatch.setenv(name, "as before")  # what the sender sets goes with the test
+            monkeypatch.delenv(name)
+        monkeypatch.setitem(sender.REQUEST, sender.TIMEOUT, "1")
+        monkeypatch.setattr(sender, "PATIENCE", 0.3)
+        monkeypatch.setattr(sender, "LONGEST", 0.3)
+        monkeypatch.setattr(sender, "NOTICE", 0.1)
+        (tmp_path / "note.txt").write_text("hello")
+        with Tracker(tmp_path) as tracker:
+            run = tracker.start("one", {"stage": "train"}, "slow")
+            run.artifact(tmp_path / "note.txt")
+            run.finish()
+        proxy.shutdown()
+    client, (found,) = runs(server, "slow")
+    assert [file.path for file in client.list_artifacts(found.info.run_id)] == ["note.txt"]
+    assert found.info.status == "FINISHED"
+    assert not list(journal.folder_of(tmp_path).iterdir())
+    assert "Ctrl-C leaves the rest in mlruns/journal" in capsys.readouterr().out

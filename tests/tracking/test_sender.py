@@ -1,9 +1,13 @@
 """The thread that sends, to stores that are made up."""
 
+import http.server
+import signal
 import threading
+import time
 
 import pytest
 
+from xtcav_ml.system import interrupts
 from xtcav_ml.tracking import sender
 from xtcav_ml.tracking.journal import Journal
 from xtcav_ml.tracking.sender import Sender
@@ -89,14 +93,81 @@ def test_the_end_is_waited_for_while_there_is_progress_and_no_longer(tmp_path):
     assert left.unsent == 4
 
 
-def test_a_request_that_never_ends_is_waited_for_a_while(tmp_path, monkeypatch):
+@pytest.fixture
+def one_request(tmp_path, monkeypatch):
+    """Drain a journal whose one request takes as long as a function does, with little patience for one without progress."""
     monkeypatch.setattr(sender, "LONGEST", 0.1)
+
+    def drained(request):
+        def send(journal):
+            request()
+            journal.acknowledge(journal.size, "run", "7")
+
+        sending = Sender(tmp_path, lambda _: send)
+        sending.take(journal(tmp_path, "a"))
+        return sending.drain()
+
+    return drained
+
+
+def test_a_request_whose_bytes_move_is_waited_for_to_its_end(one_request):
+    def upload():
+        deadline = time.monotonic() + 1
+        while time.monotonic() < deadline:
+            time.sleep(0.02)
+
+    assert one_request(upload) == []
+
+
+def test_a_request_that_is_stuck_is_waited_for_a_while(one_request):
     stuck = threading.Event()
-    sending = Sender(tmp_path, lambda _: lambda _: stuck.wait(60))
-    left = journal(tmp_path, "a")
-    sending.take(left)
-    assert sending.drain() == [left]
+    (left,) = one_request(lambda: stuck.wait(60))
+    assert left.unsent == 4
     stuck.set()
+
+
+@pytest.mark.parametrize(("status", "arrives"), [(200, True), (401, True), (502, False)])
+def test_a_request_without_progress_is_waited_for_while_the_server_answers_others(
+    one_request, monkeypatch, status, arrives
+):
+    class Answers(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(status if self.path == "/health" else 404)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://someone:secret@127.0.0.1:{server.server_port}")
+        assert bool(one_request(lambda: time.sleep(1))) != arrives
+        server.shutdown()
+
+
+def test_a_request_to_stop_ends_the_wait_and_nothing_else(one_request, monkeypatch):
+    monkeypatch.setattr(sender, "LONGEST", 60)
+    monkeypatch.setattr(interrupts, "_first", None)
+    stuck, before = threading.Event(), signal.signal(signal.SIGALRM, interrupts._stop)
+    try:
+        with interrupts.held():
+            signal.setitimer(signal.ITIMER_REAL, 0.2)
+            assert len(one_request(lambda: stuck.wait(60))) == 1
+        interrupts.require_none()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+        stuck.set()
+
+
+def test_a_request_to_stop_from_before_the_wait_is_kept_for_afterwards(one_request, monkeypatch):
+    monkeypatch.setattr(interrupts, "_first", None)
+    before = signal.signal(signal.SIGALRM, interrupts._stop)
+    try:
+        with pytest.raises(KeyboardInterrupt), interrupts.held():
+            signal.raise_signal(signal.SIGALRM)
+            assert one_request(lambda: time.sleep(0.05)) == []
+    finally:
+        signal.signal(signal.SIGALRM, before)
 
 
 def test_what_mlflow_s_import_raises_is_told_at_the_end(tmp_path):

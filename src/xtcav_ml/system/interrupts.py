@@ -52,6 +52,17 @@ def require_none() -> None:
         raise KeyboardInterrupt
 
 
+def pending() -> bool:
+    """Return whether a request to stop is held back."""
+    return _owed
+
+
+def withdraw() -> None:
+    """Forget the request that is held back: it only ended a wait, and the work before it is complete."""
+    global _first, _owed
+    _first, _owed = None, False
+
+
 def _stop(number: int, frame: FrameType | None) -> None:
     global _first, _owed
     now = time.monotonic()

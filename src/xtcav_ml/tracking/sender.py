@@ -1,5 +1,6 @@
 """Sends journals to MLflow from a thread beside the training: never raises into it, never makes it wait."""
 
+import contextlib
 import os
 import threading
 import time
@@ -7,27 +8,47 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from xtcav_ml.system import interrupts
 from xtcav_ml.system.errors import reason
+from xtcav_ml.system.progress import console
 from xtcav_ml.tracking.journal import Journal
+from xtcav_ml.tracking.mlflow_names import store_uri
 
 INTERVAL, FIRST, MOST, HURRIED = 0.5, 0.2, 30.0, 1.0
 """Seconds between two batches; to wait after a failure at first, at most, and at most when somebody waits for the end."""
 
-FAILURES, PATIENCE, LONGEST = 5, 15.0, 60.0
-"""Where the end is waited for no longer: failures one after another; seconds without progress, if any failed; if none did."""
+FAILURES, PATIENCE, LONGEST, NOTICE = 5, 15.0, 60.0, 3.0
+"""Failures in a row after which the end is waited for no longer; seconds without progress after which the store must answer,
+if the last request failed and if not; seconds after which a wait is announced."""
+
+TIMEOUT, MORE, LIMIT, ANSWER = "MLFLOW_HTTP_REQUEST_TIMEOUT", 4, 600, 5.0
+"""MLflow's variable for the seconds of silence that end a request; how many times as long the next may take if the server
+answers others, and at most; seconds that it has for such a question."""
 
 REQUEST = {
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    TIMEOUT: "10",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
-"""MLflow's own patience, less than its 120 s and 7 times: trying again is done here. Who sets them otherwise is obeyed."""
+"""Less than MLflow's own 120 s and 7 times, since failed requests are repeated here. Who sets them otherwise is obeyed."""
 
 
 def be_brief() -> None:
     """Give MLflow REQUEST's patience in this process, where the environment does not say otherwise."""
     for name, value in REQUEST.items():
         os.environ.setdefault(name, value)
+
+
+def answers(uri: str) -> bool:
+    """Return whether the server at `uri` answers a question now; False for a store that is no server."""
+    if not uri.startswith("http"):
+        return False
+    import requests  # a quarter of a second
+
+    try:
+        return requests.get(f"{uri.rstrip('/')}/health", timeout=ANSWER).status_code < 500
+    except requests.RequestException:
+        return False
 
 
 def _mlflow(root: Path) -> Callable[[Journal], None]:
@@ -47,6 +68,8 @@ class Sender:
         self._wake, self._ends, self._over = threading.Event(), threading.Event(), threading.Event()
         self._sent = self._failures = 0  # requests; failures since the last that did not fail
         self._refused: Counter[str] = Counter()  # failures of each journal
+        self._clock: int | None = None  # the thread's CPU time, which a request uses while its bytes move
+        self._adapts = False  # whether the time of a request is ours to set
         self._thread = threading.Thread(target=self._run, name="sender", daemon=True)
 
     def take(self, journal: Journal) -> None:
@@ -54,6 +77,7 @@ class Sender:
         self._journals.append(journal)
         if not self._thread.is_alive():
             be_brief()
+            self._adapts = os.environ[TIMEOUT] == REQUEST[TIMEOUT]
             self._thread.start()
         self.wake()
 
@@ -62,19 +86,41 @@ class Sender:
         self._wake.set()
 
     def drain(self) -> list[Journal]:
-        """Wait until all has been sent, but only while there is progress; return the journals with what is left."""
+        """Wait until all is uploaded, while bytes move or the server answers; return the journals with what is left.
+
+        A request to stop that comes meanwhile ends the wait and nothing else.
+        """
         self._ends.set()
         self.wake()
-        sent, since = -1, 0.0
-        self._failures = 0
-        while self._thread.is_alive():
-            if sent != self._sent:
-                sent, since = self._sent, time.monotonic()
-            waited = time.monotonic() - since
-            if self._failures >= FAILURES or waited > (PATIENCE if self._failures else LONGEST):
+        self._failures, announced, stopping = 0, False, interrupts.pending()
+        began = since = time.monotonic()
+        progress = self._progress()
+        while self._thread.is_alive() and self._failures < FAILURES:
+            now = time.monotonic()
+            if progress != (progress := self._progress()):
+                since = now
+            elif now - since > (PATIENCE if self.failure else LONGEST):
+                if not answers(store_uri(self.root)):
+                    break
+                since = now
+            if not announced and now - began > NOTICE:
+                console().print(
+                    "MLflow: uploading run data; Ctrl-C leaves the rest in mlruns/journal for the next upload"
+                )
+                announced = True
+            if interrupts.pending() and not stopping:
+                interrupts.withdraw()
                 break
             self._thread.join(0.02)
         return [journal for journal in self._journals if journal.unsent]
+
+    def _progress(self) -> tuple[int, float]:
+        """Return what changes while data arrive: the number of requests, and where none fails the CPU time of the thread."""
+        if self.failure or self._clock is None:
+            return self._sent, 0.0
+        with contextlib.suppress(OSError):  # the thread has ended
+            return self._sent, time.clock_gettime(self._clock)
+        return self._sent, 0.0
 
     def close(self) -> None:
         """Let go of all journals. What was on its way may arrive yet, and is sent again, which changes nothing."""
@@ -83,6 +129,7 @@ class Sender:
             journal.close()
 
     def _run(self) -> None:
+        self._clock = time.pthread_getcpuclockid(threading.get_ident())
         try:
             send = self._sends(self.root)
         except Exception as error:
@@ -98,6 +145,7 @@ class Sender:
                 self._wake.clear()
                 continue
             journal = min(waiting, key=lambda one: self._refused[one.folder.name])  # none waits for one that cannot go
+            began = time.monotonic()
             try:
                 send(journal)
                 self.failure, self._failures = "", 0
@@ -106,11 +154,18 @@ class Sender:
                 self.failure = reason(error)
                 self._failures += 1
                 self._refused[journal.folder.name] += 1
+                self._allow_more(time.monotonic() - began)
             self.asked.set()
             if journal.done:
                 self._journals.remove(journal)
                 journal.close()
             self._pause()
+
+    def _allow_more(self, seconds: float) -> None:
+        """Let the next requests take longer if this one, of `seconds`, ran out of time though the server answers."""
+        allowed = int(os.environ.get(TIMEOUT, REQUEST[TIMEOUT]))
+        if self._adapts and allowed <= seconds and answers(store_uri(self.root)):
+            os.environ[TIMEOUT] = str(min(MORE * allowed, LIMIT))
 
     def _pause(self) -> None:
         """Wait before the next request: so that it takes more, or for the store to recover."""
