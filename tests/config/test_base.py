@@ -49,7 +49,7 @@ def test_shipped_file_is_valid_and_scientific_notation_is_a_number(tmp_path, par
         (
             "train.optimizer.momentum",
             1.0,
-            "train.optimizer.momentum: invalid value (found 1.0, expected it to be less than 1). Fix: ",
+            "train.optimizer.momentum: invalid value (found 1.0, expected it to be less than or equal to 0.9999). Fix: ",
         ),
         ("train.epochs", "many", "train.epochs: invalid value (found 'many', expected it to be a valid integer)"),
         ("train.epochs", 2.5, "train.epochs: invalid value (found 2.5, expected it to be a valid integer)"),

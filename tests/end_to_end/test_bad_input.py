@@ -41,7 +41,7 @@ CASES = {
     ),
     "out of range": (
         lambda p: p.set(**{"train.optimizer.momentum": 1.5}),
-        ["train.optimizer.momentum", "less than 1", "1.5"],
+        ["train.optimizer.momentum", "less than", "1.5"],
     ),
     "simulate key": (lambda p: p.set(**{"simulate.shots_per_file": 0}), ["simulate.shots_per_file", "got 0"]),
     "network too deep": (

@@ -4,13 +4,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from xtcav_ml.config.prepare import Pixels, Step
 from xtcav_ml.config.train import Augment
 from xtcav_ml.learning import augment
 from xtcav_ml.science.images import Dark, Preprocessing
-from xtcav_ml.system.errors import UserError
 
 SHAPE = (12, 10)
 INT16 = Pixels(dtype="int16", quantum=0.0005)
@@ -28,6 +29,24 @@ def test_a_frame_moves_by_whole_pixels_and_its_edge_is_mirrored():
     np.testing.assert_array_equal(moved[2:, :-3], frame[:-2, 3:])
     np.testing.assert_array_equal(moved[:2, :-3], frame[2:0:-1, 3:])
     np.testing.assert_array_equal(augment.moved(SHAPE, 0, 0)[1], np.arange(SHAPE[1]))
+
+
+@given(st.integers(1, 40), st.integers(-200, 200))
+def test_no_shift_leads_out_of_the_frame_and_each_is_a_mirror_image(side, by):
+    (places,) = augment.moved((side,), by)
+    if side > 1:
+        reflected = np.pad(np.arange(side), 200, mode="reflect")
+        np.testing.assert_array_equal(places, reflected[200 - by : 200 - by + side])
+    else:
+        assert places.tolist() == [0]
+
+
+@pytest.mark.parametrize("shift", [(3000, 0), (0, 3000), (11, 9)])
+def test_a_shift_shows_nothing_but_the_frame(shift):
+    made = preprocessing("subtract_dark", "log")
+    stored = np.full((200, *SHAPE), 7, np.int16)
+    found = augment.Augmentation(Augment(shift=shift), made).apply(stored, np.random.default_rng(0))
+    assert (found == 7).all()
 
 
 @pytest.mark.parametrize("pixels", [INT16, Pixels(dtype="float32", quantum=None)])
@@ -61,13 +80,3 @@ def test_shifts_and_gains_are_as_said_and_follow_the_seed_alone():
     assert abs(light.mean()) < 0.01
     np.testing.assert_array_equal(varied.apply(stored, np.random.default_rng(1)), found)
     assert (varied.apply(stored, np.random.default_rng(2)) != found).any()
-
-
-def test_a_gain_that_contrast_undoes_is_refused():
-    with pytest.raises(UserError, match=r"train\.augment\.gain: must be 0 where .* contrast"):
-        augment.Augmentation(
-            Augment(gain=0.1),
-            Preprocessing(
-                TypeAdapter(tuple[Step, ...]).validate_python([{"step": "contrast", "floor": 1.0}]), INT16, SHAPE, None
-            ),
-        )

@@ -209,7 +209,7 @@ def test_a_loss_that_explodes_is_said_so(sets):
 
 
 def test_a_minibatch_larger_than_the_set_is_refused(sets):
-    with pytest.raises(UserError, match=r"train\.batch_size: .* 45 training shots, got 46"):
+    with pytest.raises(UserError, match=r"train\.batch_size: .*found 46, expected at most 45"):
         fit.fit(*sets, PARAMS.model_copy(update={"batch_size": 46}))
 
 

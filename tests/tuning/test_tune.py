@@ -1,5 +1,7 @@
 """The search without Keras: trials of a known score, in a study and a store of their own."""
 
+from types import SimpleNamespace
+
 import optuna
 import pytest
 from mlflow import MlflowClient
@@ -8,13 +10,11 @@ from optuna.trial import TrialState
 
 from tests.conftest import ROOT, lay_store
 from xtcav_ml.config.tune import Range
-from xtcav_ml.learning import layer_sizes
+from xtcav_ml.science.spec import Meaning
 from xtcav_ml.tracking import mlflow_store, sender
 from xtcav_ml.tracking.tracker import Run, Tracker
 from xtcav_ml.tuning import studies, tune
 from xtcav_ml.tuning.trial import Epoch
-
-ENDS = layer_sizes.Ends(frame_shape=(363, 284), frame_dtype="int16", features=0, classes=4, numbers=0)
 
 
 class Known:
@@ -46,8 +46,10 @@ def search(tmp_path, monkeypatch, params):
     )
     study = studies.open_study(rules, {}, tmp_path / "study.db")
     monkeypatch.setattr(sender, "INTERVAL", 0.01)
+    meaning = Meaning.of(params.prepare, params.data.frame_shape, dark=None)
+    prepared = SimpleNamespace(path=tmp_path / "train.h5", meaning=meaning, shots=1000)
     with Tracker(tmp_path) as tracker:
-        yield tune._Search(study, params.train, rules, tmp_path, ENDS, tracker)
+        yield tune._Search(study, params.train, rules, prepared, tracker)
 
 
 def refuse(*_, **__):

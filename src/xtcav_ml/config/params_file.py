@@ -10,7 +10,7 @@ from xtcav_ml.config.data import DataParams
 from xtcav_ml.config.prepare import PrepareParams
 from xtcav_ml.config.simulate import SimulateParams
 from xtcav_ml.config.train import TrainParams
-from xtcav_ml.config.tune import Choices, TuneParams
+from xtcav_ml.config.tune import TuneParams
 from xtcav_ml.system.errors import UserError
 
 
@@ -45,7 +45,7 @@ def load(path: Path = PARAMS_FILE) -> Params:
 def check_space(train: TrainParams, tune: TuneParams, path: Path = PARAMS_FILE) -> None:
     """Raise UserError if a name in the space is no parameter of `train`, or an end or choice is no valid value of it."""
     for name, values in tune.space.items():
-        for value in values.choices if isinstance(values, Choices) else (values.low, values.high):
+        for value in values.ends:
             try:
                 overridden(train, "train", {name: value})
             except UserError as error:

@@ -8,6 +8,7 @@ from xtcav_ml.config.base import Section
 from xtcav_ml.config.schema import IMAGE
 
 Pixel = Annotated[int, Field(ge=0, le=100_000)]
+PixelValue = Annotated[float, Field(ge=-1e6, le=1e6)]
 SplitName = Literal["train", "validation", "test"]
 
 
@@ -54,8 +55,8 @@ class Clip(Section):
     """Values below `low` become `low`, those above `high` become `high`."""
 
     step: Literal["clip"]
-    low: float  # in the unit of this step
-    high: float
+    low: PixelValue  # in the unit of this step
+    high: PixelValue
 
     @model_validator(mode="after")
     def _ascending(self) -> "Clip":
@@ -68,7 +69,7 @@ class Contrast(Section):
     """Each frame less its own mean, over its own standard deviation, or over `floor` where that is more."""
 
     step: Literal["contrast"]
-    floor: float = Field(gt=0)  # in the unit of this step; keeps a frame without beam from becoming noise
+    floor: float = Field(ge=1e-6, le=1e6)  # in the unit of this step; keeps a frame without beam from becoming noise
 
 
 class Log(Section):
@@ -88,7 +89,9 @@ class Pixels(Section):
     """How a pixel is stored."""
 
     dtype: Literal["int16", "float16", "float32"]
-    quantum: float | None = Field(gt=0)  # of int16: a stored 1 means this much, in the unit after the last step
+    quantum: float | None = Field(
+        ge=1e-6, le=1e6
+    )  # of int16: a stored 1 means this much, in the unit after the last step
 
     @model_validator(mode="after")
     def _quantum_of_integers(self) -> "Pixels":
@@ -109,7 +112,7 @@ class Watch(Section):
 class Balance(Section):
     """The largest class keeps at most `ratio` times the shots of the smallest; null keeps all."""
 
-    ratio: float | None = Field(ge=1)
+    ratio: float | None = Field(ge=1, le=1e6)
     splits: tuple[SplitName, ...]
     most: dict[SplitName, Annotated[int, Field(ge=1)]] = Field(
         default={}
@@ -121,8 +124,8 @@ class Split(Section):
 
     by: Literal["block", "run", "file"]  # a group is a block of consecutive shots, a run, or a file
     seed: int = Field(ge=0)
-    block: int = Field(ge=1)  # consecutive shots in a group
-    gap: int = Field(ge=0)  # shots dropped at the end of a block or file that another split may follow
+    block: int = Field(ge=1, lt=2**31)  # consecutive shots in a group
+    gap: int = Field(ge=0, lt=2**31)  # shots dropped at the end of a block or file that another split may follow
     train: float = Field(gt=0, lt=1)  # fractions of the groups
     validation: float = Field(gt=0, lt=1)
     test: float = Field(gt=0, lt=1)

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 FRAME_SHAPE = (726, 568)
 """Rows (energy) and columns (time) of a camera frame."""
 
+LARGEST_SIDE = 2**15
+"""Most rows or columns of a frame, pixels: each of its pixels then has a number in int32."""
+
 CHANNELS, SAMPLES = 16, 250
 """Digitizer channels, and samples in the region of interest of each."""
 

@@ -25,11 +25,21 @@ class Range(Section):
             raise ValueError(f"a range with a step needs integers, got {self.low} and {self.high}; change them")
         return self
 
+    @property
+    def ends(self) -> tuple[float | int, ...]:
+        """Return the values that stand for all: if they are valid, so is what lies between."""
+        return self.low, self.high
+
 
 class Choices(Section):
     """One of these values; null where the parameter may be null."""
 
     choices: tuple[bool | float | int | str | None, ...] = Field(min_length=2)
+
+    @property
+    def ends(self) -> tuple[bool | float | int | str | None, ...]:
+        """Return the values that stand for all, as those of a range do: each of them."""
+        return self.choices
 
 
 class TuneParams(Section):
@@ -39,7 +49,7 @@ class TuneParams(Section):
     seed: int = Field(ge=0, lt=2**32)
     trials: int = Field(ge=1)  # in the study, over all calls; the first is params.yaml itself
     minutes: float = Field(gt=0)  # no trial starts after this, and the one that runs is stopped
-    epochs: int = Field(ge=1)  # of each trial
+    epochs: int = Field(ge=1, le=100000)  # of each trial
     startup_trials: int = Field(ge=0)  # drawn at random before TPE models the search; none is pruned before
     warmup_epochs: int = Field(ge=0)  # no trial is pruned before
     memory_gb: float = Field(gt=0)  # a network whose training step needs more is not tried

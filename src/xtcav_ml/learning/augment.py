@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from xtcav_ml.config.train import Augment
 from xtcav_ml.learning.compiled import compiled
 from xtcav_ml.science.images import INT16, Preprocessing
-from xtcav_ml.system.errors import UserError
 
 GAINS = 61
 """Gains are drawn from so many, between minus and plus three s.d., so that a table of all int16 can be kept for each."""
@@ -21,19 +20,13 @@ GAINS = 61
 
 @dataclass
 class Augmentation:
-    """Shifts and gains of stored frames. Raises UserError if a gain would make no difference."""
+    """Shifts and gains of stored frames, of `rules.require_augmentable`."""
 
     rules: Augment
     preprocessing: Preprocessing
 
     def __post_init__(self) -> None:
-        steps = [step.step for step in self.preprocessing.steps]
-        if self.rules.gain and "contrast" in steps:
-            raise UserError(
-                f"train.augment.gain: must be 0 where prepare.images has a contrast step, got {self.rules.gain:g}: each frame "
-                "is brought to one scale; set it to 0"
-            )
-        self.logarithmic = "log" in steps
+        self.logarithmic = any(step.step == "log" for step in self.preprocessing.steps)
         self._tables: dict[float, NDArray[np.int16]] = {}
 
     def apply(self, frames: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
@@ -68,15 +61,17 @@ class Augmentation:
         return np.log1p(gain * np.expm1(np.maximum(values, 0))) if self.logarithmic else gain * values
 
 
-def moved(shape: tuple[int, ...], down: int, right: int) -> list[NDArray[np.int64]]:
-    """Return the rows and the columns that a frame of `shape` shows after it was moved by so many pixels.
+def moved(shape: tuple[int, ...], *shifts: int) -> list[NDArray[np.int64]]:
+    """Return the rows and the columns that a frame of `shape` shows after it was moved by `shifts` pixels, however many.
 
-    What comes in at an edge is the mirror image of what is there.
+    What comes in at an edge is the mirror image of what is there, over and over: no index lies outside the frame, which
+    compiled code would not notice.
     """
     found = []
-    for length, by in zip(shape, (down, right), strict=True):
-        places = np.abs(np.arange(length) - by)
-        found.append(np.asarray(length - 1 - np.abs(length - 1 - places)))
+    for length, by in zip(shape, shifts, strict=True):
+        period = max(2 * (length - 1), 1)  # there and back, the edges once
+        places = (np.arange(length) - by) % period
+        found.append(np.minimum(places, period - places))
     return found
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from xtcav_ml.config.train import TrainParams
 from xtcav_ml.data.prepared import PreparedFile
-from xtcav_ml.learning import backend, epochs, losses, networks, normalization, optimizers
+from xtcav_ml.learning import backend, epochs, losses, networks, normalization, optimizers, rules
 from xtcav_ml.learning.augment import Augmentation
 from xtcav_ml.learning.backend import keras
 from xtcav_ml.learning.batches import Batches, SetEpoch
@@ -59,13 +59,10 @@ def fit(
     """Train a new network on `train` and return it with the weights that did best on `validation`.
 
     The result is a function of the files and `params` alone, bit for bit, on one type of machine; also if it was stopped and
-    goes on from `checkpoints`. Raises UserError if the training set does not fill one minibatch or the loss is not finite;
-    lets StopTraining of a listener through, and KeyboardInterrupt after the minibatch in which somebody asked to stop.
+    goes on from `checkpoints`. Raises UserError as `rules.require_trainable`, and if the loss is not finite; lets StopTraining
+    of a listener through, and KeyboardInterrupt after the minibatch in which somebody asked to stop.
     """
-    if train.shots < params.batch_size:
-        raise UserError(
-            f"train.batch_size: must not be more than the {train.shots} training shots, got {params.batch_size}; lower it"
-        )
+    rules.require_trainable(params, train.meaning, train.shots)
     ends, scales = Ends.of(train.meaning), normalization.scales_of(train, params.model.standardize)
 
     def build(first_layer: networks.FirstLayer | None = None) -> keras.Model:

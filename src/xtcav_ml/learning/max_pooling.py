@@ -16,6 +16,7 @@ from xtcav_ml.learning.compiled import compiled
 
 Array = NDArray[np.float32]
 Places = NDArray[np.int32]
+PLACES = np.iinfo(np.int32)
 
 
 def same(length: int, window: int, stride: int) -> tuple[int, int, int]:
@@ -29,9 +30,15 @@ def max_pool(maps: Array, columns: int, window: int, stride: int, threads: int) 
     """Return the maxima of `maps` (N, rows, pitch, channels), and where they are; `same` padding, which never wins.
 
     Only the first `columns` of a row count. Both have shape (N, rows', columns', channels), a place is row x columns + column.
-    Of equal maxima the first column's counts, and in it the first row's.
+    Of equal maxima the first column's counts, and in it the first row's. Raises ValueError if `columns`, `window` or `stride`
+    do not fit the maps, or a map has more pixels than int32 can number: compiled code would read other memory.
     """
-    shots, rows, _, channels = maps.shape
+    shots, rows, pitch, channels = maps.shape
+    if not (rows >= 1 <= columns <= pitch and window >= 1 <= stride and rows * columns <= PLACES.max):
+        raise ValueError(
+            f"columns, window and stride must be at least 1, columns at most {pitch}, pixels at most {PLACES.max}, got "
+            f"{columns}, {window}, {stride} and {rows * columns}"
+        )
     high, above, _ = same(rows, window, stride)
     wide, left, _ = same(columns, window, stride)
     best = np.empty((shots, high, wide, channels), np.float32)
@@ -52,8 +59,21 @@ def kernel_gradient(
 
     `frames` (N, rows, columns) are what was convolved, with their padding, in steps of `stride`; `places` and `columns` are
     those of `max_pool`, `slopes` the derivative by its maxima. The same bits whatever the number of threads: each frame's
-    sum is its own.
+    sum is its own. Raises ValueError if a place, with its kernel, lies outside the frame that was convolved, or the shapes
+    do not fit: compiled code would read other memory.
     """
+    if len(frames) != len(places) or slopes.shape != places.shape:
+        raise ValueError(
+            f"frames, places and slopes must be of the same maxima, got {frames.shape}, {places.shape} and {slopes.shape}"
+        )
+    if places.size:
+        down = int(places.max()) // columns * stride + size
+        across = (columns - 1) * stride + size
+        if places.min() < 0 or down > frames.shape[1] or across > frames.shape[2]:
+            raise ValueError(
+                f"places must lie in frames of {frames.shape[1:]}, got {places.min()} to {places.max()} of maps of {columns} "
+                f"columns, in steps of {stride} with kernels of {size}"
+            )
     sums = np.zeros((len(frames), slopes.shape[3], size, size), np.float32)
     bounds = np.linspace(0, len(frames), threads + 1).astype(np.int64)
     _each(threads, lambda first, last: _correlate(frames, places, slopes, columns, stride, first, last, sums), bounds)

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
+from xtcav_ml.config.base import overridden
 from xtcav_ml.config.params_file import Params
 from xtcav_ml.config.paths import SIMULATED
 from xtcav_ml.config.prepare import PrepareParams
 from xtcav_ml.data import raw_files
-from xtcav_ml.learning import layer_sizes
+from xtcav_ml.learning import rules
 from xtcav_ml.science import images, selection
 from xtcav_ml.science.spec import Meaning
 from xtcav_ml.system import atomic
@@ -45,11 +46,7 @@ def run(params: Params, out: Path) -> None:
         raw_files.require_run(raw_set, params.prepare.dark_run)
     chosen = selection.select(raw_set.columns, params.prepare)
     raw_files.require_same_content(raw_set)
-    if len(chosen.splits["train"]) < params.train.batch_size:
-        raise UserError(
-            f"train.batch_size: must not be more than the {len(chosen.splits['train'])} training shots that prepare keeps, "
-            f"got {params.train.batch_size}; lower it, add shots, or raise prepare.balance.ratio"
-        )
+    _check_training(params, len(chosen.splits["train"]))
     atomic.write_json(out, describe(raw_set, params.prepare))
     sizes = ", ".join(f"{len(rows):,} {name}" for name, rows in chosen.splits.items())
     for problem in raw_set.bad:
@@ -58,7 +55,7 @@ def run(params: Params, out: Path) -> None:
 
 
 def _check_params(params: Params) -> None:
-    """Raise UserError if nothing is left of a frame, or the network cannot be built on what is."""
+    """Raise UserError if nothing is left of a frame, or it cannot be trained on what is."""
     shape = images.output_shape(params.data.frame_shape, params.prepare.images)
     if min(shape) < 1:
         rows, columns = params.data.frame_shape
@@ -66,8 +63,22 @@ def _check_params(params: Params) -> None:
             f"prepare.images: a frame must keep at least one pixel, got {shape[0]} x {shape[1]} from data.frame_shape "
             f"{rows} x {columns}; lower the size of block_mean"
         )
+    _check_training(params)
+
+
+def _check_training(params: Params, shots: int | None = None) -> None:
+    """Raise UserError if train would refuse params.yaml, or what the tuner may put into it, for `shots` training shots.
+
+    A network that the tuner cannot build is not refused: it depends on several values at once, and is a trial that is pruned.
+    """
     meaning = Meaning.of(params.prepare, params.data.frame_shape, dark=None)
-    layer_sizes.layers(params.train.model, layer_sizes.Ends.of(meaning))
+    rules.require_trainable(params.train, meaning, shots)
+    for name, values in params.tune.space.items():
+        for value in values.ends:
+            try:
+                rules.require_data(overridden(params.train, "train", {name: value}), meaning, shots)
+            except UserError as error:
+                raise UserError(f"tune.space.{name}: {value!r} cannot be tried: {error}") from None
 
 
 def describe(raw_set: raw_files.RawSet, prepare: PrepareParams) -> Mapping[str, object]:

@@ -16,7 +16,7 @@ from xtcav_ml.config.base import flatten, overridden
 from xtcav_ml.config.train import TrainParams
 from xtcav_ml.config.tune import TuneParams
 from xtcav_ml.data.prepared import PreparedFile
-from xtcav_ml.learning import epochs, fit, layer_sizes
+from xtcav_ml.learning import epochs, layer_sizes, rules
 from xtcav_ml.lineage import git, lineage
 from xtcav_ml.system import atomic
 from xtcav_ml.system.errors import UserError
@@ -42,8 +42,7 @@ def run(train: TrainParams, tune: TuneParams, data: Path, out: Path) -> None:
     base = overridden(train, "train", {"train.epochs": tune.epochs})
     out.mkdir(parents=True, exist_ok=True)
     with _only_one(out / "lock"), PreparedFile(data / "train.h5") as prepared:
-        ends = layer_sizes.Ends.of(prepared.meaning)
-        layer_sizes.layers(base.model, ends)
+        rules.require_trainable(base, prepared.meaning, prepared.shots)
         study = studies.open_study(tune, decides(base), out / "study.db")
         console().print(
             f"tune: study {study.study_name}, {studies.spent(study)} of {tune.trials} trials done, {tune.epochs} epochs each, "
@@ -54,8 +53,8 @@ def run(train: TrainParams, tune: TuneParams, data: Path, out: Path) -> None:
         ):
             console().print("  the parameters of params.yaml lie outside tune.space: no trial for them")
         with Tracker(lineage.project_root(), identity=study.study_name) as tracker:
-            written = _Search(study, base, tune, data, ends, tracker).go_on(out)
-    say(study, written, ends)
+            written = _Search(study, base, tune, prepared, tracker).go_on(out)
+    say(study, written, layer_sizes.Ends.of(prepared.meaning))
 
 
 def decides(base: TrainParams) -> dict[str, Any]:
@@ -77,12 +76,11 @@ class _Search:
         study: Study,
         base: TrainParams,
         tune: TuneParams,
-        data: Path,
-        ends: layer_sizes.Ends,
+        prepared: PreparedFile,
         tracker: Tracker,
     ) -> None:
-        self.study, self.base, self.tune, self.data = study, base, tune, data
-        self.ends, self.tracker = ends, tracker
+        self.study, self.base, self.tune, self.tracker = study, base, tune, tracker
+        self.prepared, self.data = prepared, prepared.path.parent
 
     def go_on(self, out: Path) -> list[Path]:
         """Run trials until the budget is spent, write what was found to `out`, and return which files that are."""
@@ -158,13 +156,9 @@ class _Search:
         return TrialState.COMPLETE, best, ""
 
     def _require_feasible(self, params: TrainParams) -> None:
-        layers = layer_sizes.layers(params.model, self.ends)
-        fused = fit.first_layer_of(params) is not None
-        needed = layer_sizes.step_memory(layers, params.batch_size, self.ends, fused=fused) / 1e9
-        if needed > self.tune.memory_gb:
-            raise UserError(
-                f"a training step needs about {needed:.1f} GB, more than tune.memory_gb {self.tune.memory_gb:g}"
-            )
+        meaning = self.prepared.meaning
+        rules.require_data(params, meaning, self.prepared.shots)
+        rules.require_network(params, layer_sizes.Ends.of(meaning), 1e9 * self.tune.memory_gb)
 
     def _rows(self) -> list[Row]:
         return [

@@ -1,0 +1,76 @@
+"""What a training cannot do is refused by the one who asks first, with the key; what it can do is not."""
+
+import pytest
+
+from tests.learning.test_fit import PARAMS
+from xtcav_ml.config.prepare import Contrast, Pixels
+from xtcav_ml.config.train import Augment
+from xtcav_ml.learning import rules
+from xtcav_ml.learning.layer_sizes import Ends
+from xtcav_ml.science.images import Preprocessing
+from xtcav_ml.science.spec import Meaning
+from xtcav_ml.system.errors import UserError
+
+CONTRAST = Contrast(step="contrast", floor=1.0)
+
+
+def meaning(*, classes=("no", "yes"), regression=(), steps=(CONTRAST,)):
+    preprocessing = Preprocessing(steps, Pixels(dtype="float32", quantum=None), (12, 10), None)
+    return Meaning("side" if classes else None, classes, regression, (), preprocessing)
+
+
+@pytest.mark.parametrize(
+    ("changes", "of", "key", "value"),
+    [
+        ({"augment": Augment(shift=(12, 0))}, {}, r"train\.augment\.shift\.0", "12"),
+        ({"augment": Augment(shift=(0, 10))}, {}, r"train\.augment\.shift\.1", "10"),
+        ({"augment": Augment(gain=0.1)}, {}, r"train\.augment\.gain", "0.1"),
+        ({"class_weights": True}, {"classes": (), "regression": ("t1",)}, r"train\.class_weights", "true"),
+        ({"batch_size": 46}, {}, r"train\.batch_size", "46"),
+        ({"batch_size": 45, "model": PARAMS.model.model_copy(update={"hidden": (65536,) * 64})}, {}, "memory", "GB"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused(monkeypatch, changes, of, key, value):
+    monkeypatch.setattr(rules, "memory", lambda: 8e9)
+    with pytest.raises(UserError, match=rf"{key}.*found .*{value}.*Fix: "):
+        rules.require_trainable(PARAMS.model_copy(update=changes), meaning(**of), 45)
+
+
+@pytest.mark.parametrize(
+    ("changes", "of"),
+    [
+        ({"augment": Augment(shift=(11, 9)), "batch_size": 45}, {}),
+        ({"augment": Augment(gain=0.1)}, {"steps": ()}),
+        ({"class_weights": True}, {}),
+    ],
+)
+def test_what_can_be_trained_is_not(changes, of):
+    rules.require_trainable(PARAMS.model_copy(update=changes), meaning(**of), 45)
+
+
+@pytest.mark.parametrize("name", ["torch", "tensorfow", "openvino"])
+def test_a_backend_that_cannot_be_used_is_refused(monkeypatch, name):
+    monkeypatch.setenv("KERAS_BACKEND", name)
+    with pytest.raises(UserError, match=rf"KERAS_BACKEND: .*found '{name}', expected tensorflow or jax"):
+        rules.require_trainable(PARAMS, meaning())
+
+
+def test_a_backend_that_is_not_installed_is_refused(monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    monkeypatch.setattr(rules.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match="KERAS_BACKEND: jax is not installed"):
+        rules.backend_name()
+
+
+def test_tensorflow_is_meant_where_nothing_is_said(monkeypatch):
+    for value in (None, ""):
+        monkeypatch.delenv("KERAS_BACKEND") if value is None else monkeypatch.setenv("KERAS_BACKEND", value)
+        assert rules.backend_name() == "tensorflow"
+
+
+def test_a_step_must_fit_the_memory():
+    assert rules.memory() > 1e8
+    ends = Ends.of(meaning())
+    with pytest.raises(UserError, match=r"train\.batch_size.*found about 0\.\d GB, expected at most 0\.0"):
+        rules.require_network(PARAMS, ends, 1e7)
+    rules.require_network(PARAMS, ends, 1e9)
