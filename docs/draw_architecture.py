@@ -11,7 +11,7 @@ from matplotlib.patches import FancyBboxPatch
 
 FLOORS = [
     {"cli": "one file per command"},
-    {"pipeline": "stages of dvc.yaml", "tools": "what a person runs", "tuning": "Optuna", "notes2016": "published\nexperiments"},
+    {"pipeline": "stages of dvc.yaml", "tools": "what a person runs", "tuning": "Optuna", "notes2016": "the notes"},
     {"report": "one page", "tracking": "MLflow, registry"},
     {"learning": "Keras: networks, fit, checkpoints"},
     {"data": "HDF5, file formats", "lineage": "git, DVC, fingerprints", "figures": "matplotlib"},
@@ -75,7 +75,9 @@ WAYS = {
 
 def box(axes: Axes, x: float, y: float, width: float, height: float, colour: str, title: str, text: str) -> None:
     """Draw a rounded box with a bold title and a line of text."""
-    shape = FancyBboxPatch((x, y), width, height, boxstyle="round,pad=0,rounding_size=0.08", fc=colour, ec="#444444", lw=0.8)
+    shape = FancyBboxPatch(
+        (x, y), width, height, boxstyle="round,pad=0,rounding_size=0.08", fc=colour, ec="#444444", lw=0.8
+    )
     axes.add_patch(shape)
     axes.text(x + width / 2, y + height * 0.68, title, ha="center", va="center", fontsize=9, weight="bold")
     axes.text(x + width / 2, y + height * 0.3, text, ha="center", va="center", fontsize=7)
@@ -101,7 +103,9 @@ def draw(path: Path) -> None:
             x = i * 12 / 9
             box(axes, x + 0.05, y, 1.08, 0.8, COLOURS.get(room, "white"), title, rest)
             if i + 1 < len(steps):
-                axes.annotate("", (x + 12 / 9 + 0.04, y + 0.4), (x + 1.14, y + 0.4), arrowprops={"arrowstyle": "->", "lw": 1})
+                axes.annotate(
+                    "", (x + 12 / 9 + 0.04, y + 0.4), (x + 1.14, y + 0.4), arrowprops={"arrowstyle": "->", "lw": 1}
+                )
     figure.savefig(path, bbox_inches="tight", metadata={"Date": None}, facecolor="white")
 
 
