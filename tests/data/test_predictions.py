@@ -11,8 +11,8 @@ run,run.index,actual,predicted,probability of b,probability of a c,actual peak,p
 
 
 def test_a_table_by_shot_and_by_column():
-    assert predictions.read("x", TABLE)["70", "1"]["predicted peak"] == "2"
-    run = predictions.whole("x", TABLE)
+    assert predictions.read_rows("x", TABLE)[1]["predicted peak"] == "2"
+    run = predictions.read_predictions("x", TABLE)
     assert (run.shots, run.columns["run.index"]) == (2, ["0", "1"])
     assert run.classes() == ["b", "a c"]  # in the order of their numbers, not of the alphabet
     assert run.learned() == ["classes", "peak"]
@@ -20,12 +20,12 @@ def test_a_table_by_shot_and_by_column():
 
 
 def test_numbers_that_are_none_are_one_line():
-    with pytest.raises(UserError, match=r"^x: column 'actual' must hold numbers, got .*'b'"):
-        predictions.whole("x", TABLE).floats("actual")
+    with pytest.raises(UserError, match=r"^x: column 'actual' is damaged \(found .*'b'"):
+        predictions.read_predictions("x", TABLE).floats("actual")
 
 
 def test_a_table_is_as_good_as_itself():
-    found = predictions.compare([(name, predictions.read(name, TABLE)) for name in ("x", "y", "z")])
+    found = predictions.compare_predictions([(name, predictions.read_rows(name, TABLE)) for name in ("x", "y", "z")])
     assert [row["accuracy"] for row in found["runs"]] == [0.5] * 3
     assert [entry["measure"] for entry in found["comparisons"]] == 2 * ["accuracy"] + 2 * [
         "mean absolute error of peak"

@@ -7,6 +7,7 @@ import pytest
 from tests.conftest import write_prepared_file
 from tests.learning.test_fit import PARAMS, write
 from xtcav_ml.config.prepare import Pixels
+from xtcav_ml.config.schema import EVENT_KEY
 from xtcav_ml.data.prepared import PreparedFile
 from xtcav_ml.learning import fit, networks
 from xtcav_ml.learning.batches import Batches
@@ -102,10 +103,24 @@ def test_the_noise_of_the_labels_sets_a_ceiling(evaluated):
 def test_predictions_are_a_row_for_each_shot(folder, evaluated):
     labels, _, predicted = said(folder)
     rows = table(folder)
+    assert list(rows[0])[:5] == [*EVENT_KEY, "run", "run.index"]
+    assert [tuple(row[name] for name in EVENT_KEY) for row in rows] == [(str(i),) * 3 for i in range(48)]
     assert [(row["run"], row["run.index"]) for row in rows] == [("70", str(i)) for i in range(48)]
     assert [row["actual"] for row in rows] == [("no", "yes")[label] for label in labels]
     assert [row["predicted"] for row in rows] == [("no", "yes")[i] for i in predicted[CLASSES].argmax(axis=1)]
     assert float(rows[3]["predicted brightness"]) == pytest.approx(float(predicted[NUMBERS][3, 0]), rel=1e-5)
+
+
+def test_curves_of_epochs_with_other_quantities_stay_in_their_columns(folder):
+    history = [json.loads((folder / "history.jsonl").read_text())]
+    history.append({"gradient_cosine": 0.25, **{name: 2 * value for name, value in history[0].items()}})
+    del history[1]["gradient_norm"]
+    other = folder / "other.jsonl"
+    other.write_text("".join(json.dumps(row) + "\n" for row in history))
+    evaluate.run(2, folder, folder / "model.keras", other, folder / "curves")
+    with (folder / "curves/learning_curves.csv").open(newline="") as file:
+        rows = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+    assert rows == history
 
 
 def test_all_pictures_are_drawn_and_named_and_are_the_same_bytes_again(folder, evaluated):

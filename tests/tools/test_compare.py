@@ -18,9 +18,16 @@ SHOTS = 200
 TRUTH = np.arange(SHOTS) % 4
 
 
-def write(path, right, *, first=0, numbers=None, truth=TRUTH):
-    """Write predictions as evaluate does: `right` of the shots are, from shot `first` on; `numbers` are (truth, said)."""
-    columns = {"run": [70] * len(right), "run.index": range(first, first + len(right))}
+def write(path, right, *, first=0, numbers=None, truth=TRUTH, event_key=True):
+    """Write predictions as evaluate does: `right` of the shots are, from shot `first` on; `numbers` are (truth, predicted).
+
+    The shots are of two experiments with the same run number; without an `event_key` (older tables) of one.
+    """
+    index = np.arange(first, first + len(right))
+    columns = {"evt.seconds": index // 150, "evt.nanoseconds": 0 * index, "evt.fiducials": 3 * (index % 150)}
+    columns |= {"run": 0 * index + 70, "run.index": index % 150}
+    if not event_key:
+        columns = {"run": columns["run"], "run.index": index}
     if truth is not None:
         truth = truth[: len(right)]
         columns |= {"actual": [f"t{i}" for i in truth]}
@@ -66,7 +73,7 @@ def project(tmp_path, monkeypatch):
 
 
 def run(*names):
-    return compare.run(names, as_json=False)
+    return compare.compare_runs(names, as_json=False)
 
 
 def test_the_command_compares_two_commits(project):
@@ -77,8 +84,8 @@ def test_the_command_compares_two_commits(project):
         "75.0%",
         "95.0%",
         "68.6% to 80.5%",  # Wilson
-        "right answers, beside those of HEAD~1",
-        "what HEAD~1, HEAD was made from is not known",
+        "right predictions, compared with HEAD~1",
+        "no dvc.lock with HEAD~1, HEAD",
     ):
         assert part in done.output, done.output
     last = done.output.splitlines()[-1]  # the interval is of random numbers: of 40 of 200 shots, give or take 11
@@ -148,6 +155,35 @@ def test_only_common_shots_count_whatever_their_order(tmp_path):
     assert found["shots"] == 120
     assert [row["shots"] for row in found["runs"]] == [200, 120]
     assert [row["accuracy"] for row in found["runs"]] == [100 / 120, 1]
+
+
+def test_shots_of_two_experiments_with_the_same_run_numbers_are_different_shots(tmp_path):
+    paths = [write(tmp_path / name, hits(wrong)) for name, wrong in (("a.csv", 20), ("b.csv", 0))]
+    with paths[0].open(newline="") as file:
+        shots = [(row["run"], row["run.index"]) for row in csv.DictReader(file)]
+    assert len(set(shots)) < len(shots)
+    found = run(*map(str, paths))
+    assert found["shots"] == SHOTS
+    assert found["comparisons"][0]["right"] == {"both": 180, "only_first": 0, "only_run": 20, "neither": 0}
+
+
+def test_a_table_without_event_keys_is_matched_by_run_and_index_if_that_is_unique(tmp_path):
+    old = str(write(tmp_path / "old.csv", hits(0)[:150], event_key=False))
+    new = str(write(tmp_path / "new.csv", hits(20)[:150]))
+    found = run(old, new)
+    assert (found["shots"], found["comparisons"][0]["right"]["only_first"]) == (150, 20)
+    both = str(write(tmp_path / "both.csv", hits(20)))
+    with pytest.raises(UserError, match=r"both\.csv: shot run, run\.index = 70, 0 is there twice .* Fix: ") as error:
+        run(old, both)
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_a_shot_that_is_there_twice_is_refused(tmp_path):
+    good = write(tmp_path / "good.csv", hits(0))
+    lines = good.read_text().splitlines()
+    (tmp_path / "bad.csv").write_text("\n".join([*lines, lines[1]]))
+    with pytest.raises(UserError, match=r"bad\.csv: shot evt\.seconds, .* = 0, 0, 0 is there twice"):
+        run(str(good), str(tmp_path / "bad.csv"))
 
 
 def test_numbers_are_compared_by_their_absolute_error(tmp_path):
@@ -236,14 +272,13 @@ def test_runs_of_the_same_training_differ_in_nothing(project, capsys):
         ("run,actual,predicted\n1,a,a\n", "no column 'run.index'"),
         ("run,run.index,actual,predicted\n1,1,a\n", "a broken line 2"),
         ("run,run.index,actual,predicted\n1,1,a,a\n1,2,a,a,a\n", "a broken line 3"),
-        ("run,run.index,actual,predicted\n1,1,a,a\n1,1,a,b\n", "a shot twice"),
         ("\ufffd\x00PK", "no shots"),
     ],
 )
 def test_a_table_of_another_kind_is_one_line(tmp_path, content, fault):
     good = write(tmp_path / "good.csv", hits(0))
     (tmp_path / "bad.csv").write_text(content)
-    with pytest.raises(UserError, match=rf"bad\.csv: must be a table of predictions, .*, got {fault}; ") as error:
+    with pytest.raises(UserError, match=rf"bad\.csv: not a table of predictions \(found {fault}, .* Fix: ") as error:
         run(str(good), str(tmp_path / "bad.csv"))
     assert len(str(error.value).splitlines()) == 1
 
@@ -258,21 +293,26 @@ def test_what_cannot_be_compared_is_one_line(project, tmp_path):
     twice = str(write(tmp_path / "twice.csv", hits(0), truth=None, numbers=(2 * np.ones(SHOTS), np.ones(SHOTS))))
     text = str(tmp_path / "text.csv")
     (project / "src").mkdir()
-    (tmp_path / "text.csv").write_text("run,run.index,actual peak,predicted peak\n70,0,1,high\n")
+    (tmp_path / "text.csv").write_text(
+        "evt.seconds,evt.nanoseconds,evt.fiducials,run,run.index,actual peak,predicted peak\n0,0,0,70,0,1,high\n"
+    )
     for names, message in (
-        ([good], r"RUN: must be given at least two times, got '.*good\.csv'"),
-        ([good, far], r"good\.csv, .*far\.csv: must have test shots \(run, run\.index\) in common, got none; "),
+        ([good], r"RUN: too few \(found '.*good\.csv'"),
+        (
+            [good, far],
+            r"good\.csv, .*far\.csv: no test shot in common \(matched by evt\.seconds, evt\.nanoseconds, evt\.fiducials\)",
+        ),
         (
             [good, relabelled],
-            r"relabelled\.csv: column 'actual' must be the same as of .*good\.csv, got 3 of 200 common",
+            r"relabelled\.csv: column 'actual' is not that of .*good\.csv \(found 3 of 200 common",
         ),
-        ([good, numbers], r"must have learned the same, got \['classes'\] and \['peak'\]; "),
-        ([numbers, twice], r"twice\.csv: column 'actual peak' must be the same as of .*numbers\.csv, got 200 of 200"),
-        ([numbers, text], r"text\.csv: column 'predicted peak' must hold numbers, got .*high"),
-        ([good, "no-such-branch"], r"no-such-branch: .*fatal: .*predictions\.csv"),
-        ([good, "--format=%H"], r"--format=%H: .*predictions\.csv"),
-        ([good, str(project / "src")], r"src: .*predictions\.csv"),
+        ([good, numbers], r"nothing to compare \(found \['classes'\] and \['peak'\]"),
+        ([numbers, twice], r"twice\.csv: column 'actual peak' is not that of .*numbers\.csv \(found 200 of 200"),
+        ([numbers, text], r"text\.csv: column 'predicted peak' is damaged \(found .*high"),
+        ([good, "no-such-branch"], r"no-such-branch: no such run \(found .fatal: "),
+        ([good, "--format=%H"], r"--format=%H: no such run "),
+        ([good, str(project / "src")], r"src: no such run "),
     ):
         with pytest.raises(UserError, match=message) as error:
-            compare.run(names, as_json=False)
+            compare.compare_runs(names, as_json=False)
         assert len(str(error.value).splitlines()) == 1

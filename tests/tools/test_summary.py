@@ -5,7 +5,7 @@ from xtcav_ml.tools import summary
 
 
 def test_the_matrix_has_its_classes_in_the_order_of_their_numbers(tmp_path, capsys):
-    summary.run(lay_results(tmp_path, right=1.1))
+    summary.print_summary(lay_results(tmp_path, right=1.1))
     rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
     assert [next(name for name in CLASSES if name in row) for row in rows] == list(CLASSES)
     assert [row.split("│")[2 + i].strip() for i, row in enumerate(rows)] == ["40"] * 3
@@ -13,15 +13,15 @@ def test_the_matrix_has_its_classes_in_the_order_of_their_numbers(tmp_path, caps
 
 def test_it_names_the_report_once_there_is_one(tmp_path, capsys):
     root = lay_results(tmp_path)
-    summary.run(root)
+    summary.print_summary(root)
     assert "report.html" not in capsys.readouterr().out
     (root / "results/report.html").touch()
-    summary.run(root)
+    summary.print_summary(root)
     assert "Report     " in capsys.readouterr().out
 
 
 def test_the_distance_from_the_largest_class_is_shown(tmp_path, capsys):
-    results = lay_results(tmp_path) / "results"
-    z = json.loads((results / "metrics.json").read_text())["z_score"]
-    summary.run(results)
+    root = lay_results(tmp_path)
+    z = json.loads((root / "results/metrics.json").read_text())["z_score"]
+    summary.print_summary(root)
     assert f"{z:.1f} standard deviations less" in " ".join(capsys.readouterr().out.split())

@@ -23,4 +23,4 @@ def compare(
     """
     from xtcav_ml.tools import compare as tool
 
-    tool.run(runs, as_json)
+    tool.compare_runs(runs, as_json)

@@ -9,4 +9,4 @@ def summary() -> None:
     """Summarize the present results."""
     from xtcav_ml.tools import summary as tool
 
-    tool.run(Path())
+    tool.print_summary(Path())

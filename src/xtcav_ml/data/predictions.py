@@ -1,34 +1,37 @@
-"""Tables of predictions, a row for each test shot -> what two or more runs are worth on the shots they have in common."""
+"""Tables of predictions, a row for each test shot -> how good two or more runs are on the shots that they have in common."""
 
 import csv
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from xtcav_ml.config.schema import EVENT_KEY
 from xtcav_ml.science import metrics, significance
 from xtcav_ml.science.significance import Difference
+from xtcav_ml.science.thresholds import SIGNIFICANT
 from xtcav_ml.system.errors import UserError
 
-KEY = ("run", "run.index")
+RUN_KEY = ("run", "run.index")
+"""Identifies a shot within one experiment. Tables are matched by it only if one of them was written without event keys."""
+
 ACTUAL, PREDICTED = "actual", "predicted"
-"""Columns of the truth and of what is said; of a number, each with its name after a space."""
+"""Columns of the truth and of the prediction; of a number, each followed by a space and its name."""
 
 PROBABILITY = "probability of "
 """Begins the name of a class's column."""
 
-REAL = 0.05
-"""A p-value below which a difference counts as real."""
+CURE = "Fix: use a predictions.csv that evaluate wrote."
 
-Rows = Mapping[tuple[str, ...], Mapping[str, str]]
-"""A table: what stands in each column, as text, by shot."""
+Rows = Sequence[Mapping[str, str]]
+"""A table as text: for each shot its values by column."""
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What one run says, column by column as text, of the shots that all runs have in common."""
+    """The predictions of one run, column by column as text, of the shots that all runs have in common."""
 
     name: str
     shots: int  # of the run, in common or not
@@ -44,156 +47,166 @@ class Predictions:
             return np.array(self.columns[column], np.float64)
         except ValueError as error:
             raise UserError(
-                f"{self.name}: column {column!r} must hold numbers, got {str(error)!r}; name a table that evaluate wrote"
+                f"{self.name}: column {column!r} is damaged (found {str(error)!r}, expected numbers). {CURE}"
             ) from None
 
     def learned(self) -> list[str]:
         """Return what the run learned: `classes` and the numbers."""
         classes = ["classes"] if {ACTUAL, PREDICTED} <= self.columns.keys() else []
-        told = [name.removeprefix(f"{PREDICTED} ") for name in self.columns if name.startswith(f"{PREDICTED} ")]
-        return classes + [name for name in told if f"{ACTUAL} {name}" in self.columns]
+        numbers = [name.removeprefix(f"{PREDICTED} ") for name in self.columns if name.startswith(f"{PREDICTED} ")]
+        return classes + [name for name in numbers if f"{ACTUAL} {name}" in self.columns]
 
 
-def read(name: str, text: str) -> Rows:
+def read_rows(name: str, text: str) -> Rows:
     """Return the table of predictions that `text` holds; `name` is for the error. Raises UserError if it is none."""
-    table = list(csv.DictReader(text.splitlines()))
-    rows = {tuple(row.get(column) or "" for column in KEY): row for row in table}
-    broken = [f"a broken line {line}" for line, row in enumerate(table, start=2) if None in row or None in row.values()]
-    faults = [] if table else ["no shots"]
-    faults += [f"no column {column!r}" for column in KEY if table and column not in table[0]]
-    faults += broken + (["a shot twice"] if len(rows) < len(table) else [])
+    rows = list(csv.DictReader(text.splitlines()))
+    faults = [] if rows else ["no shots"]
+    faults += [f"no column {column!r}" for column in RUN_KEY if rows and column not in rows[0]]
+    faults += [f"a broken line {line}" for line, row in enumerate(rows, start=2) if None in row or None in row.values()]
     if faults:
-        raise UserError(
-            f"{name}: must be a table of predictions, a row for each shot, got {faults[0]}; name one that evaluate wrote"
-        )
+        raise UserError(f"{name}: not a table of predictions (found {faults[0]}, expected a row for each shot). {CURE}")
     return rows
 
 
-def whole(name: str, text: str) -> Predictions:
-    """Return the one run that `text` holds. Raises as `read`."""
-    return _in_common([(name, read(name, text))])[0]
+def read_predictions(name: str, text: str) -> Predictions:
+    """Return the one run that `text` holds. Raises UserError if it is no table of predictions, or has a shot twice."""
+    return _in_common([(name, read_rows(name, text))])[0]
 
 
-def compare(tables: Sequence[tuple[str, Rows]]) -> dict[str, Any]:
-    """Return what two or more runs (name, table) are worth on their common test shots, and each against the first.
+def compare_predictions(tables: Sequence[tuple[str, Rows]]) -> dict[str, Any]:
+    """Return how good two or more runs (name, table) are on their common test shots, and each compared with the first.
 
     Raises UserError if they have no shot in common, have not learned the same, or their labels differ.
     """
     runs = _in_common(tables)
-    learned = [name for name in runs[0].learned() if all(name in one.learned() for one in runs)]
+    learned = [name for name in runs[0].learned() if all(name in run.learned() for run in runs)]
     if not learned:
+        found = " and ".join(str(run.learned()) for run in runs)
         raise UserError(
-            f"{', '.join(one.name for one in runs)}: must have learned the same, got "
-            f"{' and '.join(str(one.learned()) for one in runs)}; "
-            "compare runs with prepare.label, or a number of prepare.regression, in common"
+            f"{', '.join(run.name for run in runs)}: nothing to compare (found {found}, expected something that all have "
+            "learned). Fix: choose runs with prepare.label, or a number of prepare.regression, in common."
         )
-    found: dict[str, Any] = {
-        "shots": len(runs[0].columns[KEY[0]]),
-        "runs": [{"run": one.name, "shots": one.shots, "learned": one.learned()} for one in runs],
+    result: dict[str, Any] = {
+        "shots": len(runs[0].columns[RUN_KEY[0]]),
+        "runs": [{"run": run.name, "shots": run.shots, "learned": run.learned()} for run in runs],
         "comparisons": [],
     }
     for name in learned:
-        (_compare_classes if name == "classes" else _compare_number)(runs, name, found)
-    return found
+        if name == "classes":
+            _compare_classes(runs, result)
+        else:
+            _compare_number(runs, name, result)
+    return result
 
 
 def _in_common(tables: Sequence[tuple[str, Rows]]) -> list[Predictions]:
-    """Return what each run says of the shots that are in all tables. Raises UserError if there are none."""
-    first = tables[0][1]
-    shots = [shot for shot in first if all(shot in rows for _, rows in tables)]
+    """Return the predictions of each run for the shots that are in all tables.
+
+    Raises UserError if there are none, or a table has a shot twice.
+    """
+    key = EVENT_KEY if all(set(EVENT_KEY) <= rows[0].keys() for _, rows in tables) else RUN_KEY
+    by_shot = [_by_shot(name, rows, key) for name, rows in tables]
+    shots = [shot for shot in by_shot[0] if all(shot in table for table in by_shot)]
     if not shots:
         raise UserError(
-            f"{', '.join(name for name, _ in tables)}: must have test shots ({', '.join(KEY)}) in common, got none; evaluate "
-            "them on the same data and split"
+            f"{', '.join(name for name, _ in tables)}: no test shot in common (matched by {', '.join(key)}). Fix: evaluate "
+            "the runs on the same data and split."
         )
     return [
-        Predictions(name, len(rows), {column: [rows[shot][column] for shot in shots] for column in rows[shots[0]]})
-        for name, rows in tables
+        Predictions(name, len(rows), {column: [table[shot][column] for shot in shots] for column in rows[0]})
+        for (name, rows), table in zip(tables, by_shot, strict=True)
     ]
 
 
-def _compare_classes(runs: Sequence[Predictions], name: str, found: dict[str, Any]) -> None:
-    """Add each run's accuracy to `found`, and its comparison with the first."""
+def _by_shot(name: str, rows: Rows, key: Sequence[str]) -> dict[tuple[str, ...], Mapping[str, str]]:
+    table: dict[tuple[str, ...], Mapping[str, str]] = {}
+    for row in rows:
+        shot = tuple(row[column] for column in key)
+        if shot in table:
+            fix = CURE if key == EVENT_KEY else "Fix: evaluate the runs anew, which writes the event key of each shot."
+            raise UserError(f"{name}: shot {', '.join(key)} = {', '.join(shot)} is there twice (expected once). {fix}")
+        table[shot] = row
+    return table
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A quantity by which runs are compared."""
+
+    name: str
+    more_is_better: bool
+    scale: float  # from perfect to worthless: 1 for an accuracy, the standard deviation of the truth for an error
+
+    def text(self, value: float) -> str:
+        """Return a difference as it is shown, without its unit."""
+        return f"{100 * value:+.1f}" if self.more_is_better else f"{value:+.3g}"
+
+
+def _compare_classes(runs: Sequence[Predictions], result: dict[str, Any]) -> None:
+    """Add each run's accuracy to `result`, and its comparison with the first."""
     truth = runs[0].columns[ACTUAL]
     right = []
-    for one in runs:
-        _require_same(runs[0], one, ACTUAL, [a != b for a, b in zip(truth, one.columns[ACTUAL], strict=True)])
-        right.append(np.array([a == b for a, b in zip(truth, one.columns[PREDICTED], strict=True)]))
-    for row, hits in zip(found["runs"], right, strict=True):
+    for run in runs:
+        _require_same(runs[0], run, ACTUAL, [a != b for a, b in zip(truth, run.columns[ACTUAL], strict=True)])
+        right.append(np.array([a == b for a, b in zip(truth, run.columns[PREDICTED], strict=True)]))
+    for row, hits in zip(result["runs"], right, strict=True):
         low, high = metrics.wilson_interval(int(hits.sum()), len(hits))
         row |= {"accuracy": float(hits.mean()), "accuracy_low": low, "accuracy_high": high}
     pairs = [significance.accuracies(right[0], hits) for hits in right[1:]]
-    differences = [pair.difference for pair in pairs]
-    entries = _entries(
-        runs, "accuracy", differences, lambda value: f"{100 * value:+.1f}", " points", more_is_better=True
-    )
+    entries = _entries(runs, Measure("accuracy", True, 1.0), [pair.difference for pair in pairs])
     for entry, pair in zip(entries, pairs, strict=True):
-        counts = {
-            "both": pair.both,
-            "only_first": pair.only_first,
-            "only_run": pair.only_second,
-            "neither": pair.neither,
-        }
-        found["comparisons"].append({**entry, "right": counts})
+        counts = {"both": pair.both, "only_first": pair.only_first, "only_run": pair.only_second}
+        result["comparisons"].append(entry | {"right": counts | {"neither": pair.neither}})
 
 
-def _compare_number(runs: Sequence[Predictions], name: str, found: dict[str, Any]) -> None:
-    """Add each run's mean absolute error of number `name` to `found`, and its comparison; nothing if no shot has it."""
-    truth = runs[0].floats(f"{ACTUAL} {name}")
-    known = np.isfinite(truth)
-    if not known.any():
+def _compare_number(runs: Sequence[Predictions], name: str, result: dict[str, Any]) -> None:
+    """Add each run's mean absolute error of number `name` to `result`, and its comparison; nothing if no shot has it."""
+    column = f"{ACTUAL} {name}"
+    truth = runs[0].floats(column)
+    finite = np.isfinite(truth)
+    if not finite.any():
         return
     errors = []
-    for one in runs:
-        column = f"{ACTUAL} {name}"
-        _require_same(runs[0], one, column, list(~np.isclose(truth, one.floats(column), rtol=1e-5, equal_nan=True)))
-        errors.append((one.floats(f"{PREDICTED} {name}") - truth)[known])
-    for row, error in zip(found["runs"], errors, strict=True):
+    for run in runs:
+        _require_same(runs[0], run, column, list(~np.isclose(truth, run.floats(column), rtol=1e-5, equal_nan=True)))
+        errors.append((run.floats(f"{PREDICTED} {name}") - truth)[finite])
+    for row, error in zip(result["runs"], errors, strict=True):
         row.setdefault("mean_absolute_error", {})[name] = float(np.abs(error).mean())
     differences = [significance.absolute_errors(errors[0], error) for error in errors[1:]]
-    measure = f"mean absolute error of {name}"
-    found["comparisons"] += _entries(
-        runs, measure, differences, lambda value: f"{value:+.3g}", "", more_is_better=False
-    )
+    measure = Measure(f"mean absolute error of {name}", False, float(truth[finite].std()))
+    result["comparisons"] += _entries(runs, measure, differences)
 
 
-def _entries(
-    runs: Sequence[Predictions],
-    measure: str,
-    differences: Sequence[Difference],
-    text: Callable[[float], str],
-    unit: str,
-    *,
-    more_is_better: bool,
-) -> list[dict[str, Any]]:
+def _entries(runs: Sequence[Predictions], measure: Measure, differences: Sequence[Difference]) -> list[dict[str, Any]]:
     """Return the comparisons of all runs but the first with it, by one measure, each with its verdict in a sentence."""
+    corrected = significance.holm([difference.p for difference in differences])
+    several = f", corrected for {len(differences)} comparisons" if len(differences) > 1 else ""
     entries = []
-    raised = significance.holm([found.p for found in differences])
-    for one, found, p in zip(runs[1:], differences, raised, strict=True):
-        said, names, better = found, (one.name, runs[0].name), None
-        if p >= REAL:
-            sentence = f"no real difference between {names[1]} and {names[0]}"
+    for run, difference, p in zip(runs[1:], differences, corrected, strict=True):
+        names, shown, better = (run.name, runs[0].name), difference, None
+        if p >= SIGNIFICANT:
+            sentence = f"no real difference between {runs[0].name} and {run.name}"
         else:
-            if (found.value > 0) != more_is_better:  # the first is better: said of the better one
-                names = names[::-1]
-                said = replace(found, value=-found.value, low=-found.high, high=-found.low)
+            if (difference.value > 0) != measure.more_is_better:  # the first is better: the sentence is about it
+                names, shown = names[::-1], -difference
             better = names[0]
             sentence = f"{better} is better than {names[1]}"
-        interval = f"95 % interval {text(said.low)} to {text(said.high)}"
-        several = f", corrected for {len(differences)} comparisons" if len(differences) > 1 else ""
-        sentence += f": {measure} {text(said.value)}{unit}, {interval}, p = {p:.2g}{several}"
+        unit = " points" if measure.more_is_better else ""
+        sentence += f": {measure.name} {measure.text(shown.value)}{unit}, 95 % interval {measure.text(shown.low)} to "
         entries.append(
             {
                 "first": runs[0].name,
-                "run": one.name,
-                "measure": measure,
-                "difference": found.value,
-                "low": found.low,
-                "high": found.high,
-                "p": found.p,
+                "run": run.name,
+                "measure": measure.name,
+                "more_is_better": measure.more_is_better,
+                "scale": measure.scale,
+                "difference": difference.value,
+                "low": difference.low,
+                "high": difference.high,
+                "p": difference.p,
                 "p_holm": p,
                 "better": better,
-                "verdict": sentence,
+                "verdict": f"{sentence}{measure.text(shown.high)}, p = {p:.2g}{several}",
             }
         )
     return entries
@@ -202,6 +215,6 @@ def _entries(
 def _require_same(first: Predictions, other: Predictions, column: str, differs: Sequence[bool]) -> None:
     if any(differs):
         raise UserError(
-            f"{other.name}: column {column!r} must be the same as of {first.name}, got {sum(differs):,} of {len(differs):,} "
-            "common shots that differ; evaluate both on the same labels"
+            f"{other.name}: column {column!r} is not that of {first.name} (found {sum(differs):,} of {len(differs):,} common "
+            "shots that differ, expected none). Fix: evaluate both on the same labels."
         )

@@ -1,6 +1,5 @@
 """evaluate: the trained network on test.h5 -> metrics.json, tables for DVC's plots, and pictures."""
 
-import csv
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -12,7 +11,8 @@ from numpy.typing import NDArray
 
 from xtcav_ml import figures
 from xtcav_ml.config.paths import CURVES, METRICS, PLOTS, PREDICTIONS
-from xtcav_ml.data.prepared import PreparedFile
+from xtcav_ml.data.predictions import ACTUAL, PREDICTED, PROBABILITY
+from xtcav_ml.data.prepared import SHOT_COLUMNS, PreparedFile
 from xtcav_ml.learning import backend, epochs, networks, saliency
 from xtcav_ml.learning.backend import keras
 from xtcav_ml.learning.batches import Batches
@@ -61,7 +61,7 @@ def run(threads: int, data: Path, model_path: Path, history_path: Path, out: Pat
             pictures.append("regression.png")
         _explain(test, model, said, out / PLOTS.name)
         pictures += ["mistakes.png", "saliency.png"]
-        _write_table(out / CURVES.name, list(history[0]), [list(row.values()) for row in history])
+        atomic.write_csv(out / CURVES.name, history)
         _write_predictions(out / PREDICTIONS.name, test, said)
         atomic.write_json(out / METRICS.name, values)
     return Evaluation(values, history, [out / PLOTS.name / name for name in pictures])
@@ -198,21 +198,14 @@ def _sample(
 
 
 def _write_predictions(path: Path, test: PreparedFile, said: Mapping[str, NDArray[np.float32]]) -> None:
-    """Write a row a shot: which it is, the truth and what the network says."""
-    columns: dict[str, Iterable[object]] = {name: test.column(name) for name in ("run", "run.index")}
+    """Write a row for each shot: what identifies it, the truth and the prediction."""
+    columns: dict[str, Iterable[object]] = {name: test.column(name) for name in SHOT_COLUMNS}
     if test.classes:
-        columns["actual"] = [test.classes[label] for label in test.labels]
-        columns["predicted"] = [test.classes[label] for label in said[CLASSES].argmax(axis=1)]
+        columns[ACTUAL] = [test.classes[label] for label in test.labels]
+        columns[PREDICTED] = [test.classes[label] for label in said[CLASSES].argmax(axis=1)]
         for i, label in enumerate(test.classes):
-            columns[f"probability of {label}"] = [f"{value:.6f}" for value in said[CLASSES][:, i]]
+            columns[PROBABILITY + label] = [f"{value:.6f}" for value in said[CLASSES][:, i]]
     for i, name in enumerate(test.meaning.regression):
-        columns[f"actual {name}"] = [f"{value:.6g}" for value in test.targets[:, i]]
-        columns[f"predicted {name}"] = [f"{value:.6g}" for value in said[NUMBERS][:, i]]
-    _write_table(path, list(columns), list(zip(*columns.values(), strict=True)))
-
-
-def _write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    with atomic.replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)
+        columns[f"{ACTUAL} {name}"] = [f"{value:.6g}" for value in test.targets[:, i]]
+        columns[f"{PREDICTED} {name}"] = [f"{value:.6g}" for value in said[NUMBERS][:, i]]
+    atomic.write_csv(path, [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)])

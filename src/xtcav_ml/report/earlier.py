@@ -86,10 +86,10 @@ def _verdicts(results: Results, then: Earlier) -> list[Markup]:
     name = then.title.split()[1]
     try:
         rows = [
-            (name, predictions.read(name, then.table)),
-            ("this run", predictions.read(str(TABLE), table_now.read_text(encoding="utf-8"))),
+            (name, predictions.read_rows(name, then.table)),
+            ("this run", predictions.read_rows(str(TABLE), table_now.read_text(encoding="utf-8"))),
         ]
-        found = predictions.compare(rows)
+        found = predictions.compare_predictions(rows)
     except UserError as error:
         return [missing(f"No paired test: {error}")]
     said = [paragraph(element("strong", f"{entry['verdict']}.")) for entry in found["comparisons"]]

@@ -58,7 +58,7 @@ def load(root: Path) -> Results:
     return Results(
         root=root,
         metrics=metrics,
-        table=predictions.whole(str(TABLE), table.read_text(encoding="utf-8")) if table.is_file() else None,
+        table=predictions.read_predictions(str(TABLE), table.read_text(encoding="utf-8")) if table.is_file() else None,
         history=rows,
         recorded=dvc_lock.of_folder(root),
     )

@@ -1,11 +1,12 @@
 """Files that are there whole or not at all: written beside, fsynced, renamed, and the folder fsynced."""
 
 import contextlib
+import csv
 import glob
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,17 @@ def write_json(path: Path, value: Any) -> None:
     """Write `value` as JSON with sorted keys, the same bytes for the same value."""
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
+    """Write rows as CSV by the names of their values, the same bytes for the same rows.
+
+    Columns are all names, in the order in which they first occur; a row without one has an empty field there.
+    """
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, dict.fromkeys(name for row in rows for name in row), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def _of_another(temporary: Path) -> bool:

@@ -1,4 +1,4 @@
-"""compare: predictions of two or more runs on the same test shots -> whether one is really better than the first."""
+"""compare: predictions of two or more runs on the same test shots -> whether one differs significantly from the first."""
 
 import json
 import re
@@ -19,15 +19,17 @@ from xtcav_ml.tracking import mlflow_store
 RUN_ID = "[0-9a-f]{32}"
 
 
-def run(names: Sequence[str], as_json: bool) -> dict[str, Any]:
-    """Print how the runs `names` do on their common test shots, each against the first, and in what they differ.
+def compare_runs(names: Sequence[str], as_json: bool) -> dict[str, Any]:
+    """Print how good the runs `names` are on their common test shots, each compared with the first, and what differs.
 
-    Returns the numbers. Raises UserError if a run is not found, has no shot in common with the others, or has other labels.
+    Returns the numbers. Raises UserError if a run does not exist, has no shot in common with the others, or has other labels.
     """
     if len(names) < 2:
-        raise UserError(f"RUN: must be given at least two times, got {' '.join(names)!r}; add another, as HEAD or .")
+        raise UserError(
+            f"RUN: too few (found {' '.join(names)!r}, expected at least two). Fix: add another, as HEAD or ."
+        )
     sources = {name: _source(name) for name in names}
-    found = predictions.compare([(name, predictions.read(name, sources[name][0])) for name in names])
+    found = predictions.compare_predictions([(name, predictions.read_rows(name, sources[name][0])) for name in names])
     known = {name: recorded for name, (_, recorded) in sources.items() if recorded is not None}
     found["parameters"] = dvc_lock.differing({name: recorded.params for name, recorded in known.items()})
     found["data"], found["code"] = dvc_lock.changed(list(known.values()))
@@ -40,9 +42,9 @@ def run(names: Sequence[str], as_json: bool) -> dict[str, Any]:
 
 
 def _source(name: str) -> tuple[str, dvc_lock.Recorded | None]:
-    """Return the table that `name` means (a file, a folder's, an MLflow run's, or that of a commit), and what it was made from.
+    """Return the table of `name` (a file, a folder, an MLflow run, or a commit), and what it was made from.
 
-    That is None where nobody knows it, as of a table by itself.
+    That is None where no dvc.lock belongs to it, as of a table by itself.
     """
     for path in (Path(name), Path(name) / PREDICTIONS.name, Path(name) / PREDICTIONS):
         if path.is_file():
@@ -58,8 +60,8 @@ def _source(name: str) -> tuple[str, dvc_lock.Recorded | None]:
         text = git.show(name, str(PREDICTIONS), root).decode(errors="replace")
     except git.GitError as error:
         raise UserError(
-            f"{name}: no predictions ({error.said}). Fix: name a {PREDICTIONS.name}, a folder that holds one, an MLflow run id "
-            f"or a git revision that holds {PREDICTIONS}"
+            f"{name}: no such run (found {error.said!r}, expected a {PREDICTIONS.name}, a folder that holds one, an MLflow run "
+            f"id or a git revision with {PREDICTIONS}). Fix: check the name; `xtcav runs` lists MLflow runs."
         ) from None
     return text, dvc_lock.read(lambda file: git.show(name, file, root))
 
@@ -97,7 +99,7 @@ def _show(found: dict[str, Any]) -> None:
         screen.print(f"data that differ: {', '.join(found['data']) or 'none'}")
         screen.print(f"code that differs: {', '.join(map(_module, found['code'])) or 'none'}")
     if found["unknown"]:
-        screen.print(f"what {', '.join(found['unknown'])} was made from is not known: no dvc.lock belongs to it")
+        screen.print(f"no dvc.lock with {', '.join(found['unknown'])}: parameters, data and code are not compared")
     for entry in found["comparisons"]:
         screen.print(entry["verdict"])
 
@@ -114,19 +116,21 @@ def _module(path: str) -> str:
 def _rights(entries: Sequence[Mapping[str, Any]]) -> Table:
     """Return the table of the shots that the first run and each other one are right and wrong on."""
     first = _short(entries[0]["first"])
-    table = Table(title=f"right answers, beside those of {first}", title_justify="left", title_style="")
-    for heading in ("run", "both right", f"only {first}", "only the run", "both wrong"):
+    columns = {"both": "both right", "only_first": f"only {first}", "only_run": "only the run", "neither": "both wrong"}
+    table = Table(title=f"right predictions, compared with {first}", title_justify="left", title_style="")
+    for heading in ("run", *columns.values()):
         table.add_column(heading, justify="left" if heading == "run" else "right")
     for entry in entries:
-        table.add_row(_short(entry["run"]), *(f"{count:,}" for count in entry["right"].values()))
+        table.add_row(_short(entry["run"]), *(f"{entry['right'][name]:,}" for name in columns))
     return table
 
 
 def _parameters(differing: Mapping[str, Mapping[str, str | None]]) -> Table:
     """Return the table of parameters that are not the same in all runs."""
     table = Table(title="parameters that differ", title_justify="left", title_style="")
-    for heading in ("parameter", *map(_short, next(iter(differing.values())))):
+    runs = list(next(iter(differing.values())))
+    for heading in ("parameter", *map(_short, runs)):
         table.add_column(heading, justify="left" if heading == "parameter" else "right")
     for name, values in differing.items():
-        table.add_row(name, *("-" if value is None else value for value in values.values()))
+        table.add_row(name, *("-" if values[run] is None else values[run] for run in runs))
     return table

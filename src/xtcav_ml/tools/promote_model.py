@@ -66,7 +66,7 @@ def _require_not_worse(champion: Version, version: Version, found: dict[str, str
 
     Raises UserError if the champion is really better in anything that it learned, or if that cannot be told.
     """
-    result = compare.run([champion.run_id, version.run_id], as_json=False)
+    result = compare.compare_runs([champion.run_id, version.run_id], as_json=False)
     (first, second), compared, common = result["runs"], result["comparisons"], result["shots"]
     found["promotion.shots"] = str(common)
     found["promotion.p"] = ", ".join(f"{one['measure']} {one['p']:.3g}" for one in compared)

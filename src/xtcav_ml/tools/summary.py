@@ -12,7 +12,7 @@ from xtcav_ml.system.errors import UserError
 from xtcav_ml.system.progress import console
 
 
-def run(root: Path) -> None:
+def print_summary(root: Path) -> None:
     """Print accuracy with its interval, confusion matrix, time, memory and where things are, of the project in `root`.
 
     Raises UserError if there are no results yet.
@@ -57,7 +57,7 @@ def run(root: Path) -> None:
 
 def _confusion(metrics: dict[str, Any], table_of: Path) -> Table:
     """Return the matrix; its rows are in the order of the classes' numbers, which the columns of `table_of` have too."""
-    classes = predictions.whole(str(table_of), table_of.read_text(encoding="utf-8")).classes()
+    classes = predictions.read_predictions(str(table_of), table_of.read_text(encoding="utf-8")).classes()
     table = Table(title="label (rows) against prediction (columns)", title_justify="left", title_style="")
     for heading in ("", *classes, "recall"):
         table.add_column(heading, justify="right")
