@@ -33,18 +33,26 @@ def test_runs_are_numbered_dark_no_lasing_lasing():
         ("seed", -1, "simulate.seed"),
         ("experiment", "../elsewhere", "simulate.experiment"),
         ("lasing_shots", [-1], "simulate.lasing_shots"),
-        ("repetition_rate", 100, "must divide 360, got 100"),
+        ("repetition_rate", 100, "repetition_rate does not divide 360 (found 100)"),
         ("run_spacing", 1, "run_spacing x repetition_rate = 120"),
-        ("bunch.charge", [250, 150], "low <= high"),
+        ("bunch.charge", [250, 150], "simulate.bunch.charge: low is above high (found [250.0, 150.0])"),
         ("bunch.missing", 1.5, "simulate.bunch.missing"),
-        ("bunch.duration", [60, 600], "must fit in 568 columns"),
+        ("bunch.duration", [60, 600], "bunch.duration: the longest bunch is wider than the frame (found 600"),
         ("lasing.centre", [[-2, 0], [0, 1]], "simulate.lasing.centre"),
         ("lasing.spike", 0, "simulate.lasing.spike"),
         ("camera.saturation", 40000, "simulate.camera.saturation"),
         ("camera.read_noise", "3", "simulate.camera.read_noise"),
-        ("digitizer.position", [60, 120, 400], "below 250 samples"),
+        (
+            "digitizer.position",
+            [60, 120, 400],
+            "position: a peak lies outside the region of interest (found [60.0, 120.0, 400.0]",
+        ),
         ("digitizer.drooping_channels", [16], "simulate.digitizer.drooping_channels"),
-        ("rule.regions", [[50, 50], [110, 130], [130, 150]], "t0 must span at least 1 sample"),
+        (
+            "rule.regions",
+            [[50, 50], [110, 130], [130, 150]],
+            "regions: t0 spans less than 1 sample (found [50.0, 50.0])",
+        ),
         ("rule.treshold", 5, "simulate.rule.treshold: unknown key. Fix: write 'thresholds'"),
     ],
 )
@@ -53,11 +61,12 @@ def test_broken_rules_are_named(key, value, told):
         changed(key, value)
     assert told in str(error.value)
     assert "\n" not in str(error.value)
+    assert ". Fix: " in str(error.value)
 
 
 def test_no_shots_at_all_is_refused():
     tree = copy.deepcopy(TREE) | {"dark_shots": 0, "no_lasing_shots": 0, "lasing_shots": [0]}
-    with pytest.raises(UserError, match="all are 0"):
+    with pytest.raises(UserError, match="are all 0"):
         validate(tree, SimulateParams, "simulate")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -22,6 +22,11 @@ class Section(BaseModel):
 
 
 S = TypeVar("S", bound=Section)
+
+
+def parameter(meaning: str, unit: str = "", **rules: Any) -> Any:
+    """Return a pydantic Field with its meaning, its unit ("1" of a pure number) and rules such as `ge=0` or `default=1`."""
+    return Field(description=meaning, json_schema_extra={"unit": unit}, **rules)
 
 
 @functools.lru_cache(maxsize=8)
@@ -112,17 +117,18 @@ def _known_keys(kind: type[BaseModel], location: list[Any]) -> list[str]:
     """Return the field names of the section at `location` inside `kind`."""
     for part in location:
         if isinstance(part, str) and part in kind.model_fields:
-            nested = _section_in(kind.model_fields[part].annotation)
+            nested = section_in(kind.model_fields[part].annotation)
             if nested is not None:
                 kind = nested
     return list(kind.model_fields)
 
 
-def _section_in(annotation: Any) -> type[BaseModel] | None:
+def section_in(annotation: Any) -> type[BaseModel] | None:
+    """Return the section that a field of this annotation holds, alone or in a list or mapping; None if it holds values."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     for argument in getattr(annotation, "__args__", ()):
-        found = _section_in(argument)
+        found = section_in(argument)
         if found is not None:
             return found
     return None

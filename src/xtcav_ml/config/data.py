@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from xtcav_ml.config.base import Section
+from xtcav_ml.config.base import Section, parameter
 from xtcav_ml.config.schema import LARGEST_SIDE
 
 Side = Annotated[int, Field(ge=1, le=LARGEST_SIDE)]
@@ -13,6 +13,8 @@ Side = Annotated[int, Field(ge=1, le=LARGEST_SIDE)]
 class DataParams(Section):
     """The folder of raw shot files: a path from the project's folder, or an absolute one."""
 
-    raw: str = Field(min_length=1)
-    bad_files: Literal["fail", "skip"]  # what to do if a file breaks a rule: stop, or leave it out and say so
-    frame_shape: tuple[Side, Side]  # rows (energy) and columns (time) of a camera frame, pixels
+    raw: str = parameter("folder of raw shot files; with one of your own nothing is simulated", min_length=1)
+    bad_files: Literal["fail", "skip"] = parameter(
+        "`fail` stops at a file that breaks a rule, `skip` leaves it out and counts it"
+    )
+    frame_shape: tuple[Side, Side] = parameter("rows (energy) and columns (time) of a camera frame", "pixels")

@@ -4,18 +4,19 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from xtcav_ml.config.base import Section
+from xtcav_ml.config.base import Section, parameter
 from xtcav_ml.config.schema import IMAGE
 
 Pixel = Annotated[int, Field(ge=0, le=100_000)]
 PixelValue = Annotated[float, Field(ge=-1e6, le=1e6)]
+Fraction = Annotated[float, Field(gt=0, lt=1)]
 SplitName = Literal["train", "validation", "test"]
 
 
 class SubtractDark(Section):
     """Subtract the mean frame of the dark run."""
 
-    step: Literal["subtract_dark"]
+    step: Literal["subtract_dark"] = parameter("subtract the mean frame of the dark run")
 
 
 class MendHotPixels(Section):
@@ -25,57 +26,59 @@ class MendHotPixels(Section):
     median pixel's.
     """
 
-    step: Literal["mend_hot_pixels"]
-    threshold: float = Field(ge=2, le=1000)
+    step: Literal["mend_hot_pixels"] = parameter("replace hot pixels by the mean of their neighbours")
+    threshold: float = parameter("least deviation of a hot pixel from the median one", "robust s.d.", ge=2, le=1000)
 
 
 class RegionOfInterest(Section):
     """Keep rows and columns `first` to `last` - 1 of the frame as it is at this step."""
 
-    step: Literal["roi"]
-    rows: tuple[Pixel, Pixel]  # first and last
-    columns: tuple[Pixel, Pixel]
+    step: Literal["roi"] = parameter("cut out a region of interest")
+    rows: tuple[Pixel, Pixel] = parameter("first row that is kept, and the first one after the last", "pixels")
+    columns: tuple[Pixel, Pixel] = parameter("first column that is kept, and the first one after the last", "pixels")
 
     @model_validator(mode="after")
     def _ascending(self) -> "RegionOfInterest":
         for name, (first, last) in (("rows", self.rows), ("columns", self.columns)):
             if first >= last:
-                raise ValueError(f"{name} must be [first, last] with first < last, got [{first}, {last}]; swap them")
+                raise ValueError(f"{name}: first is not below last (found [{first}, {last}]). Fix: swap them")
         return self
 
 
 class BlockMean(Section):
     """Mean over blocks of `size` x `size` pixels; rows and columns left over at the far edges are dropped."""
 
-    step: Literal["block_mean"]
-    size: int = Field(ge=1, le=64)  # pixels
+    step: Literal["block_mean"] = parameter("average square blocks of pixels")
+    size: int = parameter("side of a block", "pixels", ge=1, le=64)
 
 
 class Clip(Section):
     """Values below `low` become `low`, those above `high` become `high`."""
 
-    step: Literal["clip"]
-    low: PixelValue  # in the unit of this step
-    high: PixelValue
+    step: Literal["clip"] = parameter("limit the values")
+    low: PixelValue = parameter("smallest value", "of this step")
+    high: PixelValue = parameter("largest value", "of this step")
 
     @model_validator(mode="after")
     def _ascending(self) -> "Clip":
         if self.low >= self.high:
-            raise ValueError(f"low must be less than high, got {self.low} and {self.high}; swap them")
+            raise ValueError(f"low is not below high (found {self.low} and {self.high}). Fix: swap them")
         return self
 
 
 class Contrast(Section):
-    """Each frame less its own mean, over its own standard deviation, or over `floor` where that is more."""
+    """Each frame minus its own mean, over its own standard deviation, or over `floor` where that is more."""
 
-    step: Literal["contrast"]
-    floor: float = Field(ge=1e-6, le=1e6)  # in the unit of this step; keeps a frame without beam from becoming noise
+    step: Literal["contrast"] = parameter("standardize each frame by itself")
+    floor: float = parameter(
+        "least s.d.; keeps a frame without beam from becoming noise", "of this step", ge=1e-6, le=1e6
+    )
 
 
 class Log(Section):
     """log(1 + max(0, x)), the notes' transform."""
 
-    step: Literal["log"]
+    step: Literal["log"] = parameter("log(1 + max(0, x))")
 
 
 Step = Annotated[
@@ -88,70 +91,80 @@ DARK_STEPS = ("subtract_dark", "mend_hot_pixels")
 class Pixels(Section):
     """How a pixel is stored."""
 
-    dtype: Literal["int16", "float16", "float32"]
-    quantum: float | None = Field(
-        ge=1e-6, le=1e6
-    )  # of int16: a stored 1 means this much, in the unit after the last step
+    dtype: Literal["int16", "float16", "float32"] = parameter("type of a stored pixel")
+    quantum: float | None = parameter(
+        "what a stored 1 means, for int16; else null", "of the last step", ge=1e-6, le=1e6
+    )
 
     @model_validator(mode="after")
     def _quantum_of_integers(self) -> "Pixels":
         if (self.dtype == "int16") != (self.quantum is not None):
-            wanted = "a number for int16" if self.dtype == "int16" else f"null for {self.dtype}"
-            raise ValueError(f"quantum must be {wanted}, got {self.quantum}; change it or dtype")
+            expected = "a number" if self.dtype == "int16" else "null"
+            raise ValueError(
+                f"quantum does not fit dtype {self.dtype} (found {self.quantum}, expected {expected}). Fix: change one of them"
+            )
         return self
 
 
 class Watch(Section):
     """Which frames are counted as suspicious. They are counted, shot by shot in the prepared file, not left out."""
 
-    saturation: int = Field(ge=1, le=32767)  # ADU; a frame is saturated where more than `saturated_pixels` reach it
-    saturated_pixels: int = Field(ge=0)
-    empty_signal: float  # ADU; a frame is empty if its mean pixel is less than this above that of the dark run
+    saturation: int = parameter("value of a saturated pixel", "ADU", ge=1, le=32767)
+    saturated_pixels: int = parameter("a frame with more saturated pixels counts as saturated", "pixels", ge=0)
+    empty_signal: float = parameter("a frame whose mean exceeds the dark run's by less counts as empty", "ADU")
 
 
 class Balance(Section):
     """The largest class keeps at most `ratio` times the shots of the smallest; null keeps all."""
 
-    ratio: float | None = Field(ge=1, le=1e6)
-    splits: tuple[SplitName, ...]
-    most: dict[SplitName, Annotated[int, Field(ge=1)]] = Field(
-        default={}
-    )  # of each class in these splits, shots at most
+    ratio: float | None = parameter(
+        "most shots of a class for each of the rarest; 1.0 is balanced, null keeps all", "1", ge=1, le=1e6
+    )
+    splits: tuple[SplitName, ...] = parameter("sets that are balanced; the others keep the experiment's mix")
+    most: dict[SplitName, Annotated[int, Field(ge=1)]] = parameter(
+        "most shots of each class in a set", "shots", default={}
+    )
 
 
 class Split(Section):
     """Groups of shots, each dealt to one split by its name alone."""
 
-    by: Literal["block", "run", "file"]  # a group is a block of consecutive shots, a run, or a file
-    seed: int = Field(ge=0)
-    block: int = Field(ge=1, lt=2**31)  # consecutive shots in a group
-    gap: int = Field(ge=0, lt=2**31)  # shots dropped at the end of a block or file that another split may follow
-    train: float = Field(gt=0, lt=1)  # fractions of the groups
-    validation: float = Field(gt=0, lt=1)
-    test: float = Field(gt=0, lt=1)
-    min_per_class: int = Field(ge=1)  # shots of every class, and of every value, in every split, after balancing
+    by: Literal["block", "run", "file"] = parameter("what lies in one set as a whole: consecutive shots, a run, a file")
+    seed: int = parameter("seed of the split", "1", ge=0)
+    block: int = parameter("length of a block", "shots", ge=1, lt=2**31)
+    gap: int = parameter("dropped at the end of a block or file that another set may follow", "shots", ge=0, lt=2**31)
+    train: Fraction = parameter("share of the training set", "fraction of the groups")
+    validation: Fraction = parameter("share of the validation set", "fraction of the groups")
+    test: Fraction = parameter("share of the test set", "fraction of the groups")
+    min_per_class: int = parameter("fewer of a class, or with a number to learn, in a set are an error", "shots", ge=1)
 
     @model_validator(mode="after")
     def _add_up(self) -> "Split":
         total = self.train + self.validation + self.test
         if abs(total - 1) > 1e-9:
-            raise ValueError(f"train + validation + test must be 1, got {total:g}; change one of them")
+            raise ValueError(f"train + validation + test is not 1 (found {total:g}). Fix: change one of them")
         if self.by == "block" and self.gap >= self.block:
-            raise ValueError(f"gap must be less than block ({self.block}), got {self.gap}; lower it")
+            raise ValueError(
+                f"gap is not below block (found {self.gap}, expected less than {self.block}). Fix: lower it"
+            )
         return self
 
 
 class PrepareParams(Section):
     """All that prepare needs to know."""
 
-    label: str | None = Field(min_length=1)  # a dataset of integers in the raw files, learned as classes; null: none
-    classes: tuple[str, ...]  # names of the values 0, 1, ... of the label
-    regression: tuple[str, ...]  # datasets of one number a shot, learned as numbers; NaN where there is none
-    features: tuple[str, ...]  # datasets of one number a shot, given to the network beside the image
-    include: dict[str, int]  # a shot is kept where each dataset has this value
-    exclude: dict[str, int]  # and left out where any dataset has this one
-    dark_run: int | None  # run without beam, for the dark frame; null where there is none
-    images: tuple[Step, ...] = Field(min_length=1)
+    label: str | None = parameter(
+        "dataset of integers to learn as classes; -1: no label; null: no classes", min_length=1
+    )
+    classes: tuple[str, ...] = parameter("names of the label's values 0, 1, ...")
+    regression: tuple[str, ...] = parameter("datasets to learn as numbers; NaN where a shot has none")
+    features: tuple[str, ...] = parameter("datasets that the network is given beside the frame")
+    include: dict[str, int] = parameter("only shots where each dataset has this value", "of the dataset")
+    exclude: dict[str, int] = parameter("no shots where any dataset has this value", "of the dataset")
+    dark_run: int | None = parameter("run without beam, whose mean frame is subtracted; null: none", "run number")
+    images: tuple[Step, ...] = parameter(
+        "steps, in order: subtract_dark, mend_hot_pixels, roi, block_mean, clip, contrast, log", min_length=1
+    )
     pixels: Pixels
     watch: Watch
     balance: Balance
@@ -160,26 +173,26 @@ class PrepareParams(Section):
     @model_validator(mode="after")
     def _something_to_learn(self) -> "PrepareParams":
         if self.label is None and not self.regression:
-            raise ValueError("label or regression must name what to learn, got null and []; name a dataset")
+            raise ValueError("label and regression name nothing to learn (found null and []). Fix: name a dataset")
         if self.label is None and (self.classes or self.balance.ratio is not None or self.balance.most):
             raise ValueError(
-                "label is null, so classes must be [], balance.ratio null and balance.most {}, got "
-                f"{list(self.classes)}, {self.balance.ratio} and {self.balance.most}; change them, or name a label"
+                f"classes, balance.ratio and balance.most need a label, which is null (found {list(self.classes)}, "
+                f"{self.balance.ratio} and {self.balance.most}, expected [], null and {{}}). Fix: name a label, or empty them"
             )
         if self.label is not None and len(self.classes) < 2:
             raise ValueError(
-                f"classes must name the values 0, 1, ... of the label, got {list(self.classes)}; name them"
+                f"classes: too few names (found {list(self.classes)}, expected one for each value of the label). Fix: add them"
             )
         if len(set(self.classes)) != len(self.classes):
-            raise ValueError(f"classes must be different names, got {self.classes}; rename one")
+            raise ValueError(f"classes: names are not unique (found {list(self.classes)}). Fix: rename one")
         return self
 
     @model_validator(mode="after")
     def _no_frame(self) -> "PrepareParams":
         if IMAGE in (*self.learned, *self.include, *self.exclude):
             raise ValueError(
-                f"label, regression, features, include and exclude must name datasets of one value a shot, got {IMAGE!r}, the "
-                "frames; remove it"
+                f"label, regression, features, include and exclude take one value a shot (found the frames, "
+                f"{IMAGE!r}). Fix: remove it"
             )
         return self
 
@@ -189,8 +202,8 @@ class PrepareParams(Section):
         twice = sorted({name for name in named if named.count(name) > 1})
         if twice:
             raise ValueError(
-                f"label, regression and features must be different datasets, got {twice[0]!r} twice; a network that is given "
-                "what it shall learn learns nothing: remove one"
+                f"label, regression and features share a dataset (found {twice[0]!r} twice). Fix: remove one; a network that "
+                "is given its target learns nothing"
             )
         return self
 
@@ -200,13 +213,15 @@ class PrepareParams(Section):
         used = [name for name in names if name in DARK_STEPS]
         if names[: len(used)] != used:
             raise ValueError(
-                f"images: {' and '.join(DARK_STEPS)} must be the first steps, since the dark frame is a raw one; "
-                "move them up"
+                f"images: {' and '.join(DARK_STEPS)} need the raw frame, so they come first (found {', '.join(names)}). "
+                "Fix: move them up"
             )
         if len(set(used)) != len(used):
-            raise ValueError(f"images: {used[0]} must stand there once, got it twice; remove one")
+            raise ValueError(f"images: step {used[0]} occurs twice. Fix: remove one")
         if self.dark_run is None and used:
-            raise ValueError(f"images has a {used[0]} step, so dark_run must be a run number, got null; name the run")
+            raise ValueError(
+                f"images: step {used[0]} needs a dark run (dark_run is null). Fix: name it, or remove the step"
+            )
         return self
 
     @property

@@ -7,14 +7,14 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from xtcav_ml.config.base import Section
+from xtcav_ml.config.base import Section, parameter
 from xtcav_ml.config.peaks import PeakRule
 from xtcav_ml.config.schema import CHANNELS, FRAME_SHAPE, SAMPLES
 
 
 def _ascending(value: tuple[float, float]) -> tuple[float, float]:
     if value[0] > value[1]:
-        raise ValueError("must be [low, high] with low <= high")
+        raise ValueError(f"low is above high (found {list(value)}). Fix: swap them")
     return value
 
 
@@ -39,26 +39,24 @@ Shots = Annotated[int, Field(ge=0, le=10_000_000)]
 class AxesParams(Section):
     """Calibration of the frame's axes."""
 
-    time_per_column: float = Field(ge=0.1, le=10, description="fs per column")
-    energy_per_row: float = Field(ge=0.01, le=2, description="MeV per row; energy grows with the row number")
+    time_per_column: float = parameter("width of a column", "fs", ge=0.1, le=10)
+    energy_per_row: float = parameter("height of a row; energy grows with the row number", "MeV", ge=0.01, le=2)
 
 
 class BunchParams(Section):
     """The electron bunch before it lases."""
 
-    l3_energy: float = Field(ge=1000, le=20_000, description="nominal L3 energy, MeV; lies on the frame's middle row")
-    l3_jitter: float = Field(ge=0, le=20, description="shot-to-shot jitter of the L3 energy, MeV r.m.s.")
-    charge: PositiveRange = Field(description="pC")
-    duration: PositiveRange = Field(description="full width at half maximum without the horns, fs")
-    edge: float = Field(gt=0, le=0.5, description="rise of the current at both ends, part of the duration")
-    horn_height: SpreadRange = Field(
-        description="current of a horn over that of the plateau; the same range at both ends"
-    )
-    horn_width: float = Field(gt=0, le=0.5, description="r.m.s. width of a horn, part of the duration")
-    chirp: EnergyRange = Field(description="energy of the head less that of the tail, MeV")
-    curvature: EnergyRange = Field(description="energy of the ends less that of the middle, MeV")
-    slice_spread: PositiveRange = Field(description="slice energy spread before lasing, MeV r.m.s.")
-    missing: Fraction = Field(description="part of the shots without beam")
+    l3_energy: float = parameter("nominal L3 energy; lies on the frame's middle row", "MeV", ge=1000, le=20_000)
+    l3_jitter: float = parameter("jitter of the L3 energy from shot to shot", "MeV r.m.s.", ge=0, le=20)
+    charge: PositiveRange = parameter("charge of the bunch", "pC")
+    duration: PositiveRange = parameter("full width at half maximum without the horns", "fs")
+    edge: float = parameter("rise of the current at both ends", "fraction of the duration", gt=0, le=0.5)
+    horn_height: SpreadRange = parameter("current of a horn, the same range at both ends", "fraction of the plateau's")
+    horn_width: float = parameter("width of a horn, r.m.s.", "fraction of the duration", gt=0, le=0.5)
+    chirp: EnergyRange = parameter("energy of the head minus that of the tail", "MeV")
+    curvature: EnergyRange = parameter("energy of the ends minus that of the middle", "MeV")
+    slice_spread: PositiveRange = parameter("slice energy spread before lasing", "MeV r.m.s.")
+    missing: Fraction = parameter("shots without beam", "fraction")
 
 
 class LasingParams(Section):
@@ -70,72 +68,85 @@ class LasingParams(Section):
     distribution.
     """
 
-    centre: tuple[Place, Place] = Field(description="of each colour's slice, half durations from the bunch's middle")
-    duration: PositiveRange = Field(description="length of a slice, fs")
-    spike: float = Field(gt=0, le=20, description="length of a spike, FWHM, fs; one every half length")
-    saturated_loss: tuple[Loss, Loss] = Field(description="mean energy loss of each colour at saturation, MeV")
-    log_gain: tuple[LogGain, LogGain] = Field(description="mean of ln G of each colour on resonance")
-    log_gain_spread: float = Field(ge=0, le=20, description="r.m.s. of ln G, common to the colours")
-    detuning_fall: tuple[LogFall, LogFall] = Field(
-        description="fall of ln G of each colour off resonance by one r.m.s."
+    centre: tuple[Place, Place] = parameter(
+        "position of each colour's slice, from the bunch's middle", "half durations"
     )
-    spread_growth: float = Field(ge=0, le=5, description="energy spread added in quadrature, MeV r.m.s. per MeV lost")
+    duration: PositiveRange = parameter("length of a slice", "fs")
+    spike: float = parameter("length of a spike, full width at half maximum; one every half length", "fs", gt=0, le=20)
+    saturated_loss: tuple[Loss, Loss] = parameter("mean energy loss of each colour at saturation", "MeV")
+    log_gain: tuple[LogGain, LogGain] = parameter("mean of ln of the gain of each colour on resonance", "1")
+    log_gain_spread: float = parameter("fluctuation of ln of the gain, common to the colours", "r.m.s.", ge=0, le=20)
+    detuning_fall: tuple[LogFall, LogFall] = parameter(
+        "fall of ln of the gain of each colour off resonance", "per r.m.s. detuning"
+    )
+    spread_growth: float = parameter("energy spread added in quadrature", "MeV r.m.s. per MeV of loss", ge=0, le=5)
 
 
 class CameraParams(Section):
     """From charge density to a 12-bit frame."""
 
-    resolution: tuple[Positive, Positive] = Field(description="r.m.s. width of a point, rows and columns")
-    position_jitter: tuple[Spread, Spread] = Field(description="of the beam on the screen, rows and columns r.m.s.")
-    response: float = Field(gt=0, le=1e7, description="ADU per pC")
-    photoelectrons: float = Field(gt=0, le=1e4, description="detected quanta per ADU; sets the shot noise")
-    pedestal: float = Field(ge=0, le=2000, description="mean dark level, ADU")
-    pixel_pattern: Spread = Field(description="fixed r.m.s. of the dark level from pixel to pixel, ADU")
-    column_pattern: Spread = Field(description="fixed r.m.s. of the dark level from column to column, ADU")
-    hot_pixels: Fraction = Field(description="part of the pixels that are hot")
-    hot_level: PositiveRange = Field(description="dark level of a hot pixel above the pedestal, ADU")
-    read_noise: Spread = Field(description="ADU r.m.s.")
-    saturation: int = Field(gt=0, le=32767, description="largest ADU; 4095 for 12 bits")
+    resolution: tuple[Positive, Positive] = parameter("width of a point, rows and columns", "pixels r.m.s.")
+    position_jitter: tuple[Spread, Spread] = parameter(
+        "jitter of the beam on the screen, rows and columns", "pixels r.m.s."
+    )
+    response: float = parameter("signal of the charge", "ADU per pC", gt=0, le=1e7)
+    photoelectrons: float = parameter("detected quanta; they set the shot noise", "per ADU", gt=0, le=1e4)
+    pedestal: float = parameter("mean dark level", "ADU", ge=0, le=2000)
+    pixel_pattern: Spread = parameter("fixed pattern of the dark level from pixel to pixel", "ADU r.m.s.")
+    column_pattern: Spread = parameter("fixed pattern of the dark level from column to column", "ADU r.m.s.")
+    hot_pixels: Fraction = parameter("pixels that are hot", "fraction")
+    hot_level: PositiveRange = parameter("dark level of a hot pixel above the pedestal", "ADU")
+    read_noise: Spread = parameter("noise of the camera's readout", "ADU r.m.s.")
+    saturation: int = parameter("largest value; 4095 for 12 bits", "ADU", gt=0, le=32767)
 
 
 class DigitizerParams(Section):
     """From pulse energies to 16 waveforms. Triples are in the order t0, t1, t2."""
 
-    electrons: tuple[Positive, Positive, Positive] = Field(
-        description="mean electrons in a channel per uJ: t0 of both colours, t1 of the first, t2 of the second"
+    electrons: tuple[Positive, Positive, Positive] = parameter(
+        "mean electrons in a channel: t0 of both colours, t1 and t2 of one each", "per uJ"
     )
-    electron_height: float = Field(gt=0, le=10, description="height of one electron's signal, V")
-    position: tuple[Positive, Positive, Positive] = Field(description="of the peak at the nominal L3 energy, samples")
-    shift: tuple[Shift, Shift, Shift] = Field(description="of the peak, samples per MeV of L3 energy")
-    position_jitter: Spread = Field(description="of t1 and t2, samples r.m.s.")
-    rise: float = Field(gt=0, le=50, description="time from foot to top of a peak, samples")
-    anisotropy: float = Field(ge=-1, le=2, description="beta of the photo-electrons' angular distribution; t0 has none")
-    noise: float = Field(gt=0, le=10, description="independent baseline noise, V r.m.s.")
-    common_noise: Spread = Field(description="baseline noise shared by all channels, V r.m.s.")
-    gain_spread: float = Field(ge=0, le=1, description="r.m.s. of ln of the channels' gains, fixed")
-    drooping_channels: tuple[Annotated[int, Field(ge=0, lt=CHANNELS)], ...] = Field(description="counted from 0")
-    droop: VoltRange = Field(description="fall of the voltage from first to last sample on those channels, V")
+    electron_height: float = parameter("height of one electron's signal", "V", gt=0, le=10)
+    position: tuple[Positive, Positive, Positive] = parameter(
+        "position of the peaks at the nominal L3 energy", "samples"
+    )
+    shift: tuple[Shift, Shift, Shift] = parameter("shift of the peaks with the L3 energy", "samples per MeV")
+    position_jitter: Spread = parameter("jitter of t1 and t2", "samples r.m.s.")
+    rise: float = parameter("time from foot to top of a peak", "samples", gt=0, le=50)
+    anisotropy: float = parameter("beta of the photo-electrons' angular distribution; t0 has none", "1", ge=-1, le=2)
+    noise: float = parameter("independent baseline noise", "V r.m.s.", gt=0, le=10)
+    common_noise: Spread = parameter("baseline noise shared by all channels", "V r.m.s.")
+    gain_spread: float = parameter("fixed spread of ln of the channels' gains", "r.m.s.", ge=0, le=1)
+    drooping_channels: tuple[Annotated[int, Field(ge=0, lt=CHANNELS)], ...] = parameter(
+        "channels whose baseline droops", "channel numbers from 0"
+    )
+    droop: VoltRange = parameter("fall of the voltage from first to last sample on those channels", "V")
 
     @model_validator(mode="after")
     def _check_positions(self) -> Self:
         if max(self.position) >= SAMPLES:
-            raise ValueError(f"position must be below {SAMPLES} samples, got {list(self.position)}; move the peak")
+            raise ValueError(
+                f"position: a peak lies outside the region of interest (found {list(self.position)}, expected less than "
+                f"{SAMPLES}). Fix: move it"
+            )
         return self
 
 
 class SimulateParams(Section):
     """Section `simulate`."""
 
-    seed: int = Field(ge=0, lt=2**32)
-    experiment: str = Field(pattern=r"^[A-Za-z0-9._-]{1,64}$", description="first part of the file names")
-    shots_per_file: int = Field(ge=1, le=10_000)
-    first_run: int = Field(ge=1, le=9000, description="the dark run; the run without lasing and the lasing runs follow")
-    dark_shots: Shots
-    no_lasing_shots: Shots
-    lasing_shots: tuple[Shots, ...] = Field(max_length=900, description="one number a run")
-    first_second: int = Field(ge=0, lt=2**32, description="time of the dark run's first shot, s since 1970")
-    run_spacing: int = Field(ge=1, le=86_400, description="time from the start of one run to that of the next, s")
-    repetition_rate: int = Field(ge=1, le=120, description="shots per second, Hz; a divisor of 360")
+    seed: int = parameter("seed of the simulation", "1", ge=0, lt=2**32)
+    experiment: str = parameter("first part of the file names", pattern=r"^[A-Za-z0-9._-]{1,64}$")
+    shots_per_file: int = parameter("most shots in a file", "shots", ge=1, le=10_000)
+    first_run: int = parameter(
+        "the dark run; the run without lasing and the lasing runs follow", "run number", ge=1, le=9000
+    )
+    dark_shots: Shots = parameter("length of the run without beam, which gives the dark frame", "shots")
+    no_lasing_shots: Shots = parameter("length of the run without lasing", "shots")
+    lasing_shots: tuple[Shots, ...] = parameter("length of each lasing run", "shots", max_length=900)
+    first_second: int = parameter("time of the dark run's first shot", "s since 1970", ge=0, lt=2**32)
+    run_spacing: int = parameter("from the start of one run to that of the next", "s", ge=1, le=86_400)
+    repetition_rate: int = parameter("shots per second; a divisor of 360", "Hz", ge=1, le=120)
     axes: AxesParams
     bunch: BunchParams
     lasing: LasingParams
@@ -153,14 +164,17 @@ class SimulateParams(Section):
     def _check_runs(self) -> Self:
         shots = (self.dark_shots, self.no_lasing_shots, *self.lasing_shots)
         if not sum(shots):
-            raise ValueError("dark_shots, no_lasing_shots or lasing_shots must be at least 1, all are 0; raise one")
+            raise ValueError("dark_shots, no_lasing_shots and lasing_shots are all 0. Fix: raise one")
         if 360 % self.repetition_rate:
-            raise ValueError(f"repetition_rate must divide 360, got {self.repetition_rate}; take 120, 60, 30 or 10")
+            raise ValueError(
+                f"repetition_rate does not divide 360 (found {self.repetition_rate}). Fix: use 120, 60, 30 or 10"
+            )
         # Event keys stay unique as long as no run reaches into the next.
         longest = self.run_spacing * self.repetition_rate
         if max(shots) > longest:
             raise ValueError(
-                f"a run has at most run_spacing x repetition_rate = {longest} shots, got {max(shots)}; raise it"
+                f"run_spacing: a run reaches into the next (found {max(shots)} shots, expected at most run_spacing x "
+                f"repetition_rate = {longest}). Fix: raise it"
             )
         return self
 
@@ -169,7 +183,7 @@ class SimulateParams(Section):
         columns = self.bunch.duration[1] * (1 + 4 * self.bunch.edge) / self.axes.time_per_column
         if columns > FRAME_SHAPE[1]:
             raise ValueError(
-                f"the longest bunch must fit in {FRAME_SHAPE[1]} columns, bunch.duration {self.bunch.duration[1]} fs "
-                f"takes {columns:.0f}; shorten it or raise axes.time_per_column"
+                f"bunch.duration: the longest bunch is wider than the frame (found {self.bunch.duration[1]} fs = {columns:.0f} "
+                f"columns, expected at most {FRAME_SHAPE[1]}). Fix: shorten it, or raise axes.time_per_column"
             )
         return self

@@ -1,28 +1,28 @@
 """Section `tune`: what Optuna searches, and for how long."""
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
-from xtcav_ml.config.base import Section
+from xtcav_ml.config.base import Section, parameter
 
 
 class Range(Section):
     """Values between `low` and `high`, both included; integers if `step` is given or both ends are integers."""
 
-    low: float | int
-    high: float | int
-    log: bool = False
-    step: int | None = Field(default=None, ge=1)
+    low: float | int = parameter("smallest value", "of the parameter")
+    high: float | int = parameter("largest value", "of the parameter")
+    log: bool = parameter("search on a logarithmic scale", default=False)
+    step: int | None = parameter("distance of the values tried; null: any", "of the parameter", default=None, ge=1)
 
     @model_validator(mode="after")
     def _ordered(self) -> "Range":
         if not self.low < self.high:
-            raise ValueError(f"low must be less than high, got {self.low} and {self.high}; swap them")
+            raise ValueError(f"low is not below high (found {self.low} and {self.high}). Fix: swap them")
         if self.log and self.low <= 0:
-            raise ValueError(f"low must be more than 0 for a logarithmic range, got {self.low}; raise it")
+            raise ValueError(f"low of a logarithmic range is not above 0 (found {self.low}). Fix: raise it")
         if self.log and self.step is not None:
-            raise ValueError("a logarithmic range takes no step; remove one of the two")
+            raise ValueError("a logarithmic range has a step. Fix: remove log or step")
         if self.step is not None and not (isinstance(self.low, int) and isinstance(self.high, int)):
-            raise ValueError(f"a range with a step needs integers, got {self.low} and {self.high}; change them")
+            raise ValueError(f"a range with a step needs integers (found {self.low} and {self.high}). Fix: round them")
         return self
 
     @property
@@ -34,7 +34,9 @@ class Range(Section):
 class Choices(Section):
     """One of these values; null where the parameter may be null."""
 
-    choices: tuple[bool | float | int | str | None, ...] = Field(min_length=2)
+    choices: tuple[bool | float | int | str | None, ...] = parameter(
+        "values to choose from", "of the parameter", min_length=2
+    )
 
     @property
     def ends(self) -> tuple[bool | float | int | str | None, ...]:
@@ -45,12 +47,18 @@ class Choices(Section):
 class TuneParams(Section):
     """All that tune needs to know."""
 
-    study: str = Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")
-    seed: int = Field(ge=0, lt=2**32)
-    trials: int = Field(ge=1)  # in the study, over all calls; the first is params.yaml itself
-    minutes: float = Field(gt=0)  # no trial starts after this, and the one that runs is stopped
-    epochs: int = Field(ge=1, le=100000)  # of each trial
-    startup_trials: int = Field(ge=0)  # drawn at random before TPE models the search; none is pruned before
-    warmup_epochs: int = Field(ge=0)  # no trial is pruned before
-    memory_gb: float = Field(gt=0)  # a network whose training step needs more is not tried
-    space: dict[str, Range | Choices] = Field(min_length=1)  # dotted parameter name -> values
+    study: str = parameter("name of the study", pattern=r"^[A-Za-z0-9._-]{1,64}$")
+    seed: int = parameter("seed of the search", "1", ge=0, lt=2**32)
+    trials: int = parameter("trials of the study, over all calls; the first is params.yaml itself", "trials", ge=1)
+    minutes: float = parameter("time limit; no trial starts later, and the one that runs is stopped", "min", gt=0)
+    epochs: int = parameter("length of each trial", "epochs", ge=1, le=100000)
+    startup_trials: int = parameter(
+        "trials drawn at random before the search is modelled; none is pruned before", "trials", ge=0
+    )
+    warmup_epochs: int = parameter(
+        "epochs before a trial may be pruned: a network sits at chance first", "epochs", ge=0
+    )
+    memory_gb: float = parameter("a network whose training step needs more memory is not tried", "GB", gt=0)
+    space: dict[str, Range | Choices] = parameter(
+        "parameter: range (low, high, log, step) or choices", "of the parameter", min_length=1
+    )

@@ -1,0 +1,53 @@
+"""All parameters of params.yaml as a table: what `xtcav params` prints, and what can describe a run in MLflow."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel
+
+from xtcav_ml.config.params_file import Params
+
+
+class Parameter(NamedTuple):
+    """A row of the table: JSON values; `default` is that of a key which params.yaml may leave out, which is not `required`."""
+
+    key: str
+    value: Any
+    required: bool
+    default: Any
+    allowed: str
+    unit: str
+    meaning: str
+
+
+def rows(params: Params) -> list[Parameter]:
+    """Return all parameters in the order of the sections. The unit of a pure number is "1", of what is none ""."""
+    return [row for name in type(params).model_fields for row in _of_section(getattr(params, name), name)]
+
+
+def _of_section(section: BaseModel, key: str) -> Iterator[Parameter]:
+    fields, plain = type(section).model_json_schema()["properties"], section.model_dump(mode="json")
+    for name in type(section).model_fields:
+        value, field, place = getattr(section, name), fields[name], f"{key}.{name}"
+        nested = {f"{place}.{i}": item for i, item in enumerate(value)} if isinstance(value, tuple) else {place: value}
+        if nested and all(isinstance(item, BaseModel) for item in nested.values()):
+            for where, item in nested.items():
+                yield from _of_section(item, where)
+        else:
+            optional, default = "default" in field, field.get("default")
+            about = (allowed(field), field.get("unit", ""), field.get("description", ""))
+            yield Parameter(place, plain[name], not optional, default, *about)
+
+
+def allowed(schema: Mapping[str, Any]) -> str:
+    """Return the values that the JSON schema of a field allows, in a few words; of a list, those of its items."""
+    if "anyOf" in schema:
+        return " or ".join(dict.fromkeys(filter(None, map(allowed, schema["anyOf"]))))
+    if "enum" in schema or "const" in schema:
+        return ", ".join(schema.get("enum", [schema.get("const")]))
+    for name in ("prefixItems", "items", "additionalProperties"):
+        if isinstance(items := schema.get(name), (dict, list)):
+            return ", ".join(dict.fromkeys(map(allowed, items if isinstance(items, list) else [items])))
+    signs = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
+    limits = ", ".join(f"{sign} {schema[name]:.10g}" for name, sign in signs.items() if name in schema)
+    return limits or str(schema.get("pattern") or schema.get("type", "")).replace("boolean", "true, false")
