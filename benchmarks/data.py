@@ -251,16 +251,15 @@ def bench_read(folder: Path, repeats: int) -> None:
 
 def bench_train(folder: Path, repeats: int) -> None:
     """Compare epochs of the default network from disk and from arrays in memory, in turns in one process."""
-    from xtcav_ml.learning import backend, losses, networks, normalization, optimizers
+    from xtcav_ml.learning import backend, layer_plan, losses, networks, normalization, optimizers
     from xtcav_ml.learning.backend import keras
     from xtcav_ml.learning.batches import Batches
-    from xtcav_ml.learning.layer_sizes import Ends
-    from xtcav_ml.learning.networks import FRAME
+    from xtcav_ml.learning.layer_plan import FRAME_INPUT, Ends
 
     params = params_file.load(ROOT / "params.yaml").train
     backend.configure(params.seed, params.threads)
     with PreparedFile(folder / "prepared/train.h5") as train:
-        ends, scales = Ends.of(train.meaning), normalization.scales_of(train, params.model.standardize)
+        ends, statistics = Ends.of(train.meaning), normalization.statistics_of(train, params.model.standardize)
         disk = Batches(train, params.batch_size, params.seed)
         kept = [disk[i] for i in range(len(disk))]
 
@@ -271,8 +270,10 @@ def bench_train(folder: Path, repeats: int) -> None:
             def __getitem__(self, index: int):
                 return kept[index]
 
-        model = networks.convnet(params.model, ends, scales, seed=params.seed)
-        model.compile(optimizer=optimizers.of(params.optimizer, 1000), **losses.compiled(ends, scales.numbers.sd, 1.0))
+        model = networks.build(layer_plan.plan(params.model, ends), params.model, statistics, seed=params.seed)
+        model.compile(
+            optimizer=optimizers.of(params.optimizer, 1000), **losses.compiled(ends, statistics.numbers.sd, 1.0)
+        )
         memory = Memory()
         times = turns(
             repeats,
@@ -280,7 +281,7 @@ def bench_train(folder: Path, repeats: int) -> None:
             memory=lambda: model.fit(memory, epochs=1, verbose=0, shuffle=False),
         )
         steps = len(kept)
-        assert FRAME in kept[0][0]
+        assert FRAME_INPUT in kept[0][0]
         print(
             f"RESULT training {steps} steps of {params.batch_size}: {1e3 * median(times['disk']) / steps:.1f} ms a step "
             f"from disk, {1e3 * median(times['memory']) / steps:.1f} ms from memory; ratio "

@@ -35,8 +35,9 @@ SHOTS = 512
 def write(folder: Path) -> None:
     """Write the networks, with the project's own code."""
     from xtcav_ml.config import params_file
-    from xtcav_ml.learning import networks
-    from xtcav_ml.learning.layer_sizes import Ends
+    from xtcav_ml.learning import layer_plan, networks
+    from xtcav_ml.learning.layer_plan import Ends
+    from xtcav_ml.learning.normalization import Statistics, TrainingStatistics
     from xtcav_ml.notes2016 import experiments
     from xtcav_ml.science.spec import Meaning
 
@@ -48,11 +49,12 @@ def write(folder: Path) -> None:
     meaning = Meaning.of(params.prepare, params.data.frame_shape, dark=None)
     prepared = Ends.of(meaning)
     folder.mkdir(parents=True, exist_ok=True)
-    one, none = networks.Scale(np.float32(5), np.float32(2)), networks.Scale(*np.empty((2, 0), np.float32))
+    none = Statistics(*np.empty((2, 0), np.float32))
+    statistics = TrainingStatistics(Statistics(np.float32(5), np.float32(2)), none, none)
     for name, model in chosen.items():
         for size in (prepared.frame_shape, FULL_SIZE):
             ends = Ends(size, "int16", 0, prepared.classes, 0)
-            network = networks.convnet(model, ends, networks.Scales(one, none, none), seed=params.train.seed)
+            network = networks.build(layer_plan.plan(model, ends), model, statistics, seed=params.train.seed)
             network.save(folder / f"{name}-{size[0]}x{size[1]}.keras")
     print(f"{2 * len(chosen)} networks -> {folder}")
 

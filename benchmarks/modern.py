@@ -28,7 +28,7 @@ def train(name: str, seed: int) -> None:
     from xtcav_ml.data.prepared import PreparedFile
     from xtcav_ml.learning import backend, fit
     from xtcav_ml.learning.batches import Batches
-    from xtcav_ml.learning.layer_sizes import CLASSES
+    from xtcav_ml.learning.layer_plan import CLASS_HEAD
     from xtcav_ml.notes2016 import experiments
 
     params = experiments.trained(name) if name == "modern" else params_file.load().train
@@ -39,7 +39,7 @@ def train(name: str, seed: int) -> None:
         fitted = fit.fit(learned, validation, params)
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     with PreparedFile(PREPARED / "test.h5") as test:
-        said = fitted.model.predict(Batches(test, 64), verbose=0)[CLASSES].argmax(axis=1)
+        said = fitted.model.predict(Batches(test, 64), verbose=0)[CLASS_HEAD].argmax(axis=1)
         right, truth = (said == test.labels).tolist(), test.truth
         ceiling = None if truth is None else int((truth == test.labels).sum())
     print(json.dumps({"wall": wall, "cpu": cpu, "right": right, "ceiling": ceiling}))

@@ -27,8 +27,7 @@ def bare(epochs: int) -> float:
     from xtcav_ml.config import params_file
     from xtcav_ml.data.prepared import PreparedFile
     from xtcav_ml.learning import backend, fit, losses, networks, normalization, optimizers
-    from xtcav_ml.learning.layer_sizes import CLASSES, Ends
-    from xtcav_ml.learning.networks import FRAME
+    from xtcav_ml.learning.layer_plan import CLASS_HEAD, FRAME_INPUT, Ends
 
     params = params_file.load().train
     backend.configure(params.seed, params.threads)
@@ -36,14 +35,13 @@ def bare(epochs: int) -> float:
     for name in ("train", "validation"):
         with PreparedFile(PREPARED / f"{name}.h5") as file:
             frames = np.array(file.stored(np.arange(file.shots)))[..., np.newaxis]
-            kept.append(({FRAME: frames}, {CLASSES: file.labels.astype(np.int32)}))
+            kept.append(({FRAME_INPUT: frames}, {CLASS_HEAD: file.labels.astype(np.int32)}))
             if name == "train":
-                ends, scales = Ends.of(file.meaning), normalization.scales_of(file, params.model.standardize)
+                ends = Ends.of(file.meaning)
+                statistics = normalization.statistics_of(file, params.model.standardize)
     started = time.perf_counter()
-    model = networks.NETWORKS[params.model.name](
-        params.model, ends, scales, seed=params.seed, first_layer=fit.first_layer_of(params)
-    )
-    model.compile(optimizer=optimizers.of(params.optimizer, 1000), **losses.compiled(ends, scales.numbers.sd, 1.0))
+    model = networks.build(fit.trained_plan(params, ends), params.model, statistics, seed=params.seed)
+    model.compile(optimizer=optimizers.of(params.optimizer, 1000), **losses.compiled(ends, statistics.numbers.sd, 1.0))
     model.fit(*kept[0], validation_data=kept[1], batch_size=params.batch_size, epochs=epochs, verbose=0)
     return time.perf_counter() - started
 

@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 
 from xtcav_ml.data.prepared import PreparedFile
-from xtcav_ml.learning import layer_sizes
+from xtcav_ml.learning import layer_plan
 from xtcav_ml.notes2016 import configurations, experiments
 
 ROOT = Path(__file__).parents[1]
@@ -20,9 +20,9 @@ ROOT = Path(__file__).parents[1]
 
 def stock_steps(*arguments) -> None:
     """What a child does for the numbers of Keras' own layers."""
-    from xtcav_ml.learning import fit
+    from xtcav_ml.learning import backend
 
-    fit.first_layer_of = lambda params: None
+    backend.runs_fused_layers = lambda: False
     configurations.few_steps(*arguments)
 
 
@@ -35,18 +35,21 @@ def main() -> None:
     os.chdir(ROOT)
     data = experiments.data_files("memory")[0]
     with PreparedFile(data) as train:
-        ends = layer_sizes.Ends.of(train.meaning)
+        ends = layer_plan.Ends.of(train.meaning)
     print("                             | this first layer                  | Keras' own")
     print("  n  batch  parameters       |  s a step    MB  estimate  ratio  |  s a step     MB  estimate  ratio")
     for number, params in enumerate(experiments.configured("memory"), start=1):
         if arguments.only and number not in arguments.only:
             continue
         params = params.model_copy(update={"threads": arguments.threads})
-        layers = layer_sizes.layers(params.model, ends)
-        line = f"{number:>3}  {params.batch_size:>5}  {layer_sizes.parameter_count(layers):>10,}       |"
-        for train, fused in ((configurations.few_steps, True), (stock_steps, False)):
+        layers = layer_plan.plan(params.model, ends)
+        line = f"{number:>3}  {params.batch_size:>5}  {layer_plan.parameter_count(layers):>10,}       |"
+        for train, trained in (
+            (configurations.few_steps, layer_plan.fused(layers, params.precision)),
+            (stock_steps, layers),
+        ):
             step = configurations.measured(params, arguments.steps, data.parent, train)
-            estimate = layer_sizes.step_memory(layers, params.batch_size, ends, fused=fused) / 1e6
+            estimate = layer_plan.step_memory(trained, params.batch_size) / 1e6
             line += (
                 f"  {step.seconds:>8.3f} {step.step_mb:>6,.0f}  {estimate:>8,.0f}  {estimate / step.step_mb:>5.2f}  |"
             )

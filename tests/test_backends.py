@@ -14,9 +14,9 @@ PROGRAM = """if True:
     import hashlib, json, sys
     from pathlib import Path
     from tests.learning.test_fit import PARAMS, write
-    from xtcav_ml.learning import backend, fit, networks, normalization
+    from xtcav_ml.learning import backend, fit, layer_plan, networks, normalization
     from xtcav_ml.learning.batches import Batches, shuffled
-    from xtcav_ml.learning.layer_sizes import Ends
+    from xtcav_ml.learning.layer_plan import Ends
     import numpy as np
 
     device = backend.configure(seed=1, threads=2)
@@ -31,7 +31,8 @@ PROGRAM = """if True:
     second = block.model_copy(update={"pool": "average", "batch_norm": True, "activation": "gelu"})
     model = PARAMS.model.model_copy(update={"blocks": (block, second), "initializer": "he"})
     params = PARAMS.model_copy(update={"model": model, "epochs": 4})
-    network = networks.convnet(model, Ends.of(made[0].meaning), normalization.scales_of(made[0], "all"), seed=params.seed)
+    statistics = normalization.statistics_of(made[0], "all")
+    network = networks.build(layer_plan.plan(model, Ends.of(made[0].meaning)), model, statistics, seed=params.seed)
     digest = hashlib.sha256(b"".join(np.asarray(w).tobytes() for w in network.trainable_weights)).hexdigest()
     given = {}
     for room in (2 * made[0].nbytes - 1, 2 * made[0].nbytes):

@@ -9,11 +9,10 @@ from tests.conftest import write_prepared_file
 from xtcav_ml.config.prepare import Pixels
 from xtcav_ml.config.train import Augment, Block, Model, Optimizer, TrainParams
 from xtcav_ml.data.prepared import PreparedFile
-from xtcav_ml.learning import fit, fused_conv, networks, normalization
+from xtcav_ml.learning import backend, fit, fused_conv, keras_file, layer_plan, networks, normalization
 from xtcav_ml.learning.augment import Augmentation
 from xtcav_ml.learning.batches import Batches, shuffled
-from xtcav_ml.learning.layer_sizes import CLASSES, NUMBERS, Ends
-from xtcav_ml.learning.networks import FRAME
+from xtcav_ml.learning.layer_plan import CLASS_HEAD, FRAME_INPUT, NUMBER_HEAD, Ends
 from xtcav_ml.science import metrics
 from xtcav_ml.system.errors import UserError
 
@@ -113,7 +112,7 @@ def test_the_fast_first_layer_trains_as_the_stock_one_and_is_not_saved(sets, fit
     fit.fit(*sets, PARAMS.model_copy(update={"epochs": 1}))
     assert set(used) == {"conv1"}
     used.clear()
-    monkeypatch.setattr(fit, "first_layer_of", lambda params: None)
+    monkeypatch.setattr(backend, "runs_fused_layers", lambda: False)
     stock = fit.fit(*sets, PARAMS)
     assert not used
     for fast_row, row in zip(fitted.history, stock.history, strict=True):
@@ -131,8 +130,9 @@ def test_the_fast_first_layer_trains_as_the_stock_one_and_is_not_saved(sets, fit
 )
 def test_initial_weights_are_drawn_as_said(sets, initializer, sd, largest):
     model = PARAMS.model.model_copy(update={"hidden": (64, 32), "initializer": initializer})
-    ends, scales = Ends.of(sets[0].meaning), normalization.scales_of(sets[0], "all")
-    kernel = np.asarray(networks.convnet(model, ends, scales, seed=5).get_layer("hidden2").kernel)
+    statistics = normalization.statistics_of(sets[0], "all")
+    network = networks.build(layer_plan.plan(model, Ends.of(sets[0].meaning)), model, statistics, seed=5)
+    kernel = np.asarray(network.get_layer("hidden2").kernel)
     assert kernel.std() == pytest.approx(sd, rel=0.05)
     assert 0.9 * largest < np.abs(kernel).max() <= largest
 
@@ -141,13 +141,13 @@ def test_training_frames_are_varied_in_every_epoch_and_nothing_else(sets, monkey
     train, validation = sets
     rules = Augment(shift=(1, 0), gain=0.1)
     batches = Batches(train, 8, seed=1, augmentation=Augmentation(rules, train.meaning.preprocessing))
-    first, again = batches[2][0][FRAME], batches[2][0][FRAME]
+    first, again = batches[2][0][FRAME_INPUT], batches[2][0][FRAME_INPUT]
     assert first.tobytes() == again.tobytes()
     plain = Batches(train, 8, seed=1)
-    assert first.tobytes() != plain[2][0][FRAME].tobytes()
-    assert batches[2][1][CLASSES].tolist() == plain[2][1][CLASSES].tolist()
+    assert first.tobytes() != plain[2][0][FRAME_INPUT].tobytes()
+    assert batches[2][1][CLASS_HEAD].tolist() == plain[2][1][CLASS_HEAD].tolist()
     batches.epoch = plain.epoch = 1
-    assert batches[2][0][FRAME].tobytes() != first.tobytes()
+    assert batches[2][0][FRAME_INPUT].tobytes() != first.tobytes()
     varied = []
     apply = Augmentation.apply
     monkeypatch.setattr(
@@ -163,7 +163,7 @@ def test_mixed_precision_learns_and_answers_in_float32(sets, precision):
     assert max(row["val_accuracy"] for row in fitted.history) > 0.9
     assert fitted.model.get_layer("conv1").compute_dtype == "bfloat16"
     assert all(weights.dtype == "float32" for weights in fitted.model.trainable_weights)
-    assert fitted.model.predict(Batches(sets[1], 8), verbose=0)[CLASSES].dtype == np.float32
+    assert fitted.model.predict(Batches(sets[1], 8), verbose=0)[CLASS_HEAD].dtype == np.float32
 
 
 def test_a_longer_training_begins_as_the_shorter(sets, fitted):
@@ -191,7 +191,7 @@ def test_rate_follows_the_staircase(fitted):
 def test_weights_kept_are_those_of_the_best_epoch(sets, fitted):
     best = fitted.history[fitted.best_epoch - 1]
     assert best["val_accuracy"] == max(row["val_accuracy"] for row in fitted.history)
-    probabilities = fitted.model.predict(Batches(sets[1], 8), verbose=0)[CLASSES]
+    probabilities = fitted.model.predict(Batches(sets[1], 8), verbose=0)[CLASS_HEAD]
     assert (probabilities.argmax(axis=1) == sets[1].labels).mean() == pytest.approx(best["val_accuracy"])
     earlier = fit.fit(*sets, PARAMS.model_copy(update={"epochs": fitted.best_epoch}))
     assert digest(earlier.model) == digest(fitted.model)
@@ -221,42 +221,39 @@ def test_order_is_a_function_of_seed_and_epoch(sets):
     batches.epoch = 2
     inputs, targets = batches[4]
     rows = shuffled(45, 3, 2)[32:40]
-    assert targets[CLASSES].tolist() == sets[0].labels[rows].tolist()
-    assert inputs.keys() == {FRAME}
-    assert inputs[FRAME].shape == (8, 8, 10, 1)
-    assert inputs[FRAME][..., 0].tolist() == sets[0].stored(rows).tolist()
+    assert targets[CLASS_HEAD].tolist() == sets[0].labels[rows].tolist()
+    assert inputs.keys() == {FRAME_INPUT}
+    assert inputs[FRAME_INPUT].shape == (8, 8, 10, 1)
+    assert inputs[FRAME_INPUT][..., 0].tolist() == sets[0].stored(rows).tolist()
 
 
 def test_without_a_seed_all_shots_come_in_order(sets):
     batches = Batches(sets[0], 8)
-    labels = np.concatenate([batches[i][1][CLASSES] for i in range(len(batches))])
+    labels = np.concatenate([batches[i][1][CLASS_HEAD] for i in range(len(batches))])
     assert labels.tolist() == sets[0].labels.tolist()
 
 
 def test_a_saved_model_is_the_same_bytes_and_the_same_function(tmp_path, sets, fitted):
     again = fit.fit(*sets, PARAMS)  # another object of the same weights
     for name, model in (("a.keras", fitted.model), ("b.keras", again.model)):
-        networks.save(model, sets[0].meaning, tmp_path / name)
+        keras_file.save(model, sets[0].meaning, tmp_path / name)
     assert (tmp_path / "a.keras").read_bytes() == (tmp_path / "b.keras").read_bytes()
-    loaded, meaning = networks.load(tmp_path / "a.keras")
+    loaded, meaning = keras_file.load(tmp_path / "a.keras")
     assert meaning.to_json() == sets[0].meaning.to_json()
     assert meaning.preprocessing.dark.mean.tolist() == sets[0].meaning.preprocessing.dark.mean.tolist()
     batch = Batches(sets[1], 8)
     assert (
-        loaded.predict(batch, verbose=0)[CLASSES].tobytes() == fitted.model.predict(batch, verbose=0)[CLASSES].tobytes()
+        loaded.predict(batch, verbose=0)[CLASS_HEAD].tobytes()
+        == fitted.model.predict(batch, verbose=0)[CLASS_HEAD].tobytes()
     )
 
 
 def test_a_model_that_is_none_of_ours_is_refused(tmp_path, fitted):
     fitted.model.save(tmp_path / "plain.keras")
     (tmp_path / "broken.keras").write_bytes(b"PK")
-    with pytest.raises(
-        UserError, match=r"plain\.keras: must be a model that `xtcav train` wrote, with its preprocessing"
-    ):
-        networks.load(tmp_path / "plain.keras")
-    for name in ("broken.keras", "missing.keras"):
-        with pytest.raises(UserError, match=rf"{name}: must be a model that `xtcav train` wrote, got"):
-            networks.load(tmp_path / name)
+    for name in ("plain.keras", "broken.keras", "missing.keras"):
+        with pytest.raises(UserError, match=rf"{name}: not a model file of `xtcav train`"):
+            keras_file.load(tmp_path / name)
 
 
 @pytest.fixture(scope="module")
@@ -283,9 +280,9 @@ LONGER = PARAMS.model_copy(
 def test_classes_and_numbers_are_learned_together_from_frame_and_feature(numbered):
     fitted = fit.fit(*numbered, LONGER)
     found = fitted.model.predict(Batches(numbered[1], 8), verbose=0)
-    assert (found[CLASSES].argmax(axis=1) == numbered[1].labels).mean() > 0.9
+    assert (found[CLASS_HEAD].argmax(axis=1) == numbered[1].labels).mean() > 0.9
     for i in range(2):
-        result = metrics.regression(numbered[1].targets[:, i], found[NUMBERS][:, i])
+        result = metrics.regression(numbered[1].targets[:, i], found[NUMBER_HEAD][:, i])
         assert result.explained > 0.8, result
     row = fitted.history[-1]
     assert {"val_accuracy", "val_squared_error", "train_cross_entropy", "val_loss"} <= row.keys()
@@ -313,14 +310,14 @@ def test_numbers_alone_can_be_learned(tmp_path, keras_ready):
     best = fitted.history[fitted.best_epoch - 1]
     assert best["val_squared_error"] == min(row["val_squared_error"] for row in fitted.history) < 0.3
     assert "val_accuracy" not in best
-    assert fitted.model.predict(Batches(made[1], 8), verbose=0).keys() == {NUMBERS}
+    assert fitted.model.predict(Batches(made[1], 8), verbose=0).keys() == {NUMBER_HEAD}
 
 
 def test_each_pixel_can_be_standardized_by_itself_inside_the_model(sets, tmp_path):
     params = PARAMS.model_copy(update={"epochs": 1, "model": PARAMS.model.model_copy(update={"standardize": "pixel"})})
     fitted = fit.fit(*sets, params)
-    networks.save(fitted.model, sets[0].meaning, tmp_path / "model.keras")
-    loaded, _ = networks.load(tmp_path / "model.keras")
+    keras_file.save(fitted.model, sets[0].meaning, tmp_path / "model.keras")
+    loaded, _ = keras_file.load(tmp_path / "model.keras")
     images = sets[0].images(np.arange(45))
     white = np.asarray(loaded.get_layer("standardize")(sets[0].stored(np.arange(45))[..., np.newaxis]))[..., 0]
     spread = images.std(axis=0)
@@ -338,10 +335,10 @@ def test_class_weights_make_rare_classes_count_as_much(tmp_path, keras_ready):
         weights = normalization.class_weights(train)
         np.testing.assert_allclose(weights, [40 / 72, 40 / 8])
         _, targets, given = Batches(train, 8, seed=1, class_weights=weights)[0]
-        assert given[CLASSES].tolist() == weights[targets[CLASSES]].tolist()
+        assert given[CLASS_HEAD].tolist() == weights[targets[CLASS_HEAD]].tolist()
         params = PARAMS.model_copy(update={"class_weights": True, "epochs": 8})
-        even = fit.fit(train, train, params).model.predict(Batches(train, 8), verbose=0)[CLASSES]
+        even = fit.fit(train, train, params).model.predict(Batches(train, 8), verbose=0)[CLASS_HEAD]
         plain = fit.fit(train, train, PARAMS.model_copy(update={"epochs": 8})).model
-        skewed = plain.predict(Batches(train, 8), verbose=0)[CLASSES]
+        skewed = plain.predict(Batches(train, 8), verbose=0)[CLASS_HEAD]
     assert abs(even[0, 1] - 0.5) < 0.15  # all frames are alike: both classes are as likely as they count
     assert skewed[0, 1] < 0.25

@@ -3,11 +3,10 @@
 import numpy as np
 import pytest
 
-from xtcav_ml.config.train import Block
 from xtcav_ml.learning import fused_conv
 from xtcav_ml.learning.backend import keras
 
-BLOCKS = [
+SHAPES = [
     # rows, columns, channels, kernel, stride, window, pool stride
     (24, 20, 2, 3, 1, 2, 2),
     (37, 41, 3, 4, 2, 5, 3),
@@ -15,11 +14,6 @@ BLOCKS = [
     (50, 60, 16, 8, 1, 13, 10),
     (17, 13, 40, 2, 1, 3, 2),
 ]
-
-
-def block(channels, kernel, stride, window, pool_stride, **rest):
-    shape = {"channels": channels, "kernel": kernel, "stride": stride}
-    return Block(**shape, pool="max", pool_window=window, pool_stride=pool_stride, **rest)
 
 
 def slopes(function, weights, frames, weighing):
@@ -36,16 +30,16 @@ def slopes(function, weights, frames, weighing):
 
 
 @pytest.mark.parametrize("shots", [1, 5])
-@pytest.mark.parametrize(("rows", "columns", "channels", "kernel", "stride", "window", "pool_stride"), BLOCKS)
+@pytest.mark.parametrize(("rows", "columns", "channels", "kernel", "stride", "window", "pool_stride"), SHAPES)
 def test_same_as_stock(keras_ready, monkeypatch, shots, rows, columns, channels, kernel, stride, window, pool_stride):
     monkeypatch.setattr(fused_conv, "CHUNK", 2 * 4 * rows * columns * channels // stride**2)  # some chunks, one partial
     rng = np.random.default_rng(0)
     frames = rng.normal(size=(shots, rows, columns, 1)).astype(np.float32)
-    given = block(channels, kernel, stride, window, pool_stride)
-    fast = fused_conv.ConvMaxPool(given)
+    convolution = {"filters": channels, "kernel_size": kernel, "strides": stride, "padding": "same"}
+    fast = fused_conv.ConvMaxPool(pool_window=window, pool_stride=pool_stride, **convolution)
     stock = keras.Sequential(
         [
-            keras.layers.Conv2D(channels, kernel, stride, "same"),
+            keras.layers.Conv2D(**convolution),
             keras.layers.MaxPooling2D(window, pool_stride, "same"),
         ]
     )
@@ -61,18 +55,3 @@ def test_same_as_stock(keras_ready, monkeypatch, shots, rows, columns, channels,
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
     for one, other in zip(by_weights, by_stock_weights, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.parametrize(
-    ("changes", "precision", "expected"),
-    [
-        ({}, "float32", True),
-        ({"activation": "tanh"}, "float32", True),
-        ({"activation": "gelu"}, "float32", False),  # falls before it rises: the largest is not that of the largest
-        ({"batch_norm": True}, "float32", False),  # its statistics are those of the whole map
-        ({"pool": "average"}, "float32", False),
-        ({}, "mixed_bfloat16", False),
-    ],
-)
-def test_it_stands_only_for_what_it_equals(keras_ready, changes, precision, expected):
-    assert fused_conv.suits(block(4, 3, 1, 3, 2).model_copy(update=changes), precision) is expected

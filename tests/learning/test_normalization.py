@@ -24,7 +24,7 @@ def train(tmp_path):
 
 
 def test_scales_are_means_and_spreads_of_what_is_known(train):
-    scales = normalization.scales_of(train, "all")
+    scales = normalization.statistics_of(train, "all")
     images = train.images(np.arange(train.shots)).astype(np.float64)
     unit = train.meaning.preprocessing.unit
     assert scales.pixels.mean * unit == pytest.approx(images.mean(), rel=1e-5)
@@ -38,7 +38,7 @@ def test_scales_are_means_and_spreads_of_what_is_known(train):
 
 
 def test_a_pixel_of_its_own_scale_is_never_blown_up(train):
-    scales = normalization.scales_of(train, "pixel")
+    scales = normalization.statistics_of(train, "pixel")
     images = train.images(np.arange(train.shots)).astype(np.float64)
     unit = train.meaning.preprocessing.unit
     np.testing.assert_allclose(scales.pixels.mean * unit, images.mean(axis=0), rtol=1e-4, atol=1e-6)

@@ -8,11 +8,11 @@ from tests.conftest import SHAPE, StoredRun, write_prepared_file
 from tests.learning.test_fit import PARAMS
 from xtcav_ml.config.data import DataParams
 from xtcav_ml.config.prepare import Pixels
+from xtcav_ml.data import model_file
 from xtcav_ml.data.prepared import PreparedFile
 from xtcav_ml.data.raw_file import read_frames
-from xtcav_ml.learning import fit, networks
-from xtcav_ml.learning.layer_sizes import CLASSES, NUMBERS
-from xtcav_ml.learning.networks import FEATURES, FRAME
+from xtcav_ml.learning import fit, keras_file
+from xtcav_ml.learning.layer_plan import CLASS_HEAD, FEATURES_INPUT, FRAME_INPUT, NUMBER_HEAD
 from xtcav_ml.learning.predictor import BATCH, NONE, Predictor
 from xtcav_ml.pipeline import prepare
 from xtcav_ml.tracking.registry import versions
@@ -48,7 +48,7 @@ def trained(raw_folder, params, tmp_path, request, keras_ready):
     prepare.run(data, type(params.prepare).model_validate(rules), tmp_path / "prepared")
     with PreparedFile(tmp_path / "prepared/train.h5") as train:
         fitted = fit.fit(train, train, PARAMS.model_copy(update={"epochs": 1}))
-        networks.save(fitted.model, train.meaning, tmp_path / "model.keras")
+        keras_file.save(fitted.model, train.meaning, tmp_path / "model.keras")
         yield raw_folder, train, tmp_path / "model.keras"
 
 
@@ -56,7 +56,7 @@ def log_to_mlflow(model, folder, monkeypatch):
     """Return the model as MLflow loads it."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     run = StoredRun(folder)
-    versions.log_model(run.run_id, model, networks.meaning_of(model), ["keras"])
+    versions.log_model(run.run_id, model, model_file.read_spec(model), ["keras"])
     run.finish()
     (logged,) = run.client.search_logged_models([run.experiment_id], f"source_run_id = '{run.run_id}'")
     return mlflow.pyfunc.load_model(logged.model_uri)
@@ -78,12 +78,12 @@ def test_prepared_predicted_and_served_frames_are_the_same_bits(trained, tmp_pat
     predictor = Predictor(model)
     assert predictor.inputs(frames).tobytes() == expected.tobytes()
     assert predictor.inputs(frames[7:8]).tobytes() == expected[7:8].tobytes()  # whatever comes with it
-    given = {FRAME: expected[:BATCH, ..., np.newaxis], FEATURES: train.features[rows][:BATCH]}
+    given = {FRAME_INPUT: expected[:BATCH, ..., np.newaxis], FEATURES_INPUT: train.features[rows][:BATCH]}
     direct = predictor.model.predict_on_batch(given)
     found = predictor.predict(frames, train.features[rows])
     assert found.probabilities.shape == (len(rows), 4)
-    assert found.probabilities[:BATCH].tobytes() == np.asarray(direct[CLASSES]).tobytes()
-    assert found.numbers[:BATCH].tobytes() == np.asarray(direct[NUMBERS]).tobytes()
+    assert found.probabilities[:BATCH].tobytes() == np.asarray(direct[CLASS_HEAD]).tobytes()
+    assert found.numbers[:BATCH].tobytes() == np.asarray(direct[NUMBER_HEAD]).tobytes()
     if train.meaning.preprocessing.pixels.dtype == "int16":
         served = log_to_mlflow(model, tmp_path / "store", monkeypatch)
         given = {"frame": frames, "bld.L3energy": train.features[rows][:, 0]}
@@ -121,7 +121,7 @@ def test_a_model_without_features_is_served_plain_frames(tmp_path, monkeypatch, 
     path = write_prepared_file(tmp_path / "train.h5", frames, np.arange(40) % 2)
     with PreparedFile(path) as train:
         fitted = fit.fit(train, train, PARAMS.model_copy(update={"epochs": 1}))
-        networks.save(fitted.model, train.meaning, tmp_path / "model.keras")
+        keras_file.save(fitted.model, train.meaning, tmp_path / "model.keras")
     served = log_to_mlflow(tmp_path / "model.keras", tmp_path / "store", monkeypatch)
     assert served.metadata.signature.inputs.inputs[0].shape == (-1, 8, 10)
     table = served.predict(frames)

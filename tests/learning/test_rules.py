@@ -6,7 +6,7 @@ from tests.learning.test_fit import PARAMS
 from xtcav_ml.config.prepare import Contrast, Pixels
 from xtcav_ml.config.train import Augment
 from xtcav_ml.learning import rules
-from xtcav_ml.learning.layer_sizes import Ends
+from xtcav_ml.learning.layer_plan import Ends
 from xtcav_ml.science.images import Preprocessing
 from xtcav_ml.science.spec import Meaning
 from xtcav_ml.system.errors import UserError

@@ -3,7 +3,7 @@ import shutil
 import pytest
 
 from tests.conftest import ROOT
-from xtcav_ml.learning import layer_sizes
+from xtcav_ml.learning import layer_plan
 from xtcav_ml.notes2016 import experiments
 from xtcav_ml.science.images import output_shape
 from xtcav_ml.system.errors import UserError
@@ -26,9 +26,7 @@ def frame_shape(name):
 
 
 def layers(name, classes):
-    return layer_sizes.layers(
-        experiments.trained(name).model, layer_sizes.Ends(frame_shape(name), "int16", 0, classes, 0)
-    )
+    return layer_plan.plan(experiments.trained(name).model, layer_plan.Ends(frame_shape(name), "int16", 0, classes, 0))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -50,7 +48,7 @@ def test_each_shipped_experiment_is_valid_and_fits_its_frames(name):
     ],
 )
 def test_a_network_has_as_many_parameters_as_the_notes_print(name, classes, parameters):
-    assert layer_sizes.parameter_count(layers(name, classes)) == parameters
+    assert layer_plan.parameter_count(layers(name, classes)) == parameters
 
 
 def test_maps_of_the_largest_image_are_those_that_the_notes_print():
@@ -79,7 +77,7 @@ def test_the_steps_are_those_of_the_notes(name):
 def test_the_fifteen_configurations_are_the_networks_that_the_notes_list():
     rows, params = experiments.load("memory").configurations.rows, experiments.configured("memory")
     sizes = [
-        layer_sizes.parameter_count(layer_sizes.layers(chosen.model, layer_sizes.Ends((726, 568), "int16", 0, 4, 0)))
+        layer_plan.parameter_count(layer_plan.plan(chosen.model, layer_plan.Ends((726, 568), "int16", 0, 4, 0)))
         for chosen in params
     ]
     assert sizes == [544] * 5 + [553, 1029, 1042, 1066, 1090, 1114, 10204, 10204, 41736, 6726]

@@ -9,9 +9,9 @@ from tests.learning.test_fit import PARAMS, write
 from xtcav_ml.config.prepare import Pixels
 from xtcav_ml.config.schema import EVENT_KEY
 from xtcav_ml.data.prepared import PreparedFile
-from xtcav_ml.learning import fit, networks
+from xtcav_ml.learning import fit, keras_file
 from xtcav_ml.learning.batches import Batches
-from xtcav_ml.learning.layer_sizes import CLASSES, NUMBERS
+from xtcav_ml.learning.layer_plan import CLASS_HEAD, NUMBER_HEAD
 from xtcav_ml.pipeline import evaluate
 from xtcav_ml.science import metrics
 from xtcav_ml.system.errors import UserError
@@ -33,7 +33,7 @@ def trained(folder, *, epochs, labels=True, numbers=False, features=False):
     params = PARAMS.model_copy(update={"epochs": epochs})
     with write(folder / "test.h5", 48, 1, labels=labels, **learned) as test:
         fitted = fit.fit(test, test, params)
-        networks.save(fitted.model, test.meaning, folder / "model.keras")
+        keras_file.save(fitted.model, test.meaning, folder / "model.keras")
     lines = [json.dumps(row) for row in fitted.history]
     (folder / "history.jsonl").write_text("\n".join(lines) + "\n")
     return folder
@@ -50,7 +50,7 @@ def table(folder, out="out"):
 
 def said(folder):
     with PreparedFile(folder / "test.h5") as test:
-        model, _ = networks.load(folder / "model.keras")
+        model, _ = keras_file.load(folder / "model.keras")
         return test.labels if test.classes else None, test.targets, model.predict(Batches(test, 64), verbose=0)
 
 
@@ -80,7 +80,7 @@ def test_metrics_are_those_of_the_predictions(folder, evaluated):
     labels, targets, predicted = said(folder)
     written = json.loads((folder / "out/metrics.json").read_text())
     assert written == json.loads(json.dumps(evaluated[0].metrics))
-    probabilities = predicted[CLASSES]
+    probabilities = predicted[CLASS_HEAD]
     sure = metrics.calibration(labels, probabilities)
     assert written["expected_calibration_error"] == sure.expected_error
     assert written["brier"] == sure.brier
@@ -90,7 +90,7 @@ def test_metrics_are_those_of_the_predictions(folder, evaluated):
         assert one["auc"] == metrics.roc(labels == value, probabilities[:, value]).area
         assert one["average_precision"] == metrics.precision_recall(labels == value, probabilities[:, value]).average
         assert {"precision", "recall", "shots"} <= one.keys()
-    errors = metrics.regression(targets[:, 0], predicted[NUMBERS][:, 0])
+    errors = metrics.regression(targets[:, 0], predicted[NUMBER_HEAD][:, 0])
     assert written["regression"]["brightness"]["rms_error"] == errors.rms_error
 
 
@@ -107,8 +107,8 @@ def test_predictions_are_a_row_for_each_shot(folder, evaluated):
     assert [tuple(row[name] for name in EVENT_KEY) for row in rows] == [(str(i),) * 3 for i in range(48)]
     assert [(row["run"], row["run.index"]) for row in rows] == [("70", str(i)) for i in range(48)]
     assert [row["actual"] for row in rows] == [("no", "yes")[label] for label in labels]
-    assert [row["predicted"] for row in rows] == [("no", "yes")[i] for i in predicted[CLASSES].argmax(axis=1)]
-    assert float(rows[3]["predicted brightness"]) == pytest.approx(float(predicted[NUMBERS][3, 0]), rel=1e-5)
+    assert [row["predicted"] for row in rows] == [("no", "yes")[i] for i in predicted[CLASS_HEAD].argmax(axis=1)]
+    assert float(rows[3]["predicted brightness"]) == pytest.approx(float(predicted[NUMBER_HEAD][3, 0]), rel=1e-5)
 
 
 def test_curves_of_epochs_with_other_quantities_stay_in_their_columns(folder):
@@ -139,7 +139,7 @@ def test_all_pictures_are_drawn_and_named_and_are_the_same_bytes_again(folder, e
 def test_mistakes_are_the_surest_ones_by_label_and_the_largest_errors(folder, evaluated):
     shown = evaluated[1]["mistakes.png"]
     labels, targets, predicted = said(folder)
-    probabilities = predicted[CLASSES]
+    probabilities = predicted[CLASS_HEAD]
     assert any(shown[name] for name in ("no", "yes")), "this network was to make mistakes"
     for value, name in enumerate(("no", "yes")):
         wrong = [i for i in np.flatnonzero(labels == value) if probabilities[i].argmax() != value]
@@ -147,11 +147,11 @@ def test_mistakes_are_the_surest_ones_by_label_and_the_largest_errors(folder, ev
         other = ("no", "yes")[1 - value]
         captions = [f"said {other} {probabilities[i].max():.1%}\nrun 70, shot {i}" for i in worst]
         assert [caption for _, caption in shown[name]] == captions
-    error = np.abs(predicted[NUMBERS][:, 0] - targets[:, 0])
+    error = np.abs(predicted[NUMBER_HEAD][:, 0] - targets[:, 0])
     farthest = np.argsort(-error)[: evaluate.FRAMES_PER_CLASS]
     assert shots([caption for _, caption in shown["brightness"]]) == farthest.tolist()
     first = farthest[0]
-    expected = f"said {predicted[NUMBERS][first, 0]:.4g}, is {targets[first, 0]:.4g}\n"
+    expected = f"said {predicted[NUMBER_HEAD][first, 0]:.4g}, is {targets[first, 0]:.4g}\n"
     assert shown["brightness"][0][1].startswith(expected)
     with PreparedFile(folder / "test.h5") as test:
         assert shown["brightness"][0][0].tolist() == test.images(farthest[:1])[0].tolist()
@@ -160,7 +160,7 @@ def test_mistakes_are_the_surest_ones_by_label_and_the_largest_errors(folder, ev
 def test_maps_are_drawn_of_frames_that_the_network_is_right_on(folder, evaluated):
     shown = evaluated[1]["saliency.png"]
     labels, _, predicted = said(folder)
-    right = predicted[CLASSES].argmax(axis=1) == labels
+    right = predicted[CLASS_HEAD].argmax(axis=1) == labels
     for value, name in enumerate(("no", "yes")):
         expected = np.flatnonzero(right & (labels == value))[: evaluate.FRAMES_PER_CLASS]
         assert shots([caption for *_, caption in shown[name]]) == expected.tolist()

@@ -7,9 +7,10 @@ from tests.conftest import SHAPE, StoredRun, lay_store, write_shots
 from tests.learning.test_fit import PARAMS
 from xtcav_ml.cli import main
 from xtcav_ml.config.data import DataParams
+from xtcav_ml.data import model_file
 from xtcav_ml.data.prepared import PreparedFile
 from xtcav_ml.data.raw_file import read_columns, read_frames
-from xtcav_ml.learning import fit, networks
+from xtcav_ml.learning import fit, keras_file
 from xtcav_ml.learning.predictor import NONE, Predictor
 from xtcav_ml.pipeline import prepare
 from xtcav_ml.system import interrupts
@@ -30,7 +31,7 @@ def model(tmp_path_factory, params, keras_ready):
     prepare.run(data, rules, folder / "prepared")
     with PreparedFile(folder / "prepared/train.h5") as train:
         fitted = fit.fit(train, train, PARAMS.model_copy(update={"epochs": 1}))
-        networks.save(fitted.model, train.meaning, folder / "model.keras")
+        keras_file.save(fitted.model, train.meaning, folder / "model.keras")
     return folder / "model.keras"
 
 
@@ -110,9 +111,9 @@ def test_a_changed_file_or_model_is_predicted_on_again(model, files, tmp_path, m
     run(model, files[:1], tmp_path / "out")
     assert len(asked) == 2
     other = tmp_path / "other.keras"
-    loaded, meaning = networks.load(model)
+    loaded, meaning = keras_file.load(model)
     loaded.get_layer("output").bias.assign([1.0, 0, 0, 0])
-    networks.save(loaded, meaning, other)
+    keras_file.save(loaded, meaning, other)
     run(other, files[:1], tmp_path / "out")
     assert len(asked) == 3
 
@@ -208,7 +209,7 @@ def test_a_registered_model_predicts_as_its_file_does(model, files, tmp_path, mo
         (tmp_path / name).touch()
     lay_store(tmp_path)
     train = StoredRun(tmp_path, stage="train")
-    versions.log_model(train.run_id, model, networks.meaning_of(model), [])
+    versions.log_model(train.run_id, model, model_file.read_spec(model), [])
     (expected,) = run(model, files[:1], tmp_path / "expected")
     command = ["predict", "models:/xtcav@candidate", str(files[0]), "--out", "out", "--threads", "2"]
     done = CliRunner().invoke(main.application(["predict"]), command)

@@ -8,7 +8,7 @@ import requests
 from mlflow import MlflowClient
 
 from tests.conftest import stored_runs
-from xtcav_ml.learning import networks
+from xtcav_ml.data import model_file
 from xtcav_ml.tracking import record, recording, runs
 from xtcav_ml.tracking.registry import versions
 from xtcav_ml.tracking.tracker import Tracker
@@ -27,7 +27,7 @@ def results(workspace, monkeypatch):
     (folder / "history.jsonl").write_text('{"epoch": 1, "val_accuracy": 0.5}\n{"epoch": 2, "val_accuracy": 0.6}\n')
     (workspace / "model.keras").write_text("weights")
     kept = []
-    monkeypatch.setattr(networks, "meaning_of", lambda path: SimpleNamespace(path=path))
+    monkeypatch.setattr(model_file, "read_spec", lambda path: SimpleNamespace(path=path))
     monkeypatch.setattr(versions, "log_model", lambda run_id, path, meaning, versions: kept.append((run_id, path.name)))
     return SimpleNamespace(folder=folder, models=kept, model=workspace / "model.keras", root=workspace)
 

@@ -33,7 +33,7 @@ class Block(Section):
 class Model(Section):
     """The notes' kind of network: blocks, hidden layers, one output for each class."""
 
-    name: Literal["convnet"] = parameter("kind of network")
+    name: str = parameter("kind of network")
     standardize: Literal["all", "pixel"] = parameter(
         "by mean and s.d. of all training pixels, or of each pixel by itself"
     )

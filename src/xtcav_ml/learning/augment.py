@@ -7,11 +7,11 @@ camera could have given. (Noise is a layer of the network, on standardized pixel
 from dataclasses import dataclass
 from typing import Any
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from xtcav_ml.config.train import Augment
-from xtcav_ml.learning.compiled import compiled
 from xtcav_ml.science.images import INT16, Preprocessing
 
 GAINS = 61
@@ -75,7 +75,7 @@ def moved(shape: tuple[int, ...], *shifts: int) -> list[NDArray[np.int64]]:
     return found
 
 
-@compiled
+@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
 def _look_up(
     frame: NDArray[np.int16],
     rows: NDArray[np.int64],

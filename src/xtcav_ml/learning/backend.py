@@ -86,6 +86,15 @@ def configure(seed: int, threads: int) -> str:
     return f"TensorFlow on {', '.join(names)}" if gpus else f"TensorFlow on CPU, {threads} threads"
 
 
+def runs_fused_layers() -> bool:
+    """Return whether `fused_conv` can be used: on TensorFlow, and faster than stock layers on a CPU alone."""
+    if name() != "tensorflow":
+        return False
+    import tensorflow as tf
+
+    return not tf.config.list_physical_devices("GPU")
+
+
 def feed(batches: keras.utils.PyDataset) -> Any:
     """Return what `fit` shall be given for `batches`: on TensorFlow a pipeline that makes one minibatch while another trains.
 
@@ -155,4 +164,4 @@ def precision(policy: str) -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
-__all__ = ["configure", "feed", "free_on_gpu", "gradient", "keras", "name", "place", "precision"]
+__all__ = ["configure", "feed", "free_on_gpu", "gradient", "keras", "name", "place", "precision", "runs_fused_layers"]

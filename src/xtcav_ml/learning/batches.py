@@ -10,8 +10,7 @@ from xtcav_ml.data.prepared import PreparedFile
 from xtcav_ml.learning import backend
 from xtcav_ml.learning.augment import Augmentation
 from xtcav_ml.learning.backend import keras
-from xtcav_ml.learning.layer_sizes import CLASSES, NUMBERS
-from xtcav_ml.learning.networks import FEATURES, FRAME
+from xtcav_ml.learning.layer_plan import CLASS_HEAD, FEATURES_INPUT, FRAME_INPUT, NUMBER_HEAD
 
 CHUNK = 256
 """Frames that are brought to a GPU at once."""
@@ -44,10 +43,10 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         self._features = prepared.features
         self._targets: dict[str, NDArray[Any]] = {}
         if prepared.classes:
-            self._targets[CLASSES] = prepared.labels.astype(np.int32)
+            self._targets[CLASS_HEAD] = prepared.labels.astype(np.int32)
         if prepared.meaning.regression:
-            self._targets[NUMBERS] = prepared.targets
-        self._weights = None if class_weights is None else class_weights[self._targets[CLASSES]]
+            self._targets[NUMBER_HEAD] = prepared.targets
+        self._weights = None if class_weights is None else class_weights[self._targets[CLASS_HEAD]]
 
     def __len__(self) -> int:
         """Return the number of minibatches in an epoch."""
@@ -66,14 +65,14 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         frames = self.prepared.stored(rows) if self._on_gpu is None else self._on_gpu[rows]
         if self.augmentation is not None:
             frames = self.augmentation.apply(frames, np.random.default_rng([self.seed or 0, self.epoch, index]))
-        inputs: dict[str, Any] = {FRAME: frames[..., np.newaxis]}
+        inputs: dict[str, Any] = {FRAME_INPUT: frames[..., np.newaxis]}
         if self._features.shape[1]:
-            inputs[FEATURES] = self._features[rows]
+            inputs[FEATURES_INPUT] = self._features[rows]
         targets = {name: values[rows] for name, values in self._targets.items()}
         if self._weights is None:
             return inputs, targets
         ones = {name: np.ones(len(rows), np.float32) for name in targets}
-        return inputs, targets, {**ones, CLASSES: self._weights[rows]}
+        return inputs, targets, {**ones, CLASS_HEAD: self._weights[rows]}
 
     def _order(self) -> NDArray[np.int64]:
         shots = self.prepared.shots

@@ -9,12 +9,12 @@ import numpy as np
 
 from xtcav_ml.config.train import TrainParams
 from xtcav_ml.data.prepared import PreparedFile
-from xtcav_ml.learning import backend, epochs, losses, networks, normalization, optimizers, rules
+from xtcav_ml.learning import backend, epochs, layer_plan, losses, networks, normalization, optimizers, rules
 from xtcav_ml.learning.augment import Augmentation
 from xtcav_ml.learning.backend import keras
 from xtcav_ml.learning.batches import Batches, SetEpoch
 from xtcav_ml.learning.checkpoint import Checkpoints, State
-from xtcav_ml.learning.layer_sizes import Ends
+from xtcav_ml.learning.layer_plan import Ends, Plan
 from xtcav_ml.system import interrupts
 from xtcav_ml.system.errors import UserError
 
@@ -63,20 +63,18 @@ def fit(
     of a listener through, and KeyboardInterrupt after the minibatch in which somebody asked to stop.
     """
     rules.require_trainable(params, train.meaning, train.shots)
-    ends, scales = Ends.of(train.meaning), normalization.scales_of(train, params.model.standardize)
+    ends, statistics = Ends.of(train.meaning), normalization.statistics_of(train, params.model.standardize)
 
-    def build(first_layer: networks.FirstLayer | None = None) -> keras.Model:
+    def build(layers: Plan) -> keras.Model:
         with backend.precision(params.precision):
-            network = networks.NETWORKS[params.model.name]
-            noise = params.augment.noise
-            return network(params.model, ends, scales, seed=params.seed, noise=noise, first_layer=first_layer)
+            return networks.build(layers, params.model, statistics, seed=params.seed)
 
-    model = build(first_layer_of(params))
+    model = build(trained_plan(params, ends))
     weights = normalization.class_weights(train) if params.class_weights else None
     varied = Augmentation(params.augment, train.meaning.preprocessing) if params.augment.varies_frames else None
     batches = Batches(train, params.batch_size, params.seed, weights, varied)
     optimizer = optimizers.of(params.optimizer, len(batches) * params.epochs)
-    model.compile(optimizer=optimizer, **losses.compiled(ends, scales.numbers.sd, params.regression_weight))
+    model.compile(optimizer=optimizer, **losses.compiled(ends, statistics.numbers.sd, params.regression_weight))
     watch = _Watch(batches, listeners, params, checkpoints)
     if checkpoints is not None:
         watch.go_on(model, checkpoints)
@@ -90,18 +88,19 @@ def fit(
             verbose=0,
             callbacks=[SetEpoch(batches), watch],
         )
-    best = build()  # a fresh network has stock layers, and no optimizer, which would double the file
+    # a fresh network has no optimizer, which would double the file
+    best = build(layer_plan.plan(params.model, ends, noise=params.augment.noise))
     best.set_weights(watch.best_weights)
     return Fitted(best, epochs.best(watch.history), watch.history)
 
 
-def first_layer_of(params: TrainParams) -> networks.FirstLayer | None:
-    """Return the faster layer for the first block, where there is one for it on this machine."""
-    if backend.name() != "tensorflow":
-        return None
-    from xtcav_ml.learning import fused_conv
+def trained_plan(params: TrainParams, ends: Ends) -> Plan:
+    """Return the layers that train: with the faster first one where it can stand for the stock ones on this machine.
 
-    return fused_conv.ConvMaxPool if fused_conv.suits(params.model.blocks[0], params.precision) else None
+    Raises UserError if the network does not fit its frames.
+    """
+    layers = layer_plan.plan(params.model, ends, noise=params.augment.noise)
+    return layer_plan.fused(layers, params.precision) if backend.runs_fused_layers() else layers
 
 
 class _Watch(keras.callbacks.Callback):  # type: ignore[misc]

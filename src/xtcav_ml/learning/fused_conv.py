@@ -17,10 +17,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from xtcav_ml.config.train import Block
 from xtcav_ml.learning import max_pooling
 from xtcav_ml.learning.backend import keras
-from xtcav_ml.learning.layer_sizes import fusible
 
 CHUNK = 12 * 2**20
 """Bytes of map that are made before they are pooled: they stay in the last level of cache."""
@@ -29,20 +27,15 @@ LANES = 32
 """Channels that are computed together; of fewer, vectors are partly empty, of many more, the wider kernel costs more."""
 
 
-def suits(block: Block, precision: str) -> bool:
-    """Return whether the layer here can stand for the first `block` of a network, on this machine."""
-    return fusible(block, precision) and not tf.config.list_physical_devices("GPU")
-
-
 class ConvMaxPool(keras.layers.Conv2D):  # type: ignore[misc]
-    """The convolution and the max pooling of `block`, for frames (batch, rows, columns, 1), both with `same` padding.
+    """A convolution and a max pooling, for frames (batch, rows, columns, 1), both with `same` padding, in pixels.
 
     `rest` is what Conv2D takes. Frames are data: no gradient by them is computed.
     """
 
-    def __init__(self, block: Block, **rest: Any) -> None:
-        super().__init__(block.channels, block.kernel, block.stride, "same", **rest)
-        self.pool_window, self.pool_stride = block.pool_window, block.pool_stride
+    def __init__(self, *, pool_window: int, pool_stride: int, **rest: Any) -> None:
+        super().__init__(**rest)
+        self.pool_window, self.pool_stride = pool_window, pool_stride
         self.threads = tf.config.threading.get_intra_op_parallelism_threads() or 1
 
     def call(self, frames: Any) -> Any:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xtcav_ml.learning.backend import keras
-from xtcav_ml.learning.layer_sizes import CLASSES, NUMBERS, Ends
+from xtcav_ml.learning.layer_plan import CLASS_HEAD, NUMBER_HEAD, Ends
 
 
 def compiled(ends: Ends, numbers_sd: NDArray[np.float32], regression_weight: float) -> dict[str, Any]:
@@ -15,15 +15,15 @@ def compiled(ends: Ends, numbers_sd: NDArray[np.float32], regression_weight: flo
     loss: dict[str, Any] = {}
     metrics: dict[str, Any] = {}
     if ends.classes:
-        loss[CLASSES] = "sparse_categorical_crossentropy"
-        metrics[CLASSES] = [
+        loss[CLASS_HEAD] = "sparse_categorical_crossentropy"
+        metrics[CLASS_HEAD] = [
             Accuracy(ends.classes),
             keras.metrics.SparseCategoricalCrossentropy(name="cross_entropy"),
         ]
     if ends.numbers:
-        loss[NUMBERS] = squared_error = masked_squared_error(numbers_sd)
-        metrics[NUMBERS] = [keras.metrics.MeanMetricWrapper(squared_error, name="squared_error")]
-    weights = {name: 1.0 if name == CLASSES else regression_weight for name in loss}
+        loss[NUMBER_HEAD] = squared_error = masked_squared_error(numbers_sd)
+        metrics[NUMBER_HEAD] = [keras.metrics.MeanMetricWrapper(squared_error, name="squared_error")]
+    weights = {name: 1.0 if name == CLASS_HEAD else regression_weight for name in loss}
     return {"loss": loss, "metrics": metrics, "loss_weights": weights}
 
 
@@ -61,8 +61,8 @@ def named(logs: Mapping[str, Any]) -> dict[str, float]:
     found: dict[str, float] = {}
     for key, value in sorted(logs.items()):
         split, name = ("val", key.removeprefix("val_")) if key.startswith("val_") else ("train", key)
-        if name not in (f"{CLASSES}_loss", f"{NUMBERS}_loss"):
-            found[f"{split}_{name.removeprefix(f'{CLASSES}_').removeprefix(f'{NUMBERS}_')}"] = float(value)
+        if name not in (f"{CLASS_HEAD}_loss", f"{NUMBER_HEAD}_loss"):
+            found[f"{split}_{name.removeprefix(f'{CLASS_HEAD}_').removeprefix(f'{NUMBER_HEAD}_')}"] = float(value)
     return found
 
 

@@ -9,10 +9,9 @@ import itertools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
-
-from xtcav_ml.learning.compiled import compiled
 
 Array = NDArray[np.float32]
 Places = NDArray[np.int32]
@@ -93,7 +92,7 @@ def _workers(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="pooling")
 
 
-@compiled
+@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
 def _pool(
     maps: Array,
     columns: int,
@@ -133,7 +132,7 @@ def _pool(
                 places[shot, i, j, c] = row_of[at * channels + c] * columns + at
 
 
-@compiled
+@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
 def _correlate(
     frames: Array, places: Places, slopes: Array, columns: int, stride: int, first: int, last: int, sums: Array
 ) -> None:

@@ -1,16 +1,34 @@
-"""What the training set says of sizes: scales of pixels, features and numbers, and the weights of classes."""
+"""What the training set says of sizes: statistics of pixels, features and numbers, and the weights of classes."""
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xtcav_ml.data.prepared import PreparedFile
-from xtcav_ml.learning.networks import Scale, Scales
 
 LEAST_SPREAD = 0.1
 """Of a pixel that is standardized by itself, part of the spread of all pixels."""
 
 
-def scales_of(train: PreparedFile, standardize: str) -> Scales:
+@dataclass(frozen=True)
+class Statistics:
+    """Mean and standard deviation over the training set, of one number or of an array of them."""
+
+    mean: NDArray[np.float32]
+    sd: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class TrainingStatistics:
+    """Statistics of pixels as stored, () or (rows, columns), of features (F,) and of numbers to learn (V,)."""
+
+    pixels: Statistics
+    features: Statistics
+    numbers: Statistics
+
+
+def statistics_of(train: PreparedFile, standardize: str) -> TrainingStatistics:
     """Return mean and spread of pixels (as stored), features and numbers to learn over the training set; no spread is 0.
 
     Of all pixels together, or of each by itself: then a spread is at least LEAST_SPREAD of that of all, or a pixel that is
@@ -20,21 +38,21 @@ def scales_of(train: PreparedFile, standardize: str) -> Scales:
     mean = float(train.pixel_mean.mean(dtype=np.float64))
     squares = np.square(train.pixel_sd, dtype=np.float64) + np.square(train.pixel_mean, dtype=np.float64)
     sd = float(np.sqrt(max(squares.mean() - mean**2, 0.0))) or 1.0
-    pixels = Scale(np.array(mean / unit, np.float32), np.array(sd / unit, np.float32))
+    pixels = Statistics(np.array(mean / unit, np.float32), np.array(sd / unit, np.float32))
     if standardize == "pixel":
         spread = np.maximum(train.pixel_sd, np.float32(LEAST_SPREAD * sd))
-        pixels = Scale((train.pixel_mean / unit).astype(np.float32), (spread / unit).astype(np.float32))
-    return Scales(pixels, _scale(train.features), _scale(train.targets))
+        pixels = Statistics((train.pixel_mean / unit).astype(np.float32), (spread / unit).astype(np.float32))
+    return TrainingStatistics(pixels, _statistics(train.features), _statistics(train.targets))
 
 
-def _scale(values: NDArray[np.float32]) -> Scale:
+def _statistics(values: NDArray[np.float32]) -> Statistics:
     """Return mean and standard deviation of each column (N, columns), NaN left out; 1 where there is no spread."""
     present = np.isfinite(values)
     count = np.maximum(present.sum(axis=0), 1)
     filled = np.where(present, values, 0).astype(np.float64)
     mean = filled.sum(axis=0) / count
     variance = (np.square(filled - mean) * present).sum(axis=0) / count
-    return Scale(mean.astype(np.float32), np.where(variance > 0, np.sqrt(variance), 1).astype(np.float32))
+    return Statistics(mean.astype(np.float32), np.where(variance > 0, np.sqrt(variance), 1).astype(np.float32))
 
 
 def class_weights(train: PreparedFile) -> NDArray[np.float32]:

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xtcav_ml.learning import networks
-from xtcav_ml.learning.layer_sizes import CLASSES, NUMBERS
+from xtcav_ml.learning import keras_file
+from xtcav_ml.learning.layer_plan import CLASS_HEAD, FEATURES_INPUT, FRAME_INPUT, NUMBER_HEAD
 
 BATCH = 32
 """Frames in a call of the network. The last ones are filled up: a network is then built for one size."""
@@ -37,7 +37,7 @@ class Predictor:
     """The model in a file that `xtcav train` wrote. Raises UserError if it cannot be read."""
 
     def __init__(self, path: Path) -> None:
-        self.model, self.meaning = networks.load(path)
+        self.model, self.meaning = keras_file.load(path)
 
     def inputs(self, frames: NDArray[np.int16]) -> NDArray[np.generic]:
         """Return what the network is given for raw frames (N, rows, columns): the very numbers that it was trained on."""
@@ -60,7 +60,7 @@ class Predictor:
             self._call(self.inputs(frames[first : first + BATCH]), given[first : first + BATCH])
             for first in range(0, len(frames), BATCH)
         ]
-        widths = {CLASSES: len(self.meaning.classes), NUMBERS: len(self.meaning.regression)}
+        widths = {CLASS_HEAD: len(self.meaning.classes), NUMBER_HEAD: len(self.meaning.regression)}
         joined = {
             name: np.concatenate([part[name] for part in parts])
             if width and parts
@@ -69,12 +69,12 @@ class Predictor:
         }
         for values in joined.values():
             values[unusable] = np.nan
-        return Prediction(joined[CLASSES], joined[NUMBERS])
+        return Prediction(joined[CLASS_HEAD], joined[NUMBER_HEAD])
 
     def _call(self, images: NDArray[np.generic], features: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-        given: dict[str, NDArray[Any]] = {networks.FRAME: _filled(images)[..., np.newaxis]}
+        given: dict[str, NDArray[Any]] = {FRAME_INPUT: _filled(images)[..., np.newaxis]}
         if features.shape[1]:
-            given[networks.FEATURES] = _filled(features)
+            given[FEATURES_INPUT] = _filled(features)
         found = self.model.predict_on_batch(given)
         return {name: np.asarray(values)[: len(images)] for name, values in found.items()}
 

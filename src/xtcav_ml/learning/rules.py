@@ -8,8 +8,8 @@ import os
 from pathlib import Path
 
 from xtcav_ml.config.train import Augment, TrainParams
-from xtcav_ml.learning import layer_sizes
-from xtcav_ml.learning.layer_sizes import Ends
+from xtcav_ml.learning import layer_plan
+from xtcav_ml.learning.layer_plan import Ends
 from xtcav_ml.science.spec import Meaning
 from xtcav_ml.system.errors import UserError
 
@@ -74,10 +74,10 @@ def require_augmentable(augment: Augment, meaning: Meaning) -> None:
 
 def require_network(train: TrainParams, ends: Ends, most: float) -> None:
     """Raise UserError if the network cannot be built between `ends`, or its training step needs more than `most` bytes."""
-    layers = layer_sizes.layers(train.model, ends)
-    on_cpu = backend_name() == "tensorflow" and not _has_gpu()
-    fused = on_cpu and layer_sizes.fusible(train.model.blocks[0], train.precision)
-    needed = layer_sizes.step_memory(layers, train.batch_size, ends, fused=fused)
+    layers = layer_plan.plan(train.model, ends)
+    if backend_name() == "tensorflow" and not _has_gpu():
+        layers = layer_plan.fused(layers, train.precision)
+    needed = layer_plan.step_memory(layers, train.batch_size)
     if needed > most:
         raise UserError(
             f"train.batch_size: a training step of {train.batch_size} shots takes too much memory (found about "

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from xtcav_ml.learning import backend
 from xtcav_ml.learning.backend import keras
-from xtcav_ml.learning.networks import FRAME
+from xtcav_ml.learning.layer_plan import FRAME_INPUT
 
 CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.SeparableConv2D, keras.layers.DepthwiseConv2D)
 
@@ -59,7 +59,7 @@ def _gradients(
 ) -> NDArray[np.floating]:
     """Return the derivative of unit `units` (N,) of `head`, before its softmax, by the `values` that `layer` puts out."""
     last = model.get_layer(head)
-    beside = [name for name in inputs if name != FRAME]
+    beside = [name for name in inputs if name != FRAME_INPUT]
     rest = keras.Model([layer.output, *(model.input[name] for name in beside)], last.input)
     chosen = np.eye(last.units, dtype=np.float32)[units]
     given = [keras.ops.convert_to_tensor(inputs[name]) for name in beside]

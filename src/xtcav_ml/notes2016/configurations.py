@@ -15,7 +15,7 @@ from typing import Any
 
 from xtcav_ml.config.train import TrainParams
 from xtcav_ml.data.prepared import PreparedFile
-from xtcav_ml.learning import layer_sizes
+from xtcav_ml.learning import layer_plan
 from xtcav_ml.notes2016 import experiments
 from xtcav_ml.system import atomic
 from xtcav_ml.system.child_process import end_with_parent
@@ -42,14 +42,13 @@ def run(name: str) -> None:
         raise UserError(f"{name}: must have configurations, got none; `xtcav experiment` lists what there is")
     data = experiments.data_files(name)
     with PreparedFile(data[0]) as train:
-        ends = layer_sizes.Ends.of(train.meaning)
+        ends = layer_plan.Ends.of(train.meaning)
     known: list[dict[str, int]] = []
     found: list[dict[str, float]] = []
     for number, params in enumerate(chosen, start=1):
-        layers = layer_sizes.layers(params.model, ends)
-        fused = layer_sizes.fusible(params.model.blocks[0], params.precision)
-        estimate = layer_sizes.step_memory(layers, params.batch_size, ends, fused=fused) / 1e6
-        known.append({"parameters": layer_sizes.parameter_count(layers), "estimated_step_mb": round(estimate)})
+        layers = layer_plan.plan(params.model, ends)
+        estimate = layer_plan.step_memory(layer_plan.fused(layers, params.precision), params.batch_size) / 1e6
+        known.append({"parameters": layer_plan.parameter_count(layers), "estimated_step_mb": round(estimate)})
         step = measured(params, own.steps, data[0].parent)
         console().print(
             f"  {number:>2} of {len(chosen)}: minibatch {params.batch_size:>3}, {known[-1]['parameters']:>6,} parameters, "

@@ -10,7 +10,7 @@ import numpy as np
 
 from xtcav_ml.config.train import TrainParams
 from xtcav_ml.data.prepared import PreparedFile
-from xtcav_ml.learning import fit, layer_sizes
+from xtcav_ml.learning import fit, layer_plan
 from xtcav_ml.notes2016 import experiments
 from xtcav_ml.pipeline import train
 from xtcav_ml.science import metrics
@@ -64,8 +64,8 @@ def run(
     with PreparedFile(data[0]) as learned, PreparedFile(data[1]) as validation:
         rows = [json.loads(line) for line in history.read_text(encoding="utf-8").splitlines()]
         found = outcome(rows, learned.shots // params.batch_size, np.bincount(validation.labels).tolist())
-        layers = layer_sizes.layers(params.model, layer_sizes.Ends.of(learned.meaning))
-        found |= {"parameters": layer_sizes.parameter_count(layers), "train_shots": learned.shots}
+        layers = layer_plan.plan(params.model, layer_plan.Ends.of(learned.meaning))
+        found |= {"parameters": layer_plan.parameter_count(layers), "train_shots": learned.shots}
     atomic.write_json(experiments.result_file(name), found | {"batch_size": params.batch_size})
     return steps.seconds
 

@@ -13,10 +13,10 @@ from xtcav_ml import figures
 from xtcav_ml.config.paths import CURVES, METRICS, PLOTS, PREDICTIONS
 from xtcav_ml.data.predictions import ACTUAL, PREDICTED, PROBABILITY
 from xtcav_ml.data.prepared import SHOT_COLUMNS, PreparedFile
-from xtcav_ml.learning import backend, epochs, networks, saliency
+from xtcav_ml.learning import backend, epochs, keras_file, saliency
 from xtcav_ml.learning.backend import keras
 from xtcav_ml.learning.batches import Batches
-from xtcav_ml.learning.layer_sizes import CLASSES, NUMBERS
+from xtcav_ml.learning.layer_plan import CLASS_HEAD, FEATURES_INPUT, FRAME_INPUT, NUMBER_HEAD
 from xtcav_ml.science import metrics
 from xtcav_ml.system import atomic
 from xtcav_ml.system.errors import UserError
@@ -46,18 +46,18 @@ def run(threads: int, data: Path, model_path: Path, history_path: Path, out: Pat
     backend.configure(seed=0, threads=threads)
     history = [json.loads(line) for line in history_path.read_text().splitlines()]
     with PreparedFile(data / "test.h5") as test:
-        model, _ = networks.load(model_path)
+        model, _ = keras_file.load(model_path)
         said = model.predict(Batches(test, BATCH), verbose=0)
         best = epochs.best(history)
         values: dict[str, Any] = {"best_epoch": best, "shots": test.shots}
         figures.learning_curves(out / PLOTS.name / "learning_curves.png", history, best)
         pictures = ["learning_curves.png"]
         if test.classes:
-            found = _classes(test, said[CLASSES], out)
+            found = _classes(test, said[CLASS_HEAD], out)
             values |= found | _ceiling(test) | {"validation_accuracy": history[best - 1]["val_accuracy"]}
             pictures += ["confusion_matrix.png", "calibration.png", "roc_pr.png", "frames.png"]
         if test.meaning.regression:
-            values["regression"] = _numbers(test, said[NUMBERS], out / PLOTS.name)
+            values["regression"] = _numbers(test, said[NUMBER_HEAD], out / PLOTS.name)
             pictures.append("regression.png")
         _explain(test, model, said, out / PLOTS.name)
         pictures += ["mistakes.png", "saliency.png"]
@@ -128,21 +128,21 @@ def _explain(test: PreparedFile, model: keras.Model, said: Mapping[str, NDArray[
     wrong: list[tuple[str, list[figures.Picture]]] = []
     looked: list[tuple[str, list[figures.Overlay]]] = []
     if test.classes:
-        predicted, sure = said[CLASSES].argmax(axis=1), said[CLASSES].max(axis=1)
+        predicted, sure = said[CLASS_HEAD].argmax(axis=1), said[CLASS_HEAD].max(axis=1)
         captions = [f"said {test.classes[i]} {p:.1%}" for i, p in zip(predicted, sure, strict=True)]
     for value, name in enumerate(test.classes):
         members = np.flatnonzero((test.labels == value) & (predicted != value))
         worst = members[np.argsort(-sure[members], kind="stable")]
         wrong.append((name, _pictures(test, worst[:FRAMES_PER_CLASS], captions)))
         right = np.flatnonzero((test.labels == value) & (predicted == value))
-        looked.append((name, _overlays(test, model, right[:FRAMES_PER_CLASS], captions, CLASSES, value)))
+        looked.append((name, _overlays(test, model, right[:FRAMES_PER_CLASS], captions, CLASS_HEAD, value)))
     for value, name in enumerate(test.meaning.regression):
-        truth, predicted = test.targets[:, value], said[NUMBERS][:, value]
+        truth, predicted = test.targets[:, value], said[NUMBER_HEAD][:, value]
         captions = [f"said {p:.4g}, is {t:.4g}" for t, p in zip(truth, predicted, strict=True)]
         error = np.abs(predicted - truth)
         by_error = np.argsort(error, kind="stable")[: np.isfinite(truth).sum()]  # NaN is last
         wrong.append((name, _pictures(test, by_error[::-1][:FRAMES_PER_CLASS], captions)))
-        looked.append((name, _overlays(test, model, by_error[:FRAMES_PER_CLASS], captions, NUMBERS, value)))
+        looked.append((name, _overlays(test, model, by_error[:FRAMES_PER_CLASS], captions, NUMBER_HEAD, value)))
     figures.frame_sheet(
         folder / "mistakes.png", wrong, "the worst mistakes: by label the surest, of a number the farthest off"
     )
@@ -163,9 +163,9 @@ def _overlays(
     """Return what `_pictures` does, each with the map of what speaks for unit `unit` of layer `head`."""
     if not len(rows):
         return []
-    inputs: dict[str, NDArray[Any]] = {networks.FRAME: test.stored(rows)[..., np.newaxis]}
+    inputs: dict[str, NDArray[Any]] = {FRAME_INPUT: test.stored(rows)[..., np.newaxis]}
     if test.meaning.features:
-        inputs[networks.FEATURES] = test.features[rows]
+        inputs[FEATURES_INPUT] = test.features[rows]
     maps = saliency.maps(model, inputs, head, np.full(len(rows), unit))
     return [(frame, seen, text) for (frame, text), seen in zip(_pictures(test, rows, captions), maps, strict=True)]
 
@@ -202,10 +202,10 @@ def _write_predictions(path: Path, test: PreparedFile, said: Mapping[str, NDArra
     columns: dict[str, Iterable[object]] = {name: test.column(name) for name in SHOT_COLUMNS}
     if test.classes:
         columns[ACTUAL] = [test.classes[label] for label in test.labels]
-        columns[PREDICTED] = [test.classes[label] for label in said[CLASSES].argmax(axis=1)]
+        columns[PREDICTED] = [test.classes[label] for label in said[CLASS_HEAD].argmax(axis=1)]
         for i, label in enumerate(test.classes):
-            columns[PROBABILITY + label] = [f"{value:.6f}" for value in said[CLASSES][:, i]]
+            columns[PROBABILITY + label] = [f"{value:.6f}" for value in said[CLASS_HEAD][:, i]]
     for i, name in enumerate(test.meaning.regression):
         columns[f"{ACTUAL} {name}"] = [f"{value:.6g}" for value in test.targets[:, i]]
-        columns[f"{PREDICTED} {name}"] = [f"{value:.6g}" for value in said[NUMBERS][:, i]]
+        columns[f"{PREDICTED} {name}"] = [f"{value:.6g}" for value in said[NUMBER_HEAD][:, i]]
     atomic.write_csv(path, [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)])

@@ -8,7 +8,7 @@ from typing import TextIO
 
 from xtcav_ml.config.train import TrainParams
 from xtcav_ml.data.prepared import PreparedFile
-from xtcav_ml.learning import backend, fit, layer_sizes, networks
+from xtcav_ml.learning import backend, fit, keras_file, layer_plan
 from xtcav_ml.learning.checkpoint import Checkpoints
 from xtcav_ml.system.progress import console, counting
 
@@ -33,10 +33,10 @@ def run(
     screen = console()
     device = backend.configure(params.seed, params.threads)
     with PreparedFile(data / "train.h5") as train, PreparedFile(data / "validation.h5") as validation:
-        layers = layer_sizes.layers(params.model, layer_sizes.Ends.of(train.meaning))
+        layers = layer_plan.plan(params.model, layer_plan.Ends.of(train.meaning))
         screen.print(
             f"train: {train.shots:,} shots of {train.frame_shape[0]} x {train.frame_shape[1]}, "
-            f"{layer_sizes.parameter_count(layers):,} parameters, {params.epochs} epochs in minibatches "
+            f"{layer_plan.parameter_count(layers):,} parameters, {params.epochs} epochs in minibatches "
             f"of {params.batch_size}, {device}"
         )
         history_path.parent.mkdir(parents=True, exist_ok=True)
@@ -48,7 +48,7 @@ def run(
         with history_path.open("w", encoding="utf-8") as history, counting("steps", steps) as advance:
             told: list[fit.Listener] = [_Display(advance), _History(history), *listeners]
             fitted = fit.fit(train, validation, params, told, checkpoints)
-        networks.save(fitted.model, train.meaning, model_path)
+        keras_file.save(fitted.model, train.meaning, model_path)
     if checkpoints is not None:
         checkpoints.clear()
     screen.print(f"  kept epoch {fitted.best_epoch} of {params.epochs}, the best on validation -> {model_path}")

@@ -19,6 +19,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunT
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
+from xtcav_ml.data import model_file
 from xtcav_ml.system import errors
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.tracking import mlflow_names, mlflow_store
@@ -167,11 +168,9 @@ def _artifact(client: mlflow.MlflowClient, journal: Journal, event: Event) -> No
 
 
 def _model(client: mlflow.MlflowClient, journal: Journal, event: Event) -> None:
-    from xtcav_ml.learning import networks  # Keras, which takes seconds
-
     assert journal.run_id is not None
     path = journal.folder / event["file"]
-    versions.log_model(journal.run_id, path, networks.meaning_of(path), event["requirements"])
+    versions.log_model(journal.run_id, path, model_file.read_spec(path), event["requirements"])
 
 
 def _finish(client: mlflow.MlflowClient, journal: Journal, event: Event) -> None:

@@ -16,7 +16,7 @@ from xtcav_ml.config.base import flatten, overridden
 from xtcav_ml.config.train import TrainParams
 from xtcav_ml.config.tune import TuneParams
 from xtcav_ml.data.prepared import PreparedFile
-from xtcav_ml.learning import epochs, layer_sizes, rules
+from xtcav_ml.learning import epochs, layer_plan, rules
 from xtcav_ml.lineage import git, lineage
 from xtcav_ml.system import atomic
 from xtcav_ml.system.errors import UserError
@@ -54,7 +54,7 @@ def run(train: TrainParams, tune: TuneParams, data: Path, out: Path) -> None:
             console().print("  the parameters of params.yaml lie outside tune.space: no trial for them")
         with Tracker(lineage.project_root(), identity=study.study_name) as tracker:
             written = _Search(study, base, tune, prepared, tracker).go_on(out)
-    say(study, written, layer_sizes.Ends.of(prepared.meaning))
+    say(study, written, layer_plan.Ends.of(prepared.meaning))
 
 
 def decides(base: TrainParams) -> dict[str, Any]:
@@ -158,7 +158,7 @@ class _Search:
     def _require_feasible(self, params: TrainParams) -> None:
         meaning = self.prepared.meaning
         rules.require_data(params, meaning, self.prepared.shots)
-        rules.require_network(params, layer_sizes.Ends.of(meaning), 1e9 * self.tune.memory_gb)
+        rules.require_network(params, layer_plan.Ends.of(meaning), 1e9 * self.tune.memory_gb)
 
     def _rows(self) -> list[Row]:
         return [
@@ -215,7 +215,7 @@ def report(study: Study, base: TrainParams, tune: TuneParams, out: Path) -> list
     return written
 
 
-def say(study: Study, written: list[Path], ends: layer_sizes.Ends) -> None:
+def say(study: Study, written: list[Path], ends: layer_plan.Ends) -> None:
     """Print what was found, and what to do with it."""
     screen, best = console(), study.best_trial
     screen.print(f"\nBest: trial {best.number}, validation {'score' if ends.numbers else 'accuracy'} {best.value:.3f}")

@@ -15,11 +15,9 @@ import mlflow
 import numpy as np
 from mlflow.types import ColSpec, Schema, TensorSpec
 
+from xtcav_ml.learning.layer_plan import FRAME_INPUT
 from xtcav_ml.science.spec import Meaning
 from xtcav_ml.tracking.registry import manifest
-
-FRAME = "frame"
-"""Name of the frames among the inputs, where there are features beside them."""
 
 DATA = "data"
 EXAMPLE = "input_example.json"
@@ -59,7 +57,7 @@ def write(
 def signature(meaning: Meaning) -> mlflow.models.ModelSignature:
     """Return what the model takes, raw frames (-1, rows, columns) int16 and features (-1,), and the columns it returns."""
     shape = (-1, *meaning.preprocessing.raw_shape)
-    inputs = [TensorSpec(np.dtype(np.int16), shape, FRAME if meaning.features else None)]
+    inputs = [TensorSpec(np.dtype(np.int16), shape, FRAME_INPUT if meaning.features else None)]
     inputs += [TensorSpec(np.dtype(np.float32), (-1,), name) for name in meaning.features]
     # Of a shot of which a feature is missing, all outputs are.
     always = not meaning.features
@@ -74,4 +72,4 @@ def example(meaning: Meaning) -> list[Any] | dict[str, Any]:
     dark = meaning.preprocessing.dark
     frame = np.zeros(meaning.preprocessing.raw_shape) if dark is None else np.rint(dark.mean)
     frames = frame.astype(np.int16)[np.newaxis].tolist()
-    return {FRAME: frames, **{name: [0.0] for name in meaning.features}} if meaning.features else frames
+    return {FRAME_INPUT: frames, **{name: [0.0] for name in meaning.features}} if meaning.features else frames

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from xtcav_ml.learning.networks import FRAME
+from xtcav_ml.learning.layer_plan import FRAME_INPUT
 from xtcav_ml.learning.predictor import NONE, Predictor
 from xtcav_ml.tracking.registry import manifest
 
@@ -32,12 +32,12 @@ class ShotModel:
         by its name, (N,). Raises ValueError if the shapes are not the model's.
         """
         meaning = self.predictor.meaning
-        given = data if isinstance(data, dict) else {FRAME: data}
-        absent = [name for name in (FRAME, *meaning.features) if name not in given]
+        given = data if isinstance(data, dict) else {FRAME_INPUT: data}
+        absent = [name for name in (FRAME_INPUT, *meaning.features) if name not in given]
         if absent:
             raise ValueError(f"inputs must have {absent[0]!r}, got {sorted(given)}")
         features = [np.asarray(given[name], np.float32).reshape(-1) for name in meaning.features]
-        found = self.predictor.predict(np.asarray(given[FRAME]), np.stack(features, axis=1) if features else None)
+        found = self.predictor.predict(np.asarray(given[FRAME_INPUT]), np.stack(features, axis=1) if features else None)
         columns: dict[str, Any] = {
             f"probability of {name}": _known(found.probabilities[:, i]) for i, name in enumerate(meaning.classes)
         }

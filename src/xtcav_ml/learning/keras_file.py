@@ -1,0 +1,40 @@
+"""Saving a Keras model to a file of ours, and loading it."""
+
+import re
+import tempfile
+import zipfile
+from pathlib import Path
+
+from xtcav_ml.data import model_file
+from xtcav_ml.learning.backend import keras
+from xtcav_ml.science.spec import Meaning
+
+
+def save(model: keras.Model, meaning: Meaning, path: Path) -> None:
+    """Write `model` to a `.keras` file with what it means: whole or not at all, and the same bytes for the same weights."""
+    with tempfile.TemporaryDirectory() as folder:
+        written = Path(folder) / "model.keras"
+        model.save(written)
+        with zipfile.ZipFile(written) as source:
+            parts = {name: source.read(name) for name in source.namelist()}
+    parts["config.json"] = _renumbered(parts["config.json"].decode()).encode()
+    model_file.write(parts, meaning, path)
+
+
+def _renumbered(config: str) -> str:
+    """Number shared objects in order: Keras names them by their place in memory, which is new in every process.
+
+    In the text, since no switch of Keras turns the names off: each layer shares at least the policy of its precision.
+    """
+    places = list(dict.fromkeys(re.findall(r'"shared_object_id": (\d+)', config)))
+    return re.sub(r'(?<="shared_object_id": )\d+', lambda match: str(places.index(match[0])), config)
+
+
+def load(path: Path) -> tuple[keras.Model, Meaning]:
+    """Return the model in a `.keras` file that `save` wrote, and its meaning.
+
+    Code inside such a file is refused (Keras' safe mode). Raises UserError if it cannot be read or is another's.
+    """
+    meaning = model_file.read_spec(path)
+    with model_file.refusing_others(path):
+        return keras.saving.load_model(path, compile=False, safe_mode=True), meaning

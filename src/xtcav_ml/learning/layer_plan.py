@@ -1,0 +1,268 @@
+"""The plan of a network: all its layers, each with its shape, parameters and operations, before Keras is imported.
+
+To add a network, write a function as `convnet` and enter it in NETWORKS. Its Keras layers (`networks.build`) and all sizes
+(`xtcav check`, `describe` and the tuner's memory limit) follow from the plan that it returns.
+"""
+
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import ceil, prod
+from typing import Any, Self
+
+from xtcav_ml.config.train import Model
+from xtcav_ml.science.spec import Meaning
+from xtcav_ml.system.errors import UserError
+
+FRAME_INPUT, FEATURES_INPUT = "frame", "features"
+"""Names of a network's inputs."""
+
+CLASS_HEAD, NUMBER_HEAD = "output", "numbers"
+"""Names of a network's outputs, and of the last layers with weights: class probabilities, and numbers by regression."""
+
+STANDARDIZE, STANDARDIZE_FEATURES, IN_UNITS = "standardize", "standardize_features", "in_units"
+"""Names of the layers that hold statistics of the training set."""
+
+CONV, CONV_MAX_POOL = "Conv2D", "ConvMaxPool"
+
+FLOAT32 = 4  # bytes
+STEP, FUSED_STEP = 48 * 2**20, 72 * 2**20
+"""Bytes that TensorFlow takes to build a training step, however small, without and with the fused first layer; measured."""
+
+PIXEL = 12
+"""Bytes of copies of each pixel of a minibatch: as stored in those that are being made, as a float in that which trains."""
+
+LIBRARIES = 700 * 2**20
+"""Bytes of a process with Keras and TensorFlow before a network is built; measured."""
+
+
+@dataclass(frozen=True)
+class Ends:
+    """What goes into a network and what comes out."""
+
+    frame_shape: tuple[int, int]  # rows and columns of a prepared frame
+    frame_dtype: str  # of its pixels, as stored
+    features: int  # numbers beside the frame
+    classes: int  # probabilities; 0 where no classes are learned
+    numbers: int  # learned by regression
+
+    @classmethod
+    def of(cls, meaning: Meaning) -> Self:
+        """Return the ends of a network that learns what `meaning` says."""
+        frame = meaning.preprocessing
+        return cls(
+            frame.shape, frame.pixels.dtype, len(meaning.features), len(meaning.classes), len(meaning.regression)
+        )
+
+
+@dataclass(frozen=True)
+class LayerSpec:
+    """One layer: a class of keras.layers (or CONV_MAX_POOL), its arguments, and its size for one shot."""
+
+    kind: str
+    name: str  # in the model; no two layers share one
+    inputs: tuple[str, ...]  # names of the layers before it
+    shape: tuple[int, ...]  # of its output: (rows, columns, channels) or (units,)
+    parameters: int = 0  # trainable numbers
+    operations: int = 0  # multiplications and additions, or comparisons, forward; 0 where they do not count
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def memory(self) -> int:
+        """Return the bytes of its output for one shot, float32."""
+        return FLOAT32 * prod(self.shape)
+
+
+Plan = list[LayerSpec]
+"""Layers in order, each after those whose output it takes."""
+
+
+def plan(model: Model, ends: Ends, *, noise: float = 0.0) -> Plan:
+    """Return the layers of the network `model.name` between `ends`: inputs, standardization, the network itself, heads.
+
+    In training, `noise` is added to standardized pixels. Raises UserError, naming the key, if there is no such network, or if
+    a part of a kernel or of a pooling window never meets a pixel of its map.
+    """
+    if model.name not in NETWORKS:
+        near = difflib.get_close_matches(model.name, NETWORKS, 1)
+        raise UserError(
+            f"train.model.name: unknown network (found {model.name!r}, expected {' or '.join(NETWORKS)}). "
+            f"Fix: set it to {(near or list(NETWORKS))[0]}"
+        )
+    axis = (1, 2) if model.standardize == "pixel" else None
+    shape, options = (*ends.frame_shape, 1), {"dtype": ends.frame_dtype}
+    frame = [LayerSpec("InputLayer", FRAME_INPUT, (), shape, options=options)]
+    frame.append(same_shape("Normalization", frame[-1], STANDARDIZE, axis=axis))
+    if noise:
+        frame.append(same_shape("GaussianNoise", frame[-1], "noise", stddev=noise))
+    features: Plan = []
+    if ends.features:
+        features.append(LayerSpec("InputLayer", FEATURES_INPUT, (), (ends.features,)))
+        features.append(same_shape("Normalization", features[-1], STANDARDIZE_FEATURES, axis=(1,)))
+    network = NETWORKS[model.name](model, frame[-1], features[-1] if features else None)
+    return [*frame, *features, *network, *_heads(network[-1], ends)]
+
+
+def _heads(last: LayerSpec, ends: Ends) -> Plan:
+    """Return the layers that answer; in a network of mixed precision too, the losses are computed in float32."""
+    whole = {"dtype": "float32", "bias_initializer": "zeros"}
+    heads: Plan = []
+    if ends.classes:
+        heads.append(dense(last, CLASS_HEAD, ends.classes, activation="softmax", **whole))
+    if ends.numbers:
+        heads.append(dense(last, NUMBER_HEAD, ends.numbers, **whole))
+        heads.append(same_shape("Rescaling", heads[-1], IN_UNITS, dtype="float32"))
+    return heads
+
+
+def convnet(model: Model, frame: LayerSpec, features: LayerSpec | None) -> Plan:
+    """Return the notes' kind of network: blocks of convolution and pooling, then hidden layers, which features join."""
+    layers = [frame]
+    for i, block in enumerate(model.blocks):
+        name, key = f"conv{i + 1}", f"train.model.blocks.{i}"
+        layers.append(conv(layers[-1], name, block.channels, block.kernel, block.stride, f"{key}.kernel"))
+        layers += activated(layers[-1], name, block.activation, batch_norm=block.batch_norm)
+        if block.pool != "none":
+            size, key = (block.pool_window, block.pool_stride), f"{key}.pool_window"
+            layers.append(pool(layers[-1], f"pool{i + 1}", POOLS[block.pool], *size, key))
+        layers += dropout(layers[-1], name, block.dropout)
+    layers.append(flatten(layers[-1]))
+    if features is not None:
+        layers.append(join(layers[-1], features))
+    for i, units in enumerate(model.hidden, start=1):
+        layers.append(dense(layers[-1], f"hidden{i}", units))
+        layers += activated(layers[-1], f"hidden{i}", model.hidden_activation, batch_norm=model.hidden_batch_norm)
+        layers += dropout(layers[-1], f"hidden{i}", model.hidden_dropout)
+    return layers[1:]
+
+
+NETWORKS: dict[str, Callable[[Model, LayerSpec, LayerSpec | None], Plan]] = {"convnet": convnet}
+"""The networks that `train.model.name` can choose.
+
+Each takes the parameters, the layer with the standardized frame and the one with the standardized features, if there are any,
+and returns its layers up to the one, (units,), that the heads take.
+"""
+
+POOLS = {"max": "MaxPooling2D", "average": "AveragePooling2D"}
+
+
+def same_shape(kind: str, source: LayerSpec, name: str, **options: Any) -> LayerSpec:
+    """Return a layer that changes no shape, and whose parameters and operations do not count."""
+    return LayerSpec(kind, name, (source.name,), source.shape, options=options)
+
+
+def conv(source: LayerSpec, name: str, channels: int, kernel: int, stride: int, key: str) -> LayerSpec:
+    """Return a convolution with a square kernel and `same` padding; `key` is the parameter of its size."""
+    rows, columns, before = source.shape
+    _require_fits(key, kernel, rows, columns)
+    parameters = (kernel**2 * before + 1) * channels
+    shape = (ceil(rows / stride), ceil(columns / stride), channels)
+    options = {"filters": channels, "kernel_size": kernel, "strides": stride, "padding": "same"}
+    return LayerSpec(CONV, name, (source.name,), shape, parameters, 2 * parameters * prod(shape[:2]), options)
+
+
+def pool(source: LayerSpec, name: str, kind: str, window: int, stride: int, key: str) -> LayerSpec:
+    """Return a pooling with a square window and `same` padding; `key` is the parameter of its size."""
+    rows, columns, channels = source.shape
+    _require_fits(key, window, rows, columns)
+    shape = (ceil(rows / stride), ceil(columns / stride), channels)
+    options = {"pool_size": window, "strides": stride, "padding": "same"}
+    return LayerSpec(kind, name, (source.name,), shape, operations=window**2 * prod(shape), options=options)
+
+
+def dense(source: LayerSpec, name: str, units: int, **options: Any) -> LayerSpec:
+    """Return a fully connected layer after one of shape (units,)."""
+    (before,) = source.shape
+    parameters = (before + 1) * units
+    return LayerSpec("Dense", name, (source.name,), (units,), parameters, 2 * parameters, {"units": units, **options})
+
+
+def activated(source: LayerSpec, name: str, activation: str, *, batch_norm: bool) -> Plan:
+    """Return the layers `norm_NAME`, if wanted, and `ACTIVATION_NAME`."""
+    layers: Plan = []
+    if batch_norm:
+        norm = same_shape("BatchNormalization", source, f"norm_{name}")
+        layers.append(replace(norm, parameters=2 * source.shape[-1], operations=2 * prod(source.shape)))
+    return [*layers, same_shape("Activation", [source, *layers][-1], f"{activation}_{name}", activation=activation)]
+
+
+def dropout(source: LayerSpec, name: str, rate: float) -> Plan:
+    """Return the layer `drop_NAME`, or none where `rate` is 0."""
+    return [same_shape("Dropout", source, f"drop_{name}", rate=rate)] if rate else []
+
+
+def flatten(source: LayerSpec) -> LayerSpec:
+    """Return the layer that makes a row of numbers of a map."""
+    return LayerSpec("Flatten", "flatten", (source.name,), (prod(source.shape),))
+
+
+def join(source: LayerSpec, features: LayerSpec) -> LayerSpec:
+    """Return the layer that puts features after a row of numbers."""
+    return LayerSpec("Concatenate", "join", (source.name, features.name), (source.shape[0] + features.shape[0],))
+
+
+def fused(layers: Plan, precision: str) -> Plan:
+    """Return the layers with the first convolution and its max pooling as one layer, or `layers` itself where they cannot be.
+
+    What stands between them must keep order, so that it can wait until there are only maxima left, and nothing else may need
+    the full map.
+    """
+    start = next((i for i, layer in enumerate(layers) if layer.kind == CONV), len(layers))
+    group = layers[start : start + 3]
+    if [layer.kind for layer in group] != [CONV, "Activation", POOLS["max"]] or precision != "float32":
+        return layers
+    convolution, activation, pooling = group
+    chain = [(layer.name,) for layer in (layers[start - 1], convolution, activation)]
+    rest = layers[start + 3 :]
+    takers = {name for layer in rest for name in layer.inputs}
+    if (
+        activation.options["activation"] not in ("relu", "tanh")
+        or [layer.inputs for layer in group] != chain
+        or convolution.inputs[0] not in (STANDARDIZE, "noise")
+        or takers & {convolution.name, activation.name}
+    ):
+        return layers
+    options = {"pool_window": pooling.options["pool_size"], "pool_stride": pooling.options["strides"]}
+    both = replace(
+        convolution,
+        kind=CONV_MAX_POOL,
+        shape=pooling.shape,
+        operations=convolution.operations + pooling.operations,
+        options={**convolution.options, **options},
+    )
+    renamed = {pooling.name: activation.name}
+    after = [replace(layer, inputs=tuple(renamed.get(name, name) for name in layer.inputs)) for layer in rest]
+    return [*layers[:start], both, replace(activation, shape=pooling.shape), *after]
+
+
+def counted(layers: Sequence[LayerSpec]) -> Plan:
+    """Return the layers whose operations count: the rows of a table of sizes, and the maps that a step keeps."""
+    return [layer for layer in layers if layer.operations]
+
+
+def parameter_count(layers: Sequence[LayerSpec]) -> int:
+    """Return the number of trainable numbers."""
+    return sum(layer.parameters for layer in layers)
+
+
+def step_memory(layers: Sequence[LayerSpec], batch_size: int) -> int:
+    """Estimate the bytes of one training step: every map forward and its gradient, and four copies of the parameters.
+
+    To that come its frames and those of the next one. The maps are kept for the backward pass; parameters stand beside their
+    gradient, velocity and update. Within 25 % of what the 15 configurations of the 2016 notes need here
+    (benchmarks/steps.py), where the first convolution and pooling are `fused`, as on a CPU.
+    """
+    build = FUSED_STEP if any(layer.kind == CONV_MAX_POOL for layer in layers) else STEP
+    maps = sum(prod(layer.shape) for layer in counted(layers))
+    pixels = sum(prod(layer.shape) for layer in layers if layer.name == FRAME_INPUT)
+    return build + PIXEL * batch_size * pixels + FLOAT32 * (2 * batch_size * maps + 4 * parameter_count(layers))
+
+
+def _require_fits(key: str, size: int, rows: int, columns: int) -> None:
+    """Padding lets a window be larger than its map (the notes' are, on 40 x 40 pixels), up to where its edge meets nothing."""
+    most = 2 * min(rows, columns) - 1
+    if size > most:
+        raise UserError(
+            f"{key}: too large for the {rows} x {columns} map that it works on (found {size}, expected at most {most}). "
+            "Fix: lower it, or shrink the map less before it"
+        )
