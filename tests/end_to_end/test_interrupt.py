@@ -97,7 +97,7 @@ def kill_training_often(training, times):
     kept = project.folder / "models/checkpoints"
 
     def reached():
-        return max((int(path.stem.split("-")[1]) for path in kept.glob("epoch-*.ckpt")), default=0)
+        return max((int(path.stem.split("-")[1]) for path in kept.rglob("epoch-*.ckpt")), default=0)
 
     choose = random.Random(1)
     for epoch in sorted(choose.choices(range(1, EPOCHS - 10), k=times)):
@@ -119,7 +119,7 @@ def kill_training_often(training, times):
         assert [row.step for row in rows] == list(range(1, EPOCHS + 1))
     assert "was stopped after epoch" in again.stdout
     assert results_of(project) == expected
-    assert not list(kept.glob("*.ckpt"))
+    assert not list(kept.rglob("*.ckpt"))
 
 
 def test_a_training_killed_ten_times_ends_in_the_same_bits(training):

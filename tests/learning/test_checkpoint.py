@@ -1,5 +1,7 @@
 """A training that is stopped and goes on must end in the very bits of one that was not: weights, best epoch and history."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -90,7 +92,7 @@ def test_without_any_one_part_of_the_state_it_is_another_training(sets, tmp_path
     """Negative control: what is saved is needed, and the tests above would notice if it were not."""
     expected = fit.fit(*sets, DROPOUT)
     stopped(sets, DROPOUT, tmp_path, 2)
-    state = Checkpoints(tmp_path, IDENTITY).load()
+    state, _ = Checkpoints(tmp_path, IDENTITY).load()
     variables, optimizer = list(state.variables), list(state.optimizer)
     if lost == "seeds":
         seeds = [i for i, v in enumerate(variables) if v.shape == (2,) and v.dtype.kind in "iu"]
@@ -104,7 +106,7 @@ def test_without_any_one_part_of_the_state_it_is_another_training(sets, tmp_path
     else:
         monkeypatch.setattr(fit.SetEpoch, "on_epoch_begin", lambda self, epoch, logs=None: None)
     broken = State(state.history, variables, optimizer, state.best)
-    monkeypatch.setattr(Checkpoints, "load", lambda self: broken)
+    monkeypatch.setattr(Checkpoints, "load", lambda self: (broken, []))
     found = fit.fit(*sets, DROPOUT, [], Checkpoints(tmp_path / "other", IDENTITY))
     assert found.history != expected.history
 
@@ -118,20 +120,22 @@ def test_the_last_two_are_kept_and_the_newest_is_taken(tmp_path):
     kept = Checkpoints(tmp_path, IDENTITY)
     for epoch in (1, 2, 3):
         kept.save(some_state(epoch, epoch))
-    assert [path.name for path in sorted(tmp_path.iterdir())] == ["epoch-000002.ckpt", "epoch-000003.ckpt"]
-    found = Checkpoints(tmp_path, IDENTITY).load()
+    assert [path.name for path in sorted(kept.folder.iterdir())] == ["epoch-000002.ckpt", "epoch-000003.ckpt"]
+    found, damaged = Checkpoints(tmp_path, IDENTITY).load()
+    assert damaged == []
     assert len(found.history) == 3
     assert found.variables[0].tolist() == [[3.0] * 3] * 2
     assert found.variables[1].dtype == np.uint32
     kept.clear()
-    assert kept.load() is None
+    assert kept.load() == (None, [])
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_damaged_file_costs_one_epoch(tmp_path):
     kept = Checkpoints(tmp_path, IDENTITY)
     kept.save(some_state(1))
     kept.save(some_state(2))
-    newest = tmp_path / "epoch-000002.ckpt"
+    newest = kept.folder / "epoch-000002.ckpt"
     content = newest.read_bytes()
     choose = np.random.default_rng(0)
     broken = [content[: len(content) // 2], b"", content[:30], content + b"x"]
@@ -141,33 +145,65 @@ def test_a_damaged_file_costs_one_epoch(tmp_path):
         broken.append(bytes(flipped))
     for damaged in broken:
         newest.write_bytes(damaged)
-        assert len(kept.load().history) == 1
-        assert kept.refused == ["epoch-000002.ckpt is damaged"]
+        state, damaged_files = kept.load()
+        assert len(state.history) == 1
+        assert damaged_files == [f"{newest}: damaged, not used"]
 
 
 @pytest.mark.parametrize("name", IDENTITY)
-def test_a_state_of_another_training_is_refused_by_name(sets, tmp_path, name):
-    Checkpoints(tmp_path, {**IDENTITY, name: "other"}).save(some_state(2))
-    kept = Checkpoints(tmp_path, IDENTITY)
-    assert kept.load() is None
-    assert kept.refused == [f"epoch-000002.ckpt is of a training with other {name}"]
-    heard = Recorder()
+def test_a_short_try_leaves_the_states_of_a_long_training_and_says_how_it_differs(tmp_path, name):
+    long = Checkpoints(tmp_path, {**IDENTITY, name: "other"})
+    long.save(some_state(900))
+    short = Checkpoints(tmp_path, IDENTITY)
+    assert short.load() == (None, [])
+    (remark,) = short.tidy()
+    assert all(part in remark for part in (long.folder.name, "kept", "900 epochs", f"other {name}"))
+    short.save(some_state(1))
+    short.clear()
+    state, damaged = Checkpoints(tmp_path, {**IDENTITY, name: "other"}).load()
+    assert len(state.history) == 900
+    assert damaged == []
+
+
+def test_a_training_that_starts_anew_hears_of_the_others(sets, tmp_path):
+    Checkpoints(tmp_path, {**IDENTITY, "data": "other"}).save(some_state(2))
+    heard, kept = Recorder(), Checkpoints(tmp_path, IDENTITY)
     fit.fit(*sets, PARAMS.model_copy(update={"epochs": 1}), [heard], kept)
-    assert heard.resumed == (0, kept.refused)
-    assert [path.name for path in tmp_path.iterdir()] == ["epoch-000001.ckpt"]
-    assert len(Checkpoints(tmp_path, IDENTITY).load().history) == 1  # the new training's own, though of fewer epochs
+    epochs, (remark,) = heard.resumed
+    assert epochs == 0
+    assert "other data" in remark
+    assert len(kept.load()[0].history) == 1
+
+
+def test_only_the_newest_trainings_are_kept(tmp_path):
+    made = [
+        Checkpoints(tmp_path, {**IDENTITY, "parameters": str(number)}) for number in range(checkpoint.TRAININGS + 2)
+    ]
+    for number, one in enumerate(made):
+        one.save(some_state(1))
+        os.utime(one.folder, (number, number))
+    lines = made[-1].tidy()
+    assert {path.name for path in tmp_path.iterdir()} == {one.folder.name for one in made[2:]}
+    assert [line.split(": ")[1].split(",")[0] for line in lines] == ["kept"] * (len(made) - 3) + ["removed"] * 2
+
+
+def test_two_trainings_share_no_file(tmp_path):
+    one, other = (Checkpoints(tmp_path, {**IDENTITY, "data": value}) for value in "ab")
+    one.save(some_state(1))
+    other.save(some_state(1))
+    assert len({path.parent for path in tmp_path.rglob("*.ckpt")}) == 2
 
 
 def test_newer_files_that_are_damaged_do_not_push_out_what_is_saved_now(tmp_path):
     kept = Checkpoints(tmp_path, IDENTITY)
     kept.save(some_state(1))
     for epoch in (8, 9):
-        (tmp_path / f"epoch-{epoch:06d}.ckpt").write_bytes(b"torn")
+        (kept.folder / f"epoch-{epoch:06d}.ckpt").write_bytes(b"torn")
     again = Checkpoints(tmp_path, IDENTITY)
-    assert len(again.load().history) == 1
+    assert len(again.load()[0].history) == 1
     again.save(some_state(2))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["epoch-000001.ckpt", "epoch-000002.ckpt"]
-    assert len(Checkpoints(tmp_path, IDENTITY).load().history) == 2
+    assert sorted(path.name for path in kept.folder.iterdir()) == ["epoch-000001.ckpt", "epoch-000002.ckpt"]
+    assert len(Checkpoints(tmp_path, IDENTITY).load()[0].history) == 2
 
 
 def test_a_full_disk_leaves_the_last_good_state(tmp_path, monkeypatch):
@@ -181,5 +217,5 @@ def test_a_full_disk_leaves_the_last_good_state(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         kept.save(some_state(2))
     monkeypatch.undo()
-    assert len(kept.load().history) == 1
-    assert [path.name for path in tmp_path.iterdir()] == ["epoch-000001.ckpt"]
+    assert len(kept.load()[0].history) == 1
+    assert [path.name for path in kept.folder.iterdir()] == ["epoch-000001.ckpt"]

@@ -78,8 +78,8 @@ class Recorder:
     def on_step(self, step, steps):
         self.steps.append((step, steps))
 
-    def on_resume(self, epochs, refused):
-        self.resumed = (epochs, list(refused))
+    def on_resume(self, epochs, remarks):
+        self.resumed = (epochs, list(remarks))
 
     def on_epoch(self, epoch, values, seconds):
         self.epochs.append((epoch, values))

@@ -103,3 +103,11 @@ def test_a_run_says_of_what_it_was_made(workspace, monkeypatch):
     patch = (kept / "diff.patch").read_bytes()
     assert b"+edited" in patch
     assert tags["git.diff.sha256"] == hashlib.sha256(patch).hexdigest()
+
+
+@pytest.mark.parametrize("epochs", [0, 3])
+def test_only_a_run_that_resumed_something_says_so(workspace, epochs):
+    with runs.training("CPU") as run:
+        run.on_resume(epochs, ["models/checkpoints/ab: kept"])
+    tags = stored_runs(workspace)[0].data.tags
+    assert tags.get("resumed_after_epoch") == (str(epochs) if epochs else None)

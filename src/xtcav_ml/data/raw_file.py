@@ -16,7 +16,7 @@ from xtcav_ml.config.schema import IMAGE, Dataset
 from xtcav_ml.data.hdf5 import reading, require_unchanged, state, told
 
 CHUNK_CACHE = 64 * 2**20
-"""Bytes of unpacked chunks that HDF5 keeps while frames are read: 77 full frames."""
+"""Bytes of unpacked chunks that HDF5 keeps while frames are read: 81 full frames."""
 
 MAX_ROWS = 1_000_000
 """Rows that a file may declare: a kilobyte of HDF5 can declare more than any memory holds."""

@@ -1,12 +1,14 @@
 """The whole state of a training on disk, after every epoch: what it needs to go on as if it had never been stopped.
 
 A file is written whole or not at all, and says what it should be: a line with the format, one with the SHA-256 of the rest. The
-last two are kept, so that a damaged one costs one epoch.
+last two are kept, so that a damaged one costs one epoch. Each training has a folder of its own, named after what its result
+depends on: a short try with other settings leaves the states of a long training alone, and the earlier settings resume it.
 """
 
 import hashlib
 import io
 import json
+import shutil
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +22,9 @@ from xtcav_ml.system import atomic
 
 FORMAT = b"xtcav checkpoint 1\n"
 KEPT = 2
+TRAININGS = 4
+"""Unfinished trainings whose states are kept, the newest: each takes six to eight times the size of its weights."""
+
 GROUPS = ("variables", "optimizer", "best")
 
 
@@ -34,15 +39,16 @@ class State:
 
 
 class Checkpoints:
-    """The states of one training in a folder. `identity` says of which: what its result depends on, by name."""
+    """The states of one training, below `folder`. `identity` says of which: what its result depends on, by name."""
 
     def __init__(self, folder: Path, identity: Mapping[str, str]) -> None:
-        self.folder, self.identity = folder, dict(identity)
-        self.refused: list[str] = []  # why files that are there were not used
+        self.identity = dict(identity)
+        name = hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()[:16]
+        self.folder = folder / name
         self._own: list[Path] = []  # the files of this training, oldest first
 
     def save(self, state: State) -> None:
-        """Write a state, and remove all but it and the one before: also what is damaged or of another training."""
+        """Write a state, and remove all of this training but it and the one before: also what is damaged."""
         content = io.BytesIO()
         arrays = {f"{group}.{i}": array for group in GROUPS for i, array in enumerate(getattr(state, group))}
         np.savez(content, **arrays)
@@ -55,34 +61,56 @@ class Checkpoints:
         for other in set(self._files()) - set(self._own):
             other.unlink()
 
-    def load(self) -> State | None:
-        """Return the newest whole state of this very training, or None; `refused` then says why others were not taken."""
-        self.refused = []
+    def load(self) -> tuple[State | None, list[str]]:
+        """Return the newest whole state of this very training, or None, and a line for each newer file that is damaged."""
+        damaged: list[str] = []
         for path in self._files():
             found = _read(path)
-            if found is None:
-                self.refused.append(f"{path.name} is damaged")
-                continue
-            header, state = found
-            differs = [
-                name
-                for name in sorted(self.identity.keys() | header["identity"].keys())
-                if self.identity.get(name) != header["identity"].get(name)
-            ]
-            if not differs:
+            if found is not None:
                 self._own = [path]
-                return state
-            self.refused.append(f"{path.name} is of a training with other {', '.join(differs)}")
-        return None
+                return found[1], damaged
+            damaged.append(f"{path}: damaged, not used")
+        return None, damaged
+
+    def tidy(self) -> list[str]:
+        """Remove the states of all but TRAININGS trainings, and return a line for each other one, and how it differs.
+
+        The oldest go, by the time of their last epoch. Another process may do the same at the same time.
+        """
+        others = [path for path in self.folder.parent.glob("*/") if path != self.folder]
+        lines = []
+        for place, folder in enumerate(sorted(others, key=_last_change, reverse=True), start=1):
+            if place >= TRAININGS:
+                shutil.rmtree(folder, ignore_errors=True)
+                lines.append(f"{folder}: removed, there are {TRAININGS - 1} newer unfinished trainings")
+                continue
+            found = next(filter(None, map(_read, _newest_first(folder))), None)
+            if found is not None:
+                header, state = found
+                names = sorted(self.identity.keys() | header["identity"].keys())
+                differs = [name for name in names if self.identity.get(name) != header["identity"].get(name)]
+                lines.append(
+                    f"{folder}: kept, {len(state.history)} epochs of a training with other {', '.join(differs)}"
+                )
+        return lines
 
     def clear(self) -> None:
         """Remove all states: the training is done."""
-        for path in self._files():
-            path.unlink()
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _files(self) -> list[Path]:
-        """Return the files, newest first."""
-        return sorted(self.folder.glob("epoch-*.ckpt"), reverse=True)
+        return _newest_first(self.folder)
+
+
+def _newest_first(folder: Path) -> list[Path]:
+    return sorted(folder.glob("epoch-*.ckpt"), reverse=True)
+
+
+def _last_change(folder: Path) -> float:
+    try:
+        return folder.stat().st_mtime
+    except FileNotFoundError:  # another process removed it meanwhile
+        return 0.0
 
 
 def _sizes(state: State) -> dict[str, int]:
@@ -90,8 +118,11 @@ def _sizes(state: State) -> dict[str, int]:
 
 
 def _read(path: Path) -> tuple[dict[str, Any], State] | None:
-    """Return header and state of a file, or None if it is not what was written."""
-    content = path.read_bytes()
+    """Return header and state of a file, or None if it is not what was written, or not there any more."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
     format_line, digest, body = content[: len(FORMAT)], content[len(FORMAT) :][:64], content[len(FORMAT) + 65 :]
     if format_line != FORMAT or hashlib.sha256(body).hexdigest().encode() != digest:
         return None

@@ -29,8 +29,8 @@ class Listener(Protocol):
     def on_step(self, step: int, steps: int) -> None:
         """`step` of `steps` minibatches of this epoch are done."""
 
-    def on_resume(self, epochs: int, refused: Sequence[str]) -> None:
-        """States of earlier trainings were found: one after `epochs` epochs is gone on from, `refused` says why not others."""
+    def on_resume(self, epochs: int, remarks: Sequence[str]) -> None:
+        """The training resumes after `epochs` epochs, or starts anew after 0; `remarks` are about other states on disk."""
 
     def on_epoch(self, epoch: int, values: dict[str, float], seconds: Mapping[str, float]) -> None:
         """`epoch` (from 1) is done.
@@ -122,10 +122,11 @@ class _Watch(keras.callbacks.Callback):  # type: ignore[misc]
 
     def go_on(self, model: keras.Model, checkpoints: Checkpoints) -> None:
         """Bring the model into the state that was kept, if there is one, and tell the listeners how it came there."""
-        state = checkpoints.load()
+        state, remarks = checkpoints.load()
+        remarks += checkpoints.tidy()
         for listener in self.listeners:
-            if state is not None or checkpoints.refused:
-                listener.on_resume(0 if state is None else len(state.history), checkpoints.refused)
+            if state is not None or remarks:
+                listener.on_resume(0 if state is None else len(state.history), remarks)
         if state is None:
             return
         model.optimizer.build(model.trainable_variables)

@@ -96,7 +96,7 @@ def few_steps(pipe: Connection, params: TrainParams, steps: int, data: Path) -> 
             if step == steps:
                 raise fit.StopTraining
 
-        def on_resume(self, epochs: int, refused: Sequence[str]) -> None:
+        def on_resume(self, epochs: int, remarks: Sequence[str]) -> None:
             pass
 
         def on_epoch(self, epoch: int, values: dict[str, float], seconds: Mapping[str, float]) -> None:

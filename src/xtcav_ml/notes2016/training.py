@@ -32,7 +32,7 @@ class Steps:
             self.between.append(now - self._last)
         self._last = now
 
-    def on_resume(self, epochs: int, refused: Sequence[str]) -> None:
+    def on_resume(self, epochs: int, remarks: Sequence[str]) -> None:
         """Nothing was timed of what came before."""
 
     def on_epoch(self, epoch: int, values: dict[str, float], seconds: Mapping[str, float]) -> None:

@@ -84,7 +84,7 @@ class _History:
     def on_step(self, step: int, steps: int) -> None:
         pass
 
-    def on_resume(self, epochs: int, refused: Sequence[str]) -> None:
+    def on_resume(self, epochs: int, remarks: Sequence[str]) -> None:
         pass
 
     def on_epoch(self, epoch: int, values: dict[str, float], seconds: Mapping[str, float]) -> None:
@@ -106,9 +106,9 @@ class _Display:
     def on_step(self, step: int, steps: int) -> None:
         self.advance(1)
 
-    def on_resume(self, epochs: int, refused: Sequence[str]) -> None:
-        for reason in refused:
-            self.screen.print(f"  {reason}: not used")
+    def on_resume(self, epochs: int, remarks: Sequence[str]) -> None:
+        for remark in remarks:
+            self.screen.print(f"  {remark}")
         if epochs:
             self.screen.print(f"  was stopped after epoch {epochs}, goes on from there")
 

@@ -16,6 +16,13 @@ def console() -> Console:
     return Console(soft_wrap=True, highlight=False, markup=False)
 
 
+def pace(speed: float) -> str:
+    """Return `speed`, 1/s and more than 0, in words with at least two digits: a rate, or the seconds that one takes."""
+    if speed < 1:
+        return f"{1 / speed:.3g} s each"
+    return f"{speed:.0f}/s" if speed >= 10 else f"{speed:.1f}/s"
+
+
 @contextlib.contextmanager
 def counting(what: str, total: int) -> Iterator[Callable[[int], None]]:
     """Give a function to call with the number of `what` just done, of `total`."""
@@ -27,7 +34,7 @@ def counting(what: str, total: int) -> Iterator[Callable[[int], None]]:
 
             def advance(count: int) -> None:
                 speed = bar.tasks[task].speed
-                bar.update(task, advance=count, rate=f"{speed:.0f}/s" if speed else "")
+                bar.update(task, advance=count, rate=pace(speed) if speed else "")
 
             yield advance
         return
@@ -40,6 +47,6 @@ def counting(what: str, total: int) -> Iterator[Callable[[int], None]]:
         now = time.monotonic()
         if now - last >= QUIET:
             last = now
-            screen.print(f"  {done:,} of {total:,} {what}, {done / (now - started):.0f}/s")
+            screen.print(f"  {done:,} of {total:,} {what}, {pace(done / (now - started))}")
 
     yield report

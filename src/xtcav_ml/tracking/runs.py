@@ -26,9 +26,10 @@ class TrainingRun:
     def on_step(self, step: int, steps: int) -> None:
         """MLflow gets whole epochs."""
 
-    def on_resume(self, epochs: int, refused: Sequence[str]) -> None:
-        """Say after which epoch an earlier process was stopped."""
-        self.run.tags({"resumed_after_epoch": str(epochs)})
+    def on_resume(self, epochs: int, remarks: Sequence[str]) -> None:
+        """Tag the epoch after which an earlier process was stopped, if one was resumed."""
+        if epochs:
+            self.run.tags({"resumed_after_epoch": str(epochs)})
 
     def on_epoch(self, epoch: int, values: dict[str, float], seconds: Mapping[str, float]) -> None:
         """Log the epoch's values, and the seconds of its parts, at step `epoch`."""

@@ -84,7 +84,7 @@ def _train(pipe: Connection, params: TrainParams, data: Path) -> None:
         def on_step(self, step: int, steps: int) -> None:
             pass
 
-        def on_resume(self, epochs: int, refused: Sequence[str]) -> None:
+        def on_resume(self, epochs: int, remarks: Sequence[str]) -> None:
             pass
 
         def on_epoch(self, epoch: int, values: dict[str, float], seconds: Mapping[str, float]) -> None:

@@ -1,0 +1,19 @@
+import pytest
+
+from xtcav_ml.system import progress
+
+
+@pytest.mark.parametrize(
+    ("speed", "words"),
+    [(1234, "1234/s"), (10, "10/s"), (2.25, "2.2/s"), (1, "1.0/s"), (0.4, "2.5 s each"), (0.008, "125 s each")],
+)
+def test_a_pace_is_never_0(speed, words):
+    assert progress.pace(speed) == words
+
+
+def test_slow_steps_say_how_long_they_take(monkeypatch, capsys):
+    clock = iter([0.0, 0.0, 16.0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    with progress.counting("steps", 7) as advance:
+        advance(2)
+    assert "2 of 7 steps, 8 s each" in capsys.readouterr().out
