@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+from xtcav_ml.science.thresholds import MARGIN
+
 GROUP, ORDER = "Models", 41
 
 
@@ -13,14 +15,18 @@ def promote_model(
         typer.Argument(metavar="RUN", help="An MLflow run id, the beginning of one, or an alias (candidate)."),
     ],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the decision, change nothing.")] = False,
+    margin: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="Tolerated loss: fraction of the shots, or of a number's standard deviation."),
+    ] = MARGIN,
 ) -> None:
     """Make a run's model the champion if it is not worse.
 
-    Accepted unless the present champion (models:/xtcav@champion) is significantly better (p < 0.05, tests of `xtcav
-    compare`) in any quantity, on the test shots of both, which must be at least nine tenths of the champion's. The run must
-    be FINISHED, of a clean commit, and its model files unchanged. MLflow keeps the reason with the version. Exit code 1 if
-    it is refused.
+    Accepted if, in every quantity that the present champion (models:/xtcav@champion) learned, the 95 % interval of the loss
+    (tests of `xtcav compare`) ends below the margin, on the test shots of both, which must be at least nine tenths of the
+    champion's. The run must be FINISHED, of a clean commit, and its model files unchanged. MLflow keeps the reason with the
+    version. Exit code 1 if it is refused.
     """
     from xtcav_ml.tools import promote_model as tool
 
-    tool.run(run, dry_run)
+    tool.promote_version(run, dry_run, margin)

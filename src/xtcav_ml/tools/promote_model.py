@@ -1,9 +1,14 @@
-"""promote-model: another version of the registered model becomes the champion, if it is not worse on the same test shots."""
+"""promote-model: another version of the registered model becomes the champion if its test shows that it is not worse."""
 
+from collections.abc import Mapping
+from math import isfinite
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from xtcav_ml.lineage import lineage
+from xtcav_ml.science.significance import Difference, NonInferiority, non_inferiority
+from xtcav_ml.science.thresholds import COMMON_SHOTS, MARGIN, POWER
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.system.progress import console
 from xtcav_ml.tools import compare
@@ -11,37 +16,35 @@ from xtcav_ml.tracking import mlflow_store
 from xtcav_ml.tracking.registry import versions
 from xtcav_ml.tracking.registry.versions import Version
 
-IN_COMMON = 0.9
-"""Part of the champion's test shots that the other must have been tested on too."""
 
-
-def run(wanted: str, dry_run: bool) -> None:
+def promote_version(wanted: str, dry_run: bool, margin: float = MARGIN) -> None:
     """Make the version that `wanted` names, an alias or a run id or its beginning, the champion.
 
-    Raises UserError that says why not. Either way the reason is kept with the version, unless `dry_run`.
+    `margin` is the loss that is tolerated, a fraction of what separates perfect from worthless. Raises UserError with the
+    reason if it is refused. Either way the reason is kept with the version, unless `dry_run`.
     """
     root = lineage.project_root()
     try:
-        _promote(root, wanted, dry_run)
+        _promote(root, wanted, dry_run, margin)
     except mlflow_store.TrackingError as error:
         raise mlflow_store.unanswered(root, error) from None
 
 
-def _promote(root: Path, wanted: str, dry_run: bool) -> None:
+def _promote(root: Path, wanted: str, dry_run: bool, margin: float) -> None:
     version, champion = versions.find(root, wanted), versions.champion(root)
     if champion is not None and champion.number == version.number:
         console().print(f"{version} is the champion already")
         return
-    found = {"promotion.against": "none" if champion is None else str(champion)}
+    tags = {"promotion.against": "none" if champion is None else str(champion)}
     try:
         _require_sound(root, version)
-        reason = "the first champion" if champion is None else _require_not_worse(champion, version, found)
+        reason = "the first champion" if champion is None else _require_not_worse(champion, version, margin, tags)
     except UserError as error:
         if not dry_run:
-            versions.describe(version, f"Not promoted: {error}", {"promotion": "refused", **found})
+            versions.describe(version, f"Not promoted: {error}", {"promotion": "refused", **tags})
         raise
     if not dry_run:  # the reason first: a promotion that is cut short is then repeated
-        versions.describe(version, f"Promoted: {reason}", {"promotion": "promoted", **found})
+        versions.describe(version, f"Promoted: {reason}", {"promotion": "promoted", **tags})
         versions.crown(version, champion)
     console().print(f"{version} {'would be' if dry_run else 'is now'} the champion: {reason}")
 
@@ -50,38 +53,72 @@ def _require_sound(root: Path, version: Version) -> None:
     """Raise UserError if nothing could lead back from the model to what made it, or if its files were changed."""
     if version.status != "FINISHED":
         raise UserError(
-            f"run {version.run_id}: must be FINISHED, got {version.status}; wait for its end, or promote another"
+            f"run {version.run_id}: not complete (found {version.status}, expected FINISHED). Fix: wait for its end, or "
+            "promote another."
         )
     if version.dirty:
         raise UserError(
-            f"run {version.run_id}: must be of a clean commit, got uncommitted changes (tag git.dirty); commit them, train "
-            "again with `dvc repro --force --single-item train evaluate`, and promote that run"
+            f"run {version.run_id}: made from uncommitted changes (tag git.dirty; expected a clean commit). Fix: commit, train "
+            "again with `dvc repro --force --single-item train evaluate`, and promote that run."
         )
     with TemporaryDirectory() as folder:
         versions.fetch(root, version.uri, Path(folder))
 
 
-def _require_not_worse(champion: Version, version: Version, found: dict[str, str]) -> str:
-    """Return what the paired test says, and add its numbers to `found`.
+def _require_not_worse(champion: Version, version: Version, margin: float, tags: dict[str, str]) -> str:
+    """Return the reason why the version is not worse, and add the test's numbers to `tags`.
 
-    Raises UserError if the champion is really better in anything that it learned, or if that cannot be told.
+    Raises UserError if, in anything that the champion learned, its loss is not shown to be below the margin.
     """
     result = compare.compare_runs([champion.run_id, version.run_id], as_json=False)
     (first, second), compared, common = result["runs"], result["comparisons"], result["shots"]
-    found["promotion.shots"] = str(common)
-    found["promotion.p"] = ", ".join(f"{one['measure']} {one['p']:.3g}" for one in compared)
-    if common < IN_COMMON * first["shots"]:
+    tags["promotion.shots"] = str(common)
+    tags["promotion.margin"] = f"{margin:g}"
+    tags["promotion.p"] = ", ".join(f"{one['measure']} {one['p']:.3g}" for one in compared)
+    if common < COMMON_SHOTS * first["shots"]:
         raise UserError(
-            f"run {version.run_id}: must be tested on {IN_COMMON:.0%} of the {first['shots']:,} test shots of the champion, "
-            f"{champion}, got {common:,}; evaluate it on the same data and split"
+            f"run {version.run_id}: too few test shots in common with the champion, {champion} (found {common:,} of its "
+            f"{first['shots']:,}, expected {COMMON_SHOTS:.0%}). Fix: evaluate it on the same data and split."
         )
     lacking = [name for name in first["learned"] if name not in second["learned"]]
     if lacking:
         raise UserError(
-            f"run {version.run_id}: must have learned what the champion, {champion}, has, got no {lacking[0]}; train it with "
-            "the same prepare.label and prepare.regression"
+            f"run {version.run_id}: has not learned {lacking[0]}, which the champion, {champion}, has. Fix: train it with the "
+            "same prepare.label and prepare.regression."
         )
-    told = f"{'; '.join(one['verdict'] for one in compared)}; on {common:,} test shots"
-    if any(one["better"] == champion.run_id for one in compared):
-        raise UserError(f"run {version.run_id}: must not be worse than the champion, got: {told}; promote another")
-    return f"not worse than {champion}: {told}"
+    for one in compared:
+        test = non_inferiority(_gain(one), margin * one["scale"], common)
+        if not test.shown:
+            raise UserError(_refusal(champion, version, one, _limit(one, margin), common, test))
+    verdicts = "; ".join(f"{one['verdict']} (margin {_limit(one, margin)})" for one in compared)
+    return f"not worse than {champion} by more than the margin: {verdicts}; on {common:,} test shots"
+
+
+def _gain(one: Mapping[str, Any]) -> Difference:
+    """Return a comparison's difference as what the second model gains, above 0 if it is the better one."""
+    difference = Difference(one["difference"], one["low"], one["high"], one["p"])
+    return difference if one["more_is_better"] else -difference
+
+
+def _limit(one: Mapping[str, Any], margin: float) -> str:
+    """Return the margin in the unit of a comparison."""
+    limit = margin * one["scale"]
+    return f"{100 * limit:.3g} points" if one["more_is_better"] else f"{limit:.3g}"
+
+
+def _refusal(
+    champion: Version, version: Version, one: Mapping[str, Any], limit: str, shots: int, test: NonInferiority
+) -> str:
+    """Return the error: what the comparison shows, and whether the test set is large enough to show anything."""
+    if one["better"] == champion.run_id:
+        fault, fix = "worse than", "promote another run"
+    else:
+        fault, fix = "not shown to be as good as", "promote another run, or accept a larger loss with --margin"
+    power = f"an equally good model would pass with a probability of {test.power:.0%} on these {shots:,} test shots"
+    if one["better"] != champion.run_id and test.power < POWER and isfinite(test.shots):
+        power = f"the test set is too small to tell: {power}"
+        fix = f"test on about {float(f'{test.shots:.2g}'):,.0f} shots ({POWER:.0%} power), {fix}"
+    return (
+        f"run {version.run_id}: {fault} the champion, {champion} (found {one['verdict']}; expected an interval of the loss "
+        f"that ends below {limit}; {power}). Fix: {fix}."
+    )
