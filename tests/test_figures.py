@@ -1,6 +1,9 @@
+import re
+
 import numpy as np
 import pytest
 
+from tests.report.conftest import Reader
 from xtcav_ml import figures
 from xtcav_ml.science import metrics
 
@@ -20,27 +23,87 @@ def sample(second):
 
 
 DRAWN = {
-    "confusion": lambda path: figures.confusion_matrix(path, np.array([[3, 1], [0, 0]]), ["no", "yes"], "title"),
-    "curves": lambda path: figures.learning_curves(path, HISTORY, 2),
-    "one epoch": lambda path: figures.learning_curves(path, HISTORY[:1], 1),
-    "frames": lambda path: figures.frame_sheet(path, [("no", [(np.zeros((4, 5)), "a")]), ("yes", [])], "title"),
-    "no frames": lambda path: figures.frame_sheet(path, [("no", []), ("yes", [])], "title"),
-    "calibration": lambda path: figures.calibration(path, metrics.calibration(TRUTH, PROBABILITIES), "title"),
-    "curves of classes": lambda path: figures.one_against_rest(path, [curves(value) for value in range(3)], "title"),
-    "overlays": lambda path: figures.overlay_sheet(path, [("no", [(np.eye(4), np.eye(2), "a")]), ("yes", [])], "title"),
-    "no overlays": lambda path: figures.overlay_sheet(path, [("no", [])], "title"),
-    "search": lambda path: figures.search_history(
-        path, [(0, 0.5, "COMPLETE"), (1, None, "PRUNED"), (2, 0.7, "COMPLETE")]
-    ),
-    "usage": lambda path: figures.usage(path, [sample(0), sample(1), sample(2) | {"gpu0_memory_mb": 5.0}]),
-    "importance": lambda path: figures.importances(path, {"rate": 0.8, "kernel": 0.2}),
+    "confusion": lambda: figures.confusion_matrix(np.array([[3, 1], [0, 0]]), ["no", "yes"], "title"),
+    "curves": lambda: figures.learning_curves(HISTORY, 2, ["accuracy", "cross_entropy"]),
+    "one epoch": lambda: figures.learning_curves(HISTORY[:1], 1, ["accuracy"]),
+    "frames": lambda: figures.frame_sheet([("no", [(np.zeros((4, 5)), "a")]), ("yes", [])], "title"),
+    "no frames": lambda: figures.frame_sheet([("no", []), ("yes", [])], "title"),
+    "calibration": lambda: figures.calibration(metrics.calibration(TRUTH, PROBABILITIES), "title"),
+    "curves of classes": lambda: figures.one_against_rest([curves(value) for value in range(3)], "title"),
+    "overlays": lambda: figures.overlay_sheet([("no", [(np.eye(4), np.eye(2), "a")]), ("yes", [])], "title"),
+    "no overlays": lambda: figures.overlay_sheet([("no", [])], "title"),
+    "search": lambda: figures.search_history([(0, 0.5, "COMPLETE"), (1, None, "PRUNED"), (2, 0.7, "COMPLETE")]),
+    "usage": lambda: figures.usage([sample(0), sample(1), sample(2) | {"gpu0_memory_mb": 5.0}]),
+    "importance": lambda: figures.importances({"rate": 0.8, "kernel": 0.2}),
 }
+
+
+DRAWN |= {
+    "shares": lambda: figures.label_shares({"train": {"a": 90, "b": 10}, "test": {"a": 0, "b": 0}}),
+    "gradient": lambda: figures.learning_curves([{"gradient_norm": 1.0}] * 3, 2, ["gradient_norm"]),
+    "regression": lambda: figures.regression({"x": (np.array([1.0, np.nan, 3]), np.array([1.1, 2, 2.9]))}),
+    "roc": lambda: figures.roc([curves(value) for value in range(3)]),
+    "precision": lambda: figures.precision_recall([curves(value) for value in range(3)]),
+}
+RASTER = {"frames", "overlays"}
+"""Frames have the colours of their pixels: they are for PNG."""
 
 
 @pytest.mark.parametrize("name", DRAWN)
 def test_a_picture_is_a_png_and_the_same_bytes_each_time(tmp_path, name):
     for file in ("a.png", "b.png"):
-        DRAWN[name](tmp_path / file)
+        figures.write_png(tmp_path / file, DRAWN[name]())
     content = (tmp_path / "a.png").read_bytes()
     assert content.startswith(b"\x89PNG")
     assert content == (tmp_path / "b.png").read_bytes()
+
+
+@pytest.mark.parametrize("name", [name for name in DRAWN if name not in RASTER])
+def test_as_svg_it_is_the_same_text_each_time_in_the_pages_colours(name):
+    svg = figures.svg(DRAWN[name](), f"shows <{name}>")
+    assert svg == figures.svg(DRAWN[name](), f"shows <{name}>")
+    read = Reader(svg)
+    assert read.named("svg") == [{**read.named("svg")[0], "role": "img", "aria-label": f"shows <{name}>"}]
+    colours = set(re.findall(r"(?:fill|stroke): ([^;\"]+)", svg)) - {"none"}
+    assert colours <= {f"var(--{variable})" for variable in figures.VARIABLES.values()}
+    assert not re.search(r"https?:|font-family|<style|<!", svg)
+    assert not [shape for shape in read.named("path") if shape.get("id", "").startswith("DejaVu")]  # text is text
+
+
+def test_labels_are_neither_markup_nor_mathematics():
+    labels = ["<b>&", r"$\nothing$"]
+    read = Reader(figures.svg(figures.confusion_matrix(np.eye(2, dtype=np.int64), labels), "two labels"))
+    assert [word for word in read.words if word in labels] == [*labels, *labels]
+    assert not read.named("b")
+
+
+def test_two_svgs_have_no_id_in_common():
+    ids = [{tag["id"] for _, tag in Reader(figures.svg(DRAWN["roc"](), text)).tags if "id" in tag} for text in "ab"]
+    assert ids[0]
+    assert not ids[0] & ids[1]
+
+
+def test_long_series_stay_small():
+    many = np.linspace(0, 1, 100_000)
+    assert len(figures.svg(figures.regression({"x": (many, many)}), "cloud")) < 300_000
+    history = [{"train_accuracy": 0.5, "val_accuracy": i / 5000} for i in range(5000)]
+    assert len(figures.svg(figures.learning_curves(history, 1, ["accuracy"]), "curve")) < 100_000
+
+
+def test_a_class_without_shots_is_in_no_curve():
+    read = Reader(figures.svg(figures.roc([curves(value) for value in range(3)]), "roc"))
+    assert [word.partition(":")[0] for word in read.words if "area" in word] == ["class 0", "class 1"]
+    assert "area" not in Reader(figures.svg(figures.roc([curves(2)]), "no class has shots")).words
+
+
+@pytest.mark.parametrize(
+    ("extra", "names"),
+    [
+        ({}, ["accuracy"]),
+        ({"regularization": 0.1}, ["accuracy", "loss"]),
+        ({"val_cross_entropy": 1.0, "val_squared_error": 1.0}, ["accuracy", "cross_entropy", "squared_error", "loss"]),
+        ({"gradient_norm": 1.0, "learning_rate": 0.1}, ["accuracy", "learning_rate", "gradient_norm"]),
+    ],
+)
+def test_the_loss_is_a_curve_only_where_it_is_more_than_another_one(extra, names):
+    assert figures.curves_of([{"val_accuracy": 1.0, "val_loss": 1.0, **extra}]) == names

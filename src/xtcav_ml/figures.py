@@ -1,6 +1,12 @@
-"""The only module with matplotlib: pictures, to files whose bytes depend on nothing but what they show."""
+"""Every chart, once: a function returns it as a Figure, `write_png` writes it to a file, `svg` puts it into a page.
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+The only module with matplotlib. Bytes depend on nothing but what is shown.
+"""
+
+import html
+import io
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -8,6 +14,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from xtcav_ml.science import metrics
@@ -24,9 +31,27 @@ Item = TypeVar("Item")
 LEAST_RANGE = 1e-3
 """Of a colour scale, in the unit of the pixels, where all are equal."""
 
-INK, MUTED = "#222222", "#8a8a8a"
-TRAIN, VALIDATION = "#0072b2", "#d55e00"  # Okabe and Ito's blue and vermilion, told apart by all eyes
+PAPER, INK, MUTED, HEAT = "#ffffff", "#222222", "#8a8a8a", "#2171b5"
+TRAIN, VALIDATION = "#0072b2", "#d55e00"  # Okabe and Ito's blue and vermilion, which all eyes can tell apart
 COLOURS = (TRAIN, VALIDATION, "#009e73", "#cc79a7", "#e69f00", "#56b4e9", INK)
+DASHES = ("-", "--", ":", "-.")
+"""Of the series of a chart, so that they differ without colour too."""
+
+VARIABLES = {PAPER: "paper", INK: "ink", "#000000": "ink", MUTED: "muted", HEAT: "heat"}
+VARIABLES |= {colour: f"s{i}" for i, colour in enumerate(COLOURS[:-1])}
+"""The variable of a page's style sheet that takes the place of a colour there."""
+
+SUPERFLUOUS = (
+    "<metadata>.*?</metadata>",
+    "<style.*?</style>",
+    "<!--.*?-->",
+    r"\n\s*",
+    r' id="\D[\w.]*_\d+"',  # names of parts, to which nothing refers
+    r"; font-family: [^;\"]*",
+    r' transform="rotate\(-0 [^"]*"',
+)
+"""What matplotlib's SVG has beside the drawing (patterns): the fonts are the page's."""
+
 STYLE: Any = {
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -35,103 +60,219 @@ STYLE: Any = {
     "legend.frameon": False,
     "figure.constrained_layout.use": True,
     "savefig.dpi": 110,
+    "svg.fonttype": "none",  # text stays text
+    "text.parse_math": False,  # a label with two dollar signs is a label
 }
+MOST_MARKS, MOST_POINTS = 150, 2000
+"""Points of a series beyond which a line has no marks, and a cloud shows only every so many."""
 
 
-def confusion_matrix(path: Path, confusion: NDArray[np.int64], classes: Sequence[str], title: str) -> None:
+@mpl.rc_context(STYLE)
+def write_png(path: Path, figure: Figure) -> None:
+    """Write a figure to a PNG."""
+    with atomic.replacing(path) as temporary:
+        figure.savefig(temporary, format="png", metadata={"Software": None})
+
+
+@mpl.rc_context(STYLE)
+def svg(figure: Figure, description: str) -> str:
+    """Return a figure as an SVG element for a page whose style sheet defines VARIABLES; `description` says what it shows.
+
+    Text is text, with class "on" where it stands on a colour. Ids are unique in a page whose descriptions are.
+    """
+    whole = io.StringIO()
+    with mpl.rc_context({"svg.hashsalt": description}):
+        figure.savefig(whole, format="svg", transparent=True, metadata={"Date": None})
+    width, height = figure.get_size_inches() * 72
+    label = (
+        f'width="{width:.0f}pt" viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{html.escape(description)}"'
+    )
+    text = re.sub(rf"(?s)^.*?<svg.*?>|{'|'.join(SUPERFLUOUS)}", "", whole.getvalue())
+    text = text.replace(' id="on"', ' class="on"').replace("xlink:href", "href")
+    text = re.sub(r"(?<=: )#[0-9a-f]{6}(?=[;\"])", lambda colour: f"var(--{VARIABLES[colour[0]]})", text)
+    return f'<svg class="chart" {label}>{text}'
+
+
+def _row(count: int, width: float, height: float) -> tuple[Figure, Sequence[Axes]]:
+    """Return a figure of `count` axes side by side, each of so many inches."""
+    figure = Figure(figsize=(width * count, height))
+    return figure, list(figure.subplots(1, count, squeeze=False)[0])
+
+
+@mpl.rc_context(STYLE)
+def confusion_matrix(confusion: NDArray[np.int64], classes: Sequence[str], title: str = "") -> Figure:
     """Draw counts (rows truth, columns prediction), coloured by the share of the row."""
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(1.6 + 0.95 * len(classes), 1.5 + 0.8 * len(classes)))
-        axes = figure.add_subplot()
-        shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
-        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-        for (row, column), count in np.ndenumerate(confusion):
-            colour = "white" if shares[row, column] > 0.5 else INK
-            text = f"{count}\n{shares[row, column]:.0%}"
-            axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=9)
-        axes.set_xticks(range(len(classes)), classes)
-        axes.set_yticks(range(len(classes)), classes)
-        axes.set(xlabel="predicted", ylabel="label", title=title)
-        axes.tick_params(length=0)
-        axes.spines[:].set_visible(False)
-        _save(figure, path)
+    width = max(0.95, 0.09 * max(map(len, classes)))
+    figure = Figure(figsize=(1.6 + width * len(classes), 1.5 + 0.8 * len(classes)))
+    axes = figure.add_subplot()
+    shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
+    for (row, column), count in np.ndenumerate(confusion):
+        share = shares[row, column]
+        axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, color=HEAT, alpha=0.65 * share, linewidth=0))
+        axes.text(column, row, f"{count}\n{share:.0%}", ha="center", va="center", color=INK, fontsize=9)
+    ends = (-0.5, len(classes) - 0.5)
+    axes.set(xlim=ends, ylim=ends[::-1], xlabel="predicted", ylabel="label", title=title)
+    axes.set_xticks(range(len(classes)), classes)
+    axes.set_yticks(range(len(classes)), classes)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    return figure
 
 
-CURVES = {"accuracy": "accuracy", "cross_entropy": "cross-entropy, nats", "squared_error": "squared error, spread^2"}
-"""Values of an epoch that are drawn, where they are there, and what is written at their axis."""
+@mpl.rc_context(STYLE)
+def label_shares(sets: Mapping[str, Mapping[str, int]]) -> Figure:
+    """Draw a bar for each set (shots by label, the same labels in all): the share of each label, with its shots."""
+    figure = Figure(figsize=(5.6, 0.9 + 0.45 * len(sets)))
+    axes = figure.add_subplot()
+    names = list(sets)[::-1]
+    counts = np.array([list(sets[name].values()) for name in names])
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    for i, label in enumerate(next(iter(sets.values()))):
+        left, colour = shares[:, :i].sum(axis=1), COLOURS[i % len(COLOURS)]
+        axes.barh(names, shares[:, i], left=left, color=colour, edgecolor=PAPER, label=label)
+        for row, share in enumerate(shares[:, i]):
+            if share > 0.02 * len(f"{counts[row, i]:,}"):
+                shown: Any = {"ha": "center", "va": "center", "color": PAPER, "gid": "on"}
+                axes.text(left[row] + share / 2, row, f"{counts[row, i]:,}", **shown)
+    axes.set(xlim=(0, 1), xticks=[])
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    figure.legend(loc="outside upper left", ncols=4, handlelength=1)
+    return figure
 
 
-def learning_curves(path: Path, history: Sequence[Mapping[str, float]], best_epoch: int) -> None:
-    """Draw what both sets were worth against the epoch, with the epoch that was kept."""
-    with mpl.rc_context(STYLE):
-        names = [name for name in CURVES if f"val_{name}" in history[0]]
-        figure = Figure(figsize=(4.5 * len(names), 3.6))
-        epochs = np.arange(1, len(history) + 1)
-        for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
-            for key, label, colour in ((f"train_{name}", "training", TRAIN), (f"val_{name}", "validation", VALIDATION)):
-                axes.plot(epochs, [row[key] for row in history], color=colour, marker="o", markersize=3, label=label)
-            axes.axvline(best_epoch, color=MUTED, linewidth=1, linestyle=":", label=f"kept: epoch {best_epoch}")
-            axes.set(xlabel="epoch", ylabel=CURVES[name])
-            axes.legend()
-        _save(figure, path)
+CURVES = {
+    "accuracy": "accuracy",
+    "cross_entropy": "cross-entropy, nats",
+    "squared_error": "squared error, spread²",
+    "loss": "loss, with all its terms",
+    "learning_rate": "learning rate",
+    "gradient_norm": "gradient norm (last step)",
+}
+"""Values of an epoch that are drawn, and what is written at their axis."""
+
+MEASURES = ("accuracy", "cross_entropy", "squared_error")
+"""The curves that tell how good the network is."""
 
 
-def regression(path: Path, numbers: Mapping[str, tuple[NDArray[np.floating], NDArray[np.floating]]]) -> None:
+def curves_of(history: Sequence[Mapping[str, float]]) -> list[str]:
+    """Return the curves that the epochs have; the loss only where it is more than one of the others."""
+    first = history[0]
+    whole = "regularization" in first or {"val_cross_entropy", "val_squared_error"} <= first.keys()
+    return [name for name in CURVES if {name, f"val_{name}"} & first.keys() and (name != "loss" or whole)]
+
+
+@mpl.rc_context(STYLE)
+def learning_curves(history: Sequence[Mapping[str, float]], best_epoch: int, names: Sequence[str]) -> Figure:
+    """Draw values of `curves_of` against the epoch, of both sets where both have them, with the epoch that was kept."""
+    figure, row = _row(len(names), 4.5, 3.6)
+    epochs = np.arange(1, len(history) + 1)
+    marks: Any = {"marker": "o" if len(history) <= MOST_MARKS else None, "markersize": 3}
+    for axes, name in zip(row, names, strict=True):
+        both = {"training": (f"train_{name}", TRAIN, "-"), "validation": (f"val_{name}", VALIDATION, "--")}
+        for label, (key, colour, dash) in (both if f"val_{name}" in history[0] else {"": (name, TRAIN, "-")}).items():
+            values = [epoch.get(key, np.nan) for epoch in history]
+            axes.plot(epochs, values, color=colour, linestyle=dash, label=label or None, **marks)
+        axes.axvline(best_epoch, color=MUTED, linewidth=1, linestyle=":", label=f"kept: epoch {best_epoch}")
+        axes.set(xlabel="epoch", ylabel=CURVES[name])
+        if name not in MEASURES:
+            axes.set_ylim(bottom=0)
+        axes.legend()
+    return figure
+
+
+@mpl.rc_context(STYLE)
+def regression(numbers: Mapping[str, tuple[NDArray[np.floating], NDArray[np.floating]]]) -> Figure:
     """Draw prediction against truth of each number (truth and prediction (N,), NaN left out), and the line where they agree."""
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(4.2 * len(numbers), 4))
-        for axes, (name, (truth, predicted)) in zip(
-            figure.subplots(1, len(numbers), squeeze=False)[0], numbers.items(), strict=True
-        ):
-            known = np.isfinite(truth)
-            axes.plot(truth[known], predicted[known], ".", color=TRAIN, markersize=3, alpha=0.6)
-            if known.any():
-                ends = [float(truth[known].min()), float(truth[known].max())]
-                axes.plot(ends, ends, color=MUTED, linewidth=1)
-            axes.set(xlabel="measured", ylabel="predicted", title=f"{name}, {known.sum():,} shots")
-        _save(figure, path)
+    figure, row = _row(len(numbers), 4.2, 4)
+    for axes, (name, (truth, predicted)) in zip(row, numbers.items(), strict=True):
+        known = np.flatnonzero(np.isfinite(truth))
+        drawn = known[:: len(known) // MOST_POINTS + 1]
+        axes.plot(truth[drawn], predicted[drawn], ".", color=TRAIN, markersize=3, alpha=0.6)
+        if len(known):
+            ends = [float(truth[known].min()), float(truth[known].max())]
+            axes.plot(ends, ends, color=MUTED, linewidth=1)
+        axes.set(xlabel="measured", ylabel="predicted", title=f"{name}, {len(known):,} shots")
+    return figure
 
 
-def calibration(path: Path, found: metrics.Calibration, title: str) -> None:
+@mpl.rc_context(STYLE)
+def calibration(found: metrics.Calibration, title: str) -> Figure:
     """Draw accuracy with its interval against confidence, the line where they agree, and below how many shots there are."""
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(4.6, 5))
-        above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
-        full = found.count > 0
-        x, y = found.confidence[full], found.accuracy[full]
-        ends = np.abs(np.stack([found.accuracy_low, found.accuracy_high])[:, full] - y)
-        above.plot([0, 1], [0, 1], color=MUTED, linewidth=1)
-        above.errorbar(x, y, ends, fmt="o", color=TRAIN, markersize=4, linewidth=1, label="test shots, 95 % interval")
-        above.set(ylabel="accuracy", title=title, ylim=(-0.02, 1.02))
-        above.legend(loc="lower right")
-        below.bar(found.edges[:-1], found.count, np.diff(found.edges), align="edge", color=TRAIN, edgecolor="white")
-        below.set(xlabel="confidence: the largest probability", ylabel="shots", xlim=(-0.02, 1.02))
-        _save(figure, path)
+    figure = Figure(figsize=(4.6, 5))
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+    full = found.count > 0
+    x, y = found.confidence[full], found.accuracy[full]
+    ends = np.abs(np.stack([found.accuracy_low, found.accuracy_high])[:, full] - y)
+    above.plot([0, 1], [0, 1], color=MUTED, linewidth=1)
+    above.errorbar(x, y, ends, fmt="o", color=TRAIN, markersize=4, linewidth=1, label="test shots, 95 % interval")
+    above.set(ylabel="accuracy", title=title, ylim=(-0.02, 1.02))
+    above.legend(loc="lower right")
+    below.bar(found.edges[:-1], found.count, np.diff(found.edges), align="edge", color=TRAIN, edgecolor="white")
+    below.set(xlabel="confidence: the largest probability", ylabel="shots", xlim=(-0.02, 1.02))
+    return figure
 
 
-def one_against_rest(
-    path: Path, curves: Sequence[tuple[str, metrics.Roc, metrics.PrecisionRecall]], title: str
-) -> None:
-    """Draw, class by class (name, curves), what a threshold on its probability finds: ROC, and precision against recall."""
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(10, 4.6))
-        left, right = figure.subplots(1, 2)
-        left.plot([0, 1], [0, 1], color=MUTED, linewidth=1)
-        for i, (name, roc, pr) in enumerate(curves):
-            look: Any = {"color": COLOURS[i % len(COLOURS)], "linestyle": ("-", "--", ":")[i // len(COLOURS) % 3]}
-            left.plot(roc.false_positive_rate, roc.true_positive_rate, label=f"{name}: area {roc.area:.3f}", **look)
-            right.step(pr.recall, pr.precision, where="pre", label=f"{name}: average {pr.average:.3f}", **look)
-        left.set(xlabel="false positive rate", ylabel="true positive rate", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
-        right.set(xlabel="recall", ylabel="precision", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
-        left.legend(loc="lower right", frameon=True, edgecolor="none")
-        right.legend(loc="lower left", frameon=True, edgecolor="none")
-        figure.suptitle(title, fontsize=11)
-        _save(figure, path)
+Curves = Sequence[tuple[str, metrics.Roc, metrics.PrecisionRecall]]
+"""Of each class: its name, and what a threshold on its probability finds."""
 
 
-def frame_sheet(
-    path: Path, rows: Sequence[tuple[str, Sequence[Picture]]], title: str, *, one_scale: bool = True
-) -> None:
+@mpl.rc_context(STYLE)
+def one_against_rest(curves: Curves, title: str) -> Figure:
+    """Draw `roc` and `precision_recall` side by side."""
+    figure, (left, right) = _row(2, 5, 4.6)
+    _roc(left, curves)
+    _precision_recall(right, curves)
+    figure.suptitle(title, fontsize=11)
+    return figure
+
+
+@mpl.rc_context(STYLE)
+def roc(curves: Curves) -> Figure:
+    """Draw the receiver operating characteristic, class by class."""
+    figure, (axes,) = _row(1, 5, 4.6)
+    _roc(axes, curves)
+    return figure
+
+
+@mpl.rc_context(STYLE)
+def precision_recall(curves: Curves) -> Figure:
+    """Draw precision against recall, class by class."""
+    figure, (axes,) = _row(1, 5, 4.6)
+    _precision_recall(axes, curves)
+    return figure
+
+
+def _roc(axes: Axes, curves: Curves) -> None:
+    axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1)
+    for name, found, _, look in _measured(curves):
+        x, y = found.false_positive_rate, found.true_positive_rate
+        axes.plot(x, y, label=f"{name}: area {found.area:.3f}", **look)
+    _unit_square(axes, "false positive rate", "true positive rate", "lower right")
+
+
+def _precision_recall(axes: Axes, curves: Curves) -> None:
+    for name, _, found, look in _measured(curves):
+        label = f"{name}: average {found.average:.3f}"
+        axes.step(found.recall, found.precision, where="pre", label=label, **look)
+    _unit_square(axes, "recall", "precision", "lower left")
+
+
+def _measured(curves: Curves) -> Iterator[tuple[str, metrics.Roc, metrics.PrecisionRecall, Any]]:
+    """Yield the classes that have shots of their own and of others, each with the look of its line."""
+    for i, curve in enumerate(curves):
+        if np.isfinite(curve[1].area):
+            yield *curve, {"color": COLOURS[i % len(COLOURS)], "linestyle": DASHES[i % len(DASHES)]}
+
+
+def _unit_square(axes: Axes, x: str, y: str, legend: Any) -> None:
+    axes.set(xlabel=x, ylabel=y, xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    if axes.get_legend_handles_labels()[1]:
+        axes.legend(loc=legend, frameon=True, edgecolor="none")
+
+
+@mpl.rc_context(STYLE)
+def frame_sheet(rows: Sequence[tuple[str, Sequence[Picture]]], title: str, *, one_scale: bool = True) -> Figure:
     """Draw rows of frames (rows energy, columns time), each row with its name, each frame with its caption.
 
     On one scale, from 0 to the brightest 0.1 % of the brightest frame, or each on its own between its 1st and 99.9th
@@ -146,10 +287,11 @@ def frame_sheet(
         axes.imshow(pixels, cmap="magma", vmin=low, vmax=max(high, low + LEAST_RANGE))
         return caption
 
-    _sheet(path, rows, title, draw)
+    return _sheet(rows, title, draw)
 
 
-def overlay_sheet(path: Path, rows: Sequence[tuple[str, Sequence[Overlay]]], title: str) -> None:
+@mpl.rc_context(STYLE)
+def overlay_sheet(rows: Sequence[tuple[str, Sequence[Overlay]]], title: str) -> Figure:
     """Draw rows of frames in grey, on one scale, each row with its name, each frame with its map and caption."""
     brightest = _brightest(frame for _, overlays in rows for frame, _, _ in overlays)
 
@@ -161,7 +303,7 @@ def overlay_sheet(path: Path, rows: Sequence[tuple[str, Sequence[Overlay]]], tit
         axes.imshow(found, cmap="YlOrRd", vmin=0, vmax=1, alpha=0.7 * found, **over)
         return caption
 
-    _sheet(path, rows, title, draw)
+    return _sheet(rows, title, draw)
 
 
 def _brightest(frames: Iterable[NDArray[np.generic]]) -> float:
@@ -169,26 +311,24 @@ def _brightest(frames: Iterable[NDArray[np.generic]]) -> float:
     return max((float(np.quantile(frame.astype(np.float32), 0.999)) for frame in frames), default=0.0)
 
 
-def _sheet(
-    path: Path, rows: Sequence[tuple[str, Sequence[Item]]], title: str, draw: Callable[[Axes, Item], str]
-) -> None:
+def _sheet(rows: Sequence[tuple[str, Sequence[Item]]], title: str, draw: Callable[[Axes, Item], str]) -> Figure:
     """Draw rows of items, each row with its name; `draw` draws one and returns its caption."""
-    with mpl.rc_context(STYLE):
-        columns = max([len(items) for _, items in rows] + [1])
-        figure = Figure(figsize=(1.9 * columns + 0.6, 2.3 * len(rows) + 0.5))
-        grid = figure.subplots(len(rows), columns, squeeze=False)
-        for line, (name, items) in zip(grid, rows, strict=True):
-            for axes in line:
-                axes.set_axis_off()
-            for axes, item in zip(line, items, strict=False):
-                axes.set_title(draw(axes, item), fontsize=8, color=INK)
-            beside = line[0].transAxes
-            line[0].text(-0.08, 0.5, name, transform=beside, rotation=90, ha="right", va="center", fontsize=11)
-        figure.suptitle(title, fontsize=11)
-        _save(figure, path)
+    columns = max([len(items) for _, items in rows] + [1])
+    figure = Figure(figsize=(1.9 * columns + 0.6, 2.3 * len(rows) + 0.5))
+    grid = figure.subplots(len(rows), columns, squeeze=False)
+    for line, (name, items) in zip(grid, rows, strict=True):
+        for axes in line:
+            axes.set_axis_off()
+        for axes, item in zip(line, items, strict=False):
+            axes.set_title(draw(axes, item), fontsize=8, color=INK)
+        beside = line[0].transAxes
+        line[0].text(-0.08, 0.5, name, transform=beside, rotation=90, ha="right", va="center", fontsize=11)
+    figure.suptitle(title, fontsize=11)
+    return figure
 
 
-def usage(path: Path, samples: Sequence[Mapping[str, float]]) -> None:
+@mpl.rc_context(STYLE)
+def usage(samples: Sequence[Mapping[str, float]]) -> Figure:
     """Draw what a process tree used: rows of time_s, memory_mb, cpu_time_s, threads, processes, read_mb, written_mb, gpu*."""
     time = np.array([sample["time_s"] for sample in samples])
     spent = np.maximum(np.diff(time), 1e-9)
@@ -209,51 +349,43 @@ def usage(path: Path, samples: Sequence[Mapping[str, float]]) -> None:
     if gpus:
         panels.append(("GPU memory, GB", {gpu: series(f"{gpu}_memory_mb") / 1e3 for gpu in gpus}))
         panels.append(("GPU busy, %", {gpu: series(f"{gpu}_utilization_percent") for gpu in gpus}))
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(8, 0.6 + 1.3 * len(panels)))
-        for place, (axes, (label, lines)) in enumerate(
-            zip(figure.subplots(len(panels), sharex=True), panels, strict=True)
-        ):
-            for (name, values), colour in zip(lines.items(), COLOURS, strict=False):
-                axes.plot(time, values, color=colour, lw=1.2, label=name or None, drawstyle="steps-pre")
-            axes.set_ylabel(label)
-            axes.set_ylim(bottom=0)
-            if len(lines) > 1:
-                axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
-            if place == len(panels) - 1:
-                axes.set_xlabel("s")
-        _save(figure, path)
+    figure = Figure(figsize=(8, 0.6 + 1.3 * len(panels)))
+    for place, (axes, (label, lines)) in enumerate(zip(figure.subplots(len(panels), sharex=True), panels, strict=True)):
+        for (name, values), colour in zip(lines.items(), COLOURS, strict=False):
+            axes.plot(time, values, color=colour, lw=1.2, label=name or None, drawstyle="steps-pre")
+        axes.set_ylabel(label)
+        axes.set_ylim(bottom=0)
+        if len(lines) > 1:
+            axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+        if place == len(panels) - 1:
+            axes.set_xlabel("s")
+    return figure
 
 
-def search_history(path: Path, trials: Sequence[tuple[int, float | None, str]]) -> None:
+@mpl.rc_context(STYLE)
+def search_history(trials: Sequence[tuple[int, float | None, str]]) -> Figure:
     """Draw the score of each trial (number, score or None, state name) and the best so far."""
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(7, 3.8))
-        axes = figure.add_subplot()
-        done = [(number, value) for number, value, state in trials if state == "COMPLETE" and value is not None]
-        numbers, values = [number for number, _ in done], [value for _, value in done]
-        axes.plot(numbers, values, "o", color=TRAIN, label="completed")
-        axes.step(numbers, np.maximum.accumulate(values), where="post", color=VALIDATION, label="best so far")
-        ended = [number for number, _, state in trials if state != "COMPLETE"]
-        if ended:
-            axes.plot(ended, [min(values)] * len(ended), "x", color=MUTED, label="pruned or failed")
-        axes.set(xlabel="trial", ylabel="validation score (accuracy of the classes)", title="search history")
-        axes.legend()
-        _save(figure, path)
+    figure = Figure(figsize=(7, 3.8))
+    axes = figure.add_subplot()
+    done = [(number, value) for number, value, state in trials if state == "COMPLETE" and value is not None]
+    numbers, values = [number for number, _ in done], [value for _, value in done]
+    axes.plot(numbers, values, "o", color=TRAIN, label="completed")
+    axes.step(numbers, np.maximum.accumulate(values), where="post", color=VALIDATION, label="best so far")
+    ended = [number for number, _, state in trials if state != "COMPLETE"]
+    if ended:
+        axes.plot(ended, [min(values)] * len(ended), "x", color=MUTED, label="pruned or failed")
+    axes.set(xlabel="trial", ylabel="validation score (accuracy of the classes)", title="search history")
+    axes.legend()
+    return figure
 
 
-def importances(path: Path, shares: Mapping[str, float]) -> None:
+@mpl.rc_context(STYLE)
+def importances(shares: Mapping[str, float]) -> Figure:
     """Draw each parameter's share of the variance of the score."""
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(7, 0.9 + 0.4 * len(shares)))
-        axes = figure.add_subplot()
-        names = list(shares)[::-1]
-        bars = axes.barh(names, [shares[name] for name in names], color=TRAIN)
-        axes.bar_label(bars, fmt="%.2f", padding=3)
-        axes.set(xlabel="importance for the validation score", xlim=(0, 1.1 * max(shares.values(), default=1)))
-        _save(figure, path)
-
-
-def _save(figure: Figure, path: Path) -> None:
-    with atomic.replacing(path) as temporary:
-        figure.savefig(temporary, format="png", metadata={"Software": None})
+    figure = Figure(figsize=(7, 0.9 + 0.4 * len(shares)))
+    axes = figure.add_subplot()
+    names = list(shares)[::-1]
+    bars = axes.barh(names, [shares[name] for name in names], color=TRAIN)
+    axes.bar_label(bars, fmt="%.2f", padding=3)
+    axes.set(xlabel="importance for the validation score", xlim=(0, 1.1 * max(shares.values(), default=1)))
+    return figure

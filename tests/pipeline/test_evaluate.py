@@ -63,16 +63,23 @@ def folder(tmp_path_factory, keras_ready):
 @pytest.fixture(scope="module")
 def evaluated(folder):
     """What evaluate found, and the rows of each sheet that it drew, by file name and row name."""
-    sheets = {}
+    rows_of, sheets = {}, {}
     with pytest.MonkeyPatch.context() as patch:
         for name in ("frame_sheet", "overlay_sheet"):
             real = getattr(evaluate.figures, name)
 
-            def draw(path, rows, *rest, real=real):
-                sheets[path.name] = dict(rows)
-                real(path, rows, *rest)
+            def draw(rows, *rest, real=real):
+                figure = real(rows, *rest)
+                rows_of[figure] = dict(rows)
+                return figure
 
             patch.setattr(evaluate.figures, name, draw)
+
+        def write(path, figure, real=evaluate.figures.write_png):
+            sheets[path.name] = rows_of.get(figure)
+            real(path, figure)
+
+        patch.setattr(evaluate.figures, "write_png", write)
         return run(folder), sheets
 
 
@@ -136,7 +143,7 @@ def test_all_pictures_are_drawn_and_named_and_are_the_same_bytes_again(folder, e
         assert (folder / "out" / name).read_bytes() == (folder / "again" / name).read_bytes()
 
 
-def test_mistakes_are_the_surest_ones_by_label_and_the_largest_errors(folder, evaluated):
+def test_mistakes_are_the_most_confident_of_each_label_and_the_largest_errors(folder, evaluated):
     shown = evaluated[1]["mistakes.png"]
     labels, targets, predicted = said(folder)
     probabilities = predicted[CLASS_HEAD]
@@ -145,13 +152,13 @@ def test_mistakes_are_the_surest_ones_by_label_and_the_largest_errors(folder, ev
         wrong = [i for i in np.flatnonzero(labels == value) if probabilities[i].argmax() != value]
         worst = sorted(wrong, key=lambda i: -probabilities[i].max())[: evaluate.FRAMES_PER_CLASS]
         other = ("no", "yes")[1 - value]
-        captions = [f"said {other} {probabilities[i].max():.1%}\nrun 70, shot {i}" for i in worst]
+        captions = [f"predicted {other} {probabilities[i].max():.1%}\nrun 70, shot {i}" for i in worst]
         assert [caption for _, caption in shown[name]] == captions
     error = np.abs(predicted[NUMBER_HEAD][:, 0] - targets[:, 0])
     farthest = np.argsort(-error)[: evaluate.FRAMES_PER_CLASS]
     assert shots([caption for _, caption in shown["brightness"]]) == farthest.tolist()
     first = farthest[0]
-    expected = f"said {predicted[NUMBER_HEAD][first, 0]:.4g}, is {targets[first, 0]:.4g}\n"
+    expected = f"predicted {predicted[NUMBER_HEAD][first, 0]:.4g}, measured {targets[first, 0]:.4g}\n"
     assert shown["brightness"][0][1].startswith(expected)
     with PreparedFile(folder / "test.h5") as test:
         assert shown["brightness"][0][0].tolist() == test.images(farthest[:1])[0].tolist()

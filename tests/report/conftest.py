@@ -2,11 +2,14 @@
 
 import csv
 import json
+from html.parser import HTMLParser
+from unittest import mock
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from xtcav_ml.report import page, results
 from xtcav_ml.science import metrics
 
 EVIL = "<script>alert(1)</script>"
@@ -14,6 +17,44 @@ CLASSES = ("t0 & t1", EVIL, "a")
 """Names that must be escaped, and not in alphabetical order."""
 
 SHOTS = 120
+
+
+class Reader(HTMLParser):
+    """Collects the tags and the text of a document, and that all that is opened is closed in order."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.words, self.open = [], [], []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in ("meta", "link", "img"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.words += [data.strip()] if data.strip() else []
+
+    def named(self, tag):
+        return [attributes for name, attributes in self.tags if name == tag]
+
+    @property
+    def text(self):
+        return " ".join(" ".join(self.words).split())
+
+
+def read(folder, *names):
+    """The page on the project in `folder`, with no sections but those named."""
+    with mock.patch.object(page, "SECTIONS", {name: page.SECTIONS[name] for name in names}):
+        return Reader(page.render(results.load(folder)))
 
 
 def lay_results(folder, *, classes=CLASSES, numbers=(), right=0.8, epochs=6, seed=0):

@@ -3,12 +3,12 @@ import pytest
 from ruamel.yaml import YAML
 
 from tests.conftest import ROOT, SHAPE, write_prepared_file, write_shots
-from tests.report.test_markup import Reader
+from tests.report.conftest import read
 from xtcav_ml.config.base import load_section
 from xtcav_ml.config.data import DataParams
 from xtcav_ml.config.prepare import PrepareParams
 from xtcav_ml.pipeline import prepare as stage
-from xtcav_ml.report import data, results
+from xtcav_ml.report import data
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def prepared(project):
 
 
 def said(project):
-    return " ".join(Reader(data.data(results.load(project)).markup()).words)
+    return read(project, "data").text
 
 
 def test_files_shots_runs_and_bad_files(project):
@@ -38,7 +38,8 @@ def test_the_mix_of_labels_of_each_set(prepared):
     assert "Labels (side) of each set" in text
     assert "no 7 (70.0%) 7 (70.0%) 7 (70.0%)" in text
     assert "yes 3 (30.0%)" in text
-    assert "validation, yes: 3 shots, 30.0%" in text
+    (chart,) = read(prepared, "data").named("svg")
+    assert "Labels (side)" in chart["aria-label"]
 
 
 @pytest.fixture
@@ -56,7 +57,7 @@ def from_raw(project):
     return project
 
 
-def test_what_was_left_out_is_told_by_reason_and_adds_up(from_raw):
+def test_shots_left_out_are_counted_by_reason_and_adds_up(from_raw):
     _, _, rows = said(from_raw).partition("Shots left out, by reason reason shots ")
     assert rows.startswith("dark run 8 lasing is not 1 0 no label 0 ")
     counts = [int(word) for word in rows.replace("lasing is not 1", "").split() if word.isdigit()]
@@ -65,13 +66,13 @@ def test_what_was_left_out_is_told_by_reason_and_adds_up(from_raw):
     assert counts[-1] == sum(sum(counts.values()) for counts in sets.values())
 
 
-def test_nothing_is_told_of_what_is_left_out_once_the_raw_files_are_others(from_raw):
+def test_shots_left_out_are_not_counted_once_the_raw_files_are_others(from_raw):
     write_shots(from_raw / "raw/b.h5", run=71, count=300)
-    assert "What was left out can be told where" in said(from_raw)
+    assert "left out are listed where the raw files are" in said(from_raw)
 
 
 def test_what_is_not_here_is_named_with_what_brings_it(project):
     (project / "results/data.json").unlink()
     text = said(project)
-    for missing in ("results/data.json is not here", "needs data/prepared", "What was left out can be told"):
+    for missing in ("results/data.json not found", "needs data/prepared", "left out are listed where"):
         assert missing in text

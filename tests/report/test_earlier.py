@@ -5,8 +5,7 @@ import pytest
 
 from tests.conftest import git
 from tests.lineage.test_dvc_lock import lay
-from tests.report.conftest import CLASSES, EVIL, lay_results
-from tests.report.test_markup import Reader
+from tests.report.conftest import CLASSES, EVIL, lay_results, read
 from xtcav_ml.report import earlier, results
 
 
@@ -25,7 +24,7 @@ def history(project):
 
 
 def said(project):
-    return " ".join(Reader(earlier.comparison(results.load(project)).markup()).words)
+    return read(project, "before").text
 
 
 def test_it_is_the_last_commit_with_other_metrics(history):
@@ -42,7 +41,7 @@ def test_metrics_that_differ_by_nothing_but_spaces_are_the_same(history):
 
 def test_a_paired_test_says_whether_the_difference_is_real(history):
     assert "this run is better than" in said(history)
-    assert "Paired test on 120 test shots" in said(history)
+    assert "Paired test on 120 common test shots" in said(history)
 
 
 def test_metrics_and_parameters_are_set_side_by_side(history):

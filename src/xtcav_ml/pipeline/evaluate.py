@@ -50,7 +50,8 @@ def run(threads: int, data: Path, model_path: Path, history_path: Path, out: Pat
         said = model.predict(Batches(test, BATCH), verbose=0)
         best = epochs.best(history)
         values: dict[str, Any] = {"best_epoch": best, "shots": test.shots}
-        figures.learning_curves(out / PLOTS.name / "learning_curves.png", history, best)
+        shown = [name for name in figures.curves_of(history) if name in figures.MEASURES]
+        figures.write_png(out / PLOTS.name / "learning_curves.png", figures.learning_curves(history, best, shown))
         pictures = ["learning_curves.png"]
         if test.classes:
             found = _classes(test, said[CLASS_HEAD], out)
@@ -77,15 +78,15 @@ def _classes(test: PreparedFile, probabilities: NDArray[np.float32], out: Path) 
         for name, pair in zip(test.classes, one, strict=True)
     ]
     folder, title = out / PLOTS.name, f"{found.shots} test shots, accuracy {found.accuracy:.1%}"
-    figures.confusion_matrix(folder / "confusion_matrix.png", found.confusion, test.classes, title)
-    figures.calibration(
-        folder / "calibration.png",
-        sure,
-        f"expected calibration error {sure.expected_error:.3f}, Brier {sure.brier:.3f}",
-    )
-    figures.one_against_rest(folder / "roc_pr.png", curves, "each class against the rest, by its probability")
-    title = f"test frames by {test.meaning.label}, as the network sees them"
-    figures.frame_sheet(folder / "frames.png", _sample(test, probabilities), title)
+    error = f"expected calibration error {sure.expected_error:.3f}, Brier {sure.brier:.3f}"
+    sheet = f"test frames by {test.meaning.label}, as the network sees them"
+    for name, figure in {
+        "confusion_matrix": figures.confusion_matrix(found.confusion, test.classes, title),
+        "calibration": figures.calibration(sure, error),
+        "roc_pr": figures.one_against_rest(curves, "each class against the rest, by its probability"),
+        "frames": figures.frame_sheet(_sample(test, probabilities), sheet),
+    }.items():
+        figures.write_png(folder / f"{name}.png", figure)
     console().print(
         f"evaluate: {found.shots} test shots, accuracy {found.accuracy:.1%} "
         f"({found.accuracy_low:.1%} to {found.accuracy_high:.1%}) -> {out}"
@@ -113,7 +114,7 @@ def _ceiling(test: PreparedFile) -> dict[str, Any]:
 def _numbers(test: PreparedFile, predicted: NDArray[np.float32], folder: Path) -> dict[str, Any]:
     """Measure and draw what the predicted numbers (N, V) are worth."""
     numbers = {name: (test.targets[:, i], predicted[:, i]) for i, name in enumerate(test.meaning.regression)}
-    figures.regression(folder / "regression.png", numbers)
+    figures.write_png(folder / "regression.png", figures.regression(numbers))
     errors = {name: metrics.regression(*pair) for name, pair in numbers.items()}
     for name, error in errors.items():
         console().print(
@@ -129,7 +130,7 @@ def _explain(test: PreparedFile, model: keras.Model, said: Mapping[str, NDArray[
     looked: list[tuple[str, list[figures.Overlay]]] = []
     if test.classes:
         predicted, sure = said[CLASS_HEAD].argmax(axis=1), said[CLASS_HEAD].max(axis=1)
-        captions = [f"said {test.classes[i]} {p:.1%}" for i, p in zip(predicted, sure, strict=True)]
+        captions = [f"predicted {test.classes[i]} {p:.1%}" for i, p in zip(predicted, sure, strict=True)]
     for value, name in enumerate(test.classes):
         members = np.flatnonzero((test.labels == value) & (predicted != value))
         worst = members[np.argsort(-sure[members], kind="stable")]
@@ -138,16 +139,15 @@ def _explain(test: PreparedFile, model: keras.Model, said: Mapping[str, NDArray[
         looked.append((name, _overlays(test, model, right[:FRAMES_PER_CLASS], captions, CLASS_HEAD, value)))
     for value, name in enumerate(test.meaning.regression):
         truth, predicted = test.targets[:, value], said[NUMBER_HEAD][:, value]
-        captions = [f"said {p:.4g}, is {t:.4g}" for t, p in zip(truth, predicted, strict=True)]
+        captions = [f"predicted {p:.4g}, measured {t:.4g}" for t, p in zip(truth, predicted, strict=True)]
         error = np.abs(predicted - truth)
         by_error = np.argsort(error, kind="stable")[: np.isfinite(truth).sum()]  # NaN is last
         wrong.append((name, _pictures(test, by_error[::-1][:FRAMES_PER_CLASS], captions)))
         looked.append((name, _overlays(test, model, by_error[:FRAMES_PER_CLASS], captions, NUMBER_HEAD, value)))
-    figures.frame_sheet(
-        folder / "mistakes.png", wrong, "the worst mistakes: by label the surest, of a number the farthest off"
-    )
+    title = "worst mistakes: the most confident of each label; for regression, the largest errors"
+    figures.write_png(folder / "mistakes.png", figures.frame_sheet(wrong, title))
     title = "where the network looks when it is right: what speaks for the label, or for a higher number"
-    figures.overlay_sheet(folder / "saliency.png", looked, title)
+    figures.write_png(folder / "saliency.png", figures.overlay_sheet(looked, title))
 
 
 def _pictures(test: PreparedFile, rows: NDArray[np.int64], captions: Sequence[str]) -> list[figures.Picture]:

@@ -10,6 +10,7 @@ from xtcav_ml.config.train import TrainParams
 from xtcav_ml.data.prepared import PreparedFile
 from xtcav_ml.learning import backend, fit, keras_file, layer_plan
 from xtcav_ml.learning.checkpoint import Checkpoints
+from xtcav_ml.science import warning_signs
 from xtcav_ml.system.progress import console, counting
 
 CHECKPOINTS = "checkpoints"
@@ -55,24 +56,16 @@ def run(
     return fitted
 
 
-COLLAPSED = 0.99
-VANISHED = 1e-7
-
-
 def warnings_of(values: Mapping[str, float]) -> list[str]:
     """Return what is suspicious in an epoch's values, in words."""
-    found = []
-    shares = {name: share for name, share in values.items() if name.startswith("val_predicted_")}
-    for name, share in shares.items():
-        if share >= COLLAPSED:
-            number = name.removeprefix("val_predicted_")
-            found.append(
-                f"{share:.0%} of the validation shots are predicted as class {number}; usual for the first epochs, later see "
-                "docs/training.md"
-            )
-    if values.get("gradient_norm", 1.0) < VANISHED:
-        found.append(f"the gradient has vanished (its length is {values['gradient_norm']:.1e}); see docs/training.md")
-    return found
+    warnings = [
+        f"{values[f'val_predicted_{number}']:.0%} of the validation shots are predicted as class {number}; "
+        f"{warning_signs.EARLY}"
+        for number in warning_signs.collapsed(values)
+    ]
+    if warning_signs.vanished(values):
+        warnings.append(f"vanishing gradient (norm {values['gradient_norm']:.1e}); see docs/training.md")
+    return warnings
 
 
 class _History:

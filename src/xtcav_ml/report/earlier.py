@@ -1,14 +1,14 @@
-"""The section that sets the results beside those of the commit before."""
+"""The results compared with those of the previous commit that has others."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from xtcav_ml.data import predictions
 from xtcav_ml.lineage import dvc_lock, git
-from xtcav_ml.report.markup import Markup, Section, element, grid, joined, missing, paragraph, section, table
+from xtcav_ml.report.format import amount, number, percent
 from xtcav_ml.report.results import METRICS, TABLE, Results
-from xtcav_ml.report.wording import number, percent
 from xtcav_ml.system.errors import UserError
 
 SHARES = {
@@ -35,6 +35,19 @@ class Earlier:
     recorded: dvc_lock.Recorded | None
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """What differs from the results of an earlier commit."""
+
+    title: str | None  # of the commit; None if there is none
+    verdicts: list[str]
+    note: str  # on what the verdicts rest, or why there are none
+    metrics: list[list[str]]  # name, then, now, difference
+    params: list[list[str]] | None  # name, then, now of those that differ; None where either has no dvc.lock
+    data: list[str]
+    code: list[str]
+
+
 def before(results: Results) -> Earlier | None:
     """Return the results of the newest commit whose metrics are not those at hand; None if there is none, or no git."""
     for revision in git.changing(str(METRICS), results.root):
@@ -57,32 +70,26 @@ def _recorded(results: Results, revision: str) -> dvc_lock.Recorded | None:
     return dvc_lock.read(lambda name: git.show(revision, name, results.root))
 
 
-def comparison(results: Results) -> Section:
-    """Return the section."""
+def comparison(results: Results) -> Comparison:
+    """Return what differs from the previous results, and whether the network is better."""
     then = before(results)
     if then is None:
-        what = (
-            "No earlier commit has other metrics: commit `results/metrics.json`, `results/predictions.csv` and `dvc.lock`, "
-            "and what comes next is set beside them here."
-        )
-        return section("before", "Beside the commit before", missing(what))
-    return section(
-        "before",
-        "Beside the commit before",
-        paragraph("The last commit with other metrics: ", element("strong", then.title)),
-        *_verdicts(results, then),
-        grid(
-            _metrics(results.metrics, then.metrics),
-            element("div", *_made_from(results.recorded, then.recorded)),
-        ),
-    )
+        return Comparison(None, [], "", [], None, [], [])
+    verdicts, note = _verdicts(results, then)
+    metrics = _metrics(results.metrics, then.metrics)
+    if results.recorded is None or then.recorded is None:
+        return Comparison(then.title, verdicts, note, metrics, None, [], [])
+    params = dvc_lock.differing({"then": then.recorded.params, "now": results.recorded.params})
+    changed = [[name, *(value or "–" for value in values.values())] for name, values in params.items()]
+    data, code = dvc_lock.changed([then.recorded, results.recorded])
+    return Comparison(then.title, verdicts, note, metrics, changed, data, code)
 
 
-def _verdicts(results: Results, then: Earlier) -> list[Markup]:
-    """Return what the paired test on the common test shots says."""
+def _verdicts(results: Results, then: Earlier) -> tuple[list[str], str]:
+    """Return the verdicts of the paired test on the common test shots, and on what it rests or why there is none."""
     table_now = results.root / TABLE
     if then.table is None or not table_now.is_file():
-        return [missing(f"No paired test: that commit has no {TABLE}.")]
+        return [], f"No paired test: that commit has no {TABLE}."
     name = then.title.split()[1]
     try:
         rows = [
@@ -91,57 +98,35 @@ def _verdicts(results: Results, then: Earlier) -> list[Markup]:
         ]
         found = predictions.compare_predictions(rows)
     except UserError as error:
-        return [missing(f"No paired test: {error}")]
-    said = [paragraph(element("strong", f"{entry['verdict']}.")) for entry in found["comparisons"]]
-    return [*said, paragraph(f"Paired test on {found['shots']:,} test shots that both have.", class_="note")]
+        return [], f"No paired test: {error}"
+    return [entry["verdict"] for entry in found["comparisons"]], f"Paired test on {found['shots']:,} common test shots."
 
 
-def _metrics(now: dict[str, Any], then: dict[str, Any]) -> Markup:
-    rows = []
-    for name, title in SHARES.items():
-        if name in now and name in then:
-            difference = f"{100 * (now[name] - then[name]):+.1f} points"
-            rows.append([title, percent(then[name]), percent(now[name]), difference])
-    for name, title in NUMBERS.items():
-        if name in now and name in then:
-            rows.append([title, number(then[name]), number(now[name]), f"{now[name] - then[name]:+.3g}"])
-    for name in now.get("classes", {}):
-        one, other = (found.get("classes", {}).get(name, {}).get("recall") for found in (then, now))
-        if one is not None and other is not None:
-            rows.append([f"recall of {name}", percent(one), percent(other), f"{100 * (other - one):+.1f} points"])
-    for name in now.get("regression", {}):
-        one, other = (found.get("regression", {}).get(name, {}).get("rms_error") for found in (then, now))
-        if one is not None and other is not None:
-            rows.append([f"r.m.s. error of {name}", number(one), number(other), f"{other - one:+.3g}"])
-    shots = (then.get("shots"), now.get("shots"))
-    rows.append(["test shots", *(f"{count:,}" if count is not None else "–" for count in shots), ""])
-    return table("Metrics", ("metric", "then", "now", "difference"), rows)
-
-
-def _made_from(now: dvc_lock.Recorded | None, then: dvc_lock.Recorded | None) -> list[Markup]:
-    """Return what the results of then and now were not both made from."""
-    if now is None or then is None:
-        return [missing("Parameters, data and code are compared where both have their dvc.lock.")]
-    params = dvc_lock.differing({"then": then.params, "now": now.params})
-    parts = [
-        table(
-            "Parameters that differ",
-            ("parameter", "then", "now"),
-            [[element("code", name), *(value or "–" for value in values.values())] for name, values in params.items()],
-        )
-        if params
-        else paragraph("Parameters that differ: none.")
+def _metrics(now: dict[str, Any], then: dict[str, Any]) -> list[list[str]]:
+    """Return each metric that both have: its name, then, now, difference."""
+    shares = {title: (then.get(name), now.get(name)) for name, title in SHARES.items()}
+    numbers = {title: (then.get(name), now.get(name)) for name, title in NUMBERS.items()}
+    shares |= {f"recall of {name}": pair for name, pair in _entries("classes", "recall", then, now)}
+    numbers |= {f"r.m.s. error of {name}": pair for name, pair in _entries("regression", "rms_error", then, now)}
+    rows = [
+        [title, percent(one), percent(other), f"{100 * (other - one):+.1f} points"]
+        for title, (one, other) in shares.items()
+        if one is not None and other is not None
     ]
-    for what, names in zip(("Data", "Code"), dvc_lock.changed([then, now]), strict=True):
-        parts.append(paragraph(f"{what} that differ{'s' if what == 'Code' else ''}: ", _codes(names), "."))
-    return parts
+    rows += [
+        [title, number(one), number(other), f"{other - one:+.3g}"]
+        for title, (one, other) in numbers.items()
+        if one is not None and other is not None
+    ]
+    return [*rows, ["test shots", amount(then.get("shots")), amount(now.get("shots")), ""]]
 
 
-def _codes(names: list[str]) -> Markup:
-    parts: list[object] = []
-    for name in names:
-        parts += [", " if parts else None, element("code", name.removeprefix("src/xtcav_ml/"))]
-    return joined(*parts) if parts else joined("none")
+def _entries(
+    kind: str, measure: str, then: dict[str, Any], now: dict[str, Any]
+) -> Iterator[tuple[str, tuple[float | None, float | None]]]:
+    """Yield a measure, then and now, of each class or number of now."""
+    for name, entry in now.get(kind, {}).items():
+        yield name, (then.get(kind, {}).get(name, {}).get(measure), entry.get(measure))
 
 
 def _shown(results: Results, revision: str, name: str) -> str | None:

@@ -1,67 +1,82 @@
-"""Sections that show frames: samples, mistakes, where the network looks."""
+"""Pictures of frames: samples, mistakes, where the network looks."""
+
+import base64
+import io
+from dataclasses import dataclass
 
 import numpy as np
+from PIL import Image
 
-from xtcav_ml.data.predictions import ACTUAL, PREDICTED, PROBABILITY, Predictions
-from xtcav_ml.report.markup import Markup, Section, element, figure, paragraph, section, table
-from xtcav_ml.report.pictures import picture
+from xtcav_ml.data.predictions import ACTUAL, PREDICTED, PROBABILITY, RUN_KEY, Predictions
+from xtcav_ml.report.format import percent
 from xtcav_ml.report.results import Results
-from xtcav_ml.report.wording import percent
 
 WORST = 10
 """Mistakes that are listed."""
 
-
-def sheets(results: Results) -> list[Section]:
-    """Return the sections of frames: samples, mistakes, where the network looks."""
-    seen = (
-        (
-            "frames",
-            "Sample frames",
-            "frames.png",
-            "Test frames, a row for each label, as the network sees them; above each, what it says and how sure it is.",
-        ),
-        (
-            "mistakes",
-            "Worst mistakes",
-            "mistakes.png",
-            "A row for each label: the shots that the network was wrong on and surest; of numbers, the largest errors.",
-        ),
-        (
-            "saliency",
-            "Where the network looks",
-            "saliency.png",
-            "Frames that it is right on; red is what speaks for the label, or for a higher number (Grad-CAM).",
-        ),
-    )
-    found = []
-    for name, title, file, caption in seen:
-        path = results.path(f"plots/{file}")
-        if path is not None:
-            listed = _mistakes(results.table) if name == "mistakes" and results.table else None
-            found.append(
-                section(
-                    name, title, figure(element("div", picture(path, caption), class_="wide"), caption, "sheet"), listed
-                )
-            )
-    return found
+QUALITY = 85
+"""Of WebP, which makes a sheet of frames ten times smaller; the file beside the page has every bit."""
 
 
-def _mistakes(run: Predictions) -> Markup | None:
-    names = run.classes()
-    if not names:
+@dataclass(frozen=True)
+class Picture:
+    """A picture that is inside the page."""
+
+    source: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Mistakes:
+    """The sheet of mistakes, and the most confident ones in a table."""
+
+    sheet: Picture
+    classes: bool  # whether classes are learned
+    count: int
+    rows: list[list[str]]
+
+
+def picture(results: Results, name: str) -> Picture | None:
+    """Return the PNG `name` in `results`; None if it is not there."""
+    path = results.root / "results" / name
+    if not path.is_file():
         return None
-    said = np.stack([run.floats(PROBABILITY + name) for name in names], axis=1).max(axis=1)
-    wrong = [i for i in np.argsort(-said, kind="stable") if run.columns[ACTUAL][i] != run.columns[PREDICTED][i]]
-    columns = ("run", "run.index", ACTUAL, PREDICTED)
-    rows = [
+    with Image.open(path) as image:
+        packed = io.BytesIO()
+        image.convert("RGB").save(packed, "WEBP", quality=QUALITY, method=2)
+        return Picture(f"data:image/webp;base64,{base64.b64encode(packed.getvalue()).decode()}", *image.size)
+
+
+def samples(results: Results) -> Picture | None:
+    """Return the sheet of test frames."""
+    return picture(results, "plots/frames.png")
+
+
+def saliency(results: Results) -> Picture | None:
+    """Return the sheet of where the network looks."""
+    return picture(results, "plots/saliency.png")
+
+
+def mistakes(results: Results) -> Mistakes | None:
+    """Return the sheet of mistakes, with the most confident ones by name."""
+    sheet, run = picture(results, "plots/mistakes.png"), results.table
+    if sheet is None:
+        return None
+    rows = _by_confidence(run) if run and run.classes() else []
+    return Mistakes(sheet, bool(results.classes), len(rows), rows[:WORST])
+
+
+def _by_confidence(run: Predictions) -> list[list[str]]:
+    """Return shot, label, prediction and confidence of each mistake, the most confident first."""
+    confidence = np.stack([run.floats(PROBABILITY + name) for name in run.classes()], axis=1).max(axis=1)
+    order = [i for i in np.argsort(-confidence, kind="stable") if run.columns[ACTUAL][i] != run.columns[PREDICTED][i]]
+    return [
         [
-            f"{run.columns['run'][i]}, {run.columns['run.index'][i]}",
-            *(run.columns[name][i] for name in columns[2:]),
-            percent(said[i]),
+            ", ".join(run.columns[name][i] for name in RUN_KEY),
+            run.columns[ACTUAL][i],
+            run.columns[PREDICTED][i],
+            percent(confidence[i]),
         ]
-        for i in wrong[:WORST]
+        for i in order
     ]
-    if not rows:
-        return paragraph("No test shot was predicted wrongly.")
-    return table(f"The surest of {len(wrong):,} mistakes", ("run, shot", "label", "predicted", "how sure"), rows)

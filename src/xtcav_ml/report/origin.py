@@ -1,29 +1,16 @@
-"""Sections on where the results come from: search, resources, lineage."""
+"""Where the results come from: search, resources, lineage."""
 
-from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from xtcav_ml.config.base import PARAMS_FILE, flatten, read_tree
+from xtcav_ml.config.paths import STAGES
 from xtcav_ml.lineage import dvc_lock, git, lineage
-from xtcav_ml.report.markup import (
-    Markup,
-    Section,
-    element,
-    figure,
-    grid,
-    joined,
-    marked,
-    missing,
-    paragraph,
-    section,
-    table,
-)
-from xtcav_ml.report.pictures import picture
+from xtcav_ml.report.format import amount
+from xtcav_ml.report.frames import Picture, picture
 from xtcav_ml.report.results import Results
-from xtcav_ml.report.wording import number
 from xtcav_ml.system.errors import UserError
 
-STAGES = ("simulate", "check", "prepare", "train", "evaluate")
 MEASURES = {
     "run_time_s": "run time, s",
     "cpu_time_s": "CPU time, s",
@@ -34,6 +21,34 @@ MEASURES = {
     "written_mb": "written, MB",
 }
 """What resources.py keeps of a stage, and what it is called; those of GPUs are named after it."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """What `make tune` found best, and its pictures by title."""
+
+    best: dict[str, Any]  # results/tuning/best.json
+    rows: list[list[str]]  # the best parameters: name, value
+    pictures: dict[str, Picture]
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What each stage used in its last run on this machine, and its pictures by title."""
+
+    stages: list[str]
+    rows: list[list[str]]  # a measure: its name, and its value for each stage
+    pictures: dict[str, Picture]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Commit, MLflow run, and all that DVC and this machine know of where the results come from."""
+
+    state: dict[str, str]
+    run: dict[str, Any]  # results/resources/run.json; empty if there is none
+    recorded: dvc_lock.Recorded | None
+    environment: dict[str, str]
 
 
 def outdated(results: Results) -> list[str]:
@@ -49,84 +64,35 @@ def outdated(results: Results) -> list[str]:
     return list(dvc_lock.differing({"then": results.recorded.params, "now": now}))
 
 
-def search(results: Results) -> Section | None:
+def search(results: Results) -> Search | None:
     """Return what `make tune` found best; None if it has not run."""
     best = results.json("tuning/best.json")
+    titles = {
+        "tuning/history.png": "Score of each trial, and the best so far",
+        "tuning/importance.png": "Share of each parameter in the variance of the score",
+    }
     if not best:
         return None
-    said = f"Study {best['study']}: trial {best['trial']} did best, validation score {number(best['score'])}."
-    rows = [
-        [element("code", name), f"{value:.4g}" if isinstance(value, float) else value]
-        for name, value in best["params"].items()
-    ]
-    sheets = [
-        _small(results, f"tuning/{name}.png", title)
-        for name, title in (
-            ("history", "Score of each trial, and the best so far"),
-            ("importance", "Share of each parameter in the variance of the score"),
-        )
-    ]
-    hint = paragraph(
-        element("code", "xtcav promote"),
-        " writes these into params.yaml; they are not those of the results above unless that was done.",
-        class_="note",
-    )
-    return section(
-        "search", "Search", paragraph(said), table("Best parameters", ("parameter", "value"), rows), *sheets, hint
-    )
+    values = best["params"].items()
+    rows = [[name, f"{value:.4g}" if isinstance(value, float) else str(value)] for name, value in values]
+    return Search(best, rows, _pictures(results, titles))
 
 
-def resources(results: Results) -> Section:
-    """Return time, memory and the rest of each stage's last run here."""
+def resources(results: Results) -> Resources:
+    """Return time, memory and the rest of each stage's last run on this machine."""
     used = {stage: found for stage in STAGES if (found := results.json(f"resources/{stage}.json"))}
-    if not used:
-        what = "results/resources is not here: it is of the machine that ran the stages, and `make repro` writes it."
-        return section("resources", "Resources", missing(what))
     names = MEASURES | {name: name.replace("_", " ") for found in used.values() for name in found if "gpu" in name}
-    rows = [[title, *(_amount(found.get(name)) for found in used.values())] for name, title in names.items()]
-    sheets = [_small(results, f"resources/{stage}.png", f"{stage}, over time") for stage in used]
-    return section(
-        "resources", "Resources", table("Last run of each stage on this machine", ("", *used), rows), grid(*sheets)
-    )
+    rows = [[title, *(amount(found.get(name)) for found in used.values())] for name, title in names.items()]
+    titles = {f"resources/{stage}.png": f"{stage}, over time" for stage in used}
+    return Resources(list(used), rows, _pictures(results, titles))
 
 
-def _amount(value: float | None) -> str:
-    """Return a number, one digit after the point where it is small."""
-    return "–" if value is None else f"{value:,.{int(0 < value < 100 and value % 1 > 0)}f}"
+def _pictures(results: Results, titles: dict[str, str]) -> dict[str, Picture]:
+    pictures = {title: picture(results, name) for name, title in titles.items()}
+    return {title: found for title, found in pictures.items() if found is not None}
 
 
-def _small(results: Results, name: str, title: str) -> Markup | None:
-    path = results.path(name)
-    return None if path is None else figure(picture(path, title), title, "small")
-
-
-def origin(results: Results) -> Section:
+def origin(results: Results) -> Origin:
     """Return commit, MLflow run, hashes of data and code, environment and parameters."""
-    state = git.state(results.root)
-    dirty = " and edited since: what was edited is in no commit" if state["dirty"] == "true" else ""
     run = results.json("resources/run.json")
-    facts: list[list[Any]] = [["commit", joined(element("code", state["commit"]), dirty)], ["branch", state["branch"]]]
-    if run:
-        place = f"#/experiments/{run['experiment_id']}/runs/{run['run_id']}"
-        opens = marked(f"; `make ui` shows it, at `{place}` of the address that it prints")
-        facts.append(["MLflow run", joined(element("code", run["run_id"]), f" of {run['store']}", opens)])
-    recorded = results.recorded
-    if recorded is not None:
-        facts.append(["lineage key", joined(element("code", recorded.key), ", the tag lineage.key of its MLflow runs")])
-    parts = [
-        table("Commit and run", ("what", "value"), facts, "text"),
-        *_listed("Environment now", lineage.environment()),
-    ]
-    if recorded is None:
-        what = "`dvc.lock`, which says what the results were made from, is not here: `make repro` brings it."
-        return section("origin", "Lineage", *parts, missing(what))
-    parts += _listed("Data and results, MD5 as DVC knows them", recorded.data)
-    parts += _listed("Code, MD5 as DVC knows it", recorded.code)
-    parts += _listed("Parameters that the results were made with", recorded.params)
-    return section("origin", "Lineage", *parts)
-
-
-def _listed(title: str, values: Mapping[str, Any]) -> list[Markup]:
-    """Return names and values, many to a page."""
-    items = [element("div", element("dt", name), element("dd", value)) for name, value in values.items()]
-    return [element("h3", title), element("dl", *items, class_="facts")]
+    return Origin(git.state(results.root), run, results.recorded, lineage.environment())

@@ -1,18 +1,32 @@
-"""report: everything that the results at hand say, on one page that needs no network: results/report.html."""
+"""report: everything about the present results on one page that needs no network: results/report.html."""
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 
+import jinja2
+
 from xtcav_ml.lineage import git
-from xtcav_ml.report import data, earlier, frames, origin, quality, results, training
-from xtcav_ml.report.markup import Markup, Section, element, listing, page, paragraph
+from xtcav_ml.report import data, earlier, format, frames, origin, quality, results, training
 from xtcav_ml.system import atomic
 from xtcav_ml.system.progress import console
 
-TITLE = "xtcav-ml: results"
-MOST_NAMES = 8
-"""Changed parameters that are named."""
+SECTIONS: dict[str, tuple[str, Callable[[results.Results], object | None]]] = {
+    "before": ("Compared with the previous commit", earlier.comparison),
+    "data": ("Data", data.data),
+    "training": ("Training", training.training),
+    "test": ("Test", quality.classification),
+    "numbers": ("Numbers", quality.regression),
+    "frames": ("Sample frames", frames.samples),
+    "mistakes": ("Worst mistakes", frames.mistakes),
+    "saliency": ("Where the network looks", frames.saliency),
+    "search": ("Search", origin.search),
+    "resources": ("Resources", origin.resources),
+    "origin": ("Lineage", origin.origin),
+}
+"""Title of each section and what gathers its content, None if it is left out; its words are those of its template."""
+
+FILTERS = (format.percent, format.number, format.amount, format.ranges, format.meaning)
 
 
 def run(root: Path, out: Path) -> None:
@@ -20,42 +34,27 @@ def run(root: Path, out: Path) -> None:
 
     What is missing is left out, or named with what brings it. Raises UserError if nothing was evaluated yet.
     """
-    found = results.load(root)
-    sections = [
-        earlier.comparison(found),
-        data.data(found),
-        training.training(found),
-        quality.classification(found),
-        quality.regression(found),
-        *frames.sheets(found),
-        origin.search(found),
-        origin.resources(found),
-        origin.origin(found),
-    ]
-    shown = [section for section in sections if section is not None]
-    body = element("main", *_warnings(found), quality.headline(found), *(section.markup() for section in shown))
+    page = render(results.load(root))
     with atomic.replacing(out) as temporary:
-        temporary.write_text(page(TITLE, _head(found, shown), body), encoding="utf-8")
-    console().print(f"report: {len(shown)} sections, {out.stat().st_size / 1e6:.1f} MB -> {out}")
+        temporary.write_text(page, encoding="utf-8")
+    console().print(f"report: {page.count('<section')} sections, {out.stat().st_size / 1e6:.1f} MB -> {out}")
 
 
-def _head(found: results.Results, shown: Sequence[Section]) -> Markup:
-    """Return the title, of which commit and when the page was made, and links to the sections."""
-    commit = git.state(found.root)
-    edited = ", edited since" if commit["dirty"] == "true" else ""
-    made = datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
-    links = listing(element("a", section.title, href=f"#{section.name}") for section in shown)
-    told = paragraph(f"Commit {commit['commit'][:10]} of {commit['branch']}{edited}; page made {made}.", class_="made")
-    return element("header", element("h1", TITLE), told, element("nav", links, aria_label="Sections"))
-
-
-def _warnings(found: results.Results) -> list[Markup]:
-    """Return what a reader must know before any number."""
-    changed = origin.outdated(found)
-    if not changed:
-        return []
-    names = f"{', '.join(changed[:MOST_NAMES])}{', ...' if len(changed) > MOST_NAMES else ''}"
-    told = (
-        f"params.yaml has changed since these results were made: {names}. `make repro` makes those that belong to it."
+def render(found: results.Results) -> str:
+    """Return the page. Whatever is put into a template is text, and escaped: labels are the user's."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    return [paragraph(told, class_="warning")]
+    environment.filters |= {function.__name__: function for function in FILTERS}
+    gathered = {name: (title, gather(found)) for name, (title, gather) in SECTIONS.items()}
+    return environment.get_template("page.html").render(
+        sections={name: (title, content) for name, (title, content) in gathered.items() if content is not None},
+        metrics=found.metrics,
+        outdated=origin.outdated(found),
+        state=git.state(found.root),
+        made=datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
+    )

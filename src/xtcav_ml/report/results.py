@@ -27,26 +27,16 @@ class Results:
         """Return the names of the classes, in the order of their numbers; none where only numbers are learned."""
         return self.table.classes() if self.table else []
 
-    @property
-    def shots(self) -> int:
-        """Return how many test shots there are."""
-        return int(self.metrics["shots"])
-
     def json(self, name: str) -> dict[str, Any]:
         """Return what `name` in `results` holds; nothing if it is not there. Raises UserError if it is no JSON."""
         return read_json(self.root / "results" / name)
-
-    def path(self, name: str) -> Path | None:
-        """Return where `name` in `results` is, or None if it is not there."""
-        path = self.root / "results" / name
-        return path if path.is_file() else None
 
 
 def load(root: Path) -> Results:
     """Return the results of the project in `root`. Raises UserError if nothing was evaluated yet, or a file is damaged."""
     metrics = read_json(root / METRICS)
     if not metrics:
-        raise UserError(f"{METRICS}: must be there, it is what evaluate writes; run `make repro`")
+        raise UserError(f"{METRICS}: not found; evaluate writes it. Fix: run `make repro`")
     table = root / TABLE
     history = root / "results" / "history.jsonl"
     try:
@@ -76,4 +66,4 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def _damaged(path: Path, error: ValueError) -> UserError:
-    return UserError(f"{path}: must hold JSON as a stage wrote it, got {str(error)!r}; remove it and run `make repro`")
+    return UserError(f"{path}: invalid JSON (found {str(error)!r}). Fix: remove the file and run `make repro`")

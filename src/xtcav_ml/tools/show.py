@@ -27,7 +27,7 @@ def run(file: Path, raw_folder: Path, out: Path, per_class: int) -> None:
         steps = ", ".join(step.step for step in prepared.meaning.preprocessing.steps)
         learned = prepared.meaning.label or ", ".join(prepared.meaning.regression)
         title = f"{file}: {prepared.shots:,} shots by {learned}; raw, and after {steps}"
-        figures.frame_sheet(out, rows, title, one_scale=False)
+        figures.write_png(out, figures.frame_sheet(rows, title, one_scale=False))
     console().print(f"{title} -> {out}")
 
 

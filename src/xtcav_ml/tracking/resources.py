@@ -87,7 +87,7 @@ class Sampler:
         """Draw memory, busy cores, threads, I/O and GPUs over time."""
         from xtcav_ml import figures  # half a second, which short stages need not wait for
 
-        figures.usage(path, self.samples)
+        figures.write_png(path, figures.usage(self.samples))
 
     def _cpu_by_kernel(self) -> float:
         """Return the CPU seconds of this process and of all children that have ended, since the start."""

@@ -205,12 +205,11 @@ def report(study: Study, base: TrainParams, tune: TuneParams, out: Path) -> list
             "train": flatten({"train": overridden(base, "train", best.params).model_dump(mode="json")}),
         },
     )
-    figures.search_history(
-        out / "history.png", [(trial.number, trial.value, trial.state.name) for trial in study.trials]
-    )
+    trials = [(trial.number, trial.value, trial.state.name) for trial in study.trials]
+    figures.write_png(out / "history.png", figures.search_history(trials))
     written = [out / "best.json", out / "history.png"]
     if len({trial.value for trial in complete}) > 1:  # importance is a share of the variance
-        figures.importances(out / "importance.png", studies.importances(study))
+        figures.write_png(out / "importance.png", figures.importances(studies.importances(study)))
         written.append(out / "importance.png")
     return written
 

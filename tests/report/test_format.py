@@ -1,11 +1,11 @@
 import pytest
 
-from xtcav_ml.report.wording import number, percent, ranges
+from xtcav_ml.report.format import amount, number, percent, ranges
 
 
 @pytest.mark.parametrize("nothing", [None, float("nan"), float("inf")])
 def test_what_was_not_measured_is_a_dash(nothing):
-    assert percent(nothing) == number(nothing) == "–"
+    assert percent(nothing) == number(nothing) == amount(None) == "–"
 
 
 def test_numbers():
@@ -15,6 +15,7 @@ def test_numbers():
         "0.0123",
         "1.23e+03",
     )
+    assert (amount(1234567), amount(12.34), amount(123.4), amount(0)) == ("1,234,567", "12.3", "123", "0")
 
 
 @pytest.mark.parametrize(("epochs", "said"), [([1], "1"), ([1, 2, 3, 7, 9, 10], "1 to 3, 7, 9 to 10")])

@@ -1,0 +1,34 @@
+"""Numbers as text; the filters of the page's templates."""
+
+from collections.abc import Sequence
+from itertools import groupby
+
+import numpy as np
+
+from xtcav_ml.config.schema import SCHEMA
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """Return a share (0 to 1) in percent; a dash where nothing was measured."""
+    return "–" if share is None or not np.isfinite(share) else f"{share:.{digits}%}"
+
+
+def number(value: float | None) -> str:
+    """Return a number with three digits; a dash where nothing was measured."""
+    return "–" if value is None or not np.isfinite(value) else f"{value:.3g}"
+
+
+def amount(value: float | None) -> str:
+    """Return a number with separated thousands, and one digit after the point where it is small; a dash for None."""
+    return "–" if value is None else f"{value:,.{int(0 < value < 100 and value % 1 > 0)}f}"
+
+
+def ranges(numbers: Sequence[int]) -> str:
+    """Return numbers, those that follow one another as a range."""
+    runs = [[value for _, value in run] for _, run in groupby(enumerate(numbers), key=lambda pair: pair[1] - pair[0])]
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]} to {run[-1]}" for run in runs)
+
+
+def meaning(name: str) -> str:
+    """Return what a dataset's number is, with its unit, or that it is in that of the raw files."""
+    return SCHEMA[name].meaning.partition(";")[0] if name in SCHEMA else "in the raw files' unit"
