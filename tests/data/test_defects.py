@@ -63,7 +63,9 @@ def prepare():
 def survey(path: Path, **update: Any) -> list[str]:
     """Return the problems that `check` and `scan` find, with some of the section `prepare` changed."""
     data = DataParams(raw="raw", frame_shape=SHAPE, bad_files="skip")
-    return list(raw_files.survey([path], data, prepare().model_copy(update=update)).bad)
+    return list(
+        raw_files.survey(raw_files.Listing(path.parent, (path,)), data, prepare().model_copy(update=update)).bad
+    )
 
 
 def survey_as_nobody(path: Path) -> list[str]:
@@ -980,7 +982,9 @@ def test_rows_that_were_not_written_count_where_the_writer_says_what_they_are(ju
 
 def compare_content(paths: list[Path]) -> int:
     data = DataParams(raw="raw", frame_shape=SHAPE, bad_files="skip")
-    return raw_files.require_same_content(raw_files.survey(paths, data, prepare()))
+    return raw_files.require_same_content(
+        raw_files.survey(raw_files.Listing(paths[0].parent, tuple(paths)), data, prepare())
+    )
 
 
 def test_unknown_datasets_do_not_disturb_the_comparison_of_shots_that_stand_twice(judge, path):

@@ -1,3 +1,5 @@
+import json
+import os
 import shutil
 
 import h5py
@@ -5,9 +7,13 @@ import numpy as np
 import pytest
 
 from tests.conftest import SHAPE, write_shots
+from xtcav_ml.config.base import overridden
 from xtcav_ml.config.data import DataParams
 from xtcav_ml.data import raw_files
+from xtcav_ml.data.prepared import PreparedFile
+from xtcav_ml.pipeline import check, prepare
 from xtcav_ml.system.errors import UserError
+from xtcav_ml.tools import scan, show
 
 
 def data(folder):
@@ -73,9 +79,84 @@ def test_the_true_label_comes_along_where_every_file_has_it(raw_folder, params):
     assert len(found.files) == 3
 
 
-def test_other_files_in_the_folder_are_left_alone(raw_folder, params):
-    (raw_folder / "README.txt").write_text("notes")
-    assert len(raw_files.open_set(data(raw_folder), params.prepare).files) == 3
+def test_files_are_listed_by_content_in_all_subfolders(raw_folder, params):
+    shown = {"sub/c.H5": 72, "sub/deeper/d.nxs": 73, "e": 74, "sub/a.h5": 75, "f.dat": 76}
+    for number, (name, run) in enumerate(shown.items()):
+        (raw_folder / name).parent.mkdir(parents=True, exist_ok=True)
+        write_shots(raw_folder / name, run=run, count=5 + number)
+    with h5py.File(raw_folder / "g.bin", "w", userblock_size=1024) as file, h5py.File(raw_folder / "a.h5") as source:
+        for name in source:
+            file[name] = np.where(name == "run", 77, source[name][:]).astype(source[name].dtype)
+    (raw_folder / "sub" / "up").symlink_to(raw_folder)  # does not lead round and round
+    listing = raw_files.list_files(raw_folder)
+    names = [str(path.relative_to(raw_folder)) for path in listing.files]
+    assert names == sorted([*shown, "a.h5", "b.hdf5", "dark.h5", "g.bin"], key=lambda name: name.split("/"))
+    assert listing.note == ""
+    found = raw_files.survey(listing, data(raw_folder), params.prepare)
+    assert found.bad == ()
+    assert list(found.names) == names
+    counts = {name: int((found.columns["file"] == name).sum()) for name in names}
+    assert counts["sub/a.h5"] == 8
+    assert counts["a.h5"] == counts["g.bin"] == 300
+
+
+def test_hidden_files_and_what_is_no_hdf5_are_ignored_and_counted(raw_folder, params):
+    for name in (".DS_Store", "._a.h5", "notes.txt", "cut.txt", ".sync/b.h5", "__MACOSX/._b.hdf5"):
+        (raw_folder / name).parent.mkdir(exist_ok=True)
+        (raw_folder / name).write_bytes(b"\x89HDF" if name == "cut.txt" else b"\0\5\x16\7")
+    shutil.copy(raw_folder / "a.h5", raw_folder / ".sync/c.h5")
+    os.mkfifo(raw_folder / "pipe")  # nobody waits for it
+    listing = raw_files.list_files(raw_folder)
+    assert [path.name for path in listing.files] == ["a.h5", "b.hdf5", "dark.h5"]
+    assert len(listing.ignored) == 8
+    assert (
+        listing.note
+        == "ignored 8 hidden or not HDF5: .DS_Store, ._a.h5, .sync/b.h5, .sync/c.h5, __MACOSX/._b.hdf5, ..."
+    )
+    assert raw_files.open_set(data(raw_folder), params.prepare).listing == listing
+
+
+def test_a_folder_that_cannot_be_read_is_no_silent_gap(raw_folder, monkeypatch):
+    (raw_folder / "closed").mkdir()
+    real = os.scandir
+
+    def refused(path):
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    with pytest.raises(UserError, match=r"raw/closed: not a readable folder .*Permission denied.*Fix: "):
+        raw_files.list_files(raw_folder)
+
+
+def test_scan_check_and_prepare_agree_on_files_in_subfolders(raw_folder, params, tmp_path, capsys):
+    (raw_folder / "later").mkdir()
+    (raw_folder / "b.hdf5").rename(raw_folder / "later" / "a.H5")  # the name of another file, in a folder of its own
+    (raw_folder / "notes.txt").write_text("notes")
+    sizes = {"kernel": 3, "pool_window": 2, "pool_stride": 1}
+    small = {f"train.model.blocks.{block}.{name}": size for block in (0, 1) for name, size in sizes.items()}
+    train = overridden(params.train, "train", small)
+    given = params.model_copy(update={"data": data(raw_folder), "train": train})
+    scanned = scan.describe(raw_files.list_files(raw_folder), given.data, given.prepare)
+    check.run(given, tmp_path / "data.json")
+    prepare.run(given.data, given.prepare, tmp_path / "prepared")
+    assert capsys.readouterr().out.count("ignored 1 hidden or not HDF5: notes.txt") == 2
+    checked = json.loads((tmp_path / "data.json").read_text())
+    assert checked["files"] == {"a.h5": 300, "dark.h5": 8, "later/a.H5": 300}
+    assert (scanned["files"], scanned["shots"]) == (3, checked["shots"])
+    assert scanned["ignored"] == "ignored 1 hidden or not HDF5: notes.txt"
+    kept = 0
+    for split in ("train", "validation", "test"):
+        with PreparedFile(tmp_path / "prepared" / f"{split}.h5") as prepared:
+            assert prepared.shots == scanned["kept"][split]
+            assert set(prepared.source_files) == {"a.h5", "dark.h5", "later/a.H5"}
+            of = prepared.column("source.file")
+            later = prepared.column("run") == 71
+            assert all(prepared.source_files[int(number)] == "later/a.H5" for number in of[later])
+            kept += int(later.sum())
+    assert kept
+    show.run(tmp_path / "prepared" / "train.h5", raw_folder, tmp_path / "sheet.png", per_class=2)
 
 
 def test_every_bad_file_is_in_the_one_report(raw_folder, params):

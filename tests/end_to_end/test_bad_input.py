@@ -48,8 +48,11 @@ CASES = {
         lambda p: p.set(**{"train.model.blocks.0.pool_window": 99}),
         ["train.model.blocks.0.pool_window", "got 99", "choose at most"],
     ),
-    "unreadable folder": (lambda p: p.set(**{"data.raw": "nowhere"}), ["data.raw", "nowhere", "mend the path"]),
-    "folder without files": (lambda p: p.set(**{"data.raw": "src"}), ["data.raw", "got none", "copy shot files there"]),
+    "unreadable folder": (lambda p: p.set(**{"data.raw": "nowhere"}), ["data.raw", "nowhere", "not a readable folder"]),
+    "folder without files": (
+        lambda p: p.set(**{"data.raw": "src"}),
+        ["src: no raw files", "copy raw files there", "data.raw"],
+    ),
     "missing dark run": (lambda p: p.set(**{"prepare.dark_run": 99}), ["prepare.dark_run", "68, 70, 71", "got 99"]),
     "truncated file": (lambda p: truncated(p.folder), ["raw/b.h5", "readable HDF5", "copy it anew"]),
     "missing dataset": (

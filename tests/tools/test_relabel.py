@@ -68,8 +68,8 @@ def test_a_stored_label_that_is_none_is_refused_and_not_counted_as_another(folde
         relabel.run(copy, params.simulate.rule, None)
 
 
-def test_a_folder_that_is_not_there_is_not_blamed_on_params(params, tmp_path):
-    with pytest.raises(UserError, match=r"^FOLDER: must hold files .*; copy shot files there, or name another folder$"):
+def test_a_folder_without_raw_files_is_named(params, tmp_path):
+    with pytest.raises(UserError, match=rf"^{tmp_path}: no raw files "):
         relabel.run(tmp_path, params.simulate.rule, None)
 
 

@@ -71,11 +71,11 @@ def test_duplicates_are_counted_once(raw_folder, params):
     assert found["left_out"]["duplicates"] == 300
 
 
-def test_a_folder_that_is_not_there_is_blamed_on_who_named_it(tmp_path, params):
-    with pytest.raises(UserError, match=r"^FOLDER: must be a folder .* nowhere.*; name another folder"):
+def test_a_folder_that_is_not_there_is_named_with_the_fix(tmp_path, params):
+    with pytest.raises(UserError, match=r"/ nowhere: not a readable folder .*Fix: correct data\.raw"):
         scan.run(tmp_path / " nowhere", DATA, params.prepare, as_json=False)
-    with pytest.raises(UserError, match=r"^data\.raw: must hold files .*mend the path in params\.yaml$"):
-        scan.run(tmp_path, DATA, params.prepare, as_json=False, named="data.raw")
+    with pytest.raises(UserError, match=rf"^{tmp_path}: no raw files \(found nothing, expected HDF5\)\. Fix: copy"):
+        scan.run(tmp_path, DATA, params.prepare, as_json=False)
 
 
 def test_a_full_set_of_the_notes_needs_no_images(tmp_path, params):

@@ -21,8 +21,7 @@ def relabel(
     from xtcav_ml.config.base import load_section
     from xtcav_ml.config.data import DataParams
     from xtcav_ml.config.simulate import SimulateParams
-    from xtcav_ml.data.raw_files import IN_PARAMS
     from xtcav_ml.tools import relabel as tool
 
-    place, named = (Path(load_section("data", DataParams).raw), IN_PARAMS) if folder is None else (folder, "FOLDER")
-    tool.run(place, load_section("simulate", SimulateParams).rule, out, named)
+    place = folder or Path(load_section("data", DataParams).raw)
+    tool.run(place, load_section("simulate", SimulateParams).rule, out)

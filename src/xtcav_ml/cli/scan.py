@@ -22,10 +22,8 @@ def scan(
     from xtcav_ml.config.base import load_section
     from xtcav_ml.config.data import DataParams
     from xtcav_ml.config.prepare import PrepareParams
-    from xtcav_ml.data.raw_files import IN_PARAMS
     from xtcav_ml.tools import scan as tool
 
     data = load_section("data", DataParams)
-    place, named = (Path(data.raw), IN_PARAMS) if folder is None else (folder, "FOLDER")
-    good = tool.run(place, data, load_section("prepare", PrepareParams), as_json, named)
+    good = tool.run(folder or Path(data.raw), data, load_section("prepare", PrepareParams), as_json)
     sys.exit(0 if good else 1)

@@ -1,8 +1,9 @@
 """A folder of raw shot files, checked before anything is read, as one table with a row a shot."""
 
 import itertools
+import os
 import threading
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -20,20 +21,43 @@ from xtcav_ml.science import selection
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.system.progress import counting
 
-SUFFIXES = (".h5", ".hdf5")
-IN_PARAMS = "data.raw"
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
+SUFFIXES = (".h5", ".hdf5", ".hdf", ".he5", ".nxs", ".cxi")
+"""Names of what should be HDF5: such a file is listed even if it is not, so that a damaged one is not left out in silence."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The raw files of a folder and its subfolders in the order of their paths, and what else is there."""
+
+    folder: Path
+    files: tuple[Path, ...]
+    ignored: tuple[Path, ...] = ()  # hidden, or no HDF5
+
+    @property
+    def note(self) -> str:
+        """Return a sentence on what is ignored; nothing if nothing is."""
+        names = [str(path.relative_to(self.folder)) for path in self.ignored]
+        more = ", ..." if len(names) > NAMED else ""
+        return f"ignored {len(names):,} hidden or not HDF5: {', '.join(names[:NAMED])}{more}" if names else ""
+
+
+NAMED = 5
+"""Ignored files that are named."""
 
 
 @dataclass(frozen=True)
 class RawSet:
     """The files, and their one-value-a-shot columns joined; `file` (an index of `files`) and `row` say whence."""
 
+    listing: Listing
     files: tuple[Path, ...]
+    names: tuple[str, ...]  # of the files: their paths in the folder
     states: tuple[tuple[int, ...], ...]  # `h5io.files.state` of each, as it was when it was checked
-    columns: Mapping[str, NDArray[np.generic]]  # and schema.FILE: the name of the file
+    columns: Mapping[str, NDArray[np.generic]]  # and schema.FILE: the name of the file in its folder
     file: NDArray[np.int64]
     row: NDArray[np.int64]
-    bad: tuple[str, ...] = ()  # a line for each problem of the files that are not in the set
+    bad: tuple[str, ...]  # a line for each problem of the files that are not in the set
 
 
 def open_set(data: DataParams, prepare: PrepareParams) -> RawSet:
@@ -49,8 +73,8 @@ def open_set(data: DataParams, prepare: PrepareParams) -> RawSet:
     return raw_set
 
 
-def survey(files: Sequence[Path], data: DataParams, prepare: PrepareParams) -> RawSet:
-    """Return the set of the good ones of `files`, with a line for every problem of the bad ones.
+def survey(listing: Listing, data: DataParams, prepare: PrepareParams) -> RawSet:
+    """Return the set of the good files of `listing`, with a line for every problem of the bad ones.
 
     What is read of a file later on is refused if it is not the file any more that was checked here.
     """
@@ -70,10 +94,10 @@ def survey(files: Sequence[Path], data: DataParams, prepare: PrepareParams) -> R
     }
     names = [name for name in required if name != IMAGE]
     known = {**SCHEMA, IMAGE: frames, TRUTH: SCHEMA[PEAKS_LABEL]}
-    states = {file: state(file) for file in files}
-    problems = {file: file_problems(file, required, known) for file in files}
+    states = {file: state(file) for file in listing.files}
+    problems = {file: file_problems(file, required, known) for file in listing.files}
     good: dict[Path, dict[str, NDArray[np.generic]]] = {}
-    for file in (file for file in files if not problems[file]):  # all are checked before one is read
+    for file in (file for file in listing.files if not problems[file]):  # all are checked before one is read
         try:
             table = _plain(read_columns(file, [*names, *_truth(file, prepare)]))
             require_unchanged(file, states[file])
@@ -88,9 +112,12 @@ def survey(files: Sequence[Path], data: DataParams, prepare: PrepareParams) -> R
     columns = {
         name: np.concatenate([table[name] for table in good.values()] or [np.empty(0, np.int64)]) for name in names
     }
-    columns[FILE] = np.repeat(np.array([file.name for file in good], dtype=np.str_), rows)
+    in_folder = tuple(str(file.relative_to(listing.folder)) for file in good)
+    columns[FILE] = np.repeat(np.array(in_folder, dtype=np.str_), rows)
     return RawSet(
+        listing=listing,
         files=tuple(good),
+        names=in_folder,
         states=tuple(states[file] for file in good),
         columns=columns,
         file=np.repeat(np.arange(len(good)), rows),
@@ -175,25 +202,64 @@ class FrameReader:
         self.keep(())
 
 
-def list_files(folder: Path, named: str = IN_PARAMS) -> list[Path]:
-    """Return the HDF5 files in `folder`, by name.
+def list_files(folder: Path) -> Listing:
+    """Return the HDF5 files in `folder` and its subfolders, by content: their names may end as they like.
 
-    Raises UserError if it cannot be read or holds none; that blames `named`, the key or argument that names the folder.
+    Raises UserError if a folder cannot be read or there are none.
     """
-    mend = "mend the path in params.yaml" if named == IN_PARAMS else "name another folder"
+    files: list[Path] = []
+    ignored: list[Path] = []
     try:
-        files = sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES)
+        for path in _walk(folder):
+            (files if not _hidden(path, folder) and _is_raw(path) else ignored).append(path)
     except OSError as error:
         raise UserError(
-            f"{named}: must be a folder of shot files that can be read, got {str(folder)!r} ({error.strerror}); {mend}, or "
-            "fetch the data with `dvc pull`"
+            f"{error.filename}: not a readable folder of raw files ({error.strerror}). Fix: correct data.raw in "
+            "params.yaml or the argument, or fetch the data with `dvc pull`"
         ) from None
+    listing = Listing(folder, tuple(sorted(files)), tuple(sorted(ignored)))
     if not files:
         raise UserError(
-            f"{named}: must hold files that end in {' or '.join(SUFFIXES)}, got none in {str(folder)!r}; copy shot files "
-            f"there, or {mend}"
+            f"{folder}: no raw files (found {listing.note or 'nothing'}, expected HDF5). Fix: copy raw files there, or correct "
+            "data.raw in params.yaml or the argument"
         )
-    return files
+    return listing
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Yield the files below `folder`, through links too, each folder once. Raises OSError if one cannot be read."""
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    entered: set[tuple[int, int]] = set()
+    for place, folders, names in os.walk(folder, onerror=fail, followlinks=True):
+        here = Path(place).stat()
+        if (here.st_dev, here.st_ino) in entered:  # by a link that leads up
+            folders.clear()
+            continue
+        entered.add((here.st_dev, here.st_ino))
+        folders.sort()
+        yield from (Path(place, name) for name in names)
+
+
+def _hidden(path: Path, folder: Path) -> bool:
+    """Return whether a file, or a folder on the way to it, is hidden, as the companions that other systems leave (._x)."""
+    return any(part.startswith(".") for part in path.relative_to(folder).parts)
+
+
+def _is_raw(path: Path) -> bool:
+    """Return whether a file is, or by its name should be, HDF5; its signature may come after a block of the user's own."""
+    if path.suffix.lower() in SUFFIXES:
+        return True
+    if not path.is_file():  # to open a pipe would be to wait for who writes to it
+        return False
+    try:
+        with path.open("rb") as file:
+            starts = itertools.takewhile(lambda start: start < path.stat().st_size, (0, *(512 << n for n in range(32))))
+            return any(os.pread(file.fileno(), len(SIGNATURE), start) == SIGNATURE for start in starts)
+    except OSError:
+        return True  # nobody knows what it is: `file_problems` says that it cannot be read
 
 
 def label_problems(

@@ -50,7 +50,9 @@ def run(params: Params, out: Path) -> None:
     atomic.write_json(out, describe(raw_set, params.prepare))
     sizes = ", ".join(f"{len(rows):,} {name}" for name, rows in chosen.splits.items())
     for problem in raw_set.bad:
-        console().print(f"check: left out, as data.bad_files says: {problem}")
+        console().print(f"check: skipped (data.bad_files: skip): {problem}")
+    if raw_set.listing.note:
+        console().print(f"check: {raw_set.listing.note}")
     console().print(f"check: {len(raw_set.files)} files, {len(raw_set.row):,} shots in {params.data.raw} -> {sizes}")
 
 
@@ -89,7 +91,7 @@ def describe(raw_set: raw_files.RawSet, prepare: PrepareParams) -> Mapping[str, 
         return {str(value): int(number) for value, number in zip(values, numbers, strict=True)}
 
     return {
-        "files": {path.name: int((raw_set.file == i).sum()) for i, path in enumerate(raw_set.files)},
+        "files": {name: int((raw_set.file == i).sum()) for i, name in enumerate(raw_set.names)},
         "bad_files": list(raw_set.bad),
         "shots": len(raw_set.row),
         "shots_by_run": counts("run"),

@@ -43,6 +43,8 @@ def run(data: DataParams, prepare: PrepareParams, out: Path) -> None:
     steps = ", ".join(step.step for step in prepare.images)
     rows, columns = preprocessing.shape
     console().print(f"prepare: {data.raw} -> {out}, {rows} x {columns} {prepare.pixels.dtype} after {steps}")
+    if raw_set.listing.note:
+        console().print(f"  {raw_set.listing.note}")
     found = {}
     with atomic.replacing(out) as folder, counting("frames", sum(map(len, chosen.splits.values()))) as advance:
         folder.mkdir()
@@ -52,7 +54,7 @@ def run(data: DataParams, prepare: PrepareParams, out: Path) -> None:
                 folder / f"{name}.h5",
                 meaning,
                 {name: values[members] for name, values in raw_set.columns.items()},
-                ([file.name for file in raw_set.files], raw_set.file[members], raw_set.row[members]),
+                (raw_set.names, raw_set.file[members], raw_set.row[members]),
                 watched.over(prepared_blocks(raw_set, members, preprocessing, prepare.watch.saturation, advance)),
             )
             found[name] = watched

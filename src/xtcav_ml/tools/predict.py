@@ -38,8 +38,11 @@ def run(model_path: Path, inputs: Sequence[Path], out: Path, threads: int) -> li
     """
     if not model_path.is_file():
         raise UserError(f"{model_path}: must be a model, got no such file; run `make repro`, or name another")
-    files = [file for path in inputs for file in (raw_files.list_files(path, "FILES") if path.is_dir() else [path])]
-    targets = {file: out / (file.stem + SUFFIX) for file in files}
+    listed = [
+        raw_files.list_files(path) if path.is_dir() else raw_files.Listing(path.parent, (path,)) for path in inputs
+    ]
+    files = [file for listing in listed for file in listing.files]
+    targets = {file: out / _name(file, listing.folder) for listing in listed for file in listing.files}
     twice = [name for name, count in Counter(targets.values()).items() if count > 1]
     if twice:
         raise UserError(
@@ -74,6 +77,11 @@ def run(model_path: Path, inputs: Sequence[Path], out: Path, threads: int) -> li
             )
             screen.print(f"  {file.name}: {_describe(found, predictor.meaning)}")
     return list(targets.values())
+
+
+def _name(file: Path, folder: Path) -> Path:
+    """Return the name of a file's predictions, in the same subfolder as the file."""
+    return file.relative_to(folder).with_name(file.stem + SUFFIX)
 
 
 def _source(target: Path, file: Path) -> str:

@@ -1,6 +1,6 @@
 """relabel: labels and peaks from the waveforms by the rule of params.yaml, beside those that the files hold."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -35,13 +35,12 @@ class Agreement:
         return float(self.counts.trace() / total) if total else float("nan")
 
 
-def run(folder: Path, rule: PeakRule, out: Path | None, named: str = "FOLDER") -> Agreement:
+def run(folder: Path, rule: PeakRule, out: Path | None) -> Agreement:
     """Print how far the rule agrees with the labels in `folder`; with `out`, write what it finds to that HDF5 file.
 
-    `named` is the key or argument that names the folder. Raises UserError if the folder or a file cannot be read, waveforms,
-    L3 energy or labels are missing, or a label is none.
+    Raises UserError if the folder or a file cannot be read, waveforms, L3 energy or labels are missing, or a label is none.
     """
-    files = raw_files.list_files(folder, named)
+    files = raw_files.list_files(folder).files
     required = {name: SCHEMA[name] for name in NEEDED}
     raw_files.refuse([problem for file in files for problem in file_problems(file, required, {})])
     raw_files.refuse([problem for file in files for problem in _label_problems(file)])
@@ -63,7 +62,7 @@ def _label_problems(file: Path) -> list[str]:
     return raw_files.label_problems(file, PEAKS_LABEL, stored, PEAK_CLASSES, "label these shots -1")
 
 
-def _relabelled(files: list[Path], rule: PeakRule) -> Iterator[dict[str, NDArray[np.generic]]]:
+def _relabelled(files: Sequence[Path], rule: PeakRule) -> Iterator[dict[str, NDArray[np.generic]]]:
     """Yield, file by file, the keys, the stored label, and the label and peaks by the rule."""
     with counting("files", len(files)) as advance:
         for file in files:

@@ -1,7 +1,7 @@
 """scan: what is in a folder of shot files, from metadata alone: no image is read."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,12 @@ from xtcav_ml.system.errors import UserError
 from xtcav_ml.system.progress import console
 
 
-def run(folder: Path, data: DataParams, prepare: PrepareParams, as_json: bool, named: str = "FOLDER") -> bool:
+def run(folder: Path, data: DataParams, prepare: PrepareParams, as_json: bool) -> bool:
     """Print what `folder` holds, as a table or as JSON. Returns whether all files are good.
 
-    `named` is the key or argument that names the folder. Raises UserError if the folder cannot be read or a shot stands twice
-    with different labels.
+    Raises UserError if the folder cannot be read or a shot stands twice with different labels.
     """
-    found = describe(raw_files.list_files(folder, named), data, prepare)
+    found = describe(raw_files.list_files(folder), data, prepare)
     if as_json:
         print(json.dumps(found, indent=2))
     else:
@@ -31,9 +30,9 @@ def run(folder: Path, data: DataParams, prepare: PrepareParams, as_json: bool, n
     return not found["bad_files"]
 
 
-def describe(files: Sequence[Path], data: DataParams, prepare: PrepareParams) -> dict[str, Any]:
+def describe(listing: raw_files.Listing, data: DataParams, prepare: PrepareParams) -> dict[str, Any]:
     """Return counts of files, shots, labels and what is left out, what prepare would keep in each set, and problems."""
-    raw_set = raw_files.survey(files, data, prepare)
+    raw_set = raw_files.survey(listing, data, prepare)
     rows, left_out = selection.usable(raw_set.columns, prepare)
     labels = np.empty(0, np.int64) if prepare.label is None else raw_set.columns[prepare.label][rows].astype(np.int64)
     counts = np.bincount(labels, minlength=len(prepare.classes))
@@ -46,8 +45,9 @@ def describe(files: Sequence[Path], data: DataParams, prepare: PrepareParams) ->
     runs, shots = np.unique(raw_set.columns["run"], return_counts=True)
     total, usable = len(raw_set.row), len(rows)
     return {
-        "files": len(files),
-        "bad_files": len(files) - len(raw_set.files),
+        "files": len(listing.files),
+        "bad_files": len(listing.files) - len(raw_set.files),
+        "ignored": listing.note,
         "problems": list(raw_set.bad),
         "shots": total,
         "shots_by_run": {str(run): int(count) for run, count in zip(runs, shots, strict=True)},
@@ -75,6 +75,8 @@ def _show(found: Mapping[str, Any], folder: Path, prepare: PrepareParams) -> Non
     screen.print(
         f"{folder}: {found['shots']:,} shots in {found['files']} files, {found['usable']:,} of them usable ({share})"
     )
+    if found["ignored"]:
+        screen.print(f"  {found['ignored']}")
     screen.print("  runs: " + ", ".join(f"{run} ({count:,})" for run, count in found["shots_by_run"].items()))
     left_out = ", ".join(f"{count:,} {reason}" for reason, count in found["left_out"].items() if count)
     screen.print(f"  left out: {left_out or 'none'}")
