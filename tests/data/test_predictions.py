@@ -1,5 +1,8 @@
 import pytest
+from typer.testing import CliRunner
 
+from tests.report.conftest import lay_bare
+from xtcav_ml.cli import main
 from xtcav_ml.data import predictions
 from xtcav_ml.system.errors import UserError
 
@@ -32,3 +35,16 @@ def test_a_table_is_as_good_as_itself():
     ]
     assert {entry["difference"] for entry in found["comparisons"]} == {0}
     assert all(entry["verdict"].startswith("no real difference between x and ") for entry in found["comparisons"])
+
+
+def test_two_experiments_with_the_same_run_numbers_are_reported_summarized_and_compared(tmp_path, monkeypatch):
+    text = (lay_bare(tmp_path, monkeypatch) / "results/predictions.csv").read_text()
+    rows = predictions.read_rows("x", text)
+    assert len({(row["run"], row["run.index"]) for row in rows}) < len(rows)
+    for command in (["report"], ["summary"], ["compare", ".", "results"]):
+        done = CliRunner().invoke(main.app, command)
+        assert done.exit_code == 0, (command, done.output, done.exception)
+    assert f"{len(rows)} test shots in common" in done.output
+    without_key = text.replace("evt.fiducials", "fiducials")
+    with pytest.raises(UserError, match=r"^x: shot run, run\.index = 70, 0 is there twice .*\. Fix: evaluate "):
+        predictions.read_predictions("x", without_key)

@@ -40,7 +40,7 @@ def trained(folder, *, epochs, labels=True, numbers=False, features=False):
 
 
 def run(folder, out="out"):
-    return evaluate.run(2, folder, folder / "model.keras", folder / "history.jsonl", folder / out)
+    return evaluate.evaluate_network(2, folder, folder / "model.keras", folder / "history.jsonl", folder / out)
 
 
 def table(folder, out="out"):
@@ -124,7 +124,7 @@ def test_curves_of_epochs_with_other_quantities_stay_in_their_columns(folder):
     del history[1]["gradient_norm"]
     other = folder / "other.jsonl"
     other.write_text("".join(json.dumps(row) + "\n" for row in history))
-    evaluate.run(2, folder, folder / "model.keras", other, folder / "curves")
+    evaluate.evaluate_network(2, folder, folder / "model.keras", other, folder / "curves")
     with (folder / "curves/learning_curves.csv").open(newline="") as file:
         rows = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
     assert rows == history

@@ -87,7 +87,7 @@ def test_the_bootstrap_is_that_of_the_mean(monkeypatch):
     assert found.low == pytest.approx(found.value - 1.96 * sd, abs=0.1 * sd)
     assert found.high == pytest.approx(found.value + 1.96 * sd, abs=0.1 * sd)
     assert found.p == pytest.approx(math.erfc(abs(found.value) / sd / math.sqrt(2)), abs=0.03)
-    monkeypatch.setattr(significance, "AT_ONCE", 70 * 500)
+    monkeypatch.setattr(significance, "DRAWN_AT_ONCE", 70 * 500)
     pieces = significance.absolute_errors(first, second)  # drawn in many calls: the same numbers
     assert pieces == found
 

@@ -14,4 +14,4 @@ def evaluate() -> None:
 
     with resources.measured("evaluate"):
         threads = load_section("train", TrainParams).threads
-        stage.run(threads, PREPARED, MODEL, HISTORY, RESULTS)
+        stage.evaluate_network(threads, PREPARED, MODEL, HISTORY, RESULTS)

@@ -25,7 +25,7 @@ PROBABILITY = "probability of "
 
 CURE = "Fix: use a predictions.csv that evaluate wrote."
 
-Rows = Sequence[Mapping[str, str]]
+TableRows = Sequence[Mapping[str, str]]
 """A table as text: for each shot its values by column."""
 
 
@@ -57,7 +57,7 @@ class Predictions:
         return classes + [name for name in numbers if f"{ACTUAL} {name}" in self.columns]
 
 
-def read_rows(name: str, text: str) -> Rows:
+def read_rows(name: str, text: str) -> TableRows:
     """Return the table of predictions that `text` holds; `name` is for the error. Raises UserError if it is none."""
     rows = list(csv.DictReader(text.splitlines()))
     faults = [] if rows else ["no shots"]
@@ -73,7 +73,7 @@ def read_predictions(name: str, text: str) -> Predictions:
     return _in_common([(name, read_rows(name, text))])[0]
 
 
-def compare_predictions(tables: Sequence[tuple[str, Rows]]) -> dict[str, Any]:
+def compare_predictions(tables: Sequence[tuple[str, TableRows]]) -> dict[str, Any]:
     """Return how good two or more runs (name, table) are on their common test shots, and each compared with the first.
 
     Raises UserError if they have no shot in common, have not learned the same, or their labels differ.
@@ -99,7 +99,7 @@ def compare_predictions(tables: Sequence[tuple[str, Rows]]) -> dict[str, Any]:
     return result
 
 
-def _in_common(tables: Sequence[tuple[str, Rows]]) -> list[Predictions]:
+def _in_common(tables: Sequence[tuple[str, TableRows]]) -> list[Predictions]:
     """Return the predictions of each run for the shots that are in all tables.
 
     Raises UserError if there are none, or a table has a shot twice.
@@ -118,7 +118,7 @@ def _in_common(tables: Sequence[tuple[str, Rows]]) -> list[Predictions]:
     ]
 
 
-def _by_shot(name: str, rows: Rows, key: Sequence[str]) -> dict[tuple[str, ...], Mapping[str, str]]:
+def _by_shot(name: str, rows: TableRows, key: Sequence[str]) -> dict[tuple[str, ...], Mapping[str, str]]:
     table: dict[tuple[str, ...], Mapping[str, str]] = {}
     for row in rows:
         shot = tuple(row[column] for column in key)

@@ -22,20 +22,22 @@ from xtcav_ml.system import atomic
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.system.progress import console
 
-BATCH = 64
+PREDICTED_AT_ONCE = 64
+"""Shots that the network predicts in one call."""
+
 FRAMES_PER_CLASS = 6
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was found and written."""
+    """The metrics, the history of the training, and the pictures that were written."""
 
     metrics: dict[str, Any]
     history: list[dict[str, float]]
     pictures: list[Path]
 
 
-def run(threads: int, data: Path, model_path: Path, history_path: Path, out: Path) -> Evaluation:
+def evaluate_network(threads: int, data: Path, model_path: Path, history_path: Path, out: Path) -> Evaluation:
     """Evaluate the network on `data`/test.h5 and write `out`/metrics.json, tables (CSV) and plots (PNG).
 
     Raises UserError if a file is missing.
@@ -47,7 +49,7 @@ def run(threads: int, data: Path, model_path: Path, history_path: Path, out: Pat
     history = [json.loads(line) for line in history_path.read_text().splitlines()]
     with PreparedFile(data / "test.h5") as test:
         model, _ = keras_file.load(model_path)
-        said = model.predict(Batches(test, BATCH), verbose=0)
+        said = model.predict(Batches(test, PREDICTED_AT_ONCE), verbose=0)
         best = epochs.best(history)
         values: dict[str, Any] = {"best_epoch": best, "shots": test.shots}
         shown = [name for name in figures.curves_of(history) if name in figures.MEASURES]

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from xtcav_ml.science.thresholds import CONFIDENCE, POWER
 
 RESAMPLES = 10_000
-SEED = 1
-AT_ONCE = 2**22
+BOOTSTRAP_SEED = 1
+DRAWN_AT_ONCE = 2**22
 """Shots that the bootstrap draws in one call, which bounds its memory to some tens of MB."""
 
 TAILS = (0.5 - CONFIDENCE / 2, 0.5 + CONFIDENCE / 2)
@@ -60,7 +60,7 @@ def accuracies(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> Accuracie
     only_first, only_second = int((first & ~second).sum()), int((~first & second).sum())
     # Resampling shots draws these three counts from the multinomial distribution: the same, at once for any N.
     shares = np.array([only_first, only_second, shots - only_first - only_second]) / shots
-    drawn = np.random.default_rng(SEED).multinomial(shots, shares, RESAMPLES)
+    drawn = np.random.default_rng(BOOTSTRAP_SEED).multinomial(shots, shares, RESAMPLES)
     low, high = np.quantile((drawn[:, 1] - drawn[:, 0]) / shots, TAILS)
     difference = Difference(
         (only_second - only_first) / shots, float(low), float(high), mcnemar(only_first, only_second)
@@ -103,10 +103,10 @@ def absolute_errors(first: NDArray[np.floating], second: NDArray[np.floating]) -
         (sample,),
         np.mean,
         n_resamples=RESAMPLES,
-        batch=max(AT_ONCE // len(sample), 1),
+        batch=max(DRAWN_AT_ONCE // len(sample), 1),
         method="percentile",
         confidence_level=CONFIDENCE,
-        rng=np.random.default_rng(SEED),
+        rng=np.random.default_rng(BOOTSTRAP_SEED),
     )
     means, interval = drawn.bootstrap_distribution, drawn.confidence_interval
     beyond = min(int((means <= 0).sum()), int((means >= 0).sum()))  # where the interval of level 1 - p would end at 0
