@@ -18,12 +18,12 @@ from xtcav_ml.notes2016 import configurations, experiments
 ROOT = Path(__file__).parents[1]
 
 
-def stock_steps(*arguments) -> None:
+def stock_steps(*arguments):
     """What a child does for the numbers of Keras' own layers."""
     from xtcav_ml.learning import backend
 
     backend.runs_fused_layers = lambda: False
-    configurations.few_steps(*arguments)
+    return configurations.few_steps(*arguments)
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ from xtcav_ml.tuning.trial import Epoch
 class Known:
     """A trial of two epochs whose score is its momentum."""
 
-    def __init__(self, params, data):
+    def __init__(self, target, params, data, **_):
         self.params, self.stop = params, False
 
     def __iter__(self):
@@ -39,7 +39,7 @@ def search(tmp_path, monkeypatch, params):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DVC_ROOT", raising=False)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.setattr(tune, "Trial", Known)
+    monkeypatch.setattr(tune, "ChildProcess", Known)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     rules = params.tune.model_copy(
         update={"trials": 3, "epochs": 2, "space": {"train.optimizer.momentum": Range(low=0.5, high=0.9)}}

@@ -1,14 +1,12 @@
 """experiment memory: seconds and memory of a step of many configurations, each in a process of its own, by `fit` itself."""
 
 import contextlib
-import multiprocessing
 import os
 import resource
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
-from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -18,7 +16,7 @@ from xtcav_ml.data.prepared import PreparedFile
 from xtcav_ml.learning import layer_plan
 from xtcav_ml.notes2016 import experiments
 from xtcav_ml.system import atomic
-from xtcav_ml.system.child_process import end_with_parent
+from xtcav_ml.system.child_process import ChildProcess
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.system.progress import console
 
@@ -60,32 +58,20 @@ def run(name: str) -> None:
     atomic.write_json(experiments.usage_file(name), {"configurations": found, "cores": cores, "result": result})
 
 
-def measured(params: TrainParams, steps: int, data: Path, train: Callable[..., None] | None = None) -> Step:
+def measured(params: TrainParams, steps: int, data: Path, train: Callable[..., Any] | None = None) -> Step:
     """Return what a step takes in a process of its own that calls `train`, the function below by default.
 
     `data` is a folder with train.h5 and validation.h5. Raises UserError if the process fails.
     """
-    context = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
-    ours, theirs = context.Pipe()
-    process = context.Process(target=train or few_steps, args=(theirs, params, steps, data), daemon=True)
-    process.start()
-    theirs.close()
-    try:
-        message: Any = ours.recv()
-    except EOFError:
-        process.join()
-        raise UserError(
-            f"experiment: a configuration's process must not die, got exit code {process.exitcode}; see that memory suffices"
-        ) from None
-    process.join()
-    if isinstance(message, str):
-        raise UserError(message)
-    return Step(*message)
+    arguments, cure = (params, steps, data), "free memory, or lower the minibatch"
+    process = ChildProcess(train or few_steps, *arguments, subject="experiment", cure=cure)
+    for _ in process:
+        pass
+    return Step(*process.result)
 
 
-def few_steps(pipe: Connection, params: TrainParams, steps: int, data: Path) -> None:
-    """What the child does: sends the numbers of a Step, or a string that says what went wrong."""
-    end_with_parent()
+def few_steps(send: Callable[[Any], bool], params: TrainParams, steps: int, data: Path) -> tuple[float, float, float]:
+    """What the child does: returns the numbers of a Step, and sends nothing before."""
     from xtcav_ml.learning import backend, fit
 
     ends: list[float] = []
@@ -102,17 +88,13 @@ def few_steps(pipe: Connection, params: TrainParams, steps: int, data: Path) -> 
         def on_epoch(self, epoch: int, values: dict[str, float], seconds: Mapping[str, float]) -> None:
             pass
 
-    try:
-        backend.configure(params.seed, params.threads)
-        before = _peak_mb() - _pages_of_files_mb()
-        with PreparedFile(data / "train.h5") as train, PreparedFile(data / "validation.h5") as validation:
-            with contextlib.suppress(fit.StopTraining):
-                fit.fit(train, validation, params, [Few()])
-            step = _peak_mb() - _pages_of_files_mb() - before
-        seconds = median(later - earlier for earlier, later in pairwise(ends))
-        pipe.send((seconds, _peak_mb(), step))
-    except Exception as error:  # whatever it is, it is told by the parent
-        pipe.send(f"experiment: {type(error).__name__}: {error}" if not isinstance(error, UserError) else str(error))
+    backend.configure(params.seed, params.threads)
+    before = _peak_mb() - _pages_of_files_mb()
+    with PreparedFile(data / "train.h5") as train, PreparedFile(data / "validation.h5") as validation:
+        with contextlib.suppress(fit.StopTraining):
+            fit.fit(train, validation, params, [Few()])
+        step = _peak_mb() - _pages_of_files_mb() - before
+    return median(later - earlier for earlier, later in pairwise(ends)), _peak_mb(), step
 
 
 def _peak_mb() -> float:

@@ -19,13 +19,14 @@ from xtcav_ml.data.prepared import PreparedFile
 from xtcav_ml.learning import epochs, layer_plan, rules
 from xtcav_ml.lineage import git, lineage
 from xtcav_ml.system import atomic
+from xtcav_ml.system.child_process import ChildProcess
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.system.progress import console
 from xtcav_ml.tracking.tracker import Run, Tracker
 from xtcav_ml.tuning import studies
 from xtcav_ml.tuning.live_table import Row, SearchTable
 from xtcav_ml.tuning.studies import FrozenTrial, Study, TrialState
-from xtcav_ml.tuning.trial import Trial
+from xtcav_ml.tuning.trial import train_trial
 
 SCORE = "score"
 """What epochs.score says: the validation accuracy, unless numbers are learned."""
@@ -135,7 +136,9 @@ class _Search:
             self._require_feasible(params)
         except UserError as error:
             return TrialState.PRUNED, None, f"infeasible: {error}"
-        training, best = Trial(params, self.data), float("-inf")
+        cure = "lower tune.memory_gb"
+        training = ChildProcess(train_trial, params, self.data, subject=f"trial {trial.number}", cure=cure)
+        best = float("-inf")
         try:
             for epoch in training:
                 best = max(best, epochs.score(epoch.values))

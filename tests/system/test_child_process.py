@@ -1,0 +1,80 @@
+"""What a child process sends, returns or raises arrives here; its end, however it comes, is never a hang."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from xtcav_ml.system.child_process import ChildProcess
+from xtcav_ml.system.errors import UserError
+
+
+def count(send, most):
+    for number in range(1, most + 1):
+        if not send(number):
+            return "stopped"
+    return "done"
+
+
+def fail(send, error):
+    send("begun")
+    raise error
+
+
+def leave(send, code):
+    os._exit(code)
+
+
+def hang(send):
+    send("begun")
+    time.sleep(600)
+
+
+def child(target, *arguments):
+    return ChildProcess(target, *arguments, subject="trial 3", cure="lower it")
+
+
+def test_messages_arrive_in_order_and_then_the_result():
+    process = child(count, 3)
+    assert list(process) == [1, 2, 3]
+    assert process.result == "done"
+
+
+def test_a_stopped_process_ends():
+    process = child(count, 10_000)
+    for number in process:
+        process.stop = number == 2
+    assert (number, process.result) == (2, None)
+    assert process._process.exitcode == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [(UserError("train.h5: missing"), r"^train\.h5: missing$"), (ValueError("odd"), "^trial 3: ValueError: odd$")],
+)
+def test_an_error_in_it_is_raised_here(error, line):
+    process = child(fail, error)
+    with pytest.raises(UserError, match=line):
+        list(process)
+
+
+def test_a_killed_process_says_so():
+    process = child(count, 10_000)
+    with pytest.raises(UserError, match=r"trial 3: .*exit code -9.*memory.*Fix: lower it"):
+        for _ in process:
+            os.kill(process._process.pid, signal.SIGKILL)
+
+
+def test_a_process_that_ends_itself_says_with_which_code():
+    with pytest.raises(UserError, match=r"found exit code 7, expected 0") as raised:
+        list(child(leave, 7))
+    assert "memory" not in str(raised.value)
+
+
+def test_one_that_does_not_stop_is_ended(monkeypatch):
+    monkeypatch.setattr("xtcav_ml.system.child_process.PATIENCE", 0.1)
+    process = child(hang)
+    for _ in process:
+        process.stop = True
+    assert process._process.exitcode == -signal.SIGTERM
