@@ -1,4 +1,4 @@
-"""What tracking costs a training: seconds in its thread, and CPU time of the thread that sends.
+"""What tracking costs a training: seconds in its thread, and CPU time of the thread that uploads.
 
 Trains the network of params.yaml on data/prepared (make repro first); journal and MLflow database are in a temporary folder.
 
@@ -27,13 +27,13 @@ def main() -> None:
     class Timed:
         """A listener that times another."""
 
-        def __init__(self, told):
-            self.told, self.seconds = told, 0.0
+        def __init__(self, listener):
+            self.listener, self.seconds = listener, 0.0
 
         def __getattr__(self, name):
             def call(*arguments):
                 started = time.perf_counter()
-                getattr(self.told, name)(*arguments)
+                getattr(self.listener, name)(*arguments)
                 self.seconds += time.perf_counter() - started
 
             return call
@@ -44,17 +44,17 @@ def main() -> None:
         os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"
         with Tracker(folder) as tracker:
             listener = Timed(runs.TrainingRun(tracker.start("benchmark", {}), {}))
-            clock = time.pthread_getcpuclockid(tracker.sender._thread.ident)
+            clock = time.pthread_getcpuclockid(tracker.uploader._thread.ident)
             started, before = time.perf_counter(), time.clock_gettime(clock)
             train.run(params, ROOT / "data/prepared", folder / "model.keras", folder / "history.jsonl", [listener])
-            seconds, sending = time.perf_counter() - started, time.clock_gettime(clock) - before
-            listener.told.run.finish()
-    inside, cpu = 1000 * listener.seconds / epochs, 1000 * sending / epochs
+            seconds, uploading = time.perf_counter() - started, time.clock_gettime(clock) - before
+            listener.listener.run.finish()
+    inside, cpu = 1000 * listener.seconds / epochs, 1000 * uploading / epochs
     share = (inside + cpu) / (10 * seconds / epochs)
     print(
         f"{epochs} epochs of {seconds / epochs:.2f} s: {inside:.1f} ms an epoch on the training's thread, {cpu:.1f} ms of CPU"
     )
-    print(f"to send it, together {share:.2f} % of the training")
+    print(f"to upload it, together {share:.2f} % of the training")
 
 
 if __name__ == "__main__":

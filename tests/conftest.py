@@ -189,7 +189,7 @@ def keras_ready() -> None:
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project as a stage sees it, but of two small files, with a store that is empty."""
-    from xtcav_ml.tracking import sender
+    from xtcav_ml.tracking import uploader
 
     stages = {"train": {"cmd": "x", "params": ["train"], "deps": ["a.py", "train.h5"]}}
     with (tmp_path / "dvc.yaml").open("w") as file:
@@ -204,7 +204,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("DVC_ROOT", raising=False)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     for name in ("INTERVAL", "FIRST", "HURRIED"):
-        monkeypatch.setattr(sender, name, 0.01)
+        monkeypatch.setattr(uploader, name, 0.01)
     return tmp_path
 
 

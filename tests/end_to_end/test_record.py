@@ -128,13 +128,13 @@ def test_a_server_that_was_down_gets_everything_when_it_is_back(project, tmp_pat
     project.set(**{RATE: 0.07})
     done = project.run("dvc", "repro", MLFLOW_TRACKING_URI=server.url)
     assert "Running stage 'record'" in done.stdout
-    assert done.stderr.count("are kept in mlruns/journal, and sent by the next stage") == 2  # of train and of record
+    assert done.stderr.count("kept in mlruns/journal until the next stage") == 2  # of train and of record
     down = project.run("xtcav", "sync", MLFLOW_TRACKING_URI=server.url, check=False)
     assert down.returncode == 1
     assert "kept in mlruns/journal" in down.stdout
     server.start()
     try:
-        assert "all has arrived" in project.run("xtcav", "sync", MLFLOW_TRACKING_URI=server.url).stdout
+        assert "Everything has been uploaded" in project.run("xtcav", "sync", MLFLOW_TRACKING_URI=server.url).stdout
         client = mlflow.MlflowClient(server.url)
         (run,) = client.search_runs([client.get_experiment_by_name("xtcav").experiment_id])
         assert run.info.status == "FINISHED"

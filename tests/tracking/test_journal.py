@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from xtcav_ml.tracking.journal import EVENTS, NEW, SENT, STALE, Journal, ownerless
+from xtcav_ml.tracking.journal import EVENTS, NEW, STALE, UPLOADED, Journal, ownerless
 
 BEGIN = {"event": "begin", "name": "one"}
 STEP = {"event": "metrics", "step": 1, "time_ms": 5, "values": {"loss": 0.1 + 0.2}}
@@ -50,19 +50,19 @@ def test_a_torn_last_line_is_cut_off_and_what_comes_after_is_whole(folder):
         again.close()
 
 
-def test_what_the_store_has_is_known_after_a_restart_and_is_sent_again_if_that_is_damaged(folder):
+def test_what_the_store_has_is_known_after_a_restart_and_is_uploaded_again_if_that_is_damaged(folder):
     journal = Journal.create(folder, "a", BEGIN)
     journal.append(STEP)
     (_, first), _ = journal.events()
     journal.acknowledge(first, "run", "7")
     journal.close()
     (again,) = ownerless(folder)
-    assert (again.offset, again.run_id, again.experiment_id, again.unsent) == (first, "run", "7", 1)
+    assert (again.offset, again.run_id, again.experiment_id, again.pending) == (first, "run", "7", 1)
     assert events(again, again.offset) == [STEP]
     again.close()
-    (folder / "a" / SENT).write_text("{")
+    (folder / "a" / UPLOADED).write_text("{")
     (again,) = ownerless(folder)
-    assert (again.offset, again.run_id, again.unsent) == (0, None, 2)
+    assert (again.offset, again.run_id, again.pending) == (0, None, 2)
     again.close()
 
 
@@ -96,7 +96,7 @@ def test_a_journal_goes_when_its_end_has_arrived_and_not_before(folder):
 def test_a_kept_file_is_as_it_was_whatever_becomes_of_the_first(folder, tmp_path):
     journal = Journal.create(folder, "a", BEGIN)
     (tmp_path / "picture.png").write_text("before")
-    names = [journal.keep(tmp_path / "picture.png") for _ in range(2)]
+    names = [journal.copy(tmp_path / "picture.png") for _ in range(2)]
     (tmp_path / "picture.png").write_text("after")
     assert [(journal.folder / name).read_text() for name in names] == ["before"] * 2
     assert {name.rpartition("/")[2] for name in names} == {"picture.png"}

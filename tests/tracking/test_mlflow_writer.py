@@ -7,7 +7,7 @@ import pytest
 
 from tests.flaky import FAULTS, Proxy
 from tests.servers import Server
-from xtcav_ml.tracking import journal, mlflow_writer, sender
+from xtcav_ml.tracking import journal, mlflow_writer, uploader
 from xtcav_ml.tracking.tracker import Tracker
 
 EPOCHS, KEYS = 105, [f"value_{i}" for i in range(20)]
@@ -26,8 +26,8 @@ def impatient(monkeypatch):
     """Shorter waits, and more and smaller requests, than a user has."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    monkeypatch.setattr(sender, "INTERVAL", 0.005)
-    monkeypatch.setattr(sender, "FIRST", 0.02)
+    monkeypatch.setattr(uploader, "INTERVAL", 0.005)
+    monkeypatch.setattr(uploader, "FIRST", 0.02)
     monkeypatch.setattr(mlflow_writer, "MOST", {**mlflow_writer.MOST, "metrics": 60})
 
 
@@ -77,13 +77,13 @@ def test_an_upload_that_takes_longer_than_any_patience_arrives(tmp_path, server,
     with Proxy(server.port, rate=0, seed=0, stall=0, slow=3) as proxy:
         threading.Thread(target=proxy.serve_forever, daemon=True).start()
         monkeypatch.setenv("MLFLOW_TRACKING_URI", proxy.url)
-        for name in sender.REQUEST:
-            monkeypatch.setenv(name, "as before")  # what the sender sets goes with the test
+        for name in uploader.REQUEST:
+            monkeypatch.setenv(name, "as before")  # what the uploader sets goes with the test
             monkeypatch.delenv(name)
-        monkeypatch.setitem(sender.REQUEST, sender.TIMEOUT, "1")
-        monkeypatch.setattr(sender, "PATIENCE", 0.3)
-        monkeypatch.setattr(sender, "LONGEST", 0.3)
-        monkeypatch.setattr(sender, "NOTICE", 0.1)
+        monkeypatch.setitem(uploader.REQUEST, uploader.TIMEOUT, "1")
+        monkeypatch.setattr(uploader, "PATIENCE", 0.3)
+        monkeypatch.setattr(uploader, "LONGEST", 0.3)
+        monkeypatch.setattr(uploader, "NOTICE", 0.1)
         (tmp_path / "note.txt").write_text("hello")
         with Tracker(tmp_path) as tracker:
             run = tracker.start("one", {"stage": "train"}, "slow")

@@ -50,6 +50,8 @@ def test_a_store_that_is_not_there_or_no_database_is_no_error(tmp_path):
     assert not quick_check.finished(f"sqlite:///{tmp_path}/bad.db", "0", TAGS)
     assert not (tmp_path / "none.db").exists()
     assert not quick_check.finished("http://127.0.0.1:1", "0", TAGS)
+    for address in ("http://alice:secret@[", "http://host:port"):
+        assert not quick_check.finished(address, "0", TAGS)
     assert not quick_check.finished("postgresql://nowhere/db", "0", TAGS)
 
 
@@ -72,7 +74,7 @@ class Answers(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def test_a_server_is_asked_once_with_the_credentials_of_the_environment(monkeypatch):
+def test_a_server_is_asked_once_with_the_credentials_of_the_address_or_the_environment(monkeypatch):
     with http.server.HTTPServer(("127.0.0.1", 0), Answers) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         uri = f"http://127.0.0.1:{server.server_port}/"
@@ -81,6 +83,11 @@ def test_a_server_is_asked_once_with_the_credentials_of_the_environment(monkeypa
         monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "secret")
         assert quick_check.finished(uri, "7", TAGS)
         assert not quick_check.finished(uri, "8", TAGS)
+        monkeypatch.delenv("MLFLOW_TRACKING_PASSWORD")
+        monkeypatch.delenv("MLFLOW_TRACKING_USERNAME")
+        assert quick_check.finished(uri.replace("://", "://alice:secret@"), "7", TAGS)
+        monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "alice")
+        monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "secret")
         monkeypatch.setattr(Answers, "stage", "deleted")
         assert not quick_check.finished(uri, "7", TAGS)
         server.shutdown()

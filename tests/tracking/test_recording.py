@@ -133,5 +133,7 @@ def test_a_store_that_cannot_even_be_asked_is_one_line(results, monkeypatch, cap
 
     monkeypatch.setattr(MlflowClient, "search_runs", refuse)
     recorded(results)
-    assert capsys.readouterr().err.splitlines() == ["xtcav: no answer; `xtcav record` adds what is lacking then"]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("xtcav: no answer; ")
+    assert "`xtcav record`" in line
     assert not (results.folder / "resources/run.json").exists()

@@ -56,8 +56,8 @@ def test_a_store_that_takes_nothing_stops_no_training(workspace, monkeypatch, ca
             run.on_epoch(1, {"val_accuracy": 0.5}, {})
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 2
-    assert "no answer; until it answers, all is kept in mlruns/journal, and nothing waits" in said[0]
-    assert "are kept in mlruns/journal, and sent by the next stage, `dvc repro` or `xtcav sync`" in said[1]
+    assert "no answer; run data are kept in mlruns/journal until the server answers" in said[0]
+    assert "kept in mlruns/journal until the next stage, `dvc repro` or `xtcav sync` uploads them" in said[1]
     with Tracker(workspace):
         pass
     (found,) = stored_runs(workspace)

@@ -13,7 +13,7 @@ from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 
 from tests.conftest import lay_store
 from xtcav_ml.system import interrupts
-from xtcav_ml.tracking import mlflow_names, mlflow_store, sender
+from xtcav_ml.tracking import mlflow_names, mlflow_store, uploader
 from xtcav_ml.tracking.journal import folder_of
 from xtcav_ml.tracking.tracker import PROBE, Tracker
 
@@ -22,7 +22,7 @@ from xtcav_ml.tracking.tracker import PROBE, Tracker
 def _local_store(monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     for name in ("INTERVAL", "FIRST", "HURRIED"):
-        monkeypatch.setattr(sender, name, 0.01)
+        monkeypatch.setattr(uploader, name, 0.01)
 
 
 def stored(root, run):
@@ -43,7 +43,7 @@ def wait_until(happened):
         time.sleep(0.01)
 
 
-def test_a_run_keeps_what_it_is_told(root, tmp_path, capsys):
+def test_a_run_keeps_what_is_logged(root, tmp_path, capsys):
     with Tracker(root) as tracker:
         run = tracker.start("one", {mlflow_names.KEY_TAG: "k1"})
         run.params({f"p{i}": i for i in range(150)})
@@ -60,7 +60,7 @@ def test_a_run_keeps_what_it_is_told(root, tmp_path, capsys):
     assert found.data.metrics == {"accuracy": 0.75}
     assert found.inputs.dataset_inputs[0].dataset.digest == "0" * 32
     assert (root / "mlruns/artifacts" / run.run_id / "artifacts/notes/note.txt").read_text() == "hello"
-    assert "MLflow: all has arrived at sqlite" in capsys.readouterr().out
+    assert "MLflow: all uploaded to sqlite" in capsys.readouterr().out
     assert not kept(root)
 
 
@@ -93,7 +93,7 @@ def test_a_step_is_written_once(root):
         ValueError("a bug"),
     ],
 )
-def test_what_a_store_refuses_is_told_and_the_rest_arrives(root, monkeypatch, capsys, error):
+def test_what_a_store_refuses_is_skipped_with_a_message_and_the_rest_arrives(root, monkeypatch, capsys, error):
     real = mlflow.MlflowClient.log_batch
 
     def refuse(client, run_id, metrics=(), params=(), tags=()):
@@ -107,7 +107,7 @@ def test_what_a_store_refuses_is_told_and_the_rest_arrives(root, monkeypatch, ca
         run.params({"a": 1})
         run.metrics({"a": 1.0})
         run.finish()
-    assert f"xtcav: MLflow did not take params of run {run.run_id}: {error}" in capsys.readouterr().err
+    assert f"xtcav: MLflow refused params of run {run.run_id}: {error}" in capsys.readouterr().err
     found = stored(root, run)
     assert (found.info.status, found.data.metrics, found.data.params) == ("FINISHED", {"a": 1.0}, {})
 
@@ -115,7 +115,7 @@ def test_what_a_store_refuses_is_told_and_the_rest_arrives(root, monkeypatch, ca
 @pytest.mark.parametrize(
     "error", [requests.ConnectionError("no answer"), PermissionError("no answer"), MlflowException("no answer")]
 )
-def test_what_may_be_taken_later_is_kept_told_and_sent_by_whoever_is_next(root, monkeypatch, capsys, error):
+def test_what_may_be_taken_later_is_kept_and_uploaded_by_whoever_is_next(root, monkeypatch, capsys, error):
     def refuse(*_, **__):
         raise error
 
@@ -127,7 +127,7 @@ def test_what_may_be_taken_later_is_kept_told_and_sent_by_whoever_is_next(root, 
             run.metrics({"a": 1.0})
             run.finish()
     said = capsys.readouterr().err
-    assert "has not taken 3 entries of 1 runs (no answer); they are kept in mlruns/journal" in said
+    assert "3 entries of 1 runs not uploaded to MLflow at sqlite" in said
     assert kept(root)
     with Tracker(root):
         pass
@@ -163,7 +163,7 @@ def test_a_server_that_accepts_and_never_answers_is_waited_for_once_and_briefly(
     assert PROBE["http"] == 5  # seconds; here it is less
     monkeypatch.setitem(PROBE, "http", 0.3)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
-    monkeypatch.setattr(sender, "PATIENCE", 0.2)
+    monkeypatch.setattr(uploader, "PATIENCE", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:  # the system accepts, nobody reads
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{silent.getsockname()[1]}")
         with Tracker(root) as tracked:
@@ -172,33 +172,35 @@ def test_a_server_that_accepts_and_never_answers_is_waited_for_once_and_briefly(
             waited = time.monotonic() - before
             run.metrics({"a": 1.0})
             run.finish()
-            told = time.monotonic() - before - waited
+            logged = time.monotonic() - before - waited
     assert 0.3 <= waited < 1
-    assert told < 0.3
+    assert logged < 0.3
     said = capsys.readouterr().err
-    assert "has not answered yet; until it answers, all is kept in mlruns/journal, and nothing waits" in said
-    assert "has not taken 3 entries of 1 runs" in said
+    assert "has not answered yet; run data are kept in mlruns/journal until the server answers" in said
+    assert "3 entries of 1 runs not uploaded" in said
     (left,) = kept(root)
     shutil.rmtree(left)  # no other test's store is this server
 
 
-def test_metrics_whose_reply_was_lost_are_not_sent_twice(root, monkeypatch):
-    sent, real = [], mlflow.MlflowClient.log_batch
+def test_metrics_whose_reply_was_lost_are_there_once(root, monkeypatch):
+    lost, real = [], mlflow.MlflowClient.log_batch
 
     def lose_first(client, run_id, metrics=(), params=(), tags=()):
         real(client, run_id, metrics, params, tags)
-        first = bool(metrics) and not sent
-        sent.extend((metric.key, metric.step) for metric in metrics)
-        if first:
+        if metrics and not lost:
+            lost.extend(metrics)
             raise requests.ConnectionError("lost")
 
     monkeypatch.setattr(mlflow.MlflowClient, "log_batch", lose_first)
     with Tracker(root) as tracker:
         run = tracker.start("lost", {})
         for step in range(3):
-            run.metrics({"a": 1.0}, step=step)
+            run.metrics({"a": 1.0, "b": float("nan")}, step=step)
         run.finish()
-    assert sorted(sent) == [("a", 0), ("a", 1), ("a", 2)]
+    assert lost
+    client, _ = mlflow_store.connect(root)
+    for name in ("a", "b"):
+        assert [row.step for row in client.get_metric_history(run.run_id, name)] == [0, 1, 2]
 
 
 def test_a_run_whose_reply_was_lost_is_not_made_twice_and_one_that_comes_late_is_removed(root, monkeypatch):
@@ -220,11 +222,11 @@ def test_a_run_whose_reply_was_lost_is_not_made_twice_and_one_that_comes_late_is
     assert stored(root, run).info.run_id == made[0].info.run_id
 
 
-def test_a_run_that_the_store_has_lost_is_told_anew(root, tmp_path):
+def test_a_run_that_the_store_has_lost_is_uploaded_again(root, tmp_path):
     with Tracker(root) as tracker:
         run = tracker.start("one", {})
         run.metrics({"a": 1.0}, step=1)
-        wait_until(lambda: run.run_id is not None and not any(one.unsent for one in tracker.sender._journals))
+        wait_until(lambda: run.run_id is not None and not any(one.pending for one in tracker.uploader._journals))
         lay_store(root)  # another database
         run.metrics({"a": 2.0}, step=2)
         run.finish()
@@ -246,18 +248,18 @@ def abandon(root, identity, **metrics):
     tracker = Tracker(root, identity).__enter__()
     run = tracker.start("killed", {})
     run.metrics(metrics, step=1)
-    tracker.sender.drain()
-    tracker.sender.close()
+    tracker.uploader.drain()
+    tracker.uploader.close()
     return run
 
 
-def test_what_was_killed_is_gone_on_with_by_the_same(root):
+def test_what_was_killed_is_resumed_by_the_same(root):
     killed = abandon(root, "same", a=1.0)
     with Tracker(root, "same") as tracker:
         run = tracker.start("again", {})
         assert run.key == killed.key
-        assert run.told
-        run.metrics({"a": 5.0}, step=1)  # known already
+        assert run.has_metrics
+        run.metrics({"a": 5.0}, step=1)  # logged already
         run.metrics({"a": 2.0}, step=2)
         run.finish()
     found = stored(root, killed)
@@ -275,7 +277,7 @@ def test_what_was_killed_is_ended_by_others(root):
     assert not kept(root)
 
 
-def test_what_was_told_another_store_waits_for_it(root, monkeypatch):
+def test_what_was_logged_for_another_store_waits_for_it(root, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:1")
     with Tracker(root) as tracker:
         run = tracker.start("elsewhere", {})
@@ -302,14 +304,14 @@ def test_a_run_that_is_known_can_run_again_or_be_added_to(root):
     assert (found.data.tags["a"], found.data.metrics) == ("b", {"late": 1.0})
     with Tracker(root) as tracker:
         tracker.start("again", {}, run_key=first.key)
-        assert tracker.sender.drain() == []
+        assert tracker.uploader.drain() == []
         assert stored(root, first).info.status == "RUNNING"
     with Tracker(root):  # the end of the run was not sent after the drain
         pass
     assert stored(root, first).info.status == "FAILED"  # it was never finished
 
 
-def test_what_cannot_be_written_is_told_and_not_raised(root, capsys):
+def test_what_cannot_be_written_causes_a_message_and_no_error(root, capsys):
     with Tracker(root) as tracker:
         run = tracker.start("one", {})
         run.artifact(Path("nowhere.png"))
@@ -320,14 +322,14 @@ def test_what_cannot_be_written_is_told_and_not_raised(root, capsys):
 
 def test_whenever_it_is_interrupted_a_run_is_ended_as_killed(tmp_path, monkeypatch):
     # A KeyboardInterrupt within Event.set, or between a line of the journal and its bookkeeping, lost the end of the run.
-    def send(journal):
+    def project(root, journal):
         for event, end in journal.events(journal.offset):
             sent.append(event)
             journal.acknowledge(end, "run", "experiment")
 
     sent: list[dict[str, object]] = []
-    monkeypatch.setattr(sender, "INTERVAL", 0.001)
-    monkeypatch.setattr("xtcav_ml.tracking.tracker.Sender", lambda root: sender.Sender(root, lambda root: send))
+    monkeypatch.setattr(uploader, "INTERVAL", 0.001)
+    monkeypatch.setattr("xtcav_ml.tracking.tracker.Uploader", lambda root: uploader.Uploader(root, lambda: project))
     monkeypatch.setattr(interrupts, "_first", None)
     before = signal.signal(signal.SIGALRM, interrupts._stop)
     choose = random.Random(0)

@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 from tests.conftest import ROOT, lay_store
 from xtcav_ml.config.tune import Range
 from xtcav_ml.science.spec import Meaning
-from xtcav_ml.tracking import mlflow_store, sender
+from xtcav_ml.tracking import mlflow_store, uploader
 from xtcav_ml.tracking.tracker import Run, Tracker
 from xtcav_ml.tuning import studies, tune
 from xtcav_ml.tuning.trial import Epoch
@@ -45,7 +45,7 @@ def search(tmp_path, monkeypatch, params):
         update={"trials": 3, "epochs": 2, "space": {"train.optimizer.momentum": Range(low=0.5, high=0.9)}}
     )
     study = studies.open_study(rules, {}, tmp_path / "study.db")
-    monkeypatch.setattr(sender, "INTERVAL", 0.01)
+    monkeypatch.setattr(uploader, "INTERVAL", 0.01)
     meaning = Meaning.of(params.prepare, params.data.frame_shape, dark=None)
     prepared = SimpleNamespace(path=tmp_path / "train.h5", meaning=meaning, shots=1000)
     with Tracker(tmp_path) as tracker:
@@ -70,7 +70,7 @@ def test_another_environment_is_another_study(search, tmp_path, monkeypatch):
 def test_trials_are_told_and_recorded(search, tmp_path):
     search.go_on(tmp_path)
     assert [trial.state for trial in search.study.trials] == [TrialState.COMPLETE] * 3
-    assert search.tracker.sender.drain() == []
+    assert search.tracker.uploader.drain() == []
     client, experiment = mlflow_store.connect(tmp_path)
     assert {run.info.status for run in client.search_runs([experiment])} == {"FINISHED"}
 
@@ -81,8 +81,8 @@ def test_a_store_that_fails_does_not_end_the_search(search, tmp_path, monkeypatc
         monkeypatch.setattr(MlflowClient, name, refuse)
     search.go_on(tmp_path)
     assert [trial.state for trial in search.study.trials] == [TrialState.COMPLETE] * 3
-    assert search.tracker.sender.drain()
-    assert search.tracker.sender.failure == "the store is full"
+    assert search.tracker.uploader.drain()
+    assert search.tracker.uploader.failure == "the store is full"
 
 
 def test_a_trial_whose_run_cannot_be_begun_is_lost_and_tried_again(search, tmp_path, monkeypatch):

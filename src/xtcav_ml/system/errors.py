@@ -2,6 +2,7 @@
 
 import errno
 import re
+import sys
 
 
 class UserError(Exception):
@@ -43,3 +44,8 @@ def reason(error: Exception) -> str:
     """Return the first line of an error, or its type, cut after LONGEST_REASON characters, addresses in it masked."""
     line = masked((str(error).splitlines() or [type(error).__name__])[0])
     return line if len(line) <= LONGEST_REASON else f"{line[:LONGEST_REASON]}..."
+
+
+def warn(message: str) -> None:
+    """Print what went wrong but stops nothing."""
+    print(f"xtcav: {message}", file=sys.stderr)

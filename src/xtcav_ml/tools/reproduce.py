@@ -15,9 +15,8 @@ from xtcav_ml.system.progress import console
 from xtcav_ml.tools.reproduction import comparison, original, restored
 from xtcav_ml.tools.reproduction.comparison import Row
 from xtcav_ml.tools.reproduction.original import Original
-from xtcav_ml.tracking import resources, sender
+from xtcav_ml.tracking import resources, uploader
 from xtcav_ml.tracking.mlflow_names import metric_name
-from xtcav_ml.tracking.mlflow_writer import key
 from xtcav_ml.tracking.provenance import LOCK
 
 FOLDER = Path("reproduced")
@@ -29,7 +28,7 @@ def run(wanted: str, into: Path | None) -> bool:
     Raises UserError if the run, or what made it, is not to be had, if the folder is not new, or if a stage fails.
     """
     root, screen = lineage.project_root(), console()
-    sender.be_brief()
+    uploader.be_brief()
     first = original.fetch(root, wanted)
     folder = into or root / FOLDER / first.run_id[:8]
     if folder.exists():
@@ -88,7 +87,7 @@ def _curves(history: Path) -> dict[str, dict[int, float]]:
         values: dict[str, Any] = json.loads(line)
         epoch = values.pop("epoch")
         for name, value in values.items():
-            found.setdefault(key(metric_name(name)), {})[epoch] = value
+            found.setdefault(metric_name(name), {})[epoch] = value
     return found
 
 

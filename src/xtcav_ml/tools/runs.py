@@ -5,7 +5,7 @@ from datetime import datetime
 from xtcav_ml.lineage import git, lineage
 from xtcav_ml.system.errors import UserError, masked
 from xtcav_ml.system.progress import console
-from xtcav_ml.tracking import mlflow_store, sender
+from xtcav_ml.tracking import mlflow_store, uploader
 from xtcav_ml.tracking.mlflow_names import KEY_TAG, store_uri
 
 METRICS = ("accuracy/test", "accuracy/validation", "loss/train")
@@ -22,7 +22,7 @@ def run(revision: str | None) -> None:
         return git.show(revision, name, root) if revision else (root / name).read_bytes()
 
     key, uri = lineage.of_revision("train", read).key, store_uri(root)
-    sender.be_brief()
+    uploader.be_brief()
     client, experiment = mlflow_store.connect(root)
     try:
         found = mlflow_store.search(client, experiment, {KEY_TAG: key})

@@ -1,9 +1,9 @@
-"""What a run tells, on disk first: a folder of events for each run, which is projected onto MLflow when that answers.
+"""What a run logs, on disk first: a folder of events for each run, from which `mlflow_writer.project` writes to MLflow.
 
 `events.jsonl` has a line of JSON for each event, on disk (fsync) before the call returns; a last line that a kill has torn
-is cut off when the journal is opened again. `files` has copies of what events name, `sent.json` says how much of it the
-store has. Who writes or sends holds a lock on the events, which the system lets go of when the process ends, however:
-nobody lives who owns a journal that can be locked.
+is cut off when the journal is opened again. `files` has copies of what events name, `uploaded.json` how much of it the
+store has. Who writes or uploads holds a lock on the events, which the system releases when the process ends, however:
+a journal that can be locked has no living owner. It is removed when the run has ended and all is uploaded.
 """
 
 import contextlib
@@ -11,7 +11,6 @@ import fcntl
 import json
 import os
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -19,9 +18,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from xtcav_ml.system import atomic
-from xtcav_ml.system.errors import reason
+from xtcav_ml.system.errors import reason, warn
 
-EVENTS, SENT, FILES, NEW, GONE = "events.jsonl", "sent.json", "files", ".new-", ".gone-"
+EVENTS, UPLOADED, FILES, NEW, GONE = "events.jsonl", "uploaded.json", "files", ".new-", ".gone-"
 
 STALE = 3600.0
 """Seconds after which a journal that has not even begun is one of a process that was killed."""
@@ -36,7 +35,7 @@ def folder_of(root: Path) -> Path:
 
 
 class Journal:
-    """One run's journal, locked for this process until it is closed. One thread may write to it while another sends."""
+    """One run's journal, locked for this process until it is closed. One thread may write to it while another uploads."""
 
     def __init__(self, folder: Path, file: BinaryIO) -> None:
         self.folder, self._file = folder, file
@@ -44,16 +43,15 @@ class Journal:
         self.closed = False  # whether its owner writes no more
         self.begin: Event = {}
         self.finished = False  # whether the run's end is written
+        self.ended = False  # whether the store was given that end before it took all files
         self.offset = 0  # the store has what is before this byte, in this run:
         self.run_id: str | None = None
         self.experiment_id: str | None = None
         for event, _ in self.events():
             self._follow(event)
-        try:
-            state = json.loads((folder / SENT).read_text())
+        with contextlib.suppress(OSError, ValueError, KeyError):  # to upload it all again changes nothing in the store
+            state = json.loads((folder / UPLOADED).read_text())
             self.offset, self.run_id, self.experiment_id = state["offset"], state["run_id"], state["experiment_id"]
-        except (OSError, ValueError, KeyError):  # to send it all again changes nothing in the store
-            pass
 
     @classmethod
     def create(cls, parent: Path, name: str, begin: Event) -> "Journal":
@@ -104,7 +102,7 @@ class Journal:
         self.size += len(line)
         self._follow(event)
 
-    def keep(self, path: Path) -> str:
+    def copy(self, path: Path) -> str:
         """Copy a file into the journal, where no stage changes it, and return its name there."""
         (self.folder / FILES).mkdir(exist_ok=True)
         place = Path(tempfile.mkdtemp(dir=self.folder / FILES)) / path.name
@@ -126,7 +124,7 @@ class Journal:
         self.offset, self.run_id, self.experiment_id = offset, run_id, experiment_id
         if self._file.closed:  # a reply came after all: it is asked for again
             return
-        atomic.write_json(self.folder / SENT, {"offset": offset, "run_id": run_id, "experiment_id": experiment_id})
+        atomic.write_json(self.folder / UPLOADED, {"offset": offset, "run_id": run_id, "experiment_id": experiment_id})
 
     @property
     def last_written(self) -> int:
@@ -134,17 +132,17 @@ class Journal:
         return (self.folder / EVENTS).stat().st_mtime_ns // 1_000_000
 
     @property
-    def unsent(self) -> int:
+    def pending(self) -> int:
         """Return how many events the store does not have, as far as is known."""
         return sum(1 for _ in self.events(self.offset)) if self.offset < self.size else 0
 
     @property
-    def done(self) -> bool:
+    def complete(self) -> bool:
         """Return whether nothing more will come, and the store has it all."""
         return self.closed and self.offset >= self.size
 
     def close(self) -> None:
-        """Let go of the journal; it is removed if the run's end is written and the store has it all."""
+        """Release the journal; it is removed if the run's end is written and the store has it all."""
         if self._file.closed:
             return
         if self.finished and self.offset >= self.size:
@@ -177,10 +175,9 @@ def ownerless(parent: Path) -> Iterator[Journal]:
         try:
             journal = Journal.open(folder)
         except (OSError, ValueError) as error:
-            print(
-                f"xtcav: {folder / EVENTS}: unreadable journal, skipped (found {reason(error)!r}, expected lines of JSON). "
-                f"Fix: move {folder} away",
-                file=sys.stderr,
+            warn(
+                f"{folder / EVENTS}: unreadable journal, skipped (found {reason(error)!r}, expected lines of JSON). "
+                f"Fix: move {folder} away"
             )
             continue
         if journal is not None:

@@ -1,6 +1,7 @@
 """Where MLflow keeps runs, in words: asked by what must not take the seconds that MLflow's import takes."""
 
 import os
+import re
 from pathlib import Path
 
 EXPERIMENT, NOTES = "xtcav", "xtcav-notes"
@@ -35,8 +36,13 @@ def metric_name(name: str) -> str:
         return f"{name.removeprefix('test_')}/test"
     for begin, before, after in SECTIONS:
         if name.startswith(begin):
-            return f"{before}{name.removeprefix(begin)}{after}"
-    return name
+            return allowed(f"{before}{name.removeprefix(begin)}{after}")
+    return allowed(name)
+
+
+def allowed(name: str) -> str:
+    """Return a parameter's or metric's name as MLflow takes it: a dataset's may hold other characters."""
+    return re.sub(r"[^\w./: -]", "_", name)
 
 
 def of_test(name: str) -> bool:

@@ -19,45 +19,51 @@ TrackingError = (mlflow.MlflowException, OSError)
 """What MLflow, and the HTTP and file system below it, raise when a store cannot be written to."""
 
 
+def client(root: Path) -> mlflow.MlflowClient:
+    """Return a client of the project's store, and let MLflow's own functions use that store too. Asks the store nothing."""
+    mlflow.set_tracking_uri(store_uri(root))
+    return mlflow.MlflowClient(store_uri(root))
+
+
 def connect(root: Path, experiment: str = EXPERIMENT) -> tuple[mlflow.MlflowClient, str]:
     """Return a client and the id of an experiment, the project's own by default, both made on first use."""
     uri = store_uri(root)
-    mlflow.set_tracking_uri(uri)
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # it tells of every table that it makes
-    local = uri.startswith("sqlite:///")
-    if local:
-        database = Path(uri.removeprefix("sqlite:///"))
-        database.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with contextlib.closing(sqlite3.connect(database)) as connection:
-                connection.execute(
-                    "PRAGMA journal_mode=WAL"
-                )  # readers, as the UI, then never block a writer; it persists
-        except sqlite3.Error as error:
-            raise UserError(
-                f"{database}: must be MLflow's SQLite database, got {str(error)!r}; bring it back from a copy, or move it "
-                "away: a new one is then made"
-            ) from None
-    artifacts = (root / "mlruns" / "artifacts").resolve().as_uri() if local else None
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # it names every table that it makes
+    artifacts = None
+    if uri.startswith("sqlite:///"):
+        _let_readers_in(Path(uri.removeprefix("sqlite:///")))
+        artifacts = (root / "mlruns" / "artifacts").resolve().as_uri()
     try:
-        client = mlflow.MlflowClient(uri)
-        found = client.get_experiment_by_name(experiment)
-        known = found.experiment_id if found else client.create_experiment(experiment, artifacts)
+        store = client(root)
+        existing = store.get_experiment_by_name(experiment)
+        return store, existing.experiment_id if existing else store.create_experiment(experiment, artifacts)
     except TrackingError as error:
         raise unanswered(root, error) from None
-    return client, known
+
+
+def _let_readers_in(database: Path) -> None:
+    """Set a database, made on first use, so that readers, as the UI, never block a writer; it persists."""
+    database.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with contextlib.closing(sqlite3.connect(database)) as connection:
+            connection.execute("PRAGMA journal_mode=WAL")
+    except sqlite3.Error as error:
+        raise UserError(
+            f"{database}: unreadable (found {str(error)!r}, expected MLflow's SQLite database). Fix: bring it back from a copy, "
+            "or move it away: a new one is then made"
+        ) from None
 
 
 def unanswered(root: Path, error: Exception) -> UserError:
-    """Return what to tell a user whose store does not answer, or does not let him in."""
+    """Return the error of a store that does not answer, or refuses the user."""
     if isinstance(error, mlflow.MlflowException) and error.get_http_status_code() in (401, 403):
         return UserError(
-            f"MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD: must be an account with the right to write to "
-            f"{masked(store_uri(root))}, got {reason(error)!r}; set both, or ask who runs the server for the right"
+            f"MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD: {masked(store_uri(root))} refuses this account "
+            f"({reason(error)}). Fix: set both, or ask whoever runs the server for the right to write"
         )
     return UserError(
-        f"MLFLOW_TRACKING_URI: must name a store that answers, got {masked(store_uri(root))!r} ({reason(error)}); "
-        "start the server, or unset the variable to use mlruns/mlflow.db"
+        f"MLFLOW_TRACKING_URI: {masked(store_uri(root))} does not answer ({reason(error)}). Fix: start the server, or unset "
+        "the variable to use mlruns/mlflow.db"
     )
 
 
@@ -93,7 +99,7 @@ def download(root: Path, run_id: str, name: str, folder: Path) -> Path:
         return Path(client.download_artifacts(run_id, name, str(folder)))
     except TrackingError as error:
         raise UserError(
-            f"run {run_id}: must be in {masked(store_uri(root))} with {name}, got {reason(error)!r}; `make ui` lists the runs"
+            f"run {run_id}: no {name} in {masked(store_uri(root))} ({reason(error)}). Fix: choose one that `make ui` lists"
         ) from None
 
 
@@ -104,7 +110,7 @@ def params_and_tags(root: Path, run_id: str) -> tuple[dict[str, str], dict[str, 
         data = client.get_run(run_id).data
     except TrackingError as error:
         raise UserError(
-            f"run {run_id}: must be in {masked(store_uri(root))}, got {reason(error)!r}; `make ui` lists the runs"
+            f"run {run_id}: not in {masked(store_uri(root))} ({reason(error)}). Fix: choose one that `make ui` lists"
         ) from None
     return dict(data.params), dict(data.tags)
 

@@ -1,14 +1,11 @@
-"""A journal's events into MLflow, so that it does not matter how often: whatever got lost on the way can be sent again.
+"""The one way from disk to MLflow: `project` writes a journal's next events there, however often it is repeated.
 
-A run is looked up by its key before it is made, and what a lost reply has doubled is removed when it ends. Where it is not
-certain what of a batch of metrics arrived, only steps beyond the store's last of a key are sent again: a run has one writer,
-whose steps rise. (MLflow's SQL store would drop an equal row, with the journal's time in it; others keep both.)
+A run is looked up by its key before it is created, and what a lost reply has doubled is removed when it ends. A metric goes
+with the time at which it was logged, so that one that arrives twice is the same row to MLflow's SQL store, which keeps one.
 """
 
 import contextlib
 import json
-import re
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,8 +17,7 @@ from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
 from xtcav_ml.data import model_file
-from xtcav_ml.system import errors
-from xtcav_ml.system.errors import UserError
+from xtcav_ml.system.errors import UserError, reason, warn
 from xtcav_ml.tracking import mlflow_names, mlflow_store
 from xtcav_ml.tracking.journal import Event, Journal
 from xtcav_ml.tracking.registry import versions
@@ -33,128 +29,105 @@ MOST = {"params": 100, "metrics": 800, "tags": 100}
 RETRIABLE = (401, 403, 404, 408, 409, 429, 499)
 """What a server may answer differently another time, as to other credentials; any other 4xx is its last word."""
 
+Batch = Sequence[tuple[Event, int]]
+"""Events, each with the byte at which it ends in its journal."""
 
-class Projection:
-    """The store of a project, to send journals to."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self._clients: dict[str, tuple[mlflow.MlflowClient, str]] = {}
-        self._certain: set[str] = set()  # journals whose last request was answered
-        self._ended: set[str] = set()  # journals whose run was ended before all its files were taken
+def project(root: Path, journal: Journal) -> None:
+    """Upload the next events of a journal, as many as go into one request, to the store of the project in `root`.
 
-    def send(self, journal: Journal) -> None:
-        """Send the next events of a journal, as many as go into one request, and acknowledge them.
+    What the store refuses for good is skipped with a message. Raises what the store or the way there raises.
+    """
+    _upload(root, journal, _next(journal))
 
-        What the store refuses for good is told and passed over. Raises what the store or the way there raises.
-        """
-        self._send(journal, self._next(journal))
 
-    def _send(self, journal: Journal, batch: Sequence[tuple[Event, int]]) -> None:
-        first, name = batch[0][0], journal.folder.name
-        try:
-            self._apply(journal, [event for event, _ in batch])
-        except Exception as error:
-            self._certain.discard(name)
-            if _gone(error):  # as from another database: all is sent anew
-                journal.acknowledge(0, None, None)
-            elif first["event"] in FILES and journal.finished and name not in self._ended:
-                self._end(journal)
-            if first["event"] == "begin" or not _refused(error):
-                raise
-            if len(batch) > 1:  # one of them is at fault
-                for one in batch:
-                    self._send(journal, [one])
-                return
-            what = f"{first['event']} of run {journal.run_id}"
-            print(f"xtcav: MLflow did not take {what}: {errors.reason(error)}", file=sys.stderr)
-        if first["event"] != "begin":  # the run may have been there before
-            self._certain.add(name)
-        journal.acknowledge(batch[-1][1], journal.run_id, journal.experiment_id)
+def _next(journal: Journal) -> Batch:
+    """Return the next event, or those of values that go into one request together."""
+    batch: list[tuple[Event, int]] = []
+    room = dict(MOST)
+    for event, end in journal.events(journal.offset):
+        kind = event["event"]
+        if kind in VALUES:
+            room[kind] -= len(event["values"])
+        if batch and (kind not in VALUES or room[kind] < 0):
+            break
+        batch.append((event, end))
+        if kind not in VALUES:
+            break
+    return batch
 
-    def _end(self, journal: Journal) -> None:
-        """End a run whose file is not taken now: a disk for files may be full for days, and the run is over."""
-        with contextlib.suppress(Exception):  # it is ended again when all is there
-            client, _ = self._client(journal.begin["experiment"])
-            (end,) = (event for event, _ in journal.events(journal.offset) if event["event"] == "finish")
-            if end["status"] is not None:
-                client.set_terminated(journal.run_id, end["status"], end["time_ms"])
-            self._ended.add(journal.folder.name)
 
-    def _next(self, journal: Journal) -> list[tuple[Event, int]]:
-        """Return the next event, or those of values that go into one request together, each with its end."""
-        batch: list[tuple[Event, int]] = []
-        room = dict(MOST)
-        for event, end in journal.events(journal.offset):
-            kind = event["event"]
-            if kind in VALUES:
-                room[kind] -= len(event["values"])
-            if batch and (kind not in VALUES or room[kind] < 0):
-                break
-            batch.append((event, end))
-            if kind not in VALUES:
-                break
-        return batch
+def _upload(root: Path, journal: Journal, batch: Batch) -> None:
+    """Upload events, and acknowledge them."""
+    kind = batch[0][0]["event"]
+    try:
+        _apply(root, journal, [event for event, _ in batch])
+    except Exception as error:
+        if _gone(error):  # as from another database: all is uploaded again
+            journal.acknowledge(0, None, None)
+        elif kind in FILES and journal.finished and not journal.ended:
+            _end(root, journal)
+        if kind == "begin" or not _refused(error):
+            raise
+        if len(batch) > 1:  # one of them is at fault
+            for one in batch:
+                _upload(root, journal, [one])
+            return
+        warn(f"MLflow refused {kind} of run {journal.run_id}: {reason(error)}")
+    journal.acknowledge(batch[-1][1], journal.run_id, journal.experiment_id)
 
-    def _apply(self, journal: Journal, events: Sequence[Event]) -> None:
-        client, experiment = self._client(journal.begin["experiment"])
-        kind = events[0]["event"]
-        if kind == "begin":
-            journal.run_id, journal.experiment_id = self._begin(client, experiment, journal.begin), experiment
-        elif kind in VALUES:
-            self._values(client, journal, events)
-        else:
-            KINDS[kind](client, journal, events[0])
 
-    def _client(self, experiment: str) -> tuple[mlflow.MlflowClient, str]:
-        if experiment not in self._clients:
-            self._clients[experiment] = mlflow_store.connect(self.root, experiment)
-        return self._clients[experiment]
-
-    def _begin(self, client: mlflow.MlflowClient, experiment: str, begin: Event) -> str:
-        """Return the id of the run, made on first use and open where that was asked for."""
-        known = mlflow_store.search(client, experiment, {mlflow_names.RUN_TAG: begin["run_key"]})
-        if begin["adds"] and not known:
-            raise OSError(f"the run that {begin['name']} adds to has not arrived yet")
-        tags = {**begin["tags"], mlflow_names.RUN_TAG: begin["run_key"]}
-        if known:
-            run_id = str(known[0].info.run_id)
-            if not begin["adds"]:
-                client.update_run(run_id, "RUNNING")
-            for first in range(0, len(tags), MOST["tags"]):
-                some = list(tags.items())[first : first + MOST["tags"]]
-                client.log_batch(run_id, tags=[RunTag(name, value) for name, value in some])
-            return run_id
-        if begin["parent"]:
-            above = mlflow_store.search(client, experiment, {mlflow_names.RUN_TAG: begin["parent"]})
-            if not above:
-                raise OSError(f"the run above {begin['name']} has not arrived yet")
-            tags[MLFLOW_PARENT_RUN_ID] = above[0].info.run_id
-        tags[MLFLOW_RUN_NAME] = begin["name"]
-        made = client.create_run(experiment, start_time=begin["time_ms"], tags=tags)
-        return str(made.info.run_id)
-
-    def _values(self, client: mlflow.MlflowClient, journal: Journal, events: Sequence[Event]) -> None:
+def _apply(root: Path, journal: Journal, events: Sequence[Event]) -> None:
+    kind = events[0]["event"]
+    if kind == "begin":
+        client, journal.experiment_id = mlflow_store.connect(root, journal.begin["experiment"])
+        journal.run_id = _begin(client, journal.experiment_id, journal.begin)
+    elif kind in VALUES:
         metrics = [
-            Metric(key(name), float(value), event["time_ms"], event["step"])
+            Metric(name, value, event["time_ms"], event["step"])
             for event in events
             if event["event"] == "metrics"
             for name, value in event["values"].items()
         ]
-        if metrics and journal.folder.name not in self._certain:
-            there = {metric.key: metric for metric in client.get_run(journal.run_id).data._metric_objs}
-            metrics = [metric for metric in metrics if metric.key not in there or metric.step > there[metric.key].step]
-        client.log_batch(
-            journal.run_id,
-            metrics,
-            [Param(key(name), value) for name, value in _merged(events, "params").items()],
-            [RunTag(name, value) for name, value in _merged(events, "tags").items()],
-        )
+        params = [Param(name, value) for name, value in _merged(events, "params").items()]
+        tags = [RunTag(name, value) for name, value in _merged(events, "tags").items()]
+        mlflow_store.client(root).log_batch(journal.run_id, metrics, params, tags)
+    else:
+        KINDS[kind](mlflow_store.client(root), journal, events[0])
 
 
-def key(name: str) -> str:
-    """Return a parameter's or metric's name as MLflow takes it: a dataset's may hold other characters."""
-    return re.sub(r"[^\w./: -]", "_", name)
+def _merged(events: Sequence[Event], kind: str) -> dict[str, Any]:
+    return {name: value for event in events if event["event"] == kind for name, value in event["values"].items()}
+
+
+def _begin(client: mlflow.MlflowClient, experiment: str, begin: Event) -> str:
+    """Return the id of the run, created on first use, and running unless this only adds to it."""
+    tags = {**begin["tags"], mlflow_names.RUN_TAG: begin["run_key"]}
+    existing = mlflow_store.search(client, experiment, {mlflow_names.RUN_TAG: begin["run_key"]})
+    if existing:
+        run_id = str(existing[0].info.run_id)
+        if not begin["adds"]:
+            client.update_run(run_id, "RUNNING")
+        client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
+        return run_id
+    if begin["adds"]:
+        raise OSError(f"the run that {begin['name']} adds to is not uploaded yet")
+    if begin["parent"]:
+        parents = mlflow_store.search(client, experiment, {mlflow_names.RUN_TAG: begin["parent"]})
+        if not parents:
+            raise OSError(f"the parent run of {begin['name']} is not uploaded yet")
+        tags[MLFLOW_PARENT_RUN_ID] = parents[0].info.run_id
+    tags[MLFLOW_RUN_NAME] = begin["name"]
+    return str(client.create_run(experiment, start_time=begin["time_ms"], tags=tags).info.run_id)
+
+
+def _end(root: Path, journal: Journal) -> None:
+    """End a run whose file is not taken now: a disk for files may be full for days, and the run is over."""
+    with contextlib.suppress(Exception):  # it is ended again when all is there
+        (end,) = (event for event, _ in journal.events(journal.offset) if event["event"] == "finish")
+        if end["status"] is not None:
+            mlflow_store.client(root).set_terminated(journal.run_id, end["status"], end["time_ms"])
+        journal.ended = True
 
 
 def _dataset(client: mlflow.MlflowClient, journal: Journal, event: Event) -> None:
@@ -176,9 +149,8 @@ def _model(client: mlflow.MlflowClient, journal: Journal, event: Event) -> None:
 def _finish(client: mlflow.MlflowClient, journal: Journal, event: Event) -> None:
     if event["status"] is not None:  # else it stays as it is
         client.set_terminated(journal.run_id, event["status"], event["time_ms"])
-    for other in mlflow_store.search(
-        client, str(journal.experiment_id), {mlflow_names.RUN_TAG: journal.begin["run_key"]}
-    ):
+    key = {mlflow_names.RUN_TAG: journal.begin["run_key"]}
+    for other in mlflow_store.search(client, str(journal.experiment_id), key):
         if other.info.run_id != journal.run_id:
             client.delete_run(other.info.run_id)
     if journal.begin["adds"] or journal.begin["tags"].get("stage") == "train":
@@ -193,10 +165,6 @@ KINDS: dict[str, Callable[[mlflow.MlflowClient, Journal, Event], None]] = {
 }
 
 
-def _merged(events: Sequence[Event], kind: str) -> dict[str, Any]:
-    return {name: value for event in events if event["event"] == kind for name, value in event["values"].items()}
-
-
 def _gone(error: Exception) -> bool:
     """Return whether the store does not know the run."""
     unknown = ErrorCode.Name(RESOURCE_DOES_NOT_EXIST)
@@ -204,7 +172,7 @@ def _gone(error: Exception) -> bool:
 
 
 def _refused(error: Exception) -> bool:
-    """Return whether to send it again would not help."""
+    """Return whether to upload it again would not help."""
     if isinstance(error, mlflow.MlflowException):
         status = error.get_http_status_code()
     elif isinstance(error, requests.HTTPError) and error.response is not None:

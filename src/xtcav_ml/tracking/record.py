@@ -4,6 +4,7 @@ DVC runs it every time, since no file says what a store has. Where nothing is to
 imported.
 """
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -21,15 +22,15 @@ def run(model: Path, history: Path, results: Path) -> None:
     """
     for path in (model, history, results / "metrics.json"):
         if not path.is_file():
-            raise UserError(f"{path}: must be there to be recorded; run `make repro`, which makes it")
+            raise UserError(f"{path}: no such file to record. Fix: run `make repro`, which writes it")
     root, digest = lineage.project_root(), lineage.file_md5(model)
     origin = lineage.of_output("train", model)
     wanted = {KEY_TAG: origin.key, MODEL_TAG: digest, EVALUATION_TAG: lineage.file_md5(results / "metrics.json")}
     address = results / "resources" / "run.json"
-    run_id = json.loads(address.read_text())["run_id"] if address.is_file() else None
-    waiting = any(folder_of(root).glob("[!.]*"))
-    if run_id and not waiting and quick_check.finished(store_uri(root), run_id, wanted):
-        return
+    with contextlib.suppress(FileNotFoundError):
+        run_id, pending = json.loads(address.read_text())["run_id"], any(folder_of(root).glob("[!.]*"))
+        if not pending and quick_check.finished(store_uri(root), run_id, wanted):
+            return
     from xtcav_ml.tracking import recording
 
-    recording.record(root, origin, wanted, recording.Results(model, history, results), address)
+    recording.record(root, origin, wanted, model, history, results, address)

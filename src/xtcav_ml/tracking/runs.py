@@ -1,11 +1,10 @@
-"""A stage's run in MLflow: joins lineage, resources and tracking, so that the stages themselves know none of them."""
+"""What a training logs: the same calls whether it runs now or is rebuilt from its results, and no stage knows of them."""
 
 import contextlib
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from xtcav_ml.config.paths import RESOURCES
 from xtcav_ml.lineage import lineage
@@ -16,9 +15,12 @@ from xtcav_ml.tracking.tracker import Run, Tracker
 REQUIREMENTS = ("keras", "tensorflow", "numpy", "h5py", "pandas", "pydantic", "ruamel.yaml")
 """What a served model imports, besides this package and MLflow."""
 
+COUNT_TAG = "evaluation.count"
+"""How many evaluations a run has; each is a step of its test metrics, and the first is step 0."""
+
 
 class TrainingRun:
-    """A listener of `fit` that writes every epoch to a run."""
+    """A listener of `fit` that logs every epoch to a run; `replay` makes it hear what a history on disk holds."""
 
     def __init__(self, run: Run, identity: Mapping[str, str]) -> None:
         self.run, self.identity = run, identity
@@ -35,59 +37,62 @@ class TrainingRun:
         """Log the epoch's values, and the seconds of its parts, at step `epoch`."""
         self.run.metrics({**values, **{f"seconds/{name}": value for name, value in seconds.items()}}, step=epoch)
 
+    def replay(self, history: Path) -> None:
+        """Log the epochs of the file that the train stage wrote, a line of JSON each."""
+        for line in history.read_text(encoding="utf-8").splitlines():
+            values = json.loads(line)
+            self.on_epoch(values.pop("epoch"), values, {})
+
 
 @contextlib.contextmanager
 def training(device: str) -> Iterator[TrainingRun]:
     """Give a run for a training on `device` of what is in the workspace now.
 
-    It ends FINISHED, FAILED on an error, KILLED on Ctrl-C, which is heard after a minibatch; one that was killed before it
-    could say so is gone on with by the next training of the same. What the training used is in RESOURCES by then, and is added.
+    It ends FINISHED, FAILED on an error, KILLED on Ctrl-C, which is heard after a minibatch; the next training of the same
+    resumes one that was killed outright. What the training used is in RESOURCES by then, and is added.
     """
-    origin, params = lineage.of_stage("train"), provenance.params_of_stage()
-    own = {"stage": "train", "device": device}
-    with _begun(origin, provenance.name_of(origin), own, params) as run:
-        yield TrainingRun(run, origin.identity)
-        _log_usage(run, "train")
+    with _tracked(lineage.of_stage("train"), {"stage": "train", "device": device}, "train") as run:
+        yield run
 
 
 @contextlib.contextmanager
 def experiment(device: str, name: str, origin: lineage.Lineage) -> Iterator[TrainingRun]:
     """Give a run, among those of the notes, for the training of experiment `name`; it ends as `training`'s."""
-    own = {"stage": "experiment", "experiment": name, "device": device}
-    with _begun(origin, f"{name}-{origin.key[:8]}", own, origin.params, mlflow_names.NOTES) as run:
-        yield TrainingRun(run, origin.identity)
-        _log_usage(run, f"experiment-{name}")
+    with _tracked(
+        origin, {"stage": "experiment", "experiment": name, "device": device}, f"experiment-{name}", name
+    ) as run:
+        yield run
 
 
 @contextlib.contextmanager
-def _begun(
-    origin: lineage.Lineage,
-    name: str,
-    own: Mapping[str, str],
-    params: Mapping[str, Any],
-    experiment: str = mlflow_names.EXPERIMENT,
-) -> Iterator[Run]:
-    """Give a run with its `own` tags, `params` and where it comes from, and end it."""
+def _tracked(
+    origin: lineage.Lineage, own: Mapping[str, str], usage: str, experiment: str | None = None
+) -> Iterator[TrainingRun]:
+    """Give a run with its `own` tags, and end it, with what `resources.measured` wrote under the name `usage`."""
     identity = hashlib.sha256(json.dumps([origin.identity, own], sort_keys=True).encode()).hexdigest()
     with interrupts.held(), Tracker(lineage.project_root(), identity) as tracker:
-        tags = {**own, **provenance.tags(origin)}
-        run = tracker.start(name, tags, experiment)
-        status = "FAILED"
-        try:
-            if not run.told:
-                provenance.describe(run, origin, params)
-            yield run
-            status = "FINISHED"
-        except KeyboardInterrupt:
-            status = "KILLED"
-            raise
-        finally:
-            run.finish(status)
+        run = begin(tracker, origin, {**own, **provenance.tags(origin)}, experiment)
+        yield run
+        _log_usage(run.run, usage)
+        run.run.finish()
 
 
-def _log_usage(run: Run, stage: str) -> None:
-    """Add what `resources.measured` found."""
-    used, picture = (RESOURCES / f"{stage}{suffix}" for suffix in (".json", ".png"))
+def begin(
+    tracker: Tracker, origin: lineage.Lineage, tags: Mapping[str, str], experiment: str | None = None
+) -> TrainingRun:
+    """Return a run of the train stage, or of an experiment of the notes, with `tags` and all that made it."""
+    if experiment is None:
+        run, params = tracker.start(provenance.name_of(origin), tags), provenance.params_of_stage()
+    else:
+        run = tracker.start(f"{experiment}-{origin.key[:8]}", tags, mlflow_names.NOTES)
+        params = origin.params
+    if not run.has_metrics:
+        provenance.describe(run, origin, params)
+    return TrainingRun(run, origin.identity)
+
+
+def _log_usage(run: Run, name: str) -> None:
+    used, picture = (RESOURCES / f"{name}{suffix}" for suffix in (".json", ".png"))
     if used.is_file():
         run.metrics({f"usage/{name}": value for name, value in json.loads(used.read_text()).items()})
     if picture.is_file():
@@ -95,6 +100,27 @@ def _log_usage(run: Run, stage: str) -> None:
 
 
 def log_model(run: Run, path: Path) -> None:
-    """Store the trained model with the versions that it needs."""
+    """Log the trained model with the versions that it needs."""
     versions = lineage.environment(REQUIREMENTS)
     run.model(path, [f"{name}=={versions[name]}" for name in REQUIREMENTS])
+
+
+def log_evaluation(run: Run, results: Path, tags: Mapping[str, str]) -> None:
+    """Log what evaluate wrote into the folder `results`; the run's `tags` count earlier evaluations of the same model."""
+    metrics, earlier = json.loads((results / "metrics.json").read_text()), int(tags.get(COUNT_TAG, 0))
+    numbers = {name: value for name, value in metrics.items() if isinstance(value, (int, float))}
+    for target, errors in metrics.get("regression", {}).items():
+        numbers |= {f"{target}_{name}": value for name, value in errors.items() if value is not None}
+    for picture in sorted((results / "plots").glob("*.png")):
+        run.artifact(picture, "plots")
+    for name in ("metrics.json", "predictions.csv"):
+        run.artifact(results / name)
+    provenance.describe_test(run)
+    run.metrics({f"test_{name}": value for name, value in numbers.items()}, step=earlier)
+    run.tags(
+        {
+            COUNT_TAG: str(earlier + 1),
+            mlflow_names.EVALUATION_TAG: lineage.file_md5(results / "metrics.json"),
+            "mlflow.note.content": provenance.note(metrics, tags),
+        }
+    )

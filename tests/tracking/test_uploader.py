@@ -1,4 +1,4 @@
-"""The thread that sends, to stores that are made up."""
+"""The thread that uploads, to stores that are made up."""
 
 import http.server
 import signal
@@ -8,16 +8,16 @@ import time
 import pytest
 
 from xtcav_ml.system import interrupts
-from xtcav_ml.tracking import sender
+from xtcav_ml.tracking import uploader
 from xtcav_ml.tracking.journal import Journal
-from xtcav_ml.tracking.sender import Sender
+from xtcav_ml.tracking.uploader import Uploader
 
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch):
     for name in ("INTERVAL", "FIRST", "MOST", "HURRIED"):
-        monkeypatch.setattr(sender, name, 0.001)
-    for name in sender.REQUEST:  # what the sender sets goes with the test
+        monkeypatch.setattr(uploader, name, 0.001)
+    for name in uploader.REQUEST:  # what the uploader sets goes with the test
         monkeypatch.setenv(name, "1")
 
 
@@ -29,83 +29,83 @@ def journal(tmp_path, name, count=3):
 
 
 def one_by_one(took):
-    """Return what sends a journal's next event, and remembers it."""
+    """Return what uploads a journal's next event, and remembers it."""
 
-    def send(journal):
+    def project(root, journal):
         event, end = next(iter(journal.events(journal.offset)))
         took.append((journal.begin["name"], event))
         journal.acknowledge(end, "run", "7")
 
-    return send
+    return project
 
 
-def test_all_is_sent_in_order_and_what_is_done_is_removed(tmp_path):
+def test_all_is_uploaded_in_order_and_what_is_complete_is_removed(tmp_path):
     took = []
-    sending = Sender(tmp_path, lambda _: one_by_one(took))
+    uploading = Uploader(tmp_path, lambda: one_by_one(took))
     first = journal(tmp_path, "a")
-    sending.take(first)
+    uploading.add(first)
     first.append({"event": "finish", "status": "FINISHED"})
     first.closed = True
-    sending.wake()
-    assert sending.drain() == []
+    uploading.wake()
+    assert uploading.drain() == []
     assert [event["event"] for _, event in took] == ["begin", *["metrics"] * 3, "finish"]
-    sending.close()
+    uploading.close()
     assert not list(tmp_path.iterdir())
 
 
 def test_one_that_cannot_go_keeps_no_other_waiting(tmp_path):
     took, good = [], threading.Event()
 
-    def send(journal):
+    def project(root, journal):
         if journal.begin["name"] == "bad":
             raise OSError("no")
-        one_by_one(took)(journal)
+        one_by_one(took)(root, journal)
         good.set()
 
-    sending = Sender(tmp_path, lambda _: send)
+    uploading = Uploader(tmp_path, lambda: project)
     bad = journal(tmp_path, "bad")
-    sending.take(bad)
-    sending.take(journal(tmp_path, "good"))
+    uploading.add(bad)
+    uploading.add(journal(tmp_path, "good"))
     assert good.wait(5)
-    assert sending.drain() == [bad]
+    assert uploading.drain() == [bad]
     assert len(took) == 4
-    assert sending.failure == "no"
+    assert uploading.failure == "no"
 
 
 def test_the_end_is_waited_for_while_there_is_progress_and_no_longer(tmp_path):
     took, calls = [], []
 
-    def send(journal):
+    def project(root, journal):
         calls.append(1)
         if len(calls) % 3:  # two of three fail, which is fewer than FAILURES one after another
             raise OSError("not now")
-        one_by_one(took)(journal)
+        one_by_one(took)(root, journal)
 
-    sending = Sender(tmp_path, lambda _: send)
-    sending.take(journal(tmp_path, "a", count=20))
-    assert sending.drain() == []
+    uploading = Uploader(tmp_path, lambda: project)
+    uploading.add(journal(tmp_path, "a", count=20))
+    assert uploading.drain() == []
     assert len(took) == 21
 
-    dead = Sender(tmp_path, lambda _: lambda _: 1 / 0)
+    dead = Uploader(tmp_path, lambda: lambda *_: 1 / 0)
     left = journal(tmp_path, "b")
-    dead.take(left)
+    dead.add(left)
     assert dead.drain() == [left]
-    assert left.unsent == 4
+    assert left.pending == 4
 
 
 @pytest.fixture
 def one_request(tmp_path, monkeypatch):
     """Drain a journal whose one request takes as long as a function does, with little patience for one without progress."""
-    monkeypatch.setattr(sender, "LONGEST", 0.1)
+    monkeypatch.setattr(uploader, "LONGEST", 0.1)
 
     def drained(request):
-        def send(journal):
+        def project(root, journal):
             request()
             journal.acknowledge(journal.size, "run", "7")
 
-        sending = Sender(tmp_path, lambda _: send)
-        sending.take(journal(tmp_path, "a"))
-        return sending.drain()
+        uploading = Uploader(tmp_path, lambda: project)
+        uploading.add(journal(tmp_path, "a"))
+        return uploading.drain()
 
     return drained
 
@@ -122,7 +122,7 @@ def test_a_request_whose_bytes_move_is_waited_for_to_its_end(one_request):
 def test_a_request_that_is_stuck_is_waited_for_a_while(one_request):
     stuck = threading.Event()
     (left,) = one_request(lambda: stuck.wait(60))
-    assert left.unsent == 4
+    assert left.pending == 4
     stuck.set()
 
 
@@ -146,7 +146,7 @@ def test_a_request_without_progress_is_waited_for_while_the_server_answers_other
 
 
 def test_a_request_to_stop_ends_the_wait_and_nothing_else(one_request, monkeypatch):
-    monkeypatch.setattr(sender, "LONGEST", 60)
+    monkeypatch.setattr(uploader, "LONGEST", 60)
     monkeypatch.setattr(interrupts, "_first", None)
     stuck, before = threading.Event(), signal.signal(signal.SIGALRM, interrupts._stop)
     try:
@@ -170,12 +170,12 @@ def test_a_request_to_stop_from_before_the_wait_is_kept_for_afterwards(one_reque
         signal.signal(signal.SIGALRM, before)
 
 
-def test_what_mlflow_s_import_raises_is_told_at_the_end(tmp_path):
-    def broken(_):
+def test_what_mlflow_s_import_raises_is_the_failure_at_the_end(tmp_path):
+    def broken():
         raise ImportError("no mlflow")
 
-    sending = Sender(tmp_path, broken)
+    uploading = Uploader(tmp_path, broken)
     left = journal(tmp_path, "a")
-    sending.take(left)
-    assert sending.drain() == [left]
-    assert sending.failure == "no mlflow"
+    uploading.add(left)
+    assert uploading.drain() == [left]
+    assert uploading.failure == "no mlflow"

@@ -1,4 +1,4 @@
-"""Sends journals to MLflow from a thread beside the training: never raises into it, never makes it wait."""
+"""Uploads journals to MLflow from a thread beside the training: never raises into it, never makes it wait."""
 
 import contextlib
 import os
@@ -51,29 +51,33 @@ def answers(uri: str) -> bool:
         return False
 
 
-def _mlflow(root: Path) -> Callable[[Journal], None]:
-    from xtcav_ml.tracking.mlflow_writer import Projection  # imports MLflow, which takes seconds
-
-    return Projection(root).send
+Projection = Callable[[Path, Journal], None]
+"""Uploads the next events of a journal to the store of the project in a folder, acknowledges them, or raises."""
 
 
-class Sender:
-    """Journals on their way to the store of the project in `root`; those that are through and closed are let go of."""
+def _mlflow() -> Projection:
+    from xtcav_ml.tracking.mlflow_writer import project  # imports MLflow, which takes seconds
 
-    def __init__(self, root: Path, sends: Callable[[Path], Callable[[Journal], None]] = _mlflow) -> None:
-        self.root, self._sends = root, sends
+    return project
+
+
+class Uploader:
+    """Journals on their way to the store of the project in `root`; those that are complete are released."""
+
+    def __init__(self, root: Path, projection: Callable[[], Projection] = _mlflow) -> None:
+        self.root, self._projection = root, projection
         self.failure = ""  # why the last request failed, if it did
-        self.asked = threading.Event()  # a first request has ended, however
+        self.tried = threading.Event()  # a first request has ended, however
         self._journals: list[Journal] = []
         self._wake, self._ends, self._over = threading.Event(), threading.Event(), threading.Event()
-        self._sent = self._failures = 0  # requests; failures since the last that did not fail
+        self._requests = self._failures = 0  # that succeeded; that failed since
         self._refused: Counter[str] = Counter()  # failures of each journal
         self._clock: int | None = None  # the thread's CPU time, which a request uses while its bytes move
         self._adapts = False  # whether the time of a request is ours to set
-        self._thread = threading.Thread(target=self._run, name="sender", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="uploader", daemon=True)
 
-    def take(self, journal: Journal) -> None:
-        """Send a journal, and what will be written to it."""
+    def add(self, journal: Journal) -> None:
+        """Upload a journal, and what will be written to it."""
         self._journals.append(journal)
         if not self._thread.is_alive():
             be_brief()
@@ -82,7 +86,7 @@ class Sender:
         self.wake()
 
     def wake(self) -> None:
-        """Say that there is more to send."""
+        """Let the thread look for more to upload."""
         self._wake.set()
 
     def drain(self) -> list[Journal]:
@@ -112,54 +116,55 @@ class Sender:
                 interrupts.withdraw()
                 break
             self._thread.join(0.02)
-        return [journal for journal in self._journals if journal.unsent]
-
-    def _progress(self) -> tuple[int, float]:
-        """Return what changes while data arrive: the number of requests, and where none fails the CPU time of the thread."""
-        if self.failure or self._clock is None:
-            return self._sent, 0.0
-        with contextlib.suppress(OSError):  # the thread has ended
-            return self._sent, time.clock_gettime(self._clock)
-        return self._sent, 0.0
+        return [journal for journal in self._journals if journal.pending]
 
     def close(self) -> None:
-        """Let go of all journals. What was on its way may arrive yet, and is sent again, which changes nothing."""
+        """Release all journals. What was on its way may arrive yet, and is uploaded again, which changes nothing."""
         self._over.set()
         for journal in self._journals:
             journal.close()
 
+    def _progress(self) -> tuple[int, float]:
+        """Return what changes while data arrive: the number of requests, and where none fails the CPU time of the thread."""
+        if not self.failure and self._clock is not None:
+            with contextlib.suppress(OSError):  # the thread has ended
+                return self._requests, time.clock_gettime(self._clock)
+        return self._requests, 0.0
+
     def _run(self) -> None:
         self._clock = time.pthread_getcpuclockid(threading.get_ident())
         try:
-            send = self._sends(self.root)
+            project = self._projection()
         except Exception as error:
             self.failure = reason(error)
-            self.asked.set()
+            self.tried.set()
             return
         while not self._over.is_set():
             waiting = [journal for journal in self._journals if journal.offset < journal.size]
-            if not waiting:
-                if self._ends.is_set():
-                    return
+            if waiting:  # none waits for one that cannot go
+                self._request(project, min(waiting, key=lambda journal: self._refused[journal.folder.name]))
+                self._pause()
+            elif self._ends.is_set():
+                return
+            else:
                 self._wake.wait()
                 self._wake.clear()
-                continue
-            journal = min(waiting, key=lambda one: self._refused[one.folder.name])  # none waits for one that cannot go
-            began = time.monotonic()
-            try:
-                send(journal)
-                self.failure, self._failures = "", 0
-                self._sent += 1
-            except Exception as error:  # whatever it is, it stays in the journal and is tried again
-                self.failure = reason(error)
-                self._failures += 1
-                self._refused[journal.folder.name] += 1
-                self._allow_more(time.monotonic() - began)
-            self.asked.set()
-            if journal.done:
-                self._journals.remove(journal)
-                journal.close()
-            self._pause()
+
+    def _request(self, project: Projection, journal: Journal) -> None:
+        began = time.monotonic()
+        try:
+            project(self.root, journal)
+            self.failure, self._failures = "", 0
+            self._requests += 1
+        except Exception as error:  # whatever it is, it stays in the journal and is tried again
+            self.failure = reason(error)
+            self._failures += 1
+            self._refused[journal.folder.name] += 1
+            self._allow_more(time.monotonic() - began)
+        self.tried.set()
+        if journal.complete:
+            self._journals.remove(journal)
+            journal.close()
 
     def _allow_more(self, seconds: float) -> None:
         """Let the next requests take longer if this one, of `seconds`, ran out of time though the server answers."""
