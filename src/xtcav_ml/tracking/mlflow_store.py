@@ -49,8 +49,8 @@ def _let_readers_in(database: Path) -> None:
             connection.execute("PRAGMA journal_mode=WAL")
     except sqlite3.Error as error:
         raise UserError(
-            f"{database}: unreadable (found {str(error)!r}, expected MLflow's SQLite database). Fix: bring it back from a copy, "
-            "or move it away: a new one is then made"
+            f"{database}: unreadable (found {str(error)!r}, expected MLflow's SQLite database). Fix: restore a copy, "
+            "or move it away, and a new one is created"
         ) from None
 
 
