@@ -367,12 +367,12 @@ SIGNATURE = b"\x89HDF\r\n\x1a\n"
 NOISE = np.random.default_rng(0).bytes(5000)
 COMPOUND = np.dtype([("value", "i4"), ("error", "f4")])
 
-NO_HDF5 = "must be a readable HDF5 file"
-UNREADABLE = "must be readable, got "
-SHAPED = "must have shape (shots, "
-TYPED = "must have dtype "
-SAME_ROWS = "every dataset must have the same number of rows"
-INSIDE = "must be stored in the file itself, got a "
+NO_HDF5 = "not a readable HDF5 file"
+UNREADABLE = "not readable ("
+SHAPED = "wrong shape (found "
+TYPED = "wrong type (found "
+SAME_ROWS = "datasets differ in their number of rows"
+INSIDE = "not stored in the file itself (found a "
 
 
 @dataclass(frozen=True)
@@ -443,7 +443,7 @@ KINDS = {
         NO_HDF5, of_file({f"byte {at}": partial(patch, b"\x77", at) for at in (0, 1, 4, 7, 8, 9, 13, 14)})
     ),
     "folder": Kind(
-        NO_HDF5 + ", got a folder",
+        "not an HDF5 file (found a folder)",
         of_file(
             {
                 "empty": instead(Path.mkdir),
@@ -455,7 +455,7 @@ KINDS = {
         ),
     ),
     "pipe or device": Kind(
-        NO_HDF5 + ", got a pipe or a device",
+        "not an HDF5 file (found a pipe or a device)",
         of_file(
             {
                 "pipe": instead(os.mkfifo),
@@ -485,7 +485,7 @@ KINDS = {
         of_file({f"mode {mode:o}": partial(Path.chmod, mode=mode) for mode in (0, 0o10, 0o100, 0o200, 0o300)}),
         ask=survey_as_nobody,
     ),
-    "dataset missing": Kind("is missing", each((IMAGE, *COLUMNS), lambda file, name: file.pop(name))),
+    "dataset missing": Kind("dataset is missing", each((IMAGE, *COLUMNS), lambda file, name: file.pop(name))),
     "dataset of another name": Kind(
         "is missing",
         each(
@@ -498,10 +498,10 @@ KINDS = {
         ),
     ),
     "group": Kind(
-        "must be a dataset, got a group",
+        "not a dataset (found a group)",
         each(SOME, lambda file, name: (file.pop(name), file.create_group(f"{name}/values"))),
     ),
-    "named type": Kind("must be a dataset, got a named type", each(SOME, linked(np.dtype("i4")))),
+    "named type": Kind("not a dataset (found a named type)", each(SOME, linked(np.dtype("i4")))),
     "single value": Kind(SHAPED, each(SOME, made(data=7))),
     "no dataspace": Kind(SHAPED, each(SOME, made(data=h5py.Empty("i4")))),
     "too many dimensions": Kind(SHAPED, each(SOME, mapped(lambda values: values[..., np.newaxis]))),
@@ -542,7 +542,7 @@ KINDS = {
         ),
     ),
     "frames of another type": Kind(
-        TYPED + "int16",
+        "expected int16)",
         each(
             (IMAGE,),
             {
@@ -552,10 +552,10 @@ KINDS = {
         ),
     ),
     "floating, not integers": Kind(
-        TYPED + "integers", each(COLUMNS, {kind: stored(dtype=kind) for kind in ("f4", "f8", ">f4")})
+        "expected integers)", each(COLUMNS, {kind: stored(dtype=kind) for kind in ("f4", "f8", ">f4")})
     ),
     "integers, not floating": Kind(
-        TYPED + "floating point",
+        "expected floating point)",
         each((WAVEFORMS,), {kind: filled(3, kind) for kind in ("i1", "i2", "i4", ">i4", "u2")}),
     ),
     "strings": Kind(TYPED, each(SOME, {"fixed": filled(b"3", "S4"), "any length": filled("3", h5py.string_dtype())})),
@@ -564,11 +564,11 @@ KINDS = {
     "references to objects": Kind(TYPED, each(SOME, with_rows(ROWS, dtype=h5py.ref_dtype))),
     "complex": Kind(TYPED, each(SOME, filled(1j, "c8"))),
     "opaque": Kind(TYPED, each(SOME, filled(np.void(b"ab"), "V2"))),
-    "arrays": Kind("must have ", each(SOME, made(shape=(ROWS,), dtype=np.dtype(("i2", SHAPE))))),
+    "arrays": Kind("wrong ", each(SOME, made(shape=(ROWS,), dtype=np.dtype(("i2", SHAPE))))),
     "lists": Kind(TYPED, each(SOME, with_rows(ROWS, dtype=h5py.vlen_dtype(np.int16)))),
     "times": Kind(UNREADABLE, each(SOME, low_level(h5py.h5t.UNIX_D32LE))),
     "labels too low": Kind(
-        "must be -1 to 3, got -",
+        "not a class (found -",
         each(
             (PEAKS_LABEL,),
             {
@@ -578,7 +578,7 @@ KINDS = {
         ),
     ),
     "labels too high": Kind(
-        "must be -1 to 3, got ",
+        "not a class (found ",
         each(
             (PEAKS_LABEL,),
             {
@@ -587,11 +587,9 @@ KINDS = {
             },
         ),
     ),
-    "integers of 64 bits": Kind(
-        UNREADABLE + "'an integer of more than 63 bits'", each(COLUMNS, filled(2**64 - 1, "u8"))
-    ),
+    "integers of 64 bits": Kind(UNREADABLE + "an integer of more than 63 bits", each(COLUMNS, filled(2**64 - 1, "u8"))),
     "one label out of range": Kind(
-        "(1 such rows)",
+        ", 1 such rows",
         each(
             (PEAKS_LABEL,),
             {f"{row}": mapped(partial(np.where, np.arange(ROWS) == row, [9])) for row in range(ROWS)},
@@ -602,18 +600,18 @@ KINDS = {
     "twice the rows": Kind(SAME_ROWS, each(SOME, mapped(lambda values: np.concatenate([values, values])))),
     "no rows": Kind(SAME_ROWS, each(SOME, mapped(lambda values: values[:0]))),
     "absurdly many rows": Kind(
-        "must have at most 1,000,000 rows",
+        "too many rows (found ",
         each((IMAGE, "run", ENERGY), {f"{rows:.0e}": with_rows(int(rows)) for rows in (1e6 + 1, 1e7, 1e10, 1e13)}),
     ),
     "absurdly many rows in chunks": Kind(
-        "must have at most 1,000,000 rows",
+        "too many rows (found ",
         each(
             (IMAGE, WAVEFORMS, PEAKS_LABEL),
             {f"{rows:.0e}": with_rows(int(rows), chunks=9, compression="gzip") for rows in (1e7, 1e10, 1e13)},
         ),
     ),
     "absurdly large chunks": Kind(
-        "must be in chunks of at most 1,073,741,824 bytes",
+        "chunks are too large (found ",
         {
             f"{name} {rows}": (
                 name,
@@ -628,13 +626,13 @@ KINDS = {
             )
         },
     ),
-    "never written": Kind("only 0 of 1 pieces", each(COLUMNS, partly(0))),
+    "never written": Kind("not wholly written (found 0 of 1 pieces)", each(COLUMNS, partly(0))),
     "partly written": Kind(
-        "of 6 pieces of it were written",
+        "of 6 pieces)",
         each((PEAKS_LABEL, "run"), {f"{rows}": partly(rows, chunks=(1,)) for rows in (0, 1, 5)}),
     ),
     "frames partly written": Kind(
-        "pieces of it were written",
+        " pieces)",
         each(
             (IMAGE,),
             {
@@ -687,7 +685,7 @@ KINDS = {
         ),
     ),
     "unknown filter": Kind(
-        "must be packed with a filter that is installed",
+        "packed with a filter that is not installed",
         {
             f"{name} {codes}": (name, partial(change, low_level(type_id, *codes), name))
             for name, type_id in (
@@ -699,7 +697,7 @@ KINDS = {
         },
     ),
     "infinite": Kind(
-        "must be a finite number",
+        "not a finite number (found ",
         each(
             (TARGET,),
             {
@@ -756,7 +754,7 @@ KINDS = {
         while_open=True,
     ),
     "changed while open": Kind(
-        "must not change while it is read",
+        "changed while it was read",
         of_file(
             {
                 "longer": longer,
@@ -770,7 +768,7 @@ KINDS = {
         while_open=True,
     ),
     "another file since the check": Kind(
-        "got 'there is no such dataset'",
+        "(there is no such dataset)",
         each(
             (IMAGE,),
             {
@@ -805,7 +803,7 @@ def test_the_verdict_names_file_dataset_and_rule(judge, path, kind, dataset, spo
     (line,) = found
     assert all(words in line for words in (path.name, kind.said, dataset or "")), line
     assert line.isprintable(), line
-    assert "; " in line, f"no cure in {line!r}"
+    assert line.count(". Fix: ") == 1, f"not one fix in {line!r}"
 
 
 def test_there_are_five_variants_of_each_kind_at_least():
@@ -815,7 +813,7 @@ def test_there_are_five_variants_of_each_kind_at_least():
 
 def test_a_row_that_the_file_has_not_is_an_error_not_a_frame(path):
     for row in (ROWS, 10**6, 2**62, -1):
-        with pytest.raises(UserError, match=rf"shots\.h5: {IMAGE}: must be readable, got 'there is no row {row} of 6'"):
+        with pytest.raises(UserError, match=rf"shots\.h5: {IMAGE}: not readable \(there is no row {row} of 6\)"):
             read_frames(path, np.array([row]))
 
 

@@ -93,7 +93,7 @@ def test_a_flipped_bit_of_a_column_is_found(tmp_path):
     content = bytearray(path.read_bytes())
     content[start] ^= 1
     path.write_bytes(content)
-    with pytest.raises(UserError, match=r"train\.h5: must be a readable HDF5 file"):
+    with pytest.raises(UserError, match=r"train\.h5: not a readable HDF5 file"):
         PreparedFile(path)
 
 

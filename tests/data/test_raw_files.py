@@ -36,7 +36,7 @@ def test_a_file_that_is_replaced_after_it_was_checked_is_refused(raw_folder, par
     other.rename(raw_folder / "a.h5")
     with raw_files.FrameReader(found) as reader:
         assert reader.read(300).shape == (1, *SHAPE)  # of b.hdf5, which is as it was
-        with pytest.raises(UserError, match=r"a\.h5: must not change while it is read"):
+        with pytest.raises(UserError, match=r"a\.h5: changed while it was read"):
             reader.read(0)
 
 
@@ -51,7 +51,7 @@ def test_a_file_that_is_replaced_while_it_is_checked_is_bad(raw_folder, params, 
         return problems
 
     monkeypatch.setattr(raw_files, "file_problems", replaced)
-    with pytest.raises(UserError, match=r"a\.h5: must not change while it is read"):
+    with pytest.raises(UserError, match=r"a\.h5: changed while it was read"):
         raw_files.open_set(data(raw_folder), params.prepare)
 
 
@@ -59,7 +59,7 @@ def test_a_file_that_is_replaced_before_copies_are_compared_is_refused(raw_folde
     shutil.copy(raw_folder / "a.h5", raw_folder / "copy.h5")
     found = raw_files.open_set(data(raw_folder), params.prepare)
     write_shots(tmp_path / "other.h5", run=70, count=300).rename(raw_folder / "copy.h5")
-    with pytest.raises(UserError, match=r"copy\.h5: must not change while it is read"):
+    with pytest.raises(UserError, match=r"copy\.h5: changed while it was read"):
         raw_files.require_same_content(found)
 
 
@@ -165,14 +165,14 @@ def test_every_bad_file_is_in_the_one_report(raw_folder, params):
     write_shots(raw_folder / "z.h5", run=72, count=3, shape=(5, 5))
     with pytest.raises(UserError) as error:
         raw_files.open_set(data(raw_folder), params.prepare)
-    assert all(name in str(error.value) for name in ("3 problems", "x.h5", "y.h5", "z.h5", "got (3, 5, 5)"))
+    assert all(name in str(error.value) for name in ("3 problems", "x.h5", "y.h5", "z.h5", "found (3, 5, 5)"))
 
 
 @pytest.mark.parametrize("value", [-2, 4, 100])
 def test_labels_that_are_no_class_are_named_with_their_row(value):
     labels = np.array([0, 3, -1, value, 2])
     (line,) = raw_files.label_problems("run.h5", "acq.peaksLabel", labels, ("a", "b", "c", "d"))
-    assert f"got {value} in row 3 (1 such rows)" in line
+    assert f"found {value} in row 3, 1 such rows" in line
     assert raw_files.label_problems("run.h5", "acq.peaksLabel", labels[:3], ("a", "b", "c", "d")) == []
 
 

@@ -57,15 +57,15 @@ CASES = {
     "truncated file": (lambda p: truncated(p.folder), ["raw/b.h5", "readable HDF5", "copy it anew"]),
     "missing dataset": (
         lambda p: replaced(p.folder / "raw/a.h5", "acq.peaksLabel", None),
-        ["raw/a.h5", "'acq.peaksLabel' is missing"],
+        ["raw/a.h5", "acq.peaksLabel: dataset is missing"],
     ),
     "wrong dtype": (
         lambda p: replaced(p.folder / "raw/a.h5", "xtcavimg", np.zeros((300, *SHAPE), np.float64)),
-        ["raw/a.h5", "xtcavimg", "must have dtype int16, got float64"],
+        ["raw/a.h5", "xtcavimg", "wrong type (found float64, expected int16)"],
     ),
     "wrong shape": (
         lambda p: replaced(p.folder / "raw/a.h5", "xtcavimg", np.zeros((300, 20, 24), np.int16)),
-        ["raw/a.h5", "xtcavimg", "must have shape (shots, 24, 20), got (300, 20, 24)"],
+        ["raw/a.h5", "xtcavimg", "wrong shape (found (300, 20, 24), expected (shots, 24, 20))"],
     ),
     "rows differ": (
         lambda p: replaced(p.folder / "raw/a.h5", "lasing", np.ones(299, int)),
@@ -73,12 +73,12 @@ CASES = {
     ),
     "label out of range": (
         lambda p: with_label(p.folder / "raw/a.h5", 7, 4),
-        ["raw/a.h5", "acq.peaksLabel", "must be -1 to 3, got 4 in row 7"],
+        ["raw/a.h5", "acq.peaksLabel", "not a class (found 4 in row 7"],
     ),
     "hidden layer of nothing": (lambda p: p.set(**{"train.model.hidden": [0]}), ["train.model.hidden.0", "got 0"]),
     "label that is no label": (
         lambda p: p.set(**{"prepare.label": "bld.L3energy"}),
-        ["bld.L3energy", "must have dtype integers, got float64"],
+        ["bld.L3energy", "wrong type (found float64, expected integers)"],
     ),
     "minibatch too large": (
         lambda p: p.set(**{"train.batch_size": 5000}),

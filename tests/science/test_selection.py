@@ -113,7 +113,7 @@ def test_whatever_the_layout_no_shot_is_lost_doubled_or_in_two_splits(layout, ch
     try:
         found = select(columns, how)
     except UserError as error:
-        if "every split needs at least" in str(error):
+        if "too few shots in a set" in str(error):
             event("refused: too few groups for every class in every split")
             return
         raise
@@ -173,7 +173,7 @@ def test_a_shot_in_files_of_two_splits_is_an_error():
         part[FILE] = np.char.add("tail-", part[FILE])
         parts.append(part)
     with pytest.raises(
-        UserError, match=r"prepare\.split\.by: file needs each shot in one file.*tail-.*split by block or run"
+        UserError, match=r"prepare\.split\.by: file needs each shot in one file.*tail-.*Fix: .*split by block or run"
     ):
         select(joined(columns, *parts), rules(by="file", include={}))
 
@@ -215,7 +215,7 @@ def test_too_few_numbers_in_a_split_are_named():
     columns = table(900)
     columns[NUMBER][:] = np.nan
     columns[NUMBER][:3] = 1.0
-    with pytest.raises(UserError, match=rf"{NUMBER} has 0 in (validation|test)"):
+    with pytest.raises(UserError, match=rf"0 of {NUMBER} in (validation|test)"):
         select(columns, rules(regression=(NUMBER,)))
 
 
@@ -225,7 +225,7 @@ def test_a_shot_that_stands_twice_with_other_values_is_an_error(name):
     twice = joined(columns, taken(columns, np.arange(50)))
     twice[FILE] = np.concatenate([columns[FILE], np.full(50, "again.h5")])
     twice[name][710] = 1 - np.nan_to_num(twice[name][710])
-    with pytest.raises(UserError, match=rf"the same shot must have the same {name} wherever it stands.*again\.h5 and"):
+    with pytest.raises(UserError, match=rf"again\.h5 and .*: {name}: shot .* differs between the files"):
         select(twice, rules(regression=(NUMBER,)))
     assert len(duplicates(twice)) == 50
 
@@ -275,14 +275,14 @@ def test_duplicates_are_dropped_and_contradictions_refused():
     assert keys(twice, found.splits["train"]) == keys(columns, once.splits["train"])
     assert found.dropped["duplicates"] == ((columns[LABEL][:50] >= 0) & (columns["lasing"][:50] == 1)).sum()
     twice[LABEL][np.flatnonzero((columns[LABEL][:50] >= 0) & (columns["lasing"][:50] == 1))[0]] ^= 1
-    with pytest.raises(UserError, match="the same shot must have the same"):
+    with pytest.raises(UserError, match=r"shot .* differs between the files"):
         select(twice, rules())
 
 
 def test_an_empty_class_is_named_with_its_split():
     columns = table(700)
     columns[LABEL][columns[LABEL] == 2] = 3
-    with pytest.raises(UserError, match=r"class 2 \(c\) has 0 in train") as error:
+    with pytest.raises(UserError, match=r"0 of class 2 \(c\) in train") as error:
         select(columns, rules(least=1))
     assert not any(f"class {value} " in str(error.value) for value in (0, 1, 3))
 

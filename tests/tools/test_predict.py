@@ -140,7 +140,7 @@ def test_a_file_that_is_replaced_meanwhile_is_refused_and_not_taken_for_done(mod
         monkeypatch.setattr(Predictor, "predict", then(Predictor.predict))
     else:
         monkeypatch.setattr(predict, "_problems", lambda file, meaning: path.unlink() or [])
-    with pytest.raises(UserError, match=r"r72\.h5: must not change while it is read"):
+    with pytest.raises(UserError, match=r"r72\.h5: changed while it was read"):
         run(model, [path], tmp_path / "out")
     assert not (tmp_path / "out/r72.predictions.h5").exists()
 
@@ -169,7 +169,7 @@ def test_all_files_are_checked_before_one_is_read(model, files, tmp_path):
     with pytest.raises(UserError) as error:
         run(model, [*files, tmp_path / "x.h5"], tmp_path / "out")
     assert "x.h5" in str(error.value)
-    assert "'bld.L3energy' is missing" in str(error.value)
+    assert "bld.L3energy: dataset is missing" in str(error.value)
     assert not (tmp_path / "out").exists()
 
 

@@ -63,7 +63,7 @@ def test_a_stored_label_that_is_none_is_refused_and_not_counted_as_another(folde
     with h5py.File(copy / "r70.h5", "r+") as file:
         file[PEAKS_LABEL][7] = value
     with pytest.raises(
-        UserError, match=rf"r70\.h5: {PEAKS_LABEL}: must be -1 to 3, got {value} in row 7.*these shots -1$"
+        UserError, match=rf"r70\.h5: {PEAKS_LABEL}: not a class \(found {value} in row 7.*these shots -1$"
     ):
         relabel.run(copy, params.simulate.rule, None)
 
@@ -78,5 +78,5 @@ def test_files_without_waveforms_are_named(folder, params, tmp_path):
         for name in relabel.NEEDED:
             if name != WAVEFORMS:
                 target[name] = source[name][:]
-    with pytest.raises(UserError, match=r"x\.h5: dataset 'acq\.waveforms' is missing"):
+    with pytest.raises(UserError, match=r"x\.h5: acq\.waveforms: dataset is missing"):
         relabel.run(tmp_path, params.simulate.rule, None)

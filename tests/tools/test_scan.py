@@ -45,7 +45,7 @@ def test_what_prepare_would_refuse_is_told_and_described_all_the_same(tmp_path, 
     assert scan.run(tmp_path, DATA, params.prepare, as_json=False)
     said = capsys.readouterr().out
     assert "6 shots in 1 files" in said
-    assert "prepare would refuse them: acq.peaksLabel: every split needs at least" in said
+    assert "prepare would refuse them: acq.peaksLabel: too few shots in a set" in said
 
 
 def test_bad_files_are_listed_and_the_good_ones_counted(raw_folder, params, capsys):

@@ -21,5 +21,5 @@ def test_a_sheet_is_drawn(prepared, raw_folder, tmp_path, capsys):
 
 
 def test_a_missing_raw_file_is_named_with_the_cure(prepared, tmp_path):
-    with pytest.raises(UserError, match=r"a\.h5: the raw file .* name its folder with --raw"):
+    with pytest.raises(UserError, match=r"a\.h5: raw file not found .*Fix: .*--raw"):
         show.run(prepared, tmp_path, tmp_path / "sheet.png", per_class=1)

@@ -142,8 +142,8 @@ def told(path: Path, dataset: str | None = None) -> Iterator[None]:
         yield
     except (OSError, RuntimeError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        what = f"{path}: {dataset}: must be readable" if dataset else f"{path}: must be a readable HDF5 file"
-        raise UserError(f"{what}, got {reason!r}; make the file anew or remove it") from None
+        what = f"{path}: {dataset}: not readable" if dataset else f"{path}: not a readable HDF5 file"
+        raise UserError(f"{what} ({reason}). Fix: write the file again, or remove it") from None
 
 
 def state(path: Path) -> tuple[int, ...]:
@@ -158,6 +158,4 @@ def state(path: Path) -> tuple[int, ...]:
 def require_unchanged(path: Path, before: tuple[int, ...]) -> None:
     """Raise UserError if the file is not in the `state` that it was in before."""
     if state(path) != before:
-        raise UserError(
-            f"{path}: must not change while it is read, but somebody wrote to it; wait for them, then start again"
-        )
+        raise UserError(f"{path}: changed while it was read. Fix: wait until nobody writes to it, then start again")

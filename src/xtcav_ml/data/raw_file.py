@@ -27,7 +27,7 @@ MAX_CHUNK = 2**30
 KINDS = {"i": ("iu", "integers"), "f": ("f", "floating point"), "number": ("iuf", "numbers")}
 """Kind of a Dataset -> numpy's kinds that fit, and how to say so."""
 
-_FIX = "write the file anew or remove it from the folder"
+_FIX = "Fix: rewrite the file, or remove it from the folder"
 
 _ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError)
 """What HDF5 and h5py raise on bytes that are no HDF5, or that declare what they cannot read."""
@@ -42,9 +42,9 @@ def file_problems(path: Path, required: Mapping[str, Dataset], known: Mapping[st
     try:
         if path.exists() and not path.is_file():  # to open a pipe would be to wait for who writes to it
             what = "a folder" if path.is_dir() else "a pipe or a device"
-            return [f"{path}: must be a readable HDF5 file, got {what}; remove it from the folder"]
+            return [f"{path}: not an HDF5 file (found {what}). Fix: remove it from the folder"]
         with h5py.File(path, "r", locking=False) as file:
-            found = [f"{path}: dataset {name!r} is missing; {_FIX}" for name in required if _link(file, name) is None]
+            found = [f"{path}: {name}: dataset is missing. {_FIX}" for name in required if _link(file, name) is None]
             rows: dict[str, int] = {}
             for name, expected in {**known, **required}.items():
                 if _link(file, name) is not None:
@@ -54,11 +54,11 @@ def file_problems(path: Path, required: Mapping[str, Dataset], known: Mapping[st
                         rows[name] = file[name].shape[0]
             if len(set(rows.values())) > 1:
                 usual = max(set(rows.values()), key=list(rows.values()).count)
-                odd = ", ".join(f"{name} has {count}" for name, count in rows.items() if count != usual)
-                found.append(f"{path}: every dataset must have the same number of rows, got {usual} but {odd}; {_FIX}")
+                odd = ", ".join(f"{count} in {name}" for name, count in rows.items() if count != usual)
+                found.append(f"{path}: datasets differ in their number of rows (found {odd}, expected {usual}). {_FIX}")
             return found
     except _ERRORS as error:
-        return [f"{path}: must be a readable HDF5 file, got {_reason(error)!r}; copy it anew or remove it"]
+        return [f"{path}: not a readable HDF5 file ({_reason(error)}). Fix: copy it again, or remove it"]
 
 
 def _reason(error: Exception) -> str:
@@ -80,26 +80,27 @@ def _wrong(file: h5py.File, name: str, expected: Dataset) -> str | None:
     try:
         return _misshapen(file, name, expected) or _unstored(file[name])
     except _ERRORS as error:
-        return f"must be readable, got {_reason(error)!r}; copy the file anew or remove it"
+        return f"not readable ({_reason(error)}). Fix: copy the file again, or remove it"
 
 
 def _misshapen(file: h5py.File, name: str, expected: Dataset) -> str | None:
     """Return the rule on where a dataset is, its shape or its kind that it breaks, or None."""
     if not isinstance(_link(file, name), h5py.HardLink):
-        return f"must be stored in the file itself, got a link; {_FIX}"
+        return f"not stored in the file itself (found a link). {_FIX}"
     dataset = file[name]
     if not isinstance(dataset, h5py.Dataset):
-        return f"must be a dataset, got a {'group' if isinstance(dataset, h5py.Group) else 'named type'}; {_FIX}"
+        return f"not a dataset (found a {'group' if isinstance(dataset, h5py.Group) else 'named type'}). {_FIX}"
     if dataset.is_virtual or dataset.external:
-        return f"must be stored in the file itself, got a reference to another file; {_FIX}"
+        return f"not stored in the file itself (found a reference to another file). {_FIX}"
     if dataset.shape is None or dataset.ndim != 1 + len(expected.row_shape) or dataset.shape[1:] != expected.row_shape:
-        return f"must have shape (shots, {', '.join(map(str, expected.row_shape))}), got {dataset.shape}; {_FIX}"
+        shape = ", ".join(["shots", *map(str, expected.row_shape)])
+        return f"wrong shape (found {dataset.shape}, expected ({shape})). {_FIX}"
     if dataset.shape[0] > MAX_ROWS:
-        return f"must have at most {MAX_ROWS:,} rows, got {dataset.shape[0]:,}; {_FIX}"
+        return f"too many rows (found {dataset.shape[0]:,}, expected at most {MAX_ROWS:,}). {_FIX}"
     column = expected.kind == "f" and not expected.row_shape  # whole numbers may be written as integers
     kinds, wanted = KINDS.get("number" if column else expected.kind, ("", expected.kind))
     if not (dataset.dtype.kind in kinds if kinds else dataset.dtype == expected.kind):
-        return f"must have dtype {wanted}, got {dataset.dtype}; {_FIX}"
+        return f"wrong type (found {dataset.dtype}, expected {wanted}). {_FIX}"
     return None
 
 
@@ -110,13 +111,13 @@ def _unstored(dataset: h5py.Dataset) -> str | None:
         code, _, _, name = properties.get_filter(number)
         if not h5py.h5z.filter_avail(code):
             unpacked = f"{name.decode(errors='replace') or 'filter'} ({code})"
-            return f"must be packed with a filter that is installed, got {unpacked}; {_FIX}"
+            return f"packed with a filter that is not installed (found {unpacked}). {_FIX}"
     if dataset.chunks:
         size = math.prod(dataset.chunks) * dataset.dtype.itemsize
         if size > MAX_CHUNK:
-            return f"must be in chunks of at most {MAX_CHUNK:,} bytes, got {size:,}; {_FIX}"
+            return f"chunks are too large (found {size:,} bytes, expected at most {MAX_CHUNK:,}). {_FIX}"
     unwritten = _unwritten(dataset)
-    return f"must be written as a whole, but {unwritten}; {_FIX}" if unwritten else None
+    return f"not wholly written (found {unwritten}). {_FIX}" if unwritten else None
 
 
 def _unwritten(dataset: h5py.Dataset) -> str | None:
@@ -131,7 +132,7 @@ def _unwritten(dataset: h5py.Dataset) -> str | None:
     meant = dataset.id.get_create_plist().fill_value_defined() == h5py.h5d.FILL_VALUE_USER_DEFINED
     if not dataset.size or written >= pieces or meant:
         return None
-    return f"only {written} of {pieces} pieces of it were written"
+    return f"{written} of {pieces} pieces"
 
 
 def read_columns(path: Path, names: Sequence[str]) -> dict[str, NDArray[np.generic]]:

@@ -143,8 +143,8 @@ def value_problems(file: Path, table: Mapping[str, NDArray[np.generic]], prepare
         bad = np.flatnonzero(np.isinf(table[name].astype(np.float64)))
         if len(bad):
             found.append(
-                f"{file}: {name}: must be a finite number, or NaN where there is none, got {table[name][bad[0]]} in row "
-                f"{bad[0]} ({len(bad)} such rows); write NaN there"
+                f"{file}: {name}: not a finite number (found {table[name][bad[0]]} in row {bad[0]}, {len(bad)} such rows). "
+                "Fix: write NaN where there is none"
             )
     return found
 
@@ -166,8 +166,8 @@ def require_same_content(raw: RawSet) -> int:
                 name, place = wrong
                 raise UserError(
                     f"{raw.files[one]} and {raw.files[other]}: {name}: shot "
-                    f"{selection.event_key(raw.columns, found[place][0])} must have the same content wherever it stands, "
-                    f"got two, in rows {rows[place][0]} and {rows[place][1]}; remove one of the files"
+                    f"{selection.event_key(raw.columns, found[place][0])} differs between the files (found in rows "
+                    f"{rows[place][0]} and {rows[place][1]}). Fix: remove one of the files"
                 )
             advance(len(found))
     return len(pairs)
@@ -274,8 +274,8 @@ def label_problems(
     if not len(bad):
         return []
     return [
-        f"{file}: {name}: must be -1 to {len(classes) - 1}, got {labels[bad[0]]} in row {bad[0]} ({len(bad)} such rows); "
-        f"{cure}"
+        f"{file}: {name}: not a class (found {labels[bad[0]]} in row {bad[0]}, {len(bad)} such rows, expected -1 to "
+        f"{len(classes) - 1}). Fix: {cure}"
     ]
 
 
@@ -285,8 +285,8 @@ def require_run(raw: RawSet, run: int) -> NDArray[np.int64]:
     if not len(rows):
         held = ", ".join(map(str, np.unique(raw.columns["run"])))
         raise UserError(
-            f"prepare.dark_run: must be one of the runs in the raw files ({held}), got {run}; name the dark run, or set "
-            "null and remove from prepare.images what uses it"
+            f"prepare.dark_run: no such run in the raw files (found {run}, expected one of {held}). Fix: name the dark run, or "
+            "set null and remove the steps of prepare.images that need it"
         )
     return rows
 

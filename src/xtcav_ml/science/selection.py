@@ -101,9 +101,8 @@ def unique(table: Table, names: Sequence[str]) -> Indices:
         if differs.any():
             one, other = order[:-1][differs][0], order[1:][differs][0]
             raise UserError(
-                f"shot {event_key(table, one)}: the same shot must have the same {name} wherever it stands, got "
-                f"{table[name][one]} in {table[FILE][one]} and {table[name][other]} in {table[FILE][other]} ({differs.sum()} "
-                "such shots); remove one of the files"
+                f"{table[FILE][one]} and {table[FILE][other]}: {name}: shot {event_key(table, one)} differs between the files "
+                f"(found {table[name][one]} and {table[name][other]}, {differs.sum()} such shots). Fix: remove one of the files"
             )
     first: Indices = order[np.concatenate([[True], ~same])[: len(order)]]
     return first
@@ -169,8 +168,8 @@ def _deal_files(table: Table, order: Indices, split: Split) -> tuple[NDArray[np.
     for row, other in duplicates(table):
         if homes[number[row]] != homes[number[other]]:
             raise UserError(
-                f"prepare.split.by: file needs each shot in one file, but shot {event_key(table, row)} stands in "
-                f"{table[FILE][row]} and {table[FILE][other]}; remove one of them, or split by block or run"
+                f"prepare.split.by: file needs each shot in one file (found shot {event_key(table, row)} in {table[FILE][row]} "
+                f"and {table[FILE][other]}). Fix: remove one of them, or split by block or run"
             )
     runs, group = np.unique(np.stack([number, table["run"].astype(np.int64)]), axis=1, return_inverse=True)
     last = np.full(runs.shape[1], -1)
@@ -228,16 +227,16 @@ def _require_enough(splits: Mapping[str, Indices], table: Table, prepare: Prepar
         if prepare.label is not None:
             counts = np.bincount(table[prepare.label][members].astype(np.int64), minlength=len(prepare.classes))
             few += [
-                f"class {value} ({prepare.classes[value]}) has {count} in {name}"
+                f"{count} of class {value} ({prepare.classes[value]}) in {name}"
                 for value, count in enumerate(counts[: len(prepare.classes)])
                 if count < least
             ]
         for number in prepare.regression:
             count = int(np.isfinite(table[number][members].astype(np.float64)).sum())
-            few += [f"{number} has {count} in {name}"] if count < least else []
+            few += [f"{count} of {number} in {name}"] if count < least else []
     if few:
         raise UserError(
-            f"{' and '.join(filter(None, (prepare.label, *prepare.regression)))}: every split needs at least "
-            f"prepare.split.min_per_class = {least} shots of every class and number, but {', '.join(few)}; add shots, or "
-            "change prepare.split or prepare.balance in params.yaml"
+            f"{' and '.join(filter(None, (prepare.label, *prepare.regression)))}: too few shots in a set (found "
+            f"{', '.join(few)}, expected at least prepare.split.min_per_class = {least}). Fix: add shots, or change "
+            "prepare.split or prepare.balance in params.yaml"
         )

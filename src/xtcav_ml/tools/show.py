@@ -43,7 +43,7 @@ def _pair(prepared: PreparedFile, row: int, raw_folder: Path) -> list[Picture]:
     source = raw_folder / prepared.source_files[int(prepared.column("source.file")[row])]
     if not source.is_file():
         raise UserError(
-            f"{source}: the raw file that {prepared.path} was made from must be there; name its folder with --raw"
+            f"{source}: raw file not found ({prepared.path} was made from it). Fix: name its folder with --raw"
         )
     raw = read_frames(source, prepared.column("source.row")[[row]].astype(np.int64))[0]
     run, index = prepared.column("run")[row], prepared.column("run.index")[row]
