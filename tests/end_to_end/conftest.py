@@ -1,19 +1,17 @@
 """The project as a user has it: a copy of this checkout in a folder of its own, small params, and `dvc repro` for real."""
 
-import atexit
-import functools
 import json
 import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from ruamel.yaml import YAML
 
+from tests import warm_process
 from tests.conftest import ROOT, SHAPE, lay_store, write_shots
 
 FEW_SHOTS = {
@@ -48,12 +46,15 @@ SMALL_FRAMES = {
 class Project:
     """A folder with the project in it."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    shared: ClassVar[Path]
+    """A folder that all workers of the session have in common."""
+
+    def __init__(self, folder: Path, real: bool = False) -> None:
+        self.folder, self.real = folder, real
         self.first_output = self.second_output = self.output = ""  # what `dvc repro` or a tool printed
 
     @classmethod
-    def copy(cls, folder: Path, store: bool = True, **params: Any) -> "Project":
+    def copy(cls, folder: Path, store: bool = True, real: bool = False, **params: Any) -> "Project":
         """Copy what git tracks or would track, less results, and commit it with `params` (dotted names) changed.
 
         An empty MLflow database is there already, unless `store` is False: the project then makes its own.
@@ -72,7 +73,7 @@ class Project:
                 shutil.copy2(ROOT / name, folder / name)
         if store:
             lay_store(folder)
-        project = cls(folder)
+        project = cls(folder, real)
         project.set(**{**FEW_SHOTS, **params})
         for command in (
             ["git", "init", "-q", "-b", "main"],
@@ -85,21 +86,22 @@ class Project:
         return project
 
     @classmethod
-    def with_small_frames(cls, folder: Path, **params: Any) -> "Project":
+    def with_small_frames(cls, folder: Path, real: bool = False, **params: Any) -> "Project":
         """Return a project with own files of small frames, prepared but not trained; `params` are of later stages."""
-        shutil.copytree(_prepared(), folder, dirs_exist_ok=True)
-        project = cls(folder)
+        shutil.copytree(_prepared(cls.shared), folder, dirs_exist_ok=True)
+        project = cls(folder, real)
         project.set(**params)
         project.run("git", "commit", "-q", "--amend", "--no-edit", "-a")
         return project
 
     def run(self, *command: str, check: bool = True, **env: str) -> subprocess.CompletedProcess[str]:
-        """Run a command in the project, with this Python's environment first on the PATH."""
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        """Run a command in the project, with this Python's programs first on the PATH, or their warm copies if not `real`."""
+        path = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+        programs = path if self.real else warm_process.environment(self.shared)
         done = subprocess.run(
             command,
             cwd=self.folder,
-            env={**clean_environment(), "PATH": path, **env},
+            env={**clean_environment(), **programs, **env},
             capture_output=True,
             text=True,
             timeout=550,
@@ -158,22 +160,29 @@ class Project:
         )
 
 
-@functools.cache
-def _prepared() -> str:
-    """Return the folder of a project with own files of small frames, prepared; to be copied, and removed in the end."""
-    folder = Path(tempfile.mkdtemp(prefix="xtcav-prepared-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    project = Project.copy(folder, **SMALL_FRAMES)
-    (folder / "raw").mkdir()
-    for name, run, count, lasing in (("dark.h5", 68, 8, 0), ("a.h5", 70, 300, 1), ("b.h5", 71, 300, 1)):
-        write_shots(folder / "raw" / name, run=run, count=count, lasing=lasing)
-    project.run("dvc", "repro", "prepare")
-    return str(folder)
+def _prepared(shared: Path) -> Path:
+    """Return the folder of a project with own files of small frames, prepared once a session; to be copied."""
+    folder = shared / "prepared"
+    with warm_process.exclusive(shared / "prepared.lock"):
+        if not folder.exists():
+            project = Project.copy(shared / "preparing", **SMALL_FRAMES)
+            (project.folder / "raw").mkdir()
+            for name, run, count, lasing in (("dark.h5", 68, 8, 0), ("a.h5", 70, 300, 1), ("b.h5", 71, 300, 1)):
+                write_shots(project.folder / "raw" / name, run=run, count=count, lasing=lasing)
+            project.run("dvc", "repro", "prepare")
+            project.folder.rename(folder)
+    return folder
 
 
 def clean_environment() -> dict[str, str]:
     """This environment without what would point a stage elsewhere."""
     return {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "DVC_"))}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _shared(tmp_path_factory: pytest.TempPathFactory) -> None:
+    own = tmp_path_factory.getbasetemp()
+    Project.shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
 
 
 @pytest.fixture(scope="session")

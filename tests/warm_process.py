@@ -1,0 +1,148 @@
+"""One process for a session with TensorFlow, MLflow and DVC imported; each `xtcav` and `dvc` of a test is a fork of it.
+
+Tests put copies of this file, named as the programs, first on the PATH. Such a copy sends its folder, arguments, environment
+and standard streams to the warm process over a socket, and ends with the exit code that comes back. Nothing of TensorFlow has
+run before the fork, so the weights are the same bits as those of a process of its own (tests/end_to_end/test_repro.py).
+"""
+
+import contextlib
+import fcntl
+import gc
+import importlib
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+PROGRAMS = ("xtcav", "dvc")
+SOCKET = "XTCAV_TESTS_SOCKET"
+"""Environment variable with the path of the socket."""
+
+IMPORTED = (
+    "xtcav_ml.learning.backend",
+    "xtcav_ml.pipeline.train",
+    "xtcav_ml.pipeline.evaluate",
+    "xtcav_ml.tracking.tracker",
+)
+IMPORTED += (
+    "mlflow.pyfunc",
+    "mlflow.store.tracking.sqlalchemy_store",
+    "dvc.cli",
+    "dvc.commands.repro",
+    "dvc.repo.reproduce",
+)
+"""The first decides what Keras imports, so it is the first."""
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """Return what runs PROGRAMS in the warm process of `folder`, which is started if it does not run."""
+    with exclusive(folder / "warm.lock"):
+        programs, path = folder / "warm", folder / "warm" / "socket"
+        if not programs.exists():
+            programs.mkdir()
+            for name in PROGRAMS:
+                (programs / name).write_text(f"#!{sys.executable} -IS\n{Path(__file__).read_text()}")
+                (programs / name).chmod(0o755)
+            owner = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
+            with (folder / "warm.log").open("w") as log:
+                command = [sys.executable, "-m", "tests.warm_process", str(path), str(owner)]
+                root = Path(__file__).parent.parent
+                process = subprocess.Popen(
+                    command, cwd=root, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                )
+            while not path.exists():
+                assert process.poll() is None, (folder / "warm.log").read_text()
+                time.sleep(0.05)
+    return {
+        "PATH": f"{programs}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        SOCKET: str(path),
+    }
+
+
+@contextlib.contextmanager
+def exclusive(path: Path):
+    """Let one process of the session in at a time."""
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def ask(argv: list[str]) -> int:
+    """Run a program in the warm process as if it were this one; return its exit code, negative if a signal ended it."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(os.environ[SOCKET])
+        body = json.dumps([argv, str(Path.cwd()), dict(os.environ)]).encode()
+        socket.send_fds(connection, [len(body).to_bytes(4, "big")], [0, 1, 2])
+        connection.sendall(body)
+        return int(connection.recv(8) or -signal.SIGKILL)
+
+
+def receive(connection: socket.socket) -> tuple[list[str], str, dict[str, str], list[int]]:
+    """Return arguments, folder, environment and streams of a request."""
+    head, streams, *_ = socket.recv_fds(connection, 4, 3)
+    body = b""
+    while len(body) < int.from_bytes(head, "big"):
+        body += connection.recv(65536)
+    argv, folder, variables = json.loads(body)
+    return argv, folder, variables, streams
+
+
+def serve(path: str, owner: int) -> tuple[list[str], str, dict[str, str], list[int]]:
+    """Fork for each request, and return it in the fork; otherwise end when process `owner` is gone, and all forks with it."""
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(f"{path}.new")
+    listener.listen(16)
+    Path(f"{path}.new").rename(path)
+    gone, forks = os.pidfd_open(owner), {}
+    while True:
+        ready = select.select([listener, gone, *forks], [], [])[0]
+        if gone in ready:
+            for process, _ in forks.values():
+                os.kill(process, signal.SIGKILL)
+            os._exit(0)
+        for ended in set(ready) & set(forks):
+            process, connection = forks.pop(ended)
+            code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+            with contextlib.suppress(BrokenPipeError), connection:
+                connection.sendall(str(code).encode())
+            os.close(ended)
+        if listener in ready:
+            connection, _ = listener.accept()
+            request = receive(connection)
+            process = os.fork()
+            if process == 0:
+                for one in (listener, connection, *(pair[1] for pair in forks.values())):
+                    one.close()
+                for number in (gone, *forks):
+                    os.close(number)
+                return request
+            forks[os.pidfd_open(process)] = process, connection
+            for stream in request[3]:
+                os.close(stream)
+
+
+def main(path: str, owner: int) -> int:
+    """Import what takes time, serve, and in each fork be the program that was asked for."""
+    for name in IMPORTED:
+        importlib.import_module(name)
+    gc.freeze()
+    sys.argv[:], folder, variables, streams = serve(path, owner)
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+        os.close(stream)
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(variables)
+    package = {"dvc": "dvc.cli", "xtcav": "xtcav_ml.cli.main"}[Path(sys.argv[0]).name]
+    return importlib.import_module(package).main()
+
+
+if __name__ == "__main__":
+    if Path(sys.argv[0]).name in PROGRAMS:
+        sys.exit(ask(sys.argv))
+    sys.exit(main(sys.argv[1], int(sys.argv[2])))
