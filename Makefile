@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev repro notes tune ui server test test-slow lint format lock clean
+.PHONY: help install install-dev repro notes tune ui server test test-thorough test-all test-slow lint format lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -27,8 +27,14 @@ ui: .venv/installed  ## the MLflow UI on this project's runs, at http://127.0.0.
 server: .venv/installed-server  ## an MLflow server for a team, with PostgreSQL (MLFLOW_AUTH_ADMIN_PASSWORD in the environment)
 	@exec python -m server
 
-test: .venv/installed-dev  ## the tests
-	@pytest -n 2 --dist loadfile --no-loadscope-reorder
+PYTEST = pytest -n 2 --dist loadfile --no-loadscope-reorder
+test: .venv/installed-dev  ## the tests of an ordinary change, with one real `dvc repro`: at most 4 minutes
+	@$(PYTEST) -m "not thorough and not slow"
+
+test-thorough: .venv/installed-dev  ## kills, servers, browsers, full disks, other backends; properties with more examples
+	@$(PYTEST) -m "(thorough or hypothesis) and not slow" --hypothesis-profile ci
+
+test-all: test test-thorough  ## both: before a merge
 
 test-slow: .venv/installed-dev  ## the tests that take minutes each
 	@pytest -m slow

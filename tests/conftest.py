@@ -11,6 +11,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from hypothesis import settings
 from pydantic import TypeAdapter
 from ruamel.yaml import YAML
 
@@ -22,22 +23,51 @@ from xtcav_ml.science.spec import Meaning
 
 ROOT = Path(__file__).parent.parent
 
-LONGEST = [
-    "test_interrupt.py",
-    "test_repro.py",
-    "test_browser.py",
-    "test_tune.py",
-    "test_server.py",
-    "test_reproduce.py",
+THOROUGH = [
+    "end_to_end/test_interrupt.py",
+    "end_to_end/test_repro_again.py",
+    "end_to_end/test_record.py",
+    "end_to_end/test_reproduce.py",
+    "end_to_end/test_browser.py",
+    "end_to_end/test_tune.py",
+    "end_to_end/test_server.py",
+    "end_to_end/test_targets.py",
+    "end_to_end/test_disk_full.py",
+    "end_to_end/test_notes.py",
+    "end_to_end/test_own_files.py",
+    "test_backends.py",
+    "tracking/test_mlflow_writer.py",
+    "tracking/registry/test_serving.py",
+    "tools/reproduction/test_restored.py",
+    "tuning/test_trial.py",
+    "server/test_postgres.py",
+    "server/test_services.py",
+    "system/test_child_process.py",
 ]
-"""Files that take minutes, and begin first: two processes are then done at about the same time."""
+"""Kills, servers, browsers, full disks, other backends, later runs of the pipeline: the files that `make test` leaves to
+`make test-thorough`. CONTRIBUTING.md has the promises that they hold."""
+
+LONGEST = [
+    "end_to_end/test_repro.py",
+    "end_to_end/test_bad_input.py",
+    "learning/test_fit.py",
+    "pipeline/test_evaluate.py",
+]
+"""Of the others, those that take longest."""
+
+settings.register_profile("fast", max_examples=25, deadline=None)
+settings.register_profile("ci", max_examples=200, deadline=None)
+settings.load_profile("fast")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the longest files first, then the others that run the whole pipeline."""
-    items.sort(
-        key=lambda item: ([*LONGEST, item.path.name]).index(item.path.name) + ("pipeline" not in item.path.parts)
-    )
+    """Mark the thorough tests, and put what takes longest first: two processes are then done at about the same time."""
+    order = [*THOROUGH, *LONGEST]
+    names = {item: item.path.relative_to(ROOT / "tests").as_posix() for item in items}
+    for item, name in names.items():
+        if name in THOROUGH:
+            item.add_marker("thorough")
+    items.sort(key=lambda item: order.index(names[item]) if names[item] in order else len(order))
 
 
 SHAPE = (24, 20)

@@ -183,19 +183,3 @@ def clean_environment() -> dict[str, str]:
 def _shared(tmp_path_factory: pytest.TempPathFactory) -> None:
     own = tmp_path_factory.getbasetemp()
     Project.shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
-
-
-@pytest.fixture(scope="session")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """The default pipeline, run once. Tests that change it work on `Project.copy` or put things back."""
-    project = Project.copy(tmp_path_factory.mktemp("project"), store=False)
-    project.first_output = project.run("dvc", "repro").stdout
-    return project
-
-
-@pytest.fixture(scope="session")
-def two_runs(project: Project) -> Project:
-    """The same project after a second run with another learning rate."""
-    project.set(**{"train.optimizer.learning_rate": 0.02})
-    project.second_output = project.run("dvc", "repro").stdout
-    return project

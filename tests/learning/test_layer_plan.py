@@ -3,7 +3,7 @@ from math import prod
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.conftest import ROOT
@@ -63,7 +63,6 @@ blocks = st.builds(
 
 
 @pytest.mark.usefixtures("keras_ready")
-@settings(max_examples=25, deadline=None)
 @given(
     st.lists(blocks, min_size=1, max_size=3),
     st.lists(st.integers(1, 9), max_size=2),

@@ -94,7 +94,7 @@ choices = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=1200, deadline=None)
+@settings(max_examples=6 * settings().max_examples)
 @given(layouts, choices)
 def test_whatever_the_layout_no_shot_is_lost_doubled_or_in_two_splits(layout, chosen):
     """Of shots in many runs and files, some of which are copied whole under another name."""
