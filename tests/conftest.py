@@ -221,14 +221,14 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project as a stage sees it, but of two small files, with a store that is empty."""
     from xtcav_ml.tracking import uploader
 
-    stages = {"train": {"cmd": "x", "params": ["train"], "deps": ["a.py", "train.h5"]}}
+    stages = {"train": {"cmd": "x", "params": ["train"], "deps": ["train.h5"]}}
     with (tmp_path / "dvc.yaml").open("w") as file:
         YAML().dump({"stages": stages}, file)
     (tmp_path / "params.yaml").write_text(
         "train: {model: {name: convnet}}\nprepare: {include: {'gate[0]': 1}}\ndata: {raw: mine}\n"
     )
     lay_store(tmp_path)
-    (tmp_path / "a.py").write_text("code")
+    (tmp_path / "requirements.txt").write_text("keras==3.15.1\n")
     (tmp_path / "train.h5").write_text("data")
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DVC_ROOT", raising=False)

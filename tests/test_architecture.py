@@ -99,7 +99,7 @@ def test_rooms_do_nothing_on_import(path: Path):
 
 def test_the_graph_protects_the_test_set():
     stages = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
-    assert [name for name, stage in stages.items() if "data/prepared/test.h5" in stage["deps"]] == ["evaluate"]
+    assert [name for name, stage in stages.items() if "data/prepared/test.h5" in stage.get("deps", [])] == ["evaluate"]
     for name in ("pipeline.train", "tuning.tune", "tuning.trial", "learning.fit"):
         assert "test.h5" not in MODULES[name].read_text()
         assert '"test"' not in MODULES[name].read_text()

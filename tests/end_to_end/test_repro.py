@@ -17,7 +17,7 @@ def project(tmp_path_factory):
 def test_stages_run_in_order_and_leave_their_outputs(project):
     order = [
         project.first_output.index(f"xtcav {stage}")
-        for stage in ("validate", "simulate", "check", "prepare", "train", "evaluate", "record")
+        for stage in ("fingerprint", "validate", "simulate", "check", "prepare", "train", "evaluate", "record")
     ]
     assert order == sorted(order)
     for name in (
@@ -43,8 +43,8 @@ def test_the_run_in_mlflow_leads_back_to_data_code_and_parameters(project):
     locked = project.lock()["stages"]["train"]
     assert run.info.status == "FINISHED"
     for dep in locked["deps"]:
-        kind = "code" if dep["path"].endswith(".py") else "data"
-        assert run.data.tags[f"{kind}.{dep['path']}"] == dep["md5"]
+        assert run.data.tags[f"data.{dep['path']}"] == dep["md5"]
+    assert run.data.tags["code.fingerprint"] == locked["params"]["code/train.json"]["fingerprint"]
     assert run.data.tags["git.commit"] == project.run("git", "rev-parse", "HEAD").stdout.strip()
     assert run.data.tags["git.dirty"] == "false"
     assert run.data.params["train.optimizer.learning_rate"] == "0.01"

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from tests.conftest import write_shots
 from tests.end_to_end.conftest import SMALL_FRAMES, Project
 from xtcav_ml.cli import main
+from xtcav_ml.lineage.fingerprint import Code
 from xtcav_ml.tools import reproduce
 from xtcav_ml.tools.reproduction import original, restored
 
@@ -144,17 +145,17 @@ def test_what_does_not_come_out_the_same_is_named(clones, again, tmp_path, monke
     code, rows, said = told("metric", lambda first: first)
     assert (code, rows) == (1, ["accuracy"])
     assert "0.125" in said
-    assert "sources that differ: none\nenvironment that differs: nothing\n" in said
+    assert "code that differs: none\nenvironment that differs: nothing\n" in said
 
     def otherwise(first):
         curves = {**first.curves, "loss/validation": {**first.curves["loss/validation"], 2: 9.5}}
-        lock = json.loads(json.dumps(first.stages))
-        for dep in lock["train"]["deps"]:
-            dep["md5"] = "0" * 32 if dep["path"].endswith("fit.py") else dep["md5"]
-        return dataclasses.replace(first, curves=curves, stages=lock, tags={**first.tags, "env.numpy": "1.0"})
+        train = first.code["train"]
+        other = Code("0", train.libraries, {**train.modules, "learning.fit": "0"})
+        code = {**first.code, "train": other}
+        return dataclasses.replace(first, curves=curves, code=code, tags={**first.tags, "env.numpy": "1.0"})
 
     code, rows, said = told("epoch", otherwise)
     assert (code, rows) == (1, ["accuracy", "loss/validation, epoch 2"])
-    assert "sources that differ: src/xtcav_ml/learning/fit.py\n" in said
+    assert "code that differs: learning.fit\n" in said
     assert said.index("note: numpy: 1.0 in the run") < said.index("environment that differs: numpy (1.0 in the run")
     assert reproduce.FOLDER.name in (clones.here.folder / ".gitignore").read_text()

@@ -1,109 +1,52 @@
-import hashlib
-
 import pytest
+from ruamel.yaml import YAML
 
-from xtcav_ml.lineage import dvc_lock, lineage
+from tests.conftest import ROOT
+from xtcav_ml.lineage import dvc_lock
+from xtcav_ml.lineage.dvc_lock import Stage
+from xtcav_ml.system.errors import UserError
 
-YAML = """\
-stages:
-  train:
-    cmd: x
-    params: [train]
-    deps: [data/prepared/train.h5, src/xtcav_ml/learning/fit.py]
-"""
-LOCK = """\
-schema: '2.0'
+LOCK = """
 stages:
   prepare:
-    cmd: x
-    deps:
-    - {path: RAW, md5: aaa.dir, nfiles: 3}
-    params:
-      params.yaml:
-        data: {raw: RAW}
-        prepare: {label: side, images: [{step: log}]}
-    outs:
-    - {path: data/prepared/train.h5, md5: TRAIN}
+    deps: [{path: raw, md5: 0123.dir}, {path: other, md5: p}]
+    outs: [{path: d.h5, md5: D}, {path: test.h5, md5: T}]
   train:
-    cmd: x
-    deps:
-    - {path: data/prepared/train.h5, md5: TRAIN}
-    - {path: src/xtcav_ml/learning/fit.py, md5: FIT}
+    deps: [{path: d.h5, md5: D}]
     params:
-      params.yaml:
-        train: {epochs: 3, rate: 1e-3}
-    outs:
-    - {path: models/model.keras, md5: ccc}
-"""
-PARAMS = """\
-data: {raw: RAW}
-prepare: {label: side, images: [{step: log}]}
-train: {epochs: 3, rate: 1e-3}
-"""
-SIMULATED = """\
-stages:
-  simulate:
-    params: {params.yaml: {simulate: {seed: 5}}}
-    outs: [{path: data/raw/simulated, md5: ddd.dir}]
+      code/train.json: {fingerprint: F}
+      params.yaml: {train: {rate: 1e-3, name: no}}
+    outs: [{path: model, md5: M}]
+  record: {cmd: x}
 """
 
 
-def lay(folder, *, raw="mine", epochs=3):
-    """Write a project with the lock files that DVC would have written."""
-    contents = {"data/prepared/train.h5": b"train", "src/xtcav_ml/learning/fit.py": b"fit"}
-    for name, content in contents.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(content)
-    text = LOCK.replace("RAW", raw).replace("epochs: 3", f"epochs: {epochs}")
-    for mark, content in (("TRAIN", b"train"), ("FIT", b"fit")):
-        text = text.replace(mark, hashlib.md5(content).hexdigest())
-    (folder / "dvc.lock").write_text(text)
-    (folder / "dvc.yaml").write_text(YAML)
-    (folder / "params.yaml").write_text(PARAMS.replace("RAW", raw).replace("epochs: 3", f"epochs: {epochs}"))
-    (folder / "data/raw").mkdir(exist_ok=True)
-    (folder / "data/raw/dvc.lock").write_text(SIMULATED)
-    return folder
+def test_the_lock_says_of_what_a_stage_made_its_output():
+    stages = dvc_lock.parse(LOCK)
+    assert stages["train"] == Stage({"train": {"rate": 0.001, "name": "no"}}, "F", {"d.h5": "D"}, {"model": "M"})
+    assert stages["record"] == Stage()
 
 
-def test_parameters_hashes_and_the_key_that_a_run_of_the_same_training_has(tmp_path):
-    found = dvc_lock.of_folder(lay(tmp_path))
-    assert found.params == {
-        "data.raw": "mine",
-        "prepare.label": "side",
-        "prepare.images.0.step": "log",
-        "train.epochs": 3,
-        "train.rate": 0.001,
-    }
-    assert list(found.data) == ["mine", "data/prepared/train.h5", "models/model.keras"]
-    assert list(found.code) == ["src/xtcav_ml/learning/fit.py"]
-    assert found.key == lineage.of_stage("train", tmp_path).key
+def test_raw_data_are_those_of_the_prepared_files_at_hand():
+    stages = dvc_lock.parse(LOCK)
+    assert dvc_lock.raw_data(stages, {"d.h5": "D"}) == {"raw": "0123.dir"}
+    assert dvc_lock.raw_data(stages, {"d.h5": "of a run by hand"}) == {}
+    assert dvc_lock.raw_data({}, {"d.h5": "D"}) == {}
 
 
-def test_what_was_simulated_counts_only_if_the_data_are(tmp_path):
-    found = dvc_lock.of_folder(lay(tmp_path, raw="data/raw/simulated"))
-    assert found.params["simulate.seed"] == 5
-    assert found.data["data/raw/simulated"] == "aaa.dir"
-    assert "simulate.seed" not in dvc_lock.of_folder(lay(tmp_path)).params
+@pytest.mark.parametrize("text", ["[", "stages: 3", "stages: {train: }", LOCK[:100], "3"])
+def test_a_torn_lock_is_an_error_that_names_it(text):
+    with pytest.raises(UserError, match=r"dvc\.lock: .*Fix: "):
+        dvc_lock.parse(text)
 
 
-@pytest.mark.parametrize("text", ["", "[", "stages: 3", "stages: {train: }", LOCK[:300], LOCK.replace("train:", "t:")])
-def test_a_torn_lock_says_nothing(tmp_path, text):
-    lay(tmp_path)
-    (tmp_path / "dvc.lock").write_text(text)
-    assert dvc_lock.of_folder(tmp_path) is None
+def test_of_a_new_project_there_is_nothing():
+    assert dvc_lock.parse("") == dvc_lock.parse("schema: '2.0'") == {}
 
 
-def test_no_lock_says_nothing(tmp_path):
-    assert dvc_lock.of_folder(tmp_path) is None
-
-
-def test_only_what_differs_is_told():
-    found = dvc_lock.differing({"a": {"x": 1, "y": "2", "z": 3}, "b": {"x": 1.5, "y": 2}})
-    assert found == {"x": {"a": "1", "b": "1.5"}, "z": {"a": "3", "b": None}}
-
-
-def test_changed_data_and_code_but_not_results(tmp_path):
-    one = dvc_lock.Recorded("", {}, {"data/a": "1", "data/b": "1", "results/c": "1", "data/only": "1"}, {"x.py": "1"})
-    other = dvc_lock.Recorded("", {}, {"data/a": "1", "data/b": "2", "results/c": "2"}, {"x.py": "2"})
-    assert dvc_lock.changed([one, other]) == (["data/b"], ["x.py"])
-    assert dvc_lock.changed([]) == dvc_lock.changed([one]) == ([], [])
+@pytest.mark.parametrize("name", ["dvc.lock", "data/raw/dvc.lock", "experiments/dvc.lock"])
+def test_every_hash_of_a_lock_is_read(name):
+    text = (ROOT / name).read_text()
+    stages = dvc_lock.parse(text)
+    assert stages.keys() == YAML(typ="safe").load(text)["stages"].keys()
+    assert sum(len(stage.deps) + len(stage.outs) for stage in stages.values()) == text.count(" md5: ")

@@ -1,21 +1,24 @@
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
 
-from tests.conftest import ROOT
-from xtcav_ml.lineage import lineage
+from xtcav_ml.lineage import environment, fingerprint, lineage
+from xtcav_ml.lineage.fingerprint import Code
 from xtcav_ml.system.errors import UserError
 
 
 @pytest.fixture
-def workspace(tmp_path):
-    stages = {"train": {"cmd": "x", "params": ["train"], "deps": ["a.py", "d.h5"]}}
+def workspace(tmp_path, monkeypatch):
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    stages = {"train": {"cmd": "x", "params": ["train", {"code/train.json": ["fingerprint"]}], "deps": ["d.h5"]}}
     with (tmp_path / "dvc.yaml").open("w") as file:
         YAML().dump({"stages": stages}, file)
     (tmp_path / "params.yaml").write_text("train: {rate: 0.1}\nother: 1\n")
-    (tmp_path / "a.py").write_text("code")
+    (tmp_path / "requirements.txt").write_text("keras==3.1 \\\n    --hash=sha256:0\n")
+    fingerprint.write(tmp_path)
     (tmp_path / "d.h5").write_text("data")
     return tmp_path
 
@@ -24,13 +27,15 @@ def test_it_names_parameters_code_and_data_apart(workspace):
     found = lineage.of_stage("train", workspace)
     assert found.params == {"train": {"rate": 0.1}}
     assert found.data == {"d.h5": hashlib.md5(b"data").hexdigest()}
-    assert found.code == {"a.py": hashlib.md5(b"code").hexdigest()}
+    assert found.code == fingerprint.of("train", workspace)
+    assert found.code.libraries == {"keras": "3.1"}
 
 
 @pytest.mark.parametrize(
     ("name", "text", "same"),
     [
-        ("a.py", "other code", False),
+        ("requirements.txt", "keras==3.2", False),
+        ("requirements.txt", "keras==3.1\nmlflow==1.0", True),
         ("d.h5", "other data", False),
         ("params.yaml", "train: {rate: 0.2}\nother: 1\n", False),
         ("params.yaml", "other: 2\ntrain: {rate: 0.1}\n", True),
@@ -52,11 +57,10 @@ def test_a_missing_dependency_names_the_command_that_makes_it(workspace):
 LOCK = """
 stages:
   prepare:
-    deps: [{path: raw, md5: 0123.dir}, {path: p.py, md5: p}]
-    outs: [{path: d.h5, md5: D}, {path: test.h5, md5: T}]
+    outs: [{path: d.h5, md5: D}]
   train:
-    deps: [{path: a.py, md5: A}, {path: d.h5, md5: D}]
-    params: {params.yaml: {train: {rate: 0.1}}}
+    deps: [{path: d.h5, md5: D}]
+    params: {params.yaml: {train: {rate: 0.1}}, code/train.json: {fingerprint: F}}
     outs: [{path: model, md5: M}]
 """
 
@@ -65,22 +69,19 @@ def hashed(text):
     return hashlib.md5(text.encode()).hexdigest()
 
 
-def test_the_lock_says_of_what_a_stage_made_its_output():
-    stages = lineage.read_lock(LOCK)
-    assert lineage.of_lock(stages, "train") == lineage.Lineage({"train": {"rate": 0.1}}, {"d.h5": "D"}, {"a.py": "A"})
-    assert lineage.of_lock(stages, "evaluate") is None
-    assert lineage.made(stages, "train") == {"model": "M"}
-    assert lineage.raw_data(stages, {"d.h5": "D"}) == {"raw": "0123.dir"}
-    assert lineage.raw_data(stages, {"d.h5": "of a run by hand"}) == {}
+def lay_lock(workspace, **marks):
+    text = LOCK
+    for mark, value in {"F": fingerprint.of("train", workspace).fingerprint, **marks}.items():
+        text = text.replace(f" {mark}}}", f" {value}}}")
+    (workspace / "dvc.lock").write_text(text)
 
 
-def test_the_lock_and_the_workspace_give_the_same_key(workspace, monkeypatch):
+def test_the_lock_the_commit_and_the_workspace_give_the_same_lineage(workspace, monkeypatch):
     monkeypatch.chdir(workspace)
-    (workspace / "dvc.lock").write_text(
-        LOCK.replace("md5: A", f"md5: {hashed('code')}").replace("md5: D", f"md5: {hashed('data')}")
-    )
+    (workspace / "model").write_text("made")
+    lay_lock(workspace, D=hashed("data"), M=hashed("made"))
     found = lineage.of_stage("train")
-    assert lineage.of_lock(lineage.read_lock((workspace / "dvc.lock").read_text()), "train") == found
+    assert lineage.of_output("train", Path("model")) == found
     assert lineage.of_revision("train", lambda name: (workspace / name).read_bytes()) == found
 
 
@@ -88,13 +89,44 @@ def test_of_a_file_that_the_lock_does_not_know_the_workspace_is_asked(workspace,
     monkeypatch.chdir(workspace)
     (workspace / "model").write_text("made by hand")
     assert lineage.of_output("train", Path("model")) == lineage.of_stage("train")
-    (workspace / "dvc.lock").write_text(LOCK.replace("md5: M", f"md5: {hashed('made by hand')}"))
-    assert lineage.of_output("train", Path("model")).code == {"a.py": "A"}
+    lay_lock(workspace, F="older", M=hashed("made by hand"))
+    assert lineage.of_output("train", Path("model")).code == Code("older")
+
+
+def test_what_dvc_has_just_hashed_is_not_read_again(workspace, monkeypatch):
+    md5 = "abcd" * 8  # not that of the contents: it shows where the hash comes from
+    cached = workspace / ".dvc/cache/files/md5" / md5[:2] / md5[2:]
+    cached.parent.mkdir(parents=True)
+    lay_lock(workspace, D=md5)
+    assert lineage.of_stage("train", workspace).data == {"d.h5": hashed("data")}
+    os.link(workspace / "d.h5", cached)
+    assert lineage.of_stage("train", workspace).data == {"d.h5": md5}
+    (workspace / "d.h5").unlink()
+    (workspace / "d.h5").write_text("atad")  # of the same size, in place of the link
+    assert lineage.of_stage("train", workspace).data == {"d.h5": hashed("atad")}
+
+
+def test_the_kernel_and_tools_around_change_no_identity_and_libraries_of_the_stage_do(workspace, monkeypatch):
+    origin = lineage.of_stage("train", workspace)
+    before = origin.identity
+    installed = environment.importlib.metadata.version
+    monkeypatch.setattr(environment.platform, "platform", lambda: "another kernel")
+    monkeypatch.setattr(
+        environment.importlib.metadata,
+        "version",
+        lambda name: installed(name) + "1" * (name in ("mlflow", "dvc", "optuna")),
+    )
+    assert origin.identity == before
+    monkeypatch.setattr(environment.importlib.metadata, "version", lambda name: "0")
+    assert origin.identity["environment"] != before["environment"]
+    monkeypatch.undo()
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    assert origin.identity["environment"] != before["environment"]
 
 
 def test_a_revision_that_was_not_run_says_so(workspace):
     (workspace / "dvc.lock").write_text("")
-    with pytest.raises(UserError, match=r"dvc\.lock: must have stage 'train'"):
+    with pytest.raises(UserError, match=r"dvc\.lock: has no stage 'train'"):
         lineage.of_revision("train", lambda name: (workspace / name).read_bytes())
 
 
@@ -109,25 +141,3 @@ def test_project_root_is_dvcs_or_the_nearest_above(workspace, monkeypatch):
     monkeypatch.chdir("/")
     with pytest.raises(UserError, match="must be inside the project's folder"):
         lineage.project_root()
-
-
-def test_environment_names_versions_and_processor():
-    found = lineage.environment()
-    assert found["keras"].startswith("3.")
-    assert "cores" in found["cpu"]
-    assert lineage.environment(["numpy", "no such library"]).keys() - {"numpy"} == lineage.environment([]).keys()
-
-
-def test_jax_is_a_part_of_the_environment_where_it_is_installed(monkeypatch):
-    monkeypatch.setattr(lineage.importlib.metadata, "version", lambda name: f"{name} 1")
-    assert lineage.environment()["jax"] == "jax 1"
-
-
-@pytest.mark.parametrize("name", ["dvc.lock", "data/raw/dvc.lock", "experiments/dvc.lock"])
-def test_one_stage_of_a_lock_is_what_the_whole_says_of_it(name):
-    text = (ROOT / name).read_text()
-    whole = lineage.read_lock(text)
-    assert whole
-    for stage, said in whole.items():
-        assert lineage.read_lock(lineage._only(stage, text)) == {stage: said}
-    assert lineage._only("nowhere", text) == text

@@ -4,7 +4,7 @@ import re
 import pytest
 
 from tests.conftest import git
-from tests.lineage.test_dvc_lock import lay
+from tests.lineage.test_recorded import lay
 from tests.report.conftest import CLASSES, EVIL, lay_results, read
 from xtcav_ml.report import earlier, results
 

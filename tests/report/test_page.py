@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.conftest import git
-from tests.lineage.test_dvc_lock import lay
+from tests.lineage.test_recorded import lay
 from tests.report.conftest import CLASSES, EVIL, Reader, lay_bare, lay_results
 from xtcav_ml.cli import main
 from xtcav_ml.report import page
@@ -73,7 +73,7 @@ def test_all_that_there_is_has_its_section(whole):
         "f" * 32,
         "make ui",
         "the tag lineage.key",
-        "src/xtcav_ml/learning/fit.py",
+        "Code of each stage",
         "train.epochs",
         "edited since",
     ):

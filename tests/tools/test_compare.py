@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from tests.lineage.test_dvc_lock import lay
+from tests.lineage.test_recorded import lay
 from xtcav_ml.cli import main
 from xtcav_ml.science import metrics, significance
 from xtcav_ml.system.errors import UserError
@@ -227,15 +227,19 @@ def test_several_runs_are_each_compared_with_the_first_and_pay_for_it(tmp_path):
     assert first["verdict"].endswith("corrected for 2 comparisons")
 
 
-def test_it_says_in_which_parameters_data_and_code_the_runs_differ(project, capsys):
+def test_it_says_in_which_parameters_data_and_code_the_runs_differ(project, tmp_path, capsys):
     for epochs in (3, 5):
         lay(project, epochs=epochs)
         git(project, "add", "--all")
         git(project, "commit", "--quiet", "--message", "x")
     with Tracker(project) as tracker:
-        of_run = tracker.start("a", {"lineage.key": "k", "code.src/xtcav_ml/learning/fit.py": "0"})
+        of_run = tracker.start("a", {"lineage.key": "k", "code.fingerprint": "0"})
         of_run.params({"train.epochs": 5, "train.rate": 0.5, "prepare.label": "side", "data.raw": "mine"})
         of_run.artifact(project / "results/predictions.csv")
+        code = json.loads((project / "code/train.json").read_text())
+        code["modules"]["learning.fit"], code["fingerprint"] = "0", "0"
+        (tmp_path / "train.json").write_text(json.dumps(code))
+        of_run.artifact(tmp_path / "train.json", "lineage/code")
         of_run.finish()
     found = run("HEAD~1", "HEAD", of_run.run_id)
     assert found["parameters"] == {
@@ -243,11 +247,11 @@ def test_it_says_in_which_parameters_data_and_code_the_runs_differ(project, caps
         "train.epochs": {"HEAD~1": "3", "HEAD": "5", of_run.run_id: "5"},
         "train.rate": {"HEAD~1": "0.001", "HEAD": "0.001", of_run.run_id: "0.5"},
     }
-    assert found["code"] == ["src/xtcav_ml/learning/fit.py"]
+    assert found["code"] == ["learning.fit"]
     assert found["unknown"] == []
     said = capsys.readouterr().out
     assert "parameters that differ" in said
-    assert "code that differs: learning/fit.py" in said
+    assert "code that differs: learning.fit" in said
     assert of_run.run_id[:8] in said
 
 

@@ -8,7 +8,8 @@ import requests
 from mlflow import MlflowClient
 
 from tests.conftest import stored_runs
-from xtcav_ml.lineage import git, lineage
+from xtcav_ml.lineage import fingerprint, git, lineage
+from xtcav_ml.lineage.fingerprint import Code
 from xtcav_ml.tracking import mlflow_names, resources, runs
 from xtcav_ml.tracking.tracker import Run, Tracker
 
@@ -87,7 +88,7 @@ def test_a_run_says_of_what_it_was_made(workspace, monkeypatch):
         ["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "x"],
     ):
         git._run(workspace, *command)
-    (workspace / "a.py").write_text("edited")
+    (workspace / "new.py").write_text("edited")
     with runs.training("CPU"):
         pass
     (found,) = stored_runs(workspace)
@@ -95,11 +96,14 @@ def test_a_run_says_of_what_it_was_made(workspace, monkeypatch):
     assert (tags["dvc.exp.name"], tags["dvc.exp.baseline"]) == ("brave-shot", "0123")
     assert (tags["env.gpu"], tags["env.gpu_driver"]) == ("one", "1.2")
     assert (tags["git.dirty"], tags["git.remote"]) == ("true", "none")
-    assert tags["code.a.py"] == lineage.file_md5(workspace / "a.py")
+    assert [tag for tag in tags if tag.startswith("code.")] == ["code.fingerprint"]
     used = {entry.dataset.name: (entry.dataset.digest, entry.tags[0].value) for entry in found.inputs.dataset_inputs}
     assert used == {"mine": ("ab.dir", "raw"), "train.h5": (train, "training")}
     kept = workspace / "mlruns/artifacts" / found.info.run_id / "artifacts/lineage"
     assert (kept / "params.yaml").read_bytes() == (workspace / "params.yaml").read_bytes()
+    code = Code.from_json((kept / "code/train.json").read_bytes())
+    assert code == fingerprint.of("train")
+    assert code.fingerprint == tags["code.fingerprint"]
     patch = (kept / "diff.patch").read_bytes()
     assert b"+edited" in patch
     assert tags["git.diff.sha256"] == hashlib.sha256(patch).hexdigest()

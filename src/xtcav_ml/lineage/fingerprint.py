@@ -1,14 +1,13 @@
 """What decides the bytes that a program writes, as one hash: the definitions that it uses, and its libraries' versions.
 
-It starts from the functions of PROGRAMS and follows the names that they load: definitions of their module, names that it imports,
-attributes of modules that it imports; a class counts as a whole, and so does a module that is handed on as an object. Statements
-of a module that are no definition, no import and no plain assignment always count. What a person reads does not: comments,
-docstrings, layout, what is printed, the wording of errors, the description of a parameter. Neither does the module in which a
-definition lies, so that moving it changes nothing.
+It starts from the functions of PROGRAMS and follows the names that they load: definitions of their module, names that it
+imports, attributes of modules that it imports; a class counts as a whole, and so does a module that is handed on as an object.
+Statements of a module that are no definition, no import and no plain assignment always count. What a person reads does not:
+comments, docstrings, layout, what is printed, the wording of errors, the description of a parameter. Neither does the module in
+which a definition lies, so that moving it changes nothing.
 """
 
 import ast
-import functools
 import hashlib
 import json
 import re
@@ -86,13 +85,15 @@ class Code:
         """Return the modules, and the libraries with both versions, that differ; none where one of them is not known."""
         if not (self.modules and other.modules):
             return []
-        modules = [name for name in sorted(self.modules | other.modules) if _differ(self.modules, other.modules, name)]
-        libraries = [name for name in sorted(self.libraries | other.libraries) if _differ(self.libraries, other.libraries, name)]
-        return modules + [f"{name} ({self.libraries.get(name)}, {other.libraries.get(name)})" for name in libraries]
+        modules = [name for name, *_ in _differing(self.modules, other.modules)]
+        libraries = [f"{name} ({one}, {two})" for name, one, two in _differing(self.libraries, other.libraries)]
+        return modules + libraries
 
 
-def _differ(one: Mapping[str, str], other: Mapping[str, str], name: str) -> bool:
-    return one.get(name) != other.get(name)
+def _differing(one: Mapping[str, str], other: Mapping[str, str]) -> list[tuple[str, str, str]]:
+    names = sorted(one.keys() | other.keys())
+    rows = [(name, one.get(name, "none"), other.get(name, "none")) for name in names]
+    return [row for row in rows if row[1] != row[2]]
 
 
 def file_of(program: str) -> Path:
@@ -238,7 +239,9 @@ class Package:
             if found is not None and not isinstance(found[0], str):
                 yield found[0][0]
             parts = dotted.split(".")
-            if parts[0] == self.name and self.has_module(".".join(parts[1:-1])):  # of a name in it, wherever that comes from
+            if parts[0] == self.name and self.has_module(
+                ".".join(parts[1:-1])
+            ):  # of a name in it, wherever that comes from
                 yield ".".join(parts[1:-1])
 
     def _unit(self, use: Use) -> _Unit:
@@ -278,17 +281,25 @@ def _defined(statement: ast.stmt) -> list[str]:
     if isinstance(statement, ast.AnnAssign):
         targets = [statement.target]
     flat = [each for target in targets for each in (target.elts if isinstance(target, ast.Tuple) else [target])]
-    return [each.id for each in flat if isinstance(each, ast.Name)] if all(isinstance(each, ast.Name) for each in flat) else []
+    return (
+        [each.id for each in flat if isinstance(each, ast.Name)]
+        if all(isinstance(each, ast.Name) for each in flat)
+        else []
+    )
 
 
 def _imported(statement: ast.stmt) -> dict[str, str]:
     """Return the names that imports in a statement bind, those in functions left out, and what they stand for."""
-    found = {}
+    found: dict[str, str] = {}
     for node in _inside([statement]):
         if isinstance(node, ast.Import):
-            found |= {a.asname or a.name.partition(".")[0]: a.name if a.asname else a.name.partition(".")[0] for a in node.names}
+            tops = [each.name.partition(".")[0] for each in node.names]
+            found |= {
+                each.asname or top: each.name if each.asname else top
+                for each, top in zip(node.names, tops, strict=True)
+            }
         elif isinstance(node, ast.ImportFrom):
-            found |= {a.asname or a.name: f"{node.module}.{a.name}" for a in node.names}
+            found |= {each.asname or each.name: f"{node.module}.{each.name}" for each in node.names}
     return found
 
 
@@ -306,16 +317,17 @@ def _inside(nodes: Iterable[ast.AST]) -> Iterator[ast.AST]:
 
 def _bound(body: Iterable[ast.AST]) -> dict[str, str | None]:
     """Return the names that are variables of a function, None for each, or what it imports under them."""
-    body = list(body)
     names: dict[str, str | None] = {}
+    outer: set[str] = set()
     for node in _inside(body):
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             names[node.id] = None
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.ExceptHandler | ast.MatchAs):
             names |= {node.name: None} if node.name else {}
-    outer = {name for node in _inside(body) if isinstance(node, ast.Global | ast.Nonlocal) for name in node.names}
-    for node in body:
-        names |= _imported(node) if isinstance(node, ast.stmt) else {}
+        elif isinstance(node, ast.Global | ast.Nonlocal):
+            outer |= set(node.names)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names |= _imported(node)
     return {name: target for name, target in names.items() if name not in outer}
 
 
@@ -419,7 +431,9 @@ class _Reader:
         self._node(node.body, {**scope, **_arguments(node.args)})
 
     def _listcomp(self, node: Any, scope: Mapping[str, str | None]) -> None:
-        self._node(node.generators[0].iter, scope)  # it is no part of the scope, and may have a name that is bound there
+        self._node(
+            node.generators[0].iter, scope
+        )  # it is no part of the scope, and may have a name that is bound there
         self._fields(node, {**scope, **_bound(generator.target for generator in node.generators)})
 
     _setcomp = _dictcomp = _generatorexp = _listcomp

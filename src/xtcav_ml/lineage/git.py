@@ -10,7 +10,7 @@ from pathlib import Path
 
 from xtcav_ml.system.errors import MASK, UserError, masked
 
-OUTPUTS = ("**/dvc.lock", "results/**", "experiments/results/**", "mlruns/**")
+OUTPUTS = ("**/dvc.lock", "code/*.json", "results/**", "experiments/results/**", "mlruns/**")
 """What stages write and git tracks or ignores: changes there do not make the code dirty."""
 
 LARGEST = 2_000_000

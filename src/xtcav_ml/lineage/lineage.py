@@ -1,37 +1,44 @@
-"""Where a result comes from: what DVC looks at, in the workspace or in dvc.lock, and the environment."""
+"""Where a result comes from: parameters, data and code, as in the workspace or as in dvc.lock."""
 
-import contextlib
 import hashlib
-import importlib.metadata
-import itertools
 import json
 import os
-import platform
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
 
+from xtcav_ml.lineage import dvc_lock, fingerprint
+from xtcav_ml.lineage.dvc_lock import PARAMS
+from xtcav_ml.lineage.environment import deciding
+from xtcav_ml.lineage.fingerprint import Code
 from xtcav_ml.system.errors import UserError
 
-PARAMS = "params.yaml"
-LIBRARIES = ("dvc", "h5py", "jax", "jaxlib", "keras", "mlflow", "numba", "numpy", "optuna", "tensorflow")
+EXPERIMENTS = Path("experiments")
 
 
 @dataclass(frozen=True)
 class Lineage:
-    """All that decides what a stage produces: its parameters and the MD5 of every file it depends on, as DVC knows them."""
+    """All that decides what a stage produces: its parameters, the MD5 of every file it reads, as DVC knows it, and its code."""
 
     params: dict[str, Any]
     data: dict[str, str]
-    code: dict[str, str]
+    code: Code
 
     @property
     def identity(self) -> dict[str, str]:
-        """Return a hash of each of the things that decide the result, and the environment, by name."""
-        parts = {"parameters": self.params, "data": self.data, "code": self.code, "environment": environment()}
+        """Return a hash of each of the things that decide the result on this machine, by name.
+
+        What cannot change a bit (the kernel, MLflow, DVC, Optuna) is no part of it.
+        """
+        parts = {
+            "parameters": self.params,
+            "data": self.data,
+            "code": self.code.fingerprint,
+            "environment": deciding(self.code.libraries),
+        }
         return {
             name: hashlib.sha256(json.dumps(part, sort_keys=True).encode()).hexdigest() for name, part in parts.items()
         }
@@ -40,9 +47,9 @@ class Lineage:
     def key(self) -> str:
         """Return the hash of parameters, data and code (32 hexadecimal digits).
 
-        Equal keys are the same training; in the same environment, on the same device, it gives the same result.
+        Equal keys are the same training; on the same backend, processor and device, it gives the same result.
         """
-        parts = {"params": self.params, "data": self.data, "code": self.code}
+        parts = {"params": self.params, "data": self.data, "code": self.code.fingerprint}
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 
@@ -63,94 +70,54 @@ def project_root() -> Path:
 
 
 def of_stage(stage: str, workspace: Path = Path()) -> Lineage:
-    """Return the lineage of what `stage` of dvc.yaml would produce now. Raises UserError if a dependency is missing."""
-    definition = YAML(typ="safe", pure=True).load((workspace / "dvc.yaml").read_text())["stages"][stage]
+    """Return the lineage of what `stage` of dvc.yaml would produce now. Raises UserError if a file is missing."""
+    definition = _stages((workspace / "dvc.yaml").read_bytes())[stage]
     from xtcav_ml.config.base import read_tree  # a third of the time that `record` needs to find nothing to do
 
-    tree = read_tree(workspace / PARAMS)
-    params = {name: _lookup(tree, name) for name in definition.get("params", [])}
-    hashes = {dep: file_md5(workspace / dep) for dep in definition["deps"]}
-    code = {dep: value for dep, value in hashes.items() if dep.endswith(".py")}
-    return Lineage(params, {dep: value for dep, value in hashes.items() if dep not in code}, code)
+    data = _hashes([Path(dep) for dep in definition["deps"]], workspace / dvc_lock.FILE, workspace)
+    return Lineage(_params(definition, read_tree(workspace / PARAMS)), data, fingerprint.of(stage, workspace))
 
 
 def of_experiment(params: dict[str, Any], data: Sequence[Path], workspace: Path = Path()) -> Lineage:
-    """Return the lineage of an experiment of the notes: its parameters, data, and code as experiments/dvc.yaml lists it."""
-    stages = YAML(typ="safe", pure=True).load((workspace / "experiments" / "dvc.yaml").read_text())["stages"]
-    code = [dep for dep in stages["train"]["do"]["deps"] if dep.endswith(".py")]
-    return Lineage(
-        params,
-        {str(path): file_md5(workspace / path) for path in data},
-        {dep: file_md5(workspace / dep) for dep in code},
-    )
-
-
-def read_lock(text: str | bytes) -> dict[str, Any]:
-    """Return the stages of a dvc.lock: for each what it was made of, and what it made, with the hashes as DVC knows them."""
-    stages: dict[str, Any] = (YAML(typ="safe", pure=True).load(text) or {}).get("stages", {})
-    return stages
-
-
-def of_lock(stages: Mapping[str, Any], stage: str) -> Lineage | None:
-    """Return the lineage of what `stage` made when it last ran, or None if it did not."""
-    if stage not in stages:
-        return None
-    hashes = {dep["path"]: dep["md5"] for dep in stages[stage]["deps"]}
-    code = {dep: value for dep, value in hashes.items() if dep.endswith(".py")}
-    data = {dep: value for dep, value in hashes.items() if dep not in code}
-    return Lineage(stages[stage].get("params", {}).get(PARAMS, {}), data, code)
-
-
-def _only(stage: str, text: str) -> str:
-    """Return what a dvc.lock says of one stage, as a dvc.lock: to read all takes a fifth of what a no-op `record` may."""
-    lines = text.splitlines(keepends=True)
-    heads = [*(i for i, line in enumerate(lines) if line[:2] == "  " and line[2:3] not in (" ", "-", "")), len(lines)]
-    for first, end in itertools.pairwise(heads):
-        if lines[first].strip() == f"{stage}:":
-            return "stages:\n" + "".join(lines[first:end])
-    return text  # not as DVC writes it, or the stage has not run
+    """Return the lineage of the training of an experiment of the notes, from its parameters and data. Raises as `of_stage`."""
+    hashes = _hashes(data, workspace / EXPERIMENTS / dvc_lock.FILE, workspace)
+    return Lineage(params, hashes, fingerprint.of("notes-train", workspace))
 
 
 def of_output(stage: str, path: Path) -> Lineage:
     """Return the lineage of `path`, which `stage` made: as in dvc.lock if that knows this very file, else of the workspace."""
-    lock = Path("dvc.lock")
-    stages = read_lock(_only(stage, lock.read_text(encoding="utf-8"))) if lock.is_file() else {}
-    known = of_lock(stages, stage)
-    return known if known and made(stages, stage).get(str(path)) == file_md5(path) else of_stage(stage)
+    known = _lock(Path(dvc_lock.FILE)).get(stage)
+    if known is None or known.outs.get(str(path)) != file_md5(path):
+        return of_stage(stage)
+    return Lineage(known.params, known.deps, recorded_code(stage, known.code, lambda name: Path(name).read_bytes()))
 
 
 def of_revision(stage: str, read: Callable[[str], bytes]) -> Lineage:
-    """Return the lineage of what `stage` makes of the sources that `read` gives by name; the data are those of their dvc.lock.
+    """Return the lineage of what `stage` makes of the files that `read` gives by name.
 
-    Raises UserError if that does not know the stage.
+    The data are those of their dvc.lock, the code is what the `code` stage wrote. Raises UserError if the lock does not know
+    the stage.
     """
-    stages = YAML(typ="safe", pure=True).load(read("dvc.yaml"))["stages"]
-    known = of_lock(read_lock(read("dvc.lock")), stage)
+    definition = _stages(read("dvc.yaml"))[stage]
+    known = dvc_lock.parse(read(dvc_lock.FILE)).get(stage)
     if known is None:
-        raise UserError(f"dvc.lock: must have stage {stage!r}, whose data it knows, found none; run `make repro`")
+        raise UserError(
+            f"{dvc_lock.FILE}: has no stage {stage!r} (found other stages, expected its data). Fix: make repro"
+        )
     tree = YAML(typ="safe", pure=True).load(read(PARAMS))
-    code = [dep for dep in stages[stage]["deps"] if dep.endswith(".py")]
-    return Lineage(
-        {name: _lookup(tree, name) for name in stages[stage].get("params", [])},
-        known.data,
-        {dep: hashlib.md5(read(dep), usedforsecurity=False).hexdigest() for dep in code},
-    )
+    return Lineage(_params(definition, tree), known.deps, Code.from_json(read(str(fingerprint.file_of(stage)))))
 
 
-def made(stages: Mapping[str, Any], stage: str) -> dict[str, str]:
-    """Return path and hash of each thing that `stage` made when it last ran."""
-    return {out["path"]: out["md5"] for out in stages.get(stage, {}).get("outs", [])}
+def recorded_code(program: str, recorded: str, read: Callable[[str], bytes]) -> Code:
+    """Return the code with the fingerprint `recorded` of a program, with modules and libraries where its file is of that one.
 
-
-def raw_data(stages: Mapping[str, Any], prepared: Mapping[str, str]) -> dict[str, str]:
-    """Return path and hash of the raw data that the prepared files (by path, with their hashes) were made of.
-
-    Nothing where dvc.lock does not know: they were made by hand.
+    `read` gives a file by name, and raises OSError or UserError where there is none.
     """
-    if not prepared.items() <= made(stages, "prepare").items():
-        return {}
-    deps = {dep["path"]: dep["md5"] for dep in stages["prepare"]["deps"]}
-    return {path: value for path, value in deps.items() if value.endswith(".dir")}
+    try:
+        code = Code.from_json(read(str(fingerprint.file_of(program))))
+    except (OSError, UserError, ValueError, TypeError):
+        return Code(recorded)
+    return code if code.fingerprint == recorded else Code(recorded)
 
 
 def file_md5(path: Path) -> str:
@@ -164,31 +131,37 @@ def file_md5(path: Path) -> str:
         ) from None
 
 
-def environment(libraries: Iterable[str] = LIBRARIES) -> dict[str, str]:
-    """Return Python, platform, processor and the versions of those libraries that are installed."""
-    versions = {}
-    for name in libraries:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[name] = importlib.metadata.version(name)
-    return {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "cpu": _cpu(),
-        "backend": os.environ.get("KERAS_BACKEND", "tensorflow"),
-        **versions,
-    }
+def _hashes(paths: Sequence[Path], lock: Path, workspace: Path) -> dict[str, str]:
+    """Return the MD5 of each file. One that DVC's cache holds under the hash that `lock` has for it is not read again.
+
+    The workspace has a link to the cache's file, so that the two are one: gigabytes that DVC has just hashed.
+    """
+    known = {path: md5 for stage in _lock(lock).values() for path, md5 in stage.outs.items()}
+    cache = Path(os.environ.get("DVC_ROOT") or workspace) / ".dvc" / "cache" / "files" / "md5"
+    hashes = {}
+    for path in paths:
+        md5 = known.get(str(path), "")
+        cached = cache / md5[:2] / md5[2:]
+        same = md5 and cached.is_file() and (workspace / path).exists() and cached.samefile(workspace / path)
+        hashes[str(path)] = md5 if same else file_md5(workspace / path)
+    return hashes
+
+
+def _lock(path: Path) -> dict[str, dvc_lock.Stage]:
+    return dvc_lock.parse(path.read_bytes()) if path.is_file() else {}
+
+
+def _stages(text: bytes) -> Mapping[str, Any]:
+    stages: Mapping[str, Any] = YAML(typ="safe", pure=True).load(text)["stages"]
+    return stages
+
+
+def _params(definition: Mapping[str, Any], tree: Any) -> dict[str, Any]:
+    """Return the values of params.yaml that a stage of dvc.yaml names; a file that it names is another's."""
+    return {name: _lookup(tree, name) for name in definition.get("params", []) if isinstance(name, str)}
 
 
 def _lookup(tree: Any, dotted: str) -> Any:
     for part in dotted.split("."):
         tree = tree[part]
     return tree
-
-
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from xtcav_ml.data import predictions
-from xtcav_ml.lineage import dvc_lock, git
+from xtcav_ml.lineage import git, recorded
 from xtcav_ml.report.format import amount, number, percent
 from xtcav_ml.report.results import METRICS, TABLE, Results
 from xtcav_ml.system.errors import UserError
@@ -32,7 +32,7 @@ class Earlier:
     title: str
     metrics: dict[str, Any]
     table: str | None
-    recorded: dvc_lock.Recorded | None
+    recorded: recorded.Recorded | None
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,8 @@ def before(results: Results) -> Earlier | None:
     return None
 
 
-def _recorded(results: Results, revision: str) -> dvc_lock.Recorded | None:
-    return dvc_lock.read(lambda name: git.show(revision, name, results.root))
+def _recorded(results: Results, revision: str) -> recorded.Recorded | None:
+    return recorded.read(lambda name: git.show(revision, name, results.root))
 
 
 def comparison(results: Results) -> Comparison:
@@ -79,9 +79,9 @@ def comparison(results: Results) -> Comparison:
     metrics = _metrics(results.metrics, then.metrics)
     if results.recorded is None or then.recorded is None:
         return Comparison(then.title, verdicts, note, metrics, None, [], [])
-    params = dvc_lock.differing({"then": then.recorded.params, "now": results.recorded.params})
+    params = recorded.differing({"then": then.recorded.params, "now": results.recorded.params})
     changed = [[name, *(value or "–" for value in values.values())] for name, values in params.items()]
-    data, code = dvc_lock.changed([then.recorded, results.recorded])
+    data, code = recorded.changed([then.recorded, results.recorded])
     return Comparison(then.title, verdicts, note, metrics, changed, data, code)
 
 

@@ -5,7 +5,8 @@ from typing import Any
 
 from xtcav_ml.config.base import PARAMS_FILE, flatten, read_tree
 from xtcav_ml.config.paths import STAGES
-from xtcav_ml.lineage import dvc_lock, git, lineage
+from xtcav_ml.lineage import git, recorded
+from xtcav_ml.lineage.environment import environment
 from xtcav_ml.report.format import amount
 from xtcav_ml.report.frames import Picture, picture
 from xtcav_ml.report.results import Results
@@ -47,7 +48,7 @@ class Origin:
 
     state: dict[str, str]
     run: dict[str, Any]  # results/resources/run.json; empty if there is none
-    recorded: dvc_lock.Recorded | None
+    recorded: recorded.Recorded | None
     environment: dict[str, str]
 
 
@@ -61,7 +62,7 @@ def outdated(results: Results) -> list[str]:
         return []
     sections = {name.partition(".")[0] for name in results.recorded.params}
     now = {name: value for name, value in now.items() if name.partition(".")[0] in sections}
-    return list(dvc_lock.differing({"then": results.recorded.params, "now": now}))
+    return list(recorded.differing({"then": results.recorded.params, "now": now}))
 
 
 def search(results: Results) -> Search | None:
@@ -95,4 +96,4 @@ def _pictures(results: Results, titles: dict[str, str]) -> dict[str, Picture]:
 def origin(results: Results) -> Origin:
     """Return commit, MLflow run, hashes of data and code, environment and parameters."""
     run = results.json("resources/run.json")
-    return Origin(git.state(results.root), run, results.recorded, lineage.environment())
+    return Origin(git.state(results.root), run, results.recorded, environment())

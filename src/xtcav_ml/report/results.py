@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from xtcav_ml.data import predictions
-from xtcav_ml.lineage import dvc_lock
+from xtcav_ml.lineage import recorded
 from xtcav_ml.system.errors import UserError
 
 METRICS, TABLE = Path("results/metrics.json"), Path("results/predictions.csv")
@@ -20,7 +20,7 @@ class Results:
     metrics: dict[str, Any]
     table: predictions.Predictions | None
     history: list[dict[str, float]]  # an epoch each
-    recorded: dvc_lock.Recorded | None
+    recorded: recorded.Recorded | None
 
     @property
     def classes(self) -> list[str]:
@@ -50,7 +50,7 @@ def load(root: Path) -> Results:
         metrics=metrics,
         table=predictions.read_predictions(str(TABLE), table.read_text(encoding="utf-8")) if table.is_file() else None,
         history=rows,
-        recorded=dvc_lock.of_folder(root),
+        recorded=recorded.of_folder(root),
     )
 
 

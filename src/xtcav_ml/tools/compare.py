@@ -11,10 +11,12 @@ from rich.table import Table
 
 from xtcav_ml.config.paths import PREDICTIONS
 from xtcav_ml.data import predictions
-from xtcav_ml.lineage import dvc_lock, git, lineage
+from xtcav_ml.lineage import git, lineage, recorded
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.system.progress import console
 from xtcav_ml.tracking import mlflow_store
+from xtcav_ml.tracking.mlflow_names import CODE_TAG, KEY_TAG
+from xtcav_ml.tracking.provenance import FOLDER
 
 RUN_ID = "[0-9a-f]{32}"
 
@@ -30,9 +32,9 @@ def compare_runs(names: Sequence[str], as_json: bool) -> dict[str, Any]:
         )
     sources = {name: _source(name) for name in names}
     found = predictions.compare_predictions([(name, predictions.read_rows(name, sources[name][0])) for name in names])
-    known = {name: recorded for name, (_, recorded) in sources.items() if recorded is not None}
-    found["parameters"] = dvc_lock.differing({name: recorded.params for name, recorded in known.items()})
-    found["data"], found["code"] = dvc_lock.changed(list(known.values()))
+    known = {name: origin for name, (_, origin) in sources.items() if origin is not None}
+    found["parameters"] = recorded.differing({name: origin.params for name, origin in known.items()})
+    found["data"], found["code"] = recorded.changed(list(known.values()))
     found["unknown"] = [name for name in sources if name not in known]
     if as_json:
         print(json.dumps(found, indent=2, allow_nan=False))
@@ -41,7 +43,7 @@ def compare_runs(names: Sequence[str], as_json: bool) -> dict[str, Any]:
     return found
 
 
-def _source(name: str) -> tuple[str, dvc_lock.Recorded | None]:
+def _source(name: str) -> tuple[str, recorded.Recorded | None]:
     """Return the table of `name` (a file, a folder, an MLflow run, or a commit), and what it was made from.
 
     That is None where no dvc.lock belongs to it, as of a table by itself.
@@ -49,13 +51,13 @@ def _source(name: str) -> tuple[str, dvc_lock.Recorded | None]:
     for path in (Path(name), Path(name) / PREDICTIONS.name, Path(name) / PREDICTIONS):
         if path.is_file():
             project = path.resolve().parents[1]  # of results/predictions.csv
-            return path.read_text(encoding="utf-8", errors="replace"), dvc_lock.of_folder(project)
+            return path.read_text(encoding="utf-8", errors="replace"), recorded.of_folder(project)
     root = lineage.project_root()
     if re.fullmatch(RUN_ID, name):
         with tempfile.TemporaryDirectory() as folder:
             table = mlflow_store.download(root, name, PREDICTIONS.name, Path(folder))
             text = table.read_text(encoding="utf-8", errors="replace")
-        return text, _of_run(*mlflow_store.params_and_tags(root, name))
+            return text, _of_run(root, name, Path(folder))
     try:
         text = git.show(name, str(PREDICTIONS), root).decode(errors="replace")
     except git.GitError as error:
@@ -63,15 +65,19 @@ def _source(name: str) -> tuple[str, dvc_lock.Recorded | None]:
             f"{name}: no such run (found {error.said!r}, expected a {PREDICTIONS.name}, a folder that holds one, an MLflow run "
             f"id or a git revision with {PREDICTIONS}). Fix: check the name; `xtcav runs` lists MLflow runs."
         ) from None
-    return text, dvc_lock.read(lambda file: git.show(name, file, root))
+    return text, recorded.read(lambda file: git.show(name, file, root))
 
 
-def _of_run(params: Mapping[str, str], tags: Mapping[str, str]) -> dvc_lock.Recorded:
-    data, code = (
-        {tag.removeprefix(kind): md5 for tag, md5 in tags.items() if tag.startswith(kind)}
-        for kind in ("data.", "code.")
-    )
-    return dvc_lock.Recorded(tags.get("lineage.key", ""), dict(params), data, code)
+def _of_run(root: Path, run_id: str, folder: Path) -> recorded.Recorded:
+    """Return what the tags and artifacts of an MLflow run say, those brought into `folder`."""
+    params, tags = mlflow_store.params_and_tags(root, run_id)
+    data = {tag.removeprefix("data."): md5 for tag, md5 in tags.items() if tag.startswith("data.")}
+
+    def read(name: str) -> bytes:
+        return mlflow_store.download(root, run_id, f"{FOLDER}/{name}", folder).read_bytes()
+
+    code = {"train": lineage.recorded_code("train", tags.get(CODE_TAG, ""), read)}
+    return recorded.Recorded(tags.get(KEY_TAG, ""), params, data, code)
 
 
 def _show(found: dict[str, Any]) -> None:
@@ -97,7 +103,7 @@ def _show(found: dict[str, Any]) -> None:
         if not found["parameters"]:
             screen.print("parameters that differ: none")
         screen.print(f"data that differ: {', '.join(found['data']) or 'none'}")
-        screen.print(f"code that differs: {', '.join(map(_module, found['code'])) or 'none'}")
+        screen.print(f"code that differs: {', '.join(found['code']) or 'none'}")
     if found["unknown"]:
         screen.print(f"no dvc.lock with {', '.join(found['unknown'])}: parameters, data and code are not compared")
     for entry in found["comparisons"]:
@@ -107,10 +113,6 @@ def _show(found: dict[str, Any]) -> None:
 def _short(name: str) -> str:
     """Return a run's name as a table has room for it."""
     return name[:8] if re.fullmatch(RUN_ID, name) else name
-
-
-def _module(path: str) -> str:
-    return path.removeprefix("src/xtcav_ml/")
 
 
 def _rights(entries: Sequence[Mapping[str, Any]]) -> Table:

@@ -9,7 +9,8 @@ from typing import Any
 from rich.table import Table
 
 from xtcav_ml.config.paths import HISTORY, METRICS
-from xtcav_ml.lineage import lineage
+from xtcav_ml.lineage import dvc_lock, lineage, recorded
+from xtcav_ml.lineage.environment import environment
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.system.progress import console
 from xtcav_ml.tools.reproduction import comparison, original, restored
@@ -41,9 +42,7 @@ def run(wanted: str, into: Path | None) -> bool:
         shutil.rmtree(folder, ignore_errors=True)
         raise
     backend = first.environment.get("backend", "tensorflow")
-    differing = comparison.environment(
-        first.environment, lineage.environment() | {"backend": backend} | resources.gpus()
-    )
+    differing = comparison.environment(first.environment, environment() | {"backend": backend} | resources.gpus())
     for remark in remarks + [f"{row.what}: {row.then} in the run, {row.now} here" for row in differing]:
         screen.print(f"note: {remark}")
     if restored.run_stages(folder, backend):
@@ -51,10 +50,10 @@ def run(wanted: str, into: Path | None) -> bool:
     return _compare(first, folder, differing)
 
 
-def _compare(first: Original, folder: Path, environment: Sequence[Row]) -> bool:
+def _compare(first: Original, folder: Path, differing_environment: Sequence[Row]) -> bool:
     """Print what is the same and what differs; returns whether nothing does."""
     screen = console()
-    stages = lineage.read_lock((folder / LOCK).read_bytes())
+    stages = dvc_lock.parse((folder / LOCK).read_bytes())
     parts = [
         comparison.files(first.stages, stages),
         comparison.metrics(first.metrics, json.loads((folder / METRICS).read_text())),
@@ -69,9 +68,10 @@ def _compare(first: Original, folder: Path, environment: Sequence[Row]) -> bool:
     if not differing:
         screen.print(f"run {first.run_id} is reproduced: all {len(rows)} hashes and metrics are the same; in {folder}")
         return True
-    code = comparison.edited(first.stages, stages)
-    screen.print(f"sources that differ: {', '.join(code) or 'none'}")
-    named = [f"{row.what} ({row.then} in the run, {row.now} here)" for row in environment]
+    now = recorded.of_folder(folder)
+    code = recorded.changed_code(first.code, now.code if now else {})
+    screen.print(f"code that differs: {', '.join(code) or 'none'}")
+    named = [f"{row.what} ({row.then} in the run, {row.now} here)" for row in differing_environment]
     screen.print(f"environment that differs: {', '.join(named) or 'nothing'}")
     screen.print(
         f"run {first.run_id} is not reproduced: {len(differing)} of {len(rows)} hashes and metrics differ, "

@@ -8,6 +8,7 @@ EXPERIMENT, NOTES = "xtcav", "xtcav-notes"
 """MLflow's experiments: the project's own runs, and those of the notes' experiments."""
 
 RUN_TAG, KEY_TAG, MODEL_TAG, EVALUATION_TAG = "run.key", "lineage.key", "model.md5", "evaluation.md5"
+CODE_TAG = "code.fingerprint"
 """Tags by which a run is found: the one that a journal tells of, what it is of, what it made, what that is worth."""
 
 

@@ -8,22 +8,24 @@ from pathlib import Path
 from typing import Any
 
 from xtcav_ml.config.base import PARAMS_FILE, flatten, read_tree
-from xtcav_ml.config.paths import SIMULATED
-from xtcav_ml.lineage import git, lineage
+from xtcav_ml.config.paths import SIMULATED, STAGES
+from xtcav_ml.lineage import dvc_lock, fingerprint, git, lineage
+from xtcav_ml.lineage.environment import environment
+from xtcav_ml.system import atomic
 from xtcav_ml.tracking import resources
-from xtcav_ml.tracking.mlflow_names import KEY_TAG
+from xtcav_ml.tracking.mlflow_names import CODE_TAG, KEY_TAG
 from xtcav_ml.tracking.tracker import Run
 
 FOLDER = "lineage"
-"""Where a run has params.yaml, dvc.lock and diff.patch among its artifacts."""
+"""Where a run has params.yaml, dvc.lock, diff.patch and the code of its stages among its artifacts."""
 
-LOCK = Path("dvc.lock")
+LOCK = Path(dvc_lock.FILE)
 CONTEXTS = {"train": "training", "validation": "validation", "test": "test"}
 """What MLflow calls the use of a prepared file."""
 
 
 def tags(origin: lineage.Lineage) -> dict[str, str]:
-    """Return commit, DVC's experiment, environment, and the hashes of data and code; `lineage.key` stands for the latter."""
+    """Return commit, DVC's experiment, environment, the hashes of data and of the code; `lineage.key` stands for the latter."""
     found = git.state()
     experiment = {
         tag: os.environ[name]
@@ -35,9 +37,9 @@ def tags(origin: lineage.Lineage) -> dict[str, str]:
         "mlflow.source.git.commit": found["commit"],  # the UI's own column
         **{f"git.{name}": value for name, value in found.items()},
         **experiment,
-        **{f"env.{name}": value for name, value in (lineage.environment() | resources.gpus()).items()},
+        **{f"env.{name}": value for name, value in (environment() | resources.gpus()).items()},
         **{f"data.{path}": value for path, value in origin.data.items()},
-        **{f"code.{path}": value for path, value in origin.code.items()},
+        CODE_TAG: origin.code.fingerprint,
     }
 
 
@@ -56,12 +58,16 @@ def params_of_stage() -> dict[str, Any]:
 def describe(run: Run, origin: lineage.Lineage, params: Mapping[str, Any]) -> None:
     """Give a run its parameters and data, params.yaml, and what was edited since the commit."""
     run.params(flatten(dict(params)))
-    stages = lineage.read_lock(LOCK.read_bytes()) if LOCK.is_file() else {}
-    for path, digest in lineage.raw_data(stages, origin.data).items():
+    stages = dvc_lock.parse(LOCK.read_bytes()) if LOCK.is_file() else {}
+    for path, digest in dvc_lock.raw_data(stages, origin.data).items():
         run.dataset(path, digest, path, "raw")
     for path, digest in origin.data.items():
         run.dataset(path, digest, path, CONTEXTS.get(Path(path).stem, "training"))
     run.artifact(PARAMS_FILE, FOLDER)
+    with tempfile.TemporaryDirectory() as folder:
+        code = Path(folder) / fingerprint.file_of("train").name
+        atomic.write_json(code, origin.code.to_json())
+        run.artifact(code, f"{FOLDER}/{fingerprint.FOLDER}")
     try:
         changes = git.patch()
     except git.GitError:  # no git, and the tags say so
@@ -77,13 +83,17 @@ def describe(run: Run, origin: lineage.Lineage, params: Mapping[str, Any]) -> No
 
 
 def describe_test(run: Run) -> None:
-    """Give a run the test data that its model was measured on, and dvc.lock, which has the hashes of all there is."""
+    """Give a run the test data that its model was measured on, dvc.lock, which has the hashes of all there is, and all code."""
     if not LOCK.is_file():
         return
-    for path, digest in lineage.made(lineage.read_lock(LOCK.read_bytes()), "prepare").items():
+    for path, digest in dvc_lock.parse(LOCK.read_bytes()).get("prepare", dvc_lock.Stage()).outs.items():
         if Path(path).stem == "test":
             run.dataset(path, digest, path, "test")
     run.artifact(LOCK, FOLDER)
+    for stage in set(STAGES) - {"train"}:  # the run has that
+        code = fingerprint.file_of(stage)
+        if code.is_file():
+            run.artifact(code, f"{FOLDER}/{fingerprint.FOLDER}")
 
 
 def note(metrics: Mapping[str, Any], tags: Mapping[str, str]) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from xtcav_ml.config.paths import RESOURCES
 from xtcav_ml.lineage import lineage
+from xtcav_ml.lineage.environment import versions
 from xtcav_ml.system import interrupts
 from xtcav_ml.tracking import mlflow_names, provenance
 from xtcav_ml.tracking.tracker import Run, Tracker
@@ -101,8 +102,7 @@ def _log_usage(run: Run, name: str) -> None:
 
 def log_model(run: Run, path: Path) -> None:
     """Log the trained model with the versions that it needs."""
-    versions = lineage.environment(REQUIREMENTS)
-    run.model(path, [f"{name}=={versions[name]}" for name in REQUIREMENTS])
+    run.model(path, [f"{name}=={version}" for name, version in versions(REQUIREMENTS).items()])
 
 
 def log_evaluation(run: Run, results: Path, tags: Mapping[str, str]) -> None:

@@ -18,6 +18,7 @@ from xtcav_ml.config.tune import TuneParams
 from xtcav_ml.data.prepared import PreparedFile
 from xtcav_ml.learning import epochs, layer_plan, rules
 from xtcav_ml.lineage import git, lineage
+from xtcav_ml.lineage.environment import deciding
 from xtcav_ml.system import atomic
 from xtcav_ml.system.child_process import ChildProcess
 from xtcav_ml.system.errors import UserError
@@ -64,8 +65,8 @@ def decides(base: TrainParams) -> dict[str, Any]:
     return {
         "base": base.model_dump(mode="json"),
         "data": origin.data,
-        "code": origin.code,
-        "environment": lineage.environment(),
+        "code": origin.code.fingerprint,
+        "environment": deciding([*origin.code.libraries, "optuna"]),
     }
 
 

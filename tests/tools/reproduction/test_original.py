@@ -4,9 +4,12 @@ import json
 import pytest
 
 from tests.conftest import StoredRun
+from xtcav_ml.lineage.dvc_lock import Stage
+from xtcav_ml.lineage.fingerprint import Code
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.tools.reproduction import original
 
+PARAMS_OF = "{{params: {{code/x.json: {{fingerprint: {}}}}}}}"
 PATCH = b"diff of some sort\n"
 TAGS = {
     "stage": "train",
@@ -34,20 +37,22 @@ def test_a_run_comes_back_with_all_that_made_it(root, tmp_path):
     for name, content in (
         ("lineage/params.yaml", b"train: {}\n"),
         ("lineage/diff.patch", PATCH),
-        ("lineage/dvc.lock", b"schema: '2.0'\nstages:\n  train: {outs: []}\n"),
+        ("lineage/dvc.lock", f"stages: {{train: {PARAMS_OF.format('F')}, evaluate: {PARAMS_OF.format('G')}}}".encode()),
+        ("lineage/code/train.json", json.dumps(Code("F", {}, {"fit": "1"}).to_json()).encode()),
         ("metrics.json", b'{"accuracy": 0.5}'),
     ):
         file = tmp_path / name
-        file.parent.mkdir(exist_ok=True)
+        file.parent.mkdir(exist_ok=True, parents=True)
         file.write_bytes(content)
-        run.client.log_artifact(run.run_id, str(file), "lineage" if "/" in name else None)
+        run.client.log_artifact(run.run_id, str(file), name.rpartition("/")[0] or None)
     for epoch, loss in ((1, 0.5), (2, 0.25)):
         run.client.log_metric(run.run_id, "loss/validation", loss, step=epoch)
         run.client.log_metric(run.run_id, "system/seconds_train", loss, step=epoch)
     found = original.fetch(root, run.run_id[:8])
     assert found.run_id == run.run_id
     assert (found.params, found.patch, found.metrics) == (b"train: {}\n", PATCH, {"accuracy": 0.5})
-    assert found.stages == {"train": {"outs": []}}
+    assert found.stages == {"train": Stage(code="F"), "evaluate": Stage(code="G")}
+    assert found.code == {"train": Code("F", {}, {"fit": "1"}), "evaluate": Code("G")}
     assert found.curves == {"loss/validation": {1: 0.5, 2: 0.25}}
     assert found.environment == {"numpy": "2.0"}
     run.client.log_text(run.run_id, "another", "lineage/diff.patch")
@@ -65,7 +70,7 @@ def test_a_run_comes_back_with_all_that_made_it(root, tmp_path):
         ({"git.commit": "none"}, r"must be of a git commit, got 'none' \(tag git\.commit\)"),
         ({"git.commit": "--output=x"}, "must be of a git commit"),
         ({"git.diff.sha256": ""}, r"must have lineage/diff\.patch, since the code was edited"),
-        ({}, r"no lineage/params\.yaml in "),
+        ({}, r"no lineage/dvc\.lock in "),
     ],
 )
 def test_what_a_run_lacks_is_one_line_with_the_cure(root, changes, said):

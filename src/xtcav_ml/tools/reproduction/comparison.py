@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from xtcav_ml.config.base import flatten
-from xtcav_ml.lineage.dvc_lock import STAGES
+from xtcav_ml.config.paths import STAGES
+from xtcav_ml.lineage.dvc_lock import Stage
 
 NONE = "none"
 
@@ -21,16 +22,10 @@ class Row:
     minor: bool = False
 
 
-def files(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[Row]:
+def files(then: Mapping[str, Stage], now: Mapping[str, Stage]) -> list[Row]:
     """Return a row for each file or folder of data that the stages of two dvc.lock read or wrote, in their order."""
-    first, second = (_hashes(stages, lambda path: not path.endswith(".py")) for stages in (then, now))
+    first, second = _hashes(then), _hashes(now)
     return [_row(path, first.get(path), second.get(path), shown=_short) for path in _names(first, second)]
-
-
-def edited(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Return the sources that two dvc.lock know by different hashes."""
-    first, second = (_hashes(stages, lambda path: path.endswith(".py")) for stages in (then, now))
-    return [path for path in _names(first, second) if first.get(path) != second.get(path)]
 
 
 def metrics(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[Row]:
@@ -81,11 +76,10 @@ def _names(*tables: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(name for table in tables for name in table))
 
 
-def _hashes(stages: Mapping[str, Any], chosen: Callable[[str], bool]) -> dict[str, str]:
+def _hashes(stages: Mapping[str, Stage]) -> dict[str, str]:
     """Return path and hash of what the stages read and wrote; what one wrote counts, should another have read an older one."""
+    ran = [stages[name] for name in STAGES if name in stages]
     found: dict[str, str] = {}
-    for kind in ("deps", "outs"):
-        for stage in ("check", *STAGES):
-            files = stages.get(stage, {}).get(kind, [])
-            found |= {file["path"]: file["md5"] for file in files if chosen(file["path"])}
+    for files in (*(stage.deps for stage in ran), *(stage.outs for stage in ran)):
+        found |= files
     return found

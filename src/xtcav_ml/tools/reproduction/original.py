@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from xtcav_ml.config.base import PARAMS_FILE
-from xtcav_ml.lineage import lineage
+from xtcav_ml.config.paths import STAGES
+from xtcav_ml.lineage import dvc_lock, lineage
+from xtcav_ml.lineage.fingerprint import Code
 from xtcav_ml.system.errors import UserError, masked
 from xtcav_ml.tracking import mlflow_store
 from xtcav_ml.tracking.mlflow_names import EVALUATION_TAG, of_test, store_uri
@@ -29,13 +31,14 @@ class Original:
     tags: Mapping[str, str]
     params: bytes  # params.yaml
     patch: bytes  # what was edited since the commit; empty if nothing was
-    stages: Mapping[str, Any]  # of its dvc.lock
+    stages: Mapping[str, dvc_lock.Stage]  # of its dvc.lock
+    code: Mapping[str, Code]  # of each stage
     metrics: Mapping[str, Any]  # of its metrics.json
     curves: Mapping[str, Mapping[int, float]]  # by name and epoch
 
     @property
     def environment(self) -> dict[str, str]:
-        """Return what the run was made with, as `lineage.environment` says it."""
+        """Return what the run was made with, as `environment` says it."""
         return {name.removeprefix("env."): value for name, value in self.tags.items() if name.startswith("env.")}
 
 
@@ -58,13 +61,19 @@ def fetch(root: Path, wanted: str) -> Original:
         def read(name: str) -> bytes:
             return mlflow_store.download(root, run_id, name, Path(folder)).read_bytes()
 
+        stages = dvc_lock.parse(read(f"{FOLDER}/{LOCK}"))
         return Original(
             run_id,
             found[0].info.run_name,
             tags,
             read(f"{FOLDER}/{PARAMS_FILE}"),
             _whole(run_id, read(f"{FOLDER}/diff.patch"), tags) if "git.diff.sha256" in tags else b"",
-            lineage.read_lock(read(f"{FOLDER}/{LOCK}")),
+            stages,
+            {
+                name: lineage.recorded_code(name, stages[name].code, lambda file: read(f"{FOLDER}/{file}"))
+                for name in STAGES
+                if name in stages
+            },
             json.loads(read("metrics.json")),
             mlflow_store.curves(root, run_id, names),
         )

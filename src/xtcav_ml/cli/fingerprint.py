@@ -1,0 +1,15 @@
+"""xtcav fingerprint."""
+
+GROUP, ORDER = "Pipeline stages", 9
+
+
+def fingerprint() -> None:
+    """Write what decides the bytes of each stage's program.
+
+    One file a program in code/: a hash of the definitions that it uses, without comments, docstrings, layout and messages, and
+    the locked versions of its libraries. `git diff code/` names the modules that changed.
+    """
+    from xtcav_ml.lineage import fingerprint as code
+
+    changed = code.write()
+    print(f"fingerprint: {', '.join(changed) or 'no program'} changed")

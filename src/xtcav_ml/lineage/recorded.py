@@ -1,0 +1,97 @@
+"""What the results at hand were made from: params.yaml and the sources may have been edited since, the lock files know."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from xtcav_ml.config.base import flatten
+from xtcav_ml.config.paths import SIMULATED, STAGES
+from xtcav_ml.lineage import dvc_lock
+from xtcav_ml.lineage.fingerprint import Code
+from xtcav_ml.lineage.lineage import Lineage, recorded_code
+from xtcav_ml.system.errors import UserError
+
+FILES = (dvc_lock.FILE, f"{SIMULATED.parent}/{dvc_lock.FILE}")
+DECIDING = tuple(stage for stage in STAGES if stage != "check")
+"""The stages whose parameters and code decide a result."""
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """Parameters by dotted name, MD5s by path as DVC knows them, and the code of each stage."""
+
+    key: str  # of the training's lineage: the tag by which MLflow finds its runs
+    params: dict[str, Any]
+    data: dict[str, str]  # what the stages read and wrote, in their order
+    code: dict[str, Code]
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """Return the fingerprint of each stage's code."""
+        return {stage: code.fingerprint for stage, code in self.code.items()}
+
+
+def read(read_file: Callable[[str], bytes]) -> Recorded | None:
+    """Return what the lock files, read by name with `read_file`, say, or None if they do not say how the network was trained.
+
+    `read_file` raises OSError or UserError for a file that is not there. What was simulated counts only if the data are.
+    """
+    stages: dict[str, dvc_lock.Stage] = {}
+    for name in FILES:
+        try:
+            stages |= dvc_lock.parse(read_file(name))
+        except (OSError, UserError):
+            continue
+    try:
+        return _recorded(stages, read_file)
+    except (LookupError, AttributeError, TypeError):  # torn, or none that DVC wrote
+        return None
+
+
+def of_folder(folder: Path) -> Recorded | None:
+    """Return what the lock files of the project in `folder` say; None as `read`."""
+    return read(lambda name: (folder / name).read_bytes())
+
+
+def differing(tables: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, str | None]]:
+    """Return the parameters that are not the same in all tables, with each table's value as text, None where it has none."""
+    names = dict.fromkeys(name for params in tables.values() for name in params)
+    values = {
+        name: {one: str(params[name]) if name in params else None for one, params in tables.items()} for name in names
+    }
+    return {name: found for name, found in values.items() if len(set(found.values())) > 1}
+
+
+def changed(runs: Sequence[Recorded]) -> tuple[list[str], list[str]]:
+    """Return the data (by path) and the code (as `changed_code`) that all runs come from and that are not the same for all."""
+    data = [{path: md5 for path, md5 in run.data.items() if path.startswith("data/")} for run in runs]  # no results
+    common = [path for path in data[0] if all(path in table for table in data)] if data else []
+    code = dict.fromkeys(name for run in runs[1:] for name in changed_code(runs[0].code, run.code))
+    return [path for path in common if len({table[path] for table in data}) > 1], list(code)
+
+
+def changed_code(one: Mapping[str, Code], other: Mapping[str, Code]) -> list[str]:
+    """Return the modules and libraries that differ in a stage that both have; the stage where they are not known."""
+    names: dict[str, None] = {}
+    for stage, code in one.items():
+        if stage in other and code.fingerprint != other[stage].fingerprint:
+            names |= dict.fromkeys(code.differing(other[stage]) or [f"stage {stage}"])
+    return list(names)
+
+
+def _recorded(stages: Mapping[str, dvc_lock.Stage], read_file: Callable[[str], bytes]) -> Recorded:
+    params: dict[str, Any] = {}
+    hashes: dict[str, str] = {}
+    ran = {name: stages[name] for name in DECIDING if name in stages}
+    for stage in ran.values():
+        for name, value in stage.params.items():
+            params |= flatten(value, name)
+        hashes |= stage.deps | stage.outs
+    if params["data.raw"] != str(SIMULATED):
+        params = {name: value for name, value in params.items() if not name.startswith("simulate.")}
+        hashes.pop(str(SIMULATED), None)
+        ran.pop("simulate", None)
+    code = {name: recorded_code(name, stage.code, read_file) for name, stage in ran.items()}
+    train = stages["train"]
+    return Recorded(Lineage(train.params, train.deps, code["train"]).key, params, hashes, code)
