@@ -10,6 +10,7 @@ from optuna.trial import TrialState
 
 from tests.conftest import ROOT, lay_store
 from xtcav_ml.config.tune import Range
+from xtcav_ml.lineage import environment
 from xtcav_ml.science.spec import Meaning
 from xtcav_ml.tracking import mlflow_store, uploader
 from xtcav_ml.tracking.tracker import Run, Tracker
@@ -63,7 +64,9 @@ def test_another_environment_is_another_study(search, tmp_path, monkeypatch):
     monkeypatch.setattr(tune.lineage, "file_md5", lambda path: path.name)
     assert name() == name()
     before = name()
-    monkeypatch.setattr(tune.lineage, "environment", lambda: {"keras": "4"})
+    monkeypatch.setattr(environment.platform, "platform", lambda: "another kernel")
+    assert name() == before
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
     assert name() != before
 
 

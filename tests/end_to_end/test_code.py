@@ -1,0 +1,54 @@
+"""What runs again after a change of code or of a locked library, through `dvc repro` for real."""
+
+import re
+
+import pytest
+
+from tests.end_to_end.conftest import Project
+
+
+def repro(project):
+    """Run `dvc repro` with the project's own sources; returns the stages that ran."""
+    project.output = project.run("dvc", "repro", PYTHONPATH=str(project.folder / "src")).stdout
+    return re.findall(r"Running stage '(.*)'", project.output)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    project = Project.with_small_frames(tmp_path_factory.mktemp("code"))
+    assert repro(project)[-3:] == ["train", "evaluate", "record"]
+    return project
+
+
+def edit(project, name, old, new):
+    path = project.folder / name
+    text = path.read_text()
+    assert text.count(old) == 1
+    path.write_text(text.replace(old, new))
+
+
+def test_nothing_runs_again_where_nothing_changed(project):
+    assert repro(project) == ["code", "record"]
+
+
+def test_a_comment_and_a_docstring_in_shared_modules_run_nothing(project):
+    edit(project, "src/xtcav_ml/config/base.py", '"""Reading params.yaml', '# a comment\n"""How params.yaml is read')
+    edit(project, "src/xtcav_ml/system/atomic.py", '"""Write `value` as JSON', '"""Write a value as JSON')
+    assert repro(project) == ["code", "record"]
+
+
+def test_a_function_of_evaluate_runs_evaluate_and_git_names_the_module(project):
+    project.run("git", "add", "code")
+    edit(project, "src/xtcav_ml/pipeline/evaluate.py", "BATCH = 64", "BATCH = 2 * 32")
+    assert repro(project) == ["code", "evaluate", "record"]
+    lines = project.run("git", "diff", "--unified=0", "code/evaluate.json").stdout.splitlines()
+    assert [line.split('"')[1] for line in lines if line.startswith("+ ")] == ["fingerprint", "pipeline.evaluate"]
+
+
+def test_another_locked_tensorflow_runs_train_and_evaluate(project):
+    path = project.folder / "requirements.txt"
+    path.write_text(re.sub("^tensorflow==.*$", r"tensorflow==2.99.0 \\", path.read_text(), flags=re.MULTILINE))
+    ran = repro(project)
+    assert ran[:2] == ["code", "train"]
+    assert ran[-1] == "record"
+    assert set(ran) <= {"code", "train", "evaluate", "record"}
