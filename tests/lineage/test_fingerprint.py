@@ -176,9 +176,16 @@ def test_statements_of_imported_modules_run_whether_their_names_are_used_or_not(
 
 
 def test_the_description_of_a_parameter_is_for_people_and_its_bound_is_not(code):
-    main = "from pydantic import Field\nclass run:\n    x: int = Field(ge=0, description='one')\n"
-    assert code(main=main) == code(main=main.replace("'one'", "'two'"))
-    assert code(main=main).fingerprint != code(main=main.replace("ge=0", "ge=1")).fingerprint
+    for call in (
+        "Field(description='one', ge=0)",
+        "parameter('one', 'pixels', ge=0)",
+        "parameter('one', unit='px', ge=0)",
+    ):
+        main = f"from x import Field, parameter\nclass run:\n    x: int = {call}\n"
+        assert code(main=main) == code(
+            main=main.replace("'one'", "'two'").replace("pixels", "rows").replace("px", "mm")
+        )
+        assert code(main=main).fingerprint != code(main=main.replace("ge=0", "ge=1")).fingerprint
 
 
 def test_libraries_are_those_that_the_used_definitions_import(code):

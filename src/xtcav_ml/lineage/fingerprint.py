@@ -55,6 +55,9 @@ INERT_LIBRARIES = {
 BRINGS = {"keras": ("tensorflow",), "numba": ("llvmlite",), "matplotlib": ("pillow",)}
 """Libraries that compute for another one."""
 
+DESCRIPTIONS = ("description", "json_schema_extra", "meaning", "unit")
+"""Arguments of a parameter's definition that are for people."""
+
 DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml"}
 """Where the lock has another name than the import."""
 
@@ -448,9 +451,12 @@ class _Reader:
         self._node([value for value in values if not _words(value)], scope)
 
     def _call(self, node: ast.Call, scope: Mapping[str, str | None]) -> None:
-        if getattr(node.func, "id", None) == "Field":  # of pydantic
-            node = ast.Call(node.func, node.args, [each for each in node.keywords if each.arg != "description"])
-        self._fields(node, scope)
+        """Write a call; of a parameter's definition (`config.base.parameter`, pydantic's Field) without meaning and unit."""
+        called = getattr(node.func, "id", None)
+        arguments = [] if called == "parameter" else node.args
+        shown = DESCRIPTIONS if called in ("parameter", "Field") else ()
+        kept = [keyword for keyword in node.keywords if keyword.arg not in shown]
+        self._fields(ast.Call(node.func, arguments, kept), scope)
 
 
 def _words(value: ast.expr) -> bool:
