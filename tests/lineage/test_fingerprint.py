@@ -280,7 +280,7 @@ def test_other_comments_docstrings_and_layout_everywhere_change_nothing(real, co
         ("science.simulation.digitizer", "peak_shape", {"simulate", "notes-data"}),
         ("tracking.runs", "log_model", set()),
         ("system.errors", "reason", set()),
-        ("tools.compare", "run", set()),
+        ("tools.compare", "compare_runs", set()),
     ],
 )
 def test_a_changed_function_concerns_those_that_use_it(real, copy, module, function, programs):
