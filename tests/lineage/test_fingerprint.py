@@ -304,4 +304,4 @@ def test_another_locked_tensorflow_concerns_what_trains_and_evaluates():
 
 
 def test_what_is_listed_as_inert_is_there():
-    assert all(Package(PACKAGE).has_module(name) for name in INERT)
+    assert all(Package(PACKAGE).has_module(name) or (PACKAGE / name).is_dir() for name in INERT)

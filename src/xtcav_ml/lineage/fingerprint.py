@@ -25,27 +25,22 @@ LOCK = Path("requirements.txt")
 FOLDER = Path("code")
 """Where `write` keeps a file for each program, which git tracks: `git diff code/train.json` names what changed."""
 
-_SECTION, _WHOLE = "config.base:load_section", "config.params_file:load"
-PROGRAMS = {
-    "validate": ("pipeline.check:validate", _WHOLE),
-    "simulate": ("pipeline.simulate:run", _SECTION),
-    "check": ("pipeline.check:run", _WHOLE),
-    "prepare": ("pipeline.prepare:run", _SECTION),
-    "train": ("pipeline.train:run", _SECTION),
-    "evaluate": ("pipeline.evaluate:run", _SECTION),
+STAGES = ("validate", "simulate", "check", "prepare", "train", "evaluate")
+PROGRAMS = {stage: (f"cli.{stage}:{stage}",) for stage in STAGES} | {
     "notes-data": ("notes2016.shots:run",),
     "notes-train": ("notes2016.training:run", "notes2016.experiments:trained"),
     "notes-measure": ("notes2016.configurations:run",),
 }
-"""What a stage runs, as module:definition. How the command line wires it to the tracker cannot change a byte."""
+"""What a stage runs, as module:definition; `xtcav experiment` runs one of three."""
 
 INERT = {
+    "tracking": "what is logged of a stage: no stage can import it",
     "system.progress": "what is shown while a stage runs",
     "system.errors": "what is shown when it fails",
     "system.interrupts": "when it stops: what is written is whole or not there",
     "system.child_process": "which processes do the work and when they end",
 }
-"""Modules that are not followed, and why they cannot change a byte."""
+"""Modules and rooms that are not followed, and why they cannot change a byte."""
 
 INERT_LIBRARIES = {
     "pydantic": "it checks the parameters, and hands on those of params.yaml",
@@ -224,7 +219,7 @@ class Package:
         waiting = list(entries)
         while waiting:
             module, name = use = waiting.pop()
-            if use in reached or module in INERT:
+            if use in reached or {module, module.partition(".")[0]} & INERT.keys():
                 continue
             if module not in loaded:  # importing it runs its statements, and imports what it imports
                 loaded.add(module)
