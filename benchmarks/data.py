@@ -272,7 +272,8 @@ def bench_train(folder: Path, repeats: int) -> None:
 
         model = networks.build(layer_plan.plan(params.model, ends), params.model, statistics, seed=params.seed)
         model.compile(
-            optimizer=optimizers.of(params.optimizer, 1000), **losses.compiled(ends, statistics.numbers.sd, 1.0)
+            optimizer=optimizers.make_optimizer(params.optimizer, 1000),
+            **losses.compiled(ends, statistics.numbers.sd, 1.0),
         )
         memory = Memory()
         times = turns(

@@ -41,7 +41,9 @@ def bare(epochs: int) -> float:
                 statistics = normalization.statistics_of(file, params.model.standardize)
     started = time.perf_counter()
     model = networks.build(fit.trained_plan(params, ends), params.model, statistics, seed=params.seed)
-    model.compile(optimizer=optimizers.of(params.optimizer, 1000), **losses.compiled(ends, statistics.numbers.sd, 1.0))
+    model.compile(
+        optimizer=optimizers.make_optimizer(params.optimizer, 1000), **losses.compiled(ends, statistics.numbers.sd, 1.0)
+    )
     model.fit(*kept[0], validation_data=kept[1], batch_size=params.batch_size, epochs=epochs, verbose=0)
     return time.perf_counter() - started
 

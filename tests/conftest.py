@@ -17,7 +17,7 @@ from ruamel.yaml import YAML
 
 from xtcav_ml.config import params_file
 from xtcav_ml.config.prepare import Pixels, Step
-from xtcav_ml.data.prepared import Block, write_prepared
+from xtcav_ml.data.prepared import FrameBlock, write_prepared
 from xtcav_ml.science.images import Dark, Preprocessing
 from xtcav_ml.science.spec import Meaning
 
@@ -133,7 +133,7 @@ def write_prepared_file(
         columns["truth.label"] = truth
     made = preprocessing.prepare(frames)[:frames_written]
     blocks = (
-        Block.of(made[i : i + 2], np.zeros(len(made[i : i + 2]), np.int64), np.ones(len(made[i : i + 2])))
+        FrameBlock.of(made[i : i + 2], np.zeros(len(made[i : i + 2]), np.int64), np.ones(len(made[i : i + 2])))
         for i in range(0, len(made), 2)
     )
     write_prepared(path, meaning, columns, (["a.h5", "b.h5"], np.arange(shots) % 2, np.arange(shots)), blocks)

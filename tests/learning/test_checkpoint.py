@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.learning.test_fit import PARAMS, Recorder, digest, write
-from xtcav_ml.config.train import Augment, Block, Optimizer
+from xtcav_ml.config.train import Augment, LayerBlock, Optimizer
 from xtcav_ml.learning import checkpoint, fit
 from xtcav_ml.learning.checkpoint import Checkpoints, State
 
@@ -19,7 +19,7 @@ DROPOUT = PARAMS.model_copy(
         "model": PARAMS.model.model_copy(
             update={
                 "blocks": (
-                    Block(
+                    LayerBlock(
                         channels=4,
                         kernel=3,
                         stride=1,

@@ -7,7 +7,7 @@ import pytest
 
 from tests.conftest import write_prepared_file
 from xtcav_ml.config.prepare import Pixels
-from xtcav_ml.config.train import Augment, Block, Model, Optimizer, TrainParams
+from xtcav_ml.config.train import Augment, LayerBlock, Model, Optimizer, TrainParams
 from xtcav_ml.data.prepared import PreparedFile
 from xtcav_ml.learning import backend, fit, fused_conv, keras_file, layer_plan, networks, normalization
 from xtcav_ml.learning.augment import Augmentation
@@ -26,7 +26,7 @@ PARAMS = TrainParams(
     model=Model(
         name="convnet",
         standardize="all",
-        blocks=(Block(channels=4, kernel=3, stride=1, pool="max", pool_window=3, pool_stride=2),),
+        blocks=(LayerBlock(channels=4, kernel=3, stride=1, pool="max", pool_window=3, pool_stride=2),),
         hidden=(8,),
         initial_sd=0.3,
         l1=0.0,

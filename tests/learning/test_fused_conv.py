@@ -32,7 +32,9 @@ def slopes(function, weights, frames, weighing):
 @pytest.mark.parametrize("shots", [1, 5])
 @pytest.mark.parametrize(("rows", "columns", "channels", "kernel", "stride", "window", "pool_stride"), SHAPES)
 def test_same_as_stock(keras_ready, monkeypatch, shots, rows, columns, channels, kernel, stride, window, pool_stride):
-    monkeypatch.setattr(fused_conv, "CHUNK", 2 * 4 * rows * columns * channels // stride**2)  # some chunks, one partial
+    monkeypatch.setattr(
+        fused_conv, "MAP_BYTES", 2 * 4 * rows * columns * channels // stride**2
+    )  # some chunks, one partial
     rng = np.random.default_rng(0)
     frames = rng.normal(size=(shots, rows, columns, 1)).astype(np.float32)
     convolution = {"filters": channels, "kernel_size": kernel, "strides": stride, "padding": "same"}

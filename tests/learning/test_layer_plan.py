@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.conftest import ROOT
 from xtcav_ml.config.base import read_tree
-from xtcav_ml.config.train import Block, Model
+from xtcav_ml.config.train import LayerBlock, Model
 from xtcav_ml.learning import layer_plan, networks
 from xtcav_ml.learning.layer_plan import LayerSpec
 from xtcav_ml.learning.normalization import Statistics, TrainingStatistics
@@ -18,8 +18,8 @@ NOTES = Model(
     name="convnet",
     standardize="all",
     blocks=(
-        Block(channels=8, kernel=8, stride=1, pool="max", pool_window=13, pool_stride=10),
-        Block(channels=8, kernel=6, stride=1, pool="max", pool_window=13, pool_stride=10),
+        LayerBlock(channels=8, kernel=8, stride=1, pool="max", pool_window=13, pool_stride=10),
+        LayerBlock(channels=8, kernel=6, stride=1, pool="max", pool_window=13, pool_stride=10),
     ),
     hidden=(10,),
     initial_sd=0.03,
@@ -49,7 +49,7 @@ def test_sizes_are_those_that_the_notes_print():
 
 
 blocks = st.builds(
-    Block,
+    LayerBlock,
     channels=st.integers(1, 4),
     kernel=st.integers(1, 9),
     stride=st.integers(1, 4),

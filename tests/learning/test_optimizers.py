@@ -13,8 +13,11 @@ def rules(**changed):
 
 
 def rates(params, steps=STEPS):
-    schedule = optimizers.of(params, steps)._learning_rate
-    return np.array([float(schedule(step)) for step in range(steps)])
+    optimizer, found = optimizers.make_optimizer(params, steps), []
+    for step in range(steps):
+        optimizer.iterations.assign(step)
+        found.append(float(optimizer.learning_rate))
+    return np.array(found)
 
 
 @pytest.mark.usefixtures("keras_ready")
@@ -43,15 +46,15 @@ def test_the_plateau_is_a_function_of_the_scores():
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "parts"),
     [
-        ({"nesterov": True, "name": "adam"}, "nesterov is for sgd only, got it with adam"),
-        ({"weight_decay": 0.1}, "weight_decay is for adamw only, got it with sgd"),
-        ({"warmup_steps": 5}, "warmup_steps is for the cosine schedule only"),
+        ({"nesterov": True, "name": "adam"}, r"nesterov .*sgd.*found name: adam"),
+        ({"weight_decay": 0.1}, r"weight_decay .*adamw.*found name: sgd"),
+        ({"warmup_steps": 5}, r"warmup_steps .*cosine"),
     ],
 )
-def test_what_does_not_belong_together_is_refused(changed, said):
-    with pytest.raises(ValueError, match=said):
+def test_what_does_not_belong_together_is_refused(changed, parts):
+    with pytest.raises(ValueError, match=parts):
         rules(**changed)
 
 
@@ -76,7 +79,7 @@ def test_gradients_are_those_that_were_applied(changed):
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(3, 16, 5)).astype(np.float32), rng.normal(size=(3, 16, 1)).astype(np.float32)
     model = keras.Sequential([keras.Input((5,)), keras.layers.Dense(1, use_bias=False)])
-    model.compile(optimizer=optimizers.of(params, 6), loss="mse")
+    model.compile(optimizer=optimizers.make_optimizer(params, 6), loss="mse")
     seen, exact = optimizers.Gradients(params), []
     for batch, target in zip(x, y, strict=True):
         weights = model.get_weights()[0].astype(float)

@@ -13,7 +13,7 @@ from xtcav_ml.data.prepared import PreparedFile
 from xtcav_ml.data.raw_file import read_frames
 from xtcav_ml.learning import fit, keras_file
 from xtcav_ml.learning.layer_plan import CLASS_HEAD, FEATURES_INPUT, FRAME_INPUT, NUMBER_HEAD
-from xtcav_ml.learning.predictor import BATCH, NONE, Predictor
+from xtcav_ml.learning.predictor import FRAMES_A_CALL, NO_CLASS, Predictor
 from xtcav_ml.pipeline import prepare
 from xtcav_ml.tracking.registry import versions
 from xtcav_ml.tracking.registry.serving import ShotModel
@@ -78,12 +78,15 @@ def test_prepared_predicted_and_served_frames_are_the_same_bits(trained, tmp_pat
     predictor = Predictor(model)
     assert predictor.inputs(frames).tobytes() == expected.tobytes()
     assert predictor.inputs(frames[7:8]).tobytes() == expected[7:8].tobytes()  # whatever comes with it
-    given = {FRAME_INPUT: expected[:BATCH, ..., np.newaxis], FEATURES_INPUT: train.features[rows][:BATCH]}
+    given = {
+        FRAME_INPUT: expected[:FRAMES_A_CALL, ..., np.newaxis],
+        FEATURES_INPUT: train.features[rows][:FRAMES_A_CALL],
+    }
     direct = predictor.model.predict_on_batch(given)
     found = predictor.predict(frames, train.features[rows])
     assert found.probabilities.shape == (len(rows), 4)
-    assert found.probabilities[:BATCH].tobytes() == np.asarray(direct[CLASS_HEAD]).tobytes()
-    assert found.numbers[:BATCH].tobytes() == np.asarray(direct[NUMBER_HEAD]).tobytes()
+    assert found.probabilities[:FRAMES_A_CALL].tobytes() == np.asarray(direct[CLASS_HEAD]).tobytes()
+    assert found.numbers[:FRAMES_A_CALL].tobytes() == np.asarray(direct[NUMBER_HEAD]).tobytes()
     if train.meaning.preprocessing.pixels.dtype == "int16":
         served = log_to_mlflow(model, tmp_path / "store", monkeypatch)
         given = {"frame": frames, "bld.L3energy": train.features[rows][:, 0]}
@@ -106,7 +109,7 @@ def test_frames_and_features_that_are_not_the_models_are_refused_and_a_missing_o
             predictor.predict(wrong, features)
     energy[1] = np.nan
     found = predictor.predict(frames, energy)
-    assert found.predicted[1] == NONE
+    assert found.predicted[1] == NO_CLASS
     assert np.isnan([*found.probabilities[1], *found.numbers[1]]).all()
     assert np.isfinite(found.probabilities[[0, 2]]).all()
     table = ShotModel(trained[2]).predict({"frame": frames, "bld.L3energy": energy[:, 0]})

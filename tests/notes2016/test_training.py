@@ -64,7 +64,7 @@ def test_of_epochs_of_one_step_the_first_does_not_count(monkeypatch):
 
 
 def test_data_are_half_signal_and_do_not_depend_on_the_block(project, monkeypatch):
-    shots.run("signal-40")
+    shots.write_data("signal-40")
     with PreparedFile(project / "experiments/data/signal-40/train.h5") as train:
         assert (train.shots, train.frame_shape, train.classes) == (64, (40, 40), ("noise", "signal"))
         assert train.labels.tolist() == [0, 1] * 32
@@ -74,15 +74,15 @@ def test_data_are_half_signal_and_do_not_depend_on_the_block(project, monkeypatc
     with PreparedFile(project / "experiments/data/signal-40/validation.h5") as validation:
         assert validation.shots == 21
         assert not set(validation.column("run.index").tolist()) & set(range(64))
-    monkeypatch.setattr(shots, "BLOCK", 5)
-    shots.run("signal-40")
+    monkeypatch.setattr(shots, "IMAGES_AT_ONCE", 5)
+    shots.write_data("signal-40")
     with PreparedFile(project / "experiments/data/signal-40/train.h5") as train:
         np.testing.assert_array_equal(train.stored(np.arange(64)), made)
 
 
 def test_who_uses_data_of_another_makes_none(project):
     with pytest.raises(UserError, match="uses those of peaks-1000"):
-        shots.run("memory")
+        shots.write_data("memory")
 
 
 def test_nothing_is_reported_that_was_not_run(project):

@@ -11,7 +11,7 @@ from xtcav_ml.data import model_file
 from xtcav_ml.data.prepared import PreparedFile
 from xtcav_ml.data.raw_file import read_columns, read_frames
 from xtcav_ml.learning import fit, keras_file
-from xtcav_ml.learning.predictor import NONE, Predictor
+from xtcav_ml.learning.predictor import NO_CLASS, Predictor
 from xtcav_ml.pipeline import prepare
 from xtcav_ml.system import interrupts
 from xtcav_ml.system.errors import UserError
@@ -156,7 +156,7 @@ def test_a_shot_without_its_feature_gets_no_prediction_and_changes_no_other(mode
     assert sum(counted[:4]) == 74
     assert "none, for want of a feature 1" in line
     with h5py.File(path) as file, h5py.File(whole) as before:
-        assert file["predicted"][3] == NONE
+        assert file["predicted"][3] == NO_CLASS
         assert np.isnan(file["probability"][3]).all()
         others = np.delete(np.arange(75), 3)
         assert file["probability"][:][others].tobytes() == before["probability"][:][others].tobytes()

@@ -26,12 +26,12 @@ def experiment(
     if data:
         from xtcav_ml.notes2016 import shots
 
-        shots.run(name)
+        shots.write_data(name)
         return
     if known.load(name).configurations is not None:
         from xtcav_ml.notes2016 import configurations
 
-        configurations.run(name)
+        configurations.measure_all(name)
         return
     from xtcav_ml.learning import backend
     from xtcav_ml.lineage import lineage
@@ -41,6 +41,6 @@ def experiment(
     params, origin = known.trained(name), lineage.of_experiment(known.described(name), known.data_files(name))
     with runs.experiment(backend.configure(params.seed, params.threads), name, origin) as run:
         with resources.measured(f"experiment-{name}") as sampler:
-            seconds = stage.run(name, params, [run], run.identity)
+            seconds = stage.train_experiment(name, params, [run], run.identity)
         runs.log_model(run.run, known.trained_folder(name) / "model.keras")
     side_by_side.keep_usage(name, sampler.summary(), seconds)

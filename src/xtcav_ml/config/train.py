@@ -16,7 +16,7 @@ Penalty = Annotated[float, Field(ge=0, le=1000)]
 Shift = Annotated[int, Field(ge=0, lt=LARGEST_SIDE)]
 
 
-class Block(Section):
+class LayerBlock(Section):
     """A convolution, batch normalization, an activation, a pooling (all with `same` padding) and dropout."""
 
     channels: int = parameter("kernels of the convolution", "channels", ge=1, le=4096)
@@ -37,7 +37,7 @@ class Model(Section):
     standardize: Literal["all", "pixel"] = parameter(
         "by mean and s.d. of all training pixels, or of each pixel by itself"
     )
-    blocks: tuple[Block, ...] = parameter(
+    blocks: tuple[LayerBlock, ...] = parameter(
         "convolution, activation, pooling; sizes in pixels", min_length=1, max_length=64
     )
     hidden: tuple[Annotated[int, Field(ge=1, le=65536)], ...] = parameter(

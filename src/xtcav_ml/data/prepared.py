@@ -48,7 +48,7 @@ SATURATED, SIGNAL = "frame.saturated", "frame.signal"
 
 
 @dataclass(frozen=True)
-class Block:
+class FrameBlock:
     """Consecutive shots of a prepared file: images as stored, and columns of their checksums and of what was seen in them."""
 
     images: NDArray[np.generic]
@@ -89,7 +89,7 @@ def write_prepared(
     meaning: Meaning,
     columns: Mapping[str, NDArray[np.generic]],
     sources: tuple[Sequence[str], NDArray[np.int64], NDArray[np.int64]],
-    blocks: Iterable[Block],
+    blocks: Iterable[FrameBlock],
 ) -> None:
     """Write one split.
 

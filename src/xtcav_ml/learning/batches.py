@@ -12,7 +12,7 @@ from xtcav_ml.learning.augment import Augmentation
 from xtcav_ml.learning.backend import keras
 from xtcav_ml.learning.layer_plan import CLASS_HEAD, FEATURES_INPUT, FRAME_INPUT, NUMBER_HEAD
 
-CHUNK = 256
+FRAMES_AT_ONCE = 256
 """Frames that are brought to a GPU at once."""
 
 
@@ -84,7 +84,8 @@ def _on_gpu(prepared: PreparedFile) -> Any | None:
     if not prepared.shots or 2 * prepared.nbytes > backend.free_on_gpu():
         return None
     return backend.place(
-        prepared.stored(np.arange(prepared.shots)[i : i + CHUNK]) for i in range(0, prepared.shots, CHUNK)
+        prepared.stored(np.arange(prepared.shots)[i : i + FRAMES_AT_ONCE])
+        for i in range(0, prepared.shots, FRAMES_AT_ONCE)
     )
 
 

@@ -73,7 +73,7 @@ def fit(
     weights = normalization.class_weights(train) if params.class_weights else None
     varied = Augmentation(params.augment, train.meaning.preprocessing) if params.augment.varies_frames else None
     batches = Batches(train, params.batch_size, params.seed, weights, varied)
-    optimizer = optimizers.of(params.optimizer, len(batches) * params.epochs)
+    optimizer = optimizers.make_optimizer(params.optimizer, len(batches) * params.epochs)
     model.compile(optimizer=optimizer, **losses.compiled(ends, statistics.numbers.sd, params.regression_weight))
     watch = _Watch(batches, listeners, params, checkpoints)
     if checkpoints is not None:

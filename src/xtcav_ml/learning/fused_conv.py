@@ -20,7 +20,7 @@ import tensorflow as tf
 from xtcav_ml.learning import max_pooling
 from xtcav_ml.learning.backend import keras
 
-CHUNK = 12 * 2**20
+MAP_BYTES = 12 * 2**20
 """Bytes of map that are made before they are pooled: they stay in the last level of cache."""
 
 LANES = 32
@@ -54,7 +54,7 @@ class ConvMaxPool(keras.layers.Conv2D):  # type: ignore[misc]
         together = max(1, LANES // channels)
         pitch = -(-columns // together) * together  # what is computed beyond the last column is never looked at
         padding = [[0, 0], [above, below], [left, right + (pitch - columns) * stride], [0, 0]]
-        step = max(1, CHUNK // (4 * rows * pitch * channels))
+        step = max(1, MAP_BYTES // (4 * rows * pitch * channels))
 
         def pool(maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             whole = maps.reshape(len(maps), rows, pitch, channels)

@@ -11,15 +11,14 @@ from xtcav_ml.config.train import Optimizer
 from xtcav_ml.learning.backend import keras
 
 
-def of(params: Optimizer, steps: int) -> keras.optimizers.Optimizer:
+def make_optimizer(params: Optimizer, steps: int) -> keras.optimizers.Optimizer:
     """Return the optimizer for a training of `steps` minibatches."""
-    rate = _schedule(params, steps)
-    clip = {"global_clipnorm": params.clip_norm}
-    if params.name == "sgd":
-        return keras.optimizers.SGD(rate, momentum=params.momentum, nesterov=params.nesterov, **clip)
-    if params.name == "adam":
-        return keras.optimizers.Adam(rate, beta_1=params.momentum, **clip)
-    return keras.optimizers.AdamW(rate, weight_decay=params.weight_decay, beta_1=params.momentum, **clip)
+    kind, options = {
+        "sgd": (keras.optimizers.SGD, {"momentum": params.momentum, "nesterov": params.nesterov}),
+        "adam": (keras.optimizers.Adam, {"beta_1": params.momentum}),
+        "adamw": (keras.optimizers.AdamW, {"beta_1": params.momentum, "weight_decay": params.weight_decay}),
+    }[params.name]
+    return kind(_schedule(params, steps), global_clipnorm=params.clip_norm, **options)
 
 
 def _schedule(params: Optimizer, steps: int) -> Any:
@@ -71,15 +70,15 @@ class Gradients:
         optimizer = model.optimizer
         if hasattr(optimizer, "inner_optimizer"):  # the loss scaling of half precision
             optimizer = optimizer.inner_optimizer
-        slots = getattr(optimizer, "momentums", None) or getattr(optimizer, "_momentums", None)
+        slots = [variable for variable in optimizer.variables if variable.path.endswith("momentum")]
         kept = slots or model.trainable_variables
         flat = np.concatenate([np.asarray(values, np.float64).ravel() for values in kept])
-        self._seen.append((flat, self._applied_rate(optimizer)))
+        self._seen.append((flat, float(optimizer.learning_rate)))  # the rate of the next step
 
     def found(self) -> dict[str, float]:
         """Return `gradient_norm` and `gradient_cosine`, whichever the steps looked at can tell, and forget these."""
         pairs = zip(self._seen, self._seen[1:], strict=False)
-        gradients = [self._gradient(before[0], after[0], after[1]) for before, after in pairs]
+        gradients = [self._gradient(before, after, rate) for (before, rate), (after, _) in pairs]
         self._seen = []
         if not gradients:
             return {}
@@ -94,10 +93,3 @@ class Gradients:
         if self.params.name != "sgd":
             return (after - momentum * before) / (1 - momentum)
         return ((momentum if momentum else 1.0) * before - after) / max(rate, 1e-30)
-
-    def _applied_rate(self, optimizer: keras.optimizers.Optimizer) -> float:
-        """Return the rate of the step just made: the optimizer already stands at the next one."""
-        schedule = optimizer._learning_rate
-        if isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
-            return float(schedule(int(np.asarray(optimizer.iterations)) - 1))
-        return float(optimizer.learning_rate)

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from xtcav_ml.learning import keras_file
 from xtcav_ml.learning.layer_plan import CLASS_HEAD, FEATURES_INPUT, FRAME_INPUT, NUMBER_HEAD
 
-BATCH = 32
+FRAMES_A_CALL = 32
 """Frames in a call of the network. The last ones are filled up: a network is then built for one size."""
 
-NONE = -1
+NO_CLASS = -1
 """Predicted class of a shot of which a feature is not finite: nothing can be said of it."""
 
 
@@ -26,11 +26,11 @@ class Prediction:
 
     @property
     def predicted(self) -> NDArray[np.int64]:
-        """Return the number of each shot's likeliest class (N,), or NONE."""
+        """Return the number of each shot's likeliest class (N,), or NO_CLASS."""
         if not self.probabilities.shape[1]:
-            return np.full(len(self.probabilities), NONE)
+            return np.full(len(self.probabilities), NO_CLASS)
         known = np.isfinite(self.probabilities).all(axis=1)
-        return np.where(known, np.nan_to_num(self.probabilities).argmax(axis=1), NONE)
+        return np.where(known, np.nan_to_num(self.probabilities).argmax(axis=1), NO_CLASS)
 
 
 class Predictor:
@@ -57,8 +57,8 @@ class Predictor:
         unusable = np.flatnonzero(~np.isfinite(given).all(axis=1))
         given = np.nan_to_num(given, posinf=0, neginf=0)
         parts = [
-            self._call(self.inputs(frames[first : first + BATCH]), given[first : first + BATCH])
-            for first in range(0, len(frames), BATCH)
+            self._call(self.inputs(frames[first : first + FRAMES_A_CALL]), given[first : first + FRAMES_A_CALL])
+            for first in range(0, len(frames), FRAMES_A_CALL)
         ]
         widths = {CLASS_HEAD: len(self.meaning.classes), NUMBER_HEAD: len(self.meaning.regression)}
         joined = {
@@ -80,5 +80,5 @@ class Predictor:
 
 
 def _filled(values: NDArray[Any]) -> NDArray[Any]:
-    """Return `values` with zeros up to BATCH rows."""
-    return np.concatenate([values, np.zeros((BATCH - len(values), *values.shape[1:]), values.dtype)])
+    """Return `values` with zeros up to FRAMES_A_CALL rows."""
+    return np.concatenate([values, np.zeros((FRAMES_A_CALL - len(values), *values.shape[1:]), values.dtype)])

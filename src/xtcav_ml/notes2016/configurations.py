@@ -30,7 +30,7 @@ class Step:
     step_mb: float  # that less what it had before the network was built, and less the pages of files that were read
 
 
-def run(name: str) -> None:
+def measure_all(name: str) -> None:
     """Measure each configuration of experiment `name`, and write what is known without running, and what was measured.
 
     Raises UserError if the data were not made, the experiment has no configurations or a process fails.

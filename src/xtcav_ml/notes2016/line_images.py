@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from xtcav_ml.notes2016.experiments import Signal
 
-CLASSES = ("noise", "signal")
+SIGNAL_CLASSES = ("noise", "signal")
 
 INT16 = np.iinfo(np.int16)
 

@@ -10,7 +10,7 @@ from xtcav_ml.config.base import load_section
 from xtcav_ml.config.data import DataParams
 from xtcav_ml.config.prepare import BlockMean, Pixels, PrepareParams
 from xtcav_ml.config.simulate import SimulateParams
-from xtcav_ml.data.prepared import SHOT_COLUMNS, Block, write_prepared
+from xtcav_ml.data.prepared import SHOT_COLUMNS, FrameBlock, write_prepared
 from xtcav_ml.notes2016 import experiments, line_images
 from xtcav_ml.notes2016.experiments import Signal
 from xtcav_ml.pipeline import prepare as prepare_stage
@@ -21,11 +21,11 @@ from xtcav_ml.system import atomic
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.system.progress import console, counting
 
-BLOCK = 8
+IMAGES_AT_ONCE = 8
 """Images made at a time, 16 MB of the largest. Last bits of the mean pixel depend on it, images do not."""
 
 
-def run(name: str) -> None:
+def write_data(name: str) -> None:
     """Write the data of experiment `name`. Raises UserError if it uses another's, or as the two functions below."""
     chosen, out = experiments.load(name), experiments.data_folder(name)
     if chosen.data_of is not None:
@@ -62,18 +62,18 @@ def _write(signal: Signal, numbers: range, path: Path, advance: Callable[[int], 
     columns = dict.fromkeys(SHOT_COLUMNS, index) | {"run": np.zeros_like(index), "signal": index % 2}
     write_prepared(
         path,
-        Meaning("signal", line_images.CLASSES, (), (), preprocessing),
+        Meaning("signal", line_images.SIGNAL_CLASSES, (), (), preprocessing),
         columns,
         (["signals"], np.zeros_like(index), index),
         _blocks(signal, numbers, advance),
     )
 
 
-def _blocks(signal: Signal, numbers: range, advance: Callable[[int], None]) -> Iterator[Block]:
-    for first in range(numbers.start, numbers.stop, BLOCK):
-        count = min(BLOCK, numbers.stop - first)
+def _blocks(signal: Signal, numbers: range, advance: Callable[[int], None]) -> Iterator[FrameBlock]:
+    for first in range(numbers.start, numbers.stop, IMAGES_AT_ONCE):
+        count = min(IMAGES_AT_ONCE, numbers.stop - first)
         made, _ = line_images.images(signal, first, count)
-        yield Block.of(made, np.zeros(count, np.int64), made.mean(axis=(1, 2)))
+        yield FrameBlock.of(made, np.zeros(count, np.int64), made.mean(axis=(1, 2)))
         advance(count)
 
 

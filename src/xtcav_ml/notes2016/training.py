@@ -47,7 +47,7 @@ class Steps:
         return median(found) if found else None
 
 
-def run(
+def train_experiment(
     name: str,
     params: TrainParams,
     listeners: Sequence[fit.Listener] = (),

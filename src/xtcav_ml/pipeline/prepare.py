@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from xtcav_ml.config.data import DataParams
 from xtcav_ml.config.prepare import PrepareParams, Watch
 from xtcav_ml.data import raw_files
-from xtcav_ml.data.prepared import SATURATED, SIGNAL, Block, write_prepared
+from xtcav_ml.data.prepared import SATURATED, SIGNAL, FrameBlock, write_prepared
 from xtcav_ml.science import images, selection
 from xtcav_ml.science.spec import Meaning
 from xtcav_ml.system import atomic
@@ -69,7 +69,7 @@ class Watched:
         self.watch, self.preprocessing = watch, preprocessing
         self.saturated = self.empty = self.clipped = 0
 
-    def over(self, blocks: Iterable[Block]) -> Iterator[Block]:
+    def over(self, blocks: Iterable[FrameBlock]) -> Iterator[FrameBlock]:
         """Yield the blocks as they come."""
         for block in blocks:
             self.saturated += int((block.columns[SATURATED] > self.watch.saturated_pixels).sum())
@@ -101,10 +101,10 @@ def prepared_blocks(
     preprocessing: images.Preprocessing,
     saturation: int,
     advance: Callable[[int], None],
-) -> Iterator[Block]:
+) -> Iterator[FrameBlock]:
     """Yield prepared frames in the order of `rows`, made by all cores a few blocks ahead."""
 
-    def make(block: NDArray[np.int64]) -> Block:
+    def make(block: NDArray[np.int64]) -> FrameBlock:
         made = np.empty((len(block), *preprocessing.shape), dtype=preprocessing.pixels.dtype)
         saturated, signal = np.empty(len(block), np.int64), np.empty(len(block))
         for i, row in enumerate(block):  # one by one: a frame stays in the processor's cache through all steps
@@ -112,10 +112,10 @@ def prepared_blocks(
             preprocessing.into(made[i : i + 1], frame)
             saturated[i] = images.saturated_pixels(frame, saturation)[0]
             signal[i] = images.signal(frame, preprocessing.dark)[0]
-        return Block.of(made, saturated, signal)
+        return FrameBlock.of(made, saturated, signal)
 
     workers = min(len(os.sched_getaffinity(0)), MOST_WORKERS)
-    waiting: collections.deque[tuple[int, Future[Block]]] = collections.deque()
+    waiting: collections.deque[tuple[int, Future[FrameBlock]]] = collections.deque()
     with raw_files.FrameReader(raw_set) as reader, ThreadPoolExecutor(workers) as pool:
         for block in _blocks(raw_set, rows):
             waiting.append((int(raw_set.file[block[0]]), pool.submit(make, block)))
@@ -126,7 +126,7 @@ def prepared_blocks(
             yield _done(waiting, advance)
 
 
-def _done(waiting: "collections.deque[tuple[int, Future[Block]]]", advance: Callable[[int], None]) -> Block:
+def _done(waiting: "collections.deque[tuple[int, Future[FrameBlock]]]", advance: Callable[[int], None]) -> FrameBlock:
     block = waiting.popleft()[1].result()
     advance(len(block.images))
     return block

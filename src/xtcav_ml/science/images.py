@@ -121,28 +121,26 @@ def functions(steps: Sequence[Step], dark: Dark | None) -> list[Function]:
 
     Raises ValueError if a step needs the dark frame and there is none.
     """
-    chain: list[Function] = []
-    for step in steps:
-        if step.step == "subtract_dark":
-            chain.append(functools.partial(subtract, level=_required(dark).mean))
-        elif step.step == "mend_hot_pixels":
-            chain.append(functools.partial(mend, around=Neighbours.of(_required(dark).hot(step.threshold))))
-        elif step.step == "roi":
-            chain.append(functools.partial(cut, rows=slice(*step.rows), columns=slice(*step.columns)))
-        elif step.step == "block_mean":
-            if chain and [before.step for before in steps[: len(chain)]] == ["subtract_dark"]:
-                # the same in the other order is exact, since whole numbers are added, and faster
-                level = block_mean(_required(dark).mean[np.newaxis], step.size)[0]
-                chain = [functools.partial(block_mean, size=step.size), functools.partial(subtract, level=level)]
-            else:
-                chain.append(functools.partial(block_mean, size=step.size))
-        elif step.step == "clip":
-            chain.append(functools.partial(np.clip, a_min=np.float32(step.low), a_max=np.float32(step.high)))
-        elif step.step == "contrast":
-            chain.append(functools.partial(contrast, floor=step.floor))
-        else:
-            chain.append(log)
+    chain = [FUNCTIONS[step.step](step, dark) for step in steps]
+    if len(steps) > 1 and steps[0].step == "subtract_dark" and steps[1].step == "block_mean":
+        # the same in the other order is exact, since whole numbers are added, and faster
+        level = block_mean(_required(dark).mean[np.newaxis], steps[1].size)[0]
+        chain[:2] = [chain[1], functools.partial(subtract, level=level)]
     return chain
+
+
+FUNCTIONS: dict[str, Callable[[Any, Dark | None], Function]] = {
+    "subtract_dark": lambda step, dark: functools.partial(subtract, level=_required(dark).mean),
+    "mend_hot_pixels": lambda step, dark: functools.partial(
+        mend, around=Neighbours.of(_required(dark).hot(step.threshold))
+    ),
+    "roi": lambda step, dark: functools.partial(cut, rows=slice(*step.rows), columns=slice(*step.columns)),
+    "block_mean": lambda step, dark: functools.partial(block_mean, size=step.size),
+    "clip": lambda step, dark: functools.partial(np.clip, a_min=np.float32(step.low), a_max=np.float32(step.high)),
+    "contrast": lambda step, dark: functools.partial(contrast, floor=step.floor),
+    "log": lambda step, dark: log,
+}
+"""What becomes of frames in each step of `prepare.images`, by its name."""
 
 
 def _through(chain: Sequence[Function], frames: NDArray[np.generic]) -> Frames:

@@ -18,7 +18,7 @@ from xtcav_ml.data.hdf5 import attributes_of, create_rows, creating, require_unc
 from xtcav_ml.data.prepared import SHOT_COLUMNS
 from xtcav_ml.data.raw_file import RawFrames, file_problems, read_columns
 from xtcav_ml.learning import backend
-from xtcav_ml.learning.predictor import BATCH, NONE, Prediction, Predictor
+from xtcav_ml.learning.predictor import FRAMES_A_CALL, NO_CLASS, Prediction, Predictor
 from xtcav_ml.science.spec import Meaning
 from xtcav_ml.system import interrupts
 from xtcav_ml.system.errors import UserError
@@ -133,7 +133,7 @@ def _predict(
 def _blocks(file: Path, expected: tuple[int, ...], shots: int) -> Iterator[tuple[int, NDArray[np.int16]]]:
     """Yield the frames of a file, and the row of the first; the next ones are read while these are looked at."""
     with RawFrames(file, expected) as frames, ThreadPoolExecutor(1) as reader:
-        rows = [np.arange(first, min(first + BATCH, shots)) for first in range(0, shots, BATCH)]
+        rows = [np.arange(first, min(first + FRAMES_A_CALL, shots)) for first in range(0, shots, FRAMES_A_CALL)]
         coming = [reader.submit(frames.read, block) for block in rows[:1]]
         for number, block in enumerate(rows):
             coming += [reader.submit(frames.read, following) for following in rows[number + 1 : number + 2]]
@@ -174,9 +174,9 @@ def _done(target: Path, identity: Mapping[str, str]) -> bool:
 def _describe(found: Prediction, meaning: Meaning) -> str:
     parts = []
     if meaning.classes:
-        names = {**dict(enumerate(meaning.classes)), NONE: "none, for want of a feature"}
+        names = {**dict(enumerate(meaning.classes)), NO_CLASS: "none, for want of a feature"}
         counts = {name: int((found.predicted == number).sum()) for number, name in names.items()}
-        parts += [f"{name} {count:,}" for name, count in counts.items() if count or name != names[NONE]]
+        parts += [f"{name} {count:,}" for name, count in counts.items() if count or name != names[NO_CLASS]]
     for i, name in enumerate(meaning.regression):
         known = found.numbers[:, i][np.isfinite(found.numbers[:, i])]
         parts.append(f"{name} {known.mean():.4g} on average" if len(known) else f"{name} -")

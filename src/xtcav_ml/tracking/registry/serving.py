@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from xtcav_ml.learning.layer_plan import FRAME_INPUT
-from xtcav_ml.learning.predictor import NONE, Predictor
+from xtcav_ml.learning.predictor import NO_CLASS, Predictor
 from xtcav_ml.tracking.registry import manifest
 
 
@@ -42,7 +42,7 @@ class ShotModel:
             f"probability of {name}": _known(found.probabilities[:, i]) for i, name in enumerate(meaning.classes)
         }
         if meaning.classes:
-            names = [None if number == NONE else meaning.classes[number] for number in found.predicted]
+            names = [None if number == NO_CLASS else meaning.classes[number] for number in found.predicted]
             columns["predicted"] = pd.Series(names, dtype=object)  # of texts, pandas would make None a NaN
         columns |= {name: _known(found.numbers[:, i]) for i, name in enumerate(meaning.regression)}
         return pd.DataFrame(columns)
