@@ -1,4 +1,5 @@
 import importlib
+import os
 import re
 import subprocess
 import sys
@@ -108,6 +109,26 @@ def test_an_error_without_a_file_keeps_its_traceback(monkeypatch):
     monkeypatch.setattr(main.interrupts, "listen", lambda: None)
     with pytest.raises(ConnectionError):
         main.main()
+
+
+@pytest.mark.parametrize(
+    ("command", "backend"),
+    [("validate", "torch"), ("validate", "tensorfow"), ("train", "torch"), ("evaluate", "torch")],
+)
+def test_an_unusable_backend_is_one_line(tmp_path, command, backend):
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    program = "import sys; from xtcav_ml.cli.main import main; sys.argv[0] = 'xtcav'; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", program, command],
+        cwd=tmp_path,
+        env={**os.environ, "KERAS_BACKEND": backend},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert all(part in line for part in ("KERAS_BACKEND", repr(backend), "tensorflow or jax"))
 
 
 def test_a_mistake_is_one_line_and_no_traceback(tmp_path, monkeypatch, capsys):

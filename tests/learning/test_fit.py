@@ -308,7 +308,9 @@ def test_numbers_alone_can_be_learned(tmp_path, keras_ready):
         made.append(write(tmp_path / f"{name}.h5", count, 1, labels=False, regression=numbers))
     fitted = fit.fit(*made, LONGER)
     best = fitted.history[fitted.best_epoch - 1]
-    assert best["val_squared_error"] == min(row["val_squared_error"] for row in fitted.history) < 0.3
+    assert (
+        best["val_squared_error"] == min(row["val_squared_error"] for row in fitted.history) < 0.5
+    )  # the mean alone: 1
     assert "val_accuracy" not in best
     assert fitted.model.predict(Batches(made[1], 8), verbose=0).keys() == {NUMBER_HEAD}
 

@@ -11,6 +11,7 @@ from xtcav_ml.learning import backend
 from xtcav_ml.learning.augment import Augmentation
 from xtcav_ml.learning.backend import keras
 from xtcav_ml.learning.layer_plan import CLASS_HEAD, FEATURES_INPUT, FRAME_INPUT, NUMBER_HEAD
+from xtcav_ml.learning.random_streams import Purpose, generator
 
 FRAMES_AT_ONCE = 256
 """Frames that are brought to a GPU at once."""
@@ -64,7 +65,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         rows = self._order()[index * self.batch_size : (index + 1) * self.batch_size]
         frames = self.prepared.stored(rows) if self._on_gpu is None else self._on_gpu[rows]
         if self.augmentation is not None:
-            frames = self.augmentation.apply(frames, np.random.default_rng([self.seed or 0, self.epoch, index]))
+            frames = self.augmentation.apply(frames, generator(self.seed or 0, Purpose.AUGMENTATION, self.epoch, index))
         inputs: dict[str, Any] = {FRAME_INPUT: frames[..., np.newaxis]}
         if self._features.shape[1]:
             inputs[FEATURES_INPUT] = self._features[rows]
@@ -91,7 +92,7 @@ def _on_gpu(prepared: PreparedFile) -> Any | None:
 
 def shuffled(shots: int, seed: int, epoch: int) -> NDArray[np.int64]:
     """Return the rows 0 to `shots` - 1 in the order of `epoch`."""
-    return np.random.default_rng([seed, epoch]).permutation(shots)
+    return generator(seed, Purpose.ORDER, epoch).permutation(shots)
 
 
 class SetEpoch(keras.callbacks.Callback):  # type: ignore[misc]

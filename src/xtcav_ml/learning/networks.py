@@ -13,6 +13,7 @@ from xtcav_ml.learning import layer_plan
 from xtcav_ml.learning.backend import keras
 from xtcav_ml.learning.layer_plan import LayerSpec
 from xtcav_ml.learning.normalization import Statistics, TrainingStatistics
+from xtcav_ml.learning.random_streams import Purpose, generator, layer_seed
 
 
 def build(layers: Sequence[LayerSpec], model: Model, statistics: TrainingStatistics, *, seed: int) -> keras.Model:
@@ -56,7 +57,7 @@ def _arguments(model: Model, statistics: TrainingStatistics, seed: int) -> dict[
 
     Each layer is given the same objects: Keras saves them by number, and the bytes of a model file would change.
     """
-    seeds, numbers = itertools.count(seed), statistics.numbers
+    drawing, numbers = itertools.count(), statistics.numbers
     regularizer = keras.regularizers.L1L2(l1=model.l1, l2=model.l2) if model.l1 or model.l2 else None
     weights = {
         "kernel_regularizer": regularizer,
@@ -64,7 +65,7 @@ def _arguments(model: Model, statistics: TrainingStatistics, seed: int) -> dict[
     }
     return {
         **dict.fromkeys((layer_plan.CONV, layer_plan.CONV_MAX_POOL, "Dense"), lambda: weights),
-        **dict.fromkeys(("Dropout", "GaussianNoise"), lambda: {"seed": next(seeds)}),
+        **dict.fromkeys(("Dropout", "GaussianNoise"), lambda: {"seed": layer_seed(seed, next(drawing))}),
         "Rescaling": lambda: {"scale": numbers.sd.tolist(), "offset": numbers.mean.tolist()},
     }
 
@@ -80,7 +81,7 @@ def _standardize(layer: keras.layers.Normalization, statistics: Statistics) -> N
 def _initialize(network: keras.Model, model: Model, seed: int) -> None:
     """Draw the kernels with numpy: each backend has a generator of its own, and other numbers."""
     for i, layer in enumerate(layer for layer in network.layers if hasattr(layer, "kernel")):
-        rng, shape = np.random.default_rng([seed, i]), tuple(layer.kernel.shape)
+        rng, shape = generator(seed, Purpose.KERNEL, i), tuple(layer.kernel.shape)
         *places, inputs, outputs = shape
         area = math.prod(places)
         if model.initializer == "glorot":
