@@ -37,13 +37,13 @@ def truncated(folder):
 CASES = {
     "unknown key": (
         lambda p: p.set(**{"train.optimizer.learningrate": 0.1}),
-        ["learningrate", "did you mean 'learning_rate'"],
+        ["learningrate", "Fix: write 'learning_rate'"],
     ),
     "out of range": (
         lambda p: p.set(**{"train.optimizer.momentum": 1.5}),
         ["train.optimizer.momentum", "less than", "1.5"],
     ),
-    "simulate key": (lambda p: p.set(**{"simulate.shots_per_file": 0}), ["simulate.shots_per_file", "got 0"]),
+    "simulate key": (lambda p: p.set(**{"simulate.shots_per_file": 0}), ["simulate.shots_per_file", "found 0"]),
     "network too deep": (
         lambda p: p.set(**{"train.model.blocks.0.pool_window": 99}),
         ["train.model.blocks.0.pool_window", "got 99", "choose at most"],
@@ -53,7 +53,7 @@ CASES = {
         lambda p: p.set(**{"data.raw": "src"}),
         ["src: no raw files", "copy raw files there", "data.raw"],
     ),
-    "missing dark run": (lambda p: p.set(**{"prepare.dark_run": 99}), ["prepare.dark_run", "68, 70, 71", "got 99"]),
+    "missing dark run": (lambda p: p.set(**{"prepare.dark_run": 99}), ["prepare.dark_run", "68, 70, 71", "found 99"]),
     "truncated file": (lambda p: truncated(p.folder), ["raw/b.h5", "readable HDF5", "copy it anew"]),
     "missing dataset": (
         lambda p: replaced(p.folder / "raw/a.h5", "acq.peaksLabel", None),
@@ -75,7 +75,7 @@ CASES = {
         lambda p: with_label(p.folder / "raw/a.h5", 7, 4),
         ["raw/a.h5", "acq.peaksLabel", "not a class (found 4 in row 7"],
     ),
-    "hidden layer of nothing": (lambda p: p.set(**{"train.model.hidden": [0]}), ["train.model.hidden.0", "got 0"]),
+    "hidden layer of nothing": (lambda p: p.set(**{"train.model.hidden": [0]}), ["train.model.hidden.0", "found 0"]),
     "label that is no label": (
         lambda p: p.set(**{"prepare.label": "bld.L3energy"}),
         ["bld.L3energy", "wrong type (found float64, expected integers)"],
@@ -140,7 +140,7 @@ def test_a_bad_simulate_section_leaves_the_simulated_shots(tmp_path):
     project.set(**{"simulate.dark_shots": -1})
     done = project.run("dvc", "repro", check=False)
     assert done.returncode != 0
-    assert "simulate.dark_shots: input should be greater than" in done.stderr
+    assert "simulate.dark_shots: invalid value (found " in done.stderr
     assert kept.read_text() == "old shots"
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from xtcav_ml.config.paths import RESOURCES
+from xtcav_ml.config.paths import METRICS, PLOTS, PREDICTIONS, RESOURCES
 from xtcav_ml.lineage import lineage
 from xtcav_ml.lineage.environment import versions
 from xtcav_ml.system import interrupts
@@ -97,7 +97,7 @@ def _log_usage(run: Run, name: str) -> None:
     if used.is_file():
         run.metrics({f"usage/{name}": value for name, value in json.loads(used.read_text()).items()})
     if picture.is_file():
-        run.artifact(picture, "plots")
+        run.artifact(picture, PLOTS.name)
 
 
 def log_model(run: Run, path: Path) -> None:
@@ -107,20 +107,20 @@ def log_model(run: Run, path: Path) -> None:
 
 def log_evaluation(run: Run, results: Path, tags: Mapping[str, str]) -> None:
     """Log what evaluate wrote into the folder `results`; the run's `tags` count earlier evaluations of the same model."""
-    metrics, earlier = json.loads((results / "metrics.json").read_text()), int(tags.get(COUNT_TAG, 0))
+    metrics, earlier = json.loads((results / METRICS.name).read_text()), int(tags.get(COUNT_TAG, 0))
     numbers = {name: value for name, value in metrics.items() if isinstance(value, (int, float))}
     for target, errors in metrics.get("regression", {}).items():
         numbers |= {f"{target}_{name}": value for name, value in errors.items() if value is not None}
-    for picture in sorted((results / "plots").glob("*.png")):
-        run.artifact(picture, "plots")
-    for name in ("metrics.json", "predictions.csv"):
-        run.artifact(results / name)
+    for picture in sorted((results / PLOTS.name).glob("*.png")):
+        run.artifact(picture, PLOTS.name)
+    for path in (METRICS, PREDICTIONS):
+        run.artifact(results / path.name)
     provenance.describe_test(run)
     run.metrics({f"test_{name}": value for name, value in numbers.items()}, step=earlier)
     run.tags(
         {
             COUNT_TAG: str(earlier + 1),
-            mlflow_names.EVALUATION_TAG: lineage.file_md5(results / "metrics.json"),
+            mlflow_names.EVALUATION_TAG: lineage.file_md5(results / METRICS.name),
             "mlflow.note.content": provenance.note(metrics, tags),
         }
     )
