@@ -73,7 +73,7 @@ def test_a_process_that_ends_itself_says_with_which_code():
 
 
 def test_one_that_does_not_stop_is_ended(monkeypatch):
-    monkeypatch.setattr("xtcav_ml.system.child_process.PATIENCE", 0.1)
+    monkeypatch.setattr("xtcav_ml.system.child_process.SECONDS_TO_END", 0.1)
     process = child(hang)
     for _ in process:
         process.stop = True

@@ -13,7 +13,7 @@ from typing import Any
 
 from xtcav_ml.system.errors import UserError
 
-PATIENCE = 5.0
+SECONDS_TO_END = 5.0
 """Seconds that a process which was asked to stop may take to end by itself."""
 
 
@@ -53,7 +53,7 @@ class ChildProcess:
         """End the process, if it still runs."""
         with contextlib.suppress(OSError):  # it may wait for the answer whether to go on
             self._pipe.send(False)
-        self._process.join(timeout=PATIENCE)
+        self._process.join(timeout=SECONDS_TO_END)
         if self._process.is_alive():
             self._process.terminate()
             self._process.join()
