@@ -34,6 +34,9 @@ LEAST_RANGE = 1e-3
 PAPER, INK, MUTED, HEAT = "#ffffff", "#222222", "#8a8a8a", "#2171b5"
 TRAIN, VALIDATION = "#0072b2", "#d55e00"  # Okabe and Ito's blue and vermilion, which all eyes can tell apart
 COLOURS = (TRAIN, VALIDATION, "#009e73", "#cc79a7", "#e69f00", "#56b4e9", INK)
+HEAT_SHARE = 0.65
+"""Of the colour in the fullest cell, on which ink must be legible."""
+
 DASHES = ("-", "--", ":", "-.")
 """Of the series of a chart, so that they differ without colour too."""
 
@@ -108,7 +111,7 @@ def confusion_matrix(confusion: NDArray[np.int64], classes: Sequence[str], title
     shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
     for (row, column), count in np.ndenumerate(confusion):
         share = shares[row, column]
-        axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, color=HEAT, alpha=0.65 * share, linewidth=0))
+        axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, color=HEAT, alpha=HEAT_SHARE * share, linewidth=0))
         axes.text(column, row, f"{count}\n{share:.0%}", ha="center", va="center", color=INK, fontsize=9)
     ends = (-0.5, len(classes) - 0.5)
     axes.set(xlim=ends, ylim=ends[::-1], xlabel="predicted", ylabel="label", title=title)

@@ -245,7 +245,7 @@ CONTRAST = """() => {
         .map(v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
         .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
     const paper = light(getComputedStyle(document.body).backgroundColor);
-    const inks = [...document.querySelectorAll("p, th, td, dd, a, figcaption, .chart text:not(.on)")].map(one =>
+    const inks = [...document.querySelectorAll("p, th, td, dd, a, figcaption, .chart text:not(.on *)")].map(one =>
         getComputedStyle(one)[one instanceof SVGElement ? "fill" : "color"]);
     const ratio = ink => (Math.max(light(ink), paper) + 0.05) / (Math.min(light(ink), paper) + 0.05);
     return {paper, least: Math.min(...new Set(inks).values().map(ratio))};

@@ -1,13 +1,16 @@
 import itertools
 import json
 import re
+from importlib import resources
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from tests.conftest import git
 from tests.lineage.test_recorded import lay
 from tests.report.conftest import CLASSES, EVIL, Reader, lay_bare, lay_results
+from xtcav_ml import figures
 from xtcav_ml.cli import main
 from xtcav_ml.report import page
 from xtcav_ml.system.errors import UserError
@@ -166,3 +169,21 @@ def test_a_damaged_file_is_one_line_and_leaves_the_last_page(bare, name):
 def test_no_results_are_one_line(tmp_path):
     with pytest.raises(UserError, match=r"results/metrics\.json: not found; .* Fix: run `make repro`"):
         page.run(tmp_path, tmp_path / "report.html")
+
+
+def test_text_on_the_colours_of_charts_is_legible():
+    style = (resources.files("xtcav_ml.report") / "templates/style.css").read_text()
+    colours = re.findall(r"--(\w+): #(\w{6})", style)
+    half = len(colours) // 2
+    for scheme in (dict(colours[:half]), dict(colours[half:])):  # light, dark
+        colour = {name: np.array([int(digits[i : i + 2], 16) for i in (0, 2, 4)]) for name, digits in scheme.items()}
+        cell = figures.HEAT_SHARE * colour["heat"] + (1 - figures.HEAT_SHARE) * colour["paper"]
+        assert contrast(colour["ink"], cell) >= 4.5
+        assert min(contrast(colour["paper"], colour[f"s{i}"]) for i in range(6)) >= 4.5
+
+
+def contrast(one, other):
+    """Ratio of two colours' luminances, as W3C defines it; 4.5 is asked for of text."""
+    linear = [np.where(c <= 10.3, c / 3294.6, ((c / 255 + 0.055) / 1.055) ** 2.4) for c in (one, other)]
+    low, high = sorted(float(c @ [0.2126, 0.7152, 0.0722]) for c in linear)
+    return (high + 0.05) / (low + 0.05)
