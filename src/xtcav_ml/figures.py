@@ -40,8 +40,8 @@ HEAT_SHARE = 0.65
 DASHES = ("-", "--", ":", "-.")
 """Of the series of a chart, so that they differ without colour too."""
 
-VARIABLES = {PAPER: "paper", INK: "ink", "#000000": "ink", MUTED: "muted", HEAT: "heat"}
-VARIABLES |= {colour: f"s{i}" for i, colour in enumerate(COLOURS[:-1])}
+VARIABLES = {PAPER: "var(--paper)", INK: "var(--ink)", "#000000": "var(--ink)", MUTED: "var(--muted)"}
+VARIABLES |= {HEAT: "var(--heat)"} | {colour: f"var(--s{i})" for i, colour in enumerate(COLOURS[:-1])}
 """The variable of a page's style sheet that takes the place of a colour there."""
 
 SUPERFLUOUS = (
@@ -92,7 +92,7 @@ def svg(figure: Figure, description: str) -> str:
     )
     text = re.sub(rf"(?s)^.*?<svg.*?>|{'|'.join(SUPERFLUOUS)}", "", whole.getvalue())
     text = text.replace(' id="on"', ' class="on"').replace("xlink:href", "href")
-    text = re.sub(r"(?<=: )#[0-9a-f]{6}(?=[;\"])", lambda colour: f"var(--{VARIABLES[colour[0]]})", text)
+    text = re.sub("(?<=: )#[0-9a-f]{6}", lambda colour: VARIABLES.get(colour[0], colour[0]), text)
     return f'<svg class="chart" {label}>{text}'
 
 
