@@ -106,5 +106,5 @@ def test_compare_and_the_report_tell_the_same(project):
     page = (project.folder / "results/report.html").read_text()
     revision = project.run("git", "rev-parse", "--short", "HEAD~1").stdout.strip()
     assert f"this run is better than {revision}: {gained}" in page
-    assert page.index("Parameters that differ") < page.index("train.optimizer.learning_rate")
+    assert page.index("Changed parameters") < page.index("train.optimizer.learning_rate")
     assert project.run("git", "status", "--porcelain").stdout == ""  # the page is of this machine
