@@ -28,7 +28,7 @@ DRAWN = {
     "one epoch": lambda: figures.learning_curves(HISTORY[:1], 1, ["accuracy"]),
     "frames": lambda: figures.frame_sheet([("no", [(np.zeros((4, 5)), "a")]), ("yes", [])], "title"),
     "no frames": lambda: figures.frame_sheet([("no", []), ("yes", [])], "title"),
-    "calibration": lambda: figures.calibration(metrics.calibration(TRUTH, PROBABILITIES), "title"),
+    "calibration": lambda: figures.calibration(metrics.calibration(TRUTH, PROBABILITIES)),
     "curves of classes": lambda: figures.one_against_rest([curves(value) for value in range(3)], "title"),
     "overlays": lambda: figures.overlay_sheet([("no", [(np.eye(4), np.eye(2), "a")]), ("yes", [])], "title"),
     "no overlays": lambda: figures.overlay_sheet([("no", [])], "title"),

@@ -147,7 +147,7 @@ def label_shares(sets: Mapping[str, Mapping[str, int]]) -> Figure:
 CURVES = {
     "accuracy": "accuracy",
     "cross_entropy": "cross-entropy, nats",
-    "squared_error": "squared error, spread²",
+    "squared_error": "squared error / variance",
     "loss": "loss, with all its terms",
     "learning_rate": "learning rate",
     "gradient_norm": "gradient norm (last step)",
@@ -200,8 +200,9 @@ def regression(numbers: Mapping[str, tuple[NDArray[np.floating], NDArray[np.floa
 
 
 @mpl.rc_context(STYLE)
-def calibration(found: metrics.Calibration, title: str) -> Figure:
+def calibration(found: metrics.Calibration) -> Figure:
     """Draw accuracy with its interval against confidence, the line where they agree, and below how many shots there are."""
+    title = f"expected calibration error {found.expected_error:.3f}, Brier {found.brier:.3f}"
     figure = Figure(figsize=(4.6, 5))
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     full = found.count > 0

@@ -80,11 +80,10 @@ def _classes(test: PreparedFile, probabilities: NDArray[np.float32], out: Path) 
         for name, pair in zip(test.classes, one, strict=True)
     ]
     folder, title = out / PLOTS.name, f"{found.shots} test shots, accuracy {found.accuracy:.1%}"
-    error = f"expected calibration error {sure.expected_error:.3f}, Brier {sure.brier:.3f}"
     sheet = f"test frames by {test.meaning.label}, as the network sees them"
     for name, figure in {
         "confusion_matrix": figures.confusion_matrix(found.confusion, test.classes, title),
-        "calibration": figures.calibration(sure, error),
+        "calibration": figures.calibration(sure),
         "roc_pr": figures.one_against_rest(curves, "each class against the rest, by its probability"),
         "frames": figures.frame_sheet(_sample(test, probabilities), sheet),
     }.items():

@@ -41,23 +41,17 @@ def classification(results: Results) -> Classification | None:
     truth = np.array([names.index(label) for label in run.columns[ACTUAL]])
     predicted = np.stack([run.floats(PROBABILITY + name) for name in names], axis=1)
     confusion = np.array(results.metrics["confusion"])
-    sure = metrics.calibration(truth, predicted)
     pairs = {name: (truth == value, predicted[:, value]) for value, name in enumerate(names)}
     curves = [(name, metrics.roc(*pair), metrics.precision_recall(*pair)) for name, pair in pairs.items()]
-    error = f"expected calibration error {sure.expected_error:.3f}, Brier {sure.brier:.3f}"
     in_words = "; ".join(
         f"{name}: " + ", ".join(f"{count} predicted as {other}" for other, count in zip(names, row, strict=True))
         for name, row in zip(names, confusion, strict=True)
     )
-    areas, averages = (
-        ", ".join(f"{name} {value:.3f}" for name, value in worth)
-        for worth in ([(name, roc.area) for name, roc, _ in curves], [(name, pr.average) for name, _, pr in curves])
-    )
     return Classification(
         figures.svg(figures.confusion_matrix(confusion, names), f"Confusion matrix, label by label. {in_words}"),
-        figures.svg(figures.calibration(sure, error), f"Calibration: accuracy against confidence; {error}"),
-        figures.svg(figures.roc(curves), f"ROC of each class against the rest; area: {areas}"),
-        figures.svg(figures.precision_recall(curves), f"Precision against recall of each class; average: {averages}"),
+        figures.svg(figures.calibration(metrics.calibration(truth, predicted)), "Calibration: accuracy by confidence"),
+        figures.svg(figures.roc(curves), "ROC of each class against the rest; areas are in the table"),
+        figures.svg(figures.precision_recall(curves), "Precision against recall; averages are in the table"),
         _classes(results.metrics, names),
     )
 
