@@ -1,6 +1,7 @@
 import itertools
 import json
 import re
+import shutil
 from importlib import resources
 
 import numpy as np
@@ -9,7 +10,7 @@ from typer.testing import CliRunner
 
 from tests.conftest import git
 from tests.lineage.test_recorded import lay
-from tests.report.conftest import CLASSES, EVIL, Reader, lay_bare, lay_results
+from tests.report.conftest import CLASSES, EVIL, Reader, lay_bare, lay_results, read
 from xtcav_ml import figures
 from xtcav_ml.cli import main
 from xtcav_ml.report import page
@@ -35,9 +36,16 @@ def bare(tmp_path, monkeypatch):
     return lay_bare(tmp_path, monkeypatch)
 
 
-@pytest.fixture
-def whole(bare):
-    """A project with all that a report can tell of, and two commits."""
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A project with all that a report can show, and two commits."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        bare = lay_bare(tmp_path_factory.mktemp("whole"), monkeypatch)
+        fill(bare)
+    return bare
+
+
+def fill(bare):
     results = bare / "results"
     git(bare, "init", "--quiet")
     git(bare, "add", "results/metrics.json", "results/predictions.csv")
@@ -54,7 +62,12 @@ def whole(bare):
     (results / "tuning/best.json").write_text(json.dumps(best))
     for name in ("resources/train.png", "tuning/history.png"):
         (results / name).write_bytes((results / "plots/frames.png").read_bytes())
-    return bare
+
+
+@pytest.fixture(scope="module")
+def text(whole):
+    """The page on it, drawn once."""
+    return write(whole)
 
 
 def write(folder):
@@ -62,12 +75,11 @@ def write(folder):
     return (folder / "results/report.html").read_text(encoding="utf-8")
 
 
-def test_all_that_there_is_has_its_section(whole):
-    text = write(whole)
-    read, words = Reader(text), Reader(text).text
-    names = [section["id"] for section in read.named("section")]
+def test_all_that_there_is_has_its_section(text):
+    shown, words = Reader(text), Reader(text).text
+    names = [section["id"] for section in shown.named("section")]
     assert names == SECTIONS
-    assert [link["href"] for link in read.named("a")] == [f"#{name}" for name in names]
+    assert [link["href"] for link in shown.named("a")] == [f"#{name}" for name in names]
     for part in (
         "peaks-1: trial 7 was best, with validation score 0.875",
         "0.01235",
@@ -81,62 +93,60 @@ def test_all_that_there_is_has_its_section(whole):
         "edited since",
     ):
         assert part in words, part
-    assert len(read.named("img")) == 5
+    assert len(shown.named("img")) == 5
 
 
-def test_what_users_write_is_text(whole):
-    text = write(whole)
+def test_what_users_write_is_text(text):
     assert EVIL not in text
     assert not Reader(text).named("script")
     assert "".join(Reader(text).words).count(EVIL) > 10  # class, bad file, commit, store, best parameter
 
 
-def test_it_names_nothing_outside_itself(whole):
-    text = write(whole)
+def test_it_names_nothing_outside_itself(text):
     for attributes in [attributes for _, attributes in Reader(text).tags]:
         for name in ("src", "href"):
             assert attributes.get(name, "#").startswith(("#", "data:"))
     assert not re.search(r"url\((?!#)|@import|https?://", text)
 
 
-def test_headings_do_not_skip_a_level_and_every_picture_has_words(whole):
-    read = Reader(write(whole))
-    levels = [int(tag[1]) for tag, _ in read.tags if re.fullmatch("h[1-6]", tag)]
+def test_headings_do_not_skip_a_level_and_every_picture_has_words(text):
+    shown = Reader(text)
+    levels = [int(tag[1]) for tag, _ in shown.tags if re.fullmatch("h[1-6]", tag)]
     assert levels[0] == 1
     assert levels.count(1) == 1
     assert all(later <= before + 1 for before, later in itertools.pairwise(levels))
-    assert all(image["alt"] for image in read.named("img"))
-    assert all(len(svg["aria-label"]) > 20 for svg in read.named("svg"))
+    assert all(image["alt"] for image in shown.named("img"))
+    assert all(len(svg["aria-label"]) > 20 for svg in shown.named("svg"))
 
 
-def test_no_two_elements_have_one_id(whole):
-    ids = [attributes["id"] for _, attributes in Reader(write(whole)).tags if "id" in attributes]
+def test_no_two_elements_have_one_id(text):
+    ids = [attributes["id"] for _, attributes in Reader(text).tags if "id" in attributes]
     assert len(ids) == len(set(ids)) > len(SECTIONS)
 
 
-def test_the_page_is_whole_and_may_load_nothing(bare):
-    read = Reader(text := write(bare))
+def test_the_page_is_whole_and_may_load_nothing(text):
+    shown = Reader(text)
     assert text.startswith("<!DOCTYPE html>")
-    assert read.named("html") == [{"lang": "en"}]
-    (policy,) = [meta["content"] for meta in read.named("meta") if "http-equiv" in meta]
+    assert shown.named("html") == [{"lang": "en"}]
+    (policy,) = [meta["content"] for meta in shown.named("meta") if "http-equiv" in meta]
     assert policy == "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
     assert "prefers-color-scheme: dark" in text
     assert "@media print" in text
 
 
-def test_every_colour_of_a_chart_is_one_of_the_style_sheet(whole):
-    text = write(whole)
+def test_every_colour_of_a_chart_is_one_of_the_style_sheet(text):
     used, defined = set(re.findall(r"var\((--\w+)\)", text)), set(re.findall(r"(--\w+): #", text))
     assert used <= defined
     assert {"--s0", "--s1", "--heat"} <= used
     assert not re.search(r"(fill|stroke): #", text)
 
 
-def test_a_warning_names_parameters_that_were_edited_since(whole):
-    assert "has changed since" not in write(whole)
-    edited = whole / "params.yaml"
+def test_a_warning_names_parameters_that_were_edited_since(whole, tmp_path):
+    assert "has changed since" not in read(whole).text
+    folder = shutil.copytree(whole, tmp_path / "edited")
+    edited = folder / "params.yaml"
     edited.write_text(edited.read_text().replace("1e-3", "2e-3"))
-    assert "params.yaml has changed since these results were made: train.rate." in write(whole)
+    assert "params.yaml has changed since these results were made: train.rate." in read(folder).text
 
 
 @pytest.mark.parametrize("classes", [CLASSES, ()])
@@ -158,12 +168,13 @@ def test_results_alone_are_enough(bare, classes):
 
 @pytest.mark.parametrize("name", ["metrics.json", "history.jsonl", "resources/train.json"])
 def test_a_damaged_file_is_one_line_and_leaves_the_last_page(bare, name):
-    before = write(bare)
+    out = bare / "results/report.html"
+    out.write_text("an earlier page")
     (bare / "results/resources").mkdir()
     (bare / "results" / name).write_text('{"torn')
     with pytest.raises(UserError, match=rf"{name}: invalid JSON \(found .*\)\. Fix: .*`make repro`"):
-        page.run(bare, bare / "results/report.html")
-    assert (bare / "results/report.html").read_text(encoding="utf-8") == before
+        page.run(bare, out)
+    assert out.read_text() == "an earlier page"
 
 
 def test_no_results_are_one_line(tmp_path):
