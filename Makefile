@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev repro notes tune ui server test test-thorough test-all test-slow lint format lock clean
+.PHONY: help install install-dev repro notes same tune ui server test test-thorough test-all test-slow lint format lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -17,6 +17,9 @@ repro: .venv/installed  ## simulate, check, prepare, train, evaluate, whatever i
 notes: .venv/installed  ## repeat what the notes of 2016 published, less the long ones; NAME=... repeats that one
 	@dvc repro $(addprefix experiments/dvc.yaml:,$(if $(NAME),long@$(NAME),train measure))
 	@xtcav experiment --table
+
+same: .venv/installed  ## if the edited code gives the bytes of the commit's, keep the outputs instead of making them again
+	@xtcav same
 
 tune: .venv/installed  ## search hyperparameters with Optuna (needs the prepared data of `make repro`)
 	@xtcav tune

@@ -52,3 +52,11 @@ def test_another_locked_tensorflow_runs_train_and_evaluate(project):
     assert ran[:2] == ["code", "train"]
     assert ran[-1] == "record"
     assert set(ran) <= {"code", "train", "evaluate", "record"}
+
+
+def test_code_that_leaves_all_bytes_as_they_were_takes_the_outputs_over(project):
+    project.run("git", "commit", "-qam", "as it ran")
+    edit(project, "src/xtcav_ml/pipeline/evaluate.py", "BATCH = 2 * 32", "BATCH = 4 * 16")
+    said = project.run("xtcav", "same", PYTHONPATH=str(project.folder / "src")).stdout
+    assert "taken over for evaluate;" in said
+    assert repro(project) == ["code", "record"]

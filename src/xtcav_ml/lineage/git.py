@@ -1,10 +1,13 @@
 """What git knows of the project: commit, remote, and what was edited since."""
 
 import contextlib
+import io
 import os
 import shutil
 import subprocess
+import tarfile
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,6 +101,14 @@ def title(revision: str, folder: Path = Path()) -> str:
     """Return day, short hash and first line of a commit's message. Raises GitError if there is no such revision."""
     found = _run(folder, "show", "--no-patch", "--date=short", "--format=%ad %h %s", "--end-of-options", revision)
     return found.decode(errors="replace").strip()
+
+
+def export(revision: str, names: Sequence[str], root: Path, folder: Path) -> None:
+    """Write files and folders of a commit, by their names, into `folder`. Raises GitError if there is no such revision."""
+    commit = _run(root, "rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}").decode().strip()
+    content = _run(root, "archive", "--format=tar", commit, "--", *names)
+    with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+        archive.extractall(folder, filter="data")
 
 
 def clone_at(commit: str, remote: str, root: Path, folder: Path) -> None:

@@ -1,0 +1,103 @@
+"""What is compared and what is taken over; tests/end_to_end/test_code.py runs the stages."""
+
+import json
+
+import pytest
+
+from tests.conftest import ROOT, git
+from xtcav_ml.lineage import fingerprint
+from xtcav_ml.system.errors import UserError
+from xtcav_ml.tools import same
+
+STAGES = tuple(same.OUTPUTS)
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A project whose stages write the text of its one source file, and that last ran with the code of its commit."""
+    root = tmp_path / "project"
+    (root / "src").mkdir(parents=True)
+    (root / "src/code.py").write_text("one")
+    for name in ("dvc.yaml", "params.yaml", "requirements.txt"):
+        (root / name).write_text((ROOT / name).read_text())
+    lock = {stage: {"params": {f"code/{stage}.json": {"fingerprint": "one"}}} for stage in STAGES}
+    (root / "dvc.lock").write_text(json.dumps({"stages": lock}))
+    git(root, "init", "-q")
+    git(root, "add", "--all")
+    git(root, "commit", "-qm", "x")
+    status = {stage: [{"changed deps": {f"code/{stage}.json": {"fingerprint": "modified"}}}] for stage in STAGES}
+    commands: list[tuple[str, ...]] = []
+
+    def run(folder, command):
+        text = (folder / "src/code.py").read_text()
+        if command == "fingerprint":
+            for stage in STAGES:
+                fingerprint.atomic.write_json(folder / fingerprint.file_of(stage), fingerprint.Code(text).to_json())
+            return
+        for path in same.OUTPUTS[command]:
+            place = folder / path if path.suffix else folder / path / "file"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_text(text.replace("again", "one"))
+
+    def dvc(root, *arguments):
+        commands.append(arguments)
+        return json.dumps(status)
+
+    monkeypatch.setattr(same, "_run", run)
+    monkeypatch.setattr(same, "_dvc", dvc)
+    monkeypatch.chdir(root)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    return root, status, commands
+
+
+def test_equal_bytes_take_all_outputs_over(project):
+    root, _, commands = project
+    (root / "src/code.py").write_text("again")
+    assert same.take_over_if_same("HEAD")
+    assert commands == [("status", "--json"), ("commit", "--force", *STAGES)]
+    assert fingerprint.read(root / "code/train.json") == fingerprint.of("train", root)
+
+
+def test_the_first_stage_and_file_that_differ_are_named_and_nothing_is_changed(project, capsys):
+    root, _, commands = project
+    (root / "src/code.py").write_text("two")
+    assert not same.take_over_if_same("HEAD")
+    assert "simulate: data/raw/simulated/file" in capsys.readouterr().out
+    assert commands == []
+    assert not (root / "code").exists()
+
+
+@pytest.mark.parametrize(
+    ("stage", "changes"),
+    [
+        ("train", [{"changed deps": {"data/prepared/train.h5": "modified", "code/train.json": {}}}]),
+        ("train", [{"changed deps": {"params.yaml": {}}}, {"changed deps": {"code/train.json": {}}}]),
+        ("train", [{"changed deps": {"code/train.json": {}}}, {"changed outs": {"models/model.keras": "deleted"}}]),
+        ("train", ["always changed"]),
+    ],
+)
+def test_what_is_out_of_date_for_another_reason_is_not_taken_over(project, stage, changes):
+    _, status, commands = project
+    status[stage] = changes
+    assert same.take_over_if_same("HEAD")
+    assert commands[-1] == ("commit", "--force", *(name for name in STAGES if name != stage))
+
+
+def test_what_other_code_made_than_the_commit_s_is_not_taken_over(project):
+    root, _, commands = project
+    lock = json.loads((root / "dvc.lock").read_text())
+    lock["stages"]["train"]["params"]["code/train.json"]["fingerprint"] = "zero"
+    (root / "dvc.lock").write_text(json.dumps(lock))
+    assert same.take_over_if_same("HEAD")
+    assert "train" not in commands[-1]
+
+
+@pytest.mark.parametrize("revision", ["nowhere", "--output=x"])
+def test_a_revision_that_is_not_there_is_an_error(project, revision):
+    with pytest.raises(UserError, match="git rev-parse"):
+        same.take_over_if_same(revision)
+
+
+def test_a_stage_that_fails_says_why(tmp_path):
+    with pytest.raises(UserError, match=r"no-such-command: .*Fix: "):
+        same._run(tmp_path, "no-such-command")
