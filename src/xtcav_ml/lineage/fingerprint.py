@@ -27,9 +27,9 @@ FOLDER = Path("code")
 
 STAGES = ("validate", "simulate", "check", "prepare", "train", "evaluate")
 PROGRAMS = {stage: (f"cli.{stage}:{stage}",) for stage in STAGES} | {
-    "notes-data": ("notes2016.shots:run",),
-    "notes-train": ("notes2016.training:run", "notes2016.experiments:trained"),
-    "notes-measure": ("notes2016.configurations:run",),
+    "notes-data": ("notes2016.shots:write_data",),
+    "notes-train": ("notes2016.training:train_experiment", "notes2016.experiments:trained"),
+    "notes-measure": ("notes2016.configurations:measure_all",),
 }
 """What a stage runs, as module:definition; `xtcav experiment` runs one of three."""
 
