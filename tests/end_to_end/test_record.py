@@ -53,7 +53,7 @@ def test_what_dvc_restores_has_its_run_once_in_a_store_that_is_empty(project, tm
     project.set(**{RATE: 0.06})
     refused = project.run("xtcav", "runs", check=False)
     assert refused.returncode == 1
-    assert "the workspace: must have a run with lineage.key" in refused.stderr
+    assert "the workspace: no run with lineage.key" in refused.stderr
     project.run("dvc", "repro")
     project.set(**{RATE: 0.05})
     empty = f"sqlite:///{tmp_path}/mlflow.db"

@@ -50,7 +50,7 @@ def test_a_torn_last_line_is_cut_off_and_what_comes_after_is_whole(folder):
         again.close()
 
 
-def test_what_the_store_has_is_known_after_a_restart_and_is_uploaded_again_if_that_is_damaged(folder):
+def test_what_the_store_has_is_read_after_a_restart_and_is_uploaded_again_if_that_is_damaged(folder):
     journal = Journal.create(folder, "a", BEGIN)
     journal.append(STEP)
     (_, first), _ = journal.events()
@@ -67,13 +67,13 @@ def test_what_the_store_has_is_known_after_a_restart_and_is_uploaded_again_if_th
 
 
 def test_a_journal_has_one_owner_and_none_once_that_was_killed(folder):
-    made = f"owned = Journal.create(pathlib.Path({str(folder)!r}), 'a', {BEGIN})"
-    wait = "print('made', flush=True); time.sleep(60)"
-    code = f"from xtcav_ml.tracking.journal import Journal; import pathlib, time; {made}; {wait}"
+    create = f"owned = Journal.create(pathlib.Path({str(folder)!r}), 'a', {BEGIN})"
+    wait = "print('created', flush=True); time.sleep(60)"
+    code = f"from xtcav_ml.tracking.journal import Journal; import pathlib, time; {create}; {wait}"
     owner = subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT / "src")}
     )
-    assert owner.stdout.readline() == b"made\n"
+    assert owner.stdout.readline() == b"created\n"
     assert not list(ownerless(folder))
     owner.kill()
     owner.communicate()

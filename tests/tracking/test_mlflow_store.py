@@ -40,10 +40,10 @@ def test_a_password_is_in_no_message(root, tmp_path, monkeypatch):
         mlflow_store.connect(tmp_path)
     assert "secret" not in str(error.value)
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
-    said = "401 for http://alice:secret@host/api"
+    message = "401 for http://alice:secret@host/api"
 
     def refuse(*_):
-        raise requests.HTTPError(said)
+        raise requests.HTTPError(message)
 
     monkeypatch.setattr(mlflow.MlflowClient, "download_artifacts", refuse)
     with pytest.raises(UserError, match=r"401 for http://\*\*\*@host/api") as error:

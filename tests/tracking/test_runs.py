@@ -55,10 +55,10 @@ def test_a_store_that_takes_nothing_stops_no_training(workspace, monkeypatch, ca
         patch.setattr(MlflowClient, "create_run", refuse)
         with runs.training("CPU") as run, resources.measured("train"):
             run.on_epoch(1, {"val_accuracy": 0.5}, {})
-    said = capsys.readouterr().err.splitlines()
-    assert len(said) == 2
-    assert "no answer; run data are kept in mlruns/journal until the server answers" in said[0]
-    assert "kept in mlruns/journal until the next stage, `dvc repro` or `xtcav sync` uploads them" in said[1]
+    printed = capsys.readouterr().err.splitlines()
+    assert len(printed) == 2
+    assert "no answer; run data are kept in mlruns/journal until the server answers" in printed[0]
+    assert "kept in mlruns/journal until the next stage, `dvc repro` or `xtcav sync` uploads them" in printed[1]
     with Tracker(workspace):
         pass
     (found,) = stored_runs(workspace)

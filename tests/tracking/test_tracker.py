@@ -126,8 +126,8 @@ def test_what_may_be_taken_later_is_kept_and_uploaded_by_whoever_is_next(root, m
             run.params({"a": 1})
             run.metrics({"a": 1.0})
             run.finish()
-    said = capsys.readouterr().err
-    assert "3 entries of 1 runs not uploaded to MLflow at sqlite" in said
+    printed = capsys.readouterr().err
+    assert "3 entries of 1 runs not uploaded to MLflow at sqlite" in printed
     assert kept(root)
     with Tracker(root):
         pass
@@ -175,9 +175,9 @@ def test_a_server_that_accepts_and_never_answers_is_waited_for_once_and_briefly(
             logged = time.monotonic() - before - waited
     assert 0.3 <= waited < 1
     assert logged < 0.3
-    said = capsys.readouterr().err
-    assert "has not answered yet; run data are kept in mlruns/journal until the server answers" in said
-    assert "3 entries of 1 runs not uploaded" in said
+    printed = capsys.readouterr().err
+    assert "has not answered yet; run data are kept in mlruns/journal until the server answers" in printed
+    assert "3 entries of 1 runs not uploaded" in printed
     (left,) = kept(root)
     shutil.rmtree(left)  # no other test's store is this server
 

@@ -25,23 +25,23 @@ def run(revision: str | None) -> None:
     uploader.be_brief()
     client, experiment = mlflow_store.connect(root)
     try:
-        found = mlflow_store.search(client, experiment, {KEY_TAG: key})
+        stored = mlflow_store.search(client, experiment, {KEY_TAG: key})
     except mlflow_store.TrackingError as error:
         raise mlflow_store.unanswered(root, error) from None
-    if not found:
+    if not stored:
         raise UserError(
-            f"{revision or 'the workspace'}: must have a run with lineage.key {key} in {masked(uri)}, found none; "
-            "`make repro` trains it, or brings what is in DVC's cache back into MLflow"
+            f"{revision or 'the workspace'}: no run with lineage.key {key} in {masked(uri)}. Fix: run `make repro`, which "
+            "trains it, or recreates the run of results in DVC's cache"
         )
     screen = console()
     screen.print(f"lineage.key {key}")
-    for one in found:
-        said = [f"{name} {one.data.metrics[name]:.4f}" for name in METRICS if name in one.data.metrics]
+    for one in stored:
+        values = [f"{name} {one.data.metrics[name]:.4f}" for name in METRICS if name in one.data.metrics]
         edited = "edited" if one.data.tags.get("git.dirty") == "true" else "as committed"
         began = f"{datetime.fromtimestamp(one.info.start_time / 1000):%Y-%m-%d %H:%M}"
         rebuilt = ["rebuilt"] if "rebuilt" in one.data.tags else []
         screen.print(
-            ", ".join([f"{one.info.run_id}  {one.info.run_name}", one.info.status, began, *said, edited, *rebuilt])
+            ", ".join([f"{one.info.run_id}  {one.info.run_name}", one.info.status, began, *values, edited, *rebuilt])
         )
     where = (
         f"{uri.rstrip('/')}/#/experiments/{experiment}" if uri.startswith("http") else f"{uri}, experiment {experiment}"

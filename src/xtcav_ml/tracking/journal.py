@@ -133,7 +133,7 @@ class Journal:
 
     @property
     def pending(self) -> int:
-        """Return how many events the store does not have, as far as is known."""
+        """Return how many events the store has not acknowledged."""
         return sum(1 for _ in self.events(self.offset)) if self.offset < self.size else 0
 
     @property

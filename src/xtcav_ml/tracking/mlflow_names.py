@@ -1,4 +1,4 @@
-"""Where MLflow keeps runs, in words: asked by what must not take the seconds that MLflow's import takes."""
+"""Names in MLflow, and its address; apart from mlflow_store, so that `record` and tests ask without MLflow's 2.5 s import."""
 
 import os
 import re
@@ -9,8 +9,7 @@ EXPERIMENT, NOTES = "xtcav", "xtcav-notes"
 
 RUN_TAG, KEY_TAG, MODEL_TAG, EVALUATION_TAG = "run.key", "lineage.key", "model.md5", "evaluation.md5"
 CODE_TAG = "code.fingerprint"
-"""Tags by which a run is found: the one that a journal tells of, what it is of, what it made, what that is worth."""
-
+"""Tags by which a run is looked up: its journal's key, what decided its training, its model, the model's evaluation."""
 
 SECTIONS = (
     ("val_predicted_", "predicted/", ""),

@@ -26,7 +26,7 @@ CONTEXTS = {"train": "training", "validation": "validation", "test": "test"}
 
 def tags(origin: lineage.Lineage) -> dict[str, str]:
     """Return commit, DVC's experiment, environment, the hashes of data and of the code; `lineage.key` stands for the latter."""
-    found = git.state()
+    commit = git.state()
     experiment = {
         tag: os.environ[name]
         for tag, name in (("dvc.exp.name", "DVC_EXP_NAME"), ("dvc.exp.baseline", "DVC_EXP_BASELINE_REV"))
@@ -34,8 +34,8 @@ def tags(origin: lineage.Lineage) -> dict[str, str]:
     }
     return {
         KEY_TAG: origin.key,
-        "mlflow.source.git.commit": found["commit"],  # the UI's own column
-        **{f"git.{name}": value for name, value in found.items()},
+        "mlflow.source.git.commit": commit["commit"],  # the UI's own column
+        **{f"git.{name}": value for name, value in commit.items()},
         **experiment,
         **{f"env.{name}": value for name, value in (environment() | resources.gpus()).items()},
         **{f"data.{path}": value for path, value in origin.data.items()},

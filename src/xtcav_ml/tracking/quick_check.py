@@ -18,7 +18,7 @@ SECONDS = 5.0
 
 
 def finished(uri: str, run_id: str, tags: Mapping[str, str]) -> bool:
-    """Return whether the store is known to have run `run_id`, FINISHED, not deleted, with all these tags.
+    """Return whether the store has run `run_id`, FINISHED, not deleted, with all these tags.
 
     False also where it does not answer, or is of a kind that only MLflow can ask.
     """

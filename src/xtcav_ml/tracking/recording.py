@@ -50,7 +50,7 @@ def record(
 
 
 def _left(tracker: Tracker, identity: Mapping[str, str]) -> tuple[str, dict[str, str]] | None:
-    """Return key and tags of the run that made the model if it is still on its way."""
+    """Return key and tags of the model's run if it is not uploaded whole yet."""
     for run_key, tags in tracker.left.items():
         if identity.items() <= tags.items() and tags.get(STATUS) == FINISHED:
             return run_key, tags
@@ -58,7 +58,7 @@ def _left(tracker: Tracker, identity: Mapping[str, str]) -> tuple[str, dict[str,
 
 
 def _stored(root: Path, identity: Mapping[str, str]) -> tuple[str | None, dict[str, str]]:
-    """Return key and tags of the newest finished run that made the model, or None and no tags if there is none."""
+    """Return key and tags of the model's newest finished run, or None and no tags if there is none."""
     client, experiment = mlflow_store.connect(root)
     for run in mlflow_store.search(client, experiment, identity):
         if run.info.status == FINISHED:

@@ -125,7 +125,7 @@ class Tracker:
         self.left: dict[str, dict[str, str]] = {}  # tags by key of runs that earlier processes did not upload whole
         self._begun: list[Run] = []
         self._unfinished: Journal | None = None
-        self._unanswered = False  # and a message said so
+        self._unanswered = False  # and a message was printed
 
     @interrupts.held()
     def __enter__(self) -> Self:

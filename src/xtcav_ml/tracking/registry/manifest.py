@@ -38,11 +38,11 @@ def verify(folder: Path, name: str, expected: str | None = None) -> None:
         listed = json.loads(path.read_bytes())
     except ValueError:
         _refuse(name, NAME, "a broken one")
-    found = _hashes(folder)
-    for file in sorted({*listed, *found}):
-        if file not in found:
+    present = _hashes(folder)
+    for file in sorted({*listed, *present}):
+        if file not in present:
             _refuse(name, file, "none")
-        if listed.get(file) != found[file]:
+        if listed.get(file) != present[file]:
             _refuse(name, file, "other bytes" if file in listed else "a file that is not in its manifest")
 
 
@@ -57,6 +57,6 @@ def _hashes(folder: Path) -> dict[str, str]:
 
 def _refuse(name: str, file: str, got: str) -> None:
     raise UserError(
-        f"{name}: {file} must be as it was when the model was logged, got {got}; do not use it: bring it back from a copy, or "
-        "train again"
+        f"{name}: {file} is not as it was logged (found {got}, expected what {NAME} lists). Fix: do not use it; restore a "
+        "copy, or train again"
     )

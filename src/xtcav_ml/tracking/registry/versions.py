@@ -1,7 +1,7 @@
 """Models in MLflow: a logged model of a run, and the versions of one registered model with their aliases.
 
-What has reached the store already is found there and not sent again, so that everything here can be repeated after an
-answer that was lost.
+What the store has already is looked up there and not uploaded again, so that everything here can be repeated after a lost
+reply.
 """
 
 import json
@@ -54,25 +54,25 @@ def log_model(run_id: str, path: Path, meaning: Meaning, requirements: Sequence[
             client.log_model_artifacts(model.model_id, str(folder))
         client.set_logged_model_tags(model.model_id, {MANIFEST_TAG: digest})
         model = client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
-    known = run.outputs.model_outputs if run.outputs else []
-    if model.model_id not in {output.model_id for output in known}:
+    outputs = run.outputs.model_outputs if run.outputs else []
+    if model.model_id not in {output.model_id for output in outputs}:
         client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
     if run.data.tags.get("stage") == "train":
         _register(client, run, model)
 
 
 def _logged(client: mlflow.MlflowClient, run: Run, digest: str) -> LoggedModel:
-    """Return the run's logged model of the file with SHA-256 `digest`, made on first use."""
-    wanted = f"source_run_id = '{run.info.run_id}' AND tags.`{FILE_TAG}` = '{digest}'"
-    places = [run.info.experiment_id]
-    found = client.search_logged_models(places, wanted)
-    if not found:
+    """Return the run's logged model of the file with SHA-256 `digest`, created on first use."""
+    query = f"source_run_id = '{run.info.run_id}' AND tags.`{FILE_TAG}` = '{digest}'"
+    experiment = run.info.experiment_id
+    models = client.search_logged_models([experiment], query)
+    if not models:
         client.create_logged_model(
-            places[0], "model", run.info.run_id, tags={FILE_TAG: digest}, params=dict(run.data.params)
+            experiment, "model", run.info.run_id, tags={FILE_TAG: digest}, params=dict(run.data.params)
         )
-        found = client.search_logged_models(places, wanted)
-    first, *others = sorted(found, key=lambda one: (one.status != LoggedModelStatus.READY, one.creation_timestamp))
-    for other in others:  # MLflow asks again when an answer is lost, and then makes two
+        models = client.search_logged_models([experiment], query)
+    first, *others = sorted(models, key=lambda one: (one.status != LoggedModelStatus.READY, one.creation_timestamp))
+    for other in others:  # MLflow repeats a request whose reply is lost, and then creates two
         client.delete_logged_model(other.model_id)
     return first
 
@@ -102,9 +102,8 @@ def _register(client: mlflow.MlflowClient, run: Run, model: LoggedModel) -> None
 
 def _versions(client: mlflow.MlflowClient, run_id: str, source: str | None = None) -> list[ModelVersion]:
     """Return the versions of the registered model that run `run_id` made, newest first."""
-    found = client.search_model_versions(f"name = '{NAME}' and run_id = '{run_id}'")
-    chosen = [one for one in found if source is None or one.source == source]
-    return sorted(chosen, key=lambda one: -int(one.version))
+    versions = client.search_model_versions(f"name = '{NAME}' and run_id = '{run_id}'")
+    return sorted((one for one in versions if source in (None, one.source)), key=lambda one: -int(one.version))
 
 
 def tag_metrics(run_id: str) -> None:
@@ -118,12 +117,12 @@ def tag_metrics(run_id: str) -> None:
 
 @dataclass(frozen=True)
 class Version:
-    """A version of the registered model, and what is known of the run that made it."""
+    """A version of the registered model, and the state of the run that made it."""
 
     number: str
     run_id: str
     status: str
-    dirty: bool  # the code was edited, or nothing is known of it
+    dirty: bool  # the code was edited, or its commit is not recorded
 
     def __str__(self) -> str:
         return f"version {self.number} of {NAME} (run {self.run_id})"
@@ -134,34 +133,33 @@ class Version:
         return f"{SCHEME}{NAME}/{self.number}"
 
 
-def _version(client: mlflow.MlflowClient, found: ModelVersion) -> Version:
-    run = client.get_run(found.run_id)
-    return Version(str(found.version), found.run_id, run.info.status, run.data.tags.get("git.dirty") != "false")
+def _version(client: mlflow.MlflowClient, entry: ModelVersion) -> Version:
+    run = client.get_run(entry.run_id)
+    return Version(str(entry.version), entry.run_id, run.info.status, run.data.tags.get("git.dirty") != "false")
 
 
 def find(root: Path, wanted: str) -> Version:
     """Return the version with alias `wanted`, or the newest of the one run whose id begins so. Raises UserError if none."""
     client, _ = connect(root)
-    found = client.search_model_versions(f"name = '{NAME}'", max_results=10_000)
-    aliases = client.get_registered_model(NAME).aliases if found else {}
-    chosen = [one for one in found if str(aliases.get(wanted)) == str(one.version)]
-    if not chosen and wanted:
-        chosen = [one for one in found if one.run_id.startswith(wanted)]
-    runs = {one.run_id for one in chosen}
+    versions = client.search_model_versions(f"name = '{NAME}'", max_results=10_000)
+    aliases = client.get_registered_model(NAME).aliases if versions else {}
+    matching = [one for one in versions if str(aliases.get(wanted)) == str(one.version)]
+    if not matching and wanted:
+        matching = [one for one in versions if one.run_id.startswith(wanted)]
+    runs = {one.run_id for one in matching}
     if len(runs) != 1:
-        got = f"{len(runs)} runs that begin so" if runs else "none"
         raise UserError(
-            f"{wanted}: must be an alias of the registered model {NAME!r} in {masked(store_uri(root))}, as {CANDIDATE}, or the "
-            f"id of a run that made a version of it, or the beginning of one, got {got}; `make ui` lists them"
+            f"{wanted}: no one version of model {NAME!r} in {masked(store_uri(root))} (found {len(runs)} runs, "
+            f"expected an alias such as {CANDIDATE}, or the beginning of one run's id). Fix: choose one that `make ui` lists"
         )
-    return _version(client, max(chosen, key=lambda one: int(one.version)))
+    return _version(client, max(matching, key=lambda one: int(one.version)))
 
 
 def champion(root: Path) -> Version | None:
     """Return the version that is in use, or None."""
     client, _ = connect(root)
-    found = client.search_registered_models(f"name = '{NAME}'")
-    number = found[0].aliases.get(CHAMPION) if found else None
+    models = client.search_registered_models(f"name = '{NAME}'")
+    number = models[0].aliases.get(CHAMPION) if models else None
     return _version(client, client.get_model_version(NAME, number)) if number else None
 
 
@@ -195,8 +193,8 @@ def fetch(root: Path, uri: str, folder: Path) -> Path:
         copied = mlflow.artifacts.download_artifacts(f"{SCHEME}{name}/{version.version}", dst_path=str(folder))
     except TrackingError as error:
         raise UserError(
-            f"{uri}: must be a registered model, {SCHEME}NAME@ALIAS or {SCHEME}NAME/VERSION, in {masked(store_uri(root))}, got "
-            f"{reason(error)!r}; `make ui` lists them"
+            f"{uri}: no such registered model in {masked(store_uri(root))} ({reason(error)}). Fix: use {SCHEME}NAME@ALIAS or "
+            f"{SCHEME}NAME/VERSION, as `make ui` lists them"
         ) from None
     manifest.verify(Path(copied), uri, version.tags.get(MANIFEST_TAG, "none"))
     (file,) = (Path(copied) / packaging.DATA).iterdir()
