@@ -249,7 +249,7 @@ def eager(keras_ready, monkeypatch):
     """Run layers one by one: building a graph for each example takes seconds."""
     import tensorflow as tf
 
-    monkeypatch.setattr(rules, "memory", lambda: 0.5e9)
+    monkeypatch.setattr(rules, "memory", lambda: 0.2e9)
     tf.config.run_functions_eagerly(True)
     yield
     tf.config.run_functions_eagerly(False)
