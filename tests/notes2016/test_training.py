@@ -41,6 +41,7 @@ def test_the_outcome_is_that_of_the_last_step_and_says_when_nothing_was_wrong():
 def test_the_score_of_the_notes_first_scale_up_is_theirs():
     found = outcome(history(0.64), 31, [40, 40])  # they print Z = 2.5 for 64 % of 80
     assert found["z_score"] == pytest.approx(2.5, abs=0.05)
+    assert outcome(history(1.0), 1, [5, 0])["z_score"] is None  # one class: nothing to guess
 
 
 def test_steps_are_timed_within_epochs(monkeypatch):
