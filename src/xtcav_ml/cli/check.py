@@ -1,5 +1,3 @@
-"""xtcav check."""
-
 from xtcav_ml.config.paths import CHECKED
 
 GROUP, ORDER = "Pipeline stages", 12

@@ -1,5 +1,3 @@
-"""xtcav compare."""
-
 from typing import Annotated
 
 import typer

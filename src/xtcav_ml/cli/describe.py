@@ -1,5 +1,3 @@
-"""xtcav describe."""
-
 GROUP, ORDER = "Parameters", 21
 
 

@@ -1,5 +1,3 @@
-"""xtcav evaluate."""
-
 from xtcav_ml.config.paths import HISTORY, MODEL, PREPARED, RESULTS
 
 GROUP, ORDER = "Pipeline stages", 15

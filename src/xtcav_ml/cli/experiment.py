@@ -1,5 +1,3 @@
-"""xtcav experiment."""
-
 from typing import Annotated
 
 import typer

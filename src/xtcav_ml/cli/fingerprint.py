@@ -1,5 +1,3 @@
-"""xtcav fingerprint."""
-
 GROUP, ORDER = "Pipeline stages", 9
 
 

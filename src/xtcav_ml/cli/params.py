@@ -1,5 +1,3 @@
-"""xtcav params."""
-
 from typing import Annotated
 
 import typer

@@ -1,5 +1,3 @@
-"""xtcav predict."""
-
 from pathlib import Path
 from typing import Annotated
 

@@ -1,5 +1,3 @@
-"""xtcav prepare."""
-
 from xtcav_ml.config.paths import PREPARED
 
 GROUP, ORDER = "Pipeline stages", 13

@@ -1,5 +1,3 @@
-"""xtcav promote."""
-
 from xtcav_ml.config.paths import BEST
 
 GROUP, ORDER = "Search", 61

@@ -1,5 +1,3 @@
-"""xtcav promote-model."""
-
 from typing import Annotated
 
 import typer

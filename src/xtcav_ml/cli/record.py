@@ -1,5 +1,3 @@
-"""xtcav record."""
-
 from xtcav_ml.config.paths import HISTORY, MODEL, RESULTS
 
 GROUP, ORDER = "Pipeline stages", 16

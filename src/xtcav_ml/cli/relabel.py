@@ -1,5 +1,3 @@
-"""xtcav relabel."""
-
 from pathlib import Path
 from typing import Annotated
 

@@ -1,5 +1,3 @@
-"""xtcav report."""
-
 from pathlib import Path
 from typing import Annotated
 

@@ -1,5 +1,3 @@
-"""xtcav reproduce."""
-
 import sys
 from pathlib import Path
 from typing import Annotated

@@ -1,5 +1,3 @@
-"""xtcav runs."""
-
 from typing import Annotated
 
 import typer

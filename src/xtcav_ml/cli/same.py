@@ -1,5 +1,3 @@
-"""xtcav same."""
-
 import sys
 from typing import Annotated
 

@@ -1,5 +1,3 @@
-"""xtcav scan."""
-
 import sys
 from pathlib import Path
 from typing import Annotated

@@ -1,5 +1,3 @@
-"""xtcav show."""
-
 from pathlib import Path
 from typing import Annotated
 

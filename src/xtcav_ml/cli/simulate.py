@@ -1,5 +1,3 @@
-"""xtcav simulate."""
-
 GROUP, ORDER = "Pipeline stages", 11
 
 

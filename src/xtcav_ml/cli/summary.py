@@ -1,5 +1,3 @@
-"""xtcav summary."""
-
 from pathlib import Path
 
 GROUP, ORDER = "Results", 50

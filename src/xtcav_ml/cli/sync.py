@@ -1,5 +1,3 @@
-"""xtcav sync."""
-
 import sys
 
 GROUP, ORDER = "Tracking", 72

@@ -1,5 +1,3 @@
-"""xtcav train."""
-
 from xtcav_ml.config.paths import HISTORY, MODEL, PREPARED
 
 GROUP, ORDER = "Pipeline stages", 14

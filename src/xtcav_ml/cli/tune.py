@@ -1,5 +1,3 @@
-"""xtcav tune."""
-
 from typing import Annotated
 
 import typer

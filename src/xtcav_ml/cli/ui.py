@@ -1,5 +1,3 @@
-"""xtcav ui."""
-
 from typing import Annotated
 
 import typer

@@ -1,5 +1,3 @@
-"""xtcav validate."""
-
 from xtcav_ml.config.paths import VALIDATED
 
 GROUP, ORDER = "Pipeline stages", 10
