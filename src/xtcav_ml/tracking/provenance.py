@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from xtcav_ml.config import parameters, params_file
 from xtcav_ml.config.base import PARAMS_FILE, flatten, read_tree
 from xtcav_ml.config.paths import SIMULATED, STAGES
 from xtcav_ml.lineage import dvc_lock, fingerprint, git, lineage
 from xtcav_ml.lineage.environment import environment
 from xtcav_ml.system import atomic
+from xtcav_ml.system.errors import UserError
 from xtcav_ml.tracking import resources
 from xtcav_ml.tracking.mlflow_names import CODE_TAG, KEY_TAG
 from xtcav_ml.tracking.tracker import Run
@@ -20,6 +22,9 @@ FOLDER = "lineage"
 """Where a run has params.yaml, dvc.lock, diff.patch and the code of its stages among its artifacts."""
 
 LOCK = Path(dvc_lock.FILE)
+MOST_OF_A_NOTE = 6500
+"""Characters of its table of parameters; MLflow takes 8,000 in all."""
+
 CONTEXTS = {"train": "training", "validation": "validation", "test": "test"}
 """What MLflow calls the use of a prepared file."""
 
@@ -109,4 +114,20 @@ def note(metrics: Mapping[str, Any], tags: Mapping[str, str]) -> str:
     edited = ", edited (`lineage/diff.patch`)" if tags.get("git.dirty") == "true" else ""
     lines.append(f"Data `{read_tree()['data']['raw']}`, commit `{commit}`{edited}")
     lines.append("To repeat it: `xtcav reproduce` with this run's id")
-    return "\n\n".join(lines) + "\n"
+    return "\n\n".join([*lines, _parameter_table()]) + "\n"
+
+
+def _parameter_table() -> str:
+    """Return value, unit and meaning of the parameters of `train` in Markdown, as many as fit into a note."""
+    lines, size = ["| parameter | value | unit | meaning |", "|---|---|---|---|"], 0
+    try:
+        rows = [row for row in parameters.rows(params_file.load()) if row.key.startswith("train.")]
+    except UserError:  # results of an earlier version, whose parameters have no meanings here
+        return ""
+    for row in rows:
+        line = f"| {row.key} | {row.value} | {row.unit} | {row.meaning.replace('|', '&#124;')} |"
+        size += len(line) + 1
+        if size > MOST_OF_A_NOTE:
+            return "\n".join([*lines, "| ... | | | `xtcav params` lists the rest |"])
+        lines.append(line)
+    return "\n".join(lines)
