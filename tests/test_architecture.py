@@ -22,6 +22,7 @@ OWNERS = {
     "numba": {"learning"},
     "mlflow": {"tracking"},
     "matplotlib": {"figures"},
+    "jinja2": {"report"},
     "scipy": {"science"},
     "sklearn": {"science"},
     "optuna": {"tuning"},
