@@ -67,6 +67,18 @@ def fitted(sets):
     return fit.fit(*sets, PARAMS)
 
 
+@pytest.fixture(scope="module")
+def again(sets):
+    """Another object that should have the same weights."""
+    return fit.fit(*sets, PARAMS)
+
+
+def untrained(prepared):
+    """Return a network as a training begins with it: who tests what goes in and out needs no other."""
+    ends, statistics = Ends.of(prepared.meaning), normalization.statistics_of(prepared, PARAMS.model.standardize)
+    return networks.build(layer_plan.plan(PARAMS.model, ends), PARAMS.model, statistics, seed=PARAMS.seed)
+
+
 def digest(model):
     return hashlib.sha256(b"".join(weights.tobytes() for weights in model.get_weights())).hexdigest()
 
@@ -92,8 +104,7 @@ def test_it_learns_what_can_be_learned(fitted):
     assert fitted.history[-1]["train_cross_entropy"] < 0.1 < fitted.history[0]["train_cross_entropy"]
 
 
-def test_same_data_and_parameters_same_bits(sets, fitted):
-    again = fit.fit(*sets, PARAMS)
+def test_same_data_and_parameters_same_bits(sets, fitted, again):
     assert digest(again.model) == digest(fitted.model)
     assert again.history == fitted.history
     other = fit.fit(*sets, PARAMS.model_copy(update={"seed": 4}))
@@ -171,16 +182,12 @@ def test_a_longer_training_begins_as_the_shorter(sets, fitted):
     assert longer.history[:6] == fitted.history
 
 
-def test_listeners_hear_every_step_and_epoch(sets, fitted):
-    heard = Recorder()
-    fit.fit(*sets, PARAMS.model_copy(update={"epochs": 2}), [heard])
+def test_a_listener_hears_every_step_and_epoch_and_can_stop_it(sets, fitted):
+    heard = Recorder(stop_after=2)
+    with pytest.raises(fit.StopTraining):
+        fit.fit(*sets, PARAMS, [heard])
     assert heard.steps == [(step, 5) for step in range(1, 6)] * 2
     assert heard.epochs == list(enumerate(fitted.history[:2], start=1))
-
-
-def test_a_listener_can_stop_it(sets):
-    with pytest.raises(fit.StopTraining):
-        fit.fit(*sets, PARAMS, [Recorder(stop_after=1)])
 
 
 def test_rate_follows_the_staircase(fitted):
@@ -233,8 +240,7 @@ def test_without_a_seed_all_shots_come_in_order(sets):
     assert labels.tolist() == sets[0].labels.tolist()
 
 
-def test_a_saved_model_is_the_same_bytes_and_the_same_function(tmp_path, sets, fitted):
-    again = fit.fit(*sets, PARAMS)  # another object of the same weights
+def test_a_saved_model_is_the_same_bytes_and_the_same_function(tmp_path, sets, fitted, again):
     for name, model in (("a.keras", fitted.model), ("b.keras", again.model)):
         keras_file.save(model, sets[0].meaning, tmp_path / name)
     assert (tmp_path / "a.keras").read_bytes() == (tmp_path / "b.keras").read_bytes()

@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 
 from tests.conftest import SHAPE, StoredRun, write_prepared_file
-from tests.learning.test_fit import PARAMS
+from tests.learning.test_fit import untrained
 from xtcav_ml.config.data import DataParams
 from xtcav_ml.config.prepare import Pixels
 from xtcav_ml.data import model_file
 from xtcav_ml.data.prepared import PreparedFile
 from xtcav_ml.data.raw_file import read_frames
-from xtcav_ml.learning import fit, keras_file
+from xtcav_ml.learning import keras_file
 from xtcav_ml.learning.layer_plan import CLASS_HEAD, FEATURES_INPUT, FRAME_INPUT, NUMBER_HEAD
 from xtcav_ml.learning.predictor import FRAMES_A_CALL, NO_CLASS, Predictor
 from xtcav_ml.pipeline import prepare
@@ -47,8 +47,7 @@ def trained(raw_folder, params, tmp_path, request, keras_ready):
     data = DataParams(raw=str(raw_folder), frame_shape=SHAPE, bad_files="fail")
     prepare.run(data, type(params.prepare).model_validate(rules), tmp_path / "prepared")
     with PreparedFile(tmp_path / "prepared/train.h5") as train:
-        fitted = fit.fit(train, train, PARAMS.model_copy(update={"epochs": 1}))
-        keras_file.save(fitted.model, train.meaning, tmp_path / "model.keras")
+        keras_file.save(untrained(train), train.meaning, tmp_path / "model.keras")
         yield raw_folder, train, tmp_path / "model.keras"
 
 
@@ -123,8 +122,7 @@ def test_a_model_without_features_is_served_plain_frames(tmp_path, monkeypatch, 
     frames = np.random.default_rng(0).integers(90, 200, (40, 8, 10)).astype(np.int16)
     path = write_prepared_file(tmp_path / "train.h5", frames, np.arange(40) % 2)
     with PreparedFile(path) as train:
-        fitted = fit.fit(train, train, PARAMS.model_copy(update={"epochs": 1}))
-        keras_file.save(fitted.model, train.meaning, tmp_path / "model.keras")
+        keras_file.save(untrained(train), train.meaning, tmp_path / "model.keras")
     served = log_to_mlflow(tmp_path / "model.keras", tmp_path / "store", monkeypatch)
     assert served.metadata.signature.inputs.inputs[0].shape == (-1, 8, 10)
     table = served.predict(frames)

@@ -16,10 +16,10 @@ import pytest
 from mlflow.pyfunc import scoring_server
 
 from tests.conftest import StoredRun, lay_store, write_prepared_file
-from tests.learning.test_fit import PARAMS
+from tests.learning.test_fit import untrained
 from tests.servers import end
 from xtcav_ml.data.prepared import PreparedFile
-from xtcav_ml.learning import fit, keras_file
+from xtcav_ml.learning import keras_file
 from xtcav_ml.learning.predictor import Predictor
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.tracking.registry import versions
@@ -44,8 +44,7 @@ def registered(root, **columns):
     folder = root / "-".join(["model", *columns])
     folder.mkdir()
     with PreparedFile(write_prepared_file(folder / "train.h5", FRAMES, np.arange(SHOTS) % 2, **columns)) as train:
-        fitted = fit.fit(train, train, PARAMS.model_copy(update={"epochs": 1}))
-        keras_file.save(fitted.model, train.meaning, folder / "model.keras")
+        keras_file.save(untrained(train), train.meaning, folder / "model.keras")
     run = StoredRun(root, stage="train")
     versions.log_model(run.run_id, folder / "model.keras", train.meaning, [])
     return folder / "model.keras", versions.find(root, run.run_id).uri
