@@ -12,7 +12,7 @@ LONGEST_TAG = 8000
 """Characters that MLflow takes as a tag."""
 
 
-@pytest.mark.parametrize("blocks", [2, 80])
+@pytest.mark.parametrize("blocks", [2, 16])
 def test_the_note_has_the_result_and_the_meaning_and_unit_of_parameters(tmp_path, monkeypatch, blocks):
     tree = YAML(typ="safe").load((ROOT / "params.yaml").read_text())
     tree["train"]["model"]["blocks"] *= blocks // 2
