@@ -275,7 +275,7 @@ def test_other_comments_docstrings_and_layout_everywhere_change_nothing(real, co
     ("module", "function", "programs"),
     [
         ("science.metrics", "calibration", {"evaluate"}),
-        ("learning.optimizers", "of", {"train", "notes-train", "notes-measure"}),
+        ("learning.optimizers", "make_optimizer", {"train", "notes-train", "notes-measure"}),
         ("data.prepared", "write_prepared", {"prepare", "notes-data"}),
         ("science.simulation.digitizer", "peak_shape", {"simulate", "notes-data"}),
         ("tracking.runs", "log_model", set()),
