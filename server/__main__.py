@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from xtcav_ml.system import interrupts
-from xtcav_ml.system.errors import UserError, unusable
+from xtcav_ml.system.errors import UserError, file_error
 
 
 def start(
@@ -43,7 +43,7 @@ def main() -> None:
     except OSError as error:
         if error.filename is None:
             raise
-        sys.exit(f"server: {unusable(error.filename2 or error.filename, error)}")
+        sys.exit(f"server: {file_error(error.filename2 or error.filename, error)}")
 
 
 if __name__ == "__main__":

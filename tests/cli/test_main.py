@@ -96,7 +96,7 @@ def test_a_place_that_cannot_be_written_to_is_one_line(raw_folder, tmp_path, out
     ]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert done.stderr.startswith(f"xtcav: {out.split('/')[0]}: must be a file or folder that can be read and written")
+    assert done.stderr.startswith(f"xtcav: {out.split('/')[0]}: not usable (found ")
     assert len(done.stderr.splitlines()) == 1
     assert (tmp_path / "a folder/note").read_text() == "mine"
 

@@ -64,14 +64,14 @@ def test_a_full_disk_is_one_line_and_leaves_the_old_file_and_no_crash(tmp_path, 
         check=False,
     )
     assert done.returncode == 1, done  # a crash of the interpreter would be negative
-    assert "must find room on its disk, got 'File too large'" in done.stdout
+    assert "found 'File too large', expected room on its disk" in done.stdout
     assert not done.stderr
     assert (tmp_path / "a.h5").read_bytes() == old
     assert [path.name for path in tmp_path.iterdir()] == ["a.h5"]
 
 
 def test_a_long_loop_can_ask_whether_the_disk_is_full(tmp_path):
-    with pytest.raises(UserError, match="must find room"), creating(tmp_path / "a.h5") as file:
+    with pytest.raises(UserError, match="room on its disk"), creating(tmp_path / "a.h5") as file:
         file._disk.failure = OSError(28, "No space left on device")
         file.check()
 

@@ -51,7 +51,10 @@ def test_a_stopped_process_ends():
 
 @pytest.mark.parametrize(
     ("error", "line"),
-    [(UserError("train.h5: missing"), r"^train\.h5: missing$"), (ValueError("odd"), "^trial 3: ValueError: odd$")],
+    [
+        (UserError("train.h5: missing"), r"^train\.h5: missing$"),
+        (ValueError("odd\nline"), r"^trial 3: .*ValueError: odd line.*Fix: lower it$"),
+    ],
 )
 def test_an_error_in_it_is_raised_here(error, line):
     process = child(fail, error)

@@ -65,7 +65,7 @@ AGAIN = """
 try:
     with interrupts.held():
         ask()
-        time.sleep(interrupts.PATIENCE + 0.1)
+        time.sleep(interrupts.REPEAT_SECONDS + 0.1)
         ask()
         print("never here")
 except KeyboardInterrupt:
@@ -87,4 +87,4 @@ def test_a_request_to_stop_is_heard_where_it_may_be(name, what):
     program = START.format(name=name) + what
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.splitlines() == SAID[what]
-    assert ("ask again" in done.stderr) == (what != SWALLOWED)
+    assert ("stop at once" in done.stderr) == (what != SWALLOWED)

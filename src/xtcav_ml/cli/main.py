@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 
 from xtcav_ml import cli
 from xtcav_ml.system import interrupts
-from xtcav_ml.system.errors import DISK_FULL, UserError, disk_full, unusable
+from xtcav_ml.system.errors import DISK_FULL, UserError, file_error, warn
 
 
 class Grouped(TyperGroup):
@@ -33,7 +33,7 @@ def files() -> list[str]:
 
 
 def application(names: list[str]) -> typer.Typer:
-    """Return the program with the commands of these files, which it imports. They say in which GROUP and ORDER they are."""
+    """Return the program with the commands of these files, which it imports, by their GROUP and ORDER."""
     app = typer.Typer(
         cls=Grouped, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
     )
@@ -52,20 +52,21 @@ def application(names: list[str]) -> typer.Typer:
 def main() -> None:
     """Run a command; a user's mistake is one line and exit code 1, never a traceback.
 
-    Only the file of that command is imported; all of them for the help. SIGTERM, with which batch systems end a job, is taken
-    as Ctrl-C: what has begun is ended in order.
+    Imports only the file of that command; all of them for the help. SIGTERM, with which batch systems end a job, acts as
+    Ctrl-C: the present step ends in order.
     """
     interrupts.listen()
-    asked = [argument.replace("-", "_") for argument in sys.argv[1:2]]
+    command = "".join(sys.argv[1:2]).replace("-", "_")
     try:
-        application(asked if asked and asked[0] in files() else files())()
+        application([command] if command in files() else files())()
     except UserError as error:
-        print(f"xtcav: {error}", file=sys.stderr)
-        sys.exit(1)
+        line = error
     except OSError as error:
-        path = error.filename2 or error.filename  # of a renaming, that which it should become
-        if error.errno not in DISK_FULL and path is None:
+        path = error.filename2 or error.filename  # of a renaming, the new name
+        if path is None and error.errno not in DISK_FULL:
             raise
-        told = disk_full(path or "a file", error) if error.errno in DISK_FULL else unusable(path, error)
-        print(f"xtcav: {told}", file=sys.stderr)
-        sys.exit(1)
+        line = file_error(path or "a file", error)
+    else:
+        return
+    warn(line)
+    sys.exit(1)

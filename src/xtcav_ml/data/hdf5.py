@@ -10,7 +10,7 @@ import h5py
 from numpy.typing import DTypeLike
 
 from xtcav_ml.system import atomic
-from xtcav_ml.system.errors import UserError, disk_full
+from xtcav_ml.system.errors import UserError, file_error
 
 COMPLETE = "complete"
 """Root attribute, set last: a file without it was not finished."""
@@ -30,7 +30,7 @@ class NewFile(h5py.File):  # type: ignore[misc]
     def check(self) -> None:
         """Raise UserError if something could not be written: call it now and then in a long loop."""
         if self._disk.failure is not None:
-            raise disk_full(self._disk.path, self._disk.failure)
+            raise file_error(self._disk.path, self._disk.failure)
 
 
 class _Disk(io.RawIOBase):

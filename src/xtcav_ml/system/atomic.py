@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all: written beside, fsynced, renamed, and the folder fsynced."""
+"""Files that are complete or absent: written under another name, fsynced, renamed, and the folder fsynced."""
 
 import contextlib
 import csv
@@ -13,14 +13,14 @@ from typing import Any
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`; on success it takes the place of `path`, on any error it is removed.
+    """Yield a temporary path next to `path`; on success it replaces `path`, on any error it is removed.
 
-    Works for a file or a folder. Leftovers of killed writers of the same path are swept first, those of living ones are not:
-    the last to end wins. At an interrupt `path` is what it was or what it shall be, at a kill a folder may also be missing.
+    Works for a file or a folder. Removes leftovers of killed writers of the same path first, but not those of living ones:
+    the last to end wins. After an interrupt `path` is the old or the new one; after a kill a folder may also be missing.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     for leftover in path.parent.glob(f".{glob.escape(path.name)}.tmp.*"):
-        if not _of_another(leftover):
+        if not _of_living(leftover):
             _remove(leftover)
     temporary = path.parent / f".{path.name}.tmp.{os.getpid()}"
     aside = path.parent / f".{path.name}.tmp.old.{os.getpid()}"
@@ -51,9 +51,9 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
-    """Write rows as CSV by the names of their values, the same bytes for the same rows.
+    """Write rows as CSV, the same bytes for the same rows.
 
-    Columns are all names, in the order in which they first occur; a row without one has an empty field there.
+    Columns are all names, in the order in which they first occur; a value that a row lacks is an empty field.
     """
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, dict.fromkeys(name for row in rows for name in row), lineterminator="\n")
@@ -61,10 +61,10 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
         writer.writerows(rows)
 
 
-def _of_another(temporary: Path) -> bool:
-    """Return whether a temporary file is of a process that lives, by the number at its end, and is not this one.
+def _of_living(temporary: Path) -> bool:
+    """Return whether another process that lives writes a temporary file, by the number at the end of its name.
 
-    One of this process's number is of a dead one that had it before.
+    A file with this process's number is a dead one's that had it before.
     """
     number = temporary.name.rpartition(".")[2]
     if not number.isdigit() or int(number) == os.getpid():
@@ -73,8 +73,8 @@ def _of_another(temporary: Path) -> bool:
         os.kill(int(number), 0)
     except (ProcessLookupError, OverflowError):
         return False
-    except PermissionError:  # it lives, and is somebody else's
-        return True
+    except PermissionError:  # it lives, under another user
+        pass
     return True
 
 

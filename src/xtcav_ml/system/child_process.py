@@ -7,21 +7,20 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
 from xtcav_ml.system.errors import UserError
 
 SECONDS_TO_END = 5.0
-"""Seconds that a process which was asked to stop may take to end by itself."""
+"""Seconds that a process may take to end by itself after a request to stop."""
 
 
 class ChildProcess:
-    """`target(send, *arguments)` in a process of its own. Iterate over what it sends, then take its `result`.
+    """`target(send, *arguments)` in a process of its own. Iterate over its messages, then take its `result`.
 
-    `send(message)` waits until the message was looked at, and returns whether to go on; set `stop` to answer that it shall
-    not. Iterating raises UserError if the target raises or the process dies; `subject` and `cure` are for that.
+    `send(message)` returns whether to continue, once the parent has handled the message; set `stop` to answer no. Iterating
+    raises UserError if the target raises or the process dies; `subject` and `cure` are for that.
     """
 
     def __init__(self, target: Callable[..., Any], *arguments: Any, subject: str, cure: str) -> None:
@@ -36,22 +35,19 @@ class ChildProcess:
 
     def __iter__(self) -> Iterator[Any]:
         try:
-            while not isinstance(message := self._receive(), _Returned):
-                if isinstance(message, _Raised):
-                    prefix = f"{self._subject}: {message.kind}: " if message.kind else ""
-                    raise UserError(f"{prefix}{message.reason}")
-                yield message
-                with contextlib.suppress(BrokenPipeError):  # it died; the next message says how
+            while (received := self._receive())[0] == "message":
+                yield received[1]
+                with contextlib.suppress(BrokenPipeError):  # it died; the next message gives the reason
                     self._pipe.send(not self.stop)
                 if self.stop:
                     return
-            self.result = message.value
+            self.result = received[1]
         finally:
             self.close()
 
     def close(self) -> None:
         """End the process, if it still runs."""
-        with contextlib.suppress(OSError):  # it may wait for the answer whether to go on
+        with contextlib.suppress(OSError):  # it may wait for the answer whether to continue
             self._pipe.send(False)
         self._process.join(timeout=SECONDS_TO_END)
         if self._process.is_alive():
@@ -59,49 +55,43 @@ class ChildProcess:
             self._process.join()
         self._pipe.close()
 
-    def _receive(self) -> Any:
+    def _receive(self) -> tuple[str, Any]:
+        """Return what came, a message or the result, by kind. Raises UserError for an error or the end of the process."""
         try:
-            return self._pipe.recv()
+            kind, content = self._pipe.recv()
         except (EOFError, ConnectionResetError):
             self._process.join()
-        code = self._process.exitcode
-        killed = ", killed, perhaps for lack of memory" if code == -signal.SIGKILL else ""
-        raise UserError(
-            f"{self._subject}: its process died (found exit code {code}{killed}, expected 0). Fix: {self._cure}"
-        )
-
-
-@dataclass(frozen=True)
-class _Returned:
-    value: Any
-
-
-@dataclass(frozen=True)
-class _Raised:
-    kind: str  # of the exception; empty for a UserError, whose reason says all
-    reason: str
+            code = self._process.exitcode
+            killed = ", killed, perhaps for lack of memory" if code == -signal.SIGKILL else ""
+            kind, content = "end", f"its process died (found exit code {code}{killed}, expected 0)"
+        if kind == "user error":
+            raise UserError(content)
+        if kind in ("error", "end"):
+            raise UserError(f"{self._subject}: {content}. Fix: {self._cure}")
+        return kind, content
 
 
 def _work(pipe: Connection, target: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
-    """What the child does: answers each call of `send`, and sends at the end how it ended."""
+    """Run the target in the child: answer each call of `send`, and send at the end how it ended."""
     end_with_parent()
 
     def send(message: Any) -> bool:
-        pipe.send(message)
+        pipe.send(("message", message))
         return bool(pipe.recv())
 
     try:
-        ended: _Returned | _Raised = _Returned(target(send, *arguments))
+        last = "result", target(send, *arguments)
     except UserError as error:
-        ended = _Raised("", str(error))
-    except Exception as error:  # whatever it is, the parent goes on and shows it
-        ended = _Raised(type(error).__name__, str(error))
-    with contextlib.suppress(OSError):  # nobody listens any more
-        pipe.send(ended)
+        last = "user error", str(error)
+    except Exception as error:  # whatever it is, the parent continues and shows it on one line
+        words = " ".join(str(error).split())
+        last = "error", f"failed (found {type(error).__name__}: {words}, expected a result)"
+    with contextlib.suppress(OSError):  # the parent may be gone
+        pipe.send(last)
 
 
 def end_with_parent() -> None:
-    """Call in a child: it ends as soon as its parent is gone, however that went, and leaves Ctrl-C to the parent."""
+    """Call in a child: it ends as soon as its parent is gone, and leaves Ctrl-C to the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None

@@ -1,4 +1,4 @@
-"""The one error that a user sees: a single line that names file or key, rule, value and cure."""
+"""The one error that a user sees: a single line that names file or key, problem, value and cure."""
 
 import errno
 import re
@@ -10,28 +10,22 @@ class UserError(Exception):
 
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""No space, over the quota, over the largest file: what the user can mend by making room."""
+"""No space, over the quota, over the largest file: the user can mend it by making room."""
 
 
-def disk_full(path: object, error: OSError) -> UserError:
-    """Return what to say when `path` could not be written for lack of room."""
-    return UserError(
-        f"{path}: must find room on its disk, got {error.strerror!r}; make room, then run the command again"
-    )
-
-
-def unusable(path: object, error: OSError) -> UserError:
-    """Return what to say when `path` could not be read, made or replaced for another reason."""
-    return UserError(
-        f"{path}: must be a file or folder that can be read and written there, got {error.strerror!r}; name another, or change "
-        "what stands in the way"
-    )
+def file_error(path: object, error: OSError) -> UserError:
+    """Return the error of a `path` that could not be read, created, written or replaced."""
+    if error.errno in DISK_FULL:
+        expected, cure = "room on its disk", "make room, then run the command again"
+    else:
+        expected, cure = "a file or folder with permission to use it", "name another, or remove the obstacle"
+    return UserError(f"{path}: not usable (found {error.strerror!r}, expected {expected}). Fix: {cure}")
 
 
 MASK = "***@"
-"""Stands where an address had a user and a password."""
+"""Replaces user and password in an address."""
 
-LONGEST_REASON = 240
+REASON_LENGTH = 240
 """Characters of an error that are worth reading."""
 
 
@@ -41,11 +35,11 @@ def masked(uri: str) -> str:
 
 
 def reason(error: Exception) -> str:
-    """Return the first line of an error, or its type, cut after LONGEST_REASON characters, addresses in it masked."""
+    """Return the first line of an error, or its type, cut after REASON_LENGTH characters, addresses in it masked."""
     line = masked((str(error).splitlines() or [type(error).__name__])[0])
-    return line if len(line) <= LONGEST_REASON else f"{line[:LONGEST_REASON]}..."
+    return line if len(line) <= REASON_LENGTH else f"{line[:REASON_LENGTH]}..."
 
 
-def warn(message: str) -> None:
-    """Print what went wrong but stops nothing."""
+def warn(message: object) -> None:
+    """Print a problem to stderr."""
     print(f"xtcav: {message}", file=sys.stderr)

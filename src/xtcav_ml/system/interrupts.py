@@ -1,8 +1,8 @@
-"""Being told to stop, by Ctrl-C or by a batch system, in a way that is neither lost nor comes at a bad moment.
+"""Requests to stop, by Ctrl-C or by a batch system, that are neither lost nor come at a bad moment.
 
 A KeyboardInterrupt that a signal raises anywhere can be swallowed by libraries in C++, or leave a lock of Python's held for
-good: the Condition in every threading.Event and queue.Queue is acquired by a Python function, and may be interrupted before
-it says so. So a request is remembered, and raised by whoever asks between two steps; meanwhile it can be held back.
+good: the Condition in every threading.Event and queue.Queue is acquired by a Python function, which may be interrupted
+before it returns. So a request is remembered, and `require_none` raises it between two steps; `held` defers it.
 """
 
 import contextlib
@@ -12,25 +12,25 @@ import time
 from collections.abc import Iterator
 from types import FrameType
 
-PATIENCE = 1.0
-"""Seconds after which another request means it: `timeout` and a terminal may tell a process the same thing twice."""
+REPEAT_SECONDS = 1.0
+"""Seconds after which another signal is a request to stop at once: `timeout` and a terminal may send the same one twice."""
 
-HELD_BACK = b"xtcav: stops after the present step; ask again to stop at once\n"
+HELD_BACK = b"xtcav: stops after the present step; press Ctrl-C again to stop at once\n"
 
-_first: float | None = None  # when somebody asked to stop
+_first: float | None = None  # when the request came
 _owed = False  # and nothing has been raised since
 _held = 0
 
 
 def listen() -> None:
-    """Take SIGTERM, with which batch systems end a job, as Ctrl-C: what has begun is ended in order."""
+    """Treat SIGTERM, with which batch systems end a job, as Ctrl-C."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
 
 
 @contextlib.contextmanager
 def held() -> Iterator[None]:
-    """Hold a request to stop back until the end, or until `require_none` is asked. Who asks again is obeyed at once.
+    """Hold a request to stop back until the end, or the next `require_none`. A repeated request stops at once.
 
     For the main thread, where signals arrive.
     """
@@ -45,7 +45,7 @@ def held() -> Iterator[None]:
 
 
 def require_none() -> None:
-    """Raise KeyboardInterrupt if somebody asked to stop, also if it was raised before: it may have been swallowed."""
+    """Raise KeyboardInterrupt if there was a request to stop, even if it was raised before: it may have been swallowed."""
     global _owed
     _owed = False
     if _first is not None:
@@ -58,7 +58,7 @@ def pending() -> bool:
 
 
 def withdraw() -> None:
-    """Forget the request that is held back: it only ended a wait, and the work before it is complete."""
+    """Drop the request that is held back: it only ended a wait, and the work before it is complete."""
     global _first, _owed
     _first, _owed = None, False
 
@@ -66,7 +66,7 @@ def withdraw() -> None:
 def _stop(number: int, frame: FrameType | None) -> None:
     global _first, _owed
     now = time.monotonic()
-    again = _first is not None and now - _first > PATIENCE
+    again = _first is not None and now - _first > REPEAT_SECONDS
     if _held and not again:
         if _first is None:
             _first, _owed = now, True

@@ -1,19 +1,28 @@
-"""Progress on anything long: a live bar on a terminal, a plain line now and then elsewhere."""
+"""What a command prints: tables, and progress as a live bar on a terminal or a plain line now and then elsewhere."""
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
-QUIET = 10.0
+LINE_SECONDS = 10.0
 """Seconds between plain lines where there is no terminal."""
 
 
 def console() -> Console:
     """Return a console that leaves long lines whole, so that they can be searched and copied."""
     return Console(soft_wrap=True, highlight=False, markup=False)
+
+
+def titled_table(title: str, headings: Iterable[str], left: Container[str] = ()) -> Table:
+    """Return an empty table; its columns are right-aligned, but those whose headings are in `left`."""
+    table = Table(title=title, title_justify="left", title_style="")
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading in left else "right")
+    return table
 
 
 def pace(speed: float) -> str:
@@ -24,13 +33,13 @@ def pace(speed: float) -> str:
 
 
 @contextlib.contextmanager
-def counting(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Give a function to call with the number of `what` just done, of `total`."""
+def counting(unit: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Yield a function to call with the number of `unit`, of `total`, just completed."""
     screen = console()
     if screen.is_terminal:
-        columns = (TextColumn(f"  {what}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
+        columns = (TextColumn(f"  {unit}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
         with Progress(*columns, TimeRemainingColumn(), console=screen, transient=True) as bar:
-            task = bar.add_task(what, total=total, rate="")
+            task = bar.add_task(unit, total=total, rate="")
 
             def advance(count: int) -> None:
                 speed = bar.tasks[task].speed
@@ -39,14 +48,14 @@ def counting(what: str, total: int) -> Iterator[Callable[[int], None]]:
             yield advance
         return
 
-    done, started, last = 0, time.monotonic(), time.monotonic()
+    completed, started, last = 0, time.monotonic(), time.monotonic()
 
     def report(count: int) -> None:
-        nonlocal done, last
-        done += count
+        nonlocal completed, last
+        completed += count
         now = time.monotonic()
-        if now - last >= QUIET:
+        if now - last >= LINE_SECONDS:
             last = now
-            screen.print(f"  {done:,} of {total:,} {what}, {pace(done / (now - started))}")
+            screen.print(f"  {completed:,} of {total:,} {unit}, {pace(completed / (now - started))}")
 
     yield report
