@@ -45,7 +45,7 @@ def test_it_trains(tmp_path, keras_ready):
 
 
 def test_it_is_described(params, capsys):
-    describe.run(params.model_copy(update={"train": named(params.train, "residual")}))
+    describe.describe_network(params.model_copy(update={"train": named(params.train, "residual")}))
     lines = capsys.readouterr().out.splitlines()
     for name in ("conv2", "add", "output"):
         assert any(name in line for line in lines)

@@ -3,6 +3,8 @@ from typing import Annotated
 import typer
 
 GROUP, ORDER = "Parameters", 20
+LINE_LENGTH = 250
+"""Characters in a line where no terminal limits it: a parameter is then one line, for grep."""
 
 
 def params(
@@ -10,7 +12,32 @@ def params(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """List all parameters: value, range, unit, meaning."""
-    from xtcav_ml.config import params_file
-    from xtcav_ml.tools import params as tool
+    import json
 
-    tool.run(params_file.load(), prefix, as_json)
+    from rich.table import Table
+
+    from xtcav_ml.config import params_file
+    from xtcav_ml.config.parameters import rows
+    from xtcav_ml.system.errors import UserError
+    from xtcav_ml.system.progress import console
+
+    listed = [row for row in rows(params_file.load()) if row.key.startswith(prefix)]
+    if not listed:
+        raise UserError(
+            f"PREFIX: no such parameter (found {prefix!r}, expected the beginning of a key). Fix: `xtcav params` lists them"
+        )
+    if as_json:
+        print(json.dumps([row._asdict() for row in listed], indent=2))
+        return
+
+    def text(value: object) -> str:
+        return value if isinstance(value, str) else json.dumps(value)
+
+    table = Table("key", "value", "default", "allowed", "unit", "meaning", box=None, pad_edge=False)
+    table.columns[0].no_wrap = True
+    for row in listed:
+        default = "" if row.required else text(row.default)
+        table.add_row(row.key, text(row.value), default, row.allowed, row.unit, row.meaning)
+    screen = console()
+    screen.width = screen.width if screen.is_terminal else LINE_LENGTH
+    screen.print(table)

@@ -3,6 +3,7 @@ from typing import Annotated
 import typer
 
 GROUP, ORDER = "Tracking", 70
+SHOWN = ("accuracy/test", "accuracy/validation", "loss/train")
 
 
 def runs(
@@ -14,6 +15,40 @@ def runs(
 
     Exit code 1 if there is none.
     """
-    from xtcav_ml.tools import runs as tool
+    from datetime import datetime
 
-    tool.run(revision)
+    from xtcav_ml.lineage import git, lineage
+    from xtcav_ml.system.errors import UserError, masked
+    from xtcav_ml.system.progress import console
+    from xtcav_ml.tracking import mlflow_store, uploader
+    from xtcav_ml.tracking.mlflow_names import KEY_TAG, store_uri
+
+    root, screen = lineage.project_root(), console()
+
+    def read(name: str) -> bytes:
+        return git.show(revision, name, root) if revision else (root / name).read_bytes()
+
+    key, uri = lineage.of_revision("train", read).key, store_uri(root)
+    uploader.be_brief()
+    client, experiment = mlflow_store.connect(root)
+    try:
+        listed = mlflow_store.search(client, experiment, {KEY_TAG: key})
+    except mlflow_store.TrackingError as error:
+        raise mlflow_store.unanswered(root, error) from None
+    if not listed:
+        raise UserError(
+            f"{revision or 'the workspace'}: no run with lineage.key {key} (found none in {masked(uri)}, expected one). Fix: "
+            "`make repro`, which trains it, or logs what is in DVC's cache"
+        )
+    screen.print(f"lineage.key {key}")
+    for one in listed:
+        began = f"{datetime.fromtimestamp(one.info.start_time / 1000):%Y-%m-%d %H:%M}"
+        values = [f"{name} {one.data.metrics[name]:.4f}" for name in SHOWN if name in one.data.metrics]
+        edited = "edited" if one.data.tags.get("git.dirty") == "true" else "as committed"
+        rebuilt = ["rebuilt"] if "rebuilt" in one.data.tags else []
+        name = f"{one.info.run_id}  {one.info.run_name}"
+        screen.print(", ".join([name, one.info.status, began, *values, edited, *rebuilt]))
+    page = (
+        f"{uri.rstrip('/')}/#/experiments/{experiment}" if uri.startswith("http") else f"{uri}, experiment {experiment}"
+    )
+    screen.print(f"in {masked(page)}")

@@ -13,7 +13,7 @@ from xtcav_ml.config.paths import PREDICTIONS
 from xtcav_ml.data import predictions
 from xtcav_ml.lineage import git, lineage, recorded
 from xtcav_ml.system.errors import UserError
-from xtcav_ml.system.progress import console
+from xtcav_ml.system.progress import console, titled_table
 from xtcav_ml.tracking import mlflow_store
 from xtcav_ml.tracking.mlflow_names import CODE_TAG, KEY_TAG
 from xtcav_ml.tracking.provenance import FOLDER
@@ -22,7 +22,7 @@ RUN_ID = "[0-9a-f]{32}"
 
 
 def compare_runs(names: Sequence[str], as_json: bool) -> dict[str, Any]:
-    """Print how good the runs `names` are on their common test shots, each compared with the first, and what differs.
+    """Print how good the runs `names` are on their common test shots, each compared with the first, and their differences.
 
     Returns the numbers. Raises UserError if a run does not exist, has no shot in common with the others, or has other labels.
     """
@@ -31,22 +31,22 @@ def compare_runs(names: Sequence[str], as_json: bool) -> dict[str, Any]:
             f"RUN: too few (found {' '.join(names)!r}, expected at least two). Fix: add another, as HEAD or ."
         )
     sources = {name: _source(name) for name in names}
-    found = predictions.compare_predictions([(name, predictions.read_rows(name, sources[name][0])) for name in names])
-    known = {name: origin for name, (_, origin) in sources.items() if origin is not None}
-    found["parameters"] = recorded.differing({name: origin.params for name, origin in known.items()})
-    found["data"], found["code"] = recorded.changed(list(known.values()))
-    found["unknown"] = [name for name in sources if name not in known]
+    result = predictions.compare_predictions([(name, predictions.read_rows(name, sources[name][0])) for name in names])
+    origins = {name: origin for name, (_, origin) in sources.items() if origin is not None}
+    result["parameters"] = recorded.differing({name: origin.params for name, origin in origins.items()})
+    result["data"], result["code"] = recorded.changed(list(origins.values()))
+    result["unknown"] = [name for name in sources if name not in origins]
     if as_json:
-        print(json.dumps(found, indent=2, allow_nan=False))
+        print(json.dumps(result, indent=2, allow_nan=False))
     else:
-        _show(found)
-    return found
+        _print(result)
+    return result
 
 
 def _source(name: str) -> tuple[str, recorded.Recorded | None]:
-    """Return the table of `name` (a file, a folder, an MLflow run, or a commit), and what it was made from.
+    """Return the predictions of `name` (a file, a folder, an MLflow run, or a commit), and their origin.
 
-    That is None where no dvc.lock belongs to it, as of a table by itself.
+    The origin is None where no dvc.lock belongs to the predictions.
     """
     for path in (Path(name), Path(name) / PREDICTIONS.name, Path(name) / PREDICTIONS):
         if path.is_file():
@@ -56,8 +56,7 @@ def _source(name: str) -> tuple[str, recorded.Recorded | None]:
     if re.fullmatch(RUN_ID, name):
         with tempfile.TemporaryDirectory() as folder:
             table = mlflow_store.download(root, name, PREDICTIONS.name, Path(folder))
-            text = table.read_text(encoding="utf-8", errors="replace")
-            return text, _of_run(root, name, Path(folder))
+            return table.read_text(encoding="utf-8", errors="replace"), _of_run(root, name, Path(folder))
     try:
         text = git.show(name, str(PREDICTIONS), root).decode(errors="replace")
     except git.GitError as error:
@@ -69,7 +68,7 @@ def _source(name: str) -> tuple[str, recorded.Recorded | None]:
 
 
 def _of_run(root: Path, run_id: str, folder: Path) -> recorded.Recorded:
-    """Return what the tags and artifacts of an MLflow run say, those brought into `folder`."""
+    """Return the origin of an MLflow run from its tags and artifacts, which are downloaded to `folder`."""
     params, tags = mlflow_store.params_and_tags(root, run_id)
     data = {tag.removeprefix("data."): md5 for tag, md5 in tags.items() if tag.startswith("data.")}
 
@@ -80,48 +79,44 @@ def _of_run(root: Path, run_id: str, folder: Path) -> recorded.Recorded:
     return recorded.Recorded(tags.get(KEY_TAG, ""), params, data, code)
 
 
-def _show(found: dict[str, Any]) -> None:
+def _print(result: Mapping[str, Any]) -> None:
     screen = console()
-    numbers = list(found["runs"][0].get("mean_absolute_error", {}))
-    has_classes = "accuracy" in found["runs"][0]
-    table = Table(title=f"{found['shots']:,} test shots in common", title_justify="left", title_style="")
-    classes = ("accuracy", "95 % interval") if has_classes else ()
-    for heading in ("run", "its test shots", *classes, *(f"mean absolute error of {name}" for name in numbers)):
-        table.add_column(heading, justify="left" if heading == "run" else "right")
-    for row in found["runs"]:
-        cells = [_short(row["run"]), f"{row['shots']:,}"]
-        if has_classes:
-            cells += [f"{row['accuracy']:.1%}", f"{row['accuracy_low']:.1%} to {row['accuracy_high']:.1%}"]
-        table.add_row(*cells, *(f"{row['mean_absolute_error'][name]:.4g}" for name in numbers))
-    screen.print(table)
-    counted = [entry for entry in found["comparisons"] if "right" in entry]
+    screen.print(_scores(result["runs"], result["shots"]))
+    counted = [entry for entry in result["comparisons"] if "right" in entry]
     if counted:
         screen.print(_rights(counted))
-    if found["parameters"]:
-        screen.print(_parameters(found["parameters"]))
-    if len(found["runs"]) - len(found["unknown"]) > 1:
-        if not found["parameters"]:
+    if result["parameters"]:
+        screen.print(_parameters(result["parameters"]))
+    if len(result["runs"]) - len(result["unknown"]) > 1:
+        if not result["parameters"]:
             screen.print("parameters that differ: none")
-        screen.print(f"data that differ: {', '.join(found['data']) or 'none'}")
-        screen.print(f"code that differs: {', '.join(found['code']) or 'none'}")
-    if found["unknown"]:
-        screen.print(f"no dvc.lock with {', '.join(found['unknown'])}: parameters, data and code are not compared")
-    for entry in found["comparisons"]:
+        screen.print(f"data that differ: {', '.join(result['data']) or 'none'}")
+        screen.print(f"code that differs: {', '.join(result['code']) or 'none'}")
+    if result["unknown"]:
+        screen.print(f"no dvc.lock with {', '.join(result['unknown'])}: parameters, data and code are not compared")
+    for entry in result["comparisons"]:
         screen.print(entry["verdict"])
 
 
-def _short(name: str) -> str:
-    """Return a run's name as a table has room for it."""
-    return name[:8] if re.fullmatch(RUN_ID, name) else name
+def _scores(runs: Sequence[Mapping[str, Any]], shots: int) -> Table:
+    """Return the table of the scores of each run on the common shots."""
+    numbers = list(runs[0].get("mean_absolute_error", {}))
+    classes = ["accuracy", "95 % interval"] if "accuracy" in runs[0] else []
+    headings = ["run", "its test shots", *classes, *(f"mean absolute error of {name}" for name in numbers)]
+    table = titled_table(f"{shots:,} test shots in common", headings, {"run"})
+    for row in runs:
+        cells = [_short(row["run"]), f"{row['shots']:,}"]
+        if classes:
+            cells += [f"{row['accuracy']:.1%}", f"{row['accuracy_low']:.1%} to {row['accuracy_high']:.1%}"]
+        table.add_row(*cells, *(f"{row['mean_absolute_error'][name]:.4g}" for name in numbers))
+    return table
 
 
 def _rights(entries: Sequence[Mapping[str, Any]]) -> Table:
     """Return the table of the shots that the first run and each other one are right and wrong on."""
     first = _short(entries[0]["first"])
     columns = {"both": "both right", "only_first": f"only {first}", "only_run": "only the run", "neither": "both wrong"}
-    table = Table(title=f"right predictions, compared with {first}", title_justify="left", title_style="")
-    for heading in ("run", *columns.values()):
-        table.add_column(heading, justify="left" if heading == "run" else "right")
+    table = titled_table(f"right predictions, compared with {first}", ["run", *columns.values()], {"run"})
     for entry in entries:
         table.add_row(_short(entry["run"]), *(f"{entry['right'][name]:,}" for name in columns))
     return table
@@ -129,10 +124,13 @@ def _rights(entries: Sequence[Mapping[str, Any]]) -> Table:
 
 def _parameters(differing: Mapping[str, Mapping[str, str | None]]) -> Table:
     """Return the table of parameters that are not the same in all runs."""
-    table = Table(title="parameters that differ", title_justify="left", title_style="")
     runs = list(next(iter(differing.values())))
-    for heading in ("parameter", *map(_short, runs)):
-        table.add_column(heading, justify="left" if heading == "parameter" else "right")
+    table = titled_table("parameters that differ", ["parameter", *map(_short, runs)], {"parameter"})
     for name, values in differing.items():
         table.add_row(name, *("-" if values[run] is None else values[run] for run in runs))
     return table
+
+
+def _short(name: str) -> str:
+    """Return a run's name at the length that a table has room for."""
+    return name[:8] if re.fullmatch(RUN_ID, name) else name
