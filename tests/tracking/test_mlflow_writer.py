@@ -61,6 +61,7 @@ def test_thirty_percent_of_requests_fail_and_the_server_restarts_twice(tmp_path,
         proxy.shutdown()
     assert not list(journal.folder_of(tmp_path).iterdir())
     assert all(proxy.seen[fault] for fault in FAULTS)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")  # what follows asks the server itself
     client, (found,) = runs(server, "flaky")
     assert found.info.status == "FINISHED"
     for i, key in enumerate(KEYS):
