@@ -443,7 +443,7 @@ KINDS = {
         NO_HDF5, of_file({f"byte {at}": partial(patch, b"\x77", at) for at in (0, 1, 4, 7, 8, 9, 13, 14)})
     ),
     "folder": Kind(
-        "not an HDF5 file (found a folder)",
+        NO_HDF5 + " (a folder)",
         of_file(
             {
                 "empty": instead(Path.mkdir),
@@ -455,7 +455,7 @@ KINDS = {
         ),
     ),
     "pipe or device": Kind(
-        "not an HDF5 file (found a pipe or a device)",
+        NO_HDF5 + " (a pipe or a device)",
         of_file(
             {
                 "pipe": instead(os.mkfifo),

@@ -1,4 +1,4 @@
-"""Opening HDF5 files to read, and creating them whole or not at all."""
+"""Opening HDF5 files for reading, and creating them whole or not at all."""
 
 import contextlib
 import io
@@ -10,47 +10,32 @@ import h5py
 from numpy.typing import DTypeLike
 
 from xtcav_ml.system import atomic
-from xtcav_ml.system.errors import UserError, file_error
+from xtcav_ml.system.errors import UserError, file_error, reason
 
 COMPLETE = "complete"
 """Root attribute, set last: a file without it was not finished."""
 
-
-class NewFile(h5py.File):  # type: ignore[misc]
-    """An HDF5 file being written. What the disk refuses is kept and told at the end, or by `check`, in one line."""
-
-    def __init__(self, path: Path) -> None:
-        self._disk = _Disk(path)
-        super().__init__(self._disk, "w", libver="earliest")
-
-    def close_disk(self) -> None:
-        """Close what lies under the HDF5 file."""
-        self._disk.close()
-
-    def check(self) -> None:
-        """Raise UserError if something could not be written: call it now and then in a long loop."""
-        if self._disk.failure is not None:
-            raise file_error(self._disk.path, self._disk.failure)
+UNREADABLE = (OSError, RuntimeError, KeyError, ValueError, TypeError)
+"""What HDF5 and h5py raise on bytes that are no HDF5, or that declare what they cannot read."""
 
 
-class _Disk(io.RawIOBase):
+class _Disk(io.FileIO):
     """A file for HDF5 to write to, in which no write ever fails.
 
-    HDF5 does not recover from a failed write: the interpreter crashes when it ends. So the first failure is kept, what
-    comes after it is thrown away, and HDF5 ends in order.
+    HDF5 does not recover from a failed write: the interpreter crashes when it exits. So the first failure is kept, later
+    writes are dropped, and HDF5 closes in order.
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        super().__init__(path, "w+")
         self.failure: OSError | None = None
-        self._file = path.open("w+b", buffering=0)
 
     def write(self, data: Any) -> int:
         rest = memoryview(data).cast("B")
         size = len(rest)
         try:
             while len(rest) and self.failure is None:
-                rest = rest[self._file.write(rest) :]
+                rest = rest[super().write(rest) :]
         except OSError as error:
             self.failure = error
         return size
@@ -58,35 +43,23 @@ class _Disk(io.RawIOBase):
     def truncate(self, size: int | None = None) -> int:
         try:
             if self.failure is None:
-                self._file.truncate(size)
+                super().truncate(size)
         except OSError as error:
             self.failure = error
-        return self._file.tell() if size is None else size
+        return self.tell() if size is None else size
 
-    def readinto(self, buffer: Any) -> int:
-        return self._file.readinto(buffer)
 
-    def seek(self, offset: int, whence: int = 0) -> int:
-        return self._file.seek(offset, whence)
+class NewFile(h5py.File):  # type: ignore[misc]
+    """An HDF5 file that is being written."""
 
-    def tell(self) -> int:
-        return self._file.tell()
+    def __init__(self, disk: _Disk) -> None:
+        self._disk = disk
+        super().__init__(disk, "w", libver="earliest")
 
-    def flush(self) -> None:
-        pass  # nothing is held back; `atomic` brings the whole file to the disk
-
-    def readable(self) -> bool:
-        return True
-
-    def writable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()
+    def check(self) -> None:
+        """Raise UserError if a write failed, as `creating` does at the end; for use in a long loop."""
+        if self._disk.failure is not None:
+            raise file_error(self._disk.name, self._disk.failure)
 
 
 @contextlib.contextmanager
@@ -95,15 +68,11 @@ def creating(path: Path) -> Iterator[NewFile]:
 
     The same contents give the same bytes (no timestamps, no creation order). Raises UserError if the disk is full.
     """
-    with atomic.replacing(path) as temporary:
-        file = NewFile(temporary)
-        try:
-            with file:
-                yield file
-                file.attrs[COMPLETE] = True
-            file.check()
-        finally:
-            file.close_disk()
+    with atomic.replacing(path) as temporary, _Disk(temporary) as disk:
+        with NewFile(disk) as file:
+            yield file
+            file.attrs[COMPLETE] = True
+        file.check()
 
 
 def create_rows(file: h5py.File, name: str, rows: int, row_shape: tuple[int, ...], dtype: DTypeLike) -> h5py.Dataset:
@@ -119,43 +88,48 @@ def create_rows(file: h5py.File, name: str, rows: int, row_shape: tuple[int, ...
 
 @contextlib.contextmanager
 def reading(path: Path, cache_bytes: int = 2**20) -> Iterator[h5py.File]:
-    """Open a file to read; what HDF5 finds wrong with its contents is the user's to mend, and says so in one line."""
+    """Give a file open for reading. Raises UserError if HDF5 cannot read it, or it changes meanwhile."""
     before = state(path)
-    with told(path), h5py.File(path, "r", locking=False, rdcc_nbytes=cache_bytes) as file:
-        yield file
+    with refusing_unreadable(path):
+        if path.exists() and not path.is_file():  # opening a pipe would wait for its writer
+            raise OSError("a folder" if path.is_dir() else "a pipe or a device")
+        with h5py.File(path, "r", locking=False, rdcc_nbytes=cache_bytes) as file:
+            yield file
     require_unchanged(path, before)
 
 
 def attributes_of(path: Path) -> dict[str, Any]:
-    """Return the root attributes of a file that `creating` wrote; none if it is not there, not whole or not readable."""
+    """Return the root attributes of a file that `creating` wrote; none if it is missing, unfinished or unreadable."""
     try:
-        with h5py.File(path, "r", locking=False) as file:
+        with reading(path) as file:
             return dict(file.attrs) if file.attrs.get(COMPLETE) else {}
-    except OSError:
+    except UserError:
         return {}
 
 
 @contextlib.contextmanager
-def told(path: Path, dataset: str | None = None) -> Iterator[None]:
-    """Turn what HDF5 or the disk says of a file, or of a dataset in it, into a UserError that names it."""
+def refusing_unreadable(path: Path, dataset: str | None = None) -> Iterator[None]:
+    """Raise what HDF5 or the disk reports of a file, or of a dataset in it, as a UserError that names it."""
     try:
         yield
-    except (OSError, RuntimeError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        what = f"{path}: {dataset}: not readable" if dataset else f"{path}: not a readable HDF5 file"
-        raise UserError(f"{what} ({reason}). Fix: write the file again, or remove it") from None
+    except UNREADABLE as error:
+        problem = f"{path}: {dataset}: not readable" if dataset else f"{path}: not a readable HDF5 file"
+        raise UserError(f"{problem} ({reason(error)}). Fix: copy or write the file again, or remove it") from None
 
 
 def state(path: Path) -> tuple[int, ...]:
-    """Return what changes when a file is written to or replaced; nothing if it is not there."""
+    """Return inode, size (bytes) and time of the last change (ns), which differ once a file is written to or replaced.
+
+    () if it is missing.
+    """
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return ()
-    return found.st_ino, found.st_size, found.st_mtime_ns
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def require_unchanged(path: Path, before: tuple[int, ...]) -> None:
     """Raise UserError if the file is not in the `state` that it was in before."""
     if state(path) != before:
-        raise UserError(f"{path}: changed while it was read. Fix: wait until nobody writes to it, then start again")
+        raise UserError(f"{path}: changed while it was read. Fix: wait until nothing writes to it, then run again")

@@ -1,10 +1,9 @@
-"""Raw shot files: what may be wrong with one, and its columns and frames. Nothing here writes."""
+"""Raw shot files: their problems, columns and frames. Nothing here writes."""
 
-import contextlib
 import itertools
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -13,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xtcav_ml.config.schema import IMAGE, Dataset
-from xtcav_ml.data.hdf5 import reading, require_unchanged, state, told
+from xtcav_ml.data.hdf5 import UNREADABLE, reading, refusing_unreadable, require_unchanged, state
+from xtcav_ml.system.errors import UserError
 
 CHUNK_CACHE = 64 * 2**20
 """Bytes of unpacked chunks that HDF5 keeps while frames are read: 81 full frames."""
@@ -24,106 +24,97 @@ MAX_ROWS = 1_000_000
 MAX_CHUNK = 2**30
 """Bytes that a chunk may unpack to: four megabytes of HDF5 can hold one of four gigabytes."""
 
-KINDS = {"i": ("iu", "integers"), "f": ("f", "floating point"), "number": ("iuf", "numbers")}
-"""Kind of a Dataset -> numpy's kinds that fit, and how to say so."""
+DTYPE_KINDS = {"i": ("iu", "integers"), "f": ("f", "floating point"), "number": ("iuf", "numbers")}
+"""Kind of a Dataset -> the kinds of numpy that fit, and their name in a message."""
 
 _FIX = "Fix: rewrite the file, or remove it from the folder"
 
-_ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError)
-"""What HDF5 and h5py raise on bytes that are no HDF5, or that declare what they cannot read."""
 
+def file_problems(path: Path, required: Mapping[str, Dataset], optional: Mapping[str, Dataset]) -> list[str]:
+    """Return a line for each problem of a raw file; empty if there is none.
 
-def file_problems(path: Path, required: Mapping[str, Dataset], known: Mapping[str, Dataset]) -> list[str]:
-    """Return what is wrong with a raw file, one line each; empty if nothing is.
-
-    Every `required` dataset must be there; those and all others that are `known` must have the stated kind and row
+    Every `required` dataset must exist; those and the `optional` ones that exist must have the stated kind and row
     shape, hold their data in this file, and have the same number of rows. Reads metadata only.
     """
     try:
-        if path.exists() and not path.is_file():  # to open a pipe would be to wait for who writes to it
-            what = "a folder" if path.is_dir() else "a pipe or a device"
-            return [f"{path}: not an HDF5 file (found {what}). Fix: remove it from the folder"]
-        with h5py.File(path, "r", locking=False) as file:
-            found = [f"{path}: {name}: dataset is missing. {_FIX}" for name in required if _link(file, name) is None]
+        with reading(path) as file:
+            problems = [f"{path}: {name}: dataset is missing. {_FIX}" for name in required if _link(file, name) is None]
             rows: dict[str, int] = {}
-            for name, expected in {**known, **required}.items():
+            for name, expected in {**optional, **required}.items():
                 if _link(file, name) is not None:
-                    wrong = _wrong(file, name, expected)
-                    found += [f"{path}: {name}: {wrong}"] if wrong else []
-                    if not wrong:
+                    if problem := _problem(path, file, name, expected):
+                        problems.append(problem)
+                    else:
                         rows[name] = file[name].shape[0]
-            if len(set(rows.values())) > 1:
-                usual = max(set(rows.values()), key=list(rows.values()).count)
-                odd = ", ".join(f"{count} in {name}" for name, count in rows.items() if count != usual)
-                found.append(f"{path}: datasets differ in their number of rows (found {odd}, expected {usual}). {_FIX}")
-            return found
-    except _ERRORS as error:
-        return [f"{path}: not a readable HDF5 file ({_reason(error)}). Fix: copy it again, or remove it"]
+    except UserError as error:
+        return [str(error)]
+    if len(set(rows.values())) > 1:
+        usual = max(set(rows.values()), key=list(rows.values()).count)
+        odd = ", ".join(f"{count} in {name}" for name, count in rows.items() if count != usual)
+        problems.append(f"{path}: datasets differ in their number of rows (found {odd}, expected {usual}). {_FIX}")
+    return problems
 
 
-def _reason(error: Exception) -> str:
-    return (str(error).strip("'\"").splitlines() or [type(error).__name__])[0]  # KeyError puts quotes around it
+def _problem(path: Path, file: h5py.File, name: str, expected: Dataset) -> str | None:
+    try:
+        with refusing_unreadable(path, name):
+            rule = _misshapen(file, name, expected) or _unstored(file[name])
+    except UserError as error:
+        return str(error)
+    return f"{path}: {name}: {rule}. {_FIX}" if rule else None
 
 
 def _link(file: h5py.File, name: str) -> object:
     """Return the first link on the way to `name` that is no hard link, the last one if all are, or None if it ends."""
     link: object = None
-    for place in itertools.accumulate(name.strip("/").split("/"), "{}/{}".format):
-        link = file.get(place, getlink=True)
+    for path in itertools.accumulate(name.strip("/").split("/"), "{}/{}".format):
+        link = file.get(path, getlink=True)
         if not isinstance(link, h5py.HardLink):
             break
     return link
 
 
-def _wrong(file: h5py.File, name: str, expected: Dataset) -> str | None:
-    """Return the rule that a dataset breaks, with value and cure, or None."""
-    try:
-        return _misshapen(file, name, expected) or _unstored(file[name])
-    except _ERRORS as error:
-        return f"not readable ({_reason(error)}). Fix: copy the file again, or remove it"
-
-
 def _misshapen(file: h5py.File, name: str, expected: Dataset) -> str | None:
-    """Return the rule on where a dataset is, its shape or its kind that it breaks, or None."""
+    """Return how a dataset breaks a rule on its place, shape or kind, or None."""
     if not isinstance(_link(file, name), h5py.HardLink):
-        return f"not stored in the file itself (found a link). {_FIX}"
+        return "not stored in the file itself (found a link)"
     dataset = file[name]
     if not isinstance(dataset, h5py.Dataset):
-        return f"not a dataset (found a {'group' if isinstance(dataset, h5py.Group) else 'named type'}). {_FIX}"
+        return f"not a dataset (found a {'group' if isinstance(dataset, h5py.Group) else 'named type'})"
     if dataset.is_virtual or dataset.external:
-        return f"not stored in the file itself (found a reference to another file). {_FIX}"
+        return "not stored in the file itself (found a reference to another file)"
     if dataset.shape is None or dataset.ndim != 1 + len(expected.row_shape) or dataset.shape[1:] != expected.row_shape:
         shape = ", ".join(["shots", *map(str, expected.row_shape)])
-        return f"wrong shape (found {dataset.shape}, expected ({shape})). {_FIX}"
+        return f"wrong shape (found {dataset.shape}, expected ({shape}))"
     if dataset.shape[0] > MAX_ROWS:
-        return f"too many rows (found {dataset.shape[0]:,}, expected at most {MAX_ROWS:,}). {_FIX}"
+        return f"too many rows (found {dataset.shape[0]:,}, expected at most {MAX_ROWS:,})"
     column = expected.kind == "f" and not expected.row_shape  # whole numbers may be written as integers
-    kinds, wanted = KINDS.get("number" if column else expected.kind, ("", expected.kind))
+    kinds, wanted = DTYPE_KINDS.get("number" if column else expected.kind, ("", expected.kind))
     if not (dataset.dtype.kind in kinds if kinds else dataset.dtype == expected.kind):
-        return f"wrong type (found {dataset.dtype}, expected {wanted}). {_FIX}"
+        return f"wrong type (found {dataset.dtype}, expected {wanted})"
     return None
 
 
 def _unstored(dataset: h5py.Dataset) -> str | None:
-    """Return the rule on how its rows are stored that a dataset breaks, or None."""
+    """Return how a dataset breaks a rule on the storage of its rows, or None."""
     properties = dataset.id.get_create_plist()
     for number in range(properties.get_nfilters()):
         code, _, _, name = properties.get_filter(number)
         if not h5py.h5z.filter_avail(code):
             unpacked = f"{name.decode(errors='replace') or 'filter'} ({code})"
-            return f"packed with a filter that is not installed (found {unpacked}). {_FIX}"
+            return f"packed with a filter that is not installed (found {unpacked})"
     if dataset.chunks:
         size = math.prod(dataset.chunks) * dataset.dtype.itemsize
         if size > MAX_CHUNK:
-            return f"chunks are too large (found {size:,} bytes, expected at most {MAX_CHUNK:,}). {_FIX}"
+            return f"chunks are too large (found {size:,} bytes, expected at most {MAX_CHUNK:,})"
     unwritten = _unwritten(dataset)
-    return f"not wholly written (found {unwritten}). {_FIX}" if unwritten else None
+    return f"not wholly written (found {unwritten})" if unwritten else None
 
 
 def _unwritten(dataset: h5py.Dataset) -> str | None:
     """Return how much of a dataset was written if that is not all of it, or None.
 
-    HDF5 reads zeros where nothing was written; the writer may have said, by a fill value, that this is meant.
+    HDF5 reads zeros where nothing was written, which is meant only if the writer set a fill value.
     """
     pieces, written = 1, int(dataset.id.get_storage_size() > 0)
     if dataset.chunks:
@@ -135,60 +126,46 @@ def _unwritten(dataset: h5py.Dataset) -> str | None:
     return f"{written} of {pieces} pieces"
 
 
-def read_columns(path: Path, names: Sequence[str]) -> dict[str, NDArray[np.generic]]:
-    """Return whole datasets of a raw file, for those with one value a shot. Raises UserError if they cannot be read."""
+def read_columns(path: Path, names: Sequence[str], optional: Sequence[str] = ()) -> dict[str, NDArray[np.generic]]:
+    """Return whole datasets of a raw file, for those with one value a shot; of `optional` ones those that exist.
+
+    Raises UserError if they cannot be read.
+    """
     with reading(path) as file:
         columns: dict[str, NDArray[np.generic]] = {}
-        for name in names:
-            with _telling(path, name):
+        for name in (*names, *(name for name in optional if name in file)):
+            with refusing_unreadable(path, name):
                 values = columns[name] = _dataset(file, name)[:]
                 if values.dtype == np.uint64 and (values > np.iinfo(np.int64).max).any():
                     raise OSError("an integer of more than 63 bits")
         return columns
 
 
-def has_dataset(path: Path, name: str) -> bool:
-    """Return whether a raw file holds a dataset of this name. Raises UserError if it cannot be read."""
-    with reading(path) as file:
-        return name in file
-
-
-@contextlib.contextmanager
-def _telling(path: Path, dataset: str | None = None) -> Iterator[None]:
-    """As `told`, of all that HDF5 and h5py raise."""
-    with told(path, dataset):
-        try:
-            yield
-        except _ERRORS as error:
-            raise OSError(_reason(error)) from None
-
-
 def _dataset(file: h5py.File, name: str) -> h5py.Dataset:
-    """Return a dataset to read. Raises OSError if it is not there any more, or was not wholly written."""
-    found = file.get(name)
-    if not isinstance(found, h5py.Dataset):
+    """Return a dataset to read. Raises OSError if it is missing by now, or was not wholly written."""
+    dataset = file.get(name)
+    if not isinstance(dataset, h5py.Dataset):
         raise OSError("there is no such dataset")
-    unwritten = _unwritten(found)
-    if unwritten:
+    if unwritten := _unwritten(dataset):
         raise OSError(unwritten)
-    return found
+    return dataset
 
 
 def difference(one: Path, other: Path, rows: Sequence[tuple[int, int]]) -> tuple[str, int] | None:
-    """Return the first dataset that both files hold and whose values differ in a pair of rows, with that pair's place.
+    """Return the first dataset of both files whose values differ in a pair of rows, and the number of that pair.
 
     None if all are the same; NaN is the same as NaN. Raises UserError if a file cannot be read.
     """
     with reading(one, CHUNK_CACHE) as first, reading(other, CHUNK_CACHE) as second:
-        for name in (name for name in first if _own_rows(first, name) and _own_rows(second, name)):
-            with _telling(one, name):
-                for place, (row, other_row) in enumerate(rows):
+        for name in (name for name in first if _has_rows(first, name) and _has_rows(second, name)):
+            with refusing_unreadable(one, name):
+                for number, (row, other_row) in enumerate(rows):
                     if not _same(np.asarray(first[name][row]), np.asarray(second[name][other_row])):
-                        return name, place
+                        return name, number
     return None
 
 
-def _own_rows(file: h5py.File, name: str) -> bool:
+def _has_rows(file: h5py.File, name: str) -> bool:
     """Return whether `name` is a dataset with a row a shot that lies in the file itself."""
     try:
         if not isinstance(file.get(name, getlink=True), h5py.HardLink) or not isinstance(file[name], h5py.Dataset):
@@ -196,7 +173,7 @@ def _own_rows(file: h5py.File, name: str) -> bool:
         dataset, shots = file[name], len(file[IMAGE])
         own = not dataset.is_virtual and not dataset.external
         return bool(own and dataset.ndim and len(dataset) == shots and dataset.dtype is not None)
-    except _ERRORS:  # of a kind that numpy has not, or damaged: nothing that the project reads
+    except UNREADABLE:  # of a kind that numpy lacks, or damaged: nothing that the project reads
         return False
 
 
@@ -207,19 +184,19 @@ def _same(one: NDArray[np.generic], other: NDArray[np.generic]) -> bool:
 class RawFrames:
     """The camera frames of one raw file, open to read from any thread.
 
-    Frames in one piece, as the experiment's, are read past HDF5, which would let only one thread read at a time; the
-    others by HDF5, a frame at a time: it takes a list of rows apart point by point, 25 times slower. Its cache holds chunks of
-    several compressed frames, which would else be unpacked anew for each of theirs. Raises UserError if they cannot be read
-    or the file changes; with `expected` (a `state` of it), also if it has changed since then.
+    Frames in one piece, as the experiment's, are read past HDF5, which lets only one thread read at a time. Others are
+    read by HDF5, a frame a call: a list of rows takes it 25 times as long, point by point. Its cache holds chunks of
+    several compressed frames, which would else be unpacked again for each frame. Raises UserError if they cannot be
+    read or the file changes; with `expected` (a `state` of it), also if it has changed since then.
     """
 
     def __init__(self, path: Path, expected: tuple[int, ...] | None = None) -> None:
         self.path, self._state = path, state(path) if expected is None else expected
-        require_unchanged(path, self._state)  # before it is opened: what took its place may be anything
+        require_unchanged(path, self._state)  # before it is opened: its successor may be anything
         self._offset: int | None = None
-        with _telling(path):
+        with refusing_unreadable(path):
             self._file = h5py.File(path, "r", locking=False, rdcc_nbytes=CHUNK_CACHE)
-            with _telling(path, IMAGE):
+            with refusing_unreadable(path, IMAGE):
                 self._frames = _dataset(self._file, IMAGE)
             self.shape: tuple[int, ...] = self._frames.shape
             self._descriptor = os.open(path, os.O_RDONLY)
@@ -229,7 +206,7 @@ class RawFrames:
     def read(self, rows: NDArray[np.int64]) -> NDArray[np.int16]:
         """Return the frames (len(rows), rows, columns), ADU, at any rows."""
         frames = np.empty((len(rows), *self.shape[1:]), dtype=np.int16)
-        with _telling(self.path, IMAGE):
+        with refusing_unreadable(self.path, IMAGE):
             for i, row in enumerate(rows):
                 if not 0 <= row < self.shape[0]:
                     raise OSError(f"there is no row {row} of {self.shape[0]}")
@@ -243,10 +220,10 @@ class RawFrames:
     def _read_piece(self, frame: NDArray[np.int16], offset: int) -> None:
         rest = memoryview(frame.view(np.uint8).reshape(-1).data)
         while len(rest):
-            got = os.preadv(self._descriptor, [rest], offset)
-            if not got:
+            size = os.preadv(self._descriptor, [rest], offset)
+            if not size:
                 raise OSError("the file ends before its frames do")
-            rest, offset = rest[got:], offset + got
+            rest, offset = rest[size:], offset + size
 
     def close(self) -> None:
         """Close the file."""

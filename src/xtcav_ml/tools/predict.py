@@ -163,7 +163,7 @@ def _write(
 def _identity(digest: str, source: tuple[int, ...]) -> dict[str, str]:
     """Return what tells that predictions are those of this model on a file in this state."""
     _, size, changed = source
-    return {"model_sha256": digest, "source_state": f"{size} bytes, changed at {changed} ns"}
+    return {raw_files.PREDICTED_BY: digest, "source_state": f"{size} bytes, changed at {changed} ns"}
 
 
 def _done(target: Path, identity: Mapping[str, str]) -> bool:
