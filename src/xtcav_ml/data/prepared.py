@@ -1,15 +1,15 @@
-"""Prepared files: the frames of one split with their labels, and all that is needed to understand them.
+"""Prepared files: the frames of one split, their labels, and how they were made.
 
 | dataset              | shape           |                                                                        |
 |----------------------|-----------------|------------------------------------------------------------------------|
 | image                | (N, rows, cols) | prepared frames as stored, in one piece: a memory map reads them       |
 | image.crc32          | (N,)            | checksum of each                                                       |
 | label                | (N,)            | number of the class, where classes are learned                         |
-| truth.label          | (N,)            | the same without the noise of the label, where it is known (simulated) |
-| target.NAME          | (N,)            | a number that is learned, in the raw files' unit; NaN where there is none |
-| feature.NAME         | (N,)            | a number that the network is given                                     |
-| evt.*, run, run.index| (N,)            | which shot it is                                                       |
-| source.file, .row    | (N,)            | where its raw frame is: an index of `source_files`, and a row          |
+| truth.label          | (N,)            | the same without the noise of the label, in simulated data             |
+| target.NAME          | (N,)            | a number to learn, in the raw files' unit; NaN where there is none     |
+| feature.NAME         | (N,)            | a number that is an input of the network                               |
+| evt.*, run, run.index| (N,)            | identify the shot                                                      |
+| source.file, .row    | (N,)            | place of its raw frame: an index of `source_files`, and a row          |
 | frame.saturated      | (N,)            | pixels of the raw frame that reach saturation                          |
 | frame.signal         | (N,)            | mean pixel of the raw frame above the dark one, ADU                    |
 | dark.mean, .noise    | (rows, cols)    | the dark frame of the raw camera, ADU, where there is one              |
@@ -39,17 +39,15 @@ SHOT_COLUMNS = (*EVENT_KEY, "run", "run.index")
 """Columns of the raw files that every prepared file repeats."""
 
 IMAGE, CHECKSUM = "image", "image.crc32"
+SATURATED, SIGNAL = "frame.saturated", "frame.signal"
 
 MAPPED = 256 * 2**20
-"""Bytes of images that a reader keeps mapped: what it has read beyond that it gives back to the system's cache."""
-
-
-SATURATED, SIGNAL = "frame.saturated", "frame.signal"
+"""Bytes of images after which a reader unmaps the pages that it has read: they stay in the system's cache."""
 
 
 @dataclass(frozen=True)
 class FrameBlock:
-    """Consecutive shots of a prepared file: images as stored, and columns of their checksums and of what was seen in them."""
+    """Consecutive shots of a prepared file: images as stored, and the columns that follow from the frames."""
 
     images: NDArray[np.generic]
     columns: Mapping[str, NDArray[Any]]
@@ -93,13 +91,13 @@ def write_prepared(
 ) -> None:
     """Write one split.
 
-    `columns` holds one value a shot of the label, all numbers and features that `meaning` names, SHOT_COLUMNS and, where it
-    is known, TRUTH; what else it holds is left out. `sources` the raw files' names, and each shot's file (an index of those)
-    and row; `blocks` the prepared frames in the same order. Raises UserError if the disk is full.
+    `columns` (N,) each holds the label, numbers and features that `meaning` names, SHOT_COLUMNS and maybe TRUTH; others
+    are left out. `sources` are the raw files' names, and each shot's file (an index of those) and row; `blocks` the
+    prepared frames in the same order. Raises UserError if the disk is full.
     """
     shots = len(sources[2])
     statistics = PixelStatistics(meaning.preprocessing)
-    seen: dict[str, list[NDArray[np.generic]]] = {}
+    of_frames: dict[str, list[NDArray[np.generic]]] = {}
     with creating(path) as file:
         shape = meaning.preprocessing.shape
         images = file.create_dataset(IMAGE, (shots, *shape), meaning.preprocessing.pixels.dtype)
@@ -109,12 +107,12 @@ def write_prepared(
             file.check()
             statistics.add(block.images)
             for name, values in block.columns.items():
-                seen.setdefault(name, []).append(values)
+                of_frames.setdefault(name, []).append(values)
             done += len(block.images)
         if done != shots:
             raise ValueError(f"expected {shots} frames for {path}, got {done}")
         for name in (CHECKSUM, SATURATED, SIGNAL):
-            _write_column(file, name, np.concatenate(seen[name]) if seen else np.empty(0, np.uint32))
+            _write_column(file, name, np.concatenate(of_frames[name]) if of_frames else np.empty(0, np.uint32))
         if meaning.label is not None:
             _write_column(file, "label", columns[meaning.label])
         for kind, names in (("target.", meaning.regression), ("feature.", meaning.features), ("", SHOT_COLUMNS)):
@@ -122,11 +120,10 @@ def write_prepared(
                 _write_column(file, kind + name, columns[name])
         if TRUTH in columns:
             _write_column(file, TRUTH, columns[TRUTH])
-        _write_column(file, "source.file", sources[1])
-        _write_column(file, "source.row", sources[2])
+        for name, values in zip(("source.file", "source.row"), sources[1:], strict=True):
+            _write_column(file, name, values)
         maps = dict(zip(("pixel.mean", "pixel.sd"), statistics.maps(), strict=True))
-        dark = meaning.preprocessing.dark
-        if dark is not None:
+        if (dark := meaning.preprocessing.dark) is not None:
             maps |= {"dark.mean": dark.mean, "dark.noise": dark.noise}
         for name, values in maps.items():
             file.create_dataset(name, data=values, chunks=values.shape, fletcher32=True)
@@ -146,15 +143,12 @@ class PreparedFile:
 
     def __init__(self, path: Path) -> None:
         if not path.is_file():
-            raise UserError(f"{path}: prepared file is missing; run `make repro`, which makes it")
+            raise UserError(f"{path}: prepared file is missing. Fix: run `make repro`")
         with reading(path) as file:
-            if not file.attrs.get(COMPLETE):
+            missing = [name for name in (COMPLETE, "meaning", CHECKSUM) if name not in (*file.attrs, *file)]
+            if missing:
                 raise UserError(
-                    f"{path}: prepared file must be complete, got one that was not finished; run `dvc repro prepare`"
-                )
-            if "meaning" not in file.attrs or CHECKSUM not in file:
-                raise UserError(
-                    f"{path}: must be a file that `xtcav prepare` wrote, got another; run `dvc repro prepare`"
+                    f"{path}: not a finished file of `xtcav prepare` (found no {missing[0]!r}). Fix: run `dvc repro prepare`"
                 )
             self._columns: dict[str, NDArray[np.generic]] = {
                 name: dataset[:] for name, dataset in file.items() if dataset.ndim == 1
@@ -181,7 +175,7 @@ class PreparedFile:
 
     @property
     def truth(self) -> NDArray[np.int64] | None:
-        """Return the number of each shot's class without the noise of its label (N,), where that is known."""
+        """Return the number of each shot's class (N,) without the noise of its label; None if only the label is there."""
         return self.column(TRUTH).astype(np.int64) if TRUTH in self._columns else None
 
     @property
@@ -191,7 +185,7 @@ class PreparedFile:
 
     @property
     def features(self) -> NDArray[np.float32]:
-        """Return the numbers that the network is given (N, len(features))."""
+        """Return the numbers that are inputs of the network (N, len(features))."""
         return self._table("feature.", self.meaning.features)
 
     @property
@@ -200,20 +194,20 @@ class PreparedFile:
         return int(self._images.nbytes)
 
     def column(self, name: str) -> NDArray[np.generic]:
-        """Return one value a shot, (N,), of a dataset of the table above."""
+        """Return a dataset (N,) of the table above."""
         return self._columns[name]
 
     def stored(self, rows: NDArray[np.int64]) -> NDArray[np.generic]:
         """Return images (len(rows), rows, columns) at any rows in any order, as stored.
 
-        Raises UserError if one is not what was written: each is checked against its checksum when it is first read.
+        Raises UserError if one differs from its checksum, which is checked when it is first read.
         """
         images: NDArray[np.generic] = self._images[rows]
         for i in np.flatnonzero(~self._checked[rows]):
             if zlib.crc32(images[i]) != self.column(CHECKSUM)[rows[i]]:
                 raise UserError(
-                    f"{self.path}: {IMAGE}: must have the checksum that is stored with it, got another in row {rows[i]}; "
-                    "its disk is failing, or somebody wrote to it: remove it and run `dvc repro prepare`"
+                    f"{self.path}: {IMAGE}: damaged, by a failing disk or another program (found another checksum in row "
+                    f"{rows[i]}). Fix: remove the file, then run `dvc repro prepare`"
                 )
         self._checked[rows] = True
         self._read += images.nbytes
@@ -242,15 +236,11 @@ class PreparedFile:
         return np.stack(columns, axis=1) if columns else np.empty((self.shots, 0), np.float32)
 
     def _map(self) -> None:
-        """Map the file into memory: what is read comes straight from the system's cache, and only what is read."""
+        """Map the file into memory: only what is used is read, straight from the system's cache."""
         descriptor = os.open(self.path, os.O_RDONLY)
         try:
             self._mapping = mmap.mmap(descriptor, 0, prot=mmap.PROT_READ)
         finally:
             os.close(descriptor)
-        count = self.shots * int(np.prod(self.frame_shape))
-        if not count:
-            self._images = np.empty((0, *self.frame_shape), self._dtype)
-            return
-        flat = np.frombuffer(self._mapping, self._dtype, count, self._offset)
-        self._images = flat.reshape(self.shots, *self.frame_shape)
+        shape = (self.shots, *self.frame_shape)
+        self._images = np.ndarray(shape, self._dtype, self._mapping if self.shots else None, self._offset or 0)
