@@ -14,7 +14,5 @@ class DataParams(Section):
     """The folder of raw shot files: a path from the project's folder, or an absolute one."""
 
     raw: str = parameter("folder of raw shot files; with one of your own nothing is simulated", min_length=1)
-    bad_files: Literal["fail", "skip"] = parameter(
-        "`fail` stops at a file that breaks a rule, `skip` leaves it out and counts it"
-    )
+    bad_files: Literal["fail", "skip"] = parameter("`fail` stops at a bad file, `skip` leaves it out and counts it")
     frame_shape: tuple[Side, Side] = parameter("rows (energy) and columns (time) of a camera frame", "pixels")

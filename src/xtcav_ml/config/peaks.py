@@ -9,29 +9,21 @@ from xtcav_ml.config.schema import CHANNELS, SAMPLES
 
 Sample = Annotated[float, Field(ge=0, le=SAMPLES)]
 Threshold = Annotated[float, Field(gt=0, le=1000)]
+Channel = Annotated[int, Field(ge=0, lt=CHANNELS)]
+Region = tuple[Sample, Sample]
 Slope = Annotated[float, Field(ge=-20, le=20)]
 
 
 class PeakRule(Section):
     """Where t0, t1 and t2 are looked for and what counts as a peak. Triples are in the order t0, t1, t2."""
 
-    thresholds: tuple[Threshold, Threshold, Threshold] = parameter(
-        "least height of a peak", "median absolute values of the channel"
-    )
-    regions: tuple[tuple[Sample, Sample], tuple[Sample, Sample], tuple[Sample, Sample]] = parameter(
-        "first sample and end of each region, at reference_energy", "samples"
-    )
+    thresholds: tuple[Threshold, Threshold, Threshold] = parameter("least height of a peak", "median absolute values")
+    regions: tuple[Region, Region, Region] = parameter("start and end of each region at reference_energy", "samples")
     reference_energy: float = parameter("L3 energy at which the regions hold", "MeV", gt=0, le=50_000)
     shift: tuple[Slope, Slope, Slope] = parameter("how far the regions move with the L3 energy", "samples per MeV")
-    largest_difference: float = parameter(
-        "largest difference at which t1 and t2 both count", "fraction of the larger", ge=0, le=1
-    )
-    drooping_channels: tuple[Annotated[int, Field(ge=0, lt=CHANNELS)], ...] = parameter(
-        "channels whose baseline droops", "channel numbers from 0"
-    )
-    baseline_samples: int = parameter(
-        "length without peaks at each end of the region of interest", "samples", ge=1, le=SAMPLES // 2
-    )
+    largest_difference: float = parameter("largest difference of t1 and t2", "fraction of the larger", ge=0, le=1)
+    drooping_channels: tuple[Channel, ...] = parameter("channels whose baseline droops", "channel numbers from 0")
+    baseline_samples: int = parameter("peak-free length at each end of the waveform", "samples", ge=1, le=SAMPLES // 2)
 
     @model_validator(mode="after")
     def _check_regions(self) -> Self:

@@ -70,9 +70,7 @@ class Contrast(Section):
     """Each frame minus its own mean, over its own standard deviation, or over `floor` where that is more."""
 
     step: Literal["contrast"] = parameter("standardize each frame by itself")
-    floor: float = parameter(
-        "least s.d.; keeps a frame without beam from becoming noise", "of this step", ge=1e-6, le=1e6
-    )
+    floor: float = parameter("least s.d.; keeps an empty frame from becoming noise", "of this step", ge=1e-6, le=1e6)
 
 
 class Log(Section):
@@ -92,9 +90,7 @@ class Pixels(Section):
     """How a pixel is stored."""
 
     dtype: Literal["int16", "float16", "float32"] = parameter("type of a stored pixel")
-    quantum: float | None = parameter(
-        "what a stored 1 means, for int16; else null", "of the last step", ge=1e-6, le=1e6
-    )
+    quantum: float | None = parameter("value of a stored 1, for int16; else null", "of the last step", ge=1e-6, le=1e6)
 
     @model_validator(mode="after")
     def _quantum_of_integers(self) -> "Pixels":
@@ -117,26 +113,22 @@ class Watch(Section):
 class Balance(Section):
     """The largest class keeps at most `ratio` times the shots of the smallest; null keeps all."""
 
-    ratio: float | None = parameter(
-        "most shots of a class for each of the rarest; 1.0 is balanced, null keeps all", "1", ge=1, le=1e6
-    )
+    ratio: float | None = parameter("most shots of a class per shot of the rarest; null: all", "1", ge=1, le=1e6)
     splits: tuple[SplitName, ...] = parameter("sets that are balanced; the others keep the experiment's mix")
-    most: dict[SplitName, Annotated[int, Field(ge=1)]] = parameter(
-        "most shots of each class in a set", "shots", default={}
-    )
+    most: dict[SplitName, Annotated[int, Field(ge=1)]] = parameter("most shots of a class in it", "shots", default={})
 
 
 class Split(Section):
     """Groups of shots, each dealt to one split by its name alone."""
 
-    by: Literal["block", "run", "file"] = parameter("what lies in one set as a whole: consecutive shots, a run, a file")
+    by: Literal["block", "run", "file"] = parameter("unit that is never split between sets")
     seed: int = parameter("seed of the split", "1", ge=0)
     block: int = parameter("length of a block", "shots", ge=1, lt=2**31)
     gap: int = parameter("dropped at the end of a block or file that another set may follow", "shots", ge=0, lt=2**31)
     train: Fraction = parameter("share of the training set", "fraction of the groups")
     validation: Fraction = parameter("share of the validation set", "fraction of the groups")
     test: Fraction = parameter("share of the test set", "fraction of the groups")
-    min_per_class: int = parameter("fewer of a class, or with a number to learn, in a set are an error", "shots", ge=1)
+    min_per_class: int = parameter("least shots of a class, or with a number to learn, in a set", "shots", ge=1)
 
     @model_validator(mode="after")
     def _add_up(self) -> "Split":
@@ -153,18 +145,14 @@ class Split(Section):
 class PrepareParams(Section):
     """All that prepare needs to know."""
 
-    label: str | None = parameter(
-        "dataset of integers to learn as classes; -1: no label; null: no classes", min_length=1
-    )
+    label: str | None = parameter("dataset of integers to learn as classes, -1 for no label; or null", min_length=1)
     classes: tuple[str, ...] = parameter("names of the label's values 0, 1, ...")
     regression: tuple[str, ...] = parameter("datasets to learn as numbers; NaN where a shot has none")
-    features: tuple[str, ...] = parameter("datasets that the network is given beside the frame")
+    features: tuple[str, ...] = parameter("datasets that are inputs of the network with the frame")
     include: dict[str, int] = parameter("only shots where each dataset has this value", "of the dataset")
     exclude: dict[str, int] = parameter("no shots where any dataset has this value", "of the dataset")
     dark_run: int | None = parameter("run without beam, whose mean frame is subtracted; null: none", "run number")
-    images: tuple[Step, ...] = parameter(
-        "steps, in order: subtract_dark, mend_hot_pixels, roi, block_mean, clip, contrast, log", min_length=1
-    )
+    images: tuple[Step, ...] = parameter("steps in order; docs/data.md lists all", min_length=1)
     pixels: Pixels
     watch: Watch
     balance: Balance

@@ -8,8 +8,8 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from xtcav_ml.config.base import Section, parameter
-from xtcav_ml.config.peaks import PeakRule
-from xtcav_ml.config.schema import CHANNELS, FRAME_SHAPE, SAMPLES
+from xtcav_ml.config.peaks import Channel, PeakRule
+from xtcav_ml.config.schema import FRAME_SHAPE, SAMPLES
 
 
 def _ascending(value: tuple[float, float]) -> tuple[float, float]:
@@ -19,6 +19,7 @@ def _ascending(value: tuple[float, float]) -> tuple[float, float]:
 
 
 Positive = Annotated[float, Field(gt=0, le=1e4)]
+Triple = tuple[Positive, Positive, Positive]
 Spread = Annotated[float, Field(ge=0, le=1e4)]
 Energy = Annotated[float, Field(ge=-100, le=100)]
 Shift = Annotated[float, Field(ge=-20, le=20)]
@@ -68,17 +69,13 @@ class LasingParams(Section):
     distribution.
     """
 
-    centre: tuple[Place, Place] = parameter(
-        "position of each colour's slice, from the bunch's middle", "half durations"
-    )
+    centre: tuple[Place, Place] = parameter("position of each colour's slice from the bunch's middle", "half durations")
     duration: PositiveRange = parameter("length of a slice", "fs")
     spike: float = parameter("length of a spike, full width at half maximum; one every half length", "fs", gt=0, le=20)
     saturated_loss: tuple[Loss, Loss] = parameter("mean energy loss of each colour at saturation", "MeV")
     log_gain: tuple[LogGain, LogGain] = parameter("mean of ln of the gain of each colour on resonance", "1")
     log_gain_spread: float = parameter("fluctuation of ln of the gain, common to the colours", "r.m.s.", ge=0, le=20)
-    detuning_fall: tuple[LogFall, LogFall] = parameter(
-        "fall of ln of the gain of each colour off resonance", "per r.m.s. detuning"
-    )
+    detuning_fall: tuple[LogFall, LogFall] = parameter("fall of each ln gain off resonance", "per r.m.s. detuning")
     spread_growth: float = parameter("energy spread added in quadrature", "MeV r.m.s. per MeV of loss", ge=0, le=5)
 
 
@@ -86,9 +83,7 @@ class CameraParams(Section):
     """From charge density to a 12-bit frame."""
 
     resolution: tuple[Positive, Positive] = parameter("width of a point, rows and columns", "pixels r.m.s.")
-    position_jitter: tuple[Spread, Spread] = parameter(
-        "jitter of the beam on the screen, rows and columns", "pixels r.m.s."
-    )
+    position_jitter: tuple[Spread, Spread] = parameter("jitter of the beam on screen: rows, columns", "pixels r.m.s.")
     response: float = parameter("signal of the charge", "ADU per pC", gt=0, le=1e7)
     photoelectrons: float = parameter("detected quanta; they set the shot noise", "per ADU", gt=0, le=1e4)
     pedestal: float = parameter("mean dark level", "ADU", ge=0, le=2000)
@@ -103,13 +98,9 @@ class CameraParams(Section):
 class DigitizerParams(Section):
     """From pulse energies to 16 waveforms. Triples are in the order t0, t1, t2."""
 
-    electrons: tuple[Positive, Positive, Positive] = parameter(
-        "mean electrons in a channel: t0 of both colours, t1 and t2 of one each", "per uJ"
-    )
+    electrons: Triple = parameter("mean electrons in a channel: t0 of both colours, t1 and t2 of one each", "per uJ")
     electron_height: float = parameter("height of one electron's signal", "V", gt=0, le=10)
-    position: tuple[Positive, Positive, Positive] = parameter(
-        "position of the peaks at the nominal L3 energy", "samples"
-    )
+    position: Triple = parameter("position of the peaks at the nominal L3 energy", "samples")
     shift: tuple[Shift, Shift, Shift] = parameter("shift of the peaks with the L3 energy", "samples per MeV")
     position_jitter: Spread = parameter("jitter of t1 and t2", "samples r.m.s.")
     rise: float = parameter("time from foot to top of a peak", "samples", gt=0, le=50)
@@ -117,9 +108,7 @@ class DigitizerParams(Section):
     noise: float = parameter("independent baseline noise", "V r.m.s.", gt=0, le=10)
     common_noise: Spread = parameter("baseline noise shared by all channels", "V r.m.s.")
     gain_spread: float = parameter("fixed spread of ln of the channels' gains", "r.m.s.", ge=0, le=1)
-    drooping_channels: tuple[Annotated[int, Field(ge=0, lt=CHANNELS)], ...] = parameter(
-        "channels whose baseline droops", "channel numbers from 0"
-    )
+    drooping_channels: tuple[Channel, ...] = parameter("channels whose baseline droops", "channel numbers from 0")
     droop: VoltRange = parameter("fall of the voltage from first to last sample on those channels", "V")
 
     @model_validator(mode="after")
@@ -138,9 +127,7 @@ class SimulateParams(Section):
     seed: int = parameter("seed of the simulation", "1", ge=0, lt=2**32)
     experiment: str = parameter("first part of the file names", pattern=r"^[A-Za-z0-9._-]{1,64}$")
     shots_per_file: int = parameter("most shots in a file", "shots", ge=1, le=10_000)
-    first_run: int = parameter(
-        "the dark run; the run without lasing and the lasing runs follow", "run number", ge=1, le=9000
-    )
+    first_run: int = parameter("the dark run; no-lasing and lasing runs follow", "run number", ge=1, le=9000)
     dark_shots: Shots = parameter("length of the run without beam, which gives the dark frame", "shots")
     no_lasing_shots: Shots = parameter("length of the run without lasing", "shots")
     lasing_shots: tuple[Shots, ...] = parameter("length of each lasing run", "shots", max_length=900)

@@ -12,6 +12,7 @@ from xtcav_ml.config.schema import LARGEST_SIDE
 
 Activation = Literal["relu", "gelu", "silu", "tanh"]
 Dropout = Annotated[float, Field(ge=0, le=0.99)]
+Units = Annotated[int, Field(ge=1, le=65536)]
 Penalty = Annotated[float, Field(ge=0, le=1000)]
 Shift = Annotated[int, Field(ge=0, lt=LARGEST_SIDE)]
 
@@ -34,25 +35,15 @@ class Model(Section):
     """The notes' kind of network: blocks, hidden layers, one output for each class."""
 
     name: str = parameter("kind of network")
-    standardize: Literal["all", "pixel"] = parameter(
-        "by mean and s.d. of all training pixels, or of each pixel by itself"
-    )
-    blocks: tuple[LayerBlock, ...] = parameter(
-        "convolution, activation, pooling; sizes in pixels", min_length=1, max_length=64
-    )
-    hidden: tuple[Annotated[int, Field(ge=1, le=65536)], ...] = parameter(
-        "sizes of the fully connected layers before the output", "units", max_length=64
-    )
+    standardize: Literal["all", "pixel"] = parameter("by mean and s.d. of all training pixels, or pixel by pixel")
+    blocks: tuple[LayerBlock, ...] = parameter("convolution, activation, pooling (pixels)", min_length=1, max_length=64)
+    hidden: tuple[Units, ...] = parameter("sizes of fully connected layers before the output", "units", max_length=64)
     hidden_activation: Activation = parameter("activation of the hidden layers", default="relu")
     hidden_dropout: Dropout = parameter("values of hidden layers set to 0 in training", "fraction", default=0.0)
     hidden_batch_norm: bool = parameter("normalize hidden layers over the minibatch", default=False)
-    initializer: Literal["truncated_normal", "he", "glorot"] = parameter(
-        "distribution of all kernels at the start", default="truncated_normal"
-    )
+    initializer: Literal["truncated_normal", "he", "glorot"] = parameter("initial kernels", default="truncated_normal")
     initial_sd: float = parameter("s.d. of truncated_normal, which ends at two s.d.", "1", ge=1e-9, le=10)
-    initial_bias: float = parameter(
-        "bias of convolutions and hidden layers at the start", "1", ge=-100, le=100, default=0.0
-    )
+    initial_bias: float = parameter("initial bias of convolutions and hidden layers", "1", ge=-100, le=100, default=0.0)
     l1: Penalty = parameter("loss for the sum of |w| over all kernels", "1")
     l2: Penalty = parameter("loss for the sum of w^2 over all kernels", "1")
 
@@ -65,22 +56,11 @@ class Optimizer(Section):
     momentum: float = parameter("momentum of sgd; first decay of adam", "1", ge=0, le=0.9999)
     nesterov: bool = parameter("Nesterov's momentum, for sgd", default=False)
     weight_decay: float = parameter("weight decay of adamw", "per learning rate", ge=0, le=10, default=0.0)
-    clip_norm: float | None = parameter(
-        "longest gradient over all weights; longer ones are shortened", "1", ge=1e-9, le=1e9, default=None
-    )
-    schedule: Literal["staircase", "cosine", "plateau"] = parameter(
-        "schedule of the learning rate", default="staircase"
-    )
-    decay_rate: float = parameter(
-        "factor after every decay_steps (staircase) or patience epochs (plateau)",
-        "1",
-        ge=1e-3,
-        le=1,
-    )
+    clip_norm: float | None = parameter("longest gradient; longer ones are clipped", "1", ge=1e-9, le=1e9, default=None)
+    schedule: Literal["staircase", "cosine", "plateau"] = parameter("change of the learning rate", default="staircase")
+    decay_rate: float = parameter("factor after decay_steps (staircase) or patience (plateau)", "1", ge=1e-3, le=1)
     decay_steps: int = parameter("length of a stair", "minibatches", ge=1, lt=2**31)
-    warmup_steps: int = parameter(
-        "rise of the learning rate from 0, for cosine", "minibatches", ge=0, lt=2**31, default=0
-    )
+    warmup_steps: int = parameter("length of the rise from 0, for cosine", "minibatches", ge=0, lt=2**31, default=0)
     patience: int = parameter("wait for a better score, for plateau", "epochs", ge=1, le=100000, default=5)
 
     @model_validator(mode="after")
@@ -110,17 +90,13 @@ class TrainParams(Section):
     """All that train needs to know."""
 
     seed: int = parameter("seed of weights, order, augmentation and dropout", "1", ge=0, lt=2**32)
-    threads: int = parameter(
-        "threads on a CPU; another number changes the last bits of the result", "threads", ge=1, le=1024
-    )
+    threads: int = parameter("threads on a CPU; changes the last bits of the result", "threads", ge=1, le=1024)
     batch_size: int = parameter("size of a minibatch", "shots", ge=1, le=65536)
     epochs: int = parameter("length of the training; the best epoch on validation is kept", "epochs", ge=1, le=100000)
-    stop_after: int | None = parameter(
-        "stop after so long without a better epoch", "epochs", ge=1, le=100000, default=None
-    )
+    stop_after: int | None = parameter("wait for a better epoch, then stop", "epochs", ge=1, le=100000, default=None)
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = parameter("of the layers", default="float32")
     class_weights: bool = parameter("weigh shots by 1 / frequency of their class; then set prepare.balance.ratio: null")
-    regression_weight: float = parameter("weight of the squared error beside the cross-entropy", "1", ge=1e-9, le=1000)
+    regression_weight: float = parameter("weight of the squared error, cross-entropy = 1", "1", ge=1e-9, le=1000)
     augment: Augment = Augment()
     model: Model
     optimizer: Optimizer

@@ -4,6 +4,8 @@ from pydantic import model_validator
 
 from xtcav_ml.config.base import Section, parameter
 
+Value = bool | float | int | str | None
+
 
 class Range(Section):
     """Values between `low` and `high`, both included; integers if `step` is given or both ends are integers."""
@@ -34,12 +36,10 @@ class Range(Section):
 class Choices(Section):
     """One of these values; null where the parameter may be null."""
 
-    choices: tuple[bool | float | int | str | None, ...] = parameter(
-        "values to choose from", "of the parameter", min_length=2
-    )
+    choices: tuple[Value, ...] = parameter("values to choose from", "of the parameter", min_length=2)
 
     @property
-    def ends(self) -> tuple[bool | float | int | str | None, ...]:
+    def ends(self) -> tuple[Value, ...]:
         """Return the values that stand for all, as those of a range do: each of them."""
         return self.choices
 
@@ -52,13 +52,7 @@ class TuneParams(Section):
     trials: int = parameter("trials of the study, over all calls; the first is params.yaml itself", "trials", ge=1)
     minutes: float = parameter("time limit; no trial starts later, and the one that runs is stopped", "min", gt=0)
     epochs: int = parameter("length of each trial", "epochs", ge=1, le=100000)
-    startup_trials: int = parameter(
-        "trials drawn at random before the search is modelled; none is pruned before", "trials", ge=0
-    )
-    warmup_epochs: int = parameter(
-        "epochs before a trial may be pruned: a network sits at chance first", "epochs", ge=0
-    )
+    startup_trials: int = parameter("random trials before the search is modelled; none is pruned", "trials", ge=0)
+    warmup_epochs: int = parameter("epochs before pruning; a network sits at chance first", "epochs", ge=0)
     memory_gb: float = parameter("a network whose training step needs more memory is not tried", "GB", gt=0)
-    space: dict[str, Range | Choices] = parameter(
-        "parameter: range (low, high, log, step) or choices", "of the parameter", min_length=1
-    )
+    space: dict[str, Range | Choices] = parameter("range or choices by parameter", "of the parameter", min_length=1)
