@@ -69,7 +69,7 @@ CASES = {
     ),
     "rows differ": (
         lambda p: replaced(p.folder / "raw/a.h5", "lasing", np.ones(299, int)),
-        ["raw/a.h5", "same number of rows", "lasing has 299"],
+        ["raw/a.h5", "number of rows", "lasing", "299"],
     ),
     "label out of range": (
         lambda p: with_label(p.folder / "raw/a.h5", 7, 4),
@@ -82,11 +82,11 @@ CASES = {
     ),
     "minibatch too large": (
         lambda p: p.set(**{"train.batch_size": 5000}),
-        ["train.batch_size", "training shots", "got 5000"],
+        ["train.batch_size", "training shots", "found 5000"],
     ),
     "frame of nothing": (
         lambda p: p.set(**{"prepare.images": [{"step": "block_mean", "size": 21}]}),
-        ["prepare.images", "at least one pixel", "got 1 x 0"],
+        ["prepare.images", "1 x 0"],
     ),
     "class without shots": (lambda p: emptied_class(p.folder), ["acq.peaksLabel", "class 1 (t0) has 0 in train"]),
 }
