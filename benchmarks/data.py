@@ -148,7 +148,7 @@ def bench_prepare(folder: Path, shots: int, repeats: int) -> None:
         gigabytes = len(used) * SHAPE[0] * SHAPE[1] * 2 / 1e9
         times = turns(
             repeats,
-            prepare=lambda data=data: prepare.run(data, params.prepare, folder / "prepared"),
+            prepare=lambda data=data: prepare.prepare_files(data, params.prepare, folder / "prepared"),
             to_file=lambda source=source, rows=rows: copy_files(source, folder / "copied", rows),
             in_memory=lambda rows=rows: copy_memory(rows),
         )
@@ -171,7 +171,10 @@ def bench_scaling(folder: Path, shots: int, repeats: int) -> None:
         sets[name] = DataParams(raw=str(folder / name), frame_shape=SHAPE, bad_files="fail")
     times = turns(
         repeats,
-        **{name: lambda data=data: prepare.run(data, params.prepare, folder / "scaled") for name, data in sets.items()},
+        **{
+            name: lambda data=data: prepare.prepare_files(data, params.prepare, folder / "scaled")
+            for name, data in sets.items()
+        },
     )
     print(
         f"RESULT prepare of {shots:,} shots {median(times['once']):.2f} s, of {2 * shots:,} {median(times['twice']):.2f} s; "
@@ -309,7 +312,7 @@ def main() -> None:
         elif arguments.only in ("read", "train"):
             write_raw(folder / "raw", arguments.shots, LAYOUTS["in one piece"])
             data = DataParams(raw=str(folder / "raw"), frame_shape=SHAPE, bad_files="fail")
-            prepare.run(data, rules().prepare, folder / "prepared")
+            prepare.prepare_files(data, rules().prepare, folder / "prepared")
         if arguments.only in (None, "read"):
             bench_read(folder, 3 * arguments.repeats)
         if arguments.only in (None, "train"):

@@ -64,7 +64,7 @@ def stage(epochs: int) -> float:
         with runs.training("CPU") as run:
             model, history = folder / "models/model.keras", folder / "history.jsonl"
             with resources.measured("train"):
-                train.run(params, PREPARED, model, history, [run], run.identity)
+                train.train_network(params, PREPARED, model, history, [run], run.identity)
             runs.log_model(run.run, model)
         return time.perf_counter() - started
 

@@ -46,7 +46,9 @@ def main() -> None:
             listener = Timed(runs.TrainingRun(tracker.start("benchmark", {}), {}))
             clock = time.pthread_getcpuclockid(tracker.uploader._thread.ident)
             started, before = time.perf_counter(), time.clock_gettime(clock)
-            train.run(params, ROOT / "data/prepared", folder / "model.keras", folder / "history.jsonl", [listener])
+            train.train_network(
+                params, ROOT / "data/prepared", folder / "model.keras", folder / "history.jsonl", [listener]
+            )
             seconds, uploading = time.perf_counter() - started, time.clock_gettime(clock) - before
             listener.listener.run.finish()
     inside, cpu = 1000 * listener.seconds / epochs, 1000 * uploading / epochs

@@ -149,8 +149,8 @@ def test_scan_check_and_prepare_agree_on_files_in_subfolders(raw_folder, params,
     train = overridden(params.train, "train", small)
     given = params.model_copy(update={"data": data(raw_folder), "train": train})
     scanned = scan.describe(raw_files.list_files(raw_folder), given.data, given.prepare)
-    check.run(given, tmp_path / "data.json")
-    prepare.run(given.data, given.prepare, tmp_path / "prepared")
+    check.check_raw_files(given, tmp_path / "data.json")
+    prepare.prepare_files(given.data, given.prepare, tmp_path / "prepared")
     assert capsys.readouterr().out.count(scanned["ignored"]) == 2
     checked = json.loads((tmp_path / "data.json").read_text())
     assert checked["files"] == {"a.h5": 300, "dark.h5": 8, "later/a.H5": 300}

@@ -117,7 +117,7 @@ def kill_training_often(training, times):
     for name in ("accuracy/validation", "loss/train"):
         rows = project.client().get_metric_history(runs[-1].info.run_id, name)
         assert [row.step for row in rows] == list(range(1, EPOCHS + 1))
-    assert "was stopped after epoch" in again.stdout
+    assert "resumes after epoch" in again.stdout
     assert results_of(project) == expected
     assert not list(kept.rglob("*.ckpt"))
 

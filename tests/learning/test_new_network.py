@@ -57,5 +57,5 @@ def test_what_does_not_fit_is_refused_by_validate(params, tmp_path):
         (named(params.train, "residul"), "Fix: set it to residual"),
     ):
         with pytest.raises(UserError, match=part):
-            check.validate(params.model_copy(update={"train": train}), tmp_path / "valid")
+            check.validate_params(params.model_copy(update={"train": train}), tmp_path / "valid")
     assert not (tmp_path / "valid").exists()

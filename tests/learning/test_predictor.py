@@ -45,7 +45,7 @@ def trained(raw_folder, params, tmp_path, request, keras_ready):
         "regression": ("run.index",),
     }
     data = DataParams(raw=str(raw_folder), frame_shape=SHAPE, bad_files="fail")
-    prepare.run(data, type(params.prepare).model_validate(rules), tmp_path / "prepared")
+    prepare.prepare_files(data, type(params.prepare).model_validate(rules), tmp_path / "prepared")
     with PreparedFile(tmp_path / "prepared/train.h5") as train:
         keras_file.save(untrained(train), train.meaning, tmp_path / "model.keras")
         yield raw_folder, train, tmp_path / "model.keras"

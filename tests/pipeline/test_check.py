@@ -198,8 +198,8 @@ def let_pass(tree, raw, folder):
         event(f"invalid: {str(error).split(':')[1]}")
         assume(False)
     try:
-        check.validate(params, folder / "valid.txt")
-        check.run(params, folder / "data.json")
+        check.validate_params(params, folder / "valid.txt")
+        check.check_raw_files(params, folder / "data.json")
     except UserError as error:
         event(f"refused: {str(error).split(':')[0]}")
         return None
@@ -235,7 +235,7 @@ def holds(tree, raw, folder, use):
     if params is None:
         return
     search(params)
-    prepare.run(params.data, params.prepare, folder / "prepared")
+    prepare.prepare_files(params.data, params.prepare, folder / "prepared")
     try:
         use(params, folder / "prepared")
     except UserError as error:
@@ -269,7 +269,7 @@ def run_stages(params, folder):
     from xtcav_ml.pipeline import evaluate, train
 
     model, history = folder / "model.keras", folder / "history.jsonl"
-    train.run(params.train, folder, model, history)
+    train.train_network(params.train, folder, model, history)
     evaluate.evaluate_network(params.train.threads, folder, model, history, folder / "results")
 
 

@@ -30,7 +30,7 @@ def digests(folder):
 @pytest.fixture(scope="module")
 def out(tmp_path_factory):
     folder = tmp_path_factory.mktemp("raw") / "simulated"
-    simulate.run(params(), folder)
+    simulate.simulate_files(params(), folder)
     return folder
 
 
@@ -58,7 +58,7 @@ def test_again_gives_the_same_bytes_in_place_of_the_old(out, tmp_path, capsys):
     again = tmp_path / "simulated"
     again.mkdir()
     (again / "stale.h5").write_text("old")
-    simulate.run(params(), again)
+    simulate.simulate_files(params(), again)
     assert digests(again) == digests(out)
     printed = capsys.readouterr().out
     assert "35 shots" in printed
@@ -67,15 +67,15 @@ def test_again_gives_the_same_bytes_in_place_of_the_old(out, tmp_path, capsys):
 
 def test_a_full_disk_is_refused_before_anything_is_written(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(10, 9, 1_000_000))
-    with pytest.raises(UserError, match=r"simulated: needs 0\.0\d GB, 0\.00 GB are free"):
-        simulate.run(params(), tmp_path / "deep" / "simulated")
+    with pytest.raises(UserError, match=r"simulated: .*found 0\.00 GB free, expected 0\.0\d GB"):
+        simulate.simulate_files(params(), tmp_path / "deep" / "simulated")
     assert not list(tmp_path.iterdir())
 
 
 def test_nothing_is_left_when_a_shot_cannot_be_made(tmp_path, monkeypatch):
-    monkeypatch.setattr(simulate, "plan", lambda params: iter([simulate.Chunk(99, 0, 0, 1)]))
+    monkeypatch.setattr(simulate, "plan", lambda params: iter([simulate.ShotFile(99, 0, 0, 1)]))
     with pytest.raises(ValueError, match="run must be one of"):
-        simulate.run(params(), tmp_path / "simulated")
+        simulate.simulate_files(params(), tmp_path / "simulated")
     assert not list(tmp_path.iterdir())
 
 

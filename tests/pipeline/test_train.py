@@ -25,7 +25,9 @@ def test_a_state_of_another_device_is_not_gone_on_from(tmp_path, monkeypatch):
     for device in ("TensorFlow on 1 GPU", "TensorFlow on CPU, 2 threads"):
         monkeypatch.setattr(train.backend, "configure", lambda seed, threads, device=device: device)
         with pytest.raises(Stopped):
-            train.run(PARAMS, tmp_path, tmp_path / "model.keras", tmp_path / "history.jsonl", [], {"code": "c"})
+            train.train_network(
+                PARAMS, tmp_path, tmp_path / "model.keras", tmp_path / "history.jsonl", [], {"code": "c"}
+            )
     assert [identity["code"] for identity in found] == ["c", "c"]
     assert found[0] != found[1]
 

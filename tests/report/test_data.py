@@ -53,7 +53,9 @@ def from_raw(project):
     tree["prepare"]["images"] = [{"step": "log"}]
     with (project / "params.yaml").open("w") as file:
         YAML().dump(tree, file)
-    stage.run(load_section("data", DataParams), load_section("prepare", PrepareParams), project / "data/prepared")
+    stage.prepare_files(
+        load_section("data", DataParams), load_section("prepare", PrepareParams), project / "data/prepared"
+    )
     return project
 
 

@@ -28,7 +28,7 @@ def model(tmp_path_factory, params, keras_ready):
     write_shots(folder / "raw/a.h5", run=70, count=300)
     data = DataParams(raw=str(folder / "raw"), frame_shape=SHAPE, bad_files="fail")
     rules = params.prepare.model_copy(update={"features": ("bld.L3energy",), "regression": ("run.index",)})
-    prepare.run(data, rules, folder / "prepared")
+    prepare.prepare_files(data, rules, folder / "prepared")
     with PreparedFile(folder / "prepared/train.h5") as train:
         keras_file.save(untrained(train), train.meaning, folder / "model.keras")
     return folder / "model.keras"

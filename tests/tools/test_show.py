@@ -10,7 +10,7 @@ from xtcav_ml.tools import show
 @pytest.fixture
 def prepared(raw_folder, params, tmp_path):
     data = DataParams(raw=str(raw_folder), frame_shape=SHAPE, bad_files="fail")
-    prepare.run(data, params.prepare, tmp_path / "prepared")
+    prepare.prepare_files(data, params.prepare, tmp_path / "prepared")
     return tmp_path / "prepared" / "train.h5"
 
 

@@ -12,4 +12,4 @@ def prepare() -> None:
     from xtcav_ml.tracking import resources
 
     with resources.measured("prepare"):
-        stage.run(load_section("data", DataParams), load_section("prepare", PrepareParams), PREPARED)
+        stage.prepare_files(load_section("data", DataParams), load_section("prepare", PrepareParams), PREPARED)

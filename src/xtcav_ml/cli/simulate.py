@@ -10,4 +10,4 @@ def simulate() -> None:
     from xtcav_ml.tracking import resources
 
     with resources.measured("simulate"):
-        stage.run(load_section("simulate", SimulateParams), SIMULATED)
+        stage.simulate_files(load_section("simulate", SimulateParams), SIMULATED)

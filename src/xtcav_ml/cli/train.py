@@ -14,5 +14,5 @@ def train() -> None:
     params = load_section("train", TrainParams)
     with runs.training(backend.configure(params.seed, params.threads)) as run:
         with resources.measured("train"):
-            stage.run(params, PREPARED, MODEL, HISTORY, [run], run.identity)
+            stage.train_network(params, PREPARED, MODEL, HISTORY, [run], run.identity)
         runs.log_model(run.run, MODEL)

@@ -84,8 +84,8 @@ def from_shots(simulate: SimulateParams, prepare: PrepareParams, frame_shape: tu
     """
     raw = out.with_name(f"{out.name}.raw")
     try:
-        simulate_stage.run(simulate, raw)
-        prepare_stage.run(DataParams(raw=str(raw), bad_files="fail", frame_shape=frame_shape), prepare, out)
+        simulate_stage.simulate_files(simulate, raw)
+        prepare_stage.prepare_files(DataParams(raw=str(raw), bad_files="fail", frame_shape=frame_shape), prepare, out)
         (out / "test.h5").unlink()  # the notes had none
     finally:
         shutil.rmtree(raw, ignore_errors=True)

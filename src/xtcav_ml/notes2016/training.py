@@ -55,12 +55,12 @@ def train_experiment(
 ) -> float | None:
     """Train experiment `name`, write network, history and what came out; return the seconds of a step, None if unknown.
 
-    Raises UserError as `train.run`, and if the data were not made.
+    Raises UserError as `train.train_network`, and if the data were not made.
     """
     data = experiments.data_files(name)
     out, steps = experiments.trained_folder(name), Steps()
     history = out / "history.jsonl"
-    train.run(params, data[0].parent, out / "model.keras", history, [steps, *listeners], identity)
+    train.train_network(params, data[0].parent, out / "model.keras", history, [steps, *listeners], identity)
     with PreparedFile(data[0]) as learned, PreparedFile(data[1]) as validation:
         rows = [json.loads(line) for line in history.read_text(encoding="utf-8").splitlines()]
         found = outcome(rows, learned.shots // params.batch_size, np.bincount(validation.labels).tolist())

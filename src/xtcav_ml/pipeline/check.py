@@ -1,8 +1,8 @@
-"""validate and check: everything that can be known to be wrong before hours of work.
+"""validate and check: find mistakes before hours of computing.
 
-DVC removes a stage's outputs before it runs the stage. So what a user can get wrong is found here, in stages of their own
-ahead of the others: when they fail, the others' outputs are still there. `validate` looks at params.yaml alone, before
-shots are simulated; `check` at the raw files too.
+DVC removes a stage's outputs before it runs the stage. So a user's mistakes are found here, in stages ahead of the others:
+when these fail, the others' outputs are still there. `validate` reads params.yaml alone, before shots are simulated;
+`check` the raw files too.
 """
 
 from collections.abc import Mapping
@@ -23,13 +23,13 @@ from xtcav_ml.system.errors import UserError
 from xtcav_ml.system.progress import console
 
 VALID = "params.yaml is valid\n"
-"""What `validate` writes: always the same, so that no stage runs again only because another section changed."""
+"""Output of `validate`: always the same, so that no stage runs again only because another section changed."""
 
 
-def validate(params: Params, out: Path) -> None:
-    """Check that params.yaml, valid section by section, fits together, and say so in `out`.
+def validate_params(params: Params, out: Path) -> None:
+    """Check that the sections of params.yaml fit together, and write `out`.
 
-    Raw files other than the simulated ones, which may still have to be made, must be there.
+    Raw files must exist, except simulated ones, which a later stage writes.
     """
     _check_params(params)
     if Path(params.data.raw) != SIMULATED:
@@ -38,17 +38,17 @@ def validate(params: Params, out: Path) -> None:
         temporary.write_text(VALID)
 
 
-def run(params: Params, out: Path) -> None:
-    """Check the raw files too, and write what they hold to `out`. Raises UserError at the first kind of problem."""
+def check_raw_files(params: Params, out: Path) -> None:
+    """Check the raw files too, and write a summary of them to `out`. Raises UserError at the first kind of problem."""
     _check_params(params)
     raw_set = raw_files.open_set(params.data, params.prepare)
     if params.prepare.dark_run is not None:
         raw_files.require_run(raw_set, params.prepare.dark_run)
-    chosen = selection.select(raw_set.columns, params.prepare)
+    selected = selection.select(raw_set.columns, params.prepare)
     raw_files.require_same_content(raw_set)
-    _check_training(params, len(chosen.splits["train"]))
-    atomic.write_json(out, describe(raw_set, params.prepare))
-    sizes = ", ".join(f"{len(rows):,} {name}" for name, rows in chosen.splits.items())
+    _check_training(params, len(selected.splits["train"]))
+    atomic.write_json(out, _summary(raw_set, params.prepare))
+    sizes = ", ".join(f"{len(rows):,} {name}" for name, rows in selected.splits.items())
     for problem in raw_set.bad:
         console().print(f"check: skipped (data.bad_files: skip): {problem}")
     if raw_set.listing.note:
@@ -57,21 +57,21 @@ def run(params: Params, out: Path) -> None:
 
 
 def _check_params(params: Params) -> None:
-    """Raise UserError if nothing is left of a frame, or it cannot be trained on what is."""
+    """Raise UserError if no pixel of a frame is left, or the network cannot be trained on the pixels left."""
     shape = images.output_shape(params.data.frame_shape, params.prepare.images)
     if min(shape) < 1:
         rows, columns = params.data.frame_shape
         raise UserError(
-            f"prepare.images: a frame must keep at least one pixel, got {shape[0]} x {shape[1]} from data.frame_shape "
-            f"{rows} x {columns}; lower the size of block_mean"
+            f"prepare.images: no pixel is left of a frame (found {shape[0]} x {shape[1]} after all steps on data.frame_shape "
+            f"{rows} x {columns}, expected at least 1 x 1). Fix: lower the size of block_mean"
         )
     _check_training(params)
 
 
 def _check_training(params: Params, shots: int | None = None) -> None:
-    """Raise UserError if train would refuse params.yaml, or what the tuner may put into it, for `shots` training shots.
+    """Raise UserError if train would refuse params.yaml, or a value that the tuner may set, for `shots` training shots.
 
-    A network that the tuner cannot build is not refused: it depends on several values at once, and is a trial that is pruned.
+    A network that the tuner cannot build is not refused: it depends on several values, and its trial is pruned.
     """
     meaning = Meaning.of(params.prepare, params.data.frame_shape, dark=None)
     rules.require_trainable(params.train, meaning, shots)
@@ -80,11 +80,11 @@ def _check_training(params: Params, shots: int | None = None) -> None:
             try:
                 rules.require_data(overridden(params.train, "train", {name: value}), meaning, shots)
             except UserError as error:
-                raise UserError(f"tune.space.{name}: {value!r} cannot be tried: {error}") from None
+                raise UserError(f"tune.space.{name}: invalid value {value!r}: {error}") from None
 
 
-def describe(raw_set: raw_files.RawSet, prepare: PrepareParams) -> Mapping[str, object]:
-    """Return what the raw files hold, for people and for DVC: files, shots by run and by label."""
+def _summary(raw_set: raw_files.RawSet, prepare: PrepareParams) -> Mapping[str, object]:
+    """Return the numbers of shots by file, run and label, for people and for DVC."""
 
     def counts(name: str) -> dict[str, int]:
         values, numbers = np.unique(raw_set.columns[name], return_counts=True)

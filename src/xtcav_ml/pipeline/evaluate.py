@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -28,131 +28,116 @@ PREDICTED_AT_ONCE = 64
 FRAMES_PER_CLASS = 6
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """The metrics, the history of the training, and the pictures that were written."""
-
-    metrics: dict[str, Any]
-    history: list[dict[str, float]]
-    pictures: list[Path]
+Outputs = Mapping[str, NDArray[np.float32]]
+"""What the network predicts of all test shots, by the name of the head."""
 
 
-def evaluate_network(threads: int, data: Path, model_path: Path, history_path: Path, out: Path) -> Evaluation:
+def evaluate_network(threads: int, data: Path, model_path: Path, history_path: Path, out: Path) -> None:
     """Evaluate the network on `data`/test.h5 and write `out`/metrics.json, tables (CSV) and plots (PNG).
 
     Raises UserError if a file is missing.
     """
     for path in (model_path, history_path):
         if not path.is_file():
-            raise UserError(f"{path}: must be there, it is what train makes; run `make repro`")
+            raise UserError(f"{path}: no such file, which train writes. Fix: run `make repro`")
     backend.configure(seed=0, threads=threads)
     history = [json.loads(line) for line in history_path.read_text().splitlines()]
+    plots = out / PLOTS.name
     with PreparedFile(data / "test.h5") as test:
         model, _ = keras_file.load(model_path)
-        said = model.predict(Batches(test, PREDICTED_AT_ONCE), verbose=0)
+        outputs = model.predict(Batches(test, PREDICTED_AT_ONCE), verbose=0)
         best = epochs.best(history)
         values: dict[str, Any] = {"best_epoch": best, "shots": test.shots}
-        shown = [name for name in figures.curves_of(history) if name in figures.MEASURES]
-        figures.write_png(out / PLOTS.name / "learning_curves.png", figures.learning_curves(history, best, shown))
-        pictures = ["learning_curves.png"]
+        curves = [name for name in figures.curves_of(history) if name in figures.MEASURES]
+        figures.write_png(plots / "learning_curves.png", figures.learning_curves(history, best, curves))
         if test.classes:
-            found = _classes(test, said[CLASS_HEAD], out)
-            values |= found | _ceiling(test) | {"validation_accuracy": history[best - 1]["val_accuracy"]}
-            pictures += ["confusion_matrix.png", "calibration.png", "roc_pr.png", "frames.png"]
+            values |= _classes(test, outputs[CLASS_HEAD], out) | _ceiling(test)
+            values["validation_accuracy"] = history[best - 1]["val_accuracy"]
         if test.meaning.regression:
-            values["regression"] = _numbers(test, said[NUMBER_HEAD], out / PLOTS.name)
-            pictures.append("regression.png")
-        _explain(test, model, said, out / PLOTS.name)
-        pictures += ["mistakes.png", "saliency.png"]
+            values["regression"] = _numbers(test, outputs[NUMBER_HEAD], plots)
+        _explain(test, model, outputs, plots)
         atomic.write_csv(out / CURVES.name, history)
-        _write_predictions(out / PREDICTIONS.name, test, said)
+        _write_predictions(out / PREDICTIONS.name, test, outputs)
         atomic.write_json(out / METRICS.name, values)
-    return Evaluation(values, history, [out / PLOTS.name / name for name in pictures])
 
 
 def _classes(test: PreparedFile, probabilities: NDArray[np.float32], out: Path) -> dict[str, Any]:
-    """Measure and draw what the probabilities (N, classes) are worth."""
-    found = metrics.classification(test.labels, probabilities)
-    sure = metrics.calibration(test.labels, probabilities)
-    one = [(test.labels == value, probabilities[:, value]) for value in range(len(test.classes))]
-    curves = [
-        (name, metrics.roc(*pair), metrics.precision_recall(*pair))
-        for name, pair in zip(test.classes, one, strict=True)
-    ]
-    folder, title = out / PLOTS.name, f"{found.shots} test shots, accuracy {found.accuracy:.1%}"
+    """Measure the probabilities (N, classes), and draw the results."""
+    measured = metrics.classification(test.labels, probabilities)
+    calibrated = metrics.calibration(test.labels, probabilities)
+    pairs = {name: (test.labels == value, probabilities[:, value]) for value, name in enumerate(test.classes)}
+    curves = [(name, metrics.roc(*pair), metrics.precision_recall(*pair)) for name, pair in pairs.items()]
+    title = f"{measured.shots} test shots, accuracy {measured.accuracy:.1%}"
     sheet = f"test frames by {test.meaning.label}, as the network sees them"
     for name, figure in {
-        "confusion_matrix": figures.confusion_matrix(found.confusion, test.classes, title),
-        "calibration": figures.calibration(sure),
+        "confusion_matrix": figures.confusion_matrix(measured.confusion, test.classes, title),
+        "calibration": figures.calibration(calibrated),
         "roc_pr": figures.one_against_rest(curves, "each class against the rest, by its probability"),
         "frames": figures.frame_sheet(_sample(test, probabilities), sheet),
     }.items():
-        figures.write_png(folder / f"{name}.png", figure)
-    console().print(
-        f"evaluate: {found.shots} test shots, accuracy {found.accuracy:.1%} "
-        f"({found.accuracy_low:.1%} to {found.accuracy_high:.1%}) -> {out}"
-    )
-    values = _plain(found, test.classes)
+        figures.write_png(out / PLOTS.name / f"{name}.png", figure)
+    console().print(f"evaluate: {title} ({measured.accuracy_low:.1%} to {measured.accuracy_high:.1%}) -> {out}")
+    values = _plain(measured, test.classes)
     for name, roc, pr in curves:
         values["classes"][name] |= _json({"auc": roc.area, "average_precision": pr.average})
-    return values | {"expected_calibration_error": sure.expected_error, "brier": sure.brier}
+    return values | {"expected_calibration_error": calibrated.expected_error, "brier": calibrated.brier}
 
 
 def _ceiling(test: PreparedFile) -> dict[str, Any]:
-    """Return what the noise of the labels leaves to be reached, with its 95 % interval, where the truth is known.
+    """Return the accuracy that label noise allows, with its 95 % interval; empty if the true labels are not there.
 
-    It is the part of the shots whose label is that of waveforms without noise: what a network that sees the pulses
-    themselves would score.
+    It is the fraction of the shots whose label is that of noise-free waveforms: the score of a network that sees the
+    pulses themselves.
     """
     if test.truth is None:
         return {}
     right = int((test.truth == test.labels).sum())
     low, high = metrics.wilson_interval(right, test.shots)
-    console().print(f"evaluate: the noise of the labels allows {right / test.shots:.1%} ({low:.1%} to {high:.1%})")
+    console().print(f"evaluate: label noise limits accuracy to {right / test.shots:.1%} ({low:.1%} to {high:.1%})")
     return {"ceiling": right / test.shots, "ceiling_low": low, "ceiling_high": high}
 
 
 def _numbers(test: PreparedFile, predicted: NDArray[np.float32], folder: Path) -> dict[str, Any]:
-    """Measure and draw what the predicted numbers (N, V) are worth."""
+    """Measure the predicted numbers (N, V), and draw the results."""
     numbers = {name: (test.targets[:, i], predicted[:, i]) for i, name in enumerate(test.meaning.regression)}
     figures.write_png(folder / "regression.png", figures.regression(numbers))
     errors = {name: metrics.regression(*pair) for name, pair in numbers.items()}
     for name, error in errors.items():
         console().print(
-            f"evaluate: {name}: r.m.s. error {error.rms_error:.3g} of {error.shots} test shots, {error.spread:.3g} if "
-            f"its mean is always said; bias {error.mean_error:.2g}"
+            f"evaluate: {name}: r.m.s. error {error.rms_error:.3g} of {error.shots} test shots, {error.spread:.3g} of always "
+            f"predicting the mean; bias {error.mean_error:.2g}"
         )
     return _json({name: asdict(error) for name, error in errors.items()})
 
 
-def _explain(test: PreparedFile, model: keras.Model, said: Mapping[str, NDArray[np.float32]], folder: Path) -> None:
-    """Draw the worst mistakes, and where the network looks in frames that it is right on."""
+def _explain(test: PreparedFile, model: keras.Model, outputs: Outputs, folder: Path) -> None:
+    """Draw the worst mistakes, and where the network looks in frames that it predicts rightly."""
     wrong: list[tuple[str, list[figures.Picture]]] = []
-    looked: list[tuple[str, list[figures.Overlay]]] = []
+    overlays: list[tuple[str, list[figures.Overlay]]] = []
     if test.classes:
-        predicted, sure = said[CLASS_HEAD].argmax(axis=1), said[CLASS_HEAD].max(axis=1)
+        predicted, sure = outputs[CLASS_HEAD].argmax(axis=1), outputs[CLASS_HEAD].max(axis=1)
         captions = [f"predicted {test.classes[i]} {p:.1%}" for i, p in zip(predicted, sure, strict=True)]
     for value, name in enumerate(test.classes):
         members = np.flatnonzero((test.labels == value) & (predicted != value))
         worst = members[np.argsort(-sure[members], kind="stable")]
         wrong.append((name, _pictures(test, worst[:FRAMES_PER_CLASS], captions)))
         right = np.flatnonzero((test.labels == value) & (predicted == value))
-        looked.append((name, _overlays(test, model, right[:FRAMES_PER_CLASS], captions, CLASS_HEAD, value)))
+        overlays.append((name, _overlays(test, model, right[:FRAMES_PER_CLASS], captions, CLASS_HEAD, value)))
     for value, name in enumerate(test.meaning.regression):
-        truth, predicted = test.targets[:, value], said[NUMBER_HEAD][:, value]
+        truth, predicted = test.targets[:, value], outputs[NUMBER_HEAD][:, value]
         captions = [f"predicted {p:.4g}, measured {t:.4g}" for t, p in zip(truth, predicted, strict=True)]
         error = np.abs(predicted - truth)
         by_error = np.argsort(error, kind="stable")[: np.isfinite(truth).sum()]  # NaN is last
         wrong.append((name, _pictures(test, by_error[::-1][:FRAMES_PER_CLASS], captions)))
-        looked.append((name, _overlays(test, model, by_error[:FRAMES_PER_CLASS], captions, NUMBER_HEAD, value)))
+        overlays.append((name, _overlays(test, model, by_error[:FRAMES_PER_CLASS], captions, NUMBER_HEAD, value)))
     title = "worst mistakes: the most confident of each label; for regression, the largest errors"
     figures.write_png(folder / "mistakes.png", figures.frame_sheet(wrong, title))
     title = "where the network looks when it is right: what speaks for the label, or for a higher number"
-    figures.write_png(folder / "saliency.png", figures.overlay_sheet(looked, title))
+    figures.write_png(folder / "saliency.png", figures.overlay_sheet(overlays, title))
 
 
 def _pictures(test: PreparedFile, rows: NDArray[np.int64], captions: Sequence[str]) -> list[figures.Picture]:
-    """Return frames of the shots `rows` with the captions (N,) of all, and which shots they are."""
+    """Return frames of the shots `rows`, each with its caption (of N) and the numbers of run and shot."""
     shots = zip(test.column("run")[rows], test.column("run.index")[rows], strict=True)
     below = [f"{captions[row]}\nrun {run}, shot {index}" for row, (run, index) in zip(rows, shots, strict=True)]
     return list(zip(test.images(rows), below, strict=True))
@@ -161,7 +146,7 @@ def _pictures(test: PreparedFile, rows: NDArray[np.int64], captions: Sequence[st
 def _overlays(
     test: PreparedFile, model: keras.Model, rows: NDArray[np.int64], captions: Sequence[str], head: str, unit: int
 ) -> list[figures.Overlay]:
-    """Return what `_pictures` does, each with the map of what speaks for unit `unit` of layer `head`."""
+    """Return the pictures of `_pictures`, each with the map of the evidence for unit `unit` of layer `head`."""
     if not len(rows):
         return []
     inputs: dict[str, NDArray[Any]] = {FRAME_INPUT: test.stored(rows)[..., np.newaxis]}
@@ -171,25 +156,21 @@ def _overlays(
     return [(frame, seen, text) for (frame, text), seen in zip(_pictures(test, rows, captions), maps, strict=True)]
 
 
-def _plain(found: metrics.Classification, classes: Sequence[str]) -> dict[str, Any]:
-    """The numbers for JSON; what could not be measured (NaN) is null."""
-    values = {name: value for name, value in asdict(found).items() if not isinstance(value, np.ndarray)}
-    per_class = {
-        label: {"precision": found.precision[i], "recall": found.recall[i], "shots": int(found.confusion[i].sum())}
-        for i, label in enumerate(classes)
-    }
-    return _json(values | {"classes": per_class, "confusion": found.confusion.tolist()})
+def _plain(measured: metrics.Classification, classes: Sequence[str]) -> dict[str, Any]:
+    values = {name: value for name, value in asdict(measured).items() if not isinstance(value, np.ndarray)}
+    columns = zip(classes, measured.precision, measured.recall, measured.confusion.sum(axis=1), strict=True)
+    per_class = {label: {"precision": p, "recall": r, "shots": int(shots)} for label, p, r, shots in columns}
+    return _json(values | {"classes": per_class, "confusion": measured.confusion.tolist()})
 
 
 def _json(tree: dict[str, Any]) -> dict[str, Any]:
+    """Return the numbers for JSON; NaN, of what could not be measured, is null."""
     plain: dict[str, Any] = json.loads(json.dumps(tree), parse_constant=lambda _: None)
     return plain
 
 
-def _sample(
-    test: PreparedFile, probabilities: NDArray[np.float32]
-) -> list[tuple[str, list[tuple[NDArray[np.generic], str]]]]:
-    """The first frames of each class, captioned with what the network says."""
+def _sample(test: PreparedFile, probabilities: NDArray[np.float32]) -> list[tuple[str, list[figures.Picture]]]:
+    """Return the first frames of each class, with the prediction as caption."""
     rows = []
     for value, label in enumerate(test.classes):
         members = np.flatnonzero(test.labels == value)[:FRAMES_PER_CLASS]
@@ -198,15 +179,15 @@ def _sample(
     return rows
 
 
-def _write_predictions(path: Path, test: PreparedFile, said: Mapping[str, NDArray[np.float32]]) -> None:
-    """Write a row for each shot: what identifies it, the truth and the prediction."""
+def _write_predictions(path: Path, test: PreparedFile, outputs: Outputs) -> None:
+    """Write a row for each shot: its keys, the truth and the prediction."""
     columns: dict[str, Iterable[object]] = {name: test.column(name) for name in SHOT_COLUMNS}
     if test.classes:
         columns[ACTUAL] = [test.classes[label] for label in test.labels]
-        columns[PREDICTED] = [test.classes[label] for label in said[CLASS_HEAD].argmax(axis=1)]
+        columns[PREDICTED] = [test.classes[label] for label in outputs[CLASS_HEAD].argmax(axis=1)]
         for i, label in enumerate(test.classes):
-            columns[PROBABILITY + label] = [f"{value:.6f}" for value in said[CLASS_HEAD][:, i]]
+            columns[PROBABILITY + label] = [f"{value:.6f}" for value in outputs[CLASS_HEAD][:, i]]
     for i, name in enumerate(test.meaning.regression):
         columns[f"{ACTUAL} {name}"] = [f"{value:.6g}" for value in test.targets[:, i]]
-        columns[f"{PREDICTED} {name}"] = [f"{value:.6g}" for value in said[NUMBER_HEAD][:, i]]
+        columns[f"{PREDICTED} {name}"] = [f"{value:.6g}" for value in outputs[NUMBER_HEAD][:, i]]
     atomic.write_csv(path, [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)])

@@ -1,7 +1,7 @@
 """prepare: raw shot files -> train.h5, validation.h5 and test.h5, streamed, so that memory does not grow with the raw set."""
 
-import collections
 import os
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -18,69 +18,58 @@ from xtcav_ml.science.spec import Meaning
 from xtcav_ml.system import atomic
 from xtcav_ml.system.progress import console, counting
 
-MOST_WORKERS = 8
-"""Threads: reading is then the limit, and each holds a block and its share of HDF5's cache, about 70 MB."""
+MOST_THREADS = 8
+"""More do not help, since reading is then the limit; each holds about 70 MB, a block and its share of HDF5's cache."""
 
-BLOCK = 16
-"""Frames that a thread makes in one go."""
+FRAMES_AT_ONCE = 16
+"""Frames in a block, which one thread prepares."""
 
-HOT = 8.0
-"""Robust standard deviations off the median, where no mend_hot_pixels step says another number."""
+HOT_THRESHOLD = 8.0
+"""Robust standard deviations off the median of a pixel that is reported as hot, unless a mend_hot_pixels step sets it."""
 
 
-def run(data: DataParams, prepare: PrepareParams, out: Path) -> None:
+def prepare_files(data: DataParams, prepare: PrepareParams, out: Path) -> None:
     """Write the three prepared files into folder `out`, which appears whole or not at all.
 
     Raises UserError if the raw files are not fit for it or the disk is full.
     """
     raw_set = raw_files.open_set(data, prepare)
-    chosen = selection.select(raw_set.columns, prepare)
+    selected = selection.select(raw_set.columns, prepare)
     dark = None
     if prepare.dark_run is not None:
         dark = dark_frame(raw_set, raw_files.require_run(raw_set, prepare.dark_run), data.frame_shape)
     meaning = Meaning.of(prepare, data.frame_shape, dark)
-    preprocessing = meaning.preprocessing
     steps = ", ".join(step.step for step in prepare.images)
-    rows, columns = preprocessing.shape
+    rows, columns = meaning.preprocessing.shape
     console().print(f"prepare: {data.raw} -> {out}, {rows} x {columns} {prepare.pixels.dtype} after {steps}")
     if raw_set.listing.note:
         console().print(f"  {raw_set.listing.note}")
-    found = {}
-    with atomic.replacing(out) as folder, counting("frames", sum(map(len, chosen.splits.values()))) as advance:
+    counts: dict[str, Counter[str]] = {}
+    with atomic.replacing(out) as folder, counting("frames", sum(map(len, selected.splits.values()))) as advance:
         folder.mkdir()
-        for name, members in chosen.splits.items():
-            watched = Watched(prepare.watch, preprocessing)
+        for split, members in selected.splits.items():
+            counts[split] = Counter()
+            blocks = prepared_blocks(raw_set, members, meaning.preprocessing, prepare.watch.saturation, advance)
             write_prepared(
-                folder / f"{name}.h5",
+                folder / f"{split}.h5",
                 meaning,
                 {name: values[members] for name, values in raw_set.columns.items()},
                 (raw_set.names, raw_set.file[members], raw_set.row[members]),
-                watched.over(prepared_blocks(raw_set, members, preprocessing, prepare.watch.saturation, advance)),
+                _watched(blocks, prepare.watch, meaning.preprocessing, counts[split]),
             )
-            found[name] = watched
-    _report(chosen, raw_set, prepare, found)
+    _report(selected, raw_set, prepare, counts)
     _report_dark(dark, prepare)
 
 
-class Watched:
-    """Counts saturated and empty frames, and pixels that the stored type cut off, while blocks pass by."""
-
-    def __init__(self, watch: Watch, preprocessing: images.Preprocessing) -> None:
-        self.watch, self.preprocessing = watch, preprocessing
-        self.saturated = self.empty = self.clipped = 0
-
-    def over(self, blocks: Iterable[FrameBlock]) -> Iterator[FrameBlock]:
-        """Yield the blocks as they come."""
-        for block in blocks:
-            self.saturated += int((block.columns[SATURATED] > self.watch.saturated_pixels).sum())
-            self.empty += int((block.columns[SIGNAL] < self.watch.empty_signal).sum())
-            self.clipped += self.preprocessing.clipped(block.images)
-            yield block
-
-    def __str__(self) -> str:
-        return f"{self.saturated:,} saturated, {self.empty:,} empty" + (
-            f", {self.clipped:,} pixels beyond prepare.pixels.quantum x int16" if self.clipped else ""
-        )
+def _watched(
+    blocks: Iterable[FrameBlock], watch: Watch, preprocessing: images.Preprocessing, counts: Counter[str]
+) -> Iterator[FrameBlock]:
+    """Yield the blocks, and count suspicious frames, and pixels that the stored type cut off."""
+    for block in blocks:
+        counts["saturated"] += int((block.columns[SATURATED] > watch.saturated_pixels).sum())
+        counts["empty"] += int((block.columns[SIGNAL] < watch.empty_signal).sum())
+        counts["clipped"] += preprocessing.clipped(block.images)
+        yield block
 
 
 def dark_frame(raw_set: raw_files.RawSet, rows: NDArray[np.int64], frame_shape: tuple[int, int]) -> images.Dark:
@@ -102,61 +91,66 @@ def prepared_blocks(
     saturation: int,
     advance: Callable[[int], None],
 ) -> Iterator[FrameBlock]:
-    """Yield prepared frames in the order of `rows`, made by all cores a few blocks ahead."""
+    """Yield prepared frames in the order of `rows`; threads prepare a few blocks ahead."""
 
-    def make(block: NDArray[np.int64]) -> FrameBlock:
-        made = np.empty((len(block), *preprocessing.shape), dtype=preprocessing.pixels.dtype)
+    def prepared(block: NDArray[np.int64]) -> FrameBlock:
+        stored = np.empty((len(block), *preprocessing.shape), dtype=preprocessing.pixels.dtype)
         saturated, signal = np.empty(len(block), np.int64), np.empty(len(block))
         for i, row in enumerate(block):  # one by one: a frame stays in the processor's cache through all steps
             frame = reader.read(row)
-            preprocessing.into(made[i : i + 1], frame)
+            preprocessing.into(stored[i : i + 1], frame)
             saturated[i] = images.saturated_pixels(frame, saturation)[0]
             signal[i] = images.signal(frame, preprocessing.dark)[0]
-        return FrameBlock.of(made, saturated, signal)
+        return FrameBlock.of(stored, saturated, signal)
 
-    workers = min(len(os.sched_getaffinity(0)), MOST_WORKERS)
-    waiting: collections.deque[tuple[int, Future[FrameBlock]]] = collections.deque()
-    with raw_files.FrameReader(raw_set) as reader, ThreadPoolExecutor(workers) as pool:
+    threads = min(len(os.sched_getaffinity(0)), MOST_THREADS)
+    waiting: deque[tuple[int, Future[FrameBlock]]] = deque()
+    with raw_files.FrameReader(raw_set) as reader, ThreadPoolExecutor(threads) as pool:
         for block in _blocks(raw_set, rows):
-            waiting.append((int(raw_set.file[block[0]]), pool.submit(make, block)))
-            if len(waiting) > 2 * workers:
+            waiting.append((int(raw_set.file[block[0]]), pool.submit(prepared, block)))
+            if len(waiting) > 2 * threads:
                 yield _done(waiting, advance)
                 reader.keep({file for file, _ in waiting})
         while waiting:
             yield _done(waiting, advance)
 
 
-def _done(waiting: "collections.deque[tuple[int, Future[FrameBlock]]]", advance: Callable[[int], None]) -> FrameBlock:
+def _done(waiting: deque[tuple[int, Future[FrameBlock]]], advance: Callable[[int], None]) -> FrameBlock:
     block = waiting.popleft()[1].result()
     advance(len(block.images))
     return block
 
 
 def _blocks(raw_set: raw_files.RawSet, rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-    """Cut `rows` into runs of at most BLOCK that lie in one file."""
+    """Cut `rows` into blocks that lie in one file."""
     edges = np.flatnonzero(np.diff(raw_set.file[rows])) + 1
     for part in np.split(rows, edges):
-        yield from (part[first : first + BLOCK] for first in range(0, len(part), BLOCK))
+        yield from (part[first : first + FRAMES_AT_ONCE] for first in range(0, len(part), FRAMES_AT_ONCE))
 
 
 def _report(
-    chosen: selection.Selection, raw_set: raw_files.RawSet, prepare: PrepareParams, found: Mapping[str, Watched]
+    selected: selection.Selection, raw_set: raw_files.RawSet, prepare: PrepareParams, counts: Mapping[str, Counter[str]]
 ) -> None:
     screen = console()
-    for name, rows in chosen.splits.items():
+    for split, rows in selected.splits.items():
         parts = []
         if prepare.label is not None:
-            counts = np.bincount(raw_set.columns[prepare.label][rows].astype(np.int64), minlength=len(prepare.classes))
-            parts += [f"{label} {count}" for label, count in zip(prepare.classes, counts, strict=True)]
+            by_class = np.bincount(
+                raw_set.columns[prepare.label][rows].astype(np.int64), minlength=len(prepare.classes)
+            )
+            parts += [f"{label} {count}" for label, count in zip(prepare.classes, by_class, strict=True)]
         parts += [f"{number} {np.isfinite(raw_set.columns[number][rows]).sum():,}" for number in prepare.regression]
-        screen.print(f"  {name:<10} {len(rows):>6,} shots: {', '.join(parts)}; {found[name]}")
-    dropped = ", ".join(f"{count:,} {reason}" for reason, count in chosen.dropped.items() if count)
-    screen.print(f"  dropped    {sum(chosen.dropped.values()):>6,} shots: {dropped or 'none'}")
+        watched = f"{counts[split]['saturated']:,} saturated, {counts[split]['empty']:,} empty"
+        if clipped := counts[split]["clipped"]:
+            watched += f", {clipped:,} pixels beyond prepare.pixels.quantum x int16"
+        screen.print(f"  {split:<10} {len(rows):>6,} shots: {', '.join(parts)}; {watched}")
+    dropped = ", ".join(f"{count:,} {reason}" for reason, count in selected.dropped.items() if count)
+    screen.print(f"  dropped    {sum(selected.dropped.values()):>6,} shots: {dropped or 'none'}")
 
 
 def _report_dark(dark: images.Dark | None, prepare: PrepareParams) -> None:
     if dark is not None:
-        threshold = next((step.threshold for step in prepare.images if step.step == "mend_hot_pixels"), HOT)
+        threshold = next((step.threshold for step in prepare.images if step.step == "mend_hot_pixels"), HOT_THRESHOLD)
         console().print(
             f"  dark frame of run {prepare.dark_run}: level {np.median(dark.mean):.1f} ADU, noise {np.median(dark.noise):.2f} "
             f"ADU, {dark.hot(threshold).sum():,} hot pixels (more than {threshold:g} robust s.d. off)"

@@ -21,19 +21,19 @@ from xtcav_ml.system import atomic, progress
 from xtcav_ml.system.child_process import end_with_parent
 from xtcav_ml.system.errors import UserError
 
-BLOCK = 25
-"""Shots made at a time, 21 MB of frames. The bytes written do not depend on it."""
+SHOTS_AT_ONCE = 25
+"""Shots simulated in one call, 21 MB of frames. The bytes written do not depend on it."""
 
 BYTES_PER_SHOT = sum(
     int(np.prod(dataset.row_shape)) * {"int16": 2, "f": 8, "i": 8}[dataset.kind] for dataset in SCHEMA.values()
 )
 
-_made: Any = None
-"""In a worker: the count of finished shots that it shares with the parent."""
+_finished: Any = None
+"""In a worker: the number of finished shots, which it shares with the parent."""
 
 
 @dataclass(frozen=True)
-class Chunk:
+class ShotFile:
     """One file to write: shots `first` to `first` + `count` - 1 of `run`."""
 
     run: int
@@ -42,37 +42,37 @@ class Chunk:
     count: int
 
 
-def run(params: SimulateParams, out: Path) -> None:
+def simulate_files(params: SimulateParams, out: Path) -> None:
     """Write the shot files of every run into folder `out`, which appears whole or not at all.
 
     Raises UserError if the disk is too full or a worker is killed.
     """
-    chunks = list(plan(params))
-    shots = sum(chunk.count for chunk in chunks)
-    workers = min(len(os.sched_getaffinity(0)), len(chunks))
+    files = list(plan(params))
+    shots = sum(target.count for target in files)
+    workers = min(len(os.sched_getaffinity(0)), len(files))
     runs = ", ".join(f"{run}: {count:,}" for run, count in params.runs.items())
     print(
-        f"simulate: {shots:,} shots (runs {runs}) into {len(chunks)} files, {shots * BYTES_PER_SHOT / 1e9:.1f} GB in "
+        f"simulate: {shots:,} shots (runs {runs}) into {len(files)} files, {shots * BYTES_PER_SHOT / 1e9:.1f} GB in "
         f"{out}; seed {params.seed}, {workers} processes",
         flush=True,
     )
     require_space(out, shots * BYTES_PER_SHOT)
     with atomic.replacing(out) as folder:
         folder.mkdir()
-        labels = _write_all(params, chunks, folder, workers)
+        labels = _write_all(params, files, folder, workers)
     print(_describe_labels(labels), flush=True)
 
 
-def plan(params: SimulateParams) -> Iterator[Chunk]:
-    """Give the files to write, run by run."""
-    for number, count in params.runs.items():
-        for chunk, first in enumerate(range(0, count, params.shots_per_file)):
-            yield Chunk(number, chunk, first, min(params.shots_per_file, count - first))
+def plan(params: SimulateParams) -> Iterator[ShotFile]:
+    """Yield the files to write, run by run."""
+    for run, count in params.runs.items():
+        for number, first in enumerate(range(0, count, params.shots_per_file)):
+            yield ShotFile(run, number, first, min(params.shots_per_file, count - first))
 
 
-def file_name(experiment: str, chunk: Chunk) -> str:
+def file_name(experiment: str, target: ShotFile) -> str:
     """Return the file name, as those of the experiment."""
-    return f"{experiment}_mlearn-r{chunk.run:03d}-c{chunk.number:04d}.h5"
+    return f"{experiment}_mlearn-r{target.run:03d}-c{target.number:04d}.h5"
 
 
 def require_space(out: Path, size: int) -> None:
@@ -81,66 +81,61 @@ def require_space(out: Path, size: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < 1.1 * size:
         raise UserError(
-            f"{out}: needs {1.1 * size / 1e9:.2f} GB, {free / 1e9:.2f} GB are free; make room or lower "
-            "simulate.lasing_shots in params.yaml"
+            f"{out}: disk is too full (found {free / 1e9:.2f} GB free, expected {1.1 * size / 1e9:.2f} GB). Fix: make room, or "
+            "lower simulate.lasing_shots in params.yaml"
         )
 
 
-def write_chunk(params: SimulateParams, chunk: Chunk, folder: Path) -> Counter[int]:
+def write_file(params: SimulateParams, target: ShotFile, folder: Path) -> Counter[int]:
     """Write one file and return how often each label occurs in it."""
     labels: Counter[int] = Counter()
-    with creating(folder / file_name(params.experiment, chunk)) as file:
-        for done in range(0, chunk.count, BLOCK):
-            count = min(BLOCK, chunk.count - done)
-            rows = simulator.simulate_shots(params, chunk.run, chunk.first + done, count)
+    with creating(folder / file_name(params.experiment, target)) as file:
+        for done in range(0, target.count, SHOTS_AT_ONCE):
+            count = min(SHOTS_AT_ONCE, target.count - done)
+            rows = simulator.simulate_shots(params, target.run, target.first + done, count)
             for name, values in rows.items():
                 if name not in file:
-                    create_rows(file, name, chunk.count, values.shape[1:], values.dtype)
+                    create_rows(file, name, target.count, values.shape[1:], values.dtype)
                 file[name][done : done + count] = values
             labels.update(rows[PEAKS_LABEL].tolist())
-            _count_shots(count)
+            with _finished.get_lock():
+                _finished.value += count
     return labels
 
 
-def _write_all(params: SimulateParams, chunks: list[Chunk], folder: Path, workers: int) -> Counter[tuple[int, int]]:
+def _write_all(params: SimulateParams, files: list[ShotFile], folder: Path, workers: int) -> Counter[tuple[int, int]]:
     """Write every file, one process a core, and return how often each (run, label) occurs."""
     context = multiprocessing.get_context("spawn")
-    made = context.Value("q", 0)
+    finished_shots = context.Value("q", 0)
     labels: Counter[tuple[int, int]] = Counter()
     with (
-        progress.counting("shots", sum(chunk.count for chunk in chunks)) as advance,
-        ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(made,)) as pool,
+        progress.counting("shots", sum(target.count for target in files)) as advance,
+        ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(finished_shots,)) as pool,
     ):
-        futures: dict[Future[Counter[int]], Chunk] = {pool.submit(write_chunk, params, c, folder): c for c in chunks}
+        futures: dict[Future[Counter[int]], ShotFile] = {pool.submit(write_file, params, c, folder): c for c in files}
         waiting, shown = set(futures), 0
         try:
             while waiting:
                 finished, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
-                reached = made.value
-                advance(reached - shown)
-                shown = reached
+                now = finished_shots.value
+                advance(now - shown)
+                shown = now
                 for future in finished:
                     labels.update({(futures[future].run, label): n for label, n in future.result().items()})
         except BrokenProcessPool:
             raise UserError(
-                "simulate: a worker process was killed; see that memory (0.6 GB a process) and disk suffice, try again"
+                "simulate: a worker process was killed (expected 0.6 GB of memory a process). Fix: free memory, then try again"
             ) from None
         finally:
             pool.shutdown(cancel_futures=True)
     return labels
 
 
-def _start_worker(made: Any) -> None:
-    """Take the shared count, and follow the parent."""
-    global _made
-    _made = made
+def _start_worker(finished_shots: Any) -> None:
+    """Keep the shared count, and end with the parent."""
+    global _finished
+    _finished = finished_shots
     end_with_parent()
-
-
-def _count_shots(count: int) -> None:
-    if _made is not None:
-        with _made.get_lock():
-            _made.value += count
 
 
 def _describe_labels(labels: Counter[tuple[int, int]]) -> str:

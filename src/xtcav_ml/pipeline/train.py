@@ -14,10 +14,13 @@ from xtcav_ml.science import warning_signs
 from xtcav_ml.system.progress import console, counting
 
 CHECKPOINTS = "checkpoints"
-"""Folder beside the model. DVC does not know it, and so does not remove it before it runs the stage again."""
+"""Folder beside the model. DVC does not track it, and so does not remove it before it runs the stage again."""
+
+COLUMNS = {"loss": "loss", "accuracy": "accuracy", "squared_error": "squared error"}
+"""Values of an epoch that are shown, if it has them, and their headings."""
 
 
-def run(
+def train_network(
     params: TrainParams,
     data: Path,
     model_path: Path,
@@ -25,11 +28,11 @@ def run(
     listeners: Sequence[fit.Listener] = (),
     identity: Mapping[str, str] | None = None,
 ) -> fit.Fitted:
-    """Train on `data`/train.h5, choose by `data`/validation.h5, write the network and the history.
+    """Train on `data`/train.h5, keep the best epoch on `data`/validation.h5, write the network and the history.
 
-    With `identity` (what the result depends on, by name; the device is added here) it keeps its state beside the model, and
-    goes on from that if it was stopped and everything is still the same. Raises UserError if a file is missing, the network
-    does not fit the frames, or the loss is not finite.
+    With `identity` (all that the result depends on, by name; the device is added here) it keeps its state beside the model,
+    and resumes from there if it was stopped and the identity is the same. Raises UserError if a file is missing, the
+    network does not fit the frames, or the loss is not finite.
     """
     screen = console()
     device = backend.configure(params.seed, params.threads)
@@ -47,8 +50,7 @@ def run(
         if identity is not None:
             checkpoints = Checkpoints(model_path.parent / CHECKPOINTS, {**identity, "device": device})
         with history_path.open("w", encoding="utf-8") as history, counting("steps", steps) as advance:
-            told: list[fit.Listener] = [_Display(advance), _History(history), *listeners]
-            fitted = fit.fit(train, validation, params, told, checkpoints)
+            fitted = fit.fit(train, validation, params, [_Log(history, advance), *listeners], checkpoints)
         keras_file.save(fitted.model, train.meaning, model_path)
     if checkpoints is not None:
         checkpoints.clear()
@@ -57,7 +59,7 @@ def run(
 
 
 def warnings_of(values: Mapping[str, float]) -> list[str]:
-    """Return what is suspicious in an epoch's values, in words."""
+    """Return a sentence for each sign of trouble in an epoch's values."""
     warnings = [
         f"{values[f'val_predicted_{number}']:.0%} of the validation shots are predicted as class {number}; "
         f"{warning_signs.EARLY}"
@@ -68,33 +70,11 @@ def warnings_of(values: Mapping[str, float]) -> list[str]:
     return warnings
 
 
-class _History:
-    """Writes each epoch as a line of JSON that survives whatever comes after."""
+class _Log:
+    """Prints a live bar of steps and a line an epoch, and writes the epoch as a line of JSON that survives any end."""
 
-    def __init__(self, file: TextIO) -> None:
-        self.file = file
-
-    def on_step(self, step: int, steps: int) -> None:
-        pass
-
-    def on_resume(self, epochs: int, remarks: Sequence[str]) -> None:
-        pass
-
-    def on_epoch(self, epoch: int, values: dict[str, float], seconds: Mapping[str, float]) -> None:
-        self.file.write(json.dumps({"epoch": epoch, **values}) + "\n")
-        self.file.flush()
-        os.fsync(self.file.fileno())
-
-
-COLUMNS = {"loss": "loss", "accuracy": "accuracy", "squared_error": "squared error"}
-"""What is shown of an epoch, where it is there, and under which heading."""
-
-
-class _Display:
-    """A live bar of steps, and a line an epoch."""
-
-    def __init__(self, advance: Callable[[int], None]) -> None:
-        self.screen, self.advance = console(), advance
+    def __init__(self, history: TextIO, advance: Callable[[int], None]) -> None:
+        self.history, self.advance, self.screen = history, advance, console()
 
     def on_step(self, step: int, steps: int) -> None:
         self.advance(1)
@@ -103,9 +83,12 @@ class _Display:
         for remark in remarks:
             self.screen.print(f"  {remark}")
         if epochs:
-            self.screen.print(f"  was stopped after epoch {epochs}, goes on from there")
+            self.screen.print(f"  resumes after epoch {epochs}")
 
     def on_epoch(self, epoch: int, values: dict[str, float], seconds: Mapping[str, float]) -> None:
+        self.history.write(json.dumps({"epoch": epoch, **values}) + "\n")
+        self.history.flush()
+        os.fsync(self.history.fileno())
         shown = [name for name in COLUMNS if f"val_{name}" in values]
         if epoch == 1:
             headings = "".join(f"{COLUMNS[name]:>14}" for name in shown)
