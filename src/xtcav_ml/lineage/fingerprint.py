@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from xtcav_ml.config.paths import STAGES
 from xtcav_ml.system import atomic
 from xtcav_ml.system.errors import UserError
 
@@ -25,8 +26,7 @@ LOCK = Path("requirements.txt")
 FOLDER = Path("code")
 """Where `write` keeps a file for each program, which git tracks: `git diff code/train.json` names what changed."""
 
-STAGES = ("validate", "simulate", "check", "prepare", "train", "evaluate")
-PROGRAMS = {stage: (f"cli.{stage}:{stage}",) for stage in STAGES} | {
+PROGRAMS = {stage: (f"cli.{stage}:{stage}",) for stage in ("validate", *STAGES)} | {
     "notes-data": ("notes2016.shots:write_data",),
     "notes-train": ("notes2016.training:train_experiment", "notes2016.experiments:trained"),
     "notes-measure": ("notes2016.configurations:measure_all",),

@@ -11,9 +11,9 @@
 | log             | same shape, log(1 + max(0, x)); 0 to about 8.3 for a 12-bit camera |
 | contrast        | same shape, each frame of mean 0 and, unless it is flat, s.d. 1    |
 
-`Preprocessing` holds the steps with the dark frame that they use and the way a pixel is stored. The prepared file and the
-model carry it, so that prepare, predict and the served model do the same, bit for bit. What depends on the training set (its
-mean and spread) is a layer inside the model, not a step.
+`Preprocessing` holds the steps, their dark frame and the type of a stored pixel. The prepared file and the model carry it,
+so that prepare, predict and the served model agree bit for bit. The mean and spread of the training set are a layer of the
+model, not a step.
 """
 
 import functools
@@ -33,14 +33,13 @@ INT16 = np.iinfo(np.int16)
 SMALLEST_SPREAD = 0.3
 """ADU: that of rounding to whole numbers. Pixels that differ by less are alike, however alike all others are."""
 
-
 Function = Callable[[NDArray[Any]], NDArray[Any]]
 """Frames (N, rows, columns) in, frames out: int16 at first, float32 from the first step that does more than cut."""
 
 
 @dataclass(frozen=True)
 class Dark:
-    """What the dark run says of each pixel, (rows, columns) float32, ADU."""
+    """Level and noise of each pixel in the dark run, (rows, columns) float32, ADU."""
 
     mean: Frames
     noise: Frames  # standard deviation from frame to frame
@@ -58,7 +57,7 @@ def dark_of(count: int, total: NDArray[np.float64], squares: NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """All that turns a raw frame into what is stored, and that into what the network is given."""
+    """The way from a raw frame to a stored one, and from there to the network's input."""
 
     steps: tuple[Step, ...]
     pixels: Pixels
@@ -93,7 +92,7 @@ class Preprocessing:
 
     @property
     def unit(self) -> float:
-        """Return what a stored 1 means, in the unit after the last step."""
+        """Return the value of a stored 1, in the unit after the last step."""
         return 1.0 if self.pixels.quantum is None else self.pixels.quantum
 
     def floats(self, stored: NDArray[np.generic]) -> Frames:
@@ -103,7 +102,7 @@ class Preprocessing:
         return values
 
     def clipped(self, stored: NDArray[np.generic]) -> int:
-        """Return how many stored pixels stand at the ends of int16: what lies beyond them is cut off."""
+        """Return the number of stored pixels at the ends of int16, which cut off all values beyond."""
         if self.pixels.dtype != "int16":
             return 0
         return int(np.count_nonzero((stored == INT16.max) | (stored == INT16.min)))
@@ -117,13 +116,13 @@ class Preprocessing:
 
 
 def functions(steps: Sequence[Step], dark: Dark | None) -> list[Function]:
-    """Return what to call one after the other on raw frames; what depends on the dark frame alone is done here, once.
+    """Return the functions to call in order on raw frames; all work on the dark frame alone is done here, once.
 
     Raises ValueError if a step needs the dark frame and there is none.
     """
     chain = [FUNCTIONS[step.step](step, dark) for step in steps]
     if len(steps) > 1 and steps[0].step == "subtract_dark" and steps[1].step == "block_mean":
-        # the same in the other order is exact, since whole numbers are added, and faster
+        # the other order is faster, and exact, since it adds whole numbers
         level = block_mean(_required(dark).mean[np.newaxis], steps[1].size)[0]
         chain[:2] = [chain[1], functools.partial(subtract, level=level)]
     return chain
@@ -140,7 +139,7 @@ FUNCTIONS: dict[str, Callable[[Any, Dark | None], Function]] = {
     "contrast": lambda step, dark: functools.partial(contrast, floor=step.floor),
     "log": lambda step, dark: log,
 }
-"""What becomes of frames in each step of `prepare.images`, by its name."""
+"""The function of each step of `prepare.images`, by its name."""
 
 
 def _through(chain: Sequence[Function], frames: NDArray[np.generic]) -> Frames:
@@ -158,8 +157,8 @@ def output_shape(shape: tuple[int, int], steps: Sequence[Step]) -> tuple[int, in
         if step.step == "roi":
             if step.rows[1] > shape[0] or step.columns[1] > shape[1]:
                 raise UserError(
-                    f"prepare.images.{number}: roi must lie in the frame of {shape[0]} x {shape[1]} pixels, got rows "
-                    f"{list(step.rows)} and columns {list(step.columns)}; lower them"
+                    f"prepare.images.{number}: roi reaches beyond the frame (found rows {list(step.rows)} and columns "
+                    f"{list(step.columns)}, expected at most {shape[0]} x {shape[1]}). Fix: lower them"
                 )
             shape = (step.rows[1] - step.rows[0], step.columns[1] - step.columns[0])
         if step.step == "block_mean":
@@ -168,7 +167,7 @@ def output_shape(shape: tuple[int, int], steps: Sequence[Step]) -> tuple[int, in
 
 
 def subtract(frames: NDArray[Any], level: Frames) -> Frames:
-    """Return frames (N, rows, columns) less `level` (rows, columns), ADU. Raises ValueError if the shapes differ."""
+    """Return frames (N, rows, columns) minus `level` (rows, columns), ADU. Raises ValueError if the shapes differ."""
     if frames.shape[1:] != level.shape:
         raise ValueError(f"dark frame must have shape {frames.shape[1:]}, got {level.shape}")
     above: Frames = np.subtract(frames, level, dtype=np.float32)
@@ -204,7 +203,7 @@ def block_mean(frames: NDArray[np.generic], size: int) -> Frames:
 class Neighbours:
     """Flat indices of k pixels (k,) and of those around them (k, 8), with weights (k, 8) that leave the bad ones out."""
 
-    places: NDArray[np.int64]
+    pixels: NDArray[np.int64]
     around: NDArray[np.int64]
     weights: Frames
 
@@ -226,13 +225,13 @@ class Neighbours:
 def mend(frames: NDArray[Any], around: Neighbours) -> Frames:
     """Return frames (N, rows, columns) in which each of the pixels is the weighted mean of its neighbours."""
     flat = frames.astype(np.float32).reshape(len(frames), -1)
-    flat[:, around.places] = (flat[:, around.around] * around.weights).sum(axis=2)
+    flat[:, around.pixels] = (flat[:, around.around] * around.weights).sum(axis=2)
     mended: Frames = flat.reshape(frames.shape)
     return mended
 
 
 def contrast(frames: Frames, floor: float) -> Frames:
-    """Return frames (N, rows, columns) each less its mean, over its standard deviation or `floor`, whichever is more."""
+    """Return frames (N, rows, columns) each minus its mean, over its standard deviation or `floor`, whichever is more."""
     mean = frames.mean(axis=(1, 2), keepdims=True, dtype=np.float64).astype(np.float32)
     centred = frames - mean
     spread = np.sqrt(np.square(centred, dtype=np.float64).mean(axis=(1, 2), keepdims=True))
@@ -247,9 +246,9 @@ def log(frames: Frames) -> Frames:
 
 
 def saturated_pixels(frames: NDArray[np.int16], saturation: int) -> NDArray[np.int64]:
-    """Return how many pixels of each raw frame (N, rows, columns) reach `saturation`, ADU."""
+    """Return the number of pixels of each raw frame (N, rows, columns) that reach `saturation`, ADU."""
     counts = np.zeros(len(frames), dtype=np.int64)
-    for i in np.flatnonzero(frames.max(axis=(1, 2)) >= saturation):  # few: the maximum is the faster question
+    for i in np.flatnonzero(frames.max(axis=(1, 2)) >= saturation):  # few: the maximum is faster than a count
         counts[i] = np.count_nonzero(frames[i] >= saturation)
     return counts
 
@@ -257,7 +256,7 @@ def saturated_pixels(frames: NDArray[np.int16], saturation: int) -> NDArray[np.i
 def signal(frames: NDArray[np.int16], dark: Dark | None) -> NDArray[np.float64]:
     """Return the mean pixel of each raw frame (N, rows, columns) above that of the dark frame, ADU.
 
-    Of every eighth row, which tells a beam, of some ADU here, from none, of some hundredths.
+    Every eighth row is enough: a beam gives some ADU, no beam some hundredths.
     """
     rows = frames[:, ::8]
     levels: NDArray[np.float64] = rows.sum(axis=(1, 2), dtype=np.int64) / max(rows[0].size, 1)

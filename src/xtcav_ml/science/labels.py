@@ -1,10 +1,10 @@
 """Waveforms -> peaks -> label, by the rule that made the labels of the experiment.
 
 The rule leaves some choices open. Ours:
-- The droop is taken off before a channel is divided by its median absolute value, which it would otherwise raise.
-- The maximum is that of the mean of the channels, since the colours are told apart by time, not by angle.
-- Where t1 and t2 are both over their thresholds but too different, the smaller one does not count: it is taken for the
-  shoulder of the larger one. If t2 is the one that is left, the shot has no label.
+- The droop is subtracted before a channel is divided by its median absolute value, which the droop would raise.
+- The maximum is that of the mean of the channels, since the colours differ in time, not in angle.
+- Where t1 and t2 are both over their thresholds but too different, the smaller one does not count, as a shoulder of the
+  larger one. If t2 is the larger one, the shot has no label.
 """
 
 from dataclasses import dataclass
@@ -23,14 +23,12 @@ Floats = NDArray[np.floating]
 class Peaks:
     """Peaks of N shots. Both arrays are (3, N) in the order t0, t1, t2, NaN where there is no peak."""
 
-    position: NDArray[np.float64]
-    """Samples."""
-    amplitude: NDArray[np.float64]
-    """Units of the channel's median absolute value."""
+    position: NDArray[np.float64]  # samples
+    amplitude: NDArray[np.float64]  # units of the channel's median absolute value
 
 
 def remove_droop(waveforms: Floats, channels: tuple[int, ...], baseline_samples: int) -> Floats:
-    """Return waveforms (N, channels, samples) with a straight line taken off `channels`, the others unchanged.
+    """Return waveforms (N, channels, samples) with a straight line subtracted from `channels`.
 
     The line runs through the medians of the first and of the last `baseline_samples` samples, where no peak is
     expected, so that a peak in between does not bend it.
@@ -61,29 +59,27 @@ def find_peaks(waveforms: Floats, l3_energy: Floats, rule: PeakRule) -> Peaks:
     level = remove_droop(waveforms, rule.drooping_channels, rule.baseline_samples)
     trace = normalize(level).mean(axis=1, dtype=np.float64)
     shots, samples = trace.shape
-    position = np.full((len(PEAKS), shots), np.nan)
-    amplitude = np.full((len(PEAKS), shots), np.nan)
+    position, amplitude = np.full((2, len(PEAKS), shots), np.nan)
     expected = zip(rule.regions, rule.shift, rule.thresholds, strict=True)
     for peak, ((start, stop), shift, threshold) in enumerate(expected):
         moved = shift * (np.asarray(l3_energy, np.float64) - rule.reference_energy)[:, None]
         inside = (np.arange(samples) >= start + moved) & (np.arange(samples) < stop + moved)
         searched = np.where(inside, trace, -np.inf)
         top = searched.max(axis=1)
-        found = top > threshold
-        position[peak, found] = searched.argmax(axis=1)[found]
-        amplitude[peak, found] = top[found]
+        present = top > threshold
+        position[peak, present] = searched.argmax(axis=1)[present]
+        amplitude[peak, present] = top[present]
     return drop_unequal(Peaks(position, amplitude), rule.largest_difference)
 
 
 def drop_unequal(peaks: Peaks, largest_difference: float) -> Peaks:
-    """Return the peaks without the smaller one of t1 and t2 where they differ by more than that part of the larger."""
+    """Return the peaks without the smaller one of t1 and t2 where they differ by more than that fraction of the larger."""
     position, amplitude = peaks.position.copy(), peaks.amplitude.copy()
     larger = np.fmax(amplitude[1], amplitude[2])
     unequal = np.abs(amplitude[1] - amplitude[2]) > largest_difference * larger  # False where one is NaN
     for peak in (1, 2):
         dropped = unequal & (amplitude[peak] < larger)
-        position[peak, dropped] = np.nan
-        amplitude[peak, dropped] = np.nan
+        position[peak, dropped] = amplitude[peak, dropped] = np.nan
     return Peaks(position, amplitude)
 
 
@@ -93,9 +89,5 @@ def peaks_label(peaks: Peaks) -> NDArray[np.int8]:
     0: none, 1: t0, 2: t0 and t1, 3: t0, t1 and t2, -1: any other combination (t1 or t2 without t0, t2 without t1).
     """
     t0, t1, t2 = ~np.isnan(peaks.amplitude)
-    label = np.full(t0.shape, -1, np.int8)
-    label[~t0 & ~t1 & ~t2] = 0
-    label[t0 & ~t1 & ~t2] = 1
-    label[t0 & t1 & ~t2] = 2
-    label[t0 & t1 & t2] = 3
-    return label
+    cases = [~t0 & ~t1 & ~t2, t0 & ~t1 & ~t2, t0 & t1 & ~t2, t0 & t1 & t2]
+    return np.select(cases, [0, 1, 2, 3], -1).astype(np.int8)

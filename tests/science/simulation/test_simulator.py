@@ -142,12 +142,12 @@ def test_no_beam_fraction():
 
 def test_saturation_and_edges_of_the_frame():
     dark = np.full((20, 30), 100, np.float32)
-    bright = camera.Patch(-5, 25, np.full((10, 10), 1e3, np.float32))
+    bright = camera.BeamPatch(-5, 25, np.full((10, 10), 1e3, np.float32))
     frame = camera.expose(rng(), dark, bright, params().camera)
     assert frame.dtype == np.int16
     assert (frame[:5, 25:] == 4095).all()
     assert frame[6:].max() < 200
-    outside = camera.Patch(50, 0, np.ones((5, 5), np.float32))
+    outside = camera.BeamPatch(50, 0, np.ones((5, 5), np.float32))
     assert camera.expose(rng(), dark, outside, params().camera).max() < 200
 
 

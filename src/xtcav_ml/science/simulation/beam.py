@@ -22,26 +22,19 @@ FWHM = 2.3548200450309493
 class Slices:
     """A bunch in n slices along time. Every array is (n,)."""
 
-    charge: Floats
-    """pC in each slice."""
-    energy: Floats
-    """Mean energy less the nominal L3 energy, MeV."""
-    spread: Floats
-    """Energy spread, MeV r.m.s."""
+    charge: Floats  # pC in each slice
+    energy: Floats  # mean energy minus the nominal L3 energy, MeV
+    spread: Floats  # energy spread, MeV r.m.s.
 
 
 @dataclass(frozen=True)
 class Pulses:
-    """X-ray pulses of the two colours. Every array is (2,), all zero without lasing but for position and duration."""
+    """X-ray pulses of the two colours. Every array is (2,), all zero without lasing."""
 
-    energy: Floats
-    """Pulse energy, uJ."""
-    loss: Floats
-    """Mean energy loss of the electrons in the slice, MeV."""
-    position: Floats
-    """Middle of the slice from the middle of the bunch, fs."""
-    duration: Floats
-    """Length of the slice, fs."""
+    energy: Floats  # pulse energy, uJ
+    loss: Floats  # mean energy loss of the electrons in the slice, MeV
+    position: Floats  # middle of the slice from the middle of the bunch, fs
+    duration: Floats  # length of the slice, fs
 
 
 def current_shape(time: Floats, duration: float, edge: float, horns: Floats, horn_width: float) -> Floats:

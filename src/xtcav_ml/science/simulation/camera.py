@@ -11,33 +11,29 @@ Floats = NDArray[np.float64]
 Frame = NDArray[np.float32]
 
 REACH = 5.0
-"""How many r.m.s. widths of a Gaussian are drawn: 6e-7 of the charge lies outside."""
+"""r.m.s. widths of a Gaussian that are drawn: 6e-7 of the charge lies outside."""
 
 
 @dataclass(frozen=True)
 class Streak:
     """n slices of a bunch on the screen: slice i is a Gaussian along the rows of column `column` + i."""
 
-    charge: Floats
-    """(n,), pC."""
-    row: Floats
-    """Middle of the Gaussian, (n,)."""
-    spread: Floats
-    """Its r.m.s. width, (n,), rows."""
+    charge: Floats  # (n,), pC
+    row: Floats  # (n,), middle of the Gaussian
+    spread: Floats  # (n,), its r.m.s. width, rows
     column: int
 
 
 @dataclass(frozen=True)
-class Patch:
-    """Part of a frame that holds the beam; pixel [0, 0] lies on (row, column) of the frame, which may be outside."""
+class BeamPatch:
+    """Region of a frame that holds the beam; pixel [0, 0] lies on (row, column) of the frame, which may be outside."""
 
     row: int
     column: int
-    values: Frame
-    """(rows, columns)."""
+    values: Frame  # (rows, columns)
 
 
-def charge_density(streak: Streak, resolution: tuple[float, float]) -> Patch:
+def charge_density(streak: Streak, resolution: tuple[float, float]) -> BeamPatch:
     """Return the charge on the screen, pC per pixel; `resolution` is the r.m.s. width of a point, rows and columns."""
     # A Gaussian spread seen with a Gaussian resolution is a Gaussian: along rows no convolution is needed.
     width = np.hypot(streak.spread, resolution[0])
@@ -47,7 +43,7 @@ def charge_density(streak: Streak, resolution: tuple[float, float]) -> Patch:
     height = (streak.charge / (width * np.sqrt(2 * np.pi))).astype(np.float32)
     kernel = gaussian_kernel(resolution[1])
     values = convolve_rows(np.exp(-0.5 * distance**2) * height, kernel)
-    return Patch(first, streak.column - kernel.size // 2, values)
+    return BeamPatch(first, streak.column - kernel.size // 2, values)
 
 
 def gaussian_kernel(width: float) -> Frame:
@@ -78,10 +74,10 @@ def dark_level(rng: np.random.Generator, shape: tuple[int, int], params: CameraP
     return level
 
 
-def expose(rng: np.random.Generator, dark: Frame, patch: Patch | None, params: CameraParams) -> NDArray[np.int16]:
+def expose(rng: np.random.Generator, dark: Frame, patch: BeamPatch | None, params: CameraParams) -> NDArray[np.int16]:
     """Return the frame, ADU int16, of a camera with mean dark frame `dark` on which `patch` (pC per pixel) falls.
 
-    What of the patch lies outside the frame is lost. No patch: a frame without beam.
+    The patch outside the frame is lost. No patch: a frame without beam.
     """
     frame = rng.standard_normal(dark.shape, np.float32)
     frame *= np.float32(params.read_noise)
@@ -91,8 +87,8 @@ def expose(rng: np.random.Generator, dark: Frame, patch: Patch | None, params: C
         top, left = max(patch.row, 0), max(patch.column, 0)
         bottom, right = min(patch.row + rows, dark.shape[0]), min(patch.column + columns, dark.shape[1])
         if top < bottom and left < right:
-            seen = patch.values[top - patch.row : bottom - patch.row, left - patch.column : right - patch.column]
-            quanta = rng.poisson(seen * np.float32(params.response * params.photoelectrons))
+            inside = patch.values[top - patch.row : bottom - patch.row, left - patch.column : right - patch.column]
+            quanta = rng.poisson(inside * np.float32(params.response * params.photoelectrons))
             frame[top:bottom, left:right] += quanta.astype(np.float32) / np.float32(params.photoelectrons)
     np.rint(frame, out=frame)
     np.clip(frame, 0, params.saturation, out=frame)

@@ -19,7 +19,7 @@ def channel_gains(rng: np.random.Generator, spread: float) -> Floats:
 
 
 def angular_response(anisotropy: float) -> Floats:
-    """Return how the photo-electrons share out among the channels (channels,), 1 on average.
+    """Return the relative number of photo-electrons in each channel (channels,), 1 on average.
 
     The channels stand around the beam, evenly spaced; linear polarization along channel 0 gives 1 + beta P2(cos).
     """
@@ -54,8 +54,8 @@ def draw_waveforms(
 ) -> NDArray[np.float32]:
     """Return waveforms (channels, samples), V, of pulses of `energy` (2,), uJ.
 
-    `l3_offset` is the L3 energy less its nominal value, MeV: a beam of more energy radiates at shorter wavelengths,
-    and the photo-electrons, being faster, come earlier.
+    `l3_offset` is the L3 energy minus its nominal value, MeV: a beam of more energy radiates at shorter wavelengths,
+    and the photo-electrons, being faster, arrive earlier.
     """
     angular = angular_response(params.anisotropy)
     signal = params.noise * rng.standard_normal((CHANNELS, SAMPLES))

@@ -16,7 +16,7 @@ from xtcav_ml.science import labels
 from xtcav_ml.science.simulation import beam, camera, digitizer
 
 FIDUCIAL_RATE, FIDUCIAL_LIMIT = 360, 0x1FFE0
-"""Counts per second of the accelerator's fiducial counter, and the count at which it starts anew."""
+"""Counts per second of the accelerator's fiducial counter, and the count at which it restarts."""
 
 # Second number of the seeds of what belongs to the apparatus and not to a shot. No run has number 0.
 APPARATUS, DARK_LEVEL, GAINS = 0, 0, 1
@@ -26,7 +26,7 @@ Scalars = dict[str, NDArray[Any] | np.generic]
 
 
 def simulate_shots(params: SimulateParams, run: int, first: int, count: int) -> Rows:
-    """Return shots `first` to `first` + `count` - 1 of `run`: the datasets of `shots.SCHEMA` and `truth.*`.
+    """Return shots `first` to `first` + `count` - 1 of `run`: the datasets of `schema.SCHEMA` and `truth.*`.
 
     Each array is (count, ...). The frames are int16 (count, rows = energy, columns = time), ADU. Raises ValueError for
     a run that the parameters do not name.
@@ -36,11 +36,11 @@ def simulate_shots(params: SimulateParams, run: int, first: int, count: int) -> 
     index = np.arange(first, first + count)
     rows: Rows = {IMAGE: np.empty((count, *FRAME_SHAPE), np.int16)}
     scalars = []
-    for place, shot in enumerate(index):
+    for number, shot in enumerate(index):
         rng = _generator(params.seed, run, int(shot))
         scalar, streak = draw_shot(rng, params, run)
         patch = camera.charge_density(streak, params.camera.resolution) if streak else None
-        rows[IMAGE][place] = camera.expose(rng, _dark_level(params), patch, params.camera)
+        rows[IMAGE][number] = camera.expose(rng, _dark_level(params), patch, params.camera)
         scalars.append(scalar)
     rows |= {name: np.stack([scalar[name] for scalar in scalars]) for name in scalars[0]}
     rows |= label_shots(rows[WAVEFORMS], rows["bld.L3energy"], params)
@@ -91,7 +91,7 @@ def label_shots(waveforms: NDArray[np.float32], l3_energy: NDArray[np.float64], 
 
 
 def lases(params: SimulateParams, run: int) -> bool:
-    """Say whether `run` is a lasing run: all are but the first two."""
+    """Return whether `run` is a lasing run: all are but the first two."""
     return run >= params.first_run + 2
 
 
@@ -109,10 +109,7 @@ def event_keys(params: SimulateParams, run: int, index: NDArray[np.int64]) -> Ro
 
 
 def _truth(params: SimulateParams, pulses: beam.Pulses, present: bool, **scalars: float) -> Scalars:
-    """Return what really happened in one shot, under names that begin with `truth.`.
-
-    `truth.label` is the label that noiseless waveforms would give.
-    """
+    """Return the true quantities of one shot, as `truth.*`; `truth.label` is the label of noise-free waveforms."""
     truth: Scalars = {f"truth.{name}": np.float64(value) for name, value in scalars.items()}
     for colour in range(beam.COLOURS):
         for name in ("energy", "loss", "position", "duration"):
