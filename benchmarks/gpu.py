@@ -45,7 +45,7 @@ def write(folder: Path) -> None:
     params = params_file.load()
     chosen = {"notes": params.train.model}
     for path in sorted((ROOT / "experiments").glob("modern*.yaml")):
-        chosen[path.stem] = experiments.trained(path.stem).model
+        chosen[path.stem] = experiments.train_params(path.stem).model
     meaning = Meaning.of(params.prepare, params.data.frame_shape, dark=None)
     prepared = Ends.of(meaning)
     folder.mkdir(parents=True, exist_ok=True)

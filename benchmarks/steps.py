@@ -38,7 +38,7 @@ def main() -> None:
         ends = layer_plan.Ends.of(train.meaning)
     print("                             | this first layer                  | Keras' own")
     print("  n  batch  parameters       |  s a step    MB  estimate  ratio  |  s a step     MB  estimate  ratio")
-    for number, params in enumerate(experiments.configured("memory"), start=1):
+    for number, params in enumerate(experiments.configuration_params("memory"), start=1):
         if arguments.only and number not in arguments.only:
             continue
         params = params.model_copy(update={"threads": arguments.threads})
@@ -48,7 +48,7 @@ def main() -> None:
             (configurations.few_steps, layer_plan.fused(layers, params.precision)),
             (stock_steps, layers),
         ):
-            step = configurations.measured(params, arguments.steps, data.parent, train)
+            step = configurations.measure(params, arguments.steps, data.parent, train)
             estimate = layer_plan.step_memory(trained, params.batch_size) / 1e6
             line += (
                 f"  {step.seconds:>8.3f} {step.step_mb:>6,.0f}  {estimate:>8,.0f}  {estimate / step.step_mb:>5.2f}  |"

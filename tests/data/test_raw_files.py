@@ -148,7 +148,7 @@ def test_scan_check_and_prepare_agree_on_files_in_subfolders(raw_folder, params,
     small = {f"train.model.blocks.{block}.{name}": size for block in (0, 1) for name, size in sizes.items()}
     train = overridden(params.train, "train", small)
     given = params.model_copy(update={"data": data(raw_folder), "train": train})
-    scanned = scan.describe(raw_files.list_files(raw_folder), given.data, given.prepare)
+    scanned = scan.count_shots(raw_files.list_files(raw_folder), given.data, given.prepare)
     check.check_raw_files(given, tmp_path / "data.json")
     prepare.prepare_files(given.data, given.prepare, tmp_path / "prepared")
     assert capsys.readouterr().out.count(scanned["ignored"]) == 2
@@ -166,7 +166,7 @@ def test_scan_check_and_prepare_agree_on_files_in_subfolders(raw_folder, params,
             assert all(prepared.source_files[int(number)] == "later/a.H5" for number in of[later])
             kept += int(later.sum())
     assert kept
-    show.run(tmp_path / "prepared" / "train.h5", raw_folder, tmp_path / "sheet.png", per_class=2)
+    show.draw_sheet(tmp_path / "prepared" / "train.h5", raw_folder, tmp_path / "sheet.png", per_class=2)
 
 
 def test_every_bad_file_is_in_the_one_report(raw_folder, params):

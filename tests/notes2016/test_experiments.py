@@ -18,22 +18,24 @@ def shipped(monkeypatch):
 
 
 def frame_shape(name):
-    source = experiments.load(experiments.load(name).data_of or name)
+    source = experiments.load_experiment(experiments.load_experiment(name).data_of or name)
     if source.signal is not None:
         return (source.signal.size, source.signal.size)
-    _, prepare = experiments.simulated(experiments.load(name).data_of or name)
+    _, prepare = experiments.shot_params(experiments.load_experiment(name).data_of or name)
     return output_shape((726, 568), prepare.images)
 
 
 def layers(name, classes):
-    return layer_plan.plan(experiments.trained(name).model, layer_plan.Ends(frame_shape(name), "int16", 0, classes, 0))
+    return layer_plan.plan(
+        experiments.train_params(name).model, layer_plan.Ends(frame_shape(name), "int16", 0, classes, 0)
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_shipped_experiment_is_valid_and_fits_its_frames(name):
-    assert experiments.load(name).title
+    assert experiments.load_experiment(name).title
     assert layers(name, 4)
-    assert set(experiments.described(name)) in ({"train", "signal"}, {"train", "simulate", "prepare"})
+    assert set(experiments.all_params(name)) in ({"train", "signal"}, {"train", "simulate", "prepare"})
 
 
 @pytest.mark.parametrize(
@@ -61,21 +63,21 @@ def test_maps_of_the_largest_image_are_those_that_the_notes_print():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_steps_are_those_of_the_notes(name):
-    chosen, params = experiments.load(name), experiments.trained(name)
-    source = experiments.load(chosen.data_of or name)
+    chosen, params = experiments.load_experiment(name), experiments.train_params(name)
+    source = experiments.load_experiment(chosen.data_of or name)
     if source.signal is not None:
         shots = source.signal.train
     else:
-        balance = experiments.simulated(chosen.data_of or name)[1].balance
+        balance = experiments.shot_params(chosen.data_of or name)[1].balance
         if "train" not in balance.most:
             return  # as many as there are
-        shots = balance.most["train"] * len(experiments.simulated(chosen.data_of or name)[1].classes)
+        shots = balance.most["train"] * len(experiments.shot_params(chosen.data_of or name)[1].classes)
     if chosen.published.steps.isdigit():
         assert params.epochs * (shots // params.batch_size) == int(chosen.published.steps)
 
 
 def test_the_fifteen_configurations_are_the_networks_that_the_notes_list():
-    rows, params = experiments.load("memory").configurations.rows, experiments.configured("memory")
+    rows, params = experiments.load_experiment("memory").configurations.rows, experiments.configuration_params("memory")
     sizes = [
         layer_plan.parameter_count(layer_plan.plan(chosen.model, layer_plan.Ends((726, 568), "int16", 0, 4, 0)))
         for chosen in params
@@ -121,25 +123,25 @@ def own(tmp_path, monkeypatch):
 def test_a_mistake_in_the_file_is_named(own, old, new, said):
     own(old, new)
     with pytest.raises(UserError, match=said) as told:
-        experiments.trained("signal-40")
+        experiments.train_params("signal-40")
     assert str(told.value).startswith("experiments/signal-40.yaml: ")
 
 
 def test_what_the_notes_left_open_comes_from_params_yaml_and_nothing_else_does(own, tmp_path):
-    before = experiments.trained("signal-40")
+    before = experiments.train_params("signal-40")
     path = tmp_path / "params.yaml"
     text = path.read_text().replace("learning_rate: 0.01", "learning_rate: 0.7").replace("  threads: 2", "  threads: 3")
     path.write_text(text.replace("  class_weights:", "  stop_after: 3\n  class_weights:"))
-    assert experiments.trained("signal-40") == before.model_copy(update={"threads": 3})
+    assert experiments.train_params("signal-40") == before.model_copy(update={"threads": 3})
 
 
 def test_lasing_is_learned_from_all_runs_and_peaks_from_those_that_lase():
-    assert experiments.simulated("lasing-first")[1].include == {}
-    assert experiments.simulated("peaks-1000")[1].include == {"lasing": 1}
+    assert experiments.shot_params("lasing-first")[1].include == {}
+    assert experiments.shot_params("peaks-1000")[1].include == {"lasing": 1}
 
 
 def test_an_unknown_name_and_missing_data_are_said_with_the_cure(own):
     with pytest.raises(UserError, match=r"must be one of signal-40, got 'signal-4'"):
-        experiments.load("signal-4")
+        experiments.load_experiment("signal-4")
     with pytest.raises(UserError, match=r"data/signal-40/train.h5: must be there.* run `make notes`"):
         experiments.data_files("signal-40")

@@ -89,7 +89,7 @@ def test_who_uses_data_of_another_makes_none(project):
 def test_nothing_is_reported_that_was_not_run(project):
     side_by_side.write_table()
     rows = [line for line in side_by_side.TABLE.read_text().splitlines() if line.startswith("| **")]
-    assert len(rows) == len(experiments.names()) - 1  # memory has a table of its own
+    assert len(rows) == len(experiments.experiment_names()) - 1  # memory has a table of its own
     for row in rows:
         cells = [cell.strip() for cell in row.split("|")]
         assert cells[3] == cells[5] == cells[7] == cells[9] == side_by_side.NOT_RUN
@@ -119,7 +119,7 @@ def test_time_and_memory_are_those_of_the_result_that_is_shown(project):
 def test_the_list_names_every_experiment_and_the_long_ones_last(project, capsys):
     side_by_side.listing()
     said = capsys.readouterr().out
-    places = [said.index(name) for name in experiments.names()]
+    places = [said.index(name) for name in experiments.experiment_names()]
     assert places == sorted(places)
     side_by_side.announce("peaks-7")
     assert "about 12 hours on two cores, 33 GB of disk" in capsys.readouterr().out

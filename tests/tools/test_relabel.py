@@ -25,14 +25,13 @@ def folder(tmp_path_factory, params):
 
 
 def test_simulated_labels_are_the_rules_own(folder, params, capsys):
-    found = relabel.run(folder, params.simulate.rule, None)
-    assert found.share == 1
-    assert found.counts.sum() == 45
+    counts = relabel.relabel_folder(folder, params.simulate.rule, None)
+    assert counts.trace() == counts.sum() == 45
     assert "in 100.00% of 45 shots" in capsys.readouterr().out
 
 
 def test_what_it_finds_is_written_with_the_keys(folder, params, tmp_path):
-    relabel.run(folder, params.simulate.rule, tmp_path / "labels.h5")
+    relabel.relabel_folder(folder, params.simulate.rule, tmp_path / "labels.h5")
     with h5py.File(tmp_path / "labels.h5") as written, h5py.File(folder / "r70.h5") as raw:
         assert written["run"][5:].tolist() == [70] * 40
         assert written["evt.fiducials"][5:].tolist() == raw["evt.fiducials"][:].tolist()
@@ -42,9 +41,9 @@ def test_what_it_finds_is_written_with_the_keys(folder, params, tmp_path):
 
 def test_another_rule_disagrees(folder, params):
     deaf = params.simulate.rule.model_copy(update={"thresholds": (1e3, 1e3, 1e3)})
-    found = relabel.run(folder, deaf, None)
-    assert found.share < 0.5
-    assert found.counts[:, 1].sum() == 45  # everything is `no peaks`
+    counts = relabel.relabel_folder(folder, deaf, None)
+    assert counts.trace() < 0.5 * 45
+    assert counts[:, 1].sum() == 45  # everything is `no peaks`
 
 
 def test_an_energy_in_whole_numbers_is_as_good(folder, params, tmp_path):
@@ -54,7 +53,7 @@ def test_an_energy_in_whole_numbers_is_as_good(folder, params, tmp_path):
             energy = file["bld.L3energy"][:].round()
             del file["bld.L3energy"]
             file["bld.L3energy"] = energy.astype(np.int32)
-    assert relabel.run(copy, params.simulate.rule, None).share > 0.9
+    assert relabel.relabel_folder(copy, params.simulate.rule, None).trace() > 0.9 * 45
 
 
 @pytest.mark.parametrize("value", [4, -2])
@@ -65,12 +64,12 @@ def test_a_stored_label_that_is_none_is_refused_and_not_counted_as_another(folde
     with pytest.raises(
         UserError, match=rf"r70\.h5: {PEAKS_LABEL}: not a class \(found {value} in row 7.*these shots -1$"
     ):
-        relabel.run(copy, params.simulate.rule, None)
+        relabel.relabel_folder(copy, params.simulate.rule, None)
 
 
 def test_a_folder_without_raw_files_is_named(params, tmp_path):
     with pytest.raises(UserError, match=rf"^{tmp_path}: no raw files "):
-        relabel.run(tmp_path, params.simulate.rule, None)
+        relabel.relabel_folder(tmp_path, params.simulate.rule, None)
 
 
 def test_files_without_waveforms_are_named(folder, params, tmp_path):
@@ -79,4 +78,4 @@ def test_files_without_waveforms_are_named(folder, params, tmp_path):
             if name != WAVEFORMS:
                 target[name] = source[name][:]
     with pytest.raises(UserError, match=r"x\.h5: acq\.waveforms: dataset is missing"):
-        relabel.run(tmp_path, params.simulate.rule, None)
+        relabel.relabel_folder(tmp_path, params.simulate.rule, None)

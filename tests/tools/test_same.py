@@ -35,15 +35,15 @@ def project(tmp_path, monkeypatch):
                 fingerprint.atomic.write_json(folder / fingerprint.file_of(stage), fingerprint.Code(text).to_json())
             return
         for path in same.OUTPUTS[command]:
-            place = folder / path if path.suffix else folder / path / "file"
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_text(text.replace("again", "one"))
+            output = folder / path if path.suffix else folder / path / "file"
+            output.parent.mkdir(parents=True, exist_ok=True)
+            output.write_text(text.replace("again", "one"))
 
     def dvc(root, *arguments):
         commands.append(arguments)
         return json.dumps(status)
 
-    monkeypatch.setattr(same, "_run", run)
+    monkeypatch.setattr(same, "_run_stage", run)
     monkeypatch.setattr(same, "_dvc", dvc)
     monkeypatch.chdir(root)
     monkeypatch.delenv("DVC_ROOT", raising=False)
@@ -100,4 +100,4 @@ def test_a_revision_that_is_not_there_is_an_error(project, revision):
 
 def test_a_stage_that_fails_says_why(tmp_path):
     with pytest.raises(UserError, match=r"no-such-command: .*Fix: "):
-        same._run(tmp_path, "no-such-command")
+        same._run_stage(tmp_path, "no-such-command")

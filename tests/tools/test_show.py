@@ -15,11 +15,11 @@ def prepared(raw_folder, params, tmp_path):
 
 
 def test_a_sheet_is_drawn(prepared, raw_folder, tmp_path, capsys):
-    show.run(prepared, raw_folder, tmp_path / "sheet.png", per_class=2)
+    show.draw_sheet(prepared, raw_folder, tmp_path / "sheet.png", per_class=2)
     assert (tmp_path / "sheet.png").read_bytes().startswith(b"\x89PNG")
     assert "raw, and after subtract_dark, block_mean, log" in capsys.readouterr().out
 
 
 def test_a_missing_raw_file_is_named_with_the_cure(prepared, tmp_path):
-    with pytest.raises(UserError, match=r"a\.h5: raw file not found .*Fix: .*--raw"):
-        show.run(prepared, tmp_path, tmp_path / "sheet.png", per_class=1)
+    with pytest.raises(UserError, match=r"a\.h5: no such file .*Fix: .*--raw"):
+        show.draw_sheet(prepared, tmp_path, tmp_path / "sheet.png", per_class=1)

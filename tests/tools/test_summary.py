@@ -24,4 +24,4 @@ def test_the_distance_from_the_largest_class_is_shown(tmp_path, capsys):
     root = lay_results(tmp_path)
     z = json.loads((root / "results/metrics.json").read_text())["z_score"]
     summary.print_summary(root)
-    assert f"{z:.1f} standard deviations less" in " ".join(capsys.readouterr().out.split())
+    assert f"{z:.1f} standard deviations lower" in " ".join(capsys.readouterr().out.split())

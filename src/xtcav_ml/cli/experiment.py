@@ -26,7 +26,7 @@ def experiment(
 
         shots.write_data(name)
         return
-    if known.load(name).configurations is not None:
+    if known.load_experiment(name).configurations is not None:
         from xtcav_ml.notes2016 import configurations
 
         configurations.measure_all(name)
@@ -36,7 +36,7 @@ def experiment(
     from xtcav_ml.notes2016 import training as stage
     from xtcav_ml.tracking import resources, runs
 
-    params, origin = known.trained(name), lineage.of_experiment(known.described(name), known.data_files(name))
+    params, origin = known.train_params(name), lineage.of_experiment(known.all_params(name), known.data_files(name))
     with runs.experiment(backend.configure(params.seed, params.threads), name, origin) as run:
         with resources.measured(f"experiment-{name}") as sampler:
             seconds = stage.train_experiment(name, params, [run], run.identity)

@@ -35,4 +35,4 @@ def predict(
 
             folder = stack.enter_context(tempfile.TemporaryDirectory())
             path = versions.fetch(lineage.project_root(), model, Path(folder))
-        tool.run(path, files, out, threads or len(os.sched_getaffinity(0)))
+        tool.predict_files(path, files, out, threads or len(os.sched_getaffinity(0)))

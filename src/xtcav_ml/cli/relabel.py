@@ -21,5 +21,5 @@ def relabel(
     from xtcav_ml.config.simulate import SimulateParams
     from xtcav_ml.tools import relabel as tool
 
-    place = folder or Path(load_section("data", DataParams).raw)
-    tool.run(place, load_section("simulate", SimulateParams).rule, out)
+    raw = folder or Path(load_section("data", DataParams).raw)
+    tool.relabel_folder(raw, load_section("simulate", SimulateParams).rule, out)

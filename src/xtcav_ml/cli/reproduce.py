@@ -21,4 +21,4 @@ def reproduce(
     """
     from xtcav_ml.tools import reproduce as tool
 
-    sys.exit(0 if tool.run(run, into) else 1)
+    sys.exit(0 if tool.reproduce_run(run, into) else 1)

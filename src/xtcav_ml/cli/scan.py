@@ -23,5 +23,5 @@ def scan(
     from xtcav_ml.tools import scan as tool
 
     data = load_section("data", DataParams)
-    good = tool.run(folder or Path(data.raw), data, load_section("prepare", PrepareParams), as_json)
+    good = tool.scan_folder(folder or Path(data.raw), data, load_section("prepare", PrepareParams), as_json)
     sys.exit(0 if good else 1)

@@ -19,4 +19,4 @@ def show(
     from xtcav_ml.config.data import DataParams
     from xtcav_ml.tools import show as tool
 
-    tool.run(file, raw or Path(load_section("data", DataParams).raw), out, shots)
+    tool.draw_sheet(file, raw or Path(load_section("data", DataParams).raw), out, shots)

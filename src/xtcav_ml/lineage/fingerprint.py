@@ -28,7 +28,7 @@ FOLDER = Path("code")
 
 PROGRAMS = {stage: (f"cli.{stage}:{stage}",) for stage in ("validate", *STAGES)} | {
     "notes-data": ("notes2016.shots:write_data",),
-    "notes-train": ("notes2016.training:train_experiment", "notes2016.experiments:trained"),
+    "notes-train": ("notes2016.training:train_experiment", "notes2016.experiments:train_params"),
     "notes-measure": ("notes2016.configurations:measure_all",),
 }
 """What a stage runs, as module:definition; `xtcav experiment` runs one of three."""

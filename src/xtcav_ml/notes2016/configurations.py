@@ -35,7 +35,7 @@ def measure_all(name: str) -> None:
 
     Raises UserError if the data were not made, the experiment has no configurations or a process fails.
     """
-    own, chosen = experiments.load(name).configurations, experiments.configured(name)
+    own, chosen = experiments.load_experiment(name).configurations, experiments.configuration_params(name)
     if own is None:
         raise UserError(f"{name}: must have configurations, got none; `xtcav experiment` lists what there is")
     data = experiments.data_files(name)

@@ -91,12 +91,12 @@ class Experiment(Section):
         return self
 
 
-def names() -> list[str]:
+def experiment_names() -> list[str]:
     """Return the names of all experiments, those that `make notes` runs first."""
-    return sorted(_found(), key=lambda name: load(name).long)
+    return sorted(_found(), key=lambda name: load_experiment(name).long)
 
 
-def load(name: str) -> Experiment:
+def load_experiment(name: str) -> Experiment:
     """Return experiment `name`. Raises UserError if there is none or its file breaks a rule."""
     if name not in _found():
         raise UserError(
@@ -107,7 +107,7 @@ def load(name: str) -> Experiment:
 
 def data_folder(name: str) -> Path:
     """Return where the data of experiment `name` are, its own or another's."""
-    return FOLDER / "data" / (load(name).data_of or name)
+    return FOLDER / "data" / (load_experiment(name).data_of or name)
 
 
 def data_files(name: str) -> list[Path]:
@@ -116,7 +116,7 @@ def data_files(name: str) -> list[Path]:
     files = [folder / "train.h5", folder / "validation.h5"]
     for path in files:
         if not path.is_file():
-            make = f"make notes NAME={name}" if load(name).long else "make notes"
+            make = f"make notes NAME={name}" if load_experiment(name).long else "make notes"
             raise UserError(f"{path}: must be there, {name} learns from it; run `{make}`, which makes it")
     return files
 
@@ -136,32 +136,34 @@ def usage_file(name: str) -> Path:
     return FOLDER / "results" / f"{name}.usage.json"
 
 
-def simulated(name: str) -> tuple[SimulateParams, PrepareParams]:
+def shot_params(name: str) -> tuple[SimulateParams, PrepareParams]:
     """Return how the shots of experiment `name` are made: its changes over params.yaml. Raises UserError as `load`."""
-    own, tree = load(name), read_tree(PARAMS_FILE)
+    own, tree = load_experiment(name), read_tree(PARAMS_FILE)
     simulate = validate(merged(tree["simulate"], own.simulate or {}), SimulateParams, "simulate", _path(name))
     return simulate, validate(merged(tree["prepare"], own.prepare or {}), PrepareParams, "prepare", _path(name))
 
 
-def trained(name: str) -> TrainParams:
+def train_params(name: str) -> TrainParams:
     """Return network and training of experiment `name`, with INHERITED of params.yaml. Raises UserError as `load`."""
     base = read_tree(PARAMS_FILE)["train"]
-    return validate({key: base[key] for key in INHERITED} | load(name).train, TrainParams, "train", _path(name))
+    return validate(
+        {key: base[key] for key in INHERITED} | load_experiment(name).train, TrainParams, "train", _path(name)
+    )
 
 
-def described(name: str) -> dict[str, Any]:
+def all_params(name: str) -> dict[str, Any]:
     """Return all parameters that decide what experiment `name` gives, by section."""
-    source = load(name).data_of or name
-    signal, tree = load(source).signal, {"train": trained(name).model_dump(mode="json")}
+    source = load_experiment(name).data_of or name
+    signal, tree = load_experiment(source).signal, {"train": train_params(name).model_dump(mode="json")}
     if signal is not None:
         return tree | {"signal": signal.model_dump(mode="json")}
-    simulate, prepare = simulated(source)
+    simulate, prepare = shot_params(source)
     return tree | {"simulate": simulate.model_dump(mode="json"), "prepare": prepare.model_dump(mode="json")}
 
 
-def configured(name: str) -> list[TrainParams]:
+def configuration_params(name: str) -> list[TrainParams]:
     """Return the training of each configuration of experiment `name`; none if it has none. Raises UserError as `load`."""
-    own, base = load(name).configurations, trained(name)
+    own, base = load_experiment(name).configurations, train_params(name)
     if own is None:
         return []
     return [overridden(base, "train", dict(zip(own.parameters, row, strict=False))) for row in own.rows]

@@ -27,13 +27,13 @@ IMAGES_AT_ONCE = 8
 
 def write_data(name: str) -> None:
     """Write the data of experiment `name`. Raises UserError if it uses another's, or as the two functions below."""
-    chosen, out = experiments.load(name), experiments.data_folder(name)
+    chosen, out = experiments.load_experiment(name), experiments.data_folder(name)
     if chosen.data_of is not None:
         raise UserError(f"{name}: must have data of its own, it uses those of {chosen.data_of}; make them instead")
     if chosen.signal is not None:
         from_signal(chosen.signal, out)
     else:
-        simulate, prepare = experiments.simulated(name)
+        simulate, prepare = experiments.shot_params(name)
         from_shots(simulate, prepare, load_section("data", DataParams).frame_shape, out)
 
 

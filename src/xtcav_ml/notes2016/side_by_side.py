@@ -26,8 +26,8 @@ def listing() -> None:
     table = Table(title="experiments of the 2016 notes", title_justify="left", title_style="")
     for heading in ("name", "", "data, GB", "long", "published", "here"):
         table.add_column(heading, no_wrap=heading == "name", justify="right" if "GB" in heading else "left")
-    for name in experiments.names():
-        chosen = experiments.load(name)
+    for name in experiments.experiment_names():
+        chosen = experiments.load_experiment(name)
         took = f"about {chosen.hours:g} h" if chosen.hours else "no"
         here = _accuracy(_read(experiments.result_file(name)))
         table.add_row(name, chosen.title, f"{_bytes(name) / 1e9:.2g}", took, chosen.published.accuracy, here)
@@ -36,7 +36,7 @@ def listing() -> None:
 
 def announce(name: str) -> None:
     """Say what experiment `name` is, and of a long one what it takes, before it begins."""
-    chosen = experiments.load(name)
+    chosen = experiments.load_experiment(name)
     needs = f"; about {chosen.hours:g} hours on two cores, {_bytes(name) / 1e9:,.0f} GB of disk" if chosen.hours else ""
     console().print(f"experiment {name}: {chosen.title}{needs}")
 
@@ -55,8 +55,8 @@ def keep_usage(name: str, used: Mapping[str, float], step_seconds: float | None)
 def write_table() -> None:
     """Write TABLE from what experiments have left. What was not run, or not measured with that result, is said to be so."""
     rows, parts = [], []
-    for name in experiments.names():
-        chosen = experiments.load(name)
+    for name in experiments.experiment_names():
+        chosen = experiments.load_experiment(name)
         result, usage = _read(experiments.result_file(name)), _read(experiments.usage_file(name))
         if chosen.configurations is not None:
             parts += _configurations(chosen, chosen.configurations, result, usage)
@@ -151,12 +151,12 @@ def _markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[st
 
 def _bytes(name: str) -> int:
     """Return about how much disk the data of experiment `name` take while they are made; 0 if they are another's."""
-    chosen = experiments.load(name)
+    chosen = experiments.load_experiment(name)
     if chosen.signal is not None:
         return (chosen.signal.train + chosen.signal.validation) * chosen.signal.size**2 * 2
     if chosen.simulate is None:
         return 0
-    simulate, _ = experiments.simulated(name)
+    simulate, _ = experiments.shot_params(name)
     return sum(simulate.runs.values()) * FRAME_SHAPE[0] * FRAME_SHAPE[1] * 2
 
 

@@ -1,18 +1,15 @@
-"""same: whether the code at hand gives the bytes of a commit's code, on a few simulated shots -> outputs taken over.
+"""same: whether the present code gives the bytes of a commit's code, on a few simulated shots -> outputs are kept.
 
-Both run simulate, check, prepare, train and evaluate, each on what it wrote itself, in folders that are removed in the end.
-Only if every output is the same, byte for byte, DVC is told that the present outputs are those of the present code: those whose
-data and parameters have not changed, and that were made by the commit's code. Otherwise nothing is changed.
+Both run simulate, check, prepare, train and evaluate, each on its own files, in temporary folders. Only if every output is the
+same, byte for byte, DVC records the present outputs as those of the present code: those whose data and parameters have not
+changed, and that the commit's code made. Otherwise nothing is changed.
 """
 
 import filecmp
 import json
-import os
 import shutil
-import subprocess
-import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +22,7 @@ from xtcav_ml.lineage import dvc_lock, fingerprint, git, lineage
 from xtcav_ml.lineage.recorded import FILES
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.system.progress import console
+from xtcav_ml.tools.workspace import run_python
 
 FEW_SHOTS = {
     "data.raw": str(paths.SIMULATED),
@@ -39,7 +37,7 @@ FEW_SHOTS = {
     "prepare.split.min_per_class": 1,
     "train.epochs": 2,
 }
-"""Full-size frames and the network of params.yaml, but as few shots as give every split every class."""
+"""Full-size frames and the network of params.yaml, but few shots: enough for every class in every split."""
 
 OUTPUTS = {
     "simulate": (paths.SIMULATED,),
@@ -49,13 +47,13 @@ OUTPUTS = {
     "evaluate": (paths.CURVES, paths.PREDICTIONS, paths.METRICS, paths.PLOTS),
 }
 NEEDED = ("src", "dvc.yaml", str(PARAMS_FILE), str(fingerprint.LOCK))
-"""What the stages need of a project."""
+"""Files and folders of a project that its stages need."""
 
 COMMAND = "from xtcav_ml.cli.main import main; main()"
 
 
 def take_over_if_same(revision: str) -> bool:
-    """Return whether the code at hand gives the bytes of `revision`'s; if so, DVC keeps the present outputs.
+    """Return whether the present code gives the bytes of `revision`'s; if so, DVC keeps the present outputs.
 
     Raises UserError if there is no such revision, or if a stage fails.
     """
@@ -63,13 +61,18 @@ def take_over_if_same(revision: str) -> bool:
     with tempfile.TemporaryDirectory() as folder:
         then, now = Path(folder) / "then", Path(folder) / "now"
         git.export(revision, NEEDED, root, then)
-        _copy(root, now)
-        difference = compare(then, now)
+        now.mkdir()
+        for name in NEEDED:
+            if (root / name).is_dir():
+                shutil.copytree(root / name, now / name, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy2(root / name, now / name)
+        difference = first_difference(then, now)
         if difference is not None:
             screen.print(f"same: no, {difference} differs from that of {revision}; nothing was changed")
             return False
         screen.print(f"same: yes, every output is that of {revision}, byte for byte")
-        stages = _made_by(_codes(then), root)
+        stages = _stages_of(_fingerprints(then), root)
     fingerprint.write(root)
     kept = _only_code_changed(root, stages)
     if kept:
@@ -78,8 +81,8 @@ def take_over_if_same(revision: str) -> bool:
     return True
 
 
-def compare(then: Path, now: Path) -> str | None:
-    """Run the stages in two projects side by side; return the first stage and file that differs, None if all are the same.
+def first_difference(then: Path, now: Path) -> str | None:
+    """Run the stages in two projects; return the first stage and file that differs, None if all are the same.
 
     Raises UserError if a stage fails.
     """
@@ -88,108 +91,81 @@ def compare(then: Path, now: Path) -> str | None:
     for stage, outputs in OUTPUTS.items():
         console().print(f"same: {stage}")
         for folder in (then, now):
-            _run(folder, stage)
+            _run_stage(folder, stage)
         for path in outputs:
-            name = _first_difference(then, now, path)
-            if name is not None:
-                return f"{stage}: {name}"
+            names = sorted({file.relative_to(one) for one in (then, now) for file in _files(one / path)})
+            for name in names or [path]:
+                pair = (then / name, now / name)
+                if not (all(file.is_file() for file in pair) and filecmp.cmp(*pair, shallow=False)):
+                    return f"{stage}: {name}"
     return None
 
 
-def _copy(root: Path, folder: Path) -> None:
-    folder.mkdir()
-    for name in NEEDED:
-        if (root / name).is_dir():
-            shutil.copytree(root / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy2(root / name, folder / name)
-
-
-def _set(path: Path, changes: dict[str, Any]) -> None:
+def _set(path: Path, changes: Mapping[str, Any]) -> None:
     """Change dotted names of a params.yaml."""
     tree = YAML(typ="safe", pure=True).load(path.read_bytes())
     for dotted, value in changes.items():
         *parents, last = dotted.split(".")
-        place = tree
-        for part in parents:
-            place = place[part]
-        place[last] = value
+        section = tree
+        for parent in parents:
+            section = section[parent]
+        section[last] = value
     with path.open("w", encoding="utf-8") as file:
         YAML(typ="safe", pure=True).dump(tree, file)
 
 
-def _run(folder: Path, command: str) -> None:
+def _run_stage(folder: Path, command: str) -> None:
     """Run a command of the sources in `folder`, with a store of its own."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "DVC_"))}
-    environment = kept | {"PYTHONPATH": str(folder / "src")}
-    done = subprocess.run(
-        [sys.executable, "-c", COMMAND, command],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        said = (done.stderr or done.stdout).strip().splitlines()
+    finished = run_python(folder, "-c", COMMAND, command)
+    if finished.returncode:
+        last = (finished.stderr or finished.stdout or str(finished.returncode)).strip().splitlines()[-1]
         raise UserError(
             f"{command}: fails with the code of {folder.name} on {FEW_SHOTS['simulate.lasing_shots']} simulated shots "
-            f"(found {said[-1] if said else done.returncode!r}, expected success). Fix: run it on simulated shots"
+            f"(found {last!r}, expected success). Fix: run it on simulated shots"
         )
-
-
-def _first_difference(then: Path, now: Path, path: Path) -> str | None:
-    """Return the first file of an output, a file or a folder, that is not the same in both; None if all are."""
-    names = sorted({file.relative_to(one) for one in (then, now) for file in _files(one / path)})
-    for name in names:
-        pair = (then / name, now / name)
-        if not (all(file.is_file() for file in pair) and filecmp.cmp(*pair, shallow=False)):
-            return str(name)
-    return None if names else str(path)
 
 
 def _files(path: Path) -> list[Path]:
     return [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path] * path.exists()
 
 
-def _codes(folder: Path) -> dict[str, str]:
+def _fingerprints(folder: Path) -> dict[str, str]:
     """Return the fingerprint of each stage's code in `folder`, as its own command writes it."""
-    _run(folder, "fingerprint")
-    found = {stage: fingerprint.read(folder / fingerprint.file_of(stage)) for stage in OUTPUTS}
-    return {stage: code.fingerprint for stage, code in found.items() if code is not None}
+    _run_stage(folder, "fingerprint")
+    codes = {stage: fingerprint.read(folder / fingerprint.file_of(stage)) for stage in OUTPUTS}
+    return {stage: code.fingerprint for stage, code in codes.items() if code is not None}
 
 
-def _made_by(codes: dict[str, str], root: Path) -> list[str]:
+def _stages_of(fingerprints: Mapping[str, str], root: Path) -> list[str]:
     """Return the stages that last ran with these fingerprints."""
     ran: dict[str, dvc_lock.Stage] = {}
     for name in FILES:
         if (root / name).is_file():
             ran |= dvc_lock.parse((root / name).read_bytes())
-    return [stage for stage, code in codes.items() if ran.get(stage, dvc_lock.Stage()).code == code]
+    return [stage for stage, code in fingerprints.items() if ran.get(stage, dvc_lock.Stage()).code == code]
 
 
-def _only_code_changed(root: Path, stages: Iterable[str]) -> list[str]:
+def _only_code_changed(root: Path, stages: Collection[str]) -> list[str]:
     """Return DVC's names of those stages of which nothing but the code has changed."""
     status: dict[str, list[Any]] = json.loads(_dvc(root, "status", "--json"))
-    found = []
-    for name, changes in status.items():
-        stage = name.rpartition(":")[2]
+
+    def code_only(stage: str, change: Any) -> bool:
         code = str(fingerprint.file_of(stage))
-        if stage in stages and all(
-            isinstance(change, dict) and change.keys() == {"changed deps"} and change["changed deps"].keys() == {code}
-            for change in changes
-        ):
-            found.append(name)
-    return found
+        return (
+            isinstance(change, dict) and change.keys() == {"changed deps"} and {code} == change["changed deps"].keys()
+        )
+
+    named = {name: name.rpartition(":")[2] for name in status}
+    return [
+        name
+        for name, stage in named.items()
+        if stage in stages and all(code_only(stage, change) for change in status[name])
+    ]
 
 
 def _dvc(root: Path, *arguments: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "dvc", *arguments], cwd=root, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        said = done.stderr.strip().splitlines()
-        raise UserError(
-            f"dvc {arguments[0]}: fails in {root} (found {said[-1] if said else ''!r}, expected success). Fix: run it there"
-        )
-    return done.stdout
+    finished = run_python(root, "-m", "dvc", *arguments)
+    if finished.returncode:
+        last = (finished.stderr.strip().splitlines() or [""])[-1]
+        raise UserError(f"dvc {arguments[0]}: fails in {root} (found {last!r}, expected success). Fix: run it there")
+    return finished.stdout

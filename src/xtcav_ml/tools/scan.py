@@ -7,31 +7,30 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.table import Table
 
 from xtcav_ml.config.data import DataParams
 from xtcav_ml.config.prepare import PrepareParams
 from xtcav_ml.data import raw_files
 from xtcav_ml.science import selection
 from xtcav_ml.system.errors import UserError
-from xtcav_ml.system.progress import console
+from xtcav_ml.system.progress import console, titled_table
 
 
-def run(folder: Path, data: DataParams, prepare: PrepareParams, as_json: bool) -> bool:
-    """Print what `folder` holds, as a table or as JSON. Returns whether all files are good.
+def scan_folder(folder: Path, data: DataParams, prepare: PrepareParams, as_json: bool) -> bool:
+    """Print the contents of `folder`, as a table or as JSON. Returns whether all files are good.
 
-    Raises UserError if the folder cannot be read or a shot stands twice with different labels.
+    Raises UserError if the folder cannot be read or a shot occurs twice with different labels.
     """
-    found = describe(raw_files.list_files(folder), data, prepare)
+    counts = count_shots(raw_files.list_files(folder), data, prepare)
     if as_json:
-        print(json.dumps(found, indent=2))
+        print(json.dumps(counts, indent=2))
     else:
-        _show(found, folder, prepare)
-    return not found["bad_files"]
+        _print(counts, folder, prepare.label)
+    return not counts["bad_files"]
 
 
-def describe(listing: raw_files.Listing, data: DataParams, prepare: PrepareParams) -> dict[str, Any]:
-    """Return counts of files, shots, labels and what is left out, what prepare would keep in each set, and problems."""
+def count_shots(listing: raw_files.Listing, data: DataParams, prepare: PrepareParams) -> dict[str, Any]:
+    """Return counts of files, shots, labels, shots left out and shots that `prepare` would keep in each set, and problems."""
     raw_set = raw_files.survey(listing, data, prepare)
     rows, left_out = selection.usable(raw_set.columns, prepare)
     labels = np.empty(0, np.int64) if prepare.label is None else raw_set.columns[prepare.label][rows].astype(np.int64)
@@ -69,32 +68,29 @@ def describe(listing: raw_files.Listing, data: DataParams, prepare: PrepareParam
     }
 
 
-def _show(found: Mapping[str, Any], folder: Path, prepare: PrepareParams) -> None:
+def _print(counts: Mapping[str, Any], folder: Path, label_name: str | None) -> None:
     screen = console()
-    share = f"{found['usable'] / found['shots']:.0%}" if found["shots"] else "none"
-    screen.print(
-        f"{folder}: {found['shots']:,} shots in {found['files']} files, {found['usable']:,} of them usable ({share})"
-    )
-    if found["ignored"]:
-        screen.print(f"  {found['ignored']}")
-    screen.print("  runs: " + ", ".join(f"{run} ({count:,})" for run, count in found["shots_by_run"].items()))
-    left_out = ", ".join(f"{count:,} {reason}" for reason, count in found["left_out"].items() if count)
+    usable, shots, kept = counts["usable"], counts["shots"], counts["kept"]
+    share = f"{usable / shots:.0%}" if shots else "none"
+    screen.print(f"{folder}: {shots:,} shots in {counts['files']} files, {usable:,} of them usable ({share})")
+    if counts["ignored"]:
+        screen.print(f"  {counts['ignored']}")
+    screen.print("  runs: " + ", ".join(f"{run} ({count:,})" for run, count in counts["shots_by_run"].items()))
+    left_out = ", ".join(f"{count:,} {reason}" for reason, count in counts["left_out"].items() if count)
     screen.print(f"  left out: {left_out or 'none'}")
-    for name, count in found["numbers"].items():
+    for name, count in counts["numbers"].items():
         screen.print(f"  {name}: a number in {count:,} of the usable shots")
-    if found["labels"]:
-        table = Table(title=f"labels ({prepare.label}) of the usable shots", title_justify="left", title_style="")
-        for heading in ("label", "meaning", "shots", "share", *(f"in {split}" for split in found["kept"])):
-            table.add_column(heading, justify="left" if heading == "meaning" else "right")
-        for value, (name, label) in enumerate(found["labels"].items()):
-            part = "-" if label["share"] is None else f"{label['share']:.1%}"
-            table.add_row(
-                str(value), name, f"{label['shots']:,}", part, *(f"{count:,}" for count in label["kept"].values())
-            )
+    if counts["labels"]:
+        headings = ("label", "meaning", "shots", "share", *(f"in {split}" for split in kept))
+        table = titled_table(f"labels ({label_name}) of the usable shots", headings, {"meaning"})
+        for value, (name, label) in enumerate(counts["labels"].items()):
+            share = "-" if label["share"] is None else f"{label['share']:.1%}"
+            splits = (f"{count:,}" for count in label["kept"].values())
+            table.add_row(str(value), name, f"{label['shots']:,}", share, *splits)
         screen.print(table)
-    sizes = ", ".join(f"{count:,} {split}" for split, count in found["kept"].items())
-    screen.print(f"  prepare would keep {sizes}" if sizes else f"  prepare would refuse them: {found['refused']}")
-    if found["largest_class"] is not None:
-        screen.print(f"  always choosing the largest class would score {found['largest_class']:.1%}")
-    for problem in found["problems"]:
-        console().print(f"  bad: {problem}")
+    sizes = ", ".join(f"{count:,} {split}" for split, count in kept.items())
+    screen.print(f"  prepare would keep {sizes}" if sizes else f"  prepare would refuse them: {counts['refused']}")
+    if counts["largest_class"] is not None:
+        screen.print(f"  always choosing the largest class would score {counts['largest_class']:.1%}")
+    for problem in counts["problems"]:
+        screen.print(f"  bad: {problem}")

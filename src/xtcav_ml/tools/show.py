@@ -1,4 +1,4 @@
-"""show: a sheet of a prepared file: for each class, raw frames beside what became of them, and the mean of the class."""
+"""show: a sheet of a prepared file: for each class, raw and prepared frames, and the mean of the class."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from xtcav_ml.system.progress import console
 Picture = tuple[NDArray[np.generic], str]
 
 
-def run(file: Path, raw_folder: Path, out: Path, per_class: int) -> None:
+def draw_sheet(file: Path, raw_folder: Path, out: Path, per_class: int) -> None:
     """Draw the first `per_class` shots of each class in prepared `file` to the PNG `out`.
 
     Raises UserError if the file cannot be read, or a raw file that it names is not in `raw_folder`.
@@ -43,7 +43,7 @@ def _pair(prepared: PreparedFile, row: int, raw_folder: Path) -> list[Picture]:
     source = raw_folder / prepared.source_files[int(prepared.column("source.file")[row])]
     if not source.is_file():
         raise UserError(
-            f"{source}: raw file not found ({prepared.path} was made from it). Fix: name its folder with --raw"
+            f"{source}: no such file (found nothing, expected the raw file of {prepared.path}). Fix: name its folder with --raw"
         )
     raw = read_frames(source, prepared.column("source.row")[[row]].astype(np.int64))[0]
     run, index = prepared.column("run")[row], prepared.column("run.index")[row]

@@ -1,6 +1,7 @@
-"""summary: what the results in the workspace say, in a few lines, for the end of `make repro`."""
+"""summary: the results in the workspace in a few lines, for the end of `make repro`."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,36 +10,38 @@ from rich.table import Table
 from xtcav_ml.config.paths import METRICS, PLOTS, PREDICTIONS, REPORT, RESOURCES, RUN_ADDRESS, STAGES
 from xtcav_ml.data import predictions
 from xtcav_ml.system.errors import UserError
-from xtcav_ml.system.progress import console
+from xtcav_ml.system.progress import console, titled_table
 
 
 def print_summary(root: Path) -> None:
-    """Print accuracy with its interval, confusion matrix, time, memory and where things are, of the project in `root`.
+    """Print accuracy with its interval, confusion matrix, time, memory and paths of the project in `root`.
 
     Raises UserError if there are no results yet.
     """
     try:
         metrics = json.loads((root / METRICS).read_text())
     except OSError as error:
-        raise UserError(f"{METRICS}: cannot be read ({error.strerror}). Fix: run `make repro`") from None
+        raise UserError(
+            f"{METRICS}: cannot be read (found {error.strerror!r}, expected results). Fix: make repro"
+        ) from None
     screen = console()
     if "accuracy" in metrics:
         screen.print(
             f"\nTest accuracy {metrics['accuracy']:.1%} (95 % interval {metrics['accuracy_low']:.1%} to "
             f"{metrics['accuracy_high']:.1%}) on {metrics['shots']} shots; always choosing the largest class would score "
-            f"{metrics['largest_class']:.1%}, which is {metrics['z_score']:.1f} standard deviations less (paired test)."
+            f"{metrics['largest_class']:.1%}, which is {metrics['z_score']:.1f} standard deviations lower (paired test)."
         )
         if "ceiling" in metrics:
             screen.print(
-                f"The noise of the labels allows {metrics['ceiling']:.1%} ({metrics['ceiling_low']:.1%} to "
-                f"{metrics['ceiling_high']:.1%}): so many are those of waveforms without noise."
+                f"Label noise limits accuracy to {metrics['ceiling']:.1%} ({metrics['ceiling_low']:.1%} to "
+                f"{metrics['ceiling_high']:.1%}): that share of the labels is what noise-free waveforms would give."
             )
         screen.print(_confusion(metrics, root / PREDICTIONS))
     for name, errors in metrics.get("regression", {}).items():
         if errors["shots"]:
             screen.print(
-                f"{name}: r.m.s. error {errors['rms_error']:.3g} on {errors['shots']} test shots; {errors['spread']:.3g} if "
-                "its mean were always said"
+                f"{name}: r.m.s. error {errors['rms_error']:.3g} on {errors['shots']} test shots; {errors['spread']:.3g} for "
+                "a constant prediction, the mean"
             )
     resources = _resources(root)
     if resources.row_count:
@@ -55,12 +58,11 @@ def print_summary(root: Path) -> None:
     )
 
 
-def _confusion(metrics: dict[str, Any], table_of: Path) -> Table:
-    """Return the matrix; its rows are in the order of the classes' numbers, which the columns of `table_of` have too."""
-    classes = predictions.read_predictions(str(table_of), table_of.read_text(encoding="utf-8")).classes()
-    table = Table(title="label (rows) against prediction (columns)", title_justify="left", title_style="")
-    for heading in ("", *classes, "recall"):
-        table.add_column(heading, justify="right")
+def _confusion(metrics: Mapping[str, Any], predictions_file: Path) -> Table:
+    """Return the matrix; its rows are in the order of the classes' numbers, as are the columns of `predictions_file`."""
+    text = predictions_file.read_text(encoding="utf-8")
+    classes = predictions.read_predictions(str(predictions_file), text).classes()
+    table = titled_table("label (rows) against prediction (columns)", ("", *classes, "recall"))
     for label, row in zip(classes, metrics["confusion"], strict=True):
         recall = metrics["classes"][label]["recall"]
         table.add_row(label, *map(str, row), "-" if recall is None else f"{recall:.0%}")
@@ -68,20 +70,15 @@ def _confusion(metrics: dict[str, Any], table_of: Path) -> Table:
 
 
 def _resources(root: Path) -> Table:
-    table = Table(title="last run of each stage here", title_justify="left", title_style="")
-    for heading in ("stage", "run time, s", "CPU time, s", "peak memory, MB", "threads", "processes"):
-        table.add_column(heading, justify="left" if heading == "stage" else "right")
-    used = {stage: _read(root / RESOURCES / f"{stage}.json") for stage in STAGES}
+    headings = ("stage", "run time, s", "CPU time, s", "peak memory, MB", "threads", "processes")
     names = ("run_time_s", "cpu_time_s", "max_memory_mb", "max_threads", "max_processes")
+    table = titled_table("last run of each stage here", headings, {"stage"})
+    used = {stage: values for stage in STAGES if (values := _read(root / RESOURCES / f"{stage}.json"))}
     for stage, values in used.items():
-        if values:
-            table.add_row(stage, *(f"{values[name]:,.0f}" for name in names))
-    found = [values for values in used.values() if values]
-    if found:
-        total, peak = sum(v["run_time_s"] for v in found), max(v["max_memory_mb"] for v in found)
-        table.add_row(
-            "all", f"{total:,.0f}", f"{sum(v['cpu_time_s'] for v in found):,.0f}", f"{peak:,.0f}", "", "", style="bold"
-        )
+        table.add_row(stage, *(f"{values[name]:,.0f}" for name in names))
+    if used:
+        elapsed, cpu, memory = ([values[name] for values in used.values()] for name in names[:3])
+        table.add_row("all", f"{sum(elapsed):,.0f}", f"{sum(cpu):,.0f}", f"{max(memory):,.0f}", "", "", style="bold")
     return table
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from xtcav_ml.lineage.dvc_lock import Stage
 from xtcav_ml.tools.reproduction import comparison
-from xtcav_ml.tools.reproduction.comparison import Row
+from xtcav_ml.tools.reproduction.comparison import Comparison
 
 A, B, D = (letter * 32 for letter in "abd")
 
@@ -18,59 +18,59 @@ def lock(model=B, stale=A):
 
 
 def test_files_in_the_order_of_the_stages_by_the_hash_of_what_was_written():
-    rows = comparison.files(lock(), lock(stale=D))
+    rows = comparison.compare_files(lock(), lock(stale=D))
     assert rows == [
-        Row("raw", "a" * 12, "a" * 12, True),
-        Row("model", "b" * 12, "b" * 12, True),
-        Row("metrics.json", "d" * 12, "d" * 12, True),
+        Comparison("raw", "a" * 12, "a" * 12, True),
+        Comparison("model", "b" * 12, "b" * 12, True),
+        Comparison("metrics.json", "d" * 12, "d" * 12, True),
     ]
-    assert [row.what for row in comparison.files(lock(), lock(model=A)) if not row.same] == ["model"]
+    assert [row.name for row in comparison.compare_files(lock(), lock(model=A)) if not row.same] == ["model"]
 
 
 def test_hashes_count_whole():
-    (row,) = [row for row in comparison.files(lock(), lock(model=B[:-1] + "0")) if row.what == "model"]
+    (row,) = [row for row in comparison.compare_files(lock(), lock(model=B[:-1] + "0")) if row.name == "model"]
     assert not row.same
 
 
 def test_a_file_that_is_not_there_differs():
-    rows = comparison.files(lock(), {})
+    rows = comparison.compare_files(lock(), {})
     assert {(row.now, row.same) for row in rows} == {("none", False)}
 
 
 def test_metrics_one_by_one_those_inside_others_as_minor():
-    rows = comparison.metrics(
+    rows = comparison.compare_metrics(
         {"accuracy": 0.5, "confusion": [[1, 2]], "gone": 1}, {"accuracy": 0.5, "confusion": [[1, 3]]}
     )
     assert rows == [
-        Row("accuracy", "0.5", "0.5", True),
-        Row("confusion.0.0", "1", "1", True, minor=True),
-        Row("confusion.0.1", "2", "3", False, minor=True),
-        Row("gone", "1", "none", False),
+        Comparison("accuracy", "0.5", "0.5", True),
+        Comparison("confusion.0.0", "1", "1", True, minor=True),
+        Comparison("confusion.0.1", "2", "3", False, minor=True),
+        Comparison("gone", "1", "none", False),
     ]
 
 
 def test_the_last_bit_counts_and_is_shown():
     one, next_one = 0.1, math.nextafter(0.1, 1)
-    (row,) = comparison.metrics({"loss": one}, {"loss": next_one})
+    (row,) = comparison.compare_metrics({"loss": one}, {"loss": next_one})
     assert not row.same
     assert row.then != row.now
 
 
 def test_an_epoch_that_differs_is_the_first_that_does():
     then = {"loss": {1: 0.3, 2: 0.2, 3: math.nan}, "a/0": {1: 1.0}}
-    assert comparison.curves(then, then) == [
-        Row("loss, epoch 3", "nan", "nan", True),
-        Row("a/0, epoch 1", "1", "1", True, minor=True),
+    assert comparison.compare_curves(then, then) == [
+        Comparison("loss, epoch 3", "nan", "nan", True),
+        Comparison("a/0, epoch 1", "1", "1", True, minor=True),
     ]
     now = {"loss": {1: 0.3, 2: 0.25}}
-    assert comparison.curves(then, now)[0] == Row("loss, epoch 2", "0.2", "0.25", False)
+    assert comparison.compare_curves(then, now)[0] == Comparison("loss, epoch 2", "0.2", "0.25", False)
 
 
 @pytest.mark.parametrize("then", [{}, {"loss": {}}])
 def test_a_curve_on_one_side_only_differs(then):
-    assert comparison.curves(then, {"loss": {1: 0.3}}) == [Row("loss, epoch 1", "none", "0.3", False)]
+    assert comparison.compare_curves(then, {"loss": {1: 0.3}}) == [Comparison("loss, epoch 1", "none", "0.3", False)]
 
 
 def test_only_what_differs_of_the_environment():
-    found = comparison.environment({"numpy": "1", "keras": "3"}, {"numpy": "2", "keras": "3", "gpu": "one"})
-    assert found == [Row("numpy", "1", "2", False), Row("gpu", "none", "one", False)]
+    rows = comparison.compare_environments({"numpy": "1", "keras": "3"}, {"numpy": "2", "keras": "3", "gpu": "one"})
+    assert rows == [Comparison("numpy", "1", "2", False), Comparison("gpu", "none", "one", False)]

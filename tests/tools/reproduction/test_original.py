@@ -48,35 +48,35 @@ def test_a_run_comes_back_with_all_that_made_it(root, tmp_path):
     for epoch, loss in ((1, 0.5), (2, 0.25)):
         run.client.log_metric(run.run_id, "loss/validation", loss, step=epoch)
         run.client.log_metric(run.run_id, "system/seconds_train", loss, step=epoch)
-    found = original.fetch(root, run.run_id[:8])
-    assert found.run_id == run.run_id
-    assert (found.params, found.patch, found.metrics) == (b"train: {}\n", PATCH, {"accuracy": 0.5})
-    assert found.stages == {"train": Stage(code="F"), "evaluate": Stage(code="G")}
-    assert found.code == {"train": Code("F", {}, {"fit": "1"}), "evaluate": Code("G")}
-    assert found.curves == {"loss/validation": {1: 0.5, 2: 0.25}}
-    assert found.environment == {"numpy": "2.0"}
+    run_then = original.fetch_run(root, run.run_id[:8])
+    assert run_then.run_id == run.run_id
+    assert (run_then.params, run_then.patch, run_then.metrics) == (b"train: {}\n", PATCH, {"accuracy": 0.5})
+    assert run_then.stages == {"train": Stage(code="F"), "evaluate": Stage(code="G")}
+    assert run_then.code == {"train": Code("F", {}, {"fit": "1"}), "evaluate": Code("G")}
+    assert run_then.curves == {"loss/validation": {1: 0.5, 2: 0.25}}
+    assert run_then.environment == {"numpy": "2.0"}
     run.client.log_text(run.run_id, "another", "lineage/diff.patch")
-    with pytest.raises(UserError, match=r"diff\.patch must have the SHA-256 .* got .*; bring the artifact back"):
-        original.fetch(root, run.run_id)
+    with pytest.raises(UserError, match=r"diff\.patch was changed \(found SHA-256 .* expected .*Fix: "):
+        original.fetch_run(root, run.run_id)
 
 
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"stage": "trial"}, "must be of the train stage, got stage 'trial'"),
-        ({"status": "RUNNING"}, "must be FINISHED, got RUNNING; wait for its end"),
-        ({"status": "KILLED"}, "must be FINISHED, got KILLED"),
-        ({"evaluation.md5": ""}, r"must have lineage/dvc\.lock .* run `dvc repro` where it was made"),
-        ({"git.commit": "none"}, r"must be of a git commit, got 'none' \(tag git\.commit\)"),
-        ({"git.commit": "--output=x"}, "must be of a git commit"),
-        ({"git.diff.sha256": ""}, r"must have lineage/diff\.patch, since the code was edited"),
+        ({"stage": "trial"}, "stage .found 'trial', expected 'train'"),
+        ({"status": "RUNNING"}, "found RUNNING, expected FINISHED.*Fix: wait"),
+        ({"status": "KILLED"}, "found KILLED, expected FINISHED"),
+        ({"evaluation.md5": ""}, r"found neither lineage/dvc\.lock nor metrics\.json.*Fix: `dvc repro`"),
+        ({"git.commit": "none"}, r"found 'none' as tag git\.commit"),
+        ({"git.commit": "--output=x"}, "found '--output=x' as tag git.commit"),
+        ({"git.diff.sha256": ""}, r"tag git\.dirty; expected lineage/diff\.patch"),
         ({}, r"no lineage/dvc\.lock in "),
     ],
 )
 def test_what_a_run_lacks_is_one_line_with_the_cure(root, changes, said):
     run = stored(root, **changes)
     with pytest.raises(UserError, match=said) as refused:
-        original.fetch(root, run.run_id)
+        original.fetch_run(root, run.run_id)
     assert str(refused.value).startswith(f"run {run.run_id}: ")
     assert "\n" not in str(refused.value)
 
@@ -84,13 +84,13 @@ def test_what_a_run_lacks_is_one_line_with_the_cure(root, changes, said):
 @pytest.mark.parametrize("wanted", ["{:.3}", "{:.8}%", "{:.8}' OR '", "candidate", "{}0"])
 def test_what_is_no_run_s_id_nor_its_beginning_is_refused(root, wanted):
     wanted = wanted.format(stored(root).run_id)
-    with pytest.raises(UserError, match=r": must be the id of a run .* got none; `xtcav runs`") as refused:
-        original.fetch(root, wanted)
+    with pytest.raises(UserError, match=r"found none, .*Fix: `xtcav runs`") as refused:
+        original.fetch_run(root, wanted)
     assert str(refused.value).startswith(f"{wanted}: ")
 
 
 def test_two_runs_begin_so(root, monkeypatch):
     both = [json.dumps(name) for name in "ab"]
     monkeypatch.setattr(original.mlflow_store, "beginning", lambda root, wanted: both)
-    with pytest.raises(UserError, match="got several"):
-        original.fetch(root, "abcd")
+    with pytest.raises(UserError, match="found several"):
+        original.fetch_run(root, "abcd")

@@ -1,6 +1,6 @@
-"""What came out then, and what comes out now, beside each other: hashes of files, metrics, values of each epoch."""
+"""Hashes of files, metrics, and values of each epoch: those of a run compared with those of its repetition."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,63 +8,64 @@ from xtcav_ml.config.base import flatten
 from xtcav_ml.config.paths import STAGES
 from xtcav_ml.lineage.dvc_lock import Stage
 
-NONE = "none"
-
 
 @dataclass(frozen=True)
-class Row:
-    """One thing, then and now, as text; a `minor` one is worth a line only if it differs."""
+class Comparison:
+    """A value then and now, as text; a `minor` one is worth a line only if it differs."""
 
-    what: str
+    name: str
     then: str
     now: str
     same: bool
     minor: bool = False
 
 
-def files(then: Mapping[str, Stage], now: Mapping[str, Stage]) -> list[Row]:
-    """Return a row for each file or folder of data that the stages of two dvc.lock read or wrote, in their order."""
-    first, second = _hashes(then), _hashes(now)
-    return [_row(path, first.get(path), second.get(path), shown=_short) for path in _names(first, second)]
+def compare_files(then: Mapping[str, Stage], now: Mapping[str, Stage]) -> list[Comparison]:
+    """Compare the hash of each file or folder of data that the stages of two dvc.lock read or wrote, in their order."""
+    return _compare_all(_hashes(then), _hashes(now), shown=lambda digest: digest[:12])
 
 
-def metrics(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[Row]:
-    """Return a row for each value of two metrics.json; those inside lists and tables are minor."""
-    first, second = (flatten(dict(values)) for values in (then, now))
-    return [_row(name, first.get(name), second.get(name), "." in name) for name in _names(first, second)]
+def compare_metrics(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[Comparison]:
+    """Compare each value of two metrics.json; those inside lists and tables are minor."""
+    return _compare_all(flatten(dict(then)), flatten(dict(now)), minor=lambda name: "." in name)
 
 
-def curves(then: Mapping[str, Mapping[int, float]], now: Mapping[str, Mapping[int, float]]) -> list[Row]:
-    """Return a row for each metric (name -> epoch -> value): its last epoch, or the first one that differs.
+def compare_curves(then: Mapping[str, Mapping[int, float]], now: Mapping[str, Mapping[int, float]]) -> list[Comparison]:
+    """Compare each metric (name -> epoch -> value) at its last epoch, or at the first one that differs.
 
     Those of single classes, which end with a number, are minor.
     """
-    return [_curve(name, then.get(name, {}), now.get(name, {})) for name in _names(then, now)]
+    return [_compare_curve(name, then.get(name, {}), now.get(name, {})) for name in dict.fromkeys([*then, *now])]
 
 
-def environment(then: Mapping[str, str], now: Mapping[str, str]) -> list[Row]:
-    """Return a row for each thing that differs."""
-    return [row for row in (_row(name, then.get(name), now.get(name)) for name in _names(then, now)) if not row.same]
+def compare_environments(then: Mapping[str, str], now: Mapping[str, str]) -> list[Comparison]:
+    """Return the libraries and parts of the machine that differ."""
+    return [row for row in _compare_all(then, now) if not row.same]
 
 
-def _curve(name: str, then: Mapping[int, float], now: Mapping[int, float]) -> Row:
+def _compare_all(
+    then: Mapping[str, Any],
+    now: Mapping[str, Any],
+    minor: Callable[[str], bool] = lambda name: False,
+    shown: Callable[[Any], str] = str,
+) -> list[Comparison]:
+    names = dict.fromkeys([*then, *now])
+    return [_compare(name, then.get(name), now.get(name), minor(name), shown) for name in names]
+
+
+def _compare_curve(name: str, then: Mapping[int, float], now: Mapping[int, float]) -> Comparison:
     epochs = sorted(then.keys() | now.keys())
     differing = [epoch for epoch in epochs if not _equal(then.get(epoch), now.get(epoch))]
-    shown = (differing or epochs)[0 if differing else -1]
-    return _row(f"{name}, epoch {shown}", then.get(shown), now.get(shown), name[-1].isdigit())
+    epoch = differing[0] if differing else epochs[-1]
+    return _compare(f"{name}, epoch {epoch}", then.get(epoch), now.get(epoch), name[-1].isdigit())
 
 
-def _row(what: str, then: Any, now: Any, minor: bool = False, shown: Callable[[Any], str] = str) -> Row:
+def _compare(name: str, then: Any, now: Any, minor: bool, shown: Callable[[Any], str] = str) -> Comparison:
     same = _equal(then, now)
     if same and isinstance(now, float):
         shown = "{:.10g}".format
-    first, second = (NONE if value is None else shown(value) for value in (then, now))
-    return Row(what, first, second, same, minor)
-
-
-def _short(digest: str) -> str:
-    """Return as much of a hash as a table has room for."""
-    return digest[:12]
+    first, second = ("none" if value is None else shown(value) for value in (then, now))
+    return Comparison(name, first, second, same, minor)
 
 
 def _equal(then: Any, now: Any) -> bool:
@@ -72,14 +73,10 @@ def _equal(then: Any, now: Any) -> bool:
     return bool(then == now or both_nan)
 
 
-def _names(*tables: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(name for table in tables for name in table))
-
-
 def _hashes(stages: Mapping[str, Stage]) -> dict[str, str]:
-    """Return path and hash of what the stages read and wrote; what one wrote counts, should another have read an older one."""
+    """Return the hash of each path that the stages read and wrote; of a path that both have, that which was written."""
     ran = [stages[name] for name in STAGES if name in stages]
-    found: dict[str, str] = {}
+    hashes: dict[str, str] = {}
     for files in (*(stage.deps for stage in ran), *(stage.outs for stage in ran)):
-        found |= files
-    return found
+        hashes |= files
+    return hashes

@@ -1,4 +1,4 @@
-"""A run as MLflow has it: all that a repetition starts from, and all that it is then compared with."""
+"""A run in MLflow: all that a repetition starts from, and all that it is then compared with."""
 
 import hashlib
 import json
@@ -19,12 +19,12 @@ from xtcav_ml.tracking.mlflow_names import EVALUATION_TAG, of_test, store_uri
 from xtcav_ml.tracking.provenance import FOLDER, LOCK
 
 USAGE = "system/"
-"""Begins the names of metrics that no training has to repeat."""
+"""Prefix of metrics that no training has to repeat."""
 
 
 @dataclass(frozen=True)
 class Original:
-    """What made a run, and what came out."""
+    """Inputs and results of a run."""
 
     run_id: str
     name: str
@@ -38,79 +38,74 @@ class Original:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Return what the run was made with, as `environment` says it."""
+        """Return libraries and machine of the run, named as by `environment`."""
         return {name.removeprefix("env."): value for name, value in self.tags.items() if name.startswith("env.")}
 
 
-def fetch(root: Path, wanted: str) -> Original:
-    """Return the run whose id is or begins with `wanted`.
+def fetch_run(root: Path, prefix: str) -> Original:
+    """Return the run whose id is or begins with `prefix`.
 
-    Raises UserError if there is none or more than one, or if it has not all that leads back to what made it.
+    Raises UserError if there is none or more than one, or if it lacks something that a repetition needs.
     """
-    found = mlflow_store.beginning(root, wanted) if re.fullmatch("[0-9a-f]{4,32}", wanted) else []
-    if len(found) != 1:
+    runs = mlflow_store.beginning(root, prefix) if re.fullmatch("[0-9a-f]{4,32}", prefix) else []
+    if len(runs) != 1:
         raise UserError(
-            f"{wanted}: must be the id of a run in {masked(store_uri(root))}, or at least 4 digits that only one begins with, "
-            f"got {'several' if found else 'none'}; `xtcav runs` and `make ui` list them"
+            f"{prefix}: not the id of a run in {masked(store_uri(root))} (found {'several' if runs else 'none'}, expected "
+            "one, or at least 4 digits that only one begins with). Fix: `xtcav runs` and `make ui` list them"
         )
-    run_id, tags = str(found[0].info.run_id), dict(found[0].data.tags)
-    _require_repeatable(run_id, found[0].info.status, tags)
-    names = [name for name in found[0].data.metrics if not name.startswith(USAGE) and not of_test(name)]
+    run_id, tags = str(runs[0].info.run_id), dict(runs[0].data.tags)
+    _require_repeatable(run_id, runs[0].info.status, tags)
+    names = [name for name in runs[0].data.metrics if not name.startswith(USAGE) and not of_test(name)]
     with tempfile.TemporaryDirectory() as folder:
 
         def read(name: str) -> bytes:
             return mlflow_store.download(root, run_id, name, Path(folder)).read_bytes()
 
-        stages = dvc_lock.parse(read(f"{FOLDER}/{LOCK}"))
+        def read_lineage(name: str | Path) -> bytes:
+            return read(f"{FOLDER}/{name}")
+
+        stages = dvc_lock.parse(read_lineage(LOCK))
+        ran = [name for name in STAGES if name in stages]
         return Original(
             run_id,
-            found[0].info.run_name,
+            runs[0].info.run_name,
             tags,
-            read(f"{FOLDER}/{PARAMS_FILE}"),
-            _whole(run_id, read(f"{FOLDER}/diff.patch"), tags) if "git.diff.sha256" in tags else b"",
+            read_lineage(PARAMS_FILE),
+            _intact(run_id, read_lineage("diff.patch"), tags["git.diff.sha256"]) if "git.diff.sha256" in tags else b"",
             stages,
-            {
-                name: lineage.recorded_code(name, stages[name].code, lambda file: read(f"{FOLDER}/{file}"))
-                for name in STAGES
-                if name in stages
-            },
+            {name: lineage.recorded_code(name, stages[name].code, read_lineage) for name in ran},
             json.loads(read("metrics.json")),
             mlflow_store.curves(root, run_id, names),
         )
 
 
 def _require_repeatable(run_id: str, status: str, tags: Mapping[str, str]) -> None:
-    """Raise UserError if the run says too little of where it comes from, or has not ended."""
-    commit = tags.get("git.commit", "none")
-    if tags.get("stage") != "train":
-        raise UserError(
-            f"run {run_id}: must be of the train stage, got stage {tags.get('stage', 'none')!r}; `xtcav experiment NAME` "
-            "repeats an experiment of the notes, and `make repro` trains what `xtcav promote` takes from a search"
+    """Raise UserError if the run does not name its origin, or has not ended."""
+    stage, commit = tags.get("stage", "none"), tags.get("git.commit", "none")
+    if stage != "train":
+        fault = (
+            f"not of the train stage (found {stage!r}, expected 'train'). Fix: `xtcav experiment NAME` repeats an experiment "
+            "of the notes, `make repro` trains what `xtcav promote` takes from a search"
         )
-    if status != "FINISHED":
-        raise UserError(f"run {run_id}: must be FINISHED, got {status}; wait for its end, or reproduce another")
-    if EVALUATION_TAG not in tags:
-        raise UserError(
-            f"run {run_id}: must have {FOLDER}/{LOCK} and metrics.json, which `xtcav record` adds, got neither; "
-            "run `dvc repro` where it was made"
-        )
-    if not re.fullmatch("[0-9a-f]{40,64}", commit):
-        raise UserError(
-            f"run {run_id}: must be of a git commit, got {commit!r} (tag git.commit); train again in a clone of the project"
-        )
-    if tags.get("git.dirty") == "true" and not tags.keys() & {"git.diff.sha256", "git.diff.left_out"}:
-        raise UserError(
-            f"run {run_id}: must have {FOLDER}/diff.patch, since the code was edited (tag git.dirty), got none; "
-            "commit, and train again"
-        )
+    elif status != "FINISHED":
+        fault = f"not complete (found {status}, expected FINISHED). Fix: wait for its end, or reproduce another"
+    elif EVALUATION_TAG not in tags:
+        fault = f"not recorded (found neither {FOLDER}/{LOCK} nor metrics.json, expected both). Fix: `dvc repro` there"
+    elif not re.fullmatch("[0-9a-f]{40,64}", commit):
+        fault = f"not of a git commit (found {commit!r} as tag git.commit). Fix: train again in a clone of the project"
+    elif tags.get("git.dirty") == "true" and not tags.keys() & {"git.diff.sha256", "git.diff.left_out"}:
+        fault = f"edited after its commit (tag git.dirty; expected {FOLDER}/diff.patch). Fix: commit, and train again"
+    else:
+        return
+    raise UserError(f"run {run_id}: {fault}")
 
 
-def _whole(run_id: str, patch: bytes, tags: Mapping[str, str]) -> bytes:
-    """Return the patch. Raises UserError if it is not the one that the run was made with."""
+def _intact(run_id: str, patch: bytes, expected: str) -> bytes:
+    """Return the patch. Raises UserError if its SHA-256 is not the `expected` one, of the patch that the run was made with."""
     digest = hashlib.sha256(patch).hexdigest()
-    if digest != tags["git.diff.sha256"]:
+    if digest != expected:
         raise UserError(
-            f"run {run_id}: {FOLDER}/diff.patch must have the SHA-256 {tags['git.diff.sha256']} (tag git.diff.sha256), got "
-            f"{digest}; bring the artifact back from a copy"
+            f"run {run_id}: {FOLDER}/diff.patch was changed (found SHA-256 {digest}, expected tag git.diff.sha256, "
+            f"{expected}). Fix: restore the artifact from a copy"
         )
     return patch
