@@ -82,8 +82,7 @@ class Log(Section):
 Step = Annotated[
     SubtractDark | MendHotPixels | RegionOfInterest | BlockMean | Clip | Log | Contrast, Field(discriminator="step")
 ]
-DARK_STEPS = ("subtract_dark", "mend_hot_pixels")
-"""Steps that use the dark run. They come first: what they use has the shape of a raw frame."""
+DARK_STEPS = ("subtract_dark", "mend_hot_pixels")  # use the dark run; first, since it has the shape of a raw frame
 
 
 class Pixels(Section):
