@@ -1,4 +1,4 @@
-"""What a raw shot file holds: datasets, shapes, kinds and units. One row per shot, the same number of rows everywhere."""
+"""The datasets of a raw shot file: shapes, kinds and units. One row per shot, the same number of rows everywhere."""
 
 from dataclasses import dataclass
 
@@ -17,14 +17,11 @@ TRUTH = "truth.label"  # in simulated files: PEAKS_LABEL of waveforms without no
 
 @dataclass(frozen=True)
 class Dataset:
-    """What a dataset must be: numpy kinds, shape of one row, unit or meaning.
-
-    'i' covers signed and unsigned integers, 'f' of one value a shot integers too.
-    """
+    """The rules for a dataset. Kind 'i' covers signed and unsigned integers, 'f' of one value a shot integers too."""
 
     kind: str
     row_shape: tuple[int, ...]
-    meaning: str
+    meaning: str  # with its unit
 
 
 SCHEMA: dict[str, Dataset] = {
