@@ -54,7 +54,7 @@ CASES = {
         ["src: no raw files", "copy raw files there", "data.raw"],
     ),
     "missing dark run": (lambda p: p.set(**{"prepare.dark_run": 99}), ["prepare.dark_run", "68, 70, 71", "found 99"]),
-    "truncated file": (lambda p: truncated(p.folder), ["raw/b.h5", "readable HDF5", "copy it again"]),
+    "truncated file": (lambda p: truncated(p.folder), ["raw/b.h5", "readable HDF5", "Fix: copy"]),
     "missing dataset": (
         lambda p: replaced(p.folder / "raw/a.h5", "acq.peaksLabel", None),
         ["raw/a.h5", "acq.peaksLabel: dataset is missing"],
@@ -88,7 +88,7 @@ CASES = {
         lambda p: p.set(**{"prepare.images": [{"step": "block_mean", "size": 21}]}),
         ["prepare.images", "1 x 0"],
     ),
-    "class without shots": (lambda p: emptied_class(p.folder), ["acq.peaksLabel", "class 1 (t0) has 0 in train"]),
+    "class without shots": (lambda p: emptied_class(p.folder), ["acq.peaksLabel", "0 of class 1 (t0) in train"]),
 }
 
 

@@ -95,7 +95,8 @@ def test_the_model_is_a_version_with_lineage_and_test_metrics(project):
 def test_nothing_to_do_says_so(project):
     lock, runs = (project.folder / "dvc.lock").read_bytes(), len(project.runs())
     done = project.run("dvc", "repro")
-    assert [line for line in done.stdout.splitlines() if "Running stage" in line] == ["Running stage 'record':"]
+    ran = [line for line in done.stdout.splitlines() if "Running stage" in line]
+    assert ran == ["Running stage 'code':", "Running stage 'record':"]
     assert (project.folder / "dvc.lock").read_bytes() == lock
     assert len(project.runs()) == runs
 
