@@ -18,7 +18,7 @@ def workspace(tmp_path, monkeypatch):
         YAML().dump({"stages": stages}, file)
     (tmp_path / "params.yaml").write_text("train: {rate: 0.1}\nother: 1\n")
     (tmp_path / "requirements.txt").write_text("keras==3.1 \\\n    --hash=sha256:0\n")
-    fingerprint.write(tmp_path)
+    fingerprint.write_codes(tmp_path)
     (tmp_path / "d.h5").write_text("data")
     return tmp_path
 
@@ -27,7 +27,7 @@ def test_it_names_parameters_code_and_data_apart(workspace):
     found = lineage.of_stage("train", workspace)
     assert found.params == {"train": {"rate": 0.1}}
     assert found.data == {"d.h5": hashlib.md5(b"data").hexdigest()}
-    assert found.code == fingerprint.of("train", workspace)
+    assert found.code == fingerprint.present_code("train", workspace)
     assert found.code.libraries == {"keras": "3.1"}
 
 
@@ -71,7 +71,7 @@ def hashed(text):
 
 def lay_lock(workspace, **marks):
     text = LOCK
-    for mark, value in {"F": fingerprint.of("train", workspace).fingerprint, **marks}.items():
+    for mark, value in {"F": fingerprint.present_code("train", workspace).fingerprint, **marks}.items():
         text = text.replace(f" {mark}}}", f" {value}}}")
     (workspace / "dvc.lock").write_text(text)
 

@@ -55,9 +55,9 @@ def lay(folder, *, raw="mine", epochs=3):
     (folder / "requirements.txt").write_text("numpy==1.0\n")
     (folder / "data/prepared").mkdir(parents=True, exist_ok=True)
     (folder / "data/prepared/train.h5").write_bytes(b"train")
-    code = fingerprint.of("train", folder)
+    code = fingerprint.present_code("train", folder)
     (folder / "code").mkdir(exist_ok=True)
-    (folder / "code/train.json").write_text(json.dumps(code.to_json()))
+    (folder / "code/train.json").write_text(json.dumps(vars(code)))
     text = LOCK.replace("RAW", raw).replace("epochs: 3", f"epochs: {epochs}")
     text = text.replace("TRAIN", hashlib.md5(b"train").hexdigest()).replace("FIT", code.fingerprint)
     (folder / "dvc.lock").write_text(text)
@@ -78,7 +78,7 @@ def test_parameters_hashes_and_the_key_that_a_run_of_the_same_training_has(tmp_p
         "train.rate": 0.001,
     }
     assert list(found.data) == ["mine", "data/prepared/train.h5", "models/model.keras"]
-    assert found.code == {"prepare": Code(""), "train": fingerprint.of("train", tmp_path)}
+    assert found.code == {"prepare": Code(""), "train": fingerprint.present_code("train", tmp_path)}
     assert found.key == lineage.of_stage("train", tmp_path).key
 
 

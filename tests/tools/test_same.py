@@ -32,7 +32,7 @@ def project(tmp_path, monkeypatch):
         text = (folder / "src/code.py").read_text()
         if command == "fingerprint":
             for stage in STAGES:
-                fingerprint.atomic.write_json(folder / fingerprint.file_of(stage), fingerprint.Code(text).to_json())
+                fingerprint.atomic.write_json(folder / fingerprint.file_of(stage), vars(fingerprint.Code(text)))
             return
         for path in same.OUTPUTS[command]:
             output = folder / path if path.suffix else folder / path / "file"
@@ -55,7 +55,7 @@ def test_equal_bytes_take_all_outputs_over(project):
     (root / "src/code.py").write_text("again")
     assert same.take_over_if_same("HEAD")
     assert commands == [("status", "--json"), ("commit", "--force", *STAGES)]
-    assert fingerprint.read(root / "code/train.json") == fingerprint.of("train", root)
+    assert fingerprint.read_code(root / "code/train.json") == fingerprint.present_code("train", root)
 
 
 def test_the_first_stage_and_file_that_differ_are_named_and_nothing_is_changed(project, capsys):

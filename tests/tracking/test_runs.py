@@ -102,7 +102,7 @@ def test_a_run_says_of_what_it_was_made(workspace, monkeypatch):
     kept = workspace / "mlruns/artifacts" / found.info.run_id / "artifacts/lineage"
     assert (kept / "params.yaml").read_bytes() == (workspace / "params.yaml").read_bytes()
     code = Code.from_json((kept / "code/train.json").read_bytes())
-    assert code == fingerprint.of("train")
+    assert code == fingerprint.present_code("train")
     assert code.fingerprint == tags["code.fingerprint"]
     patch = (kept / "diff.patch").read_bytes()
     assert b"+edited" in patch

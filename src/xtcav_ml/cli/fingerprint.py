@@ -9,5 +9,5 @@ def fingerprint() -> None:
     """
     from xtcav_ml.lineage import fingerprint as code
 
-    changed = code.write()
+    changed = code.write_codes()
     print(f"fingerprint: {', '.join(changed) or 'no program'} changed")

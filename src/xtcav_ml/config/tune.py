@@ -1,6 +1,4 @@
-"""Section `tune`: the space that Optuna searches, and the limits of the search."""
-
-from typing import Self
+"""Section `tune`: what Optuna searches, and for how long."""
 
 from pydantic import model_validator
 
@@ -18,7 +16,7 @@ class Range(Section):
     step: int | None = parameter("distance of the values tried; null: any", "of the parameter", default=None, ge=1)
 
     @model_validator(mode="after")
-    def _ordered(self) -> Self:
+    def _ordered(self) -> "Range":
         if not self.low < self.high:
             raise ValueError(f"low is not below high (found {self.low} and {self.high}). Fix: swap them")
         if self.log and self.low <= 0:
@@ -31,7 +29,7 @@ class Range(Section):
 
     @property
     def ends(self) -> tuple[float | int, ...]:
-        """Return the values that stand for all: if they are valid, so are those between."""
+        """Return the values that stand for all: if they are valid, so is what lies between."""
         return self.low, self.high
 
 
@@ -42,12 +40,12 @@ class Choices(Section):
 
     @property
     def ends(self) -> tuple[Value, ...]:
-        """Return all values, as each may be invalid."""
+        """Return the values that stand for all, as those of a range do: each of them."""
         return self.choices
 
 
 class TuneParams(Section):
-    """Section `tune`."""
+    """All that tune needs to know."""
 
     study: str = parameter("name of the study", pattern=r"^[A-Za-z0-9._-]{1,64}$")
     seed: int = parameter("seed of the search", "1", ge=0, lt=2**32)

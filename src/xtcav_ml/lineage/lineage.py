@@ -75,13 +75,13 @@ def of_stage(stage: str, workspace: Path = Path()) -> Lineage:
     from xtcav_ml.config.base import read_tree  # a third of the time that `record` needs to find nothing to do
 
     data = _hashes([Path(dep) for dep in definition["deps"]], workspace / dvc_lock.FILE, workspace)
-    return Lineage(_params(definition, read_tree(workspace / PARAMS)), data, fingerprint.of(stage, workspace))
+    return Lineage(_params(definition, read_tree(workspace / PARAMS)), data, fingerprint.present_code(stage, workspace))
 
 
 def of_experiment(params: dict[str, Any], data: Sequence[Path], workspace: Path = Path()) -> Lineage:
     """Return the lineage of the training of an experiment of the notes, from its parameters and data. Raises as `of_stage`."""
     hashes = _hashes(data, workspace / EXPERIMENTS / dvc_lock.FILE, workspace)
-    return Lineage(params, hashes, fingerprint.of("notes-train", workspace))
+    return Lineage(params, hashes, fingerprint.present_code("notes-train", workspace))
 
 
 def of_output(stage: str, path: Path) -> Lineage:

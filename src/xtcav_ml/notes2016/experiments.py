@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from pydantic import Field, model_validator
 
-from xtcav_ml.config.base import PARAMS_FILE, Section, overridden, read_tree, validate_section
+from xtcav_ml.config.base import PARAMS_FILE, Section, overridden, read_tree, validate
 from xtcav_ml.config.prepare import PrepareParams
 from xtcav_ml.config.simulate import SimulateParams
 from xtcav_ml.config.train import TrainParams
@@ -102,7 +102,7 @@ def load_experiment(name: str) -> Experiment:
         raise UserError(
             f"experiment: must be one of {', '.join(_found()) or 'none'}, got {name!r}; choose one of these"
         )
-    return validate_section(read_tree(_path(name)), Experiment, name, _path(name))
+    return validate(read_tree(_path(name)), Experiment, name, _path(name))
 
 
 def data_folder(name: str) -> Path:
@@ -139,14 +139,14 @@ def usage_file(name: str) -> Path:
 def shot_params(name: str) -> tuple[SimulateParams, PrepareParams]:
     """Return how the shots of experiment `name` are made: its changes over params.yaml. Raises UserError as `load`."""
     own, tree = load_experiment(name), read_tree(PARAMS_FILE)
-    simulate = validate_section(merged(tree["simulate"], own.simulate or {}), SimulateParams, "simulate", _path(name))
-    return simulate, validate_section(merged(tree["prepare"], own.prepare or {}), PrepareParams, "prepare", _path(name))
+    simulate = validate(merged(tree["simulate"], own.simulate or {}), SimulateParams, "simulate", _path(name))
+    return simulate, validate(merged(tree["prepare"], own.prepare or {}), PrepareParams, "prepare", _path(name))
 
 
 def train_params(name: str) -> TrainParams:
     """Return network and training of experiment `name`, with INHERITED of params.yaml. Raises UserError as `load`."""
     base = read_tree(PARAMS_FILE)["train"]
-    return validate_section(
+    return validate(
         {key: base[key] for key in INHERITED} | load_experiment(name).train, TrainParams, "train", _path(name)
     )
 

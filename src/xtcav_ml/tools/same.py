@@ -73,7 +73,7 @@ def take_over_if_same(revision: str) -> bool:
             return False
         screen.print(f"same: yes, every output is that of {revision}, byte for byte")
         stages = _stages_of(_fingerprints(then), root)
-    fingerprint.write(root)
+    fingerprint.write_codes(root)
     kept = _only_code_changed(root, stages)
     if kept:
         _dvc(root, "commit", "--force", *kept)
@@ -132,7 +132,7 @@ def _files(path: Path) -> list[Path]:
 def _fingerprints(folder: Path) -> dict[str, str]:
     """Return the fingerprint of each stage's code in `folder`, as its own command writes it."""
     _run_stage(folder, "fingerprint")
-    codes = {stage: fingerprint.read(folder / fingerprint.file_of(stage)) for stage in OUTPUTS}
+    codes = {stage: fingerprint.read_code(folder / fingerprint.file_of(stage)) for stage in OUTPUTS}
     return {stage: code.fingerprint for stage, code in codes.items() if code is not None}
 
 

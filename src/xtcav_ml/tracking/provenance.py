@@ -71,7 +71,7 @@ def describe(run: Run, origin: lineage.Lineage, params: Mapping[str, Any]) -> No
     run.artifact(PARAMS_FILE, FOLDER)
     with tempfile.TemporaryDirectory() as folder:
         code = Path(folder) / fingerprint.file_of("train").name
-        atomic.write_json(code, origin.code.to_json())
+        atomic.write_json(code, vars(origin.code))
         run.artifact(code, f"{FOLDER}/{fingerprint.FOLDER}")
     try:
         changes = git.patch()

@@ -38,7 +38,7 @@ def test_a_run_comes_back_with_all_that_made_it(root, tmp_path):
         ("lineage/params.yaml", b"train: {}\n"),
         ("lineage/diff.patch", PATCH),
         ("lineage/dvc.lock", f"stages: {{train: {PARAMS_OF.format('F')}, evaluate: {PARAMS_OF.format('G')}}}".encode()),
-        ("lineage/code/train.json", json.dumps(Code("F", {}, {"fit": "1"}).to_json()).encode()),
+        ("lineage/code/train.json", json.dumps(vars(Code("F", {}, {"fit": "1"}))).encode()),
         ("metrics.json", b'{"accuracy": 0.5}'),
     ):
         file = tmp_path / name
