@@ -82,29 +82,29 @@ def test_data_are_half_signal_and_do_not_depend_on_the_block(project, monkeypatc
 
 
 def test_who_uses_data_of_another_makes_none(project):
-    with pytest.raises(UserError, match="uses those of peaks-1000"):
+    with pytest.raises(UserError, match=r"memory: .*data_of: peaks-1000.*Fix: "):
         shots.write_data("memory")
 
 
 def test_nothing_is_reported_that_was_not_run(project):
-    side_by_side.write_table()
-    rows = [line for line in side_by_side.TABLE.read_text().splitlines() if line.startswith("| **")]
+    side_by_side.write_comparison()
+    rows = [line for line in side_by_side.COMPARISON.read_text().splitlines() if line.startswith("| **")]
     assert len(rows) == len(experiments.experiment_names()) - 1  # memory has a table of its own
     for row in rows:
         cells = [cell.strip() for cell in row.split("|")]
         assert cells[3] == cells[5] == cells[7] == cells[9] == side_by_side.NOT_RUN
-    assert side_by_side.TABLE.read_text().count(side_by_side.NOT_RUN) == 4 * len(rows) + 5 * 15
+    assert side_by_side.COMPARISON.read_text().count(side_by_side.NOT_RUN) == 4 * len(rows) + 5 * 15
 
 
 def test_time_and_memory_are_those_of_the_result_that_is_shown(project):
     result = outcome(history(0.5, 1.0), 10, [10, 10])
     experiments.result_file("signal-40").parent.mkdir(exist_ok=True)
     experiments.result_file("signal-40").write_text(json.dumps(result))
-    side_by_side.keep_usage("signal-40", {"max_memory_mb": 1234.0, "max_threads": 3}, 0.25)
+    side_by_side.write_usage("signal-40", {"max_memory_mb": 1234.0, "max_threads": 3}, 0.25)
 
     def row():
-        side_by_side.write_table()
-        return next(line for line in side_by_side.TABLE.read_text().splitlines() if "**signal-40**" in line)
+        side_by_side.write_comparison()
+        return next(line for line in side_by_side.COMPARISON.read_text().splitlines() if "**signal-40**" in line)
 
     assert "100.0% (83.9% to 100.0%) of 20" in row()
     assert "100 % after 20" in row()
@@ -117,7 +117,7 @@ def test_time_and_memory_are_those_of_the_result_that_is_shown(project):
 
 
 def test_the_list_names_every_experiment_and_the_long_ones_last(project, capsys):
-    side_by_side.listing()
+    side_by_side.list_experiments()
     said = capsys.readouterr().out
     places = [said.index(name) for name in experiments.experiment_names()]
     assert places == sorted(places)

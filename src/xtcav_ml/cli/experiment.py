@@ -14,11 +14,10 @@ def experiment(
 
     `make notes` runs all but the long ones.
     """
-    from xtcav_ml.notes2016 import experiments as known
-    from xtcav_ml.notes2016 import side_by_side
+    from xtcav_ml.notes2016 import experiments, side_by_side
 
     if table or name is None:
-        (side_by_side.write_table if table else side_by_side.listing)()
+        (side_by_side.write_comparison if table else side_by_side.list_experiments)()
         return
     side_by_side.announce(name)
     if data:
@@ -26,7 +25,7 @@ def experiment(
 
         shots.write_data(name)
         return
-    if known.load_experiment(name).configurations is not None:
+    if experiments.load_experiment(name).configurations is not None:
         from xtcav_ml.notes2016 import configurations
 
         configurations.measure_all(name)
@@ -36,9 +35,10 @@ def experiment(
     from xtcav_ml.notes2016 import training as stage
     from xtcav_ml.tracking import resources, runs
 
-    params, origin = known.train_params(name), lineage.of_experiment(known.all_params(name), known.data_files(name))
+    params = experiments.train_params(name)
+    origin = lineage.of_experiment(experiments.all_params(name), experiments.data_files(name))
     with runs.experiment(backend.configure(params.seed, params.threads), name, origin) as run:
         with resources.measured(f"experiment-{name}") as sampler:
             seconds = stage.train_experiment(name, params, [run], run.identity)
-        runs.log_model(run.run, known.trained_folder(name) / "model.keras")
-    side_by_side.keep_usage(name, sampler.summary(), seconds)
+        runs.log_model(run.run, experiments.trained_folder(name) / "model.keras")
+    side_by_side.write_usage(name, sampler.summary(), seconds)

@@ -1,4 +1,4 @@
-"""experiments/NAME.yaml: what an experiment of the 2016 notes was, what they published of it, and what it learns from."""
+"""experiments/NAME.yaml: an experiment of the 2016 notes, the results that they published, and its data."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +16,7 @@ FOLDER = Path("experiments")
 """The experiments' files; below it their data, trained networks and results."""
 
 INHERITED = ("seed", "threads", "class_weights", "regression_weight")
-"""Keys of train that an experiment may leave to params.yaml. Network and optimizer it gives whole: they are the notes'."""
+"""Keys of train that an experiment may leave to params.yaml. Its network and optimizer are complete: they are the notes'."""
 
 
 class Signal(Section):
@@ -35,12 +35,14 @@ class Signal(Section):
     @model_validator(mode="after")
     def _line_fits(self) -> Self:
         if self.least_pixels > self.size:
-            raise ValueError(f"least_pixels must be at most size ({self.size}), got {self.least_pixels}; lower it")
+            raise ValueError(
+                f"least_pixels: too large (found {self.least_pixels}, expected at most size, {self.size}). Fix: lower it"
+            )
         return self
 
 
 class Published(Section):
-    """What the notes say, in their words; `-` where they say nothing."""
+    """Results of the notes, in their words; `-` where they report none."""
 
     accuracy: str
     steps: str
@@ -52,27 +54,26 @@ class Configurations(Section):
     """Many small changes of one network, of which only time and memory of a step are measured."""
 
     parameters: tuple[str, ...]  # dotted names, as train.model.blocks.0.kernel
-    steps: int = Field(ge=2)  # of each; the first, which builds the network, is not timed
-    rows: tuple[tuple[int | float, ...], ...]  # a value of each parameter; then what was published, s a step and MB
+    steps: int = Field(ge=2)  # of each; the first builds the network, and is not timed
+    rows: tuple[tuple[int | float, ...], ...]  # a value of each parameter; then the published s a step and MB
 
     @model_validator(mode="after")
     def _whole_rows(self) -> Self:
         for row in self.rows:
             if len(row) != len(self.parameters) + 2:
-                raise ValueError(
-                    f"rows must have {len(self.parameters)} values, seconds and megabytes, got {list(row)}; mend it"
-                )
+                expected = f"{len(self.parameters)} values, seconds and megabytes"
+                raise ValueError(f"rows: incomplete (found {list(row)}, expected {expected}). Fix: correct the row")
         return self
 
 
 class Experiment(Section):
-    """One experiment. Its data are `signal`, or shots simulated by `simulate` and `prepare`, or those of another one."""
+    """One experiment. Its data are `signal`, or shots by `simulate` and `prepare`, or those of another one."""
 
     title: str
     long: bool  # `make notes` does not run it
     hours: float | None = Field(gt=0, default=None)  # of a long one, estimated for two cores
     published: Published
-    differs: str  # why our numbers are not theirs, and what they left open
+    differs: str  # why our numbers are not theirs, and gaps in the notes
     data_of: str | None = None
     signal: Signal | None = None
     simulate: dict[str, Any] | None = None
@@ -83,51 +84,53 @@ class Experiment(Section):
     @model_validator(mode="after")
     def _one_source(self) -> Self:
         sources = {"data_of": self.data_of, "signal": self.signal, "simulate and prepare": self.simulate}
-        given = [name for name, value in sources.items() if value is not None]
-        if len(given) != 1 or (self.simulate is None) != (self.prepare is None):
-            raise ValueError(f"give one of {', '.join(sources)} as the data, got {given or 'none'}; mend it")
+        present = [name for name, value in sources.items() if value is not None]
+        if len(present) != 1 or (self.simulate is None) != (self.prepare is None):
+            raise ValueError(
+                f"no single source of data (found {present}, expected one of {', '.join(sources)}). Fix: keep one"
+            )
         if self.long != (self.hours is not None):
-            raise ValueError(f"hours is for a long experiment, got long: {self.long}, hours: {self.hours}; mend it")
+            raise ValueError(f"hours is for a long experiment (found {self.hours}, long: {self.long}). Fix: change one")
         return self
 
 
 def experiment_names() -> list[str]:
     """Return the names of all experiments, those that `make notes` runs first."""
-    return sorted(_found(), key=lambda name: load_experiment(name).long)
+    return sorted(_files(), key=lambda name: load_experiment(name).long)
 
 
 def load_experiment(name: str) -> Experiment:
-    """Return experiment `name`. Raises UserError if there is none or its file breaks a rule."""
-    if name not in _found():
+    """Return experiment `name`. Raises UserError if it does not exist or its file breaks a rule."""
+    files = _files()
+    if name not in files:
         raise UserError(
-            f"experiment: must be one of {', '.join(_found()) or 'none'}, got {name!r}; choose one of these"
+            f"NAME: no such experiment (found {name!r}, expected one of {', '.join(files)}). Fix: choose one of these"
         )
-    return validate(read_tree(_path(name)), Experiment, name, _path(name))
+    return validate(read_tree(files[name]), Experiment, name, files[name])
 
 
 def data_folder(name: str) -> Path:
-    """Return where the data of experiment `name` are, its own or another's."""
+    """Return the folder of the data of experiment `name`, its own or another's."""
     return FOLDER / "data" / (load_experiment(name).data_of or name)
 
 
 def data_files(name: str) -> list[Path]:
-    """Return the prepared files of experiment `name`. Raises UserError if they have not been made."""
-    folder = data_folder(name)
-    files = [folder / "train.h5", folder / "validation.h5"]
-    for path in files:
+    """Return the prepared files of experiment `name`. Raises UserError if they are missing."""
+    paths = [data_folder(name) / "train.h5", data_folder(name) / "validation.h5"]
+    for path in paths:
         if not path.is_file():
             make = f"make notes NAME={name}" if load_experiment(name).long else "make notes"
-            raise UserError(f"{path}: must be there, {name} learns from it; run `{make}`, which makes it")
-    return files
+            raise UserError(f"{path}: no such file (found nothing, expected the data of {name}). Fix: {make}")
+    return paths
 
 
 def trained_folder(name: str) -> Path:
-    """Return where network and history of experiment `name` are."""
+    """Return the folder of network and history of experiment `name`."""
     return FOLDER / "trained" / name
 
 
 def result_file(name: str) -> Path:
-    """Return the file of what came out of experiment `name`: the same in every run."""
+    """Return the file of the results of experiment `name`: the same in every run."""
     return FOLDER / "results" / f"{name}.json"
 
 
@@ -137,32 +140,29 @@ def usage_file(name: str) -> Path:
 
 
 def shot_params(name: str) -> tuple[SimulateParams, PrepareParams]:
-    """Return how the shots of experiment `name` are made: its changes over params.yaml. Raises UserError as `load`."""
-    own, tree = load_experiment(name), read_tree(PARAMS_FILE)
-    simulate = validate(merged(tree["simulate"], own.simulate or {}), SimulateParams, "simulate", _path(name))
-    return simulate, validate(merged(tree["prepare"], own.prepare or {}), PrepareParams, "prepare", _path(name))
+    """Return how the shots of experiment `name` are made: its changes over params.yaml. Raises UserError as above."""
+    own, tree, path = load_experiment(name), read_tree(PARAMS_FILE), _files()[name]
+    simulate = validate(merged(tree["simulate"], own.simulate or {}), SimulateParams, "simulate", path)
+    return simulate, validate(merged(tree["prepare"], own.prepare or {}), PrepareParams, "prepare", path)
 
 
 def train_params(name: str) -> TrainParams:
-    """Return network and training of experiment `name`, with INHERITED of params.yaml. Raises UserError as `load`."""
-    base = read_tree(PARAMS_FILE)["train"]
-    return validate(
-        {key: base[key] for key in INHERITED} | load_experiment(name).train, TrainParams, "train", _path(name)
-    )
+    """Return network and training of experiment `name`, with INHERITED of params.yaml. Raises UserError as above."""
+    base, own = read_tree(PARAMS_FILE)["train"], load_experiment(name).train
+    return validate({key: base[key] for key in INHERITED} | own, TrainParams, "train", _files()[name])
 
 
 def all_params(name: str) -> dict[str, Any]:
-    """Return all parameters that decide what experiment `name` gives, by section."""
+    """Return all parameters that decide the result of experiment `name`, by section."""
     source = load_experiment(name).data_of or name
-    signal, tree = load_experiment(source).signal, {"train": train_params(name).model_dump(mode="json")}
-    if signal is not None:
-        return tree | {"signal": signal.model_dump(mode="json")}
-    simulate, prepare = shot_params(source)
-    return tree | {"simulate": simulate.model_dump(mode="json"), "prepare": prepare.model_dump(mode="json")}
+    sections: dict[str, Section | None] = {"train": train_params(name), "signal": load_experiment(source).signal}
+    if sections["signal"] is None:
+        sections["simulate"], sections["prepare"] = shot_params(source)
+    return {key: section.model_dump(mode="json") for key, section in sections.items() if section is not None}
 
 
 def configuration_params(name: str) -> list[TrainParams]:
-    """Return the training of each configuration of experiment `name`; none if it has none. Raises UserError as `load`."""
+    """Return the training of each configuration of experiment `name`, if it has some. Raises UserError as above."""
     own, base = load_experiment(name).configurations, train_params(name)
     if own is None:
         return []
@@ -170,7 +170,7 @@ def configuration_params(name: str) -> list[TrainParams]:
 
 
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `base` with `changes`: mappings key by key, anything else whole; an empty mapping is nothing."""
+    """Return `base` with `changes`: mappings key by key, anything else whole; an empty mapping replaces a full one."""
     result = dict(base)
     for key, value in changes.items():
         both = isinstance(value, Mapping) and value and isinstance(base.get(key), Mapping)
@@ -178,9 +178,7 @@ def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
     return result
 
 
-def _found() -> list[str]:
-    return sorted(path.stem for path in FOLDER.glob("*.yaml") if path.stem != "dvc")
-
-
-def _path(name: str) -> Path:
-    return FOLDER / f"{name}.yaml"
+def _files() -> dict[str, Path]:
+    """Return the files of the experiments by name."""
+    paths = sorted(FOLDER.glob("*.yaml"), key=lambda path: path.stem)
+    return {path.stem: path for path in paths if path.stem != "dvc"}

@@ -5,20 +5,18 @@ from numpy.typing import NDArray
 
 from xtcav_ml.notes2016.experiments import Signal
 
-SIGNAL_CLASSES = ("noise", "signal")
-
+SIGNAL_CLASSES = ("noise", "signal")  # of images of even and odd number
 INT16 = np.iinfo(np.int16)
 
 
-def images(signal: Signal, first: int, count: int) -> tuple[NDArray[np.int16], NDArray[np.int64]]:
-    """Return images `first` to `first` + `count` - 1, (count, size, size) int16 in `signal.unit`, and their classes (count,).
+def draw_images(signal: Signal, first: int, count: int) -> NDArray[np.int16]:
+    """Return images `first` to `first` + `count` - 1, (count, size, size) in `signal.unit`.
 
     Those of even number are noise: normal, of mean 0. In the others `least_pixels` to `size` pixels of one column lie around
     `line_mean` instead, at any height.
     """
-    made = np.empty((count, signal.size, signal.size), np.int16)
-    classes = np.arange(first, first + count) % 2
-    for image, number in zip(made, range(first, first + count), strict=True):
+    images = np.empty((count, signal.size, signal.size), np.int16)
+    for number, image in enumerate(images, start=first):
         rng = np.random.default_rng([signal.seed, number])
         values = rng.standard_normal(image.shape, np.float32) * np.float32(signal.noise_sd / signal.unit)
         if number % 2:
@@ -27,4 +25,4 @@ def images(signal: Signal, first: int, count: int) -> tuple[NDArray[np.int16], N
             line = rng.normal(signal.line_mean, signal.line_sd, length) / signal.unit
             values[top : top + length, rng.integers(0, signal.size)] = line
         image[...] = np.clip(np.rint(values), INT16.min, INT16.max)
-    return made, classes
+    return images

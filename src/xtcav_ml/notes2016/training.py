@@ -1,4 +1,4 @@
-"""experiment NAME: train what an experiment of the notes trained, with the same steps, and say what came out."""
+"""experiment NAME: train the network of an experiment of the notes, with the same steps -> its results."""
 
 import json
 import time
@@ -18,33 +18,39 @@ from xtcav_ml.system import atomic
 
 
 class Steps:
-    """A listener of `fit` that times steps: from the end of one to that of the next, within an epoch."""
+    """A listener of `fit` that times steps: from the end of one to that of the next, within an epoch.
 
-    def __init__(self) -> None:
+    It ends the training after `most` steps of an epoch.
+    """
+
+    def __init__(self, most: int | None = None) -> None:
+        self.most = most
         self.between: list[float] = []
         self.epochs: list[float] = []
         self._last = 0.0
 
     def on_step(self, step: int, steps: int) -> None:
-        """Note when it ended."""
+        """Note the time."""
         now = time.monotonic()
         if step > 1:
             self.between.append(now - self._last)
         self._last = now
+        if step == self.most:
+            raise fit.StopTraining
 
     def on_resume(self, epochs: int, remarks: Sequence[str]) -> None:
-        """Nothing was timed of what came before."""
+        """Earlier epochs were not timed."""
 
     def on_epoch(self, epoch: int, values: dict[str, float], seconds: Mapping[str, float]) -> None:
-        """Keep the seconds of an epoch of one step, less the first, which builds the network."""
+        """Keep the seconds of an epoch of one step, except the first, which builds the network."""
         if "train" in seconds and epoch > 1:
             self.epochs.append(seconds["train"])
 
     @property
     def seconds(self) -> float | None:
         """Return the median seconds of a step, or None if no step after the first was seen."""
-        found = self.between or self.epochs
-        return median(found) if found else None
+        seconds = self.between or self.epochs
+        return median(seconds) if seconds else None
 
 
 def train_experiment(
@@ -53,9 +59,9 @@ def train_experiment(
     listeners: Sequence[fit.Listener] = (),
     identity: Mapping[str, str] | None = None,
 ) -> float | None:
-    """Train experiment `name`, write network, history and what came out; return the seconds of a step, None if unknown.
+    """Train experiment `name`, write network, history and results; return the seconds of a step, None if unknown.
 
-    Raises UserError as `train.train_network`, and if the data were not made.
+    Raises UserError as `train.train_network`, and if the data are missing.
     """
     data = experiments.data_files(name)
     out, steps = experiments.trained_folder(name), Steps()
@@ -63,18 +69,19 @@ def train_experiment(
     train.train_network(params, data[0].parent, out / "model.keras", history, [steps, *listeners], identity)
     with PreparedFile(data[0]) as learned, PreparedFile(data[1]) as validation:
         rows = [json.loads(line) for line in history.read_text(encoding="utf-8").splitlines()]
-        found = outcome(rows, learned.shots // params.batch_size, np.bincount(validation.labels).tolist())
+        result = outcome(rows, learned.shots // params.batch_size, np.bincount(validation.labels).tolist())
         layers = layer_plan.plan(params.model, layer_plan.Ends.of(learned.meaning))
-        found |= {"parameters": layer_plan.parameter_count(layers), "train_shots": learned.shots}
-    atomic.write_json(experiments.result_file(name), found | {"batch_size": params.batch_size})
+        result |= {"parameters": layer_plan.parameter_count(layers), "train_shots": learned.shots}
+    atomic.write_json(experiments.result_file(name), result | {"batch_size": params.batch_size})
     return steps.seconds
 
 
 def outcome(history: Sequence[Mapping[str, float]], epoch_steps: int, classes: Sequence[int]) -> dict[str, Any]:
-    """Return what a training of `epoch_steps` minibatches an epoch reached on validation shots, `classes` of each class.
+    """Return the results of a training of `epoch_steps` minibatches an epoch on validation shots, `classes` of each class.
 
-    `accuracy` is that after the last step, as the notes print it, with its 95 % interval: the best epoch's would be chosen
-    by the shots that it is measured on. `perfect_step` is the first after which no validation shot was wrong, or None.
+    `accuracy` is that after the last step, as in the notes, with its 95 % interval: the best epoch's would be selected on the
+    shots that it is measured on. `perfect_step` is the first after which no validation shot was wrong, or None. `z_score` is
+    the notes': by how many standard deviations the hits exceed guessing the largest class; None if there is no other.
     """
     accuracies = [row["val_accuracy"] for row in history]
     shots, chance = sum(classes), max(classes) / sum(classes)
@@ -85,7 +92,7 @@ def outcome(history: Sequence[Mapping[str, float]], epoch_steps: int, classes: S
         "accuracy": hits / shots,
         "accuracy_low": low,
         "accuracy_high": high,
-        "z_score": _z_score(hits, shots, chance),
+        "z_score": float((hits - shots * chance) / np.sqrt(shots * chance * (1 - chance))) if chance < 1 else None,
         "validation_shots": shots,
         "train_accuracy": history[-1]["train_accuracy"],
         "best_accuracy": max(accuracies),
@@ -93,8 +100,3 @@ def outcome(history: Sequence[Mapping[str, float]], epoch_steps: int, classes: S
         "perfect_step": epoch_steps * perfect[0] if perfect else None,
         "steps": epoch_steps * len(history),
     }
-
-
-def _z_score(hits: int, shots: int, chance: float) -> float | None:
-    """Return the notes' Z score: by how many standard deviations `hits` exceed guessing at `chance`; None if that is 1."""
-    return float((hits - shots * chance) / np.sqrt(shots * chance * (1 - chance))) if chance < 1 else None
