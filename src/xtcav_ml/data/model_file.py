@@ -1,4 +1,4 @@
-"""A `.keras` file with our parts in it: what the model learned from what, and the dark frame. No Keras is needed here."""
+"""A `.keras` file with two entries of ours: the meaning of the model, and the dark frame. No Keras is needed here."""
 
 import contextlib
 import io
@@ -12,20 +12,17 @@ import numpy as np
 from xtcav_ml.science.images import Dark
 from xtcav_ml.science.spec import Meaning
 from xtcav_ml.system import atomic
-from xtcav_ml.system.errors import DISK_FULL, UserError
+from xtcav_ml.system.errors import DISK_FULL, UserError, reason
 
 FIXED_DATE = (1980, 1, 1, 0, 0, 0)
 """Date of every entry of a model file (the first that a zip can hold), so that equal models are equal bytes."""
 
 SPEC_ENTRY, DARK_ENTRY = "xtcav.json", "xtcav_dark.npy"
-"""Our parts of a model file: what it means, and the dark frame (mean and noise, rows, columns)."""
+"""Our entries of a model file: its meaning, and the dark frame (mean and noise, rows, columns)."""
 
 
 def write(parts: dict[str, bytes], meaning: Meaning, path: Path) -> None:
-    """Write the `parts` of Keras' file, by name, with what the model means: whole or not at all, without any date.
-
-    Keras reads its own parts of the file and lets ours be.
-    """
+    """Write the `parts` of Keras' file, by name, and the model's meaning, which Keras ignores: whole or not at all."""
     version = json.loads(parts["metadata.json"])["keras_version"]
     parts = {**parts, "metadata.json": json.dumps({"keras_version": version}).encode()}  # without the time of saving
     parts[SPEC_ENTRY] = meaning.to_json().encode()
@@ -40,7 +37,7 @@ def write(parts: dict[str, bytes], meaning: Meaning, path: Path) -> None:
 
 
 def read_spec(path: Path) -> Meaning:
-    """Return what the model in a file means. Raises UserError if it cannot be read or `write` did not write it."""
+    """Return the meaning of the model in a file. Raises UserError if it cannot be read or `write` did not write it."""
     with refusing_others(path), zipfile.ZipFile(path) as file:
         if SPEC_ENTRY not in file.namelist():
             raise ValueError(f"no {SPEC_ENTRY} in it")
@@ -53,14 +50,13 @@ def read_spec(path: Path) -> Meaning:
 
 @contextlib.contextmanager
 def refusing_others(path: Path) -> Iterator[None]:
-    """Raise what comes of reading a file that is damaged, or no model of ours, as a UserError."""
+    """Raise the errors of reading a file that is damaged, or no model of ours, as a UserError."""
     try:
         yield
     except (OSError, zipfile.BadZipFile, ValueError, KeyError, TypeError) as error:
         if isinstance(error, OSError) and error.errno in DISK_FULL:  # Keras unpacks the weights to a file of its own
             raise
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(
-            f"{path}: not a model file of `xtcav train` (found {reason!r}, expected a model with its preprocessing). "
+            f"{path}: not a model file of `xtcav train` (found {reason(error)!r}, expected a model with its preprocessing). "
             "Fix: run `make repro`"
         ) from None

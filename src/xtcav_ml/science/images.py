@@ -78,13 +78,16 @@ class Preprocessing:
     def into(self, stored: NDArray[np.generic], raw: NDArray[np.int16]) -> None:
         """Write raw frames (N, rows, columns) after all steps to `stored`, which has the prepared shape and type.
 
-        A frame at a time, which then stays in the processor's cache from step to step. Raises ValueError if the frames have
-        another shape than `raw_shape`, or a step needs a dark frame that is not there.
+        One frame at a time, which stays in the processor's cache from step to step. Raises ValueError if the shape of the
+        frames is not `raw_shape`, or a step needs a dark frame and there is none.
         """
         if raw.shape[1:] != self.raw_shape or raw.dtype != np.int16:
             raise ValueError(f"frames must be (N, {self.raw_shape}) int16, got {raw.shape} {raw.dtype}")
         for number in range(len(raw)):
-            self._store(_through(self._functions, raw[number : number + 1])[0], stored[number])
+            frames: NDArray[Any] = raw[number : number + 1]
+            for function in self._functions:
+                frames = function(frames)
+            self._store(frames[0].astype(np.float32, copy=False), stored[number])
 
     @functools.cached_property
     def _functions(self) -> list[Function]:
@@ -131,7 +134,7 @@ def functions(steps: Sequence[Step], dark: Dark | None) -> list[Function]:
 FUNCTIONS: dict[str, Callable[[Any, Dark | None], Function]] = {
     "subtract_dark": lambda step, dark: functools.partial(subtract, level=_required(dark).mean),
     "mend_hot_pixels": lambda step, dark: functools.partial(
-        mend, around=Neighbours.of(_required(dark).hot(step.threshold))
+        mend, hot=Neighbours.of(_required(dark).hot(step.threshold))
     ),
     "roi": lambda step, dark: functools.partial(cut, rows=slice(*step.rows), columns=slice(*step.columns)),
     "block_mean": lambda step, dark: functools.partial(block_mean, size=step.size),
@@ -140,12 +143,6 @@ FUNCTIONS: dict[str, Callable[[Any, Dark | None], Function]] = {
     "log": lambda step, dark: log,
 }
 """The function of each step of `prepare.images`, by its name."""
-
-
-def _through(chain: Sequence[Function], frames: NDArray[np.generic]) -> Frames:
-    for function in chain:
-        frames = function(frames)
-    return frames.astype(np.float32, copy=False)
 
 
 def output_shape(shape: tuple[int, int], steps: Sequence[Step]) -> tuple[int, int]:
@@ -222,10 +219,10 @@ class Neighbours:
         return cls((rows * width + columns)[some], (near_rows * width + near_columns)[some], weights)
 
 
-def mend(frames: NDArray[Any], around: Neighbours) -> Frames:
-    """Return frames (N, rows, columns) in which each of the pixels is the weighted mean of its neighbours."""
+def mend(frames: NDArray[Any], hot: Neighbours) -> Frames:
+    """Return frames (N, rows, columns) in which each hot pixel is the weighted mean of its neighbours."""
     flat = frames.astype(np.float32).reshape(len(frames), -1)
-    flat[:, around.pixels] = (flat[:, around.around] * around.weights).sum(axis=2)
+    flat[:, hot.pixels] = (flat[:, hot.around] * hot.weights).sum(axis=2)
     mended: Frames = flat.reshape(frames.shape)
     return mended
 

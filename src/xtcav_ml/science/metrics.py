@@ -18,7 +18,7 @@ from xtcav_ml.science.thresholds import CALIBRATION_BINS, CONFIDENCE
 
 @dataclass(frozen=True)
 class Classification:
-    """What a classifier's predictions are worth. Rates are 0 to 1; NaN where there is nothing to divide by."""
+    """Quality of a classifier's predictions. Rates are 0 to 1; NaN where there is nothing to divide by."""
 
     shots: int
     accuracy: float
@@ -63,14 +63,12 @@ def classification(truth: NDArray[np.integer], probabilities: NDArray[np.floatin
 
 def _require_fit(truth: NDArray[np.integer], probabilities: NDArray[np.floating]) -> None:
     if probabilities.ndim != 2 or truth.shape != probabilities.shape[:1] or not len(truth):
-        raise ValueError(
-            f"expected truth (N,) and probabilities (N, classes), got {truth.shape}, {probabilities.shape}"
-        )
+        raise ValueError(f"expected truth (N,), probabilities (N, classes), got {truth.shape}, {probabilities.shape}")
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """How far a classifier's confidence, its largest probability, is the rate at which it is right. NaN in empty bins."""
+    """Confidence of a classifier, its largest probability, against the rate at which it is right. NaN in empty bins."""
 
     edges: NDArray[np.float64]  # (bins + 1,), of confidence, 0 to 1; a bin holds its upper edge, not its lower one
     count: NDArray[np.int64]  # (bins,), shots
@@ -94,12 +92,10 @@ def calibration(
     sure = probabilities.max(axis=1).astype(np.float64)
     right = probabilities.argmax(axis=1) == truth
     edges = np.linspace(0, 1, bins + 1)
-    place = np.clip(np.searchsorted(edges, sure, side="left") - 1, 0, bins - 1)
-    count = np.bincount(place, minlength=bins)
-    hits = np.bincount(place, right, minlength=bins)
+    bin_of = np.clip(np.searchsorted(edges, sure, side="left") - 1, 0, bins - 1)
+    count, hits = np.bincount(bin_of, minlength=bins), np.bincount(bin_of, right, minlength=bins)
     with np.errstate(invalid="ignore"):
-        confidence = np.bincount(place, sure, minlength=bins) / count
-        accuracy = hits / count
+        confidence, accuracy = np.bincount(bin_of, sure, minlength=bins) / count, hits / count
     low, high = np.transpose([wilson_interval(int(hit), int(shots)) for hit, shots in zip(hits, count, strict=True)])
     errors = probabilities.astype(np.float64) - np.eye(probabilities.shape[1])[truth]
     return Calibration(
@@ -116,7 +112,7 @@ def calibration(
 
 @dataclass(frozen=True)
 class Roc:
-    """What a threshold on a score finds of the positives against what it takes of the negatives, for all thresholds."""
+    """Rates of positives and of negatives above a threshold on a score, for all thresholds."""
 
     false_positive_rate: NDArray[np.float64]  # (T,), from 0 to 1; NaN if there are no negatives
     true_positive_rate: NDArray[np.float64]  # (T,), from 0 to 1; NaN if there are no positives
@@ -136,19 +132,18 @@ def roc(positive: NDArray[np.bool_], score: NDArray[np.floating]) -> Roc:
     with warnings.catch_warnings(action="ignore", category=UndefinedMetricWarning):
         false_positive_rate, true_positive_rate, _ = roc_curve(positive, score, drop_intermediate=False)
     positives, negatives = int(positive.sum()), int((~positive).sum())
-    ordered = (
-        rankdata(score)[positive].sum() - positives * (positives + 1) / 2
-    )  # pairs; exact, unlike a sum of trapezia
+    # Pairs in the right order; exact, unlike a sum of trapezia.
+    ordered = rankdata(score)[positive].sum() - positives * (positives + 1) / 2
     area = float(ordered / (positives * negatives)) if positives and negatives else float("nan")
     return Roc(false_positive_rate, true_positive_rate, area)
 
 
 @dataclass(frozen=True)
 class PrecisionRecall:
-    """How pure and how complete what a threshold on a score chooses is, for all thresholds. NaN if there are no positives."""
+    """Purity and completeness of the shots above a threshold on a score, for all thresholds. NaN without positives."""
 
     recall: NDArray[np.float64]  # (T,), from 0 to 1
-    precision: NDArray[np.float64]  # (T,), of which the first, where nothing is chosen yet, repeats the second
+    precision: NDArray[np.float64]  # (T,); the first, where no shot is above, repeats the second
     average: float  # mean of the precision over the recall, in steps
 
 
@@ -177,13 +172,13 @@ def _require_scores(positive: NDArray[np.bool_], score: NDArray[np.floating]) ->
 
 @dataclass(frozen=True)
 class Regression:
-    """What predictions of one number are worth, in its own unit. NaN where nothing was measured."""
+    """Quality of the predictions of one number, in its own unit. NaN where nothing was measured."""
 
     shots: int  # that have the number
-    mean_error: float  # prediction less truth: bias
+    mean_error: float  # prediction minus truth: bias
     mean_absolute_error: float
     rms_error: float
-    spread: float  # standard deviation of the truth: the r.m.s. error of always saying its mean
+    spread: float  # standard deviation of the truth: the r.m.s. error of always predicting its mean
     explained: float  # 1 - (rms_error / spread)^2
 
 
@@ -191,13 +186,13 @@ def regression(truth: NDArray[np.floating], predicted: NDArray[np.floating]) -> 
     """Compare truth (N,), NaN where there is no such number, with predictions (N,). Raises ValueError if N differ."""
     if truth.shape != predicted.shape or truth.ndim != 1:
         raise ValueError(f"expected truth (N,) and prediction (N,), got {truth.shape}, {predicted.shape}")
-    known = np.isfinite(truth)
-    if not known.any():
+    finite = np.isfinite(truth)
+    if not finite.any():
         return Regression(0, *[float("nan")] * 5)
-    errors = predicted[known].astype(np.float64) - truth[known]
-    rms, spread = float(np.sqrt(np.square(errors).mean())), float(truth[known].std(dtype=np.float64))
+    errors = predicted[finite].astype(np.float64) - truth[finite]
+    rms, spread = float(np.sqrt(np.square(errors).mean())), float(truth[finite].std(dtype=np.float64))
     return Regression(
-        shots=int(known.sum()),
+        shots=int(finite.sum()),
         mean_error=float(errors.mean()),
         mean_absolute_error=float(np.abs(errors).mean()),
         rms_error=rms,

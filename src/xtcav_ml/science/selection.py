@@ -1,8 +1,7 @@
-"""Which shots: masks, labels, duplicates, split by groups of shots, balance.
+"""Selection of shots: masks, labels, duplicates, split by groups of shots, balance.
 
-Every decision is a function of a shot's own values and of the counts of its split, never of the order of the files: the
-split of a shot follows from its group's name alone, so that adding files moves no shot, and balancing keeps
-the shots whose event keys hash lowest.
+It depends on a shot's own values and on the counts of its split, never on the order of the files: the split follows from
+the name of the shot's group, so that adding files moves no shot, and balancing keeps the shots whose event keys hash lowest.
 """
 
 import functools
@@ -26,7 +25,7 @@ SPLIT_NAME = "U10"
 
 @dataclass(frozen=True)
 class Selection:
-    """Rows of the table in each split, in order of their event keys, and how many were dropped for which reason."""
+    """Rows of the table in each split, in order of their event keys, and the number of dropped ones by reason."""
 
     splits: dict[str, Indices]
     dropped: dict[str, int]
@@ -36,8 +35,8 @@ def select(table: Table, prepare: PrepareParams) -> Selection:
     """Deal the shots of `table` (columns of equal length, one row a shot) to train, validation and test.
 
     Needs the columns of schema.EVENT_KEY, `run`, `run.index`, FILE, and what `prepare.learned`, `include` and `exclude` name.
-    Kept and dropped add up to the number of rows. Raises UserError if a shot stands twice with different values, or
-    if a split has fewer than `split.min_per_class` shots of a class or of a number to learn.
+    Kept and dropped add up to the number of rows. Raises UserError if a shot is repeated with different values, or if a
+    split has fewer than `split.min_per_class` shots of a class or of a number to learn.
     """
     label, classes, balance, split = prepare.label, prepare.classes, prepare.balance, prepare.split
     order, dropped = usable(table, prepare)
@@ -58,10 +57,10 @@ def select(table: Table, prepare: PrepareParams) -> Selection:
 
 
 def usable(table: Table, prepare: PrepareParams) -> tuple[Indices, dict[str, int]]:
-    """Return the rows to learn from, in order of their event keys, and how many others are there for which reason.
+    """Return the rows to learn from, in order of their event keys, and the number of the others by reason.
 
-    Not the dark run, not what `include` and `exclude` leave out, not what has no label or none of the numbers to learn, not
-    where a feature is not finite, and each shot once. Raises UserError if a shot stands twice with different values.
+    Left out are the dark run, shots that `include` and `exclude` leave out, that have no label or none of the numbers to
+    learn, or a feature that is not finite, and repetitions. Raises UserError if a shot is repeated with different values.
     """
     order = np.arange(len(table["run"]))
     dropped: dict[str, int] = {}
@@ -90,7 +89,7 @@ def usable(table: Table, prepare: PrepareParams) -> tuple[Indices, dict[str, int
 
 
 def unique(table: Table, names: Sequence[str]) -> Indices:
-    """Return one row of each shot: of those that stand twice, the one whose file is called first in the alphabet.
+    """Return one row of each shot: of a repeated one, that whose file comes first in the alphabet.
 
     Raises UserError if the columns `names`, `run` or `run.index` of the same shot differ.
     """
@@ -111,17 +110,16 @@ def unique(table: Table, names: Sequence[str]) -> Indices:
 def duplicates(table: Table) -> list[tuple[int, int]]:
     """Return pairs of rows, one after the other in the order of their files, that hold the same shot."""
     order, same = _repeats(table)
-    places = np.flatnonzero(same)
-    return list(zip(order[places].tolist(), order[places + 1].tolist(), strict=True))
+    return list(zip(order[:-1][same].tolist(), order[1:][same].tolist(), strict=True))
 
 
 def event_key(table: Table, row: int) -> str:
-    """Return the words that name a shot."""
+    """Return the name of a shot in messages."""
     return f"(seconds, nanoseconds, fiducials) = ({', '.join(str(table[name][row]) for name in EVENT_KEY)})"
 
 
 def _by_key(table: Table, order: Indices) -> Indices:
-    """Return what brings `order` into that of the event keys, and of file names where a shot stands twice."""
+    """Return the indices that sort `order` by event key, then by file name."""
     return np.lexsort([table[FILE][order], *(table[name][order] for name in reversed(EVENT_KEY))]).astype(np.int64)
 
 
@@ -135,7 +133,7 @@ def _repeats(table: Table) -> tuple[Indices, NDArray[np.bool_]]:
 
 
 def uniform_hash(seed: int, *values: object) -> float:
-    """Return a number in [0, 1) which depends on nothing but the arguments, on any machine."""
+    """Return a number in [0, 1) that depends on the arguments alone, on any machine."""
     digest = hashlib.blake2b(repr((seed, *values)).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2**64
 
@@ -155,10 +153,10 @@ def _deal(table: Table, order: Indices, split: Split) -> tuple[NDArray[np.str_],
 
 
 def _deal_files(table: Table, order: Indices, split: Split) -> tuple[NDArray[np.str_], NDArray[np.bool_]]:
-    """Deal whole files, and drop the last `gap` shots of every run in each, whatever follows: a file may be added.
+    """Deal whole files, and drop the last `gap` shots of every run in each, since a file that follows may be added.
 
-    A file is known by the key of its first shot, so that a copy under another name lies in the same split. Raises UserError
-    if a shot stands in files of different splits.
+    The key of its first shot identifies a file, so that a copy under another name lies in the same split. Raises UserError
+    if a shot is in files of different splits.
     """
     by_key = _by_key(table, np.arange(len(table["run"])))
     files, starts = np.unique(table[FILE][by_key], return_index=True)
@@ -181,9 +179,8 @@ def _deal_files(table: Table, order: Indices, split: Split) -> tuple[NDArray[np.
 def _splits_of(groups: Iterable[tuple[int, int]], split: Split) -> NDArray[np.str_]:
     """Return the split of each group (start, step): a point in [0, 1) that the group's name alone decides.
 
-    The hash of where the sequence starts, and from there steps of the golden ratio: of all sequences it fills [0, 1) most
-    evenly, so that even a run of eight blocks, or an experiment of eight runs, has its share in every split, which independent
-    hashes would leave to luck.
+    The sequence starts at a hash and takes steps of the golden ratio, which fill [0, 1) most evenly: even a run of eight
+    blocks, or an experiment of eight runs, then has its share in every split. Independent hashes would leave that to luck.
     """
 
     @functools.cache
@@ -208,7 +205,7 @@ def _balanced(
     most: int | None,
     seed: int,
 ) -> Indices:
-    """Return the members that stay: of each class at most `ratio` times the smallest, and at most `most`."""
+    """Return the members that stay: of each class at most `ratio` times the smallest class, and at most `most`."""
     counts = np.bincount(labels.astype(np.int64), minlength=classes)
     limits = [len(members) if ratio is None else int(counts.min() * ratio), len(members) if most is None else most]
     keys = np.stack([table[name][members].astype(np.int64) for name in EVENT_KEY], axis=1).tolist()

@@ -62,9 +62,8 @@ def accuracies(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> Accuracie
     shares = np.array([only_first, only_second, shots - only_first - only_second]) / shots
     drawn = np.random.default_rng(BOOTSTRAP_SEED).multinomial(shots, shares, RESAMPLES)
     low, high = np.quantile((drawn[:, 1] - drawn[:, 0]) / shots, TAILS)
-    difference = Difference(
-        (only_second - only_first) / shots, float(low), float(high), mcnemar(only_first, only_second)
-    )
+    gain, p = (only_second - only_first) / shots, mcnemar(only_first, only_second)
+    difference = Difference(gain, float(low), float(high), p)
     return Accuracies(both, only_first, only_second, shots - both - only_first - only_second, difference)
 
 

@@ -1,4 +1,4 @@
-"""What a prepared file and a model say about themselves, so that nothing else is needed to use them."""
+"""The description that a prepared file and a model carry, so that they can be used without anything else."""
 
 import json
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from xtcav_ml.science.images import Dark, Preprocessing
 
 @dataclass(frozen=True)
 class Meaning:
-    """What is learned from what: names of datasets of the raw files, and what is done to a frame."""
+    """Names of the datasets to learn and of the inputs, and the preprocessing of a frame."""
 
     label: str | None
     classes: tuple[str, ...]
@@ -22,28 +22,20 @@ class Meaning:
 
     @classmethod
     def of(cls, prepare: PrepareParams, raw_shape: tuple[int, int], dark: Dark | None) -> Self:
-        """Return what params.yaml says, of raw frames of `raw_shape`, with the dark frame that was measured."""
+        """Return the meaning by params.yaml, for raw frames of `raw_shape`, with the measured dark frame."""
         preprocessing = Preprocessing(prepare.images, prepare.pixels, raw_shape, dark)
         return cls(prepare.label, prepare.classes, prepare.regression, prepare.features, preprocessing)
 
     def to_json(self) -> str:
         """Return everything but the dark frame."""
-        shown = self.preprocessing
-        return json.dumps(
-            {
-                "label": self.label,
-                "classes": self.classes,
-                "regression": self.regression,
-                "features": self.features,
-                "steps": [step.model_dump() for step in shown.steps],
-                "pixels": shown.pixels.model_dump(),
-                "raw_shape": shown.raw_shape,
-            }
-        )
+        tree: dict[str, object] = {name: getattr(self, name) for name in ("label", "classes", "regression", "features")}
+        tree["steps"] = [step.model_dump() for step in self.preprocessing.steps]
+        tree["pixels"] = self.preprocessing.pixels.model_dump()
+        return json.dumps(tree | {"raw_shape": self.preprocessing.raw_shape})
 
     @classmethod
     def from_json(cls, text: str | bytes, dark: Dark | None) -> Self:
-        """Return what `to_json` wrote, with its dark frame."""
+        """Return the meaning that `to_json` wrote, with its dark frame."""
         tree = json.loads(text)
         preprocessing = Preprocessing(
             steps=TypeAdapter(tuple[Step, ...]).validate_json(json.dumps(tree["steps"])),

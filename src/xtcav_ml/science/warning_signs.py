@@ -1,4 +1,4 @@
-"""Signs in an epoch's values that a training goes wrong."""
+"""Signs of trouble in the values of an epoch."""
 
 from collections.abc import Mapping
 
@@ -12,7 +12,7 @@ EARLY = "normal in the first epochs; if it persists, see docs/training.md"
 
 
 def collapsed(values: Mapping[str, float]) -> list[int]:
-    """Return the classes, by number, that nearly all validation shots are predicted as: one, or none."""
+    """Return the number of the class that is predicted for nearly all validation shots, in a list; empty if none is."""
     shares = {name: share for name, share in values.items() if name.startswith("val_predicted_")}
     return [int(name.removeprefix("val_predicted_")) for name, share in shares.items() if share >= COLLAPSED]
 
