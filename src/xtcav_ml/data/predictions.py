@@ -1,8 +1,8 @@
-"""Tables of predictions, a row for each test shot -> how good two or more runs are on the shots that they have in common."""
+"""Tables of predictions, a row for each test shot -> the results of two or more runs on their common shots."""
 
 import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -31,7 +31,7 @@ TableRows = Sequence[Mapping[str, str]]
 
 @dataclass(frozen=True)
 class Predictions:
-    """The predictions of one run, column by column as text, of the shots that all runs have in common."""
+    """The predictions of one run for the shots that all runs have in common, column by column as text."""
 
     name: str
     shots: int  # of the run, in common or not
@@ -51,7 +51,7 @@ class Predictions:
             ) from None
 
     def learned(self) -> list[str]:
-        """Return what the run learned: `classes` and the numbers."""
+        """Return the names of the quantities that the run learned: `classes` and the numbers."""
         classes = ["classes"] if {ACTUAL, PREDICTED} <= self.columns.keys() else []
         numbers = [name.removeprefix(f"{PREDICTED} ") for name in self.columns if name.startswith(f"{PREDICTED} ")]
         return classes + [name for name in numbers if f"{ACTUAL} {name}" in self.columns]
@@ -60,11 +60,11 @@ class Predictions:
 def read_rows(name: str, text: str) -> TableRows:
     """Return the table of predictions that `text` holds; `name` is for the error. Raises UserError if it is none."""
     rows = list(csv.DictReader(text.splitlines()))
-    faults = [] if rows else ["no shots"]
-    faults += [f"no column {column!r}" for column in RUN_KEY if rows and column not in rows[0]]
+    faults = [f"no column {column!r}" for column in RUN_KEY if rows and column not in rows[0]]
     faults += [f"a broken line {line}" for line, row in enumerate(rows, start=2) if None in row or None in row.values()]
-    if faults:
-        raise UserError(f"{name}: not a table of predictions (found {faults[0]}, expected a row for each shot). {CURE}")
+    if faults or not rows:
+        fault = faults[0] if faults else "no shots"
+        raise UserError(f"{name}: not a table of predictions (found {fault}, expected a row for each shot). {CURE}")
     return rows
 
 
@@ -74,17 +74,17 @@ def read_predictions(name: str, text: str) -> Predictions:
 
 
 def compare_predictions(tables: Sequence[tuple[str, TableRows]]) -> dict[str, Any]:
-    """Return how good two or more runs (name, table) are on their common test shots, and each compared with the first.
+    """Return the results of two or more runs (name, table) on their common test shots, each compared with the first.
 
-    Raises UserError if they have no shot in common, have not learned the same, or their labels differ.
+    Raises UserError if they have no shot or no learned quantity in common, or their labels differ.
     """
     runs = _in_common(tables)
     learned = [name for name in runs[0].learned() if all(name in run.learned() for run in runs)]
     if not learned:
-        found = " and ".join(str(run.learned()) for run in runs)
+        names, lists = ", ".join(run.name for run in runs), " and ".join(str(run.learned()) for run in runs)
         raise UserError(
-            f"{', '.join(run.name for run in runs)}: nothing to compare (found {found}, expected something that all have "
-            "learned). Fix: choose runs with prepare.label, or a number of prepare.regression, in common."
+            f"{names}: nothing to compare (found {lists}, expected a quantity that all have learned). Fix: choose runs with "
+            "prepare.label, or a number of prepare.regression, in common."
         )
     result: dict[str, Any] = {
         "shots": len(runs[0].columns[RUN_KEY[0]]),
@@ -123,8 +123,8 @@ def _by_shot(name: str, rows: TableRows, key: Sequence[str]) -> dict[tuple[str, 
     for row in rows:
         shot = tuple(row[column] for column in key)
         if shot in table:
-            fix = CURE if key == EVENT_KEY else "Fix: evaluate the runs anew, which writes the event key of each shot."
-            raise UserError(f"{name}: shot {', '.join(key)} = {', '.join(shot)} is there twice (expected once). {fix}")
+            fix = CURE if key == EVENT_KEY else "Fix: evaluate the runs again, which writes the event key of each shot."
+            raise UserError(f"{name}: shot {', '.join(key)} = {', '.join(shot)} appears twice (expected once). {fix}")
         table[shot] = row
     return table
 
@@ -133,12 +133,12 @@ def _by_shot(name: str, rows: TableRows, key: Sequence[str]) -> dict[tuple[str, 
 class Measure:
     """A quantity by which runs are compared."""
 
-    name: str
+    measure: str  # its name
     more_is_better: bool
     scale: float  # from perfect to worthless: 1 for an accuracy, the standard deviation of the truth for an error
 
     def text(self, value: float) -> str:
-        """Return a difference as it is shown, without its unit."""
+        """Return a difference as text, without its unit."""
         return f"{100 * value:+.1f}" if self.more_is_better else f"{value:+.3g}"
 
 
@@ -181,34 +181,22 @@ def _entries(runs: Sequence[Predictions], measure: Measure, differences: Sequenc
     """Return the comparisons of all runs but the first with it, by one measure, each with its verdict in a sentence."""
     corrected = significance.holm([difference.p for difference in differences])
     several = f", corrected for {len(differences)} comparisons" if len(differences) > 1 else ""
-    entries = []
+    unit = " points" if measure.more_is_better else ""
+    entries: list[dict[str, Any]] = []
     for run, difference, p in zip(runs[1:], differences, corrected, strict=True):
         names, shown, better = (run.name, runs[0].name), difference, None
-        if p >= SIGNIFICANT:
-            sentence = f"no real difference between {runs[0].name} and {run.name}"
-        else:
+        sentence = f"no real difference between {runs[0].name} and {run.name}"
+        if p < SIGNIFICANT:
             if (difference.value > 0) != measure.more_is_better:  # the first is better: the sentence is about it
                 names, shown = names[::-1], -difference
-            better = names[0]
-            sentence = f"{better} is better than {names[1]}"
-        unit = " points" if measure.more_is_better else ""
-        sentence += f": {measure.name} {measure.text(shown.value)}{unit}, 95 % interval {measure.text(shown.low)} to "
-        entries.append(
-            {
-                "first": runs[0].name,
-                "run": run.name,
-                "measure": measure.name,
-                "more_is_better": measure.more_is_better,
-                "scale": measure.scale,
-                "difference": difference.value,
-                "low": difference.low,
-                "high": difference.high,
-                "p": difference.p,
-                "p_holm": p,
-                "better": better,
-                "verdict": f"{sentence}{measure.text(shown.high)}, p = {p:.2g}{several}",
-            }
+            better, sentence = names[0], f"{names[0]} is better than {names[1]}"
+        interval = f"{measure.text(shown.low)} to {measure.text(shown.high)}"
+        sentence += (
+            f": {measure.measure} {measure.text(shown.value)}{unit}, 95 % interval {interval}, p = {p:.2g}{several}"
         )
+        entry = {"first": runs[0].name, "run": run.name, **asdict(measure), "difference": difference.value}
+        entry |= {"low": difference.low, "high": difference.high, "p": difference.p, "p_holm": p}
+        entries.append(entry | {"better": better, "verdict": sentence})
     return entries
 
 

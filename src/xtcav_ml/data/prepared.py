@@ -21,6 +21,7 @@ import mmap
 import os
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -135,7 +136,7 @@ def _write_column(file: h5py.File, name: str, values: NDArray[np.generic]) -> No
     create_rows(file, name, len(values), (), values.dtype)[:] = values
 
 
-class PreparedFile:
+class PreparedFile(AbstractContextManager["PreparedFile"]):
     """A prepared file, open to read: images at any rows, and everything else as attributes.
 
     Raises UserError if the file is missing, unreadable or unfinished.
@@ -224,9 +225,6 @@ class PreparedFile:
         """Close the file."""
         del self._images
         self._mapping.close()
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()

@@ -4,8 +4,8 @@ import itertools
 import math
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Self
 
 import h5py
 import numpy as np
@@ -181,7 +181,7 @@ def _same(one: NDArray[np.generic], other: NDArray[np.generic]) -> bool:
     return np.array_equal(one, other, equal_nan=one.dtype.kind == "f" and other.dtype.kind == "f")
 
 
-class RawFrames:
+class RawFrames(AbstractContextManager["RawFrames"]):
     """The camera frames of one raw file, open to read from any thread.
 
     Frames in one piece, as the experiment's, are read past HDF5, which lets only one thread read at a time. Others are
@@ -229,9 +229,6 @@ class RawFrames:
         """Close the file."""
         self._file.close()
         os.close(self._descriptor)
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()

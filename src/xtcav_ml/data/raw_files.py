@@ -7,7 +7,6 @@ import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -166,7 +165,7 @@ def require_same_content(raw: RawSet) -> int:
     return len(pairs)
 
 
-class FrameReader:
+class FrameReader(contextlib.AbstractContextManager["FrameReader"]):
     """Frames of a raw set at any row of its table, from any thread. Files stay open until `keep` leaves them out."""
 
     def __init__(self, raw: RawSet) -> None:
@@ -187,9 +186,6 @@ class FrameReader:
         with self._lock:
             for number in self._open.keys() - set(numbers):
                 self._open.pop(number).close()
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.keep(())
