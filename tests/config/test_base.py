@@ -153,7 +153,7 @@ def test_every_key_may_be_neither_missing_nor_misspelt(key):
             continue  # the names in these are the user's own
         kind = params_file.Params.model_fields[section].annotation
         with pytest.raises(UserError):
-            base.validate(tree[section], kind, section)
+            base.validate_section(tree[section], kind, section)
 
 
 def test_overridden_changes_one_value_and_checks_it(params):

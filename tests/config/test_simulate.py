@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from xtcav_ml.config.base import flatten, read_tree, validate
+from xtcav_ml.config.base import flatten, read_tree, validate_section
 from xtcav_ml.config.simulate import SimulateParams
 from xtcav_ml.system.errors import UserError
 
@@ -19,7 +19,7 @@ def changed(key, value):
     for part in path:
         node = node[part]
     node[last] = value
-    return validate(tree, SimulateParams, "simulate")
+    return validate_section(tree, SimulateParams, "simulate")
 
 
 def test_runs_are_numbered_dark_no_lasing_lasing():
@@ -67,14 +67,14 @@ def test_broken_rules_are_named(key, value, told):
 def test_no_shots_at_all_is_refused():
     tree = copy.deepcopy(TREE) | {"dark_shots": 0, "no_lasing_shots": 0, "lasing_shots": [0]}
     with pytest.raises(UserError, match="are all 0"):
-        validate(tree, SimulateParams, "simulate")
+        validate_section(tree, SimulateParams, "simulate")
 
 
 @pytest.mark.parametrize("key", sorted(TREE))
 def test_every_key_is_needed(key):
     tree = {name: value for name, value in TREE.items() if name != key}
     with pytest.raises(UserError, match=f"simulate.{key}: missing"):
-        validate(tree, SimulateParams, "simulate")
+        validate_section(tree, SimulateParams, "simulate")
 
 
 def test_params_can_be_a_cache_key():

@@ -176,7 +176,9 @@ def trees(draw):
 def loaded(tree):
     """Return the sections of `tree`, as `params_file.load` does of a file."""
     fields = params_file.Params.model_fields.items()
-    params = params_file.Params(**{name: base.validate(tree[name], field.annotation, name) for name, field in fields})
+    params = params_file.Params(
+        **{name: base.validate_section(tree[name], field.annotation, name) for name, field in fields}
+    )
     params_file.check_space(params.train, params.tune)
     return params
 

@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
-from xtcav_ml.config.base import read_tree, validate
+from xtcav_ml.config.base import read_tree, validate_section
 from xtcav_ml.config.schema import IMAGE, SCHEMA
 from xtcav_ml.config.simulate import SimulateParams
 from xtcav_ml.pipeline import simulate
@@ -20,7 +20,7 @@ TREE = read_tree(Path(__file__).parents[2] / "params.yaml")["simulate"]
 
 def params(**changes):
     few = {"shots_per_file": 30, "dark_shots": 2, "no_lasing_shots": 1, "lasing_shots": [32]}
-    return validate(TREE | few | changes, SimulateParams, "simulate")
+    return validate_section(TREE | few | changes, SimulateParams, "simulate")
 
 
 def digests(folder):

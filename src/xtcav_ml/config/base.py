@@ -1,4 +1,4 @@
-"""Reading params.yaml: strict sections, unknown keys refused, every error one line that names key, rule, value and cure."""
+"""Reading params.yaml: strict sections, unknown keys refused, every error one line with key, problem, value and fix."""
 
 import difflib
 import functools
@@ -25,13 +25,13 @@ S = TypeVar("S", bound=Section)
 
 
 def parameter(meaning: str, unit: str = "", **rules: Any) -> Any:
-    """Return a pydantic Field with its meaning, its unit ("1" of a pure number) and rules such as `ge=0` or `default=1`."""
+    """Return a pydantic Field with its meaning, its unit ("1" for a pure number) and rules such as `ge=0` or `default=1`."""
     return Field(description=meaning, json_schema_extra={"unit": unit}, **rules)
 
 
 @functools.lru_cache(maxsize=8)
 def _parsed(text: str) -> Any:
-    """A command reads params.yaml section by section, and to parse it takes 0.05 s. The same text is the same tree."""
+    """Return the tree of a text, parsed once: a command reads params.yaml section by section, at 0.05 s a parse."""
     return YAML(typ="safe", pure=True).load(text)
 
 
@@ -58,10 +58,10 @@ def load_section(name: str, kind: type[S], path: Path = PARAMS_FILE) -> S:
     tree = read_tree(path)
     if name not in tree:
         raise UserError(f"{path}: {name}: section is missing. Fix: restore the default with `git checkout {path}`")
-    return validate(tree[name], kind, name, path)
+    return validate_section(tree[name], kind, name, path)
 
 
-def validate(value: Any, kind: type[S], name: str, path: Path = PARAMS_FILE) -> S:
+def validate_section(value: Any, kind: type[S], name: str, path: Path = PARAMS_FILE) -> S:
     """Return `value` as `kind`; `name` is the dotted key of `value` in the file, for the error."""
     try:
         return kind.model_validate(_tuples(value))
@@ -99,27 +99,25 @@ def _tuples(value: Any) -> Any:
 
 def _explain(error: Any, kind: type[BaseModel], name: str) -> str:
     location = [part for part in error["loc"] if not str(part).startswith(("function-", "tuple["))]
-    key, found = ".".join([name, *map(str, location)]), f"found {error['input']!r}"
+    key, value = ".".join([name, *map(str, location)]), f"found {error['input']!r}"
     match error["type"]:
         case "extra_forbidden":
             return unknown_key(key, _known_keys(kind, location[:-1]))
         case "missing":
             return f"{key}: missing. Fix: add it"
-        case "value_error":  # a rule of ours, which names the values and the fix itself
+        case "value_error":  # a rule of ours, whose message has the values and the fix
             return f"{key}: {error['ctx']['error']}"
         case "union_tag_invalid":
-            return f"{key}: invalid value ({found}, expected one of {error['ctx']['expected_tags']}). Fix: name one of them"
+            return f"{key}: invalid value ({value}, expected one of {error['ctx']['expected_tags']}). Fix: name one of them"
     rule = error["msg"].partition(" should ")[2] or error["msg"]  # pydantic's "Input should be less than 1"
-    return f"{key}: invalid value ({found}, expected it to {rule}). Fix: correct the value"
+    return f"{key}: invalid value ({value}, expected it to {rule}). Fix: correct the value"
 
 
 def _known_keys(kind: type[BaseModel], location: list[Any]) -> list[str]:
     """Return the field names of the section at `location` inside `kind`."""
     for part in location:
         if isinstance(part, str) and part in kind.model_fields:
-            nested = section_in(kind.model_fields[part].annotation)
-            if nested is not None:
-                kind = nested
+            kind = section_in(kind.model_fields[part].annotation) or kind
     return list(kind.model_fields)
 
 
@@ -128,9 +126,8 @@ def section_in(annotation: Any) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     for argument in getattr(annotation, "__args__", ()):
-        found = section_in(argument)
-        if found is not None:
-            return found
+        if (section := section_in(argument)) is not None:
+            return section
     return None
 
 
@@ -141,22 +138,18 @@ def overridden(section: S, name: str, changes: Mapping[str, Any]) -> S:
     """
     tree = section.model_dump(mode="json")  # lists, not tuples: they are changed in place
     for dotted, value in changes.items():
-        first, *path = dotted.split(".")
-        place: Any = tree if first == name else None
-        for part in path[:-1]:
-            place = place[_key(place, part)] if _has(place, part) else None
-        last = path[-1] if path else ""
-        if not _has(place, last):
+        *path, last = dotted.split(".")
+        node: Any = {name: tree}
+        for part in path:
+            node = None if (key := _key(node, part)) is None else node[key]
+        if not path or (key := _key(node, last)) is None:
             raise UserError(f"{PARAMS_FILE}: {unknown_key(dotted, list(flatten({name: section.model_dump()})))}")
-        place[_key(place, last)] = value
-    return validate(tree, type(section), name)
+        node[key] = value
+    return validate_section(tree, type(section), name)
 
 
-def _has(place: Any, part: str) -> bool:
-    if isinstance(place, list):
-        return part.isdigit() and int(part) < len(place)
-    return isinstance(place, dict) and part in place
-
-
-def _key(place: Any, part: str) -> str | int:
-    return int(part) if isinstance(place, list) else part
+def _key(node: Any, part: str) -> str | int | None:
+    """Return the key or index of `part` in a dict or list; None if there is none."""
+    if isinstance(node, list):
+        return int(part) if part.isdigit() and int(part) < len(node) else None
+    return part if isinstance(node, dict) and part in node else None

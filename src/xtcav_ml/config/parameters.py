@@ -1,4 +1,4 @@
-"""All parameters of params.yaml as a table: what `xtcav params` prints, and what can describe a run in MLflow."""
+"""All parameters of params.yaml as a table, for `xtcav params` and for the description of a run in MLflow."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -9,7 +9,7 @@ from xtcav_ml.config.params_file import Params
 
 
 class Parameter(NamedTuple):
-    """A row of the table: JSON values; `default` is that of a key which params.yaml may leave out, which is not `required`."""
+    """A row of the table: JSON values; a key that is not `required` has a `default`."""
 
     key: str
     value: Any
@@ -21,22 +21,24 @@ class Parameter(NamedTuple):
 
 
 def rows(params: Params) -> list[Parameter]:
-    """Return all parameters in the order of the sections. The unit of a pure number is "1", of what is none ""."""
+    """Return all parameters in the order of the sections. The unit of a pure number is "1", of no number ""."""
     return [row for name in type(params).model_fields for row in _of_section(getattr(params, name), name)]
 
 
 def _of_section(section: BaseModel, key: str) -> Iterator[Parameter]:
     fields, plain = type(section).model_json_schema()["properties"], section.model_dump(mode="json")
     for name in type(section).model_fields:
-        value, field, place = getattr(section, name), fields[name], f"{key}.{name}"
-        nested = {f"{place}.{i}": item for i, item in enumerate(value)} if isinstance(value, tuple) else {place: value}
+        value, field, dotted = getattr(section, name), fields[name], f"{key}.{name}"
+        nested = (
+            {f"{dotted}.{i}": item for i, item in enumerate(value)} if isinstance(value, tuple) else {dotted: value}
+        )
         if nested and all(isinstance(item, BaseModel) for item in nested.values()):
-            for where, item in nested.items():
-                yield from _of_section(item, where)
+            for item_key, item in nested.items():
+                yield from _of_section(item, item_key)
         else:
             optional, default = "default" in field, field.get("default")
             about = (allowed(field), field.get("unit", ""), field.get("description", ""))
-            yield Parameter(place, plain[name], not optional, default, *about)
+            yield Parameter(dotted, plain[name], not optional, default, *about)
 
 
 def allowed(schema: Mapping[str, Any]) -> str:

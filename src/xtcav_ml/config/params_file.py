@@ -1,4 +1,4 @@
-"""All sections at once, for those who must see the whole file: check, tracking, the tuner."""
+"""All sections of params.yaml at once."""
 
 from pathlib import Path
 from typing import Any, cast
@@ -26,9 +26,8 @@ class Params(BaseModel, frozen=True):
 
 def load(path: Path = PARAMS_FILE) -> Params:
     """Return the whole file. Raises UserError with every broken key of every section."""
-    known = list(Params.model_fields)
-    unknown = [key for key in read_tree(path) if key not in known]
-    problems = [unknown_key(str(key), known) for key in unknown]
+    names = list(Params.model_fields)
+    problems = [unknown_key(str(key), names) for key in read_tree(path) if key not in names]
     sections: dict[str, Any] = {}
     for name, field in Params.model_fields.items():
         try:

@@ -1,4 +1,4 @@
-"""Section of the peak rule: how waveforms become peaks. For real waveforms as for simulated ones."""
+"""Section of the peak rule, which turns waveforms, real or simulated, into peaks."""
 
 from typing import Annotated, Self
 
@@ -15,7 +15,7 @@ Slope = Annotated[float, Field(ge=-20, le=20)]
 
 
 class PeakRule(Section):
-    """Where t0, t1 and t2 are looked for and what counts as a peak. Triples are in the order t0, t1, t2."""
+    """Regions of t0, t1 and t2, and the definition of a peak. Triples are in the order t0, t1, t2."""
 
     thresholds: tuple[Threshold, Threshold, Threshold] = parameter("least height of a peak", "median absolute values")
     regions: tuple[Region, Region, Region] = parameter("start and end of each region at reference_energy", "samples")

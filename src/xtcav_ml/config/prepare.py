@@ -1,6 +1,6 @@
-"""Section `prepare`: which shots, which label, what is done to an image, how the set is split."""
+"""Section `prepare`: selection of shots, labels, steps of preprocessing, split."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -20,11 +20,7 @@ class SubtractDark(Section):
 
 
 class MendHotPixels(Section):
-    """Give each hot pixel the mean of the good pixels around it.
-
-    Hot is a pixel whose level or noise in the dark run lies more than `threshold` robust standard deviations off the
-    median pixel's.
-    """
+    """Give each pixel whose level or noise in the dark run is far off the median the mean of the good ones around it."""
 
     step: Literal["mend_hot_pixels"] = parameter("replace hot pixels by the mean of their neighbours")
     threshold: float = parameter("least deviation of a hot pixel from the median one", "robust s.d.", ge=2, le=1000)
@@ -38,7 +34,7 @@ class RegionOfInterest(Section):
     columns: tuple[Pixel, Pixel] = parameter("first column that is kept, and the first one after the last", "pixels")
 
     @model_validator(mode="after")
-    def _ascending(self) -> "RegionOfInterest":
+    def _ascending(self) -> Self:
         for name, (first, last) in (("rows", self.rows), ("columns", self.columns)):
             if first >= last:
                 raise ValueError(f"{name}: first is not below last (found [{first}, {last}]). Fix: swap them")
@@ -60,7 +56,7 @@ class Clip(Section):
     high: PixelValue = parameter("largest value", "of this step")
 
     @model_validator(mode="after")
-    def _ascending(self) -> "Clip":
+    def _ascending(self) -> Self:
         if self.low >= self.high:
             raise ValueError(f"low is not below high (found {self.low} and {self.high}). Fix: swap them")
         return self
@@ -82,8 +78,7 @@ class Log(Section):
 Step = Annotated[
     SubtractDark | MendHotPixels | RegionOfInterest | BlockMean | Clip | Log | Contrast, Field(discriminator="step")
 ]
-DARK_STEPS = ("subtract_dark", "mend_hot_pixels")
-"""Steps that use the dark run. They come first: what they use has the shape of a raw frame."""
+DARK_STEPS = ("subtract_dark", "mend_hot_pixels")  # use the dark run; first, since it has the shape of a raw frame
 
 
 class Pixels(Section):
@@ -93,17 +88,15 @@ class Pixels(Section):
     quantum: float | None = parameter("value of a stored 1, for int16; else null", "of the last step", ge=1e-6, le=1e6)
 
     @model_validator(mode="after")
-    def _quantum_of_integers(self) -> "Pixels":
+    def _quantum_of_integers(self) -> Self:
         if (self.dtype == "int16") != (self.quantum is not None):
-            expected = "a number" if self.dtype == "int16" else "null"
-            raise ValueError(
-                f"quantum does not fit dtype {self.dtype} (found {self.quantum}, expected {expected}). Fix: change one of them"
-            )
+            values = f"found {self.quantum}, expected {'a number' if self.dtype == 'int16' else 'null'}"
+            raise ValueError(f"quantum does not fit dtype {self.dtype} ({values}). Fix: change one of them")
         return self
 
 
 class Watch(Section):
-    """Which frames are counted as suspicious. They are counted, shot by shot in the prepared file, not left out."""
+    """Frames that are counted as suspicious, shot by shot in the prepared file, but not left out."""
 
     saturation: int = parameter("value of a saturated pixel", "ADU", ge=1, le=32767)
     saturated_pixels: int = parameter("a frame with more saturated pixels counts as saturated", "pixels", ge=0)
@@ -131,7 +124,7 @@ class Split(Section):
     min_per_class: int = parameter("least shots of a class, or with a number to learn, in a set", "shots", ge=1)
 
     @model_validator(mode="after")
-    def _add_up(self) -> "Split":
+    def _add_up(self) -> Self:
         total = self.train + self.validation + self.test
         if abs(total - 1) > 1e-9:
             raise ValueError(f"train + validation + test is not 1 (found {total:g}). Fix: change one of them")
@@ -143,7 +136,7 @@ class Split(Section):
 
 
 class PrepareParams(Section):
-    """All that prepare needs to know."""
+    """Section `prepare`."""
 
     label: str | None = parameter("dataset of integers to learn as classes, -1 for no label; or null", min_length=1)
     classes: tuple[str, ...] = parameter("names of the label's values 0, 1, ...")
@@ -159,7 +152,7 @@ class PrepareParams(Section):
     split: Split
 
     @model_validator(mode="after")
-    def _something_to_learn(self) -> "PrepareParams":
+    def _something_to_learn(self) -> Self:
         if self.label is None and not self.regression:
             raise ValueError("label and regression name nothing to learn (found null and []). Fix: name a dataset")
         if self.label is None and (self.classes or self.balance.ratio is not None or self.balance.most):
@@ -176,18 +169,13 @@ class PrepareParams(Section):
         return self
 
     @model_validator(mode="after")
-    def _no_frame(self) -> "PrepareParams":
+    def _datasets(self) -> Self:
         if IMAGE in (*self.learned, *self.include, *self.exclude):
             raise ValueError(
                 f"label, regression, features, include and exclude take one value a shot (found the frames, "
                 f"{IMAGE!r}). Fix: remove it"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _named_once(self) -> "PrepareParams":
-        named = [*([self.label] if self.label else []), *self.regression, *self.features]
-        twice = sorted({name for name in named if named.count(name) > 1})
+        twice = sorted({name for name in self.learned if self.learned.count(name) > 1})
         if twice:
             raise ValueError(
                 f"label, regression and features share a dataset (found {twice[0]!r} twice). Fix: remove one; a network that "
@@ -196,7 +184,7 @@ class PrepareParams(Section):
         return self
 
     @model_validator(mode="after")
-    def _dark_steps(self) -> "PrepareParams":
+    def _dark_steps(self) -> Self:
         names = [step.step for step in self.images]
         used = [name for name in names if name in DARK_STEPS]
         if names[: len(used)] != used:
@@ -214,5 +202,5 @@ class PrepareParams(Section):
 
     @property
     def learned(self) -> tuple[str, ...]:
-        """Return the datasets that a shot's row holds beside its keys: label, numbers to learn, features."""
+        """Return the datasets of a shot other than its keys and frame: label, numbers to learn, features."""
         return (*([self.label] if self.label else []), *self.regression, *self.features)

@@ -1,42 +1,27 @@
-"""What a raw shot file holds: datasets, shapes, kinds and units. One row per shot, the same number of rows everywhere."""
+"""The datasets of a raw shot file: shapes, kinds and units. One row per shot, the same number of rows everywhere."""
 
 from dataclasses import dataclass
 
-FRAME_SHAPE = (726, 568)
-"""Rows (energy) and columns (time) of a camera frame."""
-
-LARGEST_SIDE = 2**15
-"""Most rows or columns of a frame, pixels: each of its pixels then has a number in int32."""
-
-CHANNELS, SAMPLES = 16, 250
-"""Digitizer channels, and samples in the region of interest of each."""
+FRAME_SHAPE = (726, 568)  # rows (energy) and columns (time) of a camera frame
+LARGEST_SIDE = 2**15  # most rows or columns of a frame: its pixels can be numbered in int32
+CHANNELS, SAMPLES = 16, 250  # digitizer channels, and samples in the region of interest of each
 
 IMAGE = "xtcavimg"
 WAVEFORMS = "acq.waveforms"
 PEAKS_LABEL = "acq.peaksLabel"
-EVENT_KEY = ("evt.seconds", "evt.nanoseconds", "evt.fiducials")
-"""The three datasets which together identify a shot."""
-
-FILE = "file"
-"""Column of a table of shots that is no dataset: the name of the file that a row is from."""
-
-PEAK_CLASSES = ("no peaks", "t0", "t0 t1", "t0 t1 t2")
-"""Meaning of the values 0 to 3 of `acq.peaksLabel`; -1 says that no label could be made."""
-
-TRUTH = "truth.label"
-"""In simulated files: what PEAKS_LABEL would be of waveforms without noise. Not in those of the experiment."""
+EVENT_KEY = ("evt.seconds", "evt.nanoseconds", "evt.fiducials")  # the three datasets which together identify a shot
+FILE = "file"  # column of a table of shots that is no dataset: the file of the row
+PEAK_CLASSES = ("no peaks", "t0", "t0 t1", "t0 t1 t2")  # values 0 to 3 of PEAKS_LABEL; -1: no label
+TRUTH = "truth.label"  # in simulated files: PEAKS_LABEL of waveforms without noise
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """What a dataset must be: numpy kinds, shape of one row, unit or meaning.
-
-    'i' covers signed and unsigned integers, 'f' of one value a shot integers too.
-    """
+    """The rules for a dataset. Kind 'i' covers signed and unsigned integers, 'f' of one value a shot integers too."""
 
     kind: str
     row_shape: tuple[int, ...]
-    meaning: str
+    meaning: str  # with its unit
 
 
 SCHEMA: dict[str, Dataset] = {

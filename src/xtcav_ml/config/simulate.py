@@ -1,4 +1,4 @@
-"""Section `simulate`: everything that decides what the simulated shots look like.
+"""Section `simulate`: everything that decides the simulated shots.
 
 Pairs named [low, high] are the ends of a uniform distribution. Pairs for the two colours say so.
 """

@@ -1,9 +1,6 @@
-"""Section `train`: the network, its optimizer and the length of the training.
+"""Section `train`: network, optimizer and length of the training. Parameters with a default may be left out."""
 
-What is usually off (batch normalization, dropout, clipping, early stopping) may be left out of params.yaml.
-"""
-
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -49,7 +46,7 @@ class Model(Section):
 
 
 class Optimizer(Section):
-    """How weights follow from gradients, and how the learning rate changes with the steps (minibatches)."""
+    """The rule from gradients to weights, and the schedule of the learning rate, whose steps are minibatches."""
 
     name: Literal["sgd", "adam", "adamw"] = parameter("optimizer", default="sgd")
     learning_rate: float = parameter("learning rate at the start", "1", ge=1e-9, le=10)
@@ -64,7 +61,7 @@ class Optimizer(Section):
     patience: int = parameter("wait for a better score, for plateau", "epochs", ge=1, le=100000, default=5)
 
     @model_validator(mode="after")
-    def _fits_its_name(self) -> "Optimizer":
+    def _fits_its_name(self) -> Self:
         for key, owner in (("nesterov", "sgd"), ("weight_decay", "adamw")):
             if getattr(self, key) and self.name != owner:
                 raise ValueError(f"{key} is for {owner} only (found name: {self.name}). Fix: remove it, or change name")
@@ -74,7 +71,7 @@ class Optimizer(Section):
 
 
 class Augment(Section):
-    """How training frames are varied, anew in every epoch: by what the experiment varies too, without changing a label."""
+    """Random changes of training frames, new in every epoch, as the experiment makes them without changing a label."""
 
     shift: tuple[Shift, Shift] = parameter("largest shift of rows and columns", "pixels", default=(0, 0))
     gain: float = parameter("variation of ln of the light", "r.m.s.", ge=0, le=1, default=0.0)
@@ -82,12 +79,12 @@ class Augment(Section):
 
     @property
     def varies_frames(self) -> bool:
-        """Return whether the stored frames themselves are varied."""
+        """Return whether the stored frames themselves are changed."""
         return any(self.shift) or self.gain > 0
 
 
 class TrainParams(Section):
-    """All that train needs to know."""
+    """Section `train`."""
 
     seed: int = parameter("seed of weights, order, augmentation and dropout", "1", ge=0, lt=2**32)
     threads: int = parameter("threads on a CPU; changes the last bits of the result", "threads", ge=1, le=1024)

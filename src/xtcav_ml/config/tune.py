@@ -1,4 +1,6 @@
-"""Section `tune`: what Optuna searches, and for how long."""
+"""Section `tune`: the space that Optuna searches, and the limits of the search."""
+
+from typing import Self
 
 from pydantic import model_validator
 
@@ -16,7 +18,7 @@ class Range(Section):
     step: int | None = parameter("distance of the values tried; null: any", "of the parameter", default=None, ge=1)
 
     @model_validator(mode="after")
-    def _ordered(self) -> "Range":
+    def _ordered(self) -> Self:
         if not self.low < self.high:
             raise ValueError(f"low is not below high (found {self.low} and {self.high}). Fix: swap them")
         if self.log and self.low <= 0:
@@ -29,7 +31,7 @@ class Range(Section):
 
     @property
     def ends(self) -> tuple[float | int, ...]:
-        """Return the values that stand for all: if they are valid, so is what lies between."""
+        """Return the values that stand for all: if they are valid, so are those between."""
         return self.low, self.high
 
 
@@ -40,12 +42,12 @@ class Choices(Section):
 
     @property
     def ends(self) -> tuple[Value, ...]:
-        """Return the values that stand for all, as those of a range do: each of them."""
+        """Return all values, as each may be invalid."""
         return self.choices
 
 
 class TuneParams(Section):
-    """All that tune needs to know."""
+    """Section `tune`."""
 
     study: str = parameter("name of the study", pattern=r"^[A-Za-z0-9._-]{1,64}$")
     seed: int = parameter("seed of the search", "1", ge=0, lt=2**32)

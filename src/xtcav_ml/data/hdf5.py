@@ -12,8 +12,7 @@ from numpy.typing import DTypeLike
 from xtcav_ml.system import atomic
 from xtcav_ml.system.errors import UserError, file_error, reason
 
-COMPLETE = "complete"
-"""Root attribute, set last: a file without it was not finished."""
+COMPLETE = "complete"  # root attribute, set last: a file without it was not finished
 
 UNREADABLE = (OSError, RuntimeError, KeyError, ValueError, TypeError)
 """What HDF5 and h5py raise on bytes that are no HDF5, or that declare what they cannot read."""

@@ -14,8 +14,7 @@ from xtcav_ml.science.spec import Meaning
 from xtcav_ml.system import atomic
 from xtcav_ml.system.errors import DISK_FULL, UserError, reason
 
-FIXED_DATE = (1980, 1, 1, 0, 0, 0)
-"""Date of every entry of a model file (the first that a zip can hold), so that equal models are equal bytes."""
+FIXED_DATE = (1980, 1, 1, 0, 0, 0)  # of every entry, the first that a zip can hold: equal models are equal bytes
 
 SPEC_ENTRY, DARK_ENTRY = "xtcav.json", "xtcav_dark.npy"
 """Our entries of a model file: its meaning, and the dark frame (mean and noise, rows, columns)."""

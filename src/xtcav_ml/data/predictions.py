@@ -20,13 +20,10 @@ RUN_KEY = ("run", "run.index")
 ACTUAL, PREDICTED = "actual", "predicted"
 """Columns of the truth and of the prediction; of a number, each followed by a space and its name."""
 
-PROBABILITY = "probability of "
-"""Begins the name of a class's column."""
+PROBABILITY = "probability of "  # prefix of the column of a class
 
 CURE = "Fix: use a predictions.csv that evaluate wrote."
-
-TableRows = Sequence[Mapping[str, str]]
-"""A table as text: for each shot its values by column."""
+TableRows = Sequence[Mapping[str, str]]  # a table as text: for each shot its values by column
 
 
 @dataclass(frozen=True)

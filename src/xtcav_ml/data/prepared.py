@@ -36,14 +36,11 @@ from xtcav_ml.science.images import Dark, Preprocessing
 from xtcav_ml.science.spec import Meaning
 from xtcav_ml.system.errors import UserError
 
-SHOT_COLUMNS = (*EVENT_KEY, "run", "run.index")
-"""Columns of the raw files that every prepared file repeats."""
+SHOT_COLUMNS = (*EVENT_KEY, "run", "run.index")  # columns of the raw files that every prepared file repeats
 
 IMAGE, CHECKSUM = "image", "image.crc32"
 SATURATED, SIGNAL = "frame.saturated", "frame.signal"
-
-MAPPED = 256 * 2**20
-"""Bytes of images after which a reader unmaps the pages that it has read: they stay in the system's cache."""
+MAPPED = 256 * 2**20  # bytes read after which pages are unmapped; they stay in the system's cache
 
 
 @dataclass(frozen=True)

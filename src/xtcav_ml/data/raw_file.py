@@ -15,14 +15,9 @@ from xtcav_ml.config.schema import IMAGE, Dataset
 from xtcav_ml.data.hdf5 import UNREADABLE, reading, refusing_unreadable, require_unchanged, state
 from xtcav_ml.system.errors import UserError
 
-CHUNK_CACHE = 64 * 2**20
-"""Bytes of unpacked chunks that HDF5 keeps while frames are read: 81 full frames."""
-
-MAX_ROWS = 1_000_000
-"""Rows that a file may declare: a kilobyte of HDF5 can declare more than any memory holds."""
-
-MAX_CHUNK = 2**30
-"""Bytes that a chunk may unpack to: four megabytes of HDF5 can hold one of four gigabytes."""
+CHUNK_CACHE = 64 * 2**20  # bytes of unpacked chunks that HDF5 keeps while frames are read: 81 full frames
+MAX_ROWS = 1_000_000  # rows that a file may declare: a kilobyte of HDF5 can declare more than any memory holds
+MAX_CHUNK = 2**30  # bytes that a chunk may unpack to: four megabytes of HDF5 can hold one of four gigabytes
 
 DTYPE_KINDS = {"i": ("iu", "integers"), "f": ("f", "floating point"), "number": ("iuf", "numbers")}
 """Kind of a Dataset -> the kinds of numpy that fit, and their name in a message."""

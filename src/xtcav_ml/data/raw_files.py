@@ -28,8 +28,7 @@ SUFFIXES = (".h5", ".hdf5", ".hdf", ".he5", ".nxs", ".cxi")
 PREDICTED_BY = "model_sha256"
 """Attribute of the files that `xtcav predict` writes, maybe into a subfolder of the raw files: they are no raw files."""
 
-NAMED = 5
-"""Ignored files that are named."""
+NAMED = 5  # ignored files that are named
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from pydantic import Field, model_validator
 
-from xtcav_ml.config.base import PARAMS_FILE, Section, overridden, read_tree, validate
+from xtcav_ml.config.base import PARAMS_FILE, Section, overridden, read_tree, validate_section
 from xtcav_ml.config.prepare import PrepareParams
 from xtcav_ml.config.simulate import SimulateParams
 from xtcav_ml.config.train import TrainParams
@@ -106,7 +106,7 @@ def load_experiment(name: str) -> Experiment:
         raise UserError(
             f"NAME: no such experiment (found {name!r}, expected one of {', '.join(files)}). Fix: choose one of these"
         )
-    return validate(read_tree(files[name]), Experiment, name, files[name])
+    return validate_section(read_tree(files[name]), Experiment, name, files[name])
 
 
 def data_folder(name: str) -> Path:
@@ -142,14 +142,14 @@ def usage_file(name: str) -> Path:
 def shot_params(name: str) -> tuple[SimulateParams, PrepareParams]:
     """Return how the shots of experiment `name` are made: its changes over params.yaml. Raises UserError as above."""
     own, tree, path = load_experiment(name), read_tree(PARAMS_FILE), _files()[name]
-    simulate = validate(merged(tree["simulate"], own.simulate or {}), SimulateParams, "simulate", path)
-    return simulate, validate(merged(tree["prepare"], own.prepare or {}), PrepareParams, "prepare", path)
+    simulate = validate_section(merged(tree["simulate"], own.simulate or {}), SimulateParams, "simulate", path)
+    return simulate, validate_section(merged(tree["prepare"], own.prepare or {}), PrepareParams, "prepare", path)
 
 
 def train_params(name: str) -> TrainParams:
     """Return network and training of experiment `name`, with INHERITED of params.yaml. Raises UserError as above."""
     base, own = read_tree(PARAMS_FILE)["train"], load_experiment(name).train
-    return validate({key: base[key] for key in INHERITED} | own, TrainParams, "train", _files()[name])
+    return validate_section({key: base[key] for key in INHERITED} | own, TrainParams, "train", _files()[name])
 
 
 def all_params(name: str) -> dict[str, Any]:

@@ -22,14 +22,12 @@ from xtcav_ml.system import atomic
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.system.progress import console
 
-PREDICTED_AT_ONCE = 64
-"""Shots that the network predicts in one call."""
+PREDICTED_AT_ONCE = 64  # shots that the network predicts in one call
 
 FRAMES_PER_CLASS = 6
 
 
-Outputs = Mapping[str, NDArray[np.float32]]
-"""What the network predicts of all test shots, by the name of the head."""
+Outputs = Mapping[str, NDArray[np.float32]]  # of the network for all test shots, by the name of the head
 
 
 def evaluate_network(threads: int, data: Path, model_path: Path, history_path: Path, out: Path) -> None:

@@ -18,14 +18,9 @@ from xtcav_ml.science.spec import Meaning
 from xtcav_ml.system import atomic
 from xtcav_ml.system.progress import console, counting
 
-MOST_THREADS = 8
-"""More do not help, since reading is then the limit; each holds about 70 MB, a block and its share of HDF5's cache."""
-
-FRAMES_AT_ONCE = 16
-"""Frames in a block, which one thread prepares."""
-
-HOT_THRESHOLD = 8.0
-"""Robust standard deviations off the median of a pixel that is reported as hot, unless a mend_hot_pixels step sets it."""
+MOST_THREADS = 8  # reading is then the limit; each holds about 70 MB, a block and a share of HDF5's cache
+FRAMES_AT_ONCE = 16  # frames in a block, which one thread prepares
+HOT_THRESHOLD = 8.0  # robust s.d. off the median of a hot pixel, unless a mend_hot_pixels step sets it
 
 
 def prepare_files(data: DataParams, prepare: PrepareParams, out: Path) -> None:

@@ -21,15 +21,13 @@ from xtcav_ml.system import atomic, progress
 from xtcav_ml.system.child_process import end_with_parent
 from xtcav_ml.system.errors import UserError
 
-SHOTS_AT_ONCE = 25
-"""Shots simulated in one call, 21 MB of frames. The bytes written do not depend on it."""
+SHOTS_AT_ONCE = 25  # shots simulated in one call, 21 MB of frames. The bytes written do not depend on it
 
 BYTES_PER_SHOT = sum(
     int(np.prod(dataset.row_shape)) * {"int16": 2, "f": 8, "i": 8}[dataset.kind] for dataset in SCHEMA.values()
 )
 
-_finished: Any = None
-"""In a worker: the number of finished shots, which it shares with the parent."""
+_finished: Any = None  # in a worker: the number of finished shots, which it shares with the parent
 
 
 @dataclass(frozen=True)

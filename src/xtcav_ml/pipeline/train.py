@@ -13,8 +13,7 @@ from xtcav_ml.learning.checkpoint import Checkpoints
 from xtcav_ml.science import warning_signs
 from xtcav_ml.system.progress import console, counting
 
-CHECKPOINTS = "checkpoints"
-"""Folder beside the model. DVC does not track it, and so does not remove it before it runs the stage again."""
+CHECKPOINTS = "checkpoints"  # beside the model; DVC does not track, so does not remove it
 
 COLUMNS = {"loss": "loss", "accuracy": "accuracy", "squared_error": "squared error"}
 """Values of an epoch that are shown, if it has them, and their headings."""

@@ -30,8 +30,7 @@ from xtcav_ml.system.errors import UserError
 Frames = NDArray[np.float32]
 
 INT16 = np.iinfo(np.int16)
-SMALLEST_SPREAD = 0.3
-"""ADU: that of rounding to whole numbers. Pixels that differ by less are alike, however alike all others are."""
+SMALLEST_SPREAD = 0.3  # ADU, of rounding to whole numbers: pixels that differ by less are alike
 
 Function = Callable[[NDArray[Any]], NDArray[Any]]
 """Frames (N, rows, columns) in, frames out: int16 at first, float32 from the first step that does more than cut."""

@@ -17,11 +17,8 @@ from xtcav_ml.science.thresholds import CONFIDENCE, POWER
 
 RESAMPLES = 10_000
 BOOTSTRAP_SEED = 1
-DRAWN_AT_ONCE = 2**22
-"""Shots that the bootstrap draws in one call, which bounds its memory to some tens of MB."""
-
-TAILS = (0.5 - CONFIDENCE / 2, 0.5 + CONFIDENCE / 2)
-"""Quantiles at the ends of an interval."""
+DRAWN_AT_ONCE = 2**22  # shots that the bootstrap draws in one call, which bounds its memory to some tens of MB
+TAILS = (0.5 - CONFIDENCE / 2, 0.5 + CONFIDENCE / 2)  # quantiles at the ends of an interval
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,8 @@
 
 from collections.abc import Mapping
 
-COLLAPSED = 0.99
-"""A share of the validation shots: a network that predicts one class for so many has learned nothing."""
-
-VANISHED = 1e-7
-"""A gradient norm below which the weights stand still."""
+COLLAPSED = 0.99  # fraction of the validation shots: a network that predicts one class for more has learned nothing
+VANISHED = 1e-7  # a gradient norm below which the weights stand still
 
 EARLY = "normal in the first epochs; if it persists, see docs/training.md"
 

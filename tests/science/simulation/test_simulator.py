@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from xtcav_ml.config.base import read_tree, validate
+from xtcav_ml.config.base import read_tree, validate_section
 from xtcav_ml.config.schema import EVENT_KEY, IMAGE, PEAKS_LABEL, SCHEMA, WAVEFORMS
 from xtcav_ml.config.simulate import SimulateParams
 from xtcav_ml.science import labels
@@ -21,7 +21,7 @@ def params(**sections):
     tree = TREE | {"seed": 5}
     for name, changes in sections.items():
         tree[name] = tree[name] | changes
-    return validate(tree, SimulateParams, "simulate")
+    return validate_section(tree, SimulateParams, "simulate")
 
 
 def rng(seed=0):
@@ -54,7 +54,9 @@ def test_blocks_do_not_change_a_byte(lasing_shots):
 
 def test_runs_and_seeds_differ(lasing_shots):
     other_run = simulator.simulate_shots(params(), LASING + 1, 0, 1)
-    other_seed = simulator.simulate_shots(validate(TREE | {"seed": 6}, SimulateParams, "simulate"), LASING, 0, 1)
+    other_seed = simulator.simulate_shots(
+        validate_section(TREE | {"seed": 6}, SimulateParams, "simulate"), LASING, 0, 1
+    )
     for other in (other_run, other_seed):
         assert not np.array_equal(other[IMAGE][0], lasing_shots[IMAGE][0])
         assert not np.array_equal(other[WAVEFORMS][0], lasing_shots[WAVEFORMS][0])

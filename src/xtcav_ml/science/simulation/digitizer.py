@@ -8,8 +8,7 @@ from xtcav_ml.config.simulate import DigitizerParams
 
 Floats = NDArray[np.float64]
 
-MEDIAN_OF_NOISE = 0.6744897501960817
-"""Median absolute value of Gaussian noise over its r.m.s."""
+MEDIAN_OF_NOISE = 0.6744897501960817  # median absolute value of Gaussian noise over its r.m.s
 
 
 def channel_gains(rng: np.random.Generator, spread: float) -> Floats:

@@ -15,8 +15,7 @@ from xtcav_ml.config.simulate import SimulateParams
 from xtcav_ml.science import labels
 from xtcav_ml.science.simulation import beam, camera, digitizer
 
-FIDUCIAL_RATE, FIDUCIAL_LIMIT = 360, 0x1FFE0
-"""Counts per second of the accelerator's fiducial counter, and the count at which it restarts."""
+FIDUCIAL_RATE, FIDUCIAL_LIMIT = 360, 0x1FFE0  # fiducial counter: Hz, and the count at which it restarts
 
 # Second number of the seeds of what belongs to the apparatus and not to a shot. No run has number 0.
 APPARATUS, DARK_LEVEL, GAINS = 0, 0, 1
