@@ -10,11 +10,7 @@ from xtcav_ml.science import metrics
 HISTORY = [{"train_accuracy": 0.3, "val_accuracy": 0.2, "train_cross_entropy": 1.2, "val_cross_entropy": 1.3}] * 3
 TRUTH = np.array([0, 0, 1, 1, 1])
 PROBABILITIES = np.array([[0.9, 0.1, 0], [0.4, 0.6, 0], [0.2, 0.8, 0], [0.7, 0.3, 0], [0, 1, 0]])
-
-
-def curves(value):
-    pair = (value == TRUTH, PROBABILITIES[:, value])
-    return f"class {value}", metrics.roc(*pair), metrics.precision_recall(*pair)
+CLASSES = figures.class_curves([f"class {value}" for value in range(3)], TRUTH, PROBABILITIES)
 
 
 def sample(second):
@@ -29,7 +25,7 @@ DRAWN = {
     "frames": lambda: figures.frame_sheet([("no", [(np.zeros((4, 5)), "a")]), ("yes", [])], "title"),
     "no frames": lambda: figures.frame_sheet([("no", []), ("yes", [])], "title"),
     "calibration": lambda: figures.calibration(metrics.calibration(TRUTH, PROBABILITIES)),
-    "curves of classes": lambda: figures.one_against_rest([curves(value) for value in range(3)], "title"),
+    "curves of classes": lambda: figures.one_against_rest(CLASSES, "title"),
     "overlays": lambda: figures.overlay_sheet([("no", [(np.eye(4), np.eye(2), "a")]), ("yes", [])], "title"),
     "no overlays": lambda: figures.overlay_sheet([("no", [])], "title"),
     "search": lambda: figures.search_history([(0, 0.5, "COMPLETE"), (1, None, "PRUNED"), (2, 0.7, "COMPLETE")]),
@@ -42,8 +38,8 @@ DRAWN |= {
     "shares": lambda: figures.label_shares({"train": {"a": 90, "b": 10}, "test": {"a": 0, "b": 0}}),
     "gradient": lambda: figures.learning_curves([{"gradient_norm": 1.0}] * 3, 2, ["gradient_norm"]),
     "regression": lambda: figures.regression({"x": (np.array([1.0, np.nan, 3]), np.array([1.1, 2, 2.9]))}),
-    "roc": lambda: figures.roc([curves(value) for value in range(3)]),
-    "precision": lambda: figures.precision_recall([curves(value) for value in range(3)]),
+    "roc": lambda: figures.one_against_rest(CLASSES, panels=[figures.roc]),
+    "precision": lambda: figures.one_against_rest(CLASSES, panels=[figures.precision_recall]),
 }
 RASTER = {"frames", "overlays"}
 """Frames have the colours of their pixels: they are for PNG."""
@@ -91,9 +87,14 @@ def test_long_series_stay_small():
 
 
 def test_a_class_without_shots_is_in_no_curve():
-    read = Reader(figures.svg(figures.roc([curves(value) for value in range(3)]), "roc"))
+    read = Reader(figures.svg(figures.one_against_rest(CLASSES, panels=[figures.roc]), "roc"))
     assert [word.partition(":")[0] for word in read.words if "area" in word] == ["class 0", "class 1"]
-    assert "area" not in Reader(figures.svg(figures.roc([curves(2)]), "no class has shots")).words
+    assert (
+        "area"
+        not in Reader(
+            figures.svg(figures.one_against_rest(CLASSES[2:], panels=[figures.roc]), "no class has shots")
+        ).words
+    )
 
 
 @pytest.mark.parametrize(

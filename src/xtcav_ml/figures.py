@@ -35,14 +35,14 @@ PAPER, INK, MUTED, HEAT = "#ffffff", "#222222", "#8a8a8a", "#2171b5"
 TRAIN, VALIDATION = "#0072b2", "#d55e00"  # Okabe and Ito's blue and vermilion, which all eyes can tell apart
 COLOURS = (TRAIN, VALIDATION, "#009e73", "#cc79a7", "#e69f00", "#56b4e9", INK)
 HEAT_SHARE = 0.65
-"""Of the colour in the fullest cell, on which ink must be legible."""
+"""Of the colour in the fullest cell: ink must be legible on it."""
 
 DASHES = ("-", "--", ":", "-.")
-"""Of the series of a chart, so that they differ without colour too."""
+"""Of the series of a chart, which thus differ without colour too."""
 
 VARIABLES = {PAPER: "var(--paper)", INK: "var(--ink)", "#000000": "var(--ink)", MUTED: "var(--muted)"}
 VARIABLES |= {HEAT: "var(--heat)"} | {colour: f"var(--s{i})" for i, colour in enumerate(COLOURS[:-1])}
-"""The variable of a page's style sheet that takes the place of a colour there."""
+"""The variable of a page's style sheet that replaces a colour."""
 
 SUPERFLUOUS = (
     "<metadata>.*?</metadata>",
@@ -53,7 +53,7 @@ SUPERFLUOUS = (
     r"; font-family: [^;\"]*",
     r' transform="rotate\(-0 [^"]*"',
 )
-"""What matplotlib's SVG has beside the drawing (patterns): the fonts are the page's."""
+"""Patterns of matplotlib's SVG that are no part of the drawing: the fonts are the page's."""
 
 STYLE: Any = {
     "axes.spines.top": False,
@@ -67,7 +67,7 @@ STYLE: Any = {
     "text.parse_math": False,  # a label with two dollar signs is a label
 }
 MOST_MARKS, MOST_POINTS = 150, 2000
-"""Points of a series beyond which a line has no marks, and a cloud shows only every so many."""
+"""Points of a series beyond which a line has no marks, and a cloud shows only every n-th point."""
 
 
 @mpl.rc_context(STYLE)
@@ -79,7 +79,7 @@ def write_png(path: Path, figure: Figure) -> None:
 
 @mpl.rc_context(STYLE)
 def svg(figure: Figure, description: str) -> str:
-    """Return a figure as an SVG element for a page whose style sheet defines VARIABLES; `description` says what it shows.
+    """Return a figure as an SVG element for a page whose style sheet defines VARIABLES; `description` is read aloud.
 
     Text is text, with class "on" where it stands on a colour. Ids are unique in a page whose descriptions are.
     """
@@ -87,17 +87,15 @@ def svg(figure: Figure, description: str) -> str:
     with mpl.rc_context({"svg.hashsalt": description}):
         figure.savefig(whole, format="svg", transparent=True, metadata={"Date": None})
     width, height = figure.get_size_inches() * 72
-    label = (
-        f'width="{width:.0f}pt" viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{html.escape(description)}"'
-    )
+    size = f'width="{width:.0f}pt" viewBox="0 0 {width:g} {height:g}"'
     text = re.sub(rf"(?s)^.*?<svg.*?>|{'|'.join(SUPERFLUOUS)}", "", whole.getvalue())
     text = text.replace(' id="on"', ' class="on"').replace("xlink:href", "href")
     text = re.sub("(?<=: )#[0-9a-f]{6}", lambda colour: VARIABLES.get(colour[0], colour[0]), text)
-    return f'<svg class="chart" {label}>{text}'
+    return f'<svg class="chart" {size} role="img" aria-label="{html.escape(description)}">{text}'
 
 
 def _row(count: int, width: float, height: float) -> tuple[Figure, Sequence[Axes]]:
-    """Return a figure of `count` axes side by side, each of so many inches."""
+    """Return a figure of `count` axes side by side, of `width` and `height` each in inches."""
     figure = Figure(figsize=(width * count, height))
     return figure, list(figure.subplots(1, count, squeeze=False)[0])
 
@@ -152,10 +150,10 @@ CURVES = {
     "learning_rate": "learning rate",
     "gradient_norm": "gradient norm (last step)",
 }
-"""Values of an epoch that are drawn, and what is written at their axis."""
+"""Values of an epoch that are drawn, and the labels of their axes."""
 
 MEASURES = ("accuracy", "cross_entropy", "squared_error")
-"""The curves that tell how good the network is."""
+"""The curves that measure the network."""
 
 
 def curves_of(history: Sequence[Mapping[str, float]]) -> list[str]:
@@ -189,76 +187,60 @@ def regression(numbers: Mapping[str, tuple[NDArray[np.floating], NDArray[np.floa
     """Draw prediction against truth of each number (truth and prediction (N,), NaN left out), and the line where they agree."""
     figure, row = _row(len(numbers), 4.2, 4)
     for axes, (name, (truth, predicted)) in zip(row, numbers.items(), strict=True):
-        known = np.flatnonzero(np.isfinite(truth))
-        drawn = known[:: len(known) // MOST_POINTS + 1]
+        measured = np.flatnonzero(np.isfinite(truth))
+        drawn = measured[:: len(measured) // MOST_POINTS + 1]
         axes.plot(truth[drawn], predicted[drawn], ".", color=TRAIN, markersize=3, alpha=0.6)
-        if len(known):
-            ends = [float(truth[known].min()), float(truth[known].max())]
+        if len(measured):
+            ends = [float(truth[measured].min()), float(truth[measured].max())]
             axes.plot(ends, ends, color=MUTED, linewidth=1)
-        axes.set(xlabel="measured", ylabel="predicted", title=f"{name}, {len(known):,} shots")
+        axes.set(xlabel="measured", ylabel="predicted", title=f"{name}, {len(measured):,} shots")
     return figure
 
 
 @mpl.rc_context(STYLE)
-def calibration(found: metrics.Calibration) -> Figure:
-    """Draw accuracy with its interval against confidence, the line where they agree, and below how many shots there are."""
-    title = f"expected calibration error {found.expected_error:.3f}, Brier {found.brier:.3f}"
+def calibration(bins: metrics.Calibration) -> Figure:
+    """Draw accuracy with its interval against confidence, the line where they agree, and below the number of shots."""
+    title = f"expected calibration error {bins.expected_error:.3f}, Brier {bins.brier:.3f}"
     figure = Figure(figsize=(4.6, 5))
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
-    full = found.count > 0
-    x, y = found.confidence[full], found.accuracy[full]
-    ends = np.abs(np.stack([found.accuracy_low, found.accuracy_high])[:, full] - y)
+    full = bins.count > 0
+    x, y = bins.confidence[full], bins.accuracy[full]
+    ends = np.abs(np.stack([bins.accuracy_low, bins.accuracy_high])[:, full] - y)
     above.plot([0, 1], [0, 1], color=MUTED, linewidth=1)
     above.errorbar(x, y, ends, fmt="o", color=TRAIN, markersize=4, linewidth=1, label="test shots, 95 % interval")
     above.set(ylabel="accuracy", title=title, ylim=(-0.02, 1.02))
     above.legend(loc="lower right")
-    below.bar(found.edges[:-1], found.count, np.diff(found.edges), align="edge", color=TRAIN, edgecolor="white")
+    below.bar(bins.edges[:-1], bins.count, np.diff(bins.edges), align="edge", color=TRAIN, edgecolor="white")
     below.set(xlabel="confidence: the largest probability", ylabel="shots", xlim=(-0.02, 1.02))
     return figure
 
 
 Curves = Sequence[tuple[str, metrics.Roc, metrics.PrecisionRecall]]
-"""Of each class: its name, and what a threshold on its probability finds."""
+"""Of each class: its name, and the shots that a threshold on its probability selects."""
+
+Panel = Callable[[Axes, Curves], None]
 
 
-@mpl.rc_context(STYLE)
-def one_against_rest(curves: Curves, title: str) -> Figure:
-    """Draw `roc` and `precision_recall` side by side."""
-    figure, (left, right) = _row(2, 5, 4.6)
-    _roc(left, curves)
-    _precision_recall(right, curves)
-    figure.suptitle(title, fontsize=11)
-    return figure
+def class_curves(names: Sequence[str], labels: NDArray[np.integer], probabilities: NDArray[np.floating]) -> Curves:
+    """Return the curves of each class against the rest, from labels (N,) and probabilities (N, classes)."""
+    pairs = {name: (labels == value, probabilities[:, value]) for value, name in enumerate(names)}
+    return [(name, metrics.roc(*pair), metrics.precision_recall(*pair)) for name, pair in pairs.items()]
 
 
-@mpl.rc_context(STYLE)
-def roc(curves: Curves) -> Figure:
-    """Draw the receiver operating characteristic, class by class."""
-    figure, (axes,) = _row(1, 5, 4.6)
-    _roc(axes, curves)
-    return figure
-
-
-@mpl.rc_context(STYLE)
-def precision_recall(curves: Curves) -> Figure:
-    """Draw precision against recall, class by class."""
-    figure, (axes,) = _row(1, 5, 4.6)
-    _precision_recall(axes, curves)
-    return figure
-
-
-def _roc(axes: Axes, curves: Curves) -> None:
+def roc(axes: Axes, curves: Curves) -> None:
+    """Draw the receiver operating characteristic, a panel of `one_against_rest`."""
     axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1)
-    for name, found, _, look in _measured(curves):
-        x, y = found.false_positive_rate, found.true_positive_rate
-        axes.plot(x, y, label=f"{name}: area {found.area:.3f}", **look)
+    for name, curve, _, look in _measured(curves):
+        label = f"{name}: area {curve.area:.3f}"
+        axes.plot(curve.false_positive_rate, curve.true_positive_rate, label=label, **look)
     _unit_square(axes, "false positive rate", "true positive rate", "lower right")
 
 
-def _precision_recall(axes: Axes, curves: Curves) -> None:
-    for name, _, found, look in _measured(curves):
-        label = f"{name}: average {found.average:.3f}"
-        axes.step(found.recall, found.precision, where="pre", label=label, **look)
+def precision_recall(axes: Axes, curves: Curves) -> None:
+    """Draw precision against recall, a panel of `one_against_rest`."""
+    for name, _, curve, look in _measured(curves):
+        label = f"{name}: average {curve.average:.3f}"
+        axes.step(curve.recall, curve.precision, where="pre", label=label, **look)
     _unit_square(axes, "recall", "precision", "lower left")
 
 
@@ -273,6 +255,17 @@ def _unit_square(axes: Axes, x: str, y: str, legend: Any) -> None:
     axes.set(xlabel=x, ylabel=y, xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     if axes.get_legend_handles_labels()[1]:
         axes.legend(loc=legend, frameon=True, edgecolor="none")
+
+
+@mpl.rc_context(STYLE)
+def one_against_rest(curves: Curves, title: str = "", panels: Sequence[Panel] = (roc, precision_recall)) -> Figure:
+    """Draw the curves of each class against the rest, the panels side by side."""
+    figure, row = _row(len(panels), 5, 4.6)
+    for axes, panel in zip(row, panels, strict=True):
+        panel(axes, curves)
+    if title:
+        figure.suptitle(title, fontsize=11)
+    return figure
 
 
 @mpl.rc_context(STYLE)
@@ -300,11 +293,11 @@ def overlay_sheet(rows: Sequence[tuple[str, Sequence[Overlay]]], title: str) -> 
     brightest = _brightest(frame for _, overlays in rows for frame, _, _ in overlays)
 
     def draw(axes: Axes, overlay: Overlay) -> str:
-        frame, found, caption = overlay
+        frame, heat, caption = overlay
         height, width = frame.shape
         axes.imshow(frame.astype(np.float32), cmap="gray_r", vmin=0, vmax=max(brightest, LEAST_RANGE))
         over: Any = {"extent": (-0.5, width - 0.5, height - 0.5, -0.5), "interpolation": "bilinear"}
-        axes.imshow(found, cmap="YlOrRd", vmin=0, vmax=1, alpha=0.7 * found, **over)
+        axes.imshow(heat, cmap="YlOrRd", vmin=0, vmax=1, alpha=0.7 * heat, **over)
         return caption
 
     return _sheet(rows, title, draw)
@@ -333,7 +326,7 @@ def _sheet(rows: Sequence[tuple[str, Sequence[Item]]], title: str, draw: Callabl
 
 @mpl.rc_context(STYLE)
 def usage(samples: Sequence[Mapping[str, float]]) -> Figure:
-    """Draw what a process tree used: rows of time_s, memory_mb, cpu_time_s, threads, processes, read_mb, written_mb, gpu*."""
+    """Draw a process tree's usage: rows of time_s, memory_mb, cpu_time_s, threads, processes, read_mb, written_mb, gpu*."""
     time = np.array([sample["time_s"] for sample in samples])
     spent = np.maximum(np.diff(time), 1e-9)
 
@@ -354,15 +347,14 @@ def usage(samples: Sequence[Mapping[str, float]]) -> Figure:
         panels.append(("GPU memory, GB", {gpu: series(f"{gpu}_memory_mb") / 1e3 for gpu in gpus}))
         panels.append(("GPU busy, %", {gpu: series(f"{gpu}_utilization_percent") for gpu in gpus}))
     figure = Figure(figsize=(8, 0.6 + 1.3 * len(panels)))
-    for place, (axes, (label, lines)) in enumerate(zip(figure.subplots(len(panels), sharex=True), panels, strict=True)):
+    for axes, (label, lines) in zip(figure.subplots(len(panels), sharex=True), panels, strict=True):
         for (name, values), colour in zip(lines.items(), COLOURS, strict=False):
             axes.plot(time, values, color=colour, lw=1.2, label=name or None, drawstyle="steps-pre")
         axes.set_ylabel(label)
         axes.set_ylim(bottom=0)
         if len(lines) > 1:
             axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
-        if place == len(panels) - 1:
-            axes.set_xlabel("s")
+    axes.set_xlabel("s")
     return figure
 
 

@@ -54,7 +54,7 @@ class Reader(HTMLParser):
 def read(folder, *names):
     """The page on the project in `folder`, with no sections but those named."""
     with mock.patch.object(page, "SECTIONS", {name: page.SECTIONS[name] for name in names}):
-        return Reader(page.render(results.load(folder)))
+        return Reader(page.render(results.load_results(folder)))
 
 
 def lay_results(folder, *, classes=CLASSES, numbers=(), right=0.8, epochs=6, seed=0):

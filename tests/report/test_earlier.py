@@ -28,15 +28,15 @@ def said(project):
 
 
 def test_it_is_the_last_commit_with_other_metrics(history):
-    assert "right 0.5" in earlier.before(results.load(history)).title
+    assert "right 0.5" in earlier.before(results.load_results(history)).title
     lay_results(history, right=0.7)  # not committed: HEAD's are the ones to compare with
-    assert "right 0.95" in earlier.before(results.load(history)).title
+    assert "right 0.95" in earlier.before(results.load_results(history)).title
 
 
 def test_metrics_that_differ_by_nothing_but_spaces_are_the_same(history):
     path = history / "results/metrics.json"
     path.write_text(json.dumps(json.loads(path.read_text()), indent=4))
-    assert "right 0.5" in earlier.before(results.load(history)).title
+    assert "right 0.5" in earlier.before(results.load_results(history)).title
 
 
 def test_a_paired_test_says_whether_the_difference_is_real(history):
@@ -45,7 +45,7 @@ def test_a_paired_test_says_whether_the_difference_is_real(history):
 
 
 def test_metrics_and_parameters_are_set_side_by_side(history):
-    then, now = earlier.before(results.load(history)).metrics, results.load(history).metrics
+    then, now = earlier.before(results.load_results(history)).metrics, results.load_results(history).metrics
     text = said(history)
     assert (
         f"accuracy {then['accuracy']:.1%} {now['accuracy']:.1%} {100 * (now['accuracy'] - then['accuracy']):+.1f} points"

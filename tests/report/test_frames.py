@@ -36,7 +36,7 @@ def test_a_picture_is_inside_the_page_and_keeps_its_size(project):
 
 
 def test_the_most_confident_mistakes_are_listed_first(project):
-    run = results.load(project).table
+    run = results.load_results(project).table
     wrong = np.array(run.columns["actual"]) != np.array(run.columns["predicted"])
     confidence = np.max([run.floats(f"probability of {name}") for name in run.classes()], axis=0)
     first = max(np.flatnonzero(wrong), key=lambda i: confidence[i])
@@ -44,7 +44,7 @@ def test_the_most_confident_mistakes_are_listed_first(project):
     assert f"Most confident of {wrong.sum()} mistakes" in shown.words
     rows = [word for word in shown.words if word.startswith("70, ")]
     assert rows[0] == f"70, {run.columns['run.index'][first]}"
-    assert len(rows) == frames.WORST
+    assert len(rows) == frames.LISTED_MISTAKES
 
 
 def test_no_mistakes_and_numbers_alone_are_no_fault(tmp_path):

@@ -71,7 +71,7 @@ def text(whole):
 
 
 def write(folder):
-    page.run(folder, folder / "results/report.html")
+    page.write_page(folder, folder / "results/report.html")
     return (folder / "results/report.html").read_text(encoding="utf-8")
 
 
@@ -173,13 +173,13 @@ def test_a_damaged_file_is_one_line_and_leaves_the_last_page(bare, name):
     (bare / "results/resources").mkdir()
     (bare / "results" / name).write_text('{"torn')
     with pytest.raises(UserError, match=rf"{name}: invalid JSON \(found .*\)\. Fix: .*`make repro`"):
-        page.run(bare, out)
+        page.write_page(bare, out)
     assert out.read_text() == "an earlier page"
 
 
 def test_no_results_are_one_line(tmp_path):
     with pytest.raises(UserError, match=r"results/metrics\.json: not found; .* Fix: run `make repro`"):
-        page.run(tmp_path, tmp_path / "report.html")
+        page.write_page(tmp_path, tmp_path / "report.html")
 
 
 def test_text_on_the_colours_of_charts_is_legible():

@@ -6,7 +6,7 @@ from xtcav_ml.science import metrics
 
 
 def test_the_headline_is_the_accuracy_with_its_interval_and_what_it_is_compared_with(project):
-    found = results.load(project).metrics
+    found = results.load_results(project).metrics
     text = read(project).text
     hits = sum(found["confusion"][i][i] for i in range(3))
     low, high = metrics.wilson_interval(hits, SHOTS)
@@ -21,7 +21,7 @@ def test_the_headline_is_the_accuracy_with_its_interval_and_what_it_is_compared_
 
 
 def test_the_matrix_has_its_classes_in_the_order_of_their_numbers(project):
-    found = results.load(project)
+    found = results.load_results(project)
     shown = read(project, "test")
     start = shown.words.index("Confusion matrix")
     names = [word for word in shown.words[start : shown.words.index("Calibration")] if word in CLASSES]
@@ -33,7 +33,7 @@ def test_the_matrix_has_its_classes_in_the_order_of_their_numbers(project):
 
 
 def test_each_class_has_its_intervals_and_what_was_not_measured_is_a_dash(project):
-    counts = results.load(project).metrics["confusion"]
+    counts = results.load_results(project).metrics["confusion"]
     low, high = metrics.wilson_interval(counts[1][1], sum(counts[1]))
     text = read(project, "test").text
     assert f"{counts[1][1] / sum(counts[1]):.1%} ({low:.1%} to {high:.1%})" in text
@@ -54,4 +54,4 @@ def test_numbers_have_their_unit_and_their_chart(tmp_path):
 
 
 def test_no_numbers_no_section(project):
-    assert quality.regression(results.load(project)) is None
+    assert quality.regression(results.load_results(project)) is None

@@ -14,7 +14,7 @@ def test_the_kept_epoch_is_marked_and_the_loss_is_drawn_only_where_it_is_more_th
     shown = read(project, "training")
     titles = [svg["aria-label"].partition(",")[0] for svg in shown.named("svg")]
     assert titles == ["Accuracy", "Learning rate", "Gradient norm (last step)"]
-    best = results.load(project).metrics["best_epoch"]
+    best = results.load_results(project).metrics["best_epoch"]
     assert shown.words.count(f"kept: epoch {best}") == 3
     path = project / "results/history.jsonl"
     rows = [json.loads(line) | {"regularization": 0.1} for line in path.read_text().splitlines()]

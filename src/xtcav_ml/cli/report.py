@@ -14,4 +14,4 @@ def report(
     """Write results and their origin to one HTML page."""
     from xtcav_ml.report import page
 
-    page.run(Path(), out)
+    page.write_page(Path(), out)

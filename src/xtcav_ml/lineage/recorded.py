@@ -32,7 +32,7 @@ class Recorded:
         return {stage: code.fingerprint for stage, code in self.code.items()}
 
 
-def read(read_file: Callable[[str], bytes]) -> Recorded | None:
+def read_locks(read_file: Callable[[str], bytes]) -> Recorded | None:
     """Return what the lock files, read by name with `read_file`, say, or None if they do not say how the network was trained.
 
     `read_file` raises OSError or UserError for a file that is not there. What was simulated counts only if the data are.
@@ -50,8 +50,8 @@ def read(read_file: Callable[[str], bytes]) -> Recorded | None:
 
 
 def of_folder(folder: Path) -> Recorded | None:
-    """Return what the lock files of the project in `folder` say; None as `read`."""
-    return read(lambda name: (folder / name).read_bytes())
+    """Return what the lock files of the project in `folder` say; None as `read_locks`."""
+    return read_locks(lambda name: (folder / name).read_bytes())
 
 
 def differing(tables: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, str | None]]:

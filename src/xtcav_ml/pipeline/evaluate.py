@@ -63,8 +63,7 @@ def _classes(test: PreparedFile, probabilities: NDArray[np.float32], out: Path) 
     """Measure the probabilities (N, classes), and draw the results."""
     measured = metrics.classification(test.labels, probabilities)
     calibrated = metrics.calibration(test.labels, probabilities)
-    pairs = {name: (test.labels == value, probabilities[:, value]) for value, name in enumerate(test.classes)}
-    curves = [(name, metrics.roc(*pair), metrics.precision_recall(*pair)) for name, pair in pairs.items()]
+    curves = figures.class_curves(test.classes, test.labels, probabilities)
     title = f"{measured.shots} test shots, accuracy {measured.accuracy:.1%}"
     sheet = f"test frames by {test.meaning.label}, as the network sees them"
     for name, figure in {

@@ -1,4 +1,4 @@
-"""The data: what there is, what was kept of it, and the mix of labels in each set."""
+"""The data: the raw shots, those that were left out, and the mix of labels in each set."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +9,7 @@ import numpy as np
 from xtcav_ml import figures
 from xtcav_ml.config.base import PARAMS_FILE, load_section
 from xtcav_ml.config.data import DataParams
+from xtcav_ml.config.paths import CHECKED, PREPARED
 from xtcav_ml.config.prepare import PrepareParams
 from xtcav_ml.data import raw_files
 from xtcav_ml.data.prepared import PreparedFile
@@ -23,9 +24,9 @@ Sets = dict[str, dict[str, int]]
 
 @dataclass(frozen=True)
 class Data:
-    """What is known of the data: each part empty, or None, where what it is read from is not there."""
+    """The data; each field is empty, or None, where its source is missing."""
 
-    checked: dict[str, Any]  # results/data.json
+    checked: dict[str, Any]  # of CHECKED
     folder: str | None  # of the raw files
     label: str | None  # None where no classes are learned
     sets: Sets
@@ -34,29 +35,29 @@ class Data:
 
     def rows(self) -> list[list[str]]:
         """Return of each class, or number: its shots in each set, and their share."""
-        totals = {name: max(sum(counts.values()), 1) for name, counts in self.sets.items()}
+        totals = {name: sum(counts.values()) for name, counts in self.sets.items()}
 
         def cell(split: str, count: int) -> str:
-            return f"{count:,}" + (f" ({percent(count / totals[split])})" if self.label else "")
+            return f"{count:,}" + (f" ({percent(count / max(totals[split], 1))})" if self.label else "")
 
         names = next(iter(self.sets.values()))
         rows = [[name, *(cell(split, counts[name]) for split, counts in self.sets.items())] for name in names]
-        return rows + ([["all", *(f"{sum(counts.values()):,}" for counts in self.sets.values())]] if self.label else [])
+        return rows + ([["all", *(f"{total:,}" for total in totals.values())]] if self.label else [])
 
 
 def data(results: Results) -> Data:
-    """Return what is known of the data."""
-    sets, label = _sets(results.root / "data" / "prepared")
-    left_out = _left_out(results.root, {name: sum(counts.values()) for name, counts in sets.items()} if label else {})
+    """Return the data of the results."""
+    sets, label = _sets(results.root / PREPARED)
+    title = f"Labels ({label}) of each set, as in the table"
     return Data(
-        checked=results.json("data.json"),
+        checked=results.json(CHECKED),
         folder=results.recorded.params.get("data.raw") if results.recorded else None,
         label=label,
         sets=sets,
-        chart=figures.svg(figures.label_shares(sets), f"Labels ({label}) of each set, as in the table")
-        if label
-        else None,
-        left_out=left_out,
+        chart=figures.svg(figures.label_shares(sets), title) if label else None,
+        left_out=_left_out(
+            results.root, {name: sum(counts.values()) for name, counts in sets.items()} if label else {}
+        ),
     )
 
 
@@ -68,27 +69,25 @@ def _sets(folder: Path) -> tuple[Sets, str | None]:
         try:
             with PreparedFile(folder / f"{name}.h5") as file:
                 label = file.meaning.label
+                counts = np.isfinite(file.targets).sum(axis=0)
                 if file.classes:
-                    counts = np.bincount(file.labels, minlength=len(file.classes)).tolist()
-                    sets[name] = dict(zip(file.classes, counts, strict=True))
-                else:
-                    known = np.isfinite(file.targets).sum(axis=0).tolist()
-                    sets[name] = dict(zip(file.meaning.regression, known, strict=True))
+                    counts = np.bincount(file.labels, minlength=len(file.classes))
+                sets[name] = dict(zip(file.classes or file.meaning.regression, counts.tolist(), strict=True))
         except UserError:
             return {}, None
     return sets, label
 
 
 def _left_out(root: Path, kept: dict[str, int]) -> list[list[str]]:
-    """Return how many shots were not kept, by reason, and how many were; nothing if others than `kept` would be now."""
+    """Return the number of shots left out, by reason, and of those kept; nothing if prepare would keep others than `kept`."""
     try:
-        given = load_section("data", DataParams, root / PARAMS_FILE)
+        params = load_section("data", DataParams, root / PARAMS_FILE)
         prepare = load_section("prepare", PrepareParams, root / PARAMS_FILE)
-        files = raw_files.list_files(root / given.raw)
-        chosen = selection.select(raw_files.survey(files, given, prepare).columns, prepare)
+        files = raw_files.list_files(root / params.raw)
+        selected = selection.select(raw_files.survey(files, params, prepare).columns, prepare)
     except UserError:
         return []
-    if kept and {name: len(rows) for name, rows in chosen.splits.items()} != kept:
+    sizes = {name: len(rows) for name, rows in selected.splits.items()}
+    if kept and sizes != kept:
         return []
-    counts = chosen.dropped | {"kept": sum(map(len, chosen.splits.values()))}
-    return [[reason, f"{count:,}"] for reason, count in counts.items()]
+    return [[reason, f"{count:,}"] for reason, count in (selected.dropped | {"kept": sum(sizes.values())}).items()]

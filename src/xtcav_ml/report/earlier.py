@@ -1,34 +1,35 @@
 """The results compared with those of the previous commit that has others."""
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
+from xtcav_ml.config.paths import METRICS, PREDICTIONS
 from xtcav_ml.data import predictions
 from xtcav_ml.lineage import git, recorded
 from xtcav_ml.report.format import amount, number, percent
-from xtcav_ml.report.results import METRICS, TABLE, Results
+from xtcav_ml.report.results import Results
 from xtcav_ml.system.errors import UserError
 
-SHARES = {
+SHARE_TITLES = {
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
     "validation_accuracy": "validation accuracy",
 }
-NUMBERS = {
+NUMBER_TITLES = {
     "cross_entropy": "cross-entropy, nats",
     "expected_calibration_error": "expected calibration error",
     "brier": "Brier score",
 }
-"""Metrics that are compared where both have them, and what they are called."""
+"""Titles of the metrics that are compared where both results have them."""
 
 
 @dataclass(frozen=True)
 class Earlier:
-    """What a commit has of its results."""
+    """The results of a commit."""
 
-    revision: str
     title: str
     metrics: dict[str, Any]
     table: str | None
@@ -37,100 +38,88 @@ class Earlier:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What differs from the results of an earlier commit."""
+    """Differences from the results of an earlier commit."""
 
-    title: str | None  # of the commit; None if there is none
-    verdicts: list[str]
-    note: str  # on what the verdicts rest, or why there are none
-    metrics: list[list[str]]  # name, then, now, difference
-    params: list[list[str]] | None  # name, then, now of those that differ; None where either has no dvc.lock
-    data: list[str]
-    code: list[str]
+    title: str | None = None  # of the commit; None if there is none
+    verdicts: list[str] = field(default_factory=list)
+    note: str = ""  # the test of the verdicts, or why there are none
+    metrics: list[list[str]] = field(default_factory=list)  # name, then, now, difference
+    params: list[list[str]] | None = None  # name, then, now of those that differ; None where either has no dvc.lock
+    data: list[str] = field(default_factory=list)
+    code: list[str] = field(default_factory=list)
 
 
 def before(results: Results) -> Earlier | None:
-    """Return the results of the newest commit whose metrics are not those at hand; None if there is none, or no git."""
+    """Return the results of the newest commit with other metrics; None if there is none, or no git."""
     for revision in git.changing(str(METRICS), results.root):
+        read = partial(git.show, revision, folder=results.root)
         try:
-            metrics = json.loads(git.show(revision, str(METRICS), results.root))
+            metrics = json.loads(read(str(METRICS)))
         except (git.GitError, ValueError):  # removed there, or damaged
             continue
         if metrics != results.metrics:
-            return Earlier(
-                revision,
-                git.title(revision, results.root),
-                metrics,
-                _shown(results, revision, str(TABLE)),
-                _recorded(results, revision),
-            )
+            try:
+                table = read(str(PREDICTIONS)).decode(errors="replace")
+            except git.GitError:
+                table = None
+            return Earlier(git.title(revision, results.root), metrics, table, recorded.read_locks(read))
     return None
 
 
-def _recorded(results: Results, revision: str) -> recorded.Recorded | None:
-    return recorded.read(lambda name: git.show(revision, name, results.root))
-
-
 def comparison(results: Results) -> Comparison:
-    """Return what differs from the previous results, and whether the network is better."""
+    """Return the differences from the previous results, and whether the network is better."""
     then = before(results)
     if then is None:
-        return Comparison(None, [], "", [], None, [], [])
-    verdicts, note = _verdicts(results, then)
-    metrics = _metrics(results.metrics, then.metrics)
+        return Comparison()
+    compared = (then.title, *_verdicts(results, then), _metrics(results.metrics, then.metrics))
     if results.recorded is None or then.recorded is None:
-        return Comparison(then.title, verdicts, note, metrics, None, [], [])
+        return Comparison(*compared)
     params = recorded.differing({"then": then.recorded.params, "now": results.recorded.params})
     changed = [[name, *(value or "–" for value in values.values())] for name, values in params.items()]
-    data, code = recorded.changed([then.recorded, results.recorded])
-    return Comparison(then.title, verdicts, note, metrics, changed, data, code)
+    return Comparison(*compared, changed, *recorded.changed([then.recorded, results.recorded]))
 
 
 def _verdicts(results: Results, then: Earlier) -> tuple[list[str], str]:
-    """Return the verdicts of the paired test on the common test shots, and on what it rests or why there is none."""
-    table_now = results.root / TABLE
-    if then.table is None or not table_now.is_file():
-        return [], f"No paired test: that commit has no {TABLE}."
+    """Return the verdicts of the paired test on the common test shots, and which test it is or why there is none."""
+    present = results.root / PREDICTIONS
+    if then.table is None or not present.is_file():
+        return [], f"No paired test: that commit has no {PREDICTIONS}."
     name = then.title.split()[1]
+    texts = {name: (name, then.table), "this run": (str(PREDICTIONS), present.read_text(encoding="utf-8"))}
     try:
-        rows = [
-            (name, predictions.read_rows(name, then.table)),
-            ("this run", predictions.read_rows(str(TABLE), table_now.read_text(encoding="utf-8"))),
-        ]
-        found = predictions.compare_predictions(rows)
+        rows = [(run, predictions.read_rows(*text)) for run, text in texts.items()]
+        result = predictions.compare_predictions(rows)
     except UserError as error:
         return [], f"No paired test: {error}"
-    return [entry["verdict"] for entry in found["comparisons"]], f"Paired test on {found['shots']:,} common test shots."
+    return [
+        entry["verdict"] for entry in result["comparisons"]
+    ], f"Paired test on {result['shots']:,} common test shots."
 
 
-def _metrics(now: dict[str, Any], then: dict[str, Any]) -> list[list[str]]:
+def _metrics(now: Mapping[str, Any], then: Mapping[str, Any]) -> list[list[str]]:
     """Return each metric that both have: its name, then, now, difference."""
-    shares = {title: (then.get(name), now.get(name)) for name, title in SHARES.items()}
-    numbers = {title: (then.get(name), now.get(name)) for name, title in NUMBERS.items()}
-    shares |= {f"recall of {name}": pair for name, pair in _entries("classes", "recall", then, now)}
-    numbers |= {f"r.m.s. error of {name}": pair for name, pair in _entries("regression", "rms_error", then, now)}
-    rows = [
-        [title, percent(one), percent(other), f"{100 * (other - one):+.1f} points"]
-        for title, (one, other) in shares.items()
-        if one is not None and other is not None
-    ]
-    rows += [
-        [title, number(one), number(other), f"{other - one:+.3g}"]
-        for title, (one, other) in numbers.items()
-        if one is not None and other is not None
-    ]
+    shares = [(title, then.get(name), now.get(name)) for name, title in SHARE_TITLES.items()]
+    numbers = [(title, then.get(name), now.get(name)) for name, title in NUMBER_TITLES.items()]
+    shares += _entries("recall of", "classes", "recall", then, now)
+    numbers += _entries("r.m.s. error of", "regression", "rms_error", then, now)
+    rows = _rows(shares, percent, lambda change: f"{100 * change:+.1f} points")
+    rows += _rows(numbers, number, lambda change: f"{change:+.3g}")
     return [*rows, ["test shots", amount(then.get("shots")), amount(now.get("shots")), ""]]
 
 
-def _entries(
-    kind: str, measure: str, then: dict[str, Any], now: dict[str, Any]
-) -> Iterator[tuple[str, tuple[float | None, float | None]]]:
-    """Yield a measure, then and now, of each class or number of now."""
+Pair = tuple[str, float | None, float | None]
+"""Title of a measure, its values then and now."""
+
+
+def _entries(title: str, kind: str, measure: str, then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Pair]:
+    """Yield a measure of each class or number of now."""
     for name, entry in now.get(kind, {}).items():
-        yield name, (then.get(kind, {}).get(name, {}).get(measure), entry.get(measure))
+        yield f"{title} {name}", then.get(kind, {}).get(name, {}).get(measure), entry.get(measure)
 
 
-def _shown(results: Results, revision: str, name: str) -> str | None:
-    try:
-        return git.show(revision, name, results.root).decode(errors="replace")
-    except git.GitError:
-        return None
+def _rows(pairs: list[Pair], text: Callable[[float], str], change: Callable[[float], str]) -> list[list[str]]:
+    return [
+        [title, text(one), text(other), change(other - one)]
+        for title, one, other in pairs
+        if one is not None and other is not None
+    ]

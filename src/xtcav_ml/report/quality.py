@@ -1,4 +1,4 @@
-"""The test: what the network's predictions are worth."""
+"""The test: how good the network's predictions are."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -41,8 +41,10 @@ def classification(results: Results) -> Classification | None:
     truth = np.array([names.index(label) for label in run.columns[ACTUAL]])
     predicted = np.stack([run.floats(PROBABILITY + name) for name in names], axis=1)
     confusion = np.array(results.metrics["confusion"])
-    pairs = {name: (truth == value, predicted[:, value]) for value, name in enumerate(names)}
-    curves = [(name, metrics.roc(*pair), metrics.precision_recall(*pair)) for name, pair in pairs.items()]
+    curves = figures.class_curves(names, truth, predicted)
+    roc, precision_recall = (
+        figures.one_against_rest(curves, panels=[panel]) for panel in (figures.roc, figures.precision_recall)
+    )
     in_words = "; ".join(
         f"{name}: " + ", ".join(f"{count} predicted as {other}" for other, count in zip(names, row, strict=True))
         for name, row in zip(names, confusion, strict=True)
@@ -50,22 +52,22 @@ def classification(results: Results) -> Classification | None:
     return Classification(
         figures.svg(figures.confusion_matrix(confusion, names), f"Confusion matrix, label by label. {in_words}"),
         figures.svg(figures.calibration(metrics.calibration(truth, predicted)), "Calibration: accuracy by confidence"),
-        figures.svg(figures.roc(curves), "ROC of each class against the rest; areas are in the table"),
-        figures.svg(figures.precision_recall(curves), "Precision against recall; averages are in the table"),
+        figures.svg(roc, "ROC of each class against the rest; areas are in the table"),
+        figures.svg(precision_recall, "Precision against recall; averages are in the table"),
         _classes(results.metrics, names),
     )
 
 
-def _classes(found: Mapping[str, Any], names: Sequence[str]) -> list[list[str]]:
+def _classes(values: Mapping[str, Any], names: Sequence[str]) -> list[list[str]]:
     """Return of each class: shots, precision and recall with their intervals, area under ROC, average precision."""
-    counts, rows = np.array(found["confusion"]), []
+    counts, rows = np.array(values["confusion"]), []
     for value, name in enumerate(names):
-        entry, hits = found["classes"][name], int(counts[value, value])
-        parts = []
-        for of, total in (("precision", counts[:, value].sum()), ("recall", counts[value].sum())):
+        entry, hits = values["classes"][name], int(counts[value, value])
+        shares = []
+        for share, total in ((entry["precision"], counts[:, value].sum()), (entry["recall"], counts[value].sum())):
             low, high = metrics.wilson_interval(hits, int(total))
-            parts.append(f"{percent(entry[of])} ({percent(low)} to {percent(high)})" if total else "–")
-        rows.append([name, f"{entry['shots']:,}", *parts, number(entry["auc"]), number(entry["average_precision"])])
+            shares.append(f"{percent(share)} ({percent(low)} to {percent(high)})" if total else "–")
+        rows.append([name, f"{entry['shots']:,}", *shares, number(entry["auc"]), number(entry["average_precision"])])
     return rows
 
 
@@ -76,8 +78,8 @@ def regression(results: Results) -> Regression | None:
         return None
     charts = {}
     for name, error in errors.items():
-        pair = run.floats(f"{ACTUAL} {name}"), run.floats(f"{PREDICTED} {name}")
         if error["shots"]:
+            pair = run.floats(f"{ACTUAL} {name}"), run.floats(f"{PREDICTED} {name}")
             description = f"{name}: predicted against measured, {error['shots']:,} shots; on the line they agree"
             charts[name] = figures.svg(figures.regression({name: pair}), description)
     keys = ("shots", "rms_error", "spread", "mean_error", "mean_absolute_error", "explained")

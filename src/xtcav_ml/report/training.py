@@ -1,4 +1,4 @@
-"""The training: learning curves, and what was suspicious."""
+"""The training: learning curves and warning signs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from xtcav_ml.science import warning_signs
 
 @dataclass(frozen=True)
 class Training:
-    """What the epochs of the training that was evaluated have left."""
+    """The history of the evaluated training."""
 
     epochs: int  # 0 if there is no history
     best: int  # from 1; later than `epochs` if the history is another training's
@@ -20,17 +20,16 @@ class Training:
 
 
 def warnings(history: Sequence[Mapping[str, float]], classes: Sequence[str]) -> list[str]:
-    """Return what was suspicious in the training, with the epochs."""
-    seen: dict[str, list[int]] = {}
+    """Return the warning signs of the training, with their epochs."""
+    signs: dict[str, list[int]] = {}
     for epoch, values in enumerate(history, start=1):
         for value in warning_signs.collapsed(values):
             label = classes[value] if value < len(classes) else str(value)
-            seen.setdefault(f"nearly all validation shots predicted as “{label}”; {warning_signs.EARLY}", []).append(
-                epoch
-            )
+            sign = f"nearly all validation shots predicted as “{label}”; {warning_signs.EARLY}"
+            signs.setdefault(sign, []).append(epoch)
         if warning_signs.vanished(values):
-            seen.setdefault("vanishing gradient; see docs/training.md", []).append(epoch)
-    return [f"Epoch {ranges(epochs)}: {what}." for what, epochs in seen.items()]
+            signs.setdefault("vanishing gradient; see docs/training.md", []).append(epoch)
+    return [f"Epoch {ranges(epochs)}: {sign}." for sign, epochs in signs.items()]
 
 
 def training(results: Results) -> Training:
@@ -42,8 +41,8 @@ def training(results: Results) -> Training:
     for name in figures.curves_of(history):
         kept = {key: value for key, value in history[best - 1].items() if key in (name, f"train_{name}", f"val_{name}")}
         values = ", ".join(f"{key} {number(value)}" for key, value in kept.items())
-        figure = figures.learning_curves(history, best, [name])
-        title = figures.CURVES[name]
-        title = title[0].upper() + title[1:]
-        charts[title] = figures.svg(figure, f"{title}, by epoch; in the kept epoch {best}: {values}")
+        title = figures.CURVES[name][0].upper() + figures.CURVES[name][1:]
+        charts[title] = figures.svg(
+            figures.learning_curves(history, best, [name]), f"{title}, by epoch; in the kept epoch {best}: {values}"
+        )
     return Training(len(history), best, warnings(history, results.classes), charts)

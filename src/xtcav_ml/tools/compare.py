@@ -64,7 +64,7 @@ def _source(name: str) -> tuple[str, recorded.Recorded | None]:
             f"{name}: no such run (found {error.said!r}, expected a {PREDICTIONS.name}, a folder that holds one, an MLflow run "
             f"id or a git revision with {PREDICTIONS}). Fix: check the name; `xtcav runs` lists MLflow runs."
         ) from None
-    return text, recorded.read(lambda file: git.show(name, file, root))
+    return text, recorded.read_locks(lambda file: git.show(name, file, root))
 
 
 def _of_run(root: Path, run_id: str, folder: Path) -> recorded.Recorded:
