@@ -196,3 +196,9 @@ def test_a_file_that_changes_is_read_again(tmp_path):
     for seed in (1, 2):
         path.write_text(f"train: {{seed: {seed}}}\n")
         assert base.read_tree(path) == {"train": {"seed": seed}}
+
+
+def test_changes_are_merged_key_by_key_and_keep_the_rest():
+    changed = base.merged({"a": 1, "b": {"c": 2, "d": [1, 2]}}, {"b": {"d": [3]}, "e": 4})
+    assert changed == {"a": 1, "b": {"c": 2, "d": [3]}, "e": 4}
+    assert base.merged({"a": {"b": 1}}, {"a": {}}) == {"a": {}}

@@ -87,12 +87,6 @@ def test_the_fifteen_configurations_are_the_networks_that_the_notes_list():
     assert rows[12][-1] == 18535.74
 
 
-def test_an_experiment_changes_what_it_names_and_keeps_the_rest():
-    changed = experiments.merged({"a": 1, "b": {"c": 2, "d": [1, 2]}}, {"b": {"d": [3]}, "e": 4})
-    assert changed == {"a": 1, "b": {"c": 2, "d": [3]}, "e": 4}
-    assert experiments.merged({"a": {"b": 1}}, {"a": {}}) == {"a": {}}
-
-
 @pytest.fixture
 def own(tmp_path, monkeypatch):
     """A folder with one experiment in it, and a function that changes a piece of its text."""

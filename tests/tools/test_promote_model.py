@@ -169,7 +169,7 @@ def test_what_cannot_be_trusted_or_compared_is_refused(root):
     for run, said in (
         (
             trained(root, hits(0), dirty="true"),
-            r"made from uncommitted changes \(tag git\.dirty; expected a clean commit\)",
+            r"not of a clean commit \(found tag git\.dirty, expected",
         ),
         (trained(root, hits(0), end="FAILED"), r"not complete \(found FAILED, expected FINISHED\)"),
         (trained(root), r"no predictions\.csv in sqlite:"),

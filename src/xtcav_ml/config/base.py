@@ -131,6 +131,15 @@ def section_in(annotation: Any) -> type[BaseModel] | None:
     return None
 
 
+def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `base` with `changes`: mappings key by key, anything else whole; an empty mapping replaces a full one."""
+    result = dict(base)
+    for key, value in changes.items():
+        both = isinstance(value, Mapping) and value and isinstance(base.get(key), Mapping)
+        result[key] = merged(base[key], value) if both else value
+    return result
+
+
 def overridden(section: S, name: str, changes: Mapping[str, Any]) -> S:
     """Return `section` (whose key in params.yaml is `name`) with dotted keys changed, as `train.blocks.0.kernel`.
 

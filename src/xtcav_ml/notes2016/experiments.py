@@ -1,18 +1,17 @@
 """experiments/NAME.yaml: an experiment of the 2016 notes, the results that they published, and its data."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
 from pydantic import Field, model_validator
 
-from xtcav_ml.config.base import PARAMS_FILE, Section, overridden, read_tree, validate_section
+from xtcav_ml.config.base import PARAMS_FILE, Section, merged, overridden, read_tree, validate_section
 from xtcav_ml.config.prepare import PrepareParams
 from xtcav_ml.config.simulate import SimulateParams
 from xtcav_ml.config.train import TrainParams
 from xtcav_ml.system.errors import UserError
 
-FOLDER = Path("experiments")
+EXPERIMENTS = Path("experiments")
 """The experiments' files; below it their data, trained networks and results."""
 
 INHERITED = ("seed", "threads", "class_weights", "regression_weight")
@@ -111,7 +110,7 @@ def load_experiment(name: str) -> Experiment:
 
 def data_folder(name: str) -> Path:
     """Return the folder of the data of experiment `name`, its own or another's."""
-    return FOLDER / "data" / (load_experiment(name).data_of or name)
+    return EXPERIMENTS / "data" / (load_experiment(name).data_of or name)
 
 
 def data_files(name: str) -> list[Path]:
@@ -126,17 +125,17 @@ def data_files(name: str) -> list[Path]:
 
 def trained_folder(name: str) -> Path:
     """Return the folder of network and history of experiment `name`."""
-    return FOLDER / "trained" / name
+    return EXPERIMENTS / "trained" / name
 
 
 def result_file(name: str) -> Path:
     """Return the file of the results of experiment `name`: the same in every run."""
-    return FOLDER / "results" / f"{name}.json"
+    return EXPERIMENTS / "results" / f"{name}.json"
 
 
 def usage_file(name: str) -> Path:
     """Return the file of the time and memory that experiment `name` took: other in every run, and no output of DVC."""
-    return FOLDER / "results" / f"{name}.usage.json"
+    return EXPERIMENTS / "results" / f"{name}.usage.json"
 
 
 def shot_params(name: str) -> tuple[SimulateParams, PrepareParams]:
@@ -169,16 +168,7 @@ def configuration_params(name: str) -> list[TrainParams]:
     return [overridden(base, "train", dict(zip(own.parameters, row, strict=False))) for row in own.rows]
 
 
-def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `base` with `changes`: mappings key by key, anything else whole; an empty mapping replaces a full one."""
-    result = dict(base)
-    for key, value in changes.items():
-        both = isinstance(value, Mapping) and value and isinstance(base.get(key), Mapping)
-        result[key] = merged(base[key], value) if both else value
-    return result
-
-
 def _files() -> dict[str, Path]:
     """Return the files of the experiments by name."""
-    paths = sorted(FOLDER.glob("*.yaml"), key=lambda path: path.stem)
+    paths = sorted(EXPERIMENTS.glob("*.yaml"), key=lambda path: path.stem)
     return {path.stem: path for path in paths if path.stem != "dvc"}

@@ -12,7 +12,7 @@ from xtcav_ml.notes2016.experiments import Configurations, Experiment
 from xtcav_ml.system import atomic
 from xtcav_ml.system.progress import console, titled_table
 
-COMPARISON = experiments.FOLDER / "results" / "notes.md"
+COMPARISON = experiments.EXPERIMENTS / "results" / "notes.md"
 
 PAIRS = ("accuracy", "steps", "time of a step", "memory")
 HEADINGS = ("experiment", *(f"{pair}, {whose}" for pair in PAIRS for whose in ("published", "here")), "why they differ")

@@ -1,1 +1,1 @@
-"""What a person runs beside the pipeline."""
+"""Commands outside the pipeline."""

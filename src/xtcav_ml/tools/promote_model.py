@@ -1,4 +1,4 @@
-"""promote-model: another version of the registered model becomes the champion if its test shows that it is not worse."""
+"""promote-model: a version of the registered model becomes the champion if its test shows that it is not worse."""
 
 from collections.abc import Mapping
 from math import isfinite
@@ -17,21 +17,21 @@ from xtcav_ml.tracking.registry import versions
 from xtcav_ml.tracking.registry.versions import Version
 
 
-def promote_version(wanted: str, dry_run: bool, margin: float = MARGIN) -> None:
-    """Make the version that `wanted` names, an alias or a run id or its beginning, the champion.
+def promote_version(name: str, dry_run: bool, margin: float = MARGIN) -> None:
+    """Make a version the champion, that of `name`: an alias, or a run id or its beginning.
 
-    `margin` is the loss that is tolerated, a fraction of what separates perfect from worthless. Raises UserError with the
-    reason if it is refused. Either way the reason is kept with the version, unless `dry_run`.
+    `margin` is the tolerated loss, a fraction of the distance from worthless to perfect. Raises UserError with the reason
+    if it is refused. Either way MLflow keeps the reason with the version, unless `dry_run`.
     """
     root = lineage.project_root()
     try:
-        _promote(root, wanted, dry_run, margin)
+        _promote(root, name, dry_run, margin)
     except mlflow_store.TrackingError as error:
         raise mlflow_store.unanswered(root, error) from None
 
 
-def _promote(root: Path, wanted: str, dry_run: bool, margin: float) -> None:
-    version, champion = versions.find(root, wanted), versions.champion(root)
+def _promote(root: Path, name: str, dry_run: bool, margin: float) -> None:
+    version, champion = versions.find(root, name), versions.champion(root)
     if champion is not None and champion.number == version.number:
         console().print(f"{version} is the champion already")
         return
@@ -50,7 +50,7 @@ def _promote(root: Path, wanted: str, dry_run: bool, margin: float) -> None:
 
 
 def _require_sound(root: Path, version: Version) -> None:
-    """Raise UserError if nothing could lead back from the model to what made it, or if its files were changed."""
+    """Raise UserError if the run is not complete or not of a clean commit, or if the model's files were changed."""
     if version.status != "FINISHED":
         raise UserError(
             f"run {version.run_id}: not complete (found {version.status}, expected FINISHED). Fix: wait for its end, or "
@@ -58,8 +58,8 @@ def _require_sound(root: Path, version: Version) -> None:
         )
     if version.dirty:
         raise UserError(
-            f"run {version.run_id}: made from uncommitted changes (tag git.dirty; expected a clean commit). Fix: commit, train "
-            "again with `dvc repro --force --single-item train evaluate`, and promote that run."
+            f"run {version.run_id}: not of a clean commit (found tag git.dirty, expected no uncommitted changes). Fix: commit, "
+            "train again with `dvc repro --force --single-item train evaluate`, and promote that run."
         )
     with TemporaryDirectory() as folder:
         versions.fetch(root, version.uri, Path(folder))

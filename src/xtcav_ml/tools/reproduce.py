@@ -17,7 +17,7 @@ from xtcav_ml.tracking import resources, uploader
 from xtcav_ml.tracking.mlflow_names import metric_name
 from xtcav_ml.tracking.provenance import LOCK
 
-FOLDER = Path("reproduced")
+REPRODUCED = Path("reproduced")
 
 
 def reproduce_run(prefix: str, into: Path | None) -> bool:
@@ -28,7 +28,7 @@ def reproduce_run(prefix: str, into: Path | None) -> bool:
     root, screen = lineage.project_root(), console()
     uploader.be_brief()
     run = original.fetch_run(root, prefix)
-    folder = into or root / FOLDER / run.run_id[:8]
+    folder = into or root / REPRODUCED / run.run_id[:8]
     if folder.exists():
         raise UserError(
             f"{folder}: not new (found a folder, expected none). Fix: remove it, or name another with --into"

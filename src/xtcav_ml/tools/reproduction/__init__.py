@@ -1,1 +1,1 @@
-"""A run made again in a folder of its own."""
+"""A run repeated in a folder of its own."""

@@ -66,12 +66,18 @@ def fetch_run(root: Path, prefix: str) -> Original:
 
         stages = dvc_lock.parse(read_lineage(LOCK))
         ran = [name for name in STAGES if name in stages]
+        patch = read_lineage("diff.patch") if "git.diff.sha256" in tags else b""
+        if "git.diff.sha256" in tags and (digest := hashlib.sha256(patch).hexdigest()) != tags["git.diff.sha256"]:
+            raise UserError(
+                f"run {run_id}: {FOLDER}/diff.patch was changed (found SHA-256 {digest}, expected "
+                f"{tags['git.diff.sha256']}, tag git.diff.sha256). Fix: restore the artifact from a copy"
+            )
         return Original(
             run_id,
             runs[0].info.run_name,
             tags,
             read_lineage(PARAMS_FILE),
-            _intact(run_id, read_lineage("diff.patch"), tags["git.diff.sha256"]) if "git.diff.sha256" in tags else b"",
+            patch,
             stages,
             {name: lineage.recorded_code(name, stages[name].code, read_lineage) for name in ran},
             json.loads(read("metrics.json")),
@@ -98,14 +104,3 @@ def _require_repeatable(run_id: str, status: str, tags: Mapping[str, str]) -> No
     else:
         return
     raise UserError(f"run {run_id}: {fault}")
-
-
-def _intact(run_id: str, patch: bytes, expected: str) -> bytes:
-    """Return the patch. Raises UserError if its SHA-256 is not the `expected` one, of the patch that the run was made with."""
-    digest = hashlib.sha256(patch).hexdigest()
-    if digest != expected:
-        raise UserError(
-            f"run {run_id}: {FOLDER}/diff.patch was changed (found SHA-256 {digest}, expected tag git.diff.sha256, "
-            f"{expected}). Fix: restore the artifact from a copy"
-        )
-    return patch
