@@ -25,7 +25,7 @@ class Params(BaseModel, frozen=True):
 
 
 def load(path: Path = PARAMS_FILE) -> Params:
-    """Return the whole file. Raises UserError with every broken key of every section."""
+    """Return the whole file. Raises UserError with every broken key, and for an invalid name or value in `tune.space`."""
     names = list(Params.model_fields)
     problems = [unknown_key(str(key), names) for key in read_tree(path) if key not in names]
     sections: dict[str, Any] = {}
@@ -37,15 +37,10 @@ def load(path: Path = PARAMS_FILE) -> Params:
     if problems:
         raise UserError(f"{path}: {'; '.join(problems)}")
     params = Params(**sections)
-    check_space(params.train, params.tune, path)
-    return params
-
-
-def check_space(train: TrainParams, tune: TuneParams, path: Path = PARAMS_FILE) -> None:
-    """Raise UserError if a name in the space is no parameter of `train`, or an end or choice is no valid value of it."""
-    for name, values in tune.space.items():
+    for name, values in params.tune.space.items():
         for value in values.ends:
             try:
-                overridden(train, "train", {name: value})
+                overridden(params.train, "train", {name: value})
             except UserError as error:
                 raise UserError(f"{path}: tune.space: {str(error).removeprefix(f'{PARAMS_FILE}: ')}") from None
+    return params

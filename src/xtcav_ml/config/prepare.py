@@ -152,7 +152,7 @@ class PrepareParams(Section):
     split: Split
 
     @model_validator(mode="after")
-    def _something_to_learn(self) -> Self:
+    def _datasets(self) -> Self:
         if self.label is None and not self.regression:
             raise ValueError("label and regression name nothing to learn (found null and []). Fix: name a dataset")
         if self.label is None and (self.classes or self.balance.ratio is not None or self.balance.most):
@@ -166,10 +166,6 @@ class PrepareParams(Section):
             )
         if len(set(self.classes)) != len(self.classes):
             raise ValueError(f"classes: names are not unique (found {list(self.classes)}). Fix: rename one")
-        return self
-
-    @model_validator(mode="after")
-    def _datasets(self) -> Self:
         if IMAGE in (*self.learned, *self.include, *self.exclude):
             raise ValueError(
                 f"label, regression, features, include and exclude take one value a shot (found the frames, "

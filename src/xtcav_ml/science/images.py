@@ -166,8 +166,7 @@ def subtract(frames: NDArray[Any], level: Frames) -> Frames:
     """Return frames (N, rows, columns) minus `level` (rows, columns), ADU. Raises ValueError if the shapes differ."""
     if frames.shape[1:] != level.shape:
         raise ValueError(f"dark frame must have shape {frames.shape[1:]}, got {level.shape}")
-    above: Frames = np.subtract(frames, level, dtype=np.float32)
-    return above
+    return np.asarray(np.subtract(frames, level, dtype=np.float32))
 
 
 def cut(frames: NDArray[Any], rows: slice, columns: slice) -> NDArray[Any]:
@@ -222,8 +221,7 @@ def mend(frames: NDArray[Any], hot: Neighbours) -> Frames:
     """Return frames (N, rows, columns) in which each hot pixel is the weighted mean of its neighbours."""
     flat = frames.astype(np.float32).reshape(len(frames), -1)
     flat[:, hot.pixels] = (flat[:, hot.around] * hot.weights).sum(axis=2)
-    mended: Frames = flat.reshape(frames.shape)
-    return mended
+    return np.asarray(flat.reshape(frames.shape))
 
 
 def contrast(frames: Frames, floor: float) -> Frames:
@@ -231,8 +229,7 @@ def contrast(frames: Frames, floor: float) -> Frames:
     mean = frames.mean(axis=(1, 2), keepdims=True, dtype=np.float64).astype(np.float32)
     centred = frames - mean
     spread = np.sqrt(np.square(centred, dtype=np.float64).mean(axis=(1, 2), keepdims=True))
-    even: Frames = centred / np.maximum(spread, floor).astype(np.float32)
-    return even
+    return np.asarray(centred / np.maximum(spread, floor).astype(np.float32))
 
 
 def log(frames: Frames) -> Frames:
@@ -268,5 +265,4 @@ def _required(dark: Dark | None) -> Dark:
 def _outliers(values: Frames, threshold: float) -> NDArray[np.bool_]:
     away = np.abs(values - np.median(values))
     spread = max(1.4826 * float(np.median(away)), SMALLEST_SPREAD)  # the normal distribution's s.d. over its m.a.d.
-    far: NDArray[np.bool_] = away > threshold * spread
-    return far
+    return np.asarray(away > threshold * spread)

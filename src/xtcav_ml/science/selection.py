@@ -103,8 +103,7 @@ def unique(table: Table, names: Sequence[str]) -> Indices:
                 f"{table[FILE][one]} and {table[FILE][other]}: {name}: shot {event_key(table, one)} differs between the files "
                 f"(found {table[name][one]} and {table[name][other]}, {differs.sum()} such shots). Fix: remove one of the files"
             )
-    first: Indices = order[np.concatenate([[True], ~same])[: len(order)]]
-    return first
+    return np.asarray(order[np.concatenate([[True], ~same])[: len(order)]])
 
 
 def duplicates(table: Table) -> list[tuple[int, int]]:

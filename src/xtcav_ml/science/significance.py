@@ -1,4 +1,4 @@
-"""Predictions of two models on the same shots -> is one of them really better, or at least not worse?
+"""Predictions of two models on the same shots -> is one of them significantly better, or at least not worse?
 
 Tests are scipy's, which is imported where it is used: it takes most of a second. Our own are the bootstrap of accuracies,
 whose multinomial draws give for any number of shots at once what `scipy.stats.bootstrap` would draw shot by shot, and
@@ -47,7 +47,7 @@ class Accuracies:
 
 
 def accuracies(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> Accuracies:
-    """Compare which of the same shots (N,) each model is right on.
+    """Compare the right answers (N,) of two models to the same shots.
 
     The p-value is that of `mcnemar`, which T. G. Dietterich, Neural Comput. 10 (1998) 1895, recommends for models that are
     trained only once. Raises ValueError if N is 0 or they differ.
@@ -77,13 +77,13 @@ def mcnemar(only_first: int, only_second: int) -> float:
 
 
 def mcnemar_z(only_first: int, only_second: int) -> float:
-    """Return by how many standard deviations the second model is the better one, as in `mcnemar`; 0 if no shot differs."""
+    """Return the advantage of the second model in standard deviations, as in `mcnemar`; 0 if no shot differs."""
     shots = only_first + only_second
     return (only_second - only_first) / sqrt(shots) if shots else 0.0
 
 
 def absolute_errors(first: NDArray[np.floating], second: NDArray[np.floating]) -> Difference:
-    """Compare the mean absolute errors of two models, whose errors (N,) of the same shots are given: below 0, second is better.
+    """Compare the mean absolute errors of two models by their errors (N,) of the same shots: below 0, second is better.
 
     Paired bootstrap: B. Efron and R. J. Tibshirani, An Introduction to the Bootstrap (1993), sections 13.3 and 15.4.
     Raises ValueError if N is 0 or they differ.
@@ -92,9 +92,7 @@ def absolute_errors(first: NDArray[np.floating], second: NDArray[np.floating]) -
     from scipy.stats import bootstrap
 
     gains = np.abs(second).astype(np.float64) - np.abs(first)
-    sample = (
-        gains if len(gains) > 1 else gains.repeat(2)
-    )  # scipy refuses one shot, every resample of which is that shot
+    sample = gains if len(gains) > 1 else gains.repeat(2)  # scipy refuses one shot
     drawn = bootstrap(
         (sample,),
         np.mean,
@@ -112,7 +110,7 @@ def absolute_errors(first: NDArray[np.floating], second: NDArray[np.floating]) -
 
 @dataclass(frozen=True)
 class NonInferiority:
-    """Whether the second model is not worse than the first by a margin or more, and whether the shots suffice to tell."""
+    """Whether the second model is not worse than the first by a margin or more, and whether the shots suffice."""
 
     shown: bool  # the interval of its gain ends above minus the margin
     power: float  # chance that an equally good model would pass, 0 to 1
@@ -132,7 +130,7 @@ def non_inferiority(gain: Difference, margin: float, shots: int) -> NonInferiori
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p-values raised for there being several: held against 0.05, one in twenty such sets makes any false claim.
+    """Return p-values raised because there are several: below 0.05, one in twenty such sets makes any false claim.
 
     S. Holm, Scand. J. Stat. 6 (1979) 65. One stays as it is.
     """

@@ -1,4 +1,4 @@
-"""The numbers that decide what counts as significant, as good or as enough: one place for the pipeline, tools and report."""
+"""The thresholds of significance, quality and sufficiency, for the pipeline, tools and report."""
 
 CONFIDENCE = 0.95  # level of every confidence interval
 SIGNIFICANT = 0.05  # a difference counts as real if its p-value is below this

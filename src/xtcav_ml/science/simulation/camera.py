@@ -49,8 +49,7 @@ def gaussian_kernel(width: float) -> Frame:
     """Return a Gaussian of r.m.s. `width` pixels and sum 1, of odd length."""
     reach = int(np.ceil(REACH * width))
     weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / width) ** 2)
-    kernel: Frame = (weights / weights.sum()).astype(np.float32)
-    return kernel
+    return np.asarray(weights / weights.sum(), np.float32)
 
 
 def convolve_rows(values: Frame, kernel: Frame) -> Frame:

@@ -13,8 +13,7 @@ MEDIAN_OF_NOISE = 0.6744897501960817  # median absolute value of Gaussian noise 
 
 def channel_gains(rng: np.random.Generator, spread: float) -> Floats:
     """Return the gains (channels,) of the channels: log-normal, 1 in the median."""
-    gains: Floats = np.exp(spread * rng.standard_normal(CHANNELS))
-    return gains
+    return np.asarray(np.exp(spread * rng.standard_normal(CHANNELS)))
 
 
 def angular_response(anisotropy: float) -> Floats:
@@ -31,21 +30,18 @@ def angular_response(anisotropy: float) -> Floats:
 def peak_shape(position: float, rise: float) -> Floats:
     """Return one electron's signal (samples,), of height 1 at `position`, with a quick rise and a slower tail."""
     since = np.maximum((np.arange(SAMPLES) - position) / rise + 1, 0)
-    shape: Floats = since * np.exp(1 - since)
-    return shape
+    return np.asarray(since * np.exp(1 - since))
 
 
 def expected_electrons(energy: Floats, params: DigitizerParams) -> Floats:
     """Return the mean electrons (3,) per channel in t0, t1 and t2 for pulse energies (2,), uJ."""
-    electrons: Floats = np.array([energy.sum(), energy[0], energy[1]]) * np.array(params.electrons)
-    return electrons
+    return np.asarray(np.array([energy.sum(), energy[0], energy[1]]) * np.array(params.electrons))
 
 
 def expected_amplitudes(energy: Floats, params: DigitizerParams) -> Floats:
     """Return the noiseless amplitudes (3,) of t0, t1 and t2 in units of the noise's median absolute value."""
     median = MEDIAN_OF_NOISE * np.hypot(params.noise, params.common_noise)
-    amplitudes: Floats = expected_electrons(energy, params) * params.electron_height / median
-    return amplitudes
+    return np.asarray(expected_electrons(energy, params) * params.electron_height / median)
 
 
 def draw_waveforms(
