@@ -80,7 +80,7 @@ def test_the_patch_makes_a_clone_what_the_workspace_was(commit, tmp_path, tmp_pa
 
 
 def test_a_large_new_file_is_named_and_left_out(commit, tmp_path):
-    (tmp_path / "shots.h5").write_bytes(bytes(git.LARGEST + 1))
+    (tmp_path / "shots.h5").write_bytes(bytes(git.LARGEST_SOURCE + 1))
     assert git.patch(tmp_path) == git.Patch(b"", ("shots.h5",))
 
 
@@ -92,7 +92,7 @@ def test_a_password_in_the_remote_is_masked(commit, tmp_path):
 def test_without_git_it_says_none(tmp_path, monkeypatch):
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     assert git.state(tmp_path) == {"commit": "none", "branch": "none", "dirty": "true", "remote": "none"}
-    with pytest.raises(UserError, match=r"git ls-files .* got 'fatal: not a git repository"):
+    with pytest.raises(UserError, match=r"git ls-files .*found 'fatal: not a git repository"):
         git.patch(tmp_path)
 
 
@@ -170,7 +170,7 @@ def test_a_commit_of_another_clone_comes_from_the_origin_or_the_run_s_remote(clo
 def test_a_commit_that_nobody_has_is_one_line_without_a_password(clones):
     top, _ = clones
     git_as(top / "mine", "remote", "set-url", "origin", f"file://me:secret@{top}/none.git")
-    with pytest.raises(git.GitError, match=r"commit 0{40}: must be in .*\*\*\*@.*; `git push` it") as refused:
+    with pytest.raises(git.GitError, match=r"commit 0{40}: .*\*\*\*@.*Fix: `git push` it") as refused:
         git.clone_at("0" * 40, "none", top / "mine", top / "again")
     assert "secret" not in str(refused.value)
     assert "\n" not in str(refused.value)

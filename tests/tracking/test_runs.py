@@ -87,7 +87,7 @@ def test_a_run_says_of_what_it_was_made(workspace, monkeypatch):
         ["add", "params.yaml"],
         ["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "x"],
     ):
-        git._run(workspace, *command)
+        git._git(workspace, *command)
     (workspace / "new.py").write_text("edited")
     with runs.training("CPU"):
         pass

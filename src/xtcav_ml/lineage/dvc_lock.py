@@ -1,4 +1,4 @@
-"""dvc.lock: what DVC wrote down of each stage when it last ran."""
+"""dvc.lock: DVC's record of the last run of each stage."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ FILE, PARAMS = "dvc.lock", "params.yaml"
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage as it ran: its part of params.yaml, the fingerprint of its code, and MD5s by path of what it read and wrote."""
+    """A run of a stage: its parameters, the fingerprint of its code, and MD5s by path of the files that it read and wrote."""
 
     params: dict[str, Any] = field(default_factory=dict)
     code: str = ""
@@ -24,25 +24,21 @@ class Stage:
 
 
 def parse(text: str | bytes) -> dict[str, Stage]:
-    """Return the stages of a dvc.lock by name, those of a `foreach` as name@item. Raises UserError if it is torn."""
+    """Return the stages of a dvc.lock by name, those of a `foreach` as name@item. Raises UserError if it is damaged."""
     try:
         stages = (YAML(typ="safe", pure=True).load(text) or {}).get("stages", {})
         return {name: _stage(name, entry) for name, entry in stages.items()}
     except (YAMLError, AttributeError, LookupError, TypeError) as error:
         raise UserError(
-            f"{FILE}: not as DVC writes it (found {type(error).__name__}, expected stages). Fix: git checkout {FILE}, dvc repro"
+            f"{FILE}: damaged (found {type(error).__name__}, expected stages). Fix: git checkout {FILE}, dvc repro"
         ) from None
 
 
 def raw_data(stages: Mapping[str, Stage], prepared: Mapping[str, str]) -> dict[str, str]:
-    """Return path and hash of the raw data that the prepared files (by path, with their hashes) were made of.
-
-    Nothing where the lock does not know: they were made by hand.
-    """
+    """Return path and hash of the raw data of the `prepared` files (hashes by path); empty if the lock does not have these."""
     stage = stages.get("prepare", Stage())
-    if not prepared.items() <= stage.outs.items():
-        return {}
-    return {path: md5 for path, md5 in stage.deps.items() if md5.endswith(".dir")}
+    recorded = prepared.items() <= stage.outs.items()
+    return {path: md5 for path, md5 in stage.deps.items() if recorded and md5.endswith(".dir")}
 
 
 def _stage(name: str, entry: Mapping[str, Any]) -> Stage:

@@ -13,15 +13,11 @@ JAX = ("jax", "jaxlib")
 
 def environment(libraries: Iterable[str] = LIBRARIES) -> dict[str, str]:
     """Return Python, platform, processor, backend, and the versions of those libraries that are installed."""
-    return {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        **deciding(libraries),
-    }
+    return {"python": platform.python_version(), "platform": platform.platform(), **deciding(libraries)}
 
 
 def deciding(libraries: Iterable[str]) -> dict[str, str]:
-    """Return what can change the bits of a result: processor, backend, and the versions of `libraries` that are installed."""
+    """Return all that can change the bits of a result: processor, backend, and the installed versions of `libraries`."""
     backend = os.environ.get("KERAS_BACKEND", "tensorflow")
     names = [*libraries, *JAX] if backend == "jax" else libraries
     return {"cpu": _cpu(), "backend": backend, **versions(names)}
@@ -29,11 +25,11 @@ def deciding(libraries: Iterable[str]) -> dict[str, str]:
 
 def versions(libraries: Iterable[str]) -> dict[str, str]:
     """Return the versions of those libraries that are installed."""
-    found = {}
+    installed = {}
     for name in libraries:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return found
+            installed[name] = importlib.metadata.version(name)
+    return installed
 
 
 def _cpu() -> str:

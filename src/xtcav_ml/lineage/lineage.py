@@ -1,7 +1,9 @@
 """Where a result comes from: parameters, data and code, as in the workspace or as in dvc.lock."""
 
+import functools
 import hashlib
 import json
+import operator
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +23,7 @@ EXPERIMENTS = Path("experiments")
 
 @dataclass(frozen=True)
 class Lineage:
-    """All that decides what a stage produces: its parameters, the MD5 of every file it reads, as DVC knows it, and its code."""
+    """All that decides a stage's outputs: its parameters, the MD5 of every file it reads, as in DVC, and its code."""
 
     params: dict[str, Any]
     data: dict[str, str]
@@ -33,15 +35,14 @@ class Lineage:
 
         What cannot change a bit (the kernel, MLflow, DVC, Optuna) is no part of it.
         """
+        environment = deciding(self.code.libraries)
         parts = {
             "parameters": self.params,
             "data": self.data,
             "code": self.code.fingerprint,
-            "environment": deciding(self.code.libraries),
+            "environment": environment,
         }
-        return {
-            name: hashlib.sha256(json.dumps(part, sort_keys=True).encode()).hexdigest() for name, part in parts.items()
-        }
+        return {name: _digest(part) for name, part in parts.items()}
 
     @property
     def key(self) -> str:
@@ -49,8 +50,11 @@ class Lineage:
 
         Equal keys are the same training; on the same backend, processor and device, it gives the same result.
         """
-        parts = {"params": self.params, "data": self.data, "code": self.code.fingerprint}
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+        return _digest({"params": self.params, "data": self.data, "code": self.code.fingerprint})[:32]
+
+
+def _digest(part: Any) -> str:
+    return hashlib.sha256(json.dumps(part, sort_keys=True).encode()).hexdigest()
 
 
 def project_root() -> Path:
@@ -65,12 +69,12 @@ def project_root() -> Path:
         if (folder / "dvc.yaml").is_file() and (folder / PARAMS).is_file():
             return folder
     raise UserError(
-        f"{here}: must be inside the project's folder, found no dvc.yaml and params.yaml here or above; cd there"
+        f"{here}: not in a project (found no dvc.yaml and params.yaml here or above). Fix: cd to the project's folder"
     )
 
 
 def of_stage(stage: str, workspace: Path = Path()) -> Lineage:
-    """Return the lineage of what `stage` of dvc.yaml would produce now. Raises UserError if a file is missing."""
+    """Return the lineage of the outputs that `stage` of dvc.yaml would have now. Raises UserError if a file is missing."""
     definition = _stages((workspace / "dvc.yaml").read_bytes())[stage]
     from xtcav_ml.config.base import read_tree  # a third of the time that `record` needs to find nothing to do
 
@@ -85,33 +89,29 @@ def of_experiment(params: dict[str, Any], data: Sequence[Path], workspace: Path 
 
 
 def of_output(stage: str, path: Path) -> Lineage:
-    """Return the lineage of `path`, which `stage` made: as in dvc.lock if that knows this very file, else of the workspace."""
-    known = _lock(Path(dvc_lock.FILE)).get(stage)
-    if known is None or known.outs.get(str(path)) != file_md5(path):
+    """Return the lineage of `path`, an output of `stage`: as in dvc.lock if that has this very file, else of the workspace."""
+    ran = _lock(Path(dvc_lock.FILE)).get(stage)
+    if ran is None or ran.outs.get(str(path)) != file_md5(path):
         return of_stage(stage)
-    return Lineage(known.params, known.deps, recorded_code(stage, known.code, lambda name: Path(name).read_bytes()))
+    return Lineage(ran.params, ran.deps, recorded_code(stage, ran.code, lambda name: Path(name).read_bytes()))
 
 
 def of_revision(stage: str, read: Callable[[str], bytes]) -> Lineage:
-    """Return the lineage of what `stage` makes of the files that `read` gives by name.
+    """Return the lineage of the outputs of `stage` from the files that `read` returns by name.
 
-    The data are those of their dvc.lock, the code is what the `code` stage wrote. Raises UserError if the lock does not know
-    the stage.
+    The data are those of their dvc.lock, the code is what the `code` stage wrote. Raises UserError if the lock lacks the stage.
     """
-    definition = _stages(read("dvc.yaml"))[stage]
-    known = dvc_lock.parse(read(dvc_lock.FILE)).get(stage)
-    if known is None:
-        raise UserError(
-            f"{dvc_lock.FILE}: has no stage {stage!r} (found other stages, expected its data). Fix: make repro"
-        )
-    tree = YAML(typ="safe", pure=True).load(read(PARAMS))
-    return Lineage(_params(definition, tree), known.deps, Code.from_json(read(str(fingerprint.file_of(stage)))))
+    ran = dvc_lock.parse(read(dvc_lock.FILE)).get(stage)
+    if ran is None:
+        raise UserError(f"{dvc_lock.FILE}: no stage {stage!r} (found others, expected its data). Fix: make repro")
+    params = _params(_stages(read("dvc.yaml"))[stage], YAML(typ="safe", pure=True).load(read(PARAMS)))
+    return Lineage(params, ran.deps, Code.from_json(read(str(fingerprint.file_of(stage)))))
 
 
 def recorded_code(program: str, recorded: str, read: Callable[[str], bytes]) -> Code:
-    """Return the code with the fingerprint `recorded` of a program, with modules and libraries where its file is of that one.
+    """Return the code of a program with the fingerprint `recorded`, with modules and libraries if the program's file has them.
 
-    `read` gives a file by name, and raises OSError or UserError where there is none.
+    `read` returns a file by name, and raises OSError or UserError for a missing one.
     """
     try:
         code = Code.from_json(read(str(fingerprint.file_of(program))))
@@ -121,26 +121,26 @@ def recorded_code(program: str, recorded: str, read: Callable[[str], bytes]) -> 
 
 
 def file_md5(path: Path) -> str:
-    """Return the MD5 of a file's bytes, the hash by which DVC knows it."""
+    """Return the MD5 of a file's bytes, which is also its hash in DVC."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
     except OSError as error:
         raise UserError(
-            f"{path}: must be there to be read, got {error.strerror!r}; run `make repro`, which makes it"
+            f"{path}: cannot be read (found {error.strerror!r}, expected a file). Fix: make repro"
         ) from None
 
 
 def _hashes(paths: Sequence[Path], lock: Path, workspace: Path) -> dict[str, str]:
-    """Return the MD5 of each file. One that DVC's cache holds under the hash that `lock` has for it is not read again.
+    """Return the MD5 of each file. A file that is in DVC's cache under its hash in `lock` is not read again.
 
-    The workspace has a link to the cache's file, so that the two are one: gigabytes that DVC has just hashed.
+    The workspace's file is then a link to the cache's: gigabytes that DVC has just hashed.
     """
-    known = {path: md5 for stage in _lock(lock).values() for path, md5 in stage.outs.items()}
+    locked = {path: md5 for stage in _lock(lock).values() for path, md5 in stage.outs.items()}
     cache = Path(os.environ.get("DVC_ROOT") or workspace) / ".dvc" / "cache" / "files" / "md5"
     hashes = {}
     for path in paths:
-        md5 = known.get(str(path), "")
+        md5 = locked.get(str(path), "")
         cached = cache / md5[:2] / md5[2:]
         same = md5 and cached.is_file() and (workspace / path).exists() and cached.samefile(workspace / path)
         hashes[str(path)] = md5 if same else file_md5(workspace / path)
@@ -157,11 +157,6 @@ def _stages(text: bytes) -> Mapping[str, Any]:
 
 
 def _params(definition: Mapping[str, Any], tree: Any) -> dict[str, Any]:
-    """Return the values of params.yaml that a stage of dvc.yaml names; a file that it names is another's."""
-    return {name: _lookup(tree, name) for name in definition.get("params", []) if isinstance(name, str)}
-
-
-def _lookup(tree: Any, dotted: str) -> Any:
-    for part in dotted.split("."):
-        tree = tree[part]
-    return tree
+    """Return the values of params.yaml that a stage of dvc.yaml names; mappings name another file's."""
+    names = [name for name in definition.get("params", []) if isinstance(name, str)]
+    return {name: functools.reduce(operator.getitem, name.split("."), tree) for name in names}

@@ -1,4 +1,4 @@
-"""What the results at hand were made from: params.yaml and the sources may have been edited since, the lock files know."""
+"""The origin of the present results, from the lock files: params.yaml and the sources may have been edited since."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from xtcav_ml.lineage.fingerprint import Code
 from xtcav_ml.lineage.lineage import Lineage, recorded_code
 from xtcav_ml.system.errors import UserError
 
-FILES = (dvc_lock.FILE, f"{SIMULATED.parent}/{dvc_lock.FILE}")
+LOCK_FILES = (dvc_lock.FILE, f"{SIMULATED.parent}/{dvc_lock.FILE}")
 DECIDING = tuple(stage for stage in STAGES if stage != "check")
 """The stages whose parameters and code decide a result."""
 
@@ -33,34 +33,33 @@ class Recorded:
 
 
 def read_locks(read_file: Callable[[str], bytes]) -> Recorded | None:
-    """Return what the lock files, read by name with `read_file`, say, or None if they do not say how the network was trained.
+    """Return the record in the lock files, which `read_file` reads by name; None if it has no training of the network.
 
-    `read_file` raises OSError or UserError for a file that is not there. What was simulated counts only if the data are.
+    `read_file` raises OSError or UserError for a missing file. The simulation counts only if the data are simulated.
     """
     stages: dict[str, dvc_lock.Stage] = {}
-    for name in FILES:
+    for name in LOCK_FILES:
         try:
             stages |= dvc_lock.parse(read_file(name))
         except (OSError, UserError):
             continue
     try:
         return _recorded(stages, read_file)
-    except (LookupError, AttributeError, TypeError):  # torn, or none that DVC wrote
+    except (LookupError, AttributeError, TypeError):  # damaged, or not written by DVC
         return None
 
 
 def of_folder(folder: Path) -> Recorded | None:
-    """Return what the lock files of the project in `folder` say; None as `read_locks`."""
+    """Return the record in the lock files of the project in `folder`; None as `read_locks`."""
     return read_locks(lambda name: (folder / name).read_bytes())
 
 
 def differing(tables: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, str | None]]:
     """Return the parameters that are not the same in all tables, with each table's value as text, None where it has none."""
-    names = dict.fromkeys(name for params in tables.values() for name in params)
-    values = {
-        name: {one: str(params[name]) if name in params else None for one, params in tables.items()} for name in names
-    }
-    return {name: found for name, found in values.items() if len(set(found.values())) > 1}
+    rows: dict[str, dict[str, str | None]] = {}
+    for name in dict.fromkeys(name for params in tables.values() for name in params):
+        rows[name] = {one: str(params[name]) if name in params else None for one, params in tables.items()}
+    return {name: row for name, row in rows.items() if len(set(row.values())) > 1}
 
 
 def changed(runs: Sequence[Recorded]) -> tuple[list[str], list[str]]:
@@ -72,7 +71,7 @@ def changed(runs: Sequence[Recorded]) -> tuple[list[str], list[str]]:
 
 
 def changed_code(one: Mapping[str, Code], other: Mapping[str, Code]) -> list[str]:
-    """Return the modules and libraries that differ in a stage that both have; the stage where they are not known."""
+    """Return the modules and libraries that differ in a stage that both have; the stage where these are not recorded."""
     names: dict[str, None] = {}
     for stage, code in one.items():
         if stage in other and code.fingerprint != other[stage].fingerprint:

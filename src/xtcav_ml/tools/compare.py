@@ -61,8 +61,8 @@ def _source(name: str) -> tuple[str, recorded.Recorded | None]:
         text = git.show(name, str(PREDICTIONS), root).decode(errors="replace")
     except git.GitError as error:
         raise UserError(
-            f"{name}: no such run (found {error.said!r}, expected a {PREDICTIONS.name}, a folder that holds one, an MLflow run "
-            f"id or a git revision with {PREDICTIONS}). Fix: check the name; `xtcav runs` lists MLflow runs."
+            f"{name}: no such run (found {error.reason!r}, expected a {PREDICTIONS.name}, a folder that holds one, an MLflow "
+            f"run id or a git revision with {PREDICTIONS}). Fix: check the name; `xtcav runs` lists MLflow runs."
         ) from None
     return text, recorded.read_locks(lambda file: git.show(name, file, root))
 
