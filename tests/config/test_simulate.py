@@ -45,7 +45,7 @@ def test_runs_are_numbered_dark_no_lasing_lasing():
         (
             "digitizer.position",
             [60, 120, 400],
-            "position: a peak lies outside the region of interest (found [60.0, 120.0, 400.0]",
+            "position: peak outside the waveform (found [60.0, 120.0, 400.0]",
         ),
         ("digitizer.drooping_channels", [16], "simulate.digitizer.drooping_channels"),
         (

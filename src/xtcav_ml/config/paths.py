@@ -6,7 +6,6 @@ STAGES = ("simulate", "check", "prepare", "train", "evaluate")
 """Those that compute something; `validate` only looks at params.yaml, `record` only at results."""
 
 SIMULATED = Path("data/raw/simulated")  # `data.raw`, unless the data are your own
-
 PREPARED, MODEL, RESULTS = Path("data/prepared"), Path("models/model.keras"), Path("results")
 VALIDATED, CHECKED = RESULTS / "params_valid.txt", RESULTS / "data.json"
 HISTORY, CURVES = RESULTS / "history.jsonl", RESULTS / "learning_curves.csv"

@@ -129,9 +129,7 @@ class Split(Section):
         if abs(total - 1) > 1e-9:
             raise ValueError(f"train + validation + test is not 1 (found {total:g}). Fix: change one of them")
         if self.by == "block" and self.gap >= self.block:
-            raise ValueError(
-                f"gap is not below block (found {self.gap}, expected less than {self.block}). Fix: lower it"
-            )
+            raise ValueError(f"gap is not below block (found {self.gap}, expected < {self.block}). Fix: lower it")
         return self
 
 
@@ -191,9 +189,7 @@ class PrepareParams(Section):
         if len(set(used)) != len(used):
             raise ValueError(f"images: step {used[0]} occurs twice. Fix: remove one")
         if self.dark_run is None and used:
-            raise ValueError(
-                f"images: step {used[0]} needs a dark run (dark_run is null). Fix: name it, or remove the step"
-            )
+            raise ValueError(f"images: step {used[0]} needs dark_run (found null). Fix: name it, or remove the step")
         return self
 
     @property

@@ -28,13 +28,9 @@ SCHEMA: dict[str, Dataset] = {
     IMAGE: Dataset("int16", FRAME_SHAPE, "camera frame, ADU; rows energy, columns time"),
     WAVEFORMS: Dataset("f", (CHANNELS, SAMPLES), "digitizer region of interest, V"),
     PEAKS_LABEL: Dataset("i", (), "0 to 3; -1 where no label could be made"),
+    **{f"acq.{peak}.pos": Dataset("f", (), "position, samples; NaN without a peak") for peak in ("t0", "t1", "t2")},
     **{
-        f"acq.{peak}.{part}": Dataset("f", (), meaning)
-        for peak in ("t0", "t1", "t2")
-        for part, meaning in (
-            ("pos", "position, samples; NaN where there is no peak"),
-            ("ampl", "amplitude, in units of the channel's median absolute value; NaN where there is no peak"),
-        )
+        f"acq.{peak}.ampl": Dataset("f", (), "over the channel's median |V|; NaN as pos") for peak in ("t0", "t1", "t2")
     },
     "bld.L3energy": Dataset("f", (), "electron energy at the end of the linac's third section, MeV"),
     "evt.seconds": Dataset("i", (), "s"),

@@ -115,8 +115,7 @@ class DigitizerParams(Section):
     def _check_positions(self) -> Self:
         if max(self.position) >= SAMPLES:
             raise ValueError(
-                f"position: a peak lies outside the region of interest (found {list(self.position)}, expected less than "
-                f"{SAMPLES}). Fix: move it"
+                f"position: peak outside the waveform (found {list(self.position)}, expected < {SAMPLES}). Fix: move it"
             )
         return self
 
@@ -154,7 +153,7 @@ class SimulateParams(Section):
             raise ValueError("dark_shots, no_lasing_shots and lasing_shots are all 0. Fix: raise one")
         if 360 % self.repetition_rate:
             raise ValueError(
-                f"repetition_rate does not divide 360 (found {self.repetition_rate}). Fix: use 120, 60, 30 or 10"
+                f"repetition_rate does not divide 360 (found {self.repetition_rate}). Fix: use 120, 60 or 30"
             )
         # Event keys stay unique as long as no run reaches into the next.
         longest = self.run_spacing * self.repetition_rate

@@ -23,7 +23,6 @@ from xtcav_ml.system.errors import UserError
 from xtcav_ml.system.progress import console
 
 PREDICTED_AT_ONCE = 64  # shots that the network predicts in one call
-
 FRAMES_PER_CLASS = 6
 
 

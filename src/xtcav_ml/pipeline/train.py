@@ -45,9 +45,8 @@ def train_network(
         history_path.parent.mkdir(parents=True, exist_ok=True)
         history_path.unlink(missing_ok=True)  # it may be DVC's link into its cache: writing through would empty that
         steps = params.epochs * (train.shots // params.batch_size)
-        checkpoints = None
-        if identity is not None:
-            checkpoints = Checkpoints(model_path.parent / CHECKPOINTS, {**identity, "device": device})
+        folder = model_path.parent / CHECKPOINTS
+        checkpoints = None if identity is None else Checkpoints(folder, {**identity, "device": device})
         with history_path.open("w", encoding="utf-8") as history, counting("steps", steps) as advance:
             fitted = fit.fit(train, validation, params, [_Log(history, advance), *listeners], checkpoints)
         keras_file.save(fitted.model, train.meaning, model_path)

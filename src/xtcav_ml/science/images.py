@@ -28,7 +28,6 @@ from xtcav_ml.config.prepare import Pixels, Step
 from xtcav_ml.system.errors import UserError
 
 Frames = NDArray[np.float32]
-
 INT16 = np.iinfo(np.int16)
 SMALLEST_SPREAD = 0.3  # ADU, of rounding to whole numbers: pixels that differ by less are alike
 

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from xtcav_ml.config.peaks import PeakRule
 
 PEAKS = ("t0", "t1", "t2")
-
 Floats = NDArray[np.floating]
 
 

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from xtcav_ml.config.simulate import BunchParams, LasingParams
 
 Floats = NDArray[np.float64]
-
 COLOURS = 2
 FWHM = 2.3548200450309493  # full width at half maximum of a Gaussian over its r.m.s. width
 

@@ -9,7 +9,6 @@ from xtcav_ml.config.simulate import CameraParams
 
 Floats = NDArray[np.float64]
 Frame = NDArray[np.float32]
-
 REACH = 5.0  # r.m.s. widths of a Gaussian that are drawn: 6e-7 of the charge lies outside
 
 

@@ -7,7 +7,6 @@ from xtcav_ml.config.schema import CHANNELS, SAMPLES
 from xtcav_ml.config.simulate import DigitizerParams
 
 Floats = NDArray[np.float64]
-
 MEDIAN_OF_NOISE = 0.6744897501960817  # median absolute value of Gaussian noise over its r.m.s
 
 

@@ -19,7 +19,6 @@ FIDUCIAL_RATE, FIDUCIAL_LIMIT = 360, 0x1FFE0  # fiducial counter: Hz, and the co
 
 # Second number of the seeds of what belongs to the apparatus and not to a shot. No run has number 0.
 APPARATUS, DARK_LEVEL, GAINS = 0, 0, 1
-
 Rows = dict[str, NDArray[Any]]
 Scalars = dict[str, NDArray[Any] | np.generic]
 
