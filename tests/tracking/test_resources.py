@@ -22,7 +22,7 @@ def test_a_run_shorter_than_the_interval_has_its_numbers():
 def test_memory_that_was_let_go_is_in_the_maximum():
     with resources.Sampler() as sampler:
         held = np.ones(40_000_000)  # 320 MB
-        time.sleep(3 * resources.INTERVAL)
+        time.sleep(3 * resources.SAMPLE_SECONDS)
         del held
     used = sampler.summary()
     assert used["max_memory_mb"] > sampler.samples[0]["memory_mb"] + 300
@@ -32,7 +32,7 @@ def test_children_count_even_after_they_ended():
     busy = "import time; t = time.process_time()\nwhile time.process_time() - t < 0.8: pass"
     with resources.Sampler() as sampler:
         subprocess.run([sys.executable, "-c", busy], check=True)
-        time.sleep(2 * resources.INTERVAL)
+        time.sleep(2 * resources.SAMPLE_SECONDS)
     used = sampler.summary()
     assert used["max_processes"] >= 2
     assert used["cpu_time_s"] == pytest.approx(0.85, abs=0.4)  # less what the child used after its last sample
@@ -43,7 +43,7 @@ def test_what_children_used_before_does_not_count():
     with subprocess.Popen([sys.executable, "-c", busy], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         child.stdout.readline()
         with resources.Sampler() as sampler:
-            time.sleep(2 * resources.INTERVAL)
+            time.sleep(2 * resources.SAMPLE_SECONDS)
         used = sampler.summary()
         child.communicate(b"\n")
     assert used["max_processes"] >= 2
@@ -56,7 +56,7 @@ def test_what_lasts_less_than_an_interval_counts():
         import subprocess, sys, json
         import numpy as np
         from xtcav_ml.tracking import resources
-        resources.INTERVAL = 60
+        resources.SAMPLE_SECONDS = 60
         with resources.Sampler() as sampler:
             held = np.ones(40_000_000)
             del held

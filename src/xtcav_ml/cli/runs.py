@@ -31,10 +31,8 @@ def runs(
     key, uri = lineage.of_revision("train", read).key, store_uri(root)
     uploader.be_brief()
     client, experiment = mlflow_store.connect(root)
-    try:
+    with mlflow_store.answering(root):
         listed = mlflow_store.search(client, experiment, {KEY_TAG: key})
-    except mlflow_store.TrackingError as error:
-        raise mlflow_store.unanswered(root, error) from None
     if not listed:
         raise UserError(
             f"{revision or 'the workspace'}: no run with lineage.key {key} (found none in {masked(uri)}, expected one). Fix: "

@@ -24,10 +24,8 @@ def promote_version(name: str, dry_run: bool, margin: float = MARGIN) -> None:
     if it is refused. Either way MLflow keeps the reason with the version, unless `dry_run`.
     """
     root = lineage.project_root()
-    try:
+    with mlflow_store.answering(root):
         _promote(root, name, dry_run, margin)
-    except mlflow_store.TrackingError as error:
-        raise mlflow_store.unanswered(root, error) from None
 
 
 def _promote(root: Path, name: str, dry_run: bool, margin: float) -> None:

@@ -5,7 +5,7 @@ import logging
 import os
 import sqlite3
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import mlflow
@@ -26,19 +26,18 @@ def client(root: Path) -> mlflow.MlflowClient:
 
 
 def connect(root: Path, experiment: str = EXPERIMENT) -> tuple[mlflow.MlflowClient, str]:
-    """Return a client and the id of an experiment, the project's own by default, both made on first use."""
+    """Return a client and the id of an experiment, both created on first use. Raises UserError if the store fails."""
     uri = store_uri(root)
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # it names every table that it makes
+    MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)
     artifacts = None
     if uri.startswith("sqlite:///"):
         _let_readers_in(Path(uri.removeprefix("sqlite:///")))
         artifacts = (root / "mlruns" / "artifacts").resolve().as_uri()
-    try:
+    with answering(root):
         store = client(root)
         existing = store.get_experiment_by_name(experiment)
         return store, existing.experiment_id if existing else store.create_experiment(experiment, artifacts)
-    except TrackingError as error:
-        raise unanswered(root, error) from None
 
 
 def _let_readers_in(database: Path) -> None:
@@ -54,17 +53,26 @@ def _let_readers_in(database: Path) -> None:
         ) from None
 
 
-def unanswered(root: Path, error: Exception) -> UserError:
-    """Return the error of a store that does not answer, or refuses the user."""
-    if isinstance(error, mlflow.MlflowException) and error.get_http_status_code() in (401, 403):
-        return UserError(
-            f"MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD: {masked(store_uri(root))} refuses this account "
-            f"({reason(error)}). Fix: set both, or ask whoever runs the server for the right to write"
-        )
-    return UserError(
-        f"MLFLOW_TRACKING_URI: {masked(store_uri(root))} does not answer ({reason(error)}). Fix: start the server, or unset "
-        "the variable to use mlruns/mlflow.db"
-    )
+@contextlib.contextmanager
+def answering(root: Path, item: str = "") -> Iterator[None]:
+    """Raise UserError for a TrackingError: the store lacks `item`, if one is named, or does not answer, or refuses the user."""
+    try:
+        yield
+    except TrackingError as error:
+        store, why = masked(store_uri(root)), reason(error)
+        if isinstance(error, mlflow.MlflowException) and error.get_http_status_code() in (401, 403):
+            message = (
+                f"MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD: {store} refuses this account (found {why!r}, "
+                "expected the right to read and write). Fix: set both, or ask whoever runs the server for the right"
+            )
+        elif item:
+            message = f"{item}: not in {store} (found {why!r}, expected it there). Fix: choose one that `make ui` lists"
+        else:
+            message = (
+                f"MLFLOW_TRACKING_URI: no answer (found {why!r}, expected one from {store}). Fix: start the server, or unset "
+                "the variable to use mlruns/mlflow.db"
+            )
+        raise UserError(message) from None
 
 
 def search(client: mlflow.MlflowClient, experiment: str, tags: Mapping[str, str]) -> list[Run]:
@@ -73,45 +81,32 @@ def search(client: mlflow.MlflowClient, experiment: str, tags: Mapping[str, str]
     return list(client.search_runs([experiment], wanted, order_by=["attributes.start_time DESC", "attributes.run_id"]))
 
 
-def beginning(root: Path, wanted: str) -> list[Run]:
-    """Return the project's runs whose id begins with the hexadecimal digits `wanted`. Raises UserError without an answer."""
-    client, experiment = connect(root)
-    try:
-        return list(client.search_runs([experiment], f"attributes.run_id LIKE '{wanted}%'", max_results=2))
-    except TrackingError as error:
-        raise unanswered(root, error) from None
+def beginning(root: Path, digits: str) -> list[Run]:
+    """Return two runs at most whose id begins with hexadecimal `digits`. Raises UserError if the store does not answer."""
+    store, experiment = connect(root)
+    with answering(root):
+        return list(store.search_runs([experiment], f"attributes.run_id LIKE '{digits}%'", max_results=2))
 
 
 def curves(root: Path, run_id: str, names: Iterable[str]) -> dict[str, dict[int, float]]:
     """Return the values of metrics `names` of run `run_id` by step. Raises UserError if the store does not answer."""
-    client, _ = connect(root)
-    try:
-        return {name: {one.step: one.value for one in client.get_metric_history(run_id, name)} for name in names}
-    except TrackingError as error:
-        raise unanswered(root, error) from None
+    store, _ = connect(root)
+    with answering(root):
+        return {name: {one.step: one.value for one in store.get_metric_history(run_id, name)} for name in names}
 
 
 def download(root: Path, run_id: str, name: str, folder: Path) -> Path:
     """Copy file `name` of what run `run_id` stored into `folder`. Raises UserError if the store has no such run or file."""
-    client, _ = connect(root)
-    MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)
-    try:
-        return Path(client.download_artifacts(run_id, name, str(folder)))
-    except TrackingError as error:
-        raise UserError(
-            f"run {run_id}: no {name} in {masked(store_uri(root))} ({reason(error)}). Fix: choose one that `make ui` lists"
-        ) from None
+    store, _ = connect(root)
+    with answering(root, f"run {run_id}, {name}"):
+        return Path(store.download_artifacts(run_id, name, str(folder)))
 
 
 def params_and_tags(root: Path, run_id: str) -> tuple[dict[str, str], dict[str, str]]:
     """Return parameters, by dotted name, and tags of run `run_id`. Raises UserError if the store has no such run."""
-    client, _ = connect(root)
-    try:
-        data = client.get_run(run_id).data
-    except TrackingError as error:
-        raise UserError(
-            f"run {run_id}: not in {masked(store_uri(root))} ({reason(error)}). Fix: choose one that `make ui` lists"
-        ) from None
+    store, _ = connect(root)
+    with answering(root, f"run {run_id}"):
+        data = store.get_run(run_id).data
     return dict(data.params), dict(data.tags)
 
 

@@ -215,7 +215,7 @@ def test_a_model_is_fetched_by_alias_or_number_and_an_unknown_one_is_one_line(ro
         assert path.read_bytes() == b"weights"
         shutil.rmtree(root / "copy")
     for uri in ("models:/xtcav@champion", "models:/xtcav/7", "models:/xtcav", "models:/other@candidate", "models:/@"):
-        with pytest.raises(UserError, match=f"^{uri}: no such registered model") as error:
+        with pytest.raises(UserError, match=f"^{uri}: not in sqlite") as error:
             versions.fetch(root, uri, root / "copy")
         assert len(str(error.value).splitlines()) == 1
 

@@ -13,13 +13,12 @@ from pathlib import Path
 import mlflow
 from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus, Run
 from mlflow.entities.model_registry import ModelVersion
-from mlflow.environment_variables import MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR
 from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
 from xtcav_ml.science.spec import Meaning
-from xtcav_ml.system.errors import UserError, masked, reason
+from xtcav_ml.system.errors import UserError, masked
 from xtcav_ml.tracking.mlflow_names import of_test, store_uri
-from xtcav_ml.tracking.mlflow_store import TrackingError, connect
+from xtcav_ml.tracking.mlflow_store import answering, connect
 from xtcav_ml.tracking.registry import manifest, packaging
 
 NAME = "xtcav"
@@ -185,17 +184,11 @@ def fetch(root: Path, uri: str, folder: Path) -> Path:
     Raises UserError if the store has no such model, or if a file of it is not what was logged.
     """
     client, _ = connect(root)
-    MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)
-    try:
+    with answering(root, uri):
         name, _, alias = uri.removeprefix(SCHEME).partition("@")
         name, _, number = name.partition("/")
         version = client.get_model_version_by_alias(name, alias) if alias else client.get_model_version(name, number)
         copied = mlflow.artifacts.download_artifacts(f"{SCHEME}{name}/{version.version}", dst_path=str(folder))
-    except TrackingError as error:
-        raise UserError(
-            f"{uri}: no such registered model in {masked(store_uri(root))} ({reason(error)}). Fix: use {SCHEME}NAME@ALIAS or "
-            f"{SCHEME}NAME/VERSION, as `make ui` lists them"
-        ) from None
     manifest.verify(Path(copied), uri, version.tags.get(MANIFEST_TAG, "none"))
     (file,) = (Path(copied) / packaging.DATA).iterdir()
     return file
