@@ -234,7 +234,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DVC_ROOT", raising=False)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    for name in ("INTERVAL", "FIRST", "HURRIED"):
+    for name in ("BATCH_PAUSE", "FIRST_PAUSE", "LAST_PAUSE"):
         monkeypatch.setattr(uploader, name, 0.01)
     return tmp_path
 

@@ -26,9 +26,9 @@ def impatient(monkeypatch):
     """Shorter waits, and more and smaller requests, than a user has."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    monkeypatch.setattr(uploader, "INTERVAL", 0.005)
-    monkeypatch.setattr(uploader, "FIRST", 0.02)
-    monkeypatch.setattr(mlflow_writer, "MOST", {**mlflow_writer.MOST, "metrics": 60})
+    monkeypatch.setattr(uploader, "BATCH_PAUSE", 0.005)
+    monkeypatch.setattr(uploader, "FIRST_PAUSE", 0.02)
+    monkeypatch.setattr(mlflow_writer, "REQUEST_VALUES", {**mlflow_writer.REQUEST_VALUES, "metrics": 60})
 
 
 def runs(server, experiment):
@@ -82,9 +82,9 @@ def test_an_upload_that_takes_longer_than_any_patience_arrives(tmp_path, server,
             monkeypatch.setenv(name, "as before")  # what the uploader sets goes with the test
             monkeypatch.delenv(name)
         monkeypatch.setitem(uploader.REQUEST, uploader.TIMEOUT, "1")
-        monkeypatch.setattr(uploader, "PATIENCE", 0.3)
-        monkeypatch.setattr(uploader, "LONGEST", 0.3)
-        monkeypatch.setattr(uploader, "NOTICE", 0.1)
+        monkeypatch.setattr(uploader, "FAILING_SECONDS", 0.3)
+        monkeypatch.setattr(uploader, "SILENT_SECONDS", 0.3)
+        monkeypatch.setattr(uploader, "NOTICE_SECONDS", 0.1)
         (tmp_path / "note.txt").write_text("hello")
         with Tracker(tmp_path) as tracker:
             run = tracker.start("one", {"stage": "train"}, "slow")

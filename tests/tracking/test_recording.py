@@ -33,7 +33,7 @@ def results(workspace, monkeypatch):
 
 
 def recorded(results):
-    record.run(results.model, results.folder / "history.jsonl", results.folder)
+    record.record(results.model, results.folder / "history.jsonl", results.folder)
 
 
 def address(results):
@@ -76,7 +76,9 @@ def test_a_run_that_the_store_does_not_know_is_made_anew_once(results):
 def test_what_is_there_is_found_without_mlflow_and_left_alone(results, monkeypatch):
     recorded(results)
     before = stored_runs(results.root)[0].to_dictionary()
-    monkeypatch.setattr(recording, "record", lambda *_: pytest.fail("it is there: MLflow was imported for nothing"))
+    monkeypatch.setattr(
+        recording, "complete_run", lambda *_: pytest.fail("it is there: MLflow was imported for nothing")
+    )
     recorded(results)
     assert stored_runs(results.root)[0].to_dictionary() == before
 
@@ -116,7 +118,7 @@ def test_a_store_that_is_down_gets_training_and_test_metrics_when_it_is_back(res
         for _ in range(2):
             recorded(results)
     assert not (results.folder / "resources/run.json").exists()
-    assert "kept in mlruns/journal" in capsys.readouterr().err
+    assert "mlruns/journal: " in capsys.readouterr().err
     with Tracker(results.root):
         pass
     (found,) = stored_runs(results.root)
@@ -134,6 +136,6 @@ def test_a_store_that_cannot_even_be_asked_is_one_line(results, monkeypatch, cap
     monkeypatch.setattr(MlflowClient, "search_runs", refuse)
     recorded(results)
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("xtcav: no answer; ")
+    assert line.startswith("xtcav: results: run not recorded (found 'no answer'")
     assert "`xtcav record`" in line
     assert not (results.folder / "resources/run.json").exists()

@@ -21,7 +21,7 @@ from xtcav_ml.tracking.tracker import PROBE, Tracker
 @pytest.fixture(autouse=True)
 def _local_store(monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    for name in ("INTERVAL", "FIRST", "HURRIED"):
+    for name in ("BATCH_PAUSE", "FIRST_PAUSE", "LAST_PAUSE"):
         monkeypatch.setattr(uploader, name, 0.01)
 
 
@@ -107,7 +107,9 @@ def test_what_a_store_refuses_is_skipped_with_a_message_and_the_rest_arrives(roo
         run.params({"a": 1})
         run.metrics({"a": 1.0})
         run.finish()
-    assert f"xtcav: MLflow refused params of run {run.run_id}: {error}" in capsys.readouterr().err
+    assert (
+        f"xtcav: run {run.run_id}: params refused by MLflow, skipped (found {str(error)!r}" in capsys.readouterr().err
+    )
     found = stored(root, run)
     assert (found.info.status, found.data.metrics, found.data.params) == ("FINISHED", {"a": 1.0}, {})
 
@@ -127,7 +129,7 @@ def test_what_may_be_taken_later_is_kept_and_uploaded_by_whoever_is_next(root, m
             run.metrics({"a": 1.0})
             run.finish()
     printed = capsys.readouterr().err
-    assert "3 entries of 1 runs not uploaded to MLflow at sqlite" in printed
+    assert "3 entries of 1 runs not uploaded (found 'no answer', expected an answer from MLflow at sqlite" in printed
     assert kept(root)
     with Tracker(root):
         pass
@@ -163,7 +165,7 @@ def test_a_server_that_accepts_and_never_answers_is_waited_for_once_and_briefly(
     assert PROBE["http"] == 5  # seconds; here it is less
     monkeypatch.setitem(PROBE, "http", 0.3)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
-    monkeypatch.setattr(uploader, "PATIENCE", 0.2)
+    monkeypatch.setattr(uploader, "FAILING_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:  # the system accepts, nobody reads
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{silent.getsockname()[1]}")
         with Tracker(root) as tracked:
@@ -176,7 +178,7 @@ def test_a_server_that_accepts_and_never_answers_is_waited_for_once_and_briefly(
     assert 0.3 <= waited < 1
     assert logged < 0.3
     printed = capsys.readouterr().err
-    assert "has not answered yet; run data are kept in mlruns/journal until the server answers" in printed
+    assert "mlruns/journal: run data are not uploaded yet" in printed
     assert "3 entries of 1 runs not uploaded" in printed
     (left,) = kept(root)
     shutil.rmtree(left)  # no other test's store is this server
@@ -328,8 +330,8 @@ def test_whenever_it_is_interrupted_a_run_is_ended_as_killed(tmp_path, monkeypat
             journal.acknowledge(end, "run", "experiment")
 
     sent: list[dict[str, object]] = []
-    monkeypatch.setattr(uploader, "INTERVAL", 0.001)
-    monkeypatch.setattr("xtcav_ml.tracking.tracker.Uploader", lambda root: uploader.Uploader(root, lambda: project))
+    monkeypatch.setattr(uploader, "BATCH_PAUSE", 0.001)
+    monkeypatch.setattr("xtcav_ml.tracking.tracker.Uploader", lambda root: uploader.Uploader(root, project))
     monkeypatch.setattr(interrupts, "_first", None)
     before = signal.signal(signal.SIGALRM, interrupts._stop)
     choose = random.Random(0)

@@ -15,7 +15,7 @@ from xtcav_ml.tracking.uploader import Uploader
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch):
-    for name in ("INTERVAL", "FIRST", "MOST", "HURRIED"):
+    for name in ("BATCH_PAUSE", "FIRST_PAUSE", "LONGEST_PAUSE", "LAST_PAUSE"):
         monkeypatch.setattr(uploader, name, 0.001)
     for name in uploader.REQUEST:  # what the uploader sets goes with the test
         monkeypatch.setenv(name, "1")
@@ -41,7 +41,7 @@ def one_by_one(took):
 
 def test_all_is_uploaded_in_order_and_what_is_complete_is_removed(tmp_path):
     took = []
-    uploading = Uploader(tmp_path, lambda: one_by_one(took))
+    uploading = Uploader(tmp_path, one_by_one(took))
     first = journal(tmp_path, "a")
     uploading.add(first)
     first.append({"event": "finish", "status": "FINISHED"})
@@ -62,7 +62,7 @@ def test_one_that_cannot_go_keeps_no_other_waiting(tmp_path):
         one_by_one(took)(root, journal)
         good.set()
 
-    uploading = Uploader(tmp_path, lambda: project)
+    uploading = Uploader(tmp_path, project)
     bad = journal(tmp_path, "bad")
     uploading.add(bad)
     uploading.add(journal(tmp_path, "good"))
@@ -81,12 +81,12 @@ def test_the_end_is_waited_for_while_there_is_progress_and_no_longer(tmp_path):
             raise OSError("not now")
         one_by_one(took)(root, journal)
 
-    uploading = Uploader(tmp_path, lambda: project)
+    uploading = Uploader(tmp_path, project)
     uploading.add(journal(tmp_path, "a", count=20))
     assert uploading.drain() == []
     assert len(took) == 21
 
-    dead = Uploader(tmp_path, lambda: lambda *_: 1 / 0)
+    dead = Uploader(tmp_path, lambda *_: 1 / 0)
     left = journal(tmp_path, "b")
     dead.add(left)
     assert dead.drain() == [left]
@@ -96,14 +96,14 @@ def test_the_end_is_waited_for_while_there_is_progress_and_no_longer(tmp_path):
 @pytest.fixture
 def one_request(tmp_path, monkeypatch):
     """Drain a journal whose one request takes as long as a function does, with little patience for one without progress."""
-    monkeypatch.setattr(uploader, "LONGEST", 0.1)
+    monkeypatch.setattr(uploader, "SILENT_SECONDS", 0.1)
 
     def drained(request):
         def project(root, journal):
             request()
             journal.acknowledge(journal.size, "run", "7")
 
-        uploading = Uploader(tmp_path, lambda: project)
+        uploading = Uploader(tmp_path, project)
         uploading.add(journal(tmp_path, "a"))
         return uploading.drain()
 
@@ -146,7 +146,7 @@ def test_a_request_without_progress_is_waited_for_while_the_server_answers_other
 
 
 def test_a_request_to_stop_ends_the_wait_and_nothing_else(one_request, monkeypatch):
-    monkeypatch.setattr(uploader, "LONGEST", 60)
+    monkeypatch.setattr(uploader, "SILENT_SECONDS", 60)
     monkeypatch.setattr(interrupts, "_first", None)
     stuck, before = threading.Event(), signal.signal(signal.SIGALRM, interrupts._stop)
     try:
@@ -171,7 +171,7 @@ def test_a_request_to_stop_from_before_the_wait_is_kept_for_afterwards(one_reque
 
 
 def test_what_mlflow_s_import_raises_is_the_failure_at_the_end(tmp_path):
-    def broken():
+    def broken(*_):
         raise ImportError("no mlflow")
 
     uploading = Uploader(tmp_path, broken)

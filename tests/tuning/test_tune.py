@@ -46,7 +46,7 @@ def search(tmp_path, monkeypatch, params):
         update={"trials": 3, "epochs": 2, "space": {"train.optimizer.momentum": Range(low=0.5, high=0.9)}}
     )
     study = studies.open_study(rules, {}, tmp_path / "study.db")
-    monkeypatch.setattr(uploader, "INTERVAL", 0.01)
+    monkeypatch.setattr(uploader, "BATCH_PAUSE", 0.01)
     meaning = Meaning.of(params.prepare, params.data.frame_shape, dark=None)
     prepared = SimpleNamespace(path=tmp_path / "train.h5", meaning=meaning, shots=1000)
     with Tracker(tmp_path) as tracker:

@@ -1,4 +1,4 @@
-"""The one way from disk to MLflow: `project` writes a journal's next events there, however often it is repeated.
+"""The one way from disk to MLflow: `upload_next` writes a journal's next events there, however often it is repeated.
 
 A run is looked up by its key before it is created, and what a lost reply has doubled is removed when it ends. A metric goes
 with the time at which it was logged, so that one that arrives twice is the same row to MLflow's SQL store, which keeps one.
@@ -6,7 +6,7 @@ with the time at which it was logged, so that one that arrives twice is the same
 
 import contextlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +22,14 @@ from xtcav_ml.tracking import mlflow_names, mlflow_store
 from xtcav_ml.tracking.journal import Event, Journal
 from xtcav_ml.tracking.registry import versions
 
-VALUES, FILES = ("params", "metrics", "tags"), ("artifact", "model")
-MOST = {"params": 100, "metrics": 800, "tags": 100}
+REQUEST_VALUES = {"params": 100, "metrics": 800, "tags": 100}
 """Events of values, and how many of each go into one request: MLflow takes 100, 1,000 and 100, and 1,000 together."""
 
 RETRIABLE = (401, 403, 404, 408, 409, 429, 499)
-"""What a server may answer differently another time, as to other credentials; any other 4xx is its last word."""
-
-Batch = Sequence[tuple[Event, int]]
-"""Events, each with the byte at which it ends in its journal."""
+"""HTTP statuses that may change, as with other credentials; any other 4xx is final."""
 
 
-def project(root: Path, journal: Journal) -> None:
+def upload_next(root: Path, journal: Journal) -> None:
     """Upload the next events of a journal, as many as go into one request, to the store of the project in `root`.
 
     What the store refuses for good is skipped with a message. Raises what the store or the way there raises.
@@ -41,23 +37,22 @@ def project(root: Path, journal: Journal) -> None:
     _upload(root, journal, _next(journal))
 
 
-def _next(journal: Journal) -> Batch:
-    """Return the next event, or those of values that go into one request together."""
+def _next(journal: Journal) -> list[tuple[Event, int]]:
+    """Return the next event and the byte at which it ends, or those of values that go into one request together."""
     batch: list[tuple[Event, int]] = []
-    room = dict(MOST)
+    room = dict(REQUEST_VALUES)
     for event, end in journal.events(journal.offset):
         kind = event["event"]
-        if kind in VALUES:
-            room[kind] -= len(event["values"])
-        if batch and (kind not in VALUES or room[kind] < 0):
-            break
+        if kind not in room:
+            return batch or [(event, end)]
+        room[kind] -= len(event["values"])
+        if batch and room[kind] < 0:
+            return batch
         batch.append((event, end))
-        if kind not in VALUES:
-            break
     return batch
 
 
-def _upload(root: Path, journal: Journal, batch: Batch) -> None:
+def _upload(root: Path, journal: Journal, batch: Sequence[tuple[Event, int]]) -> None:
     """Upload events, and acknowledge them."""
     kind = batch[0][0]["event"]
     try:
@@ -65,7 +60,7 @@ def _upload(root: Path, journal: Journal, batch: Batch) -> None:
     except Exception as error:
         if _gone(error):  # as from another database: all is uploaded again
             journal.acknowledge(0, None, None)
-        elif kind in FILES and journal.finished and not journal.ended:
+        elif kind in ("artifact", "model") and journal.finished and not journal.ended:
             _end(root, journal)
         if kind == "begin" or not _refused(error):
             raise
@@ -73,16 +68,19 @@ def _upload(root: Path, journal: Journal, batch: Batch) -> None:
             for one in batch:
                 _upload(root, journal, [one])
             return
-        warn(f"MLflow refused {kind} of run {journal.run_id}: {reason(error)}")
+        warn(
+            f"run {journal.run_id}: {kind} refused by MLflow, skipped (found {reason(error)!r}, expected MLflow to take it). "
+            "Fix: log it by hand in `make ui`"
+        )
     journal.acknowledge(batch[-1][1], journal.run_id, journal.experiment_id)
 
 
 def _apply(root: Path, journal: Journal, events: Sequence[Event]) -> None:
-    kind = events[0]["event"]
+    kind, client = events[0]["event"], mlflow_store.client(root)
     if kind == "begin":
         client, journal.experiment_id = mlflow_store.connect(root, journal.begin["experiment"])
         journal.run_id = _begin(client, journal.experiment_id, journal.begin)
-    elif kind in VALUES:
+    elif kind in REQUEST_VALUES:
         metrics = [
             Metric(name, value, event["time_ms"], event["step"])
             for event in events
@@ -91,9 +89,16 @@ def _apply(root: Path, journal: Journal, events: Sequence[Event]) -> None:
         ]
         params = [Param(name, value) for name, value in _merged(events, "params").items()]
         tags = [RunTag(name, value) for name, value in _merged(events, "tags").items()]
-        mlflow_store.client(root).log_batch(journal.run_id, metrics, params, tags)
+        client.log_batch(journal.run_id, metrics, params, tags)
+    elif kind == "dataset":
+        _log_dataset(client, journal, events[0])
+    elif kind == "artifact":
+        client.log_artifact(journal.run_id, str(journal.folder / events[0]["file"]), events[0]["folder"])
+    elif kind == "model":
+        path = journal.folder / events[0]["file"]
+        versions.log_model(str(journal.run_id), path, model_file.read_spec(path), events[0]["requirements"])
     else:
-        KINDS[kind](mlflow_store.client(root), journal, events[0])
+        _finish(client, journal, events[0])
 
 
 def _merged(events: Sequence[Event], kind: str) -> dict[str, Any]:
@@ -103,22 +108,26 @@ def _merged(events: Sequence[Event], kind: str) -> dict[str, Any]:
 def _begin(client: mlflow.MlflowClient, experiment: str, begin: Event) -> str:
     """Return the id of the run, created on first use, and running unless this only adds to it."""
     tags = {**begin["tags"], mlflow_names.RUN_TAG: begin["run_key"]}
-    existing = mlflow_store.search(client, experiment, {mlflow_names.RUN_TAG: begin["run_key"]})
+    existing = _ids(client, experiment, begin["run_key"])
     if existing:
-        run_id = str(existing[0].info.run_id)
         if not begin["adds"]:
-            client.update_run(run_id, "RUNNING")
-        client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
-        return run_id
+            client.update_run(existing[0], "RUNNING")
+        client.log_batch(existing[0], tags=[RunTag(name, value) for name, value in tags.items()])
+        return existing[0]
     if begin["adds"]:
         raise OSError(f"the run that {begin['name']} adds to is not uploaded yet")
     if begin["parent"]:
-        parents = mlflow_store.search(client, experiment, {mlflow_names.RUN_TAG: begin["parent"]})
+        parents = _ids(client, experiment, begin["parent"])
         if not parents:
             raise OSError(f"the parent run of {begin['name']} is not uploaded yet")
-        tags[MLFLOW_PARENT_RUN_ID] = parents[0].info.run_id
+        tags[MLFLOW_PARENT_RUN_ID] = parents[0]
     tags[MLFLOW_RUN_NAME] = begin["name"]
     return str(client.create_run(experiment, start_time=begin["time_ms"], tags=tags).info.run_id)
+
+
+def _ids(client: mlflow.MlflowClient, experiment: str, run_key: str) -> list[str]:
+    """Return MLflow's ids of the runs with a key: one, none yet, or more after a lost reply."""
+    return [str(run.info.run_id) for run in mlflow_store.search(client, experiment, {mlflow_names.RUN_TAG: run_key})]
 
 
 def _end(root: Path, journal: Journal) -> None:
@@ -130,39 +139,20 @@ def _end(root: Path, journal: Journal) -> None:
         journal.ended = True
 
 
-def _dataset(client: mlflow.MlflowClient, journal: Journal, event: Event) -> None:
+def _log_dataset(client: mlflow.MlflowClient, journal: Journal, event: Event) -> None:
     source = json.dumps({"uri": event["source"]})
     dataset = Dataset(name=event["name"], digest=event["digest"], source_type="local", source=source)
     client.log_inputs(journal.run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", event["context"])])])
 
 
-def _artifact(client: mlflow.MlflowClient, journal: Journal, event: Event) -> None:
-    client.log_artifact(journal.run_id, str(journal.folder / event["file"]), event["folder"])
-
-
-def _model(client: mlflow.MlflowClient, journal: Journal, event: Event) -> None:
-    assert journal.run_id is not None
-    path = journal.folder / event["file"]
-    versions.log_model(journal.run_id, path, model_file.read_spec(path), event["requirements"])
-
-
 def _finish(client: mlflow.MlflowClient, journal: Journal, event: Event) -> None:
     if event["status"] is not None:  # else it stays as it is
         client.set_terminated(journal.run_id, event["status"], event["time_ms"])
-    key = {mlflow_names.RUN_TAG: journal.begin["run_key"]}
-    for other in mlflow_store.search(client, str(journal.experiment_id), key):
-        if other.info.run_id != journal.run_id:
-            client.delete_run(other.info.run_id)
+    for other in _ids(client, str(journal.experiment_id), journal.begin["run_key"]):
+        if other != journal.run_id:
+            client.delete_run(other)
     if journal.begin["adds"] or journal.begin["tags"].get("stage") == "train":
         versions.tag_metrics(str(journal.run_id))
-
-
-KINDS: dict[str, Callable[[mlflow.MlflowClient, Journal, Event], None]] = {
-    "dataset": _dataset,
-    "artifact": _artifact,
-    "model": _model,
-    "finish": _finish,
-}
 
 
 def _gone(error: Exception) -> bool:

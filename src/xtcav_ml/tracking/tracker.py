@@ -1,6 +1,6 @@
 """Runs to log to: each writes a journal on disk, which a thread uploads to MLflow meanwhile, and a later command if need be.
 
-Whether MLflow answers does not matter to the training: a message says so, and no more. Requests to stop are held back while
+Training continues whether MLflow answers or not; if it does not, a message is printed. Requests to stop are held back while
 a lock may be held that the thread needs.
 """
 
@@ -12,17 +12,17 @@ from typing import Any, Self
 
 from xtcav_ml.lineage.lineage import file_md5
 from xtcav_ml.system import interrupts
-from xtcav_ml.system.errors import masked, warn
+from xtcav_ml.system.errors import masked, reason, warn
 from xtcav_ml.system.progress import console
-from xtcav_ml.tracking.journal import Event, Journal, folder_of, ownerless
+from xtcav_ml.tracking.journal import Journal, folder_of, ownerless
 from xtcav_ml.tracking.mlflow_names import EXPERIMENT, MODEL_TAG, allowed, metric_name, store_uri
 from xtcav_ml.tracking.uploader import Uploader
 
 PROBE = {"http": 5.0, "": 60.0}
-"""Seconds that a store has to answer before the training goes on without: a server; a database, which may not exist yet."""
+"""Seconds that a store has to answer before training begins without it: a server; a database, which may not exist yet."""
 
-FINISHED, FAILED, KILLED, STATUS = "FINISHED", "FAILED", "KILLED", "status"
-BATCH = 100
+FINISHED, FAILED, KILLED, END_STATUS = "FINISHED", "FAILED", "KILLED", "status"
+EVENT_VALUES = 100
 """Most parameters or tags of an event."""
 
 
@@ -30,9 +30,9 @@ class Run:
     """One run, open to be logged to. What cannot be written causes a message, and nothing is raised."""
 
     def __init__(self, journal: Journal, uploader: Uploader) -> None:
-        self._journal, self._uploader = journal, uploader
+        self.journal, self._uploader = journal, uploader
         self.key: str = journal.begin["run_key"]
-        self._logged = {
+        self.logged = {  # names and steps of metrics, be it by a process that was killed
             (name, event["step"])
             for event, _ in journal.events()
             if event["event"] == "metrics"
@@ -40,72 +40,61 @@ class Run:
         }
 
     @property
-    def has_metrics(self) -> bool:
-        """Return whether any metrics have been logged, be it by a process that was killed."""
-        return bool(self._logged)
-
-    @property
-    def ended(self) -> bool:
-        """Return whether it is finished."""
-        return self._journal.closed
-
-    @property
     def run_id(self) -> str | None:
         """Return MLflow's name for the run, or None if it has not answered yet."""
-        return self._journal.run_id
-
-    @property
-    def experiment_id(self) -> str | None:
-        """Return MLflow's name for its experiment, or None if it has not answered yet."""
-        return self._journal.experiment_id
+        return self.journal.run_id
 
     def params(self, values: Mapping[str, Any]) -> None:
         """Log parameters, in the order of `values`."""
-        self._chunks("params", {allowed(name): str(value) for name, value in values.items()})
+        self._write_values("params", {allowed(name): str(value) for name, value in values.items()})
 
     def tags(self, values: Mapping[str, str]) -> None:
         """Set tags."""
-        self._chunks("tags", values)
+        self._write_values("tags", values)
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         """Log metrics at `step`, each once: a training that resumes repeats what it logged before it was killed."""
         named = {metric_name(name): float(value) for name, value in values.items()}
-        new = {name: value for name, value in named.items() if (name, step) not in self._logged}
+        new = {name: value for name, value in named.items() if (name, step) not in self.logged}
         if new:
-            self._write({"event": "metrics", "step": step, "time_ms": _now(), "values": new})
-            self._logged |= {(name, step) for name in new}
+            self._write("metrics", step=step, time_ms=_now(), values=new)
+            self.logged |= {(name, step) for name in new}
 
     def dataset(self, name: str, digest: str, source: str, context: str) -> None:
         """Log a dataset that the run used, by the hash under which DVC knows it."""
-        self._write({"event": "dataset", "name": name, "digest": digest, "source": source, "context": context})
+        self._write("dataset", name=name, digest=digest, source=source, context=context)
 
     def artifact(self, path: Path, folder: str | None = None) -> None:
         """Log a file, as it is now, as an artifact."""
-        self._write({"event": "artifact", "folder": folder}, path)
+        self._write("artifact", path, folder=folder)
 
     def model(self, path: Path, requirements: list[str]) -> None:
         """Log the trained model with the versions that it needs, and the MD5 by which its run is looked up."""
         self.tags({MODEL_TAG: file_md5(path)})
-        self._write({"event": "model", "requirements": requirements}, path)
+        self._write("model", path, requirements=requirements)
 
     @interrupts.held()
     def finish(self, status: str | None = FINISHED) -> None:
         """End the run FINISHED, FAILED or KILLED; None leaves it as it is. Nothing may be logged to it after that."""
-        self._write({"event": "finish", "status": status, "time_ms": _now()})
-        self._journal.closed = True
+        self._write("finish", status=status, time_ms=_now())
+        self.journal.closed = True
         self._uploader.wake()
 
-    def _chunks(self, kind: str, values: Mapping[str, str]) -> None:
+    def _write_values(self, kind: str, values: Mapping[str, str]) -> None:
         entries = list(values.items())
-        for first in range(0, len(entries), BATCH):
-            self._write({"event": kind, "values": dict(entries[first : first + BATCH])})
+        for first in range(0, len(entries), EVENT_VALUES):
+            self._write(kind, values=dict(entries[first : first + EVENT_VALUES]))
 
     @interrupts.held()
-    def _write(self, event: Event, file: Path | None = None) -> None:
+    def _write(self, kind: str, file: Path | None = None, **fields: Any) -> None:
         try:
-            self._journal.append(event if file is None else {**event, "file": self._journal.copy(file)})
+            copy = {} if file is None else {"file": self.journal.copy(file)}
+            self.journal.append({"event": kind, **fields, **copy})
         except OSError as error:
-            warn(f"{event['event']} of run {self.key} not logged: {error}")
+            warn(
+                f"{file or self.journal.folder}: {kind} of run {self.key} not logged (found {reason(error)!r}, expected a "
+                "readable file and room on the disk). Fix: mend that before the next run"
+            )
         self._uploader.wake()
 
 
@@ -125,7 +114,6 @@ class Tracker:
         self.left: dict[str, dict[str, str]] = {}  # tags by key of runs that earlier processes did not upload whole
         self._begun: list[Run] = []
         self._unfinished: Journal | None = None
-        self._unanswered = False  # and a message was printed
 
     @interrupts.held()
     def __enter__(self) -> Self:
@@ -152,8 +140,9 @@ class Tracker:
 
         `run_key` names a run that may be in MLflow already, and then runs again; with `adds` it is there, and stays as it is.
         """
-        journal = None if parent else self._unfinished
-        if journal is None:
+        if parent is None and self._unfinished is not None:
+            journal, self._unfinished = self._unfinished, None
+        else:
             begin = {
                 "event": "begin",
                 "run_key": run_key or uuid.uuid4().hex,
@@ -167,29 +156,25 @@ class Tracker:
                 "time_ms": _now(),
             }
             journal = Journal.create(folder_of(self.root), uuid.uuid4().hex, begin)
-        else:
-            self._unfinished = None
         self.uploader.add(journal)
         if parent is None and journal.pending:
             self._probe()
-        run = Run(journal, self.uploader)
-        self._begun.append(run)
-        return run
+        self._begun.append(Run(journal, self.uploader))
+        return self._begun[-1]
 
     @interrupts.held()
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         for run in self._begun:
-            if not run.ended:
+            if not run.journal.closed:
                 run.finish(KILLED if kind is KeyboardInterrupt else FAILED)
         if self._unfinished is not None:
             self._upload_left(self._unfinished)
         pending = self.uploader.drain()
         if pending:
             entries = sum(journal.pending for journal in pending)
-            why = "" if self._unanswered else f" ({self.uploader.failure or 'no answer'})"
-            warn(
-                f"{entries} entries of {len(pending)} runs not uploaded to MLflow at {self.store}{why}; they are kept in "
-                "mlruns/journal until the next stage, `dvc repro` or `xtcav sync` uploads them"
+            self._warn(
+                f"{entries} entries of {len(pending)} runs not uploaded",
+                "run `xtcav sync`; the next stage or `dvc repro` uploads them too",
             )
         elif self.uploader.tried.is_set():
             console().print(f"MLflow: all uploaded to {self.store}")
@@ -201,14 +186,16 @@ class Tracker:
             try:
                 journal.append({"event": "finish", "status": KILLED, "time_ms": journal.last_written})
             except OSError as error:
-                warn(f"{journal.folder}: not uploaded: {error}")
+                warn(
+                    f"{journal.folder}: not uploaded (found {reason(error)!r}, expected room on the disk). Fix: make room"
+                )
                 journal.close()
                 return
         tags = self.left.setdefault(journal.begin["run_key"], {})
         tags |= journal.begin["tags"]
         for event, _ in journal.events():
             tags |= event["values"] if event["event"] == "tags" else {}
-            tags |= {STATUS: event["status"] or FINISHED} if event["event"] == "finish" else {}
+            tags |= {END_STATUS: event["status"] or FINISHED} if event["event"] == "finish" else {}
         journal.closed = True
         self.uploader.add(journal)
 
@@ -216,9 +203,11 @@ class Tracker:
         """Give the store a moment to answer for the first time, and print a message if it does not."""
         self.uploader.tried.wait(next(seconds for scheme, seconds in PROBE.items() if self.store.startswith(scheme)))
         if self.uploader.failure or not self.uploader.tried.is_set():
-            self._unanswered = True
-            why = self.uploader.failure or f"MLflow at {self.store} has not answered yet"
-            warn(f"{why}; run data are kept in mlruns/journal until the server answers; training continues")
+            self._warn("run data are not uploaded yet, and training continues", "start the server")
+
+    def _warn(self, problem: str, cure: str) -> None:
+        why = self.uploader.failure or "no answer"
+        warn(f"mlruns/journal: {problem} (found {why!r}, expected an answer from MLflow at {self.store}). Fix: {cure}")
 
 
 def _now() -> int:

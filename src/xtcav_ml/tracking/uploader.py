@@ -14,16 +14,16 @@ from xtcav_ml.system.progress import console
 from xtcav_ml.tracking.journal import Journal
 from xtcav_ml.tracking.mlflow_names import store_uri
 
-INTERVAL, FIRST, MOST, HURRIED = 0.5, 0.2, 30.0, 1.0
-"""Seconds between two batches; to wait after a failure at first, at most, and at most when somebody waits for the end."""
+BATCH_PAUSE, FIRST_PAUSE, LONGEST_PAUSE, LAST_PAUSE = 0.5, 0.2, 30.0, 1.0
+"""Seconds between two requests; after the first failure, doubled after each; at most; at most while `drain` waits."""
 
-FAILURES, PATIENCE, LONGEST, NOTICE = 5, 15.0, 60.0, 3.0
-"""Failures in a row after which the end is waited for no longer; seconds without progress after which the store must answer,
-if the last request failed and if not; seconds after which a wait is announced."""
+FAILURES, FAILING_SECONDS, SILENT_SECONDS, NOTICE_SECONDS = 5, 15.0, 60.0, 3.0
+"""What `drain` waits for: failures in a row; seconds without progress until the store must answer, if the last request
+failed and if not. Seconds after which it prints that it waits."""
 
-TIMEOUT, MORE, LIMIT, ANSWER = "MLFLOW_HTTP_REQUEST_TIMEOUT", 4, 600, 5.0
-"""MLflow's variable for the seconds of silence that end a request; how many times as long the next may take if the server
-answers others, and at most; seconds that it has for such a question."""
+TIMEOUT, TIMEOUT_GROWTH, LONGEST_TIMEOUT, HEALTH_SECONDS = "MLFLOW_HTTP_REQUEST_TIMEOUT", 4, 600, 5.0
+"""MLflow's variable for the seconds of silence that end a request; its growth after each, and its end, while the server
+answers others; seconds that the server has for /health."""
 
 REQUEST = {
     TIMEOUT: "10",
@@ -46,26 +46,25 @@ def answers(uri: str) -> bool:
     import requests  # a quarter of a second
 
     try:
-        return requests.get(f"{uri.rstrip('/')}/health", timeout=ANSWER).status_code < 500
+        return requests.get(f"{uri.rstrip('/')}/health", timeout=HEALTH_SECONDS).status_code < 500
     except requests.RequestException:
         return False
 
 
-Projection = Callable[[Path, Journal], None]
-"""Uploads the next events of a journal to the store of the project in a folder, acknowledges them, or raises."""
+def _to_mlflow(root: Path, journal: Journal) -> None:
+    from xtcav_ml.tracking.mlflow_writer import upload_next  # imports MLflow, which takes seconds
 
-
-def _mlflow() -> Projection:
-    from xtcav_ml.tracking.mlflow_writer import project  # imports MLflow, which takes seconds
-
-    return project
+    upload_next(root, journal)
 
 
 class Uploader:
-    """Journals on their way to the store of the project in `root`; those that are complete are released."""
+    """Journals on their way to the store of the project in `root`; those that are complete are released.
 
-    def __init__(self, root: Path, projection: Callable[[], Projection] = _mlflow) -> None:
-        self.root, self._projection = root, projection
+    `upload_next` uploads the next events of a journal and acknowledges them, or raises.
+    """
+
+    def __init__(self, root: Path, upload_next: Callable[[Path, Journal], None] = _to_mlflow) -> None:
+        self.root, self._upload_next = root, upload_next
         self.failure = ""  # why the last request failed, if it did
         self.tried = threading.Event()  # a first request has ended, however
         self._journals: list[Journal] = []
@@ -103,11 +102,11 @@ class Uploader:
             now = time.monotonic()
             if progress != (progress := self._progress()):
                 since = now
-            elif now - since > (PATIENCE if self.failure else LONGEST):
+            elif now - since > (FAILING_SECONDS if self.failure else SILENT_SECONDS):
                 if not answers(store_uri(self.root)):
                     break
                 since = now
-            if not announced and now - began > NOTICE:
+            if not announced and now - began > NOTICE_SECONDS:
                 console().print(
                     "MLflow: uploading run data; Ctrl-C leaves the rest in mlruns/journal for the next upload"
                 )
@@ -133,16 +132,10 @@ class Uploader:
 
     def _run(self) -> None:
         self._clock = time.pthread_getcpuclockid(threading.get_ident())
-        try:
-            project = self._projection()
-        except Exception as error:
-            self.failure = reason(error)
-            self.tried.set()
-            return
         while not self._over.is_set():
             waiting = [journal for journal in self._journals if journal.offset < journal.size]
             if waiting:  # none waits for one that cannot go
-                self._request(project, min(waiting, key=lambda journal: self._refused[journal.folder.name]))
+                self._request(min(waiting, key=lambda journal: self._refused[journal.folder.name]))
                 self._pause()
             elif self._ends.is_set():
                 return
@@ -150,10 +143,10 @@ class Uploader:
                 self._wake.wait()
                 self._wake.clear()
 
-    def _request(self, project: Projection, journal: Journal) -> None:
+    def _request(self, journal: Journal) -> None:
         began = time.monotonic()
         try:
-            project(self.root, journal)
+            self._upload_next(self.root, journal)
             self.failure, self._failures = "", 0
             self._requests += 1
         except Exception as error:  # whatever it is, it stays in the journal and is tried again
@@ -170,13 +163,13 @@ class Uploader:
         """Let the next requests take longer if this one, of `seconds`, ran out of time though the server answers."""
         allowed = int(os.environ.get(TIMEOUT, REQUEST[TIMEOUT]))
         if self._adapts and allowed <= seconds and answers(store_uri(self.root)):
-            os.environ[TIMEOUT] = str(min(MORE * allowed, LIMIT))
+            os.environ[TIMEOUT] = str(min(TIMEOUT_GROWTH * allowed, LONGEST_TIMEOUT))
 
     def _pause(self) -> None:
         """Wait before the next request: so that it takes more, or for the store to recover."""
         if not self._failures:
-            self._ends.wait(INTERVAL)
+            self._ends.wait(BATCH_PAUSE)
             return
-        seconds = min(FIRST * 2 ** min(self._failures - 1, 10), MOST)
+        seconds = min(FIRST_PAUSE * 2 ** min(self._failures - 1, 10), LONGEST_PAUSE)
         if self._ends.is_set() or self._ends.wait(seconds):
-            time.sleep(min(seconds, HURRIED))
+            time.sleep(min(seconds, LAST_PAUSE))
