@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from xtcav_ml.tracking.journal import EVENTS, NEW, STALE, UPLOADED, Journal, ownerless
+from xtcav_ml.tracking.journal import EVENTS, STALE, UPLOADED, Journal, ownerless
 
 BEGIN = {"event": "begin", "name": "one"}
 STEP = {"event": "metrics", "step": 1, "time_ms": 5, "values": {"loss": 0.1 + 0.2}}
@@ -128,7 +128,7 @@ def test_a_damaged_journal_is_skipped_with_a_message(folder, capsys):
 
 def test_what_a_kill_leaves_of_a_journal_that_had_not_begun_is_swept_when_it_is_nobody_s(folder, monkeypatch):
     folder.mkdir()
-    begun = folder / f"{NEW}abc"
+    begun = folder / ".abc.tmp.1"
     begun.mkdir()
     assert not list(ownerless(folder))
     assert begun.is_dir()  # its owner may be about to write to it

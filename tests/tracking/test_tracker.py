@@ -260,7 +260,7 @@ def test_what_was_killed_is_resumed_by_the_same(root):
     with Tracker(root, "same") as tracker:
         run = tracker.start("again", {})
         assert run.key == killed.key
-        assert run.has_metrics
+        assert run.logged
         run.metrics({"a": 5.0}, step=1)  # logged already
         run.metrics({"a": 2.0}, step=2)
         run.finish()

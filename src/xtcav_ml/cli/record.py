@@ -7,4 +7,4 @@ def record() -> None:
     """Make sure that MLflow has the run of these results."""
     from xtcav_ml.tracking import record as stage
 
-    stage.run(MODEL, HISTORY, RESULTS)
+    stage.record(MODEL, HISTORY, RESULTS)

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 from xtcav_ml.system import atomic
 from xtcav_ml.system.errors import reason, warn
 
-EVENTS, UPLOADED, FILES, NEW, GONE = "events.jsonl", "uploaded.json", "files", ".new-", ".gone-"
+EVENTS, UPLOADED, FILES, GONE = "events.jsonl", "uploaded.json", "files", ".gone-"
 
 STALE = 3600.0
 """Seconds after which a journal that has not even begun is one of a process that was killed."""
@@ -56,16 +56,13 @@ class Journal:
     @classmethod
     def create(cls, parent: Path, name: str, begin: Event) -> "Journal":
         """Make the journal `parent`/`name` with its first event. It is there as a whole, and locked, or not at all."""
-        parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=NEW, dir=parent))
-        file = (temporary / EVENTS).open("x+b", buffering=0)
-        fcntl.flock(file, fcntl.LOCK_EX)
-        journal = cls(temporary, file)
-        journal.append(begin)
-        journal.folder = temporary.rename(parent / name)
-        descriptor = os.open(parent, os.O_RDONLY)
-        os.fsync(descriptor)
-        os.close(descriptor)
+        with atomic.replacing(parent / name) as temporary:
+            temporary.mkdir()
+            file = (temporary / EVENTS).open("x+b", buffering=0)
+            fcntl.flock(file, fcntl.LOCK_EX)
+            journal = cls(temporary, file)
+            journal.append(begin)
+        journal.folder = parent / name
         return journal
 
     @classmethod
@@ -93,7 +90,7 @@ class Journal:
             self._file.seek(self.size)
             written = self._file.write(line)
             if written != len(line):
-                raise OSError(f"{self.folder / EVENTS}: {written} of {len(line)} bytes could be written")
+                raise OSError(f"{written} of {len(line)} bytes written")
             os.fsync(self._file.fileno())
         except OSError:
             with contextlib.suppress(OSError):
@@ -105,10 +102,10 @@ class Journal:
     def copy(self, path: Path) -> str:
         """Copy a file into the journal, where no stage changes it, and return its name there."""
         (self.folder / FILES).mkdir(exist_ok=True)
-        place = Path(tempfile.mkdtemp(dir=self.folder / FILES)) / path.name
-        with atomic.replacing(place) as temporary:
+        copied = Path(tempfile.mkdtemp(dir=self.folder / FILES)) / path.name
+        with atomic.replacing(copied) as temporary:
             shutil.copyfile(path, temporary)
-        return str(place.relative_to(self.folder))
+        return str(copied.relative_to(self.folder))
 
     def events(self, offset: int = 0) -> Iterator[tuple[Event, int]]:
         """Give the events that begin at byte `offset` or after it, each with the byte at which it ends."""
@@ -125,11 +122,6 @@ class Journal:
         if self._file.closed:  # a reply came after all: it is asked for again
             return
         atomic.write_json(self.folder / UPLOADED, {"offset": offset, "run_id": run_id, "experiment_id": experiment_id})
-
-    @property
-    def last_written(self) -> int:
-        """Return when the last event was written, in milliseconds since 1970."""
-        return (self.folder / EVENTS).stat().st_mtime_ns // 1_000_000
 
     @property
     def pending(self) -> int:
@@ -161,16 +153,14 @@ def ownerless(parent: Path) -> Iterator[Journal]:
 
     Other processes add and remove journals meanwhile. One that cannot be read is skipped with a message.
     """
-    for gone in parent.glob(f"{GONE}*"):
-        shutil.rmtree(gone, ignore_errors=True)
-    for new in parent.glob(f"{NEW}*"):
-        with contextlib.suppress(FileNotFoundError):  # it has begun meanwhile
-            if time.time() - new.stat().st_ctime > STALE:
-                shutil.rmtree(new, ignore_errors=True)
     ages: list[tuple[float, Path]] = []
-    for folder in parent.glob("[!.]*"):
-        with contextlib.suppress(FileNotFoundError):  # uploaded and removed meanwhile
-            ages.append((folder.stat().st_ctime, folder))
+    for folder in parent.glob("*"):
+        with contextlib.suppress(FileNotFoundError):  # begun, or uploaded and removed, meanwhile
+            changed = folder.stat().st_ctime
+            if not folder.name.startswith("."):
+                ages.append((changed, folder))
+            elif folder.name.startswith(GONE) or time.time() - changed > STALE:
+                shutil.rmtree(folder, ignore_errors=True)
     for _, folder in sorted(ages):
         try:
             journal = Journal.open(folder)

@@ -8,12 +8,10 @@ import contextlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import mlflow
 import requests
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
-from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
 from xtcav_ml.data import model_file
@@ -58,7 +56,7 @@ def _upload(root: Path, journal: Journal, batch: Sequence[tuple[Event, int]]) ->
     try:
         _apply(root, journal, [event for event, _ in batch])
     except Exception as error:
-        if _gone(error):  # as from another database: all is uploaded again
+        if getattr(error, "error_code", "") == "RESOURCE_DOES_NOT_EXIST":  # another database: all is uploaded again
             journal.acknowledge(0, None, None)
         elif kind in ("artifact", "model") and journal.finished and not journal.ended:
             _end(root, journal)
@@ -81,17 +79,20 @@ def _apply(root: Path, journal: Journal, events: Sequence[Event]) -> None:
         client, journal.experiment_id = mlflow_store.connect(root, journal.begin["experiment"])
         journal.run_id = _begin(client, journal.experiment_id, journal.begin)
     elif kind in REQUEST_VALUES:
+        rows = [(event["event"], event, *pair) for event in events for pair in event["values"].items()]
         metrics = [
             Metric(name, value, event["time_ms"], event["step"])
-            for event in events
-            if event["event"] == "metrics"
-            for name, value in event["values"].items()
+            for kind, event, name, value in rows
+            if kind == "metrics"
         ]
-        params = [Param(name, value) for name, value in _merged(events, "params").items()]
-        tags = [RunTag(name, value) for name, value in _merged(events, "tags").items()]
-        client.log_batch(journal.run_id, metrics, params, tags)
+        params = {name: Param(name, value) for kind, _, name, value in rows if kind == "params"}  # the last of a name
+        tags = {name: RunTag(name, value) for kind, _, name, value in rows if kind == "tags"}
+        client.log_batch(journal.run_id, metrics, list(params.values()), list(tags.values()))
     elif kind == "dataset":
-        _log_dataset(client, journal, events[0])
+        source = json.dumps({"uri": events[0]["source"]})
+        dataset = Dataset(name=events[0]["name"], digest=events[0]["digest"], source_type="local", source=source)
+        use = InputTag("mlflow.data.context", events[0]["context"])
+        client.log_inputs(journal.run_id, [DatasetInput(dataset, [use])])
     elif kind == "artifact":
         client.log_artifact(journal.run_id, str(journal.folder / events[0]["file"]), events[0]["folder"])
     elif kind == "model":
@@ -99,10 +100,6 @@ def _apply(root: Path, journal: Journal, events: Sequence[Event]) -> None:
         versions.log_model(str(journal.run_id), path, model_file.read_spec(path), events[0]["requirements"])
     else:
         _finish(client, journal, events[0])
-
-
-def _merged(events: Sequence[Event], kind: str) -> dict[str, Any]:
-    return {name: value for event in events if event["event"] == kind for name, value in event["values"].items()}
 
 
 def _begin(client: mlflow.MlflowClient, experiment: str, begin: Event) -> str:
@@ -139,12 +136,6 @@ def _end(root: Path, journal: Journal) -> None:
         journal.ended = True
 
 
-def _log_dataset(client: mlflow.MlflowClient, journal: Journal, event: Event) -> None:
-    source = json.dumps({"uri": event["source"]})
-    dataset = Dataset(name=event["name"], digest=event["digest"], source_type="local", source=source)
-    client.log_inputs(journal.run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", event["context"])])])
-
-
 def _finish(client: mlflow.MlflowClient, journal: Journal, event: Event) -> None:
     if event["status"] is not None:  # else it stays as it is
         client.set_terminated(journal.run_id, event["status"], event["time_ms"])
@@ -153,12 +144,6 @@ def _finish(client: mlflow.MlflowClient, journal: Journal, event: Event) -> None
             client.delete_run(other)
     if journal.begin["adds"] or journal.begin["tags"].get("stage") == "train":
         versions.tag_metrics(str(journal.run_id))
-
-
-def _gone(error: Exception) -> bool:
-    """Return whether the store does not know the run."""
-    unknown = ErrorCode.Name(RESOURCE_DOES_NOT_EXIST)
-    return isinstance(error, mlflow.MlflowException) and error.error_code == unknown
 
 
 def _refused(error: Exception) -> bool:

@@ -25,32 +25,20 @@ LOCK = Path(dvc_lock.FILE)
 MOST_OF_A_NOTE = 6500
 """Characters of its table of parameters; MLflow takes 8,000 in all."""
 
-CONTEXTS = {"train": "training", "validation": "validation", "test": "test"}
-"""What MLflow calls the use of a prepared file."""
-
 
 def tags(origin: lineage.Lineage) -> dict[str, str]:
     """Return commit, DVC's experiment, environment, the hashes of data and of the code; `lineage.key` stands for the latter."""
     commit = git.state()
-    experiment = {
-        tag: os.environ[name]
-        for tag, name in (("dvc.exp.name", "DVC_EXP_NAME"), ("dvc.exp.baseline", "DVC_EXP_BASELINE_REV"))
-        if name in os.environ
-    }
+    variables = {"dvc.exp.name": "DVC_EXP_NAME", "dvc.exp.baseline": "DVC_EXP_BASELINE_REV"}
     return {
         KEY_TAG: origin.key,
         "mlflow.source.git.commit": commit["commit"],  # the UI's own column
         **{f"git.{name}": value for name, value in commit.items()},
-        **experiment,
+        **{tag: os.environ[name] for tag, name in variables.items() if name in os.environ},
         **{f"env.{name}": value for name, value in (environment() | resources.gpus()).items()},
         **{f"data.{path}": value for path, value in origin.data.items()},
         CODE_TAG: origin.code.fingerprint,
     }
-
-
-def name_of(origin: lineage.Lineage) -> str:
-    """Return what the run of a training is called: its network, and the beginning of its key."""
-    return f"{origin.params['train']['model']['name']}-{origin.key[:8]}"
 
 
 def params_of_stage() -> dict[str, Any]:
@@ -67,24 +55,23 @@ def describe(run: Run, origin: lineage.Lineage, params: Mapping[str, Any]) -> No
     for path, digest in dvc_lock.raw_data(stages, origin.data).items():
         run.dataset(path, digest, path, "raw")
     for path, digest in origin.data.items():
-        run.dataset(path, digest, path, CONTEXTS.get(Path(path).stem, "training"))
+        run.dataset(path, digest, path, "validation" if Path(path).stem == "validation" else "training")
     run.artifact(PARAMS_FILE, FOLDER)
     with tempfile.TemporaryDirectory() as folder:
         code = Path(folder) / fingerprint.file_of("train").name
         atomic.write_json(code, vars(origin.code))
         run.artifact(code, f"{FOLDER}/{fingerprint.FOLDER}")
-    try:
-        changes = git.patch()
-    except git.GitError:  # no git, and the tags say so
-        return
-    if changes.left_out:
-        run.tags({"git.diff.left_out": " ".join(changes.left_out)})
-    if changes.content:
-        run.tags({"git.diff.sha256": hashlib.sha256(changes.content).hexdigest()})
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / "diff.patch"
-            file.write_bytes(changes.content)
-            run.artifact(file, FOLDER)
+        try:
+            changes = git.patch()
+        except git.GitError:  # no git, and the tags say so
+            return
+        if changes.left_out:
+            run.tags({"git.diff.left_out": " ".join(changes.left_out)})
+        if changes.content:
+            run.tags({"git.diff.sha256": hashlib.sha256(changes.content).hexdigest()})
+            patch = Path(folder) / "diff.patch"
+            patch.write_bytes(changes.content)
+            run.artifact(patch, FOLDER)
 
 
 def describe_test(run: Run) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
-SECONDS = 5.0
+ANSWER_SECONDS = 5.0
 """A server's time to answer."""
 
 
@@ -46,28 +46,22 @@ def _in_sqlite(database: Path, run_id: str) -> dict[str, str] | None:
 
 
 def _on_server(uri: str, run_id: str) -> dict[str, str] | None:
-    """Return the tags of a run that is FINISHED."""
+    """Return the tags of a run that is FINISHED, asked with the user and password of `uri` or of MLflow's variables."""
     import http.client
     import urllib.request  # a tenth of the time that a database needs in all
 
     try:
-        address, headers = _question(uri, run_id)
-        with urllib.request.urlopen(urllib.request.Request(address, headers=headers), timeout=SECONDS) as answer:
+        parts = urlsplit(uri)
+        server = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}"
+        user = unquote(parts.username or "") or os.environ.get("MLFLOW_TRACKING_USERNAME")
+        password = unquote(parts.password or "") or os.environ.get("MLFLOW_TRACKING_PASSWORD")
+        request = urllib.request.Request(f"{server}/api/2.0/mlflow/runs/get?run_id={quote(run_id)}")
+        if user and password:
+            request.add_header("Authorization", f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}")
+        with urllib.request.urlopen(request, timeout=ANSWER_SECONDS) as answer:
             run = json.load(answer)["run"]
-            if (run["info"]["status"], run["info"]["lifecycle_stage"]) != ("FINISHED", "active"):
-                return None
-            return {tag["key"]: tag["value"] for tag in run["data"].get("tags", [])}
+        if (run["info"]["status"], run["info"]["lifecycle_stage"]) != ("FINISHED", "active"):
+            return None
+        return {tag["key"]: tag["value"] for tag in run["data"].get("tags", [])}
     except (OSError, ValueError, KeyError, http.client.HTTPException):  # whoever asks next, with MLflow, says why
         return None
-
-
-def _question(uri: str, run_id: str) -> tuple[str, dict[str, str]]:
-    """Return the address of a run, and headers with the user and password of `uri` or of MLflow's environment variables."""
-    parts = urlsplit(uri)
-    user = unquote(parts.username or "") or os.environ.get("MLFLOW_TRACKING_USERNAME")
-    password = unquote(parts.password or "") or os.environ.get("MLFLOW_TRACKING_PASSWORD")
-    server = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}"
-    headers = {}
-    if user and password:
-        headers["Authorization"] = f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"
-    return f"{server}/api/2.0/mlflow/runs/get?run_id={quote(run_id)}", headers

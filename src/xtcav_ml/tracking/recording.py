@@ -4,35 +4,27 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from xtcav_ml.lineage import lineage
-from xtcav_ml.system import atomic
 from xtcav_ml.system.errors import UserError, reason, warn
 from xtcav_ml.tracking import mlflow_store, provenance, runs, uploader
 from xtcav_ml.tracking.mlflow_names import EVALUATION_TAG, KEY_TAG, MODEL_TAG, RUN_TAG
-from xtcav_ml.tracking.tracker import FINISHED, STATUS, Tracker
+from xtcav_ml.tracking.tracker import END_STATUS, FINISHED, Tracker
 
 
-def record(
-    root: Path,
-    origin: lineage.Lineage,
-    wanted: Mapping[str, str],
-    model: Path,
-    history: Path,
-    results: Path,
-    address: Path,
-) -> None:
-    """Make sure that a run with the tags `wanted` is in MLflow, and write its address.
+def complete_run(
+    origin: lineage.Lineage, wanted: Mapping[str, str], model: Path, history: Path, results: Path
+) -> dict[str, str | None]:
+    """Make sure that a run with the tags `wanted` is in MLflow; return its run_id, experiment_id and store.
 
-    What the store does not take now is kept in a journal; where it cannot even be asked, a message says so.
+    Returns nothing where the store does not answer now: a journal is kept for it, or a message names what to do.
     """
-    address.unlink(missing_ok=True)  # of an earlier run: what follows may fail
+    root, identity = lineage.project_root(), {name: wanted[name] for name in (KEY_TAG, MODEL_TAG)}
     uploader.be_brief()
-    identity = {KEY_TAG: wanted[KEY_TAG], MODEL_TAG: wanted[MODEL_TAG]}
     with Tracker(root) as tracker:
         try:
             run_key, tags = _left(tracker, identity) or _stored(root, identity)
         except (*mlflow_store.TrackingError, UserError) as error:
-            warn(f"{reason(error)}; the run of these results is not recorded. Fix: run `xtcav record` later")
-            return
+            warn(f"{results}: run not recorded (found {reason(error)!r}). Fix: run `xtcav record` later")
+            return {}
         if run_key is None:
             tags = {"stage": "train", "rebuilt": "true", **provenance.tags(origin)}
             rebuilt = runs.begin(tracker, origin, tags)
@@ -44,17 +36,14 @@ def record(
         if tags.get(EVALUATION_TAG) != wanted[EVALUATION_TAG]:
             runs.log_evaluation(run, results, tags)
         run.finish(FINISHED if run_key is None else None)
-    if run.run_id is not None:
-        where = {"run_id": run.run_id, "experiment_id": run.experiment_id, "store": tracker.store}
-        atomic.write_json(address, where)
+    where = {"run_id": run.run_id, "experiment_id": run.journal.experiment_id, "store": tracker.store}
+    return where if run.run_id is not None else {}
 
 
 def _left(tracker: Tracker, identity: Mapping[str, str]) -> tuple[str, dict[str, str]] | None:
     """Return key and tags of the model's run if it is not uploaded whole yet."""
-    for run_key, tags in tracker.left.items():
-        if identity.items() <= tags.items() and tags.get(STATUS) == FINISHED:
-            return run_key, tags
-    return None
+    wanted = {**identity, END_STATUS: FINISHED}.items()
+    return next(((run_key, tags) for run_key, tags in tracker.left.items() if wanted <= tags.items()), None)
 
 
 def _stored(root: Path, identity: Mapping[str, str]) -> tuple[str | None, dict[str, str]]:

@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Self
 
 import psutil
@@ -69,19 +68,13 @@ class Sampler:
                 result |= {f"max_{name}": max(values), f"mean_{name}": _mean(values)}
         return {name: round(value, 3) for name, value in result.items()}
 
-    def draw(self, path: Path) -> None:
-        """Draw memory, busy cores, threads, I/O and GPUs over time."""
-        from xtcav_ml import figures  # half a second, which short stages need not wait for
-
-        figures.write_png(path, figures.usage(self.samples))
-
     def _watch(self) -> None:
         while not self._done.wait(SAMPLE_SECONDS):
             self._sample()
 
     def _sample(self) -> None:
         cpu = memory = threads = processes = 0.0
-        for process in self._tree():
+        for process in (self._process, *self._process.children(recursive=True)):
             with contextlib.suppress(psutil.Error), process.oneshot():
                 cpu += sum(process.cpu_times()[:4])  # user, system, and both of its children that have ended
                 memory += process.memory_info().rss
@@ -104,11 +97,6 @@ class Sampler:
             }
         )
 
-    def _tree(self) -> list[Any]:
-        with contextlib.suppress(psutil.Error):
-            return [self._process, *self._process.children(recursive=True)]
-        return [self._process]
-
 
 @contextlib.contextmanager
 def measured(stage: str) -> Iterator[Sampler]:
@@ -120,7 +108,9 @@ def measured(stage: str) -> Iterator[Sampler]:
     atomic.write_json(RESOURCES / f"{stage}.json", summary)
     picture.unlink(missing_ok=True)  # it may be of an earlier, longer run
     if summary["run_time_s"] >= WORTH_A_PICTURE:
-        sampler.draw(picture)
+        from xtcav_ml import figures  # half a second, which short stages need not wait for
+
+        figures.write_png(picture, figures.usage(sampler.samples))
 
 
 def gpus() -> dict[str, str]:

@@ -46,36 +46,29 @@ class TrainingRun:
 
 
 @contextlib.contextmanager
-def training(device: str) -> Iterator[TrainingRun]:
-    """Give a run for a training on `device` of what is in the workspace now.
+def training(
+    device: str, experiment: str | None = None, origin: lineage.Lineage | None = None
+) -> Iterator[TrainingRun]:
+    """Give a run for a training on `device` of what is in the workspace now, or of `origin` for an experiment of the notes.
 
     It ends FINISHED, FAILED on an error, KILLED on Ctrl-C, which is heard after a minibatch; the next training of the same
     resumes one that was killed outright. What the training used is in RESOURCES by then, and is added.
     """
-    with _tracked(lineage.of_stage("train"), {"stage": "train", "device": device}, "train") as run:
-        yield run
-
-
-@contextlib.contextmanager
-def experiment(device: str, name: str, origin: lineage.Lineage) -> Iterator[TrainingRun]:
-    """Give a run, among those of the notes, for the training of experiment `name`; it ends as `training`'s."""
-    with _tracked(
-        origin, {"stage": "experiment", "experiment": name, "device": device}, f"experiment-{name}", name
-    ) as run:
-        yield run
-
-
-@contextlib.contextmanager
-def _tracked(
-    origin: lineage.Lineage, own: Mapping[str, str], usage: str, experiment: str | None = None
-) -> Iterator[TrainingRun]:
-    """Give a run with its `own` tags, and end it, with what `resources.measured` wrote under the name `usage`."""
+    origin = origin or lineage.of_stage("train")
+    own, usage = {"stage": "train", "device": device}, "train"
+    if experiment is not None:
+        own, usage = {"stage": "experiment", "experiment": experiment, "device": device}, f"experiment-{experiment}"
     identity = hashlib.sha256(json.dumps([origin.identity, own], sort_keys=True).encode()).hexdigest()
     with interrupts.held(), Tracker(lineage.project_root(), identity) as tracker:
-        run = begin(tracker, origin, {**own, **provenance.tags(origin)}, experiment)
-        yield run
-        _log_usage(run.run, usage)
-        run.run.finish()
+        listener = begin(tracker, origin, {**own, **provenance.tags(origin)}, experiment)
+        yield listener
+        used, picture = (RESOURCES / f"{usage}{suffix}" for suffix in (".json", ".png"))
+        if used.is_file():
+            numbers = json.loads(used.read_text())
+            listener.run.metrics({f"usage/{name}": value for name, value in numbers.items()})
+        if picture.is_file():
+            listener.run.artifact(picture, PLOTS.name)
+        listener.run.finish()
 
 
 def begin(
@@ -83,21 +76,14 @@ def begin(
 ) -> TrainingRun:
     """Return a run of the train stage, or of an experiment of the notes, with `tags` and all that made it."""
     if experiment is None:
-        run, params = tracker.start(provenance.name_of(origin), tags), provenance.params_of_stage()
+        params, store = provenance.params_of_stage(), mlflow_names.EXPERIMENT
     else:
-        run = tracker.start(f"{experiment}-{origin.key[:8]}", tags, mlflow_names.NOTES)
-        params = origin.params
-    if not run.has_metrics:
+        params, store = origin.params, mlflow_names.NOTES
+    name = experiment or origin.params["train"]["model"]["name"]
+    run = tracker.start(f"{name}-{origin.key[:8]}", tags, store)
+    if not run.logged:
         provenance.describe(run, origin, params)
     return TrainingRun(run, origin.identity)
-
-
-def _log_usage(run: Run, name: str) -> None:
-    used, picture = (RESOURCES / f"{name}{suffix}" for suffix in (".json", ".png"))
-    if used.is_file():
-        run.metrics({f"usage/{name}": value for name, value in json.loads(used.read_text()).items()})
-    if picture.is_file():
-        run.artifact(picture, PLOTS.name)
 
 
 def log_model(run: Run, path: Path) -> None:

@@ -14,7 +14,7 @@ from xtcav_ml.lineage.lineage import file_md5
 from xtcav_ml.system import interrupts
 from xtcav_ml.system.errors import masked, reason, warn
 from xtcav_ml.system.progress import console
-from xtcav_ml.tracking.journal import Journal, folder_of, ownerless
+from xtcav_ml.tracking.journal import EVENTS, Journal, folder_of, ownerless
 from xtcav_ml.tracking.mlflow_names import EXPERIMENT, MODEL_TAG, allowed, metric_name, store_uri
 from xtcav_ml.tracking.uploader import Uploader
 
@@ -184,7 +184,8 @@ class Tracker:
         """Upload a journal that another process began, ended as that did, or KILLED when it last wrote."""
         if not journal.finished:
             try:
-                journal.append({"event": "finish", "status": KILLED, "time_ms": journal.last_written})
+                last_written = (journal.folder / EVENTS).stat().st_mtime_ns // 1_000_000
+                journal.append({"event": "finish", "status": KILLED, "time_ms": last_written})
             except OSError as error:
                 warn(
                     f"{journal.folder}: not uploaded (found {reason(error)!r}, expected room on the disk). Fix: make room"

@@ -56,7 +56,7 @@ def test_the_model_of_the_train_stage_is_a_version_with_its_tags_and_the_candida
     assert [output.model_id for output in run.client.get_run(run.run_id).outputs.model_outputs] == [model.model_id]
     assert version.source == f"models:/{model.model_id}"
     assert version.run_id == run.run_id
-    assert {name: version.tags[name] for name in versions.COPIED} == {
+    assert {name: version.tags[name] for name in versions.COPIED_TAGS} == {
         "lineage.key": "k",
         "git.commit": "c",
         "git.dirty": "false",

@@ -3,11 +3,12 @@
 import hashlib
 import json
 from pathlib import Path
+from typing import NoReturn
 
 from xtcav_ml.system.errors import UserError
 
-NAME = "manifest.json"
-NOT_LISTED = {NAME, "registered_model_meta"}
+MANIFEST = "manifest.json"
+NOT_LISTED = {MANIFEST, "registered_model_meta"}
 """Files at the top of the folder: MLflow writes the latter, name and version, when it loads a model by its name."""
 
 
@@ -19,26 +20,24 @@ def sha256(path: Path) -> str:
 
 def write(folder: Path) -> str:
     """List the files of `folder` in its manifest, and return the SHA-256 of that."""
-    (folder / NAME).write_text(json.dumps(_hashes(folder), indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    return sha256(folder / NAME)
+    (folder / MANIFEST).write_text(json.dumps(_hashes(folder), indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    return sha256(folder / MANIFEST)
 
 
 def verify(folder: Path, name: str, expected: str | None = None) -> None:
     """Raise UserError, about the model `name`, if a file of `folder` is not as its manifest says.
 
-    The manifest itself must have the SHA-256 `expected`, if that is known from elsewhere: without it, whoever can change a
-    file could change the manifest too.
+    The manifest itself must have the SHA-256 `expected`, if one is given: whoever can change a file could change it too.
     """
-    path = folder / NAME
+    path = folder / MANIFEST
     if not path.is_file():
-        _refuse(name, NAME, "none")
+        _refuse(name, MANIFEST, "none")
     if expected is not None and sha256(path) != expected:
-        _refuse(name, NAME, "another")
+        _refuse(name, MANIFEST, "another")
     try:
-        listed = json.loads(path.read_bytes())
+        listed, present = json.loads(path.read_bytes()), _hashes(folder)
     except ValueError:
-        _refuse(name, NAME, "a broken one")
-    present = _hashes(folder)
+        _refuse(name, MANIFEST, "a broken one")
     for file in sorted({*listed, *present}):
         if file not in present:
             _refuse(name, file, "none")
@@ -55,8 +54,6 @@ def _hashes(folder: Path) -> dict[str, str]:
     }
 
 
-def _refuse(name: str, file: str, got: str) -> None:
-    raise UserError(
-        f"{name}: {file} is not as it was logged (found {got}, expected what {NAME} lists). Fix: do not use it; restore a "
-        "copy, or train again"
-    )
+def _refuse(name: str, file: str, got: str) -> NoReturn:
+    cure = "Fix: do not use it; restore a copy, or train again"
+    raise UserError(f"{name}: {file} is not as it was logged (found {got}, expected what {MANIFEST} lists). {cure}")

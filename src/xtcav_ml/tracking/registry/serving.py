@@ -25,37 +25,34 @@ class ShotModel:
     def predict(self, data: Any, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """Return a row a shot: the probability of each class, the name of the likeliest, and each number.
 
-        What cannot be said is None, since JSON, in which a server answers, has no NaN: all of a shot of which a feature is
-        not finite.
+        A shot of which a feature is not finite has None in all of them: a server answers in JSON, which has no NaN.
 
         `data` are raw frames (N, rows, columns) int16 or, for a model with features, a dict of `frame` and of each feature
         by its name, (N,). Raises ValueError if the shapes are not the model's.
         """
         meaning = self.predictor.meaning
-        given = data if isinstance(data, dict) else {FRAME_INPUT: data}
-        absent = [name for name in (FRAME_INPUT, *meaning.features) if name not in given]
+        inputs = data if isinstance(data, dict) else {FRAME_INPUT: data}
+        absent = [name for name in (FRAME_INPUT, *meaning.features) if name not in inputs]
         if absent:
-            raise ValueError(f"inputs must have {absent[0]!r}, got {sorted(given)}")
-        features = [np.asarray(given[name], np.float32).reshape(-1) for name in meaning.features]
-        found = self.predictor.predict(np.asarray(given[FRAME_INPUT]), np.stack(features, axis=1) if features else None)
+            raise ValueError(f"inputs: no {absent[0]!r} (found {sorted(inputs)}). Fix: add it")
+        features = [np.asarray(inputs[name], np.float32).reshape(-1) for name in meaning.features]
+        outputs = self.predictor.predict(
+            np.asarray(inputs[FRAME_INPUT]), np.stack(features, axis=1) if features else None
+        )
         columns: dict[str, Any] = {
-            f"probability of {name}": _known(found.probabilities[:, i]) for i, name in enumerate(meaning.classes)
+            f"probability of {name}": _or_none(outputs.probabilities[:, i]) for i, name in enumerate(meaning.classes)
         }
         if meaning.classes:
-            names = [None if number == NO_CLASS else meaning.classes[number] for number in found.predicted]
+            names = [None if number == NO_CLASS else meaning.classes[number] for number in outputs.predicted]
             columns["predicted"] = pd.Series(names, dtype=object)  # of texts, pandas would make None a NaN
-        columns |= {name: _known(found.numbers[:, i]) for i, name in enumerate(meaning.regression)}
+        columns |= {name: _or_none(outputs.numbers[:, i]) for i, name in enumerate(meaning.regression)}
         return pd.DataFrame(columns)
 
 
-def _known(values: NDArray[np.float32]) -> NDArray[Any]:
+def _or_none(values: NDArray[np.float32]) -> NDArray[Any]:
     """Return values (N,) as floats, or as objects with None for those that are not finite."""
-    known: NDArray[Any] = values.astype(float)
-    missing = ~np.isfinite(values)
-    if missing.any():
-        known = known.astype(object)
-        known[missing] = None
-    return known
+    finite = np.isfinite(values)
+    return values.astype(float) if finite.all() else np.where(finite, values.astype(object), np.array(None))
 
 
 def _load_pyfunc(path: str) -> ShotModel:

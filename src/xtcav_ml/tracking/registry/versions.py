@@ -1,7 +1,6 @@
 """Models in MLflow: a logged model of a run, and the versions of one registered model with their aliases.
 
-What the store has already is looked up there and not uploaded again, so that everything here can be repeated after a lost
-reply.
+What the store has already is not uploaded again, so that everything here can be repeated after a lost reply.
 """
 
 import json
@@ -21,7 +20,7 @@ from xtcav_ml.tracking.mlflow_names import of_test, store_uri
 from xtcav_ml.tracking.mlflow_store import answering, connect
 from xtcav_ml.tracking.registry import manifest, packaging
 
-NAME = "xtcav"
+MODEL_NAME = "xtcav"
 """The registered model: what the train stage of dvc.yaml made. Notes' experiments and trials of the tuner are none of it."""
 
 CANDIDATE, CHAMPION, PREVIOUS = "candidate", "champion", "previous"
@@ -31,15 +30,15 @@ SCHEME = "models:/"
 """What MLflow's address of a model begins with."""
 
 FILE_TAG, MANIFEST_TAG = "model.sha256", "manifest.sha256"
-COPIED = ("lineage.key", "git.commit", "git.dirty")
+COPIED_TAGS = ("lineage.key", "git.commit", "git.dirty")
 """Tags of a run that its model version has too."""
 
 
 def log_model(run_id: str, path: Path, meaning: Meaning, requirements: Sequence[str]) -> None:
-    """Log a model file with run `run_id` as a function of raw frames, which module `served` loads.
+    """Log a model file with run `run_id` as a function of raw frames, which module `serving` loads.
 
-    That of the train stage becomes a version of the registered model, and the candidate if it is the newest. Once logged,
-    the same file is not logged again. Raises TrackingError if the store does not take it.
+    A model of the train stage becomes a version of the registered model, and the candidate if it is the newest. A file that
+    is logged already is not logged again. Raises TrackingError if the store does not take it.
     """
     client = mlflow.MlflowClient()
     run = client.get_run(run_id)
@@ -62,13 +61,11 @@ def log_model(run_id: str, path: Path, meaning: Meaning, requirements: Sequence[
 
 def _logged(client: mlflow.MlflowClient, run: Run, digest: str) -> LoggedModel:
     """Return the run's logged model of the file with SHA-256 `digest`, created on first use."""
-    query = f"source_run_id = '{run.info.run_id}' AND tags.`{FILE_TAG}` = '{digest}'"
-    experiment = run.info.experiment_id
+    run_id, experiment = run.info.run_id, run.info.experiment_id
+    query = f"source_run_id = '{run_id}' AND tags.`{FILE_TAG}` = '{digest}'"
     models = client.search_logged_models([experiment], query)
     if not models:
-        client.create_logged_model(
-            experiment, "model", run.info.run_id, tags={FILE_TAG: digest}, params=dict(run.data.params)
-        )
+        client.create_logged_model(experiment, "model", run_id, tags={FILE_TAG: digest}, params=dict(run.data.params))
         models = client.search_logged_models([experiment], query)
     first, *others = sorted(models, key=lambda one: (one.status != LoggedModelStatus.READY, one.creation_timestamp))
     for other in others:  # MLflow repeats a request whose reply is lost, and then creates two
@@ -79,30 +76,31 @@ def _logged(client: mlflow.MlflowClient, run: Run, digest: str) -> LoggedModel:
 def _register(client: mlflow.MlflowClient, run: Run, model: LoggedModel) -> None:
     """Make the logged model a version of the registered model, once, and the candidate if it is the newest."""
     try:
-        client.create_registered_model(NAME)
+        client.create_registered_model(MODEL_NAME)
     except mlflow.MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    source = f"models:/{model.model_id}"
-    tags = {name: run.data.tags[name] for name in COPIED if name in run.data.tags}
+    run_id, source = run.info.run_id, f"{SCHEME}{model.model_id}"
+    tags = {name: run.data.tags[name] for name in COPIED_TAGS if name in run.data.tags}
     tags |= {name: model.tags[name] for name in (FILE_TAG, MANIFEST_TAG)}
-    if not _versions(client, run.info.run_id, source):
-        client.create_model_version(NAME, source, run.info.run_id, tags, model_id=model.model_id)
-    *others, version = _versions(client, run.info.run_id, source)
+    if not _versions(client, run_id, source):
+        client.create_model_version(MODEL_NAME, source, run_id, tags, model_id=model.model_id)
+    *others, version = _versions(client, run_id, source)
     for other in others:
-        client.delete_model_version(NAME, other.version)
-    link = json.dumps([{"name": NAME, "version": str(version.version)}])
+        client.delete_model_version(MODEL_NAME, other.version)
+    link = json.dumps([{"name": MODEL_NAME, "version": str(version.version)}])
     client.set_logged_model_tags(model.model_id, {MLFLOW_MODEL_VERSIONS: link})
-    tag_metrics(run.info.run_id)
-    newest = client.get_registered_model(NAME).aliases.get(CANDIDATE)
+    tag_metrics(run_id)
+    newest = client.get_registered_model(MODEL_NAME).aliases.get(CANDIDATE)
     if newest is None or int(newest) < int(version.version):
-        client.set_registered_model_alias(NAME, CANDIDATE, version.version)
+        client.set_registered_model_alias(MODEL_NAME, CANDIDATE, version.version)
 
 
-def _versions(client: mlflow.MlflowClient, run_id: str, source: str | None = None) -> list[ModelVersion]:
-    """Return the versions of the registered model that run `run_id` made, newest first."""
-    versions = client.search_model_versions(f"name = '{NAME}' and run_id = '{run_id}'")
-    return sorted((one for one in versions if source in (None, one.source)), key=lambda one: -int(one.version))
+def _versions(client: mlflow.MlflowClient, run_id: str = "", source: str = "") -> list[ModelVersion]:
+    """Return the versions of the registered model, or those of one run and one logged model, newest first."""
+    query = f"name = '{MODEL_NAME}'" + (f" and run_id = '{run_id}'" if run_id else "")
+    versions = client.search_model_versions(query, max_results=10_000)
+    return sorted((one for one in versions if source in ("", one.source)), key=lambda one: -int(one.version))
 
 
 def tag_metrics(run_id: str) -> None:
@@ -111,7 +109,7 @@ def tag_metrics(run_id: str) -> None:
     for version in _versions(client, run_id):
         for name, value in client.get_run(run_id).data.metrics.items():
             if of_test(name):
-                client.set_model_version_tag(NAME, version.version, name, f"{value:.6g}")
+                client.set_model_version_tag(MODEL_NAME, version.version, name, f"{value:.6g}")
 
 
 @dataclass(frozen=True)
@@ -124,12 +122,12 @@ class Version:
     dirty: bool  # the code was edited, or its commit is not recorded
 
     def __str__(self) -> str:
-        return f"version {self.number} of {NAME} (run {self.run_id})"
+        return f"version {self.number} of {MODEL_NAME} (run {self.run_id})"
 
     @property
     def uri(self) -> str:
         """Return MLflow's address of it."""
-        return f"{SCHEME}{NAME}/{self.number}"
+        return f"{SCHEME}{MODEL_NAME}/{self.number}"
 
 
 def _version(client: mlflow.MlflowClient, entry: ModelVersion) -> Version:
@@ -140,42 +138,39 @@ def _version(client: mlflow.MlflowClient, entry: ModelVersion) -> Version:
 def find(root: Path, wanted: str) -> Version:
     """Return the version with alias `wanted`, or the newest of the one run whose id begins so. Raises UserError if none."""
     client, _ = connect(root)
-    versions = client.search_model_versions(f"name = '{NAME}'", max_results=10_000)
-    aliases = client.get_registered_model(NAME).aliases if versions else {}
-    matching = [one for one in versions if str(aliases.get(wanted)) == str(one.version)]
+    versions = _versions(client)
+    matching = [one for one in versions if wanted in one.aliases]
     if not matching and wanted:
         matching = [one for one in versions if one.run_id.startswith(wanted)]
     runs = {one.run_id for one in matching}
     if len(runs) != 1:
         raise UserError(
-            f"{wanted}: no one version of model {NAME!r} in {masked(store_uri(root))} (found {len(runs)} runs, "
+            f"{wanted}: not one version of model {MODEL_NAME!r} in {masked(store_uri(root))} (found {len(runs)} runs, "
             f"expected an alias such as {CANDIDATE}, or the beginning of one run's id). Fix: choose one that `make ui` lists"
         )
-    return _version(client, max(matching, key=lambda one: int(one.version)))
+    return _version(client, matching[0])
 
 
 def champion(root: Path) -> Version | None:
     """Return the version that is in use, or None."""
     client, _ = connect(root)
-    models = client.search_registered_models(f"name = '{NAME}'")
-    number = models[0].aliases.get(CHAMPION) if models else None
-    return _version(client, client.get_model_version(NAME, number)) if number else None
+    return next((_version(client, one) for one in _versions(client) if CHAMPION in one.aliases), None)
 
 
 def crown(version: Version, before: Version | None) -> None:
     """Let alias `champion` name `version`, and `previous` the one that was it."""
     client = mlflow.MlflowClient()
     if before is not None:
-        client.set_registered_model_alias(NAME, PREVIOUS, before.number)
-    client.set_registered_model_alias(NAME, CHAMPION, version.number)
+        client.set_registered_model_alias(MODEL_NAME, PREVIOUS, before.number)
+    client.set_registered_model_alias(MODEL_NAME, CHAMPION, version.number)
 
 
 def describe(version: Version, text: str, tags: Mapping[str, str]) -> None:
     """Give a version the description `text`, and tags."""
     client = mlflow.MlflowClient()
     for name, value in tags.items():
-        client.set_model_version_tag(NAME, version.number, name, value)
-    client.update_model_version(NAME, version.number, text)
+        client.set_model_version_tag(MODEL_NAME, version.number, name, value)
+    client.update_model_version(MODEL_NAME, version.number, text)
 
 
 def fetch(root: Path, uri: str, folder: Path) -> Path:
