@@ -211,7 +211,7 @@ def test_a_store_that_fails_is_one_line(root, monkeypatch):
     def refuse(*_):
         raise ConnectionError("no answer")
 
-    monkeypatch.setattr(versions, "describe", refuse)
+    monkeypatch.setattr(versions, "annotate", refuse)
     with pytest.raises(UserError, match=r"MLFLOW_TRACKING_URI: no answer .*'no answer'.*sqlite:"):
         promote(run)
     assert versions.champion(root) is None

@@ -39,10 +39,10 @@ def _promote(root: Path, name: str, dry_run: bool, margin: float) -> None:
         reason = "the first champion" if champion is None else _require_not_worse(champion, version, margin, tags)
     except UserError as error:
         if not dry_run:
-            versions.describe(version, f"Not promoted: {error}", {"promotion": "refused", **tags})
+            versions.annotate(version, f"Not promoted: {error}", {"promotion": "refused", **tags})
         raise
     if not dry_run:  # the reason first: a promotion that is cut short is then repeated
-        versions.describe(version, f"Promoted: {reason}", {"promotion": "promoted", **tags})
+        versions.annotate(version, f"Promoted: {reason}", {"promotion": "promoted", **tags})
         versions.crown(version, champion)
     console().print(f"{version} {'would be' if dry_run else 'is now'} the champion: {reason}")
 

@@ -68,19 +68,14 @@ class Journal:
     @classmethod
     def open(cls, folder: Path) -> "Journal | None":
         """Return the journal in `folder`, what a kill has torn cut off, or None if it has a living owner, or is gone."""
-        try:
-            file = (folder / EVENTS).open("r+b", buffering=0)
-        except FileNotFoundError:
-            return None
-        with contextlib.ExitStack() as stack:
-            stack.callback(file.close)
-            with contextlib.suppress(BlockingIOError, FileNotFoundError):  # it has an owner, or has just been removed
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                file.truncate(file.read().rfind(b"\n") + 1)
-                if os.fstat(file.fileno()).st_nlink:
-                    journal = cls(folder, file)
-                    stack.pop_all()
-                    return journal
+        with contextlib.suppress(BlockingIOError, FileNotFoundError), contextlib.ExitStack() as stack:
+            file = stack.enter_context((folder / EVENTS).open("r+b", buffering=0))
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            file.truncate(file.read().rfind(b"\n") + 1)
+            if os.fstat(file.fileno()).st_nlink:
+                journal = cls(folder, file)
+                stack.pop_all()
+                return journal
         return None
 
     def append(self, event: Event) -> None:
@@ -127,11 +122,6 @@ class Journal:
     def pending(self) -> int:
         """Return how many events the store has not acknowledged."""
         return sum(1 for _ in self.events(self.offset)) if self.offset < self.size else 0
-
-    @property
-    def complete(self) -> bool:
-        """Return whether nothing more will come, and the store has it all."""
-        return self.closed and self.offset >= self.size
 
     def close(self) -> None:
         """Release the journal; it is removed if the run's end is written and the store has it all."""

@@ -1,4 +1,4 @@
-"""What a run says of where it comes from: tags, data as MLflow's datasets, and the files that bring it back."""
+"""The origin of a run: tags, data as MLflow's datasets, and the files from which it can be repeated."""
 
 import hashlib
 import os
@@ -22,8 +22,8 @@ FOLDER = "lineage"
 """Where a run has params.yaml, dvc.lock, diff.patch and the code of its stages among its artifacts."""
 
 LOCK = Path(dvc_lock.FILE)
-MOST_OF_A_NOTE = 6500
-"""Characters of its table of parameters; MLflow takes 8,000 in all."""
+TABLE_CHARACTERS = 6500
+"""Most of a note's table of parameters; MLflow takes 8,000 in all."""
 
 
 def tags(origin: lineage.Lineage) -> dict[str, str]:
@@ -48,8 +48,8 @@ def params_of_stage() -> dict[str, Any]:
     return {name: tree[name] for name in ("train", "prepare", "data", *simulated)}
 
 
-def describe(run: Run, origin: lineage.Lineage, params: Mapping[str, Any]) -> None:
-    """Give a run its parameters and data, params.yaml, and what was edited since the commit."""
+def log_origin(run: Run, origin: lineage.Lineage, params: Mapping[str, Any]) -> None:
+    """Log parameters and data, params.yaml, the code of the training, and what was edited since the commit."""
     run.params(flatten(dict(params)))
     stages = dvc_lock.parse(LOCK.read_bytes()) if LOCK.is_file() else {}
     for path, digest in dvc_lock.raw_data(stages, origin.data).items():
@@ -74,8 +74,8 @@ def describe(run: Run, origin: lineage.Lineage, params: Mapping[str, Any]) -> No
             run.artifact(patch, FOLDER)
 
 
-def describe_test(run: Run) -> None:
-    """Give a run the test data that its model was measured on, dvc.lock, which has the hashes of all there is, and all code."""
+def log_test_data(run: Run) -> None:
+    """Log the test data that the model was measured on, dvc.lock, which has the hashes of all files, and all code."""
     if not LOCK.is_file():
         return
     for path, digest in dvc_lock.parse(LOCK.read_bytes()).get("prepare", dvc_lock.Stage()).outs.items():
@@ -106,15 +106,14 @@ def note(metrics: Mapping[str, Any], tags: Mapping[str, str]) -> str:
 
 def _parameter_table() -> str:
     """Return value, unit and meaning of the parameters of `train` in Markdown, as many as fit into a note."""
-    lines, size = ["| parameter | value | unit | meaning |", "|---|---|---|---|"], 0
+    lines = ["| parameter | value | unit | meaning |", "|---|---|---|---|"]
     try:
         rows = [row for row in parameters.rows(params_file.load()) if row.key.startswith("train.")]
     except UserError:  # results of an earlier version, whose parameters have no meanings here
         return ""
     for row in rows:
-        line = f"| {row.key} | {row.value} | {row.unit} | {row.meaning.replace('|', '&#124;')} |"
-        size += len(line) + 1
-        if size > MOST_OF_A_NOTE:
-            return "\n".join([*lines, "| ... | | | `xtcav params` lists the rest |"])
-        lines.append(line)
+        lines.append(f"| {row.key} | {row.value} | {row.unit} | {row.meaning.replace('|', '&#124;')} |")
+        if sum(len(line) + 1 for line in lines) > TABLE_CHARACTERS:
+            lines[-1] = "| ... | | | `xtcav params` lists the rest |"
+            break
     return "\n".join(lines)

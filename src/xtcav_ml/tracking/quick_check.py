@@ -22,12 +22,11 @@ def finished(uri: str, run_id: str, tags: Mapping[str, str]) -> bool:
 
     False also where it does not answer, or is of a kind that only MLflow can ask.
     """
+    stored = None
     if uri.startswith("sqlite:///"):
         stored = _in_sqlite(Path(uri.removeprefix("sqlite:///")), run_id)
     elif uri.startswith(("http://", "https://")):
         stored = _on_server(uri, run_id)
-    else:
-        return False
     return stored is not None and tags.items() <= stored.items()
 
 

@@ -5,7 +5,7 @@ import resource
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from statistics import fmean
 from typing import Any, Self
 
 import psutil
@@ -22,7 +22,6 @@ WORTH_A_PICTURE = 2.0
 """Seconds that a stage must take for its use over time to be drawn, which takes up to a second and a half itself."""
 
 
-@dataclass
 class Sampler:
     """Samples this process and its children while it is entered: at the start, at the end, and every SAMPLE_SECONDS.
 
@@ -30,7 +29,8 @@ class Sampler:
     process's whole life, so the process should be one that does nothing else.
     """
 
-    samples: list[dict[str, float]] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.samples: list[dict[str, float]] = []
 
     def __enter__(self) -> Self:
         self._started, self._done = time.monotonic(), threading.Event()
@@ -53,11 +53,12 @@ class Sampler:
         system calls (not what it reads through a memory map), and a GPU's numbers are of all that runs on it.
         """
         columns = {name: [sample[name] for sample in self.samples if name in sample] for name in self.samples[-1]}
+        held = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
         result = {
             "run_time_s": columns["time_s"][-1],
             "cpu_time_s": max(columns["cpu_time_s"]),
-            "max_memory_mb": max(_largest_memory() / MEGABYTE, *columns["memory_mb"]),
-            "mean_memory_mb": _mean(columns["memory_mb"]),
+            "max_memory_mb": max(*columns["memory_mb"], *(1024 * kibibytes / MEGABYTE for kibibytes in held)),
+            "mean_memory_mb": fmean(columns["memory_mb"]),
             "max_threads": max(columns["threads"]),
             "max_processes": max(columns["processes"]),
             "read_mb": columns["read_mb"][-1],
@@ -65,7 +66,7 @@ class Sampler:
         }
         for name, values in columns.items():
             if name.startswith("gpu"):
-                result |= {f"max_{name}": max(values), f"mean_{name}": _mean(values)}
+                result |= {f"max_{name}": max(values), f"mean_{name}": fmean(values)}
         return {name: round(value, 3) for name, value in result.items()}
 
     def _watch(self) -> None:
@@ -120,16 +121,6 @@ def gpus() -> dict[str, str]:
         return {"gpu": ", ".join(names), "gpu_driver": str(pynvml.nvmlSystemGetDriverVersion())} if names else {}
     except pynvml.NVMLError:
         return {}
-
-
-def _mean(values: list[float]) -> float:
-    return sum(values) / len(values)
-
-
-def _largest_memory() -> float:
-    """Return the most bytes that this process, or any one child that has ended, ever held."""
-    who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    return 1024.0 * max(resource.getrusage(one).ru_maxrss for one in who)
 
 
 def _gpu_handles() -> list[tuple[int, Any]]:

@@ -21,7 +21,7 @@ COUNT_TAG = "evaluation.count"
 
 
 class TrainingRun:
-    """A listener of `fit` that logs every epoch to a run; `replay` makes it hear what a history on disk holds."""
+    """A listener of `fit` that logs every epoch to a run."""
 
     def __init__(self, run: Run, identity: Mapping[str, str]) -> None:
         self.run, self.identity = run, identity
@@ -37,12 +37,6 @@ class TrainingRun:
     def on_epoch(self, epoch: int, values: dict[str, float], seconds: Mapping[str, float]) -> None:
         """Log the epoch's values, and the seconds of its parts, at step `epoch`."""
         self.run.metrics({**values, **{f"seconds/{name}": value for name, value in seconds.items()}}, step=epoch)
-
-    def replay(self, history: Path) -> None:
-        """Log the epochs of the file that the train stage wrote, a line of JSON each."""
-        for line in history.read_text(encoding="utf-8").splitlines():
-            values = json.loads(line)
-            self.on_epoch(values.pop("epoch"), values, {})
 
 
 @contextlib.contextmanager
@@ -82,7 +76,7 @@ def begin(
     name = experiment or origin.params["train"]["model"]["name"]
     run = tracker.start(f"{name}-{origin.key[:8]}", tags, store)
     if not run.logged:
-        provenance.describe(run, origin, params)
+        provenance.log_origin(run, origin, params)
     return TrainingRun(run, origin.identity)
 
 
@@ -101,12 +95,7 @@ def log_evaluation(run: Run, results: Path, tags: Mapping[str, str]) -> None:
         run.artifact(picture, PLOTS.name)
     for path in (METRICS, PREDICTIONS):
         run.artifact(results / path.name)
-    provenance.describe_test(run)
+    provenance.log_test_data(run)
     run.metrics({f"test_{name}": value for name, value in numbers.items()}, step=earlier)
-    run.tags(
-        {
-            COUNT_TAG: str(earlier + 1),
-            mlflow_names.EVALUATION_TAG: lineage.file_md5(results / METRICS.name),
-            "mlflow.note.content": provenance.note(metrics, tags),
-        }
-    )
+    digest, note = lineage.file_md5(results / METRICS.name), provenance.note(metrics, tags)
+    run.tags({COUNT_TAG: str(earlier + 1), mlflow_names.EVALUATION_TAG: digest, "mlflow.note.content": note})

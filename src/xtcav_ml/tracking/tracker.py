@@ -21,7 +21,7 @@ from xtcav_ml.tracking.uploader import Uploader
 PROBE = {"http": 5.0, "": 60.0}
 """Seconds that a store has to answer before training begins without it: a server; a database, which may not exist yet."""
 
-FINISHED, FAILED, KILLED, END_STATUS = "FINISHED", "FAILED", "KILLED", "status"
+FINISHED, FAILED, KILLED = "FINISHED", "FAILED", "KILLED"
 EVENT_VALUES = 100
 """Most parameters or tags of an event."""
 
@@ -111,7 +111,7 @@ class Tracker:
         self.root, self.identity = root, identity
         self.store = masked(store_uri(root))
         self.uploader = Uploader(root)
-        self.left: dict[str, dict[str, str]] = {}  # tags by key of runs that earlier processes did not upload whole
+        self.left: dict[str, dict[str, str]] = {}  # tags and status, by key, of runs not uploaded whole before
         self._begun: list[Run] = []
         self._unfinished: Journal | None = None
 
@@ -196,7 +196,7 @@ class Tracker:
         tags |= journal.begin["tags"]
         for event, _ in journal.events():
             tags |= event["values"] if event["event"] == "tags" else {}
-            tags |= {END_STATUS: event["status"] or FINISHED} if event["event"] == "finish" else {}
+            tags |= {"status": event["status"] or FINISHED} if event["event"] == "finish" else {}
         journal.closed = True
         self.uploader.add(journal)
 

@@ -25,11 +25,7 @@ TIMEOUT, TIMEOUT_GROWTH, LONGEST_TIMEOUT, HEALTH_SECONDS = "MLFLOW_HTTP_REQUEST_
 """MLflow's variable for the seconds of silence that end a request; its growth after each, and its end, while the server
 answers others; seconds that the server has for /health."""
 
-REQUEST = {
-    TIMEOUT: "10",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-}
+REQUEST = {TIMEOUT: "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
 """Less than MLflow's own 120 s and 7 times, since failed requests are repeated here. Who sets them otherwise is obeyed."""
 
 
@@ -107,9 +103,7 @@ class Uploader:
                     break
                 since = now
             if not announced and now - began > NOTICE_SECONDS:
-                console().print(
-                    "MLflow: uploading run data; Ctrl-C leaves the rest in mlruns/journal for the next upload"
-                )
+                console().print("MLflow: uploading run data; Ctrl-C leaves the rest in mlruns/journal")
                 announced = True
             if interrupts.pending() and not stopping:
                 interrupts.withdraw()
@@ -155,7 +149,7 @@ class Uploader:
             self._refused[journal.folder.name] += 1
             self._allow_more(time.monotonic() - began)
         self.tried.set()
-        if journal.complete:
+        if journal.closed and journal.offset >= journal.size:
             self._journals.remove(journal)
             journal.close()
 
@@ -167,9 +161,6 @@ class Uploader:
 
     def _pause(self) -> None:
         """Wait before the next request: so that it takes more, or for the store to recover."""
-        if not self._failures:
-            self._ends.wait(BATCH_PAUSE)
-            return
-        seconds = min(FIRST_PAUSE * 2 ** min(self._failures - 1, 10), LONGEST_PAUSE)
-        if self._ends.is_set() or self._ends.wait(seconds):
+        seconds = min(FIRST_PAUSE * 2 ** min(self._failures - 1, 10), LONGEST_PAUSE) if self._failures else BATCH_PAUSE
+        if self._ends.wait(seconds) and self._failures:
             time.sleep(min(seconds, LAST_PAUSE))

@@ -1,8 +1,7 @@
 """A model file as a folder that MLflow loads and serves: signature, input example, pinned libraries, manifest.
 
-The folder holds no code. Its loader, `xtcav_ml.tracking.registry.serving`, is that of the installation that serves it: code in
-the folder would run before anything could be verified, and `xtcav-ml` is on no package index, where the name would be
-anybody's. The commit to install is in its metadata.
+The folder holds no code, which would run before anything could be verified. Its loader, `serving`, is that of the installed
+package; `xtcav-ml` is on no package index, where the name would be anybody's: the commit to install is in the metadata.
 """
 
 import json
@@ -24,21 +23,16 @@ EXAMPLE = "input_example.json"
 
 
 def write(
-    folder: Path,
-    path: Path,
-    meaning: Meaning,
-    requirements: Sequence[str],
-    identity: Mapping[str, str],
-    metadata: Mapping[str, str],
+    folder: Path, path: Path, meaning: Meaning, requirements: Sequence[str], identity: Mapping[str, str], commit: str
 ) -> str:
     """Make `folder` of the model file `path`, and return the SHA-256 of its manifest.
 
-    `identity` are the `model_id`, `run_id` and `artifact_path` that MLflow knows it by.
+    `identity` are MLflow's `model_id`, `run_id` and `artifact_path`, `commit` the one to install for serving.
     """
     # With parameters, none here, MLflow's example is the body of a request as well: one file of a full frame in digits.
     info = {"artifact_path": EXAMPLE, "serving_input_path": EXAMPLE, "type": "ndarray", "params": "true"}
     model = mlflow.models.Model(
-        **identity, model_uuid=identity["model_id"], saved_input_example_info=info, metadata=dict(metadata)
+        **identity, model_uuid=identity["model_id"], saved_input_example_info=info, metadata={"git.commit": commit}
     )
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*input example")  # MLflow would write it twice, a line a pixel

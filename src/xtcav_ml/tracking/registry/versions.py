@@ -47,7 +47,7 @@ def log_model(run_id: str, path: Path, meaning: Meaning, requirements: Sequence[
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary) / "model"
             identity = {"model_id": model.model_id, "run_id": run_id, "artifact_path": model.artifact_location}
-            commit = {"git.commit": run.data.tags.get("git.commit", "none")}
+            commit = run.data.tags.get("git.commit", "none")
             digest = packaging.write(folder, path, meaning, requirements, identity, commit)
             client.log_model_artifacts(model.model_id, str(folder))
         client.set_logged_model_tags(model.model_id, {MANIFEST_TAG: digest})
@@ -165,7 +165,7 @@ def crown(version: Version, before: Version | None) -> None:
     client.set_registered_model_alias(MODEL_NAME, CHAMPION, version.number)
 
 
-def describe(version: Version, text: str, tags: Mapping[str, str]) -> None:
+def annotate(version: Version, text: str, tags: Mapping[str, str]) -> None:
     """Give a version the description `text`, and tags."""
     client = mlflow.MlflowClient()
     for name, value in tags.items():

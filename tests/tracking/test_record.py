@@ -9,7 +9,7 @@ from mlflow import MlflowClient
 
 from tests.conftest import stored_runs
 from xtcav_ml.data import model_file
-from xtcav_ml.tracking import record, recording, runs
+from xtcav_ml.tracking import record, runs
 from xtcav_ml.tracking.registry import versions
 from xtcav_ml.tracking.tracker import Tracker
 
@@ -76,9 +76,7 @@ def test_a_run_that_the_store_does_not_know_is_made_anew_once(results):
 def test_what_is_there_is_found_without_mlflow_and_left_alone(results, monkeypatch):
     recorded(results)
     before = stored_runs(results.root)[0].to_dictionary()
-    monkeypatch.setattr(
-        recording, "complete_run", lambda *_: pytest.fail("it is there: MLflow was imported for nothing")
-    )
+    monkeypatch.setattr(record, "_upload", lambda *_: pytest.fail("it is there: MLflow was imported for nothing"))
     recorded(results)
     assert stored_runs(results.root)[0].to_dictionary() == before
 
@@ -136,6 +134,6 @@ def test_a_store_that_cannot_even_be_asked_is_one_line(results, monkeypatch, cap
     monkeypatch.setattr(MlflowClient, "search_runs", refuse)
     recorded(results)
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("xtcav: results: run not recorded (found 'no answer'")
+    assert "run not recorded (found 'no answer'" in line
     assert "`xtcav record`" in line
     assert not (results.folder / "resources/run.json").exists()
