@@ -1,9 +1,9 @@
-"""What a run logs, on disk first: a folder of events for each run, from which `mlflow_writer.project` writes to MLflow.
+"""A run's log on disk: a folder of events for each run, from which `mlflow_writer.upload_next` uploads to MLflow.
 
 `events.jsonl` has a line of JSON for each event, on disk (fsync) before the call returns; a last line that a kill has torn
-is cut off when the journal is opened again. `files` has copies of what events name, `uploaded.json` how much of it the
-store has. Who writes or uploads holds a lock on the events, which the system releases when the process ends, however:
-a journal that can be locked has no living owner. It is removed when the run has ended and all is uploaded.
+is cut off when the journal is opened again. `files` has copies of the files that events name, `uploaded.json` the byte up to
+which all is uploaded. A process that writes or uploads holds a lock on the events, which the system releases when the process
+ends: a journal that can be locked has no living owner. It is removed when the run has ended and all is uploaded.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from xtcav_ml.system.errors import reason, warn
 EVENTS, UPLOADED, FILES, GONE = "events.jsonl", "uploaded.json", "files", ".gone-"
 
 STALE = 3600.0
-"""Seconds after which a journal that has not even begun is one of a process that was killed."""
+"""Seconds after which a journal without its first event is taken for that of a killed process."""
 
 Event = dict[str, Any]
 """An event's kind is in its `event`: begin, params, metrics, tags, dataset, artifact, model, finish. The first is `begin`."""
@@ -39,7 +39,7 @@ class Journal:
 
     def __init__(self, folder: Path, file: BinaryIO) -> None:
         self.folder, self._file = folder, file
-        self.size = file.seek(0, os.SEEK_END)  # what is on disk for certain
+        self.size = file.seek(0, os.SEEK_END)  # bytes that are on disk for certain
         self.closed = False  # whether its owner writes no more
         self.begin: Event = {}
         self.finished = False  # whether the run's end is written
@@ -55,7 +55,7 @@ class Journal:
 
     @classmethod
     def create(cls, parent: Path, name: str, begin: Event) -> "Journal":
-        """Make the journal `parent`/`name` with its first event. It is there as a whole, and locked, or not at all."""
+        """Create the journal `parent`/`name` with its first event. It exists whole and locked, or not at all."""
         with atomic.replacing(parent / name) as temporary:
             temporary.mkdir()
             file = (temporary / EVENTS).open("x+b", buffering=0)
@@ -67,7 +67,7 @@ class Journal:
 
     @classmethod
     def open(cls, folder: Path) -> "Journal | None":
-        """Return the journal in `folder`, what a kill has torn cut off, or None if it has a living owner, or is gone."""
+        """Return the journal in `folder` without a torn last line, or None if it has a living owner, or is gone."""
         with contextlib.suppress(BlockingIOError, FileNotFoundError), contextlib.ExitStack() as stack:
             file = stack.enter_context((folder / EVENTS).open("r+b", buffering=0))
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -79,7 +79,7 @@ class Journal:
         return None
 
     def append(self, event: Event) -> None:
-        """Write an event; it is on disk when this returns. Raises OSError, and what is there is then as before."""
+        """Write an event; it is on disk when this returns. Raises OSError, and leaves the journal as it was."""
         line = json.dumps(event).encode() + b"\n"
         try:
             self._file.seek(self.size)

@@ -20,17 +20,17 @@ SECTIONS = (
     ("seconds/", "system/seconds_", ""),
     ("usage/", "system/", ""),
 )
-"""How metrics begin, and what they begin and end with in MLflow."""
+"""Beginnings of metrics' names, and the beginning and end of each in MLflow."""
 
 COMMON = ("test_accuracy", "test_cross_entropy")
-"""Test metrics that stand beside those of training and validation."""
+"""Test metrics that are shown with those of training and validation."""
 
 
 def metric_name(name: str) -> str:
-    """Return what a metric is called in MLflow, whose page draws what stands before a slash as a section, by the alphabet.
+    """Return a metric's name in MLflow, whose page shows the text before a slash as a section, in alphabetical order.
 
-    So a run opens with accuracy, of training and validation in one section, then come cross-entropy and loss; what the
-    process used is on the page of system metrics.
+    So a run opens with the accuracies of training and validation in one section, then cross-entropy and loss; the usage of
+    the process is on the page of system metrics.
     """
     if name in COMMON:
         return f"{name.removeprefix('test_')}/test"
@@ -41,12 +41,12 @@ def metric_name(name: str) -> str:
 
 
 def allowed(name: str) -> str:
-    """Return a parameter's or metric's name as MLflow takes it: a dataset's may hold other characters."""
+    """Return a parameter's or metric's name with `_` for each character that MLflow refuses."""
     return re.sub(r"[^\w./: -]", "_", name)
 
 
 def of_test(name: str) -> bool:
-    """Return whether what MLflow calls `name` was measured on the test set."""
+    """Return whether metric `name` of MLflow was measured on the test set."""
     return name.startswith("test/") or name.endswith("/test")
 
 

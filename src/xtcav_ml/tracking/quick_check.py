@@ -1,7 +1,7 @@
-"""Whether the store has a run, asked without MLflow: its import takes 2.5 s, and `record` with nothing to do takes 0.4 s.
+"""Whether the store has a run, checked without MLflow, whose import takes 2.5 s: `record` with nothing to do takes 0.4 s.
 
-There is no public way to ask a database that fast: `_in_sqlite` reads MLflow's own tables. A test compares it with what the
-installed MLflow writes, and where the tables are others the answer is False, so that MLflow itself is asked.
+There is no public way to query a database that fast: `_in_sqlite` reads MLflow's own tables. A test compares it with runs
+of the installed MLflow; if the tables differ, the result is False, and MLflow itself is asked.
 """
 
 import base64

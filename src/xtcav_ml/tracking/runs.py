@@ -1,4 +1,4 @@
-"""What a training logs: the same calls whether it runs now or is rebuilt from its results, and no stage knows of them."""
+"""A training's run: the same calls log it now or rebuild it from its results, and no stage imports them."""
 
 import contextlib
 import hashlib
@@ -14,7 +14,7 @@ from xtcav_ml.tracking import mlflow_names, provenance
 from xtcav_ml.tracking.tracker import Run, Tracker
 
 REQUIREMENTS = ("keras", "tensorflow", "numpy", "h5py", "pandas", "pydantic", "ruamel.yaml")
-"""What a served model imports, besides this package and MLflow."""
+"""Libraries that a served model imports, besides this package and MLflow."""
 
 COUNT_TAG = "evaluation.count"
 """How many evaluations a run has; each is a step of its test metrics, and the first is step 0."""
@@ -43,10 +43,10 @@ class TrainingRun:
 def training(
     device: str, experiment: str | None = None, origin: lineage.Lineage | None = None
 ) -> Iterator[TrainingRun]:
-    """Give a run for a training on `device` of what is in the workspace now, or of `origin` for an experiment of the notes.
+    """Yield a run for a training on `device` of the workspace, or of `origin` for an experiment of the notes.
 
-    It ends FINISHED, FAILED on an error, KILLED on Ctrl-C, which is heard after a minibatch; the next training of the same
-    resumes one that was killed outright. What the training used is in RESOURCES by then, and is added.
+    It ends FINISHED, FAILED on an error, KILLED on Ctrl-C, which takes effect after a minibatch; the next training of the
+    same identity resumes one that was killed outright. The training's usage, in RESOURCES by then, is logged too.
     """
     origin = origin or lineage.of_stage("train")
     own, usage = {"stage": "train", "device": device}, "train"
@@ -68,7 +68,7 @@ def training(
 def begin(
     tracker: Tracker, origin: lineage.Lineage, tags: Mapping[str, str], experiment: str | None = None
 ) -> TrainingRun:
-    """Return a run of the train stage, or of an experiment of the notes, with `tags` and all that made it."""
+    """Return a run of the train stage, or of an experiment of the notes, with `tags` and its origin."""
     if experiment is None:
         params, store = provenance.params_of_stage(), mlflow_names.EXPERIMENT
     else:

@@ -26,17 +26,17 @@ TIMEOUT, TIMEOUT_GROWTH, LONGEST_TIMEOUT, HEALTH_SECONDS = "MLFLOW_HTTP_REQUEST_
 answers others; seconds that the server has for /health."""
 
 REQUEST = {TIMEOUT: "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
-"""Less than MLflow's own 120 s and 7 times, since failed requests are repeated here. Who sets them otherwise is obeyed."""
+"""Shorter than MLflow's own 120 s and 7 retries, since failed requests are repeated here. The environment's values win."""
 
 
 def be_brief() -> None:
-    """Give MLflow REQUEST's patience in this process, where the environment does not say otherwise."""
+    """Set the variables of REQUEST that the environment does not set, for this process."""
     for name, value in REQUEST.items():
         os.environ.setdefault(name, value)
 
 
 def answers(uri: str) -> bool:
-    """Return whether the server at `uri` answers a question now; False for a store that is no server."""
+    """Return whether the server at `uri` answers now; False for a store that is not a server."""
     if not uri.startswith("http"):
         return False
     import requests  # a quarter of a second
@@ -68,7 +68,7 @@ class Uploader:
         self._requests = self._failures = 0  # that succeeded; that failed since
         self._refused: Counter[str] = Counter()  # failures of each journal
         self._clock: int | None = None  # the thread's CPU time, which a request uses while its bytes move
-        self._adapts = False  # whether the time of a request is ours to set
+        self._adapts = False  # whether the environment leaves the timeout to this class
         self._thread = threading.Thread(target=self._run, name="uploader", daemon=True)
 
     def add(self, journal: Journal) -> None:
@@ -154,13 +154,13 @@ class Uploader:
             journal.close()
 
     def _allow_more(self, seconds: float) -> None:
-        """Let the next requests take longer if this one, of `seconds`, ran out of time though the server answers."""
+        """Lengthen the timeout if a request of `seconds` ran into it although the server answers."""
         allowed = int(os.environ.get(TIMEOUT, REQUEST[TIMEOUT]))
         if self._adapts and allowed <= seconds and answers(store_uri(self.root)):
             os.environ[TIMEOUT] = str(min(TIMEOUT_GROWTH * allowed, LONGEST_TIMEOUT))
 
     def _pause(self) -> None:
-        """Wait before the next request: so that it takes more, or for the store to recover."""
+        """Wait before the next request: to collect more events for it, or for the store to recover."""
         seconds = min(FIRST_PAUSE * 2 ** min(self._failures - 1, 10), LONGEST_PAUSE) if self._failures else BATCH_PAUSE
         if self._ends.wait(seconds) and self._failures:
             time.sleep(min(seconds, LAST_PAUSE))

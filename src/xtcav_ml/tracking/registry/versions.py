@@ -139,7 +139,8 @@ def find(root: Path, wanted: str) -> Version:
     """Return the version with alias `wanted`, or the newest of the one run whose id begins so. Raises UserError if none."""
     client, _ = connect(root)
     versions = _versions(client)
-    matching = [one for one in versions if wanted in one.aliases]
+    aliases = client.get_registered_model(MODEL_NAME).aliases if versions else {}
+    matching = [one for one in versions if str(aliases.get(wanted)) == str(one.version)]
     if not matching and wanted:
         matching = [one for one in versions if one.run_id.startswith(wanted)]
     runs = {one.run_id for one in matching}
@@ -154,7 +155,9 @@ def find(root: Path, wanted: str) -> Version:
 def champion(root: Path) -> Version | None:
     """Return the version that is in use, or None."""
     client, _ = connect(root)
-    return next((_version(client, one) for one in _versions(client) if CHAMPION in one.aliases), None)
+    models = client.search_registered_models(f"name = '{MODEL_NAME}'")
+    number = models[0].aliases.get(CHAMPION) if models else None
+    return _version(client, client.get_model_version(MODEL_NAME, number)) if number else None
 
 
 def crown(version: Version, before: Version | None) -> None:
