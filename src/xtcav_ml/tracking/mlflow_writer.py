@@ -81,9 +81,7 @@ def _apply(root: Path, journal: Journal, events: Sequence[Event]) -> None:
     elif kind in REQUEST_VALUES:
         rows = [(event["event"], event, *pair) for event in events for pair in event["values"].items()]
         metrics = [
-            Metric(name, value, event["time_ms"], event["step"])
-            for kind, event, name, value in rows
-            if kind == "metrics"
+            Metric(name, value, one["time_ms"], one["step"]) for kind, one, name, value in rows if kind == "metrics"
         ]
         params = {name: Param(name, value) for kind, _, name, value in rows if kind == "params"}  # the last of a name
         tags = {name: RunTag(name, value) for kind, _, name, value in rows if kind == "tags"}

@@ -55,7 +55,5 @@ def _hashes(folder: Path) -> dict[str, str]:
 
 
 def _refuse(name: str, file: str, got: str) -> NoReturn:
-    raise UserError(
-        f"{name}: {file} is not as it was logged (found {got}, expected what {MANIFEST} lists). Fix: do not use it; restore a "
-        "copy, or train again"
-    )
+    cure = "Fix: do not use it; restore a copy, or train again"
+    raise UserError(f"{name}: {file} is not as it was logged (found {got}, expected what {MANIFEST} lists). {cure}")
