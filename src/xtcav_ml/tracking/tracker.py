@@ -171,9 +171,8 @@ class Tracker:
             self._upload_left(self._unfinished)
         pending = self.uploader.drain()
         if pending:
-            entries = sum(journal.pending for journal in pending)
             self._warn(
-                f"{entries} entries of {len(pending)} runs not uploaded",
+                f"{sum(journal.pending for journal in pending)} entries of {len(pending)} runs not uploaded",
                 "run `xtcav sync`; the next stage or `dvc repro` uploads them too",
             )
         elif self.uploader.tried.is_set():
