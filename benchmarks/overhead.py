@@ -26,7 +26,7 @@ def bare(epochs: int) -> float:
 
     from xtcav_ml.config import params_file
     from xtcav_ml.data.prepared import PreparedFile
-    from xtcav_ml.learning import backend, fit, losses, networks, normalization, optimizers
+    from xtcav_ml.learning import backend, layer_plan, losses, networks, normalization, optimizers
     from xtcav_ml.learning.layer_plan import CLASS_HEAD, FRAME_INPUT, Ends
 
     params = params_file.load().train
@@ -40,7 +40,8 @@ def bare(epochs: int) -> float:
                 ends = Ends.of(file.meaning)
                 statistics = normalization.statistics_of(file, params.model.standardize)
     started = time.perf_counter()
-    model = networks.build(fit.trained_plan(params, ends), params.model, statistics, seed=params.seed)
+    layers = layer_plan.fused(layer_plan.plan(params.model, ends), params.precision)
+    model = networks.build(layers, params.model, statistics, seed=params.seed)
     model.compile(
         optimizer=optimizers.make_optimizer(params.optimizer, 1000), **losses.compiled(ends, statistics.numbers.sd, 1.0)
     )

@@ -89,10 +89,10 @@ def test_losses_are_the_same_to_float_tolerance(found):
                 np.testing.assert_allclose(one[name], other[name], rtol=2e-3, atol=2e-4, err_msg=name)
 
 
-UNASKED = """
+UNUSED = """
 import sys
 from xtcav_ml.learning import backend
-print(sorted(backend.UNASKED & set(sys.modules)))
+print(sorted(backend.UNUSED & set(sys.modules)))
 import matplotlib.pyplot, sklearn
 print(backend.name())
 """
@@ -101,7 +101,7 @@ print(backend.name())
 @pytest.mark.parametrize("name", ["tensorflow", "jax"])
 def test_what_nobody_asked_for_is_not_imported_but_can_be(name):
     done = subprocess.run(
-        [sys.executable, "-c", UNASKED],
+        [sys.executable, "-c", UNUSED],
         env={**os.environ, "KERAS_BACKEND": name},
         capture_output=True,
         text=True,

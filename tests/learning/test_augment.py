@@ -24,16 +24,16 @@ def preprocessing(*steps, pixels=INT16):
 
 def test_a_frame_moves_by_whole_pixels_and_its_edge_is_mirrored():
     frame = np.arange(120).reshape(SHAPE)
-    rows, columns = augment.moved(SHAPE, 2, -3)
+    rows, columns = augment.shifted(SHAPE, 2, -3)
     moved = frame[rows][:, columns]
     np.testing.assert_array_equal(moved[2:, :-3], frame[:-2, 3:])
     np.testing.assert_array_equal(moved[:2, :-3], frame[2:0:-1, 3:])
-    np.testing.assert_array_equal(augment.moved(SHAPE, 0, 0)[1], np.arange(SHAPE[1]))
+    np.testing.assert_array_equal(augment.shifted(SHAPE, 0, 0)[1], np.arange(SHAPE[1]))
 
 
 @given(st.integers(1, 40), st.integers(-200, 200))
 def test_no_shift_leads_out_of_the_frame_and_each_is_a_mirror_image(side, by):
-    (places,) = augment.moved((side,), by)
+    (places,) = augment.shifted((side,), by)
     if side > 1:
         reflected = np.pad(np.arange(side), 200, mode="reflect")
         np.testing.assert_array_equal(places, reflected[200 - by : 200 - by + side])

@@ -211,7 +211,7 @@ def test_regularization_is_in_the_loss_and_not_in_the_cross_entropy(fitted):
 def test_a_loss_that_explodes_is_said_so(sets):
     wild = PARAMS.model_copy(update={"optimizer": PARAMS.optimizer.model_copy(update={"learning_rate": 10.0})})
     wild = wild.model_copy(update={"model": PARAMS.model.model_copy(update={"l2": 1e3})})
-    with pytest.raises(UserError, match=r"loss must stay finite.*lower train\.optimizer\.learning_rate"):
+    with pytest.raises(UserError, match=r"^train: .*loss.*found (nan|inf) .*lower train\.optimizer\.learning_rate"):
         fit.fit(*sets, wild.model_copy(update={"epochs": 30}))
 
 
@@ -312,11 +312,11 @@ def test_numbers_alone_can_be_learned(tmp_path, keras_ready):
     for name, count in (("train", 64), ("validation", 24)):
         numbers = {"brightness": np.random.default_rng(count).uniform(20, 60, count)}
         made.append(write(tmp_path / f"{name}.h5", count, 1, labels=False, regression=numbers))
-    fitted = fit.fit(*made, LONGER)
+    adam = Optimizer(name="adam", learning_rate=0.02, momentum=0.9, decay_rate=0.97, decay_steps=12)
+    fitted = fit.fit(*made, LONGER.model_copy(update={"optimizer": adam}))
     best = fitted.history[fitted.best_epoch - 1]
-    assert (
-        best["val_squared_error"] == min(row["val_squared_error"] for row in fitted.history) < 0.5
-    )  # the mean alone: 1
+    errors = [row["val_squared_error"] for row in fitted.history]
+    assert best["val_squared_error"] == min(errors) < 0.3  # the mean alone: 1; seeds 0 to 7 reach 0.02 to 0.08
     assert "val_accuracy" not in best
     assert fitted.model.predict(Batches(made[1], 8), verbose=0).keys() == {NUMBER_HEAD}
 

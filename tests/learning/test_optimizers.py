@@ -87,9 +87,9 @@ def test_gradients_are_those_that_were_applied(changed):
         length = np.linalg.norm(gradient)
         exact.append(gradient * min(1.0, (params.clip_norm or np.inf) / length))
         model.train_on_batch(batch, target)
-        seen.look(model)
-    found = seen.found()
+        seen.observe(model)
+    found = seen.measured()
     assert found["gradient_norm"] == pytest.approx(np.linalg.norm(exact[-1]), rel=1e-3)
     cosine = exact[-1] @ exact[-2] / np.linalg.norm(exact[-1]) / np.linalg.norm(exact[-2])
     assert found["gradient_cosine"] == pytest.approx(cosine, abs=1e-3)
-    assert seen.found() == {}
+    assert seen.measured() == {}

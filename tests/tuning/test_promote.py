@@ -25,7 +25,7 @@ def promoted(tmp_path):
         best = {"study": "s", "trial": 3, "epochs": epochs, "params": found}
         best["train"] = flatten({"train": trial.model_dump(mode="json")})
         (tmp_path / "best.json").write_text(json.dumps(best))
-        promote.run(tmp_path / "best.json", path)
+        promote.promote_best(tmp_path / "best.json", path)
         return path.read_text(), base.load_section("train", TrainParams, path)
 
     return run

@@ -71,7 +71,7 @@ def test_another_environment_is_another_study(search, tmp_path, monkeypatch):
 
 
 def test_trials_are_told_and_recorded(search, tmp_path):
-    search.go_on(tmp_path)
+    search.run_trials(tmp_path)
     assert [trial.state for trial in search.study.trials] == [TrialState.COMPLETE] * 3
     assert search.tracker.uploader.drain() == []
     client, experiment = mlflow_store.connect(tmp_path)
@@ -82,7 +82,7 @@ def test_trials_are_told_and_recorded(search, tmp_path):
 def test_a_store_that_fails_does_not_end_the_search(search, tmp_path, monkeypatch, names):
     for name in names:
         monkeypatch.setattr(MlflowClient, name, refuse)
-    search.go_on(tmp_path)
+    search.run_trials(tmp_path)
     assert [trial.state for trial in search.study.trials] == [TrialState.COMPLETE] * 3
     assert search.tracker.uploader.drain()
     assert search.tracker.uploader.failure == "the store is full"
@@ -99,10 +99,10 @@ def test_a_trial_whose_run_cannot_be_begun_is_lost_and_tried_again(search, tmp_p
     with monkeypatch.context() as patch:
         patch.setattr(Tracker, "start", second)
         with pytest.raises(OSError, match="no room"):
-            search.go_on(tmp_path)
+            search.run_trials(tmp_path)
     assert [trial.state for trial in search.study.trials] == [TrialState.COMPLETE, TrialState.FAIL]
     assert studies.spent(search.study) == 1
-    search.go_on(tmp_path)
+    search.run_trials(tmp_path)
     assert [trial.state.name for trial in search.study.trials] == ["COMPLETE", "FAIL", "COMPLETE", "COMPLETE"]
     assert search.study.trials[2].params == search.study.trials[1].params
 
@@ -113,5 +113,5 @@ def test_a_trial_that_was_completed_is_told_whatever_its_run_says_then(search, t
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Run, "finish", stop)
-        search.go_on(tmp_path)
+        search.run_trials(tmp_path)
     assert [trial.state for trial in search.study.trials] == [TrialState.COMPLETE]

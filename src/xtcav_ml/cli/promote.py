@@ -9,6 +9,6 @@ def promote() -> None:
     Comments are kept. Run `make repro` afterwards.
     """
     from xtcav_ml.config.base import PARAMS_FILE
-    from xtcav_ml.tuning import promote as tool
+    from xtcav_ml.tuning.promote import promote_best
 
-    tool.run(BEST, PARAMS_FILE)
+    promote_best(BEST, PARAMS_FILE)

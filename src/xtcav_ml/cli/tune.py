@@ -20,8 +20,8 @@ def tune(
     Needs the prepared data. Writes to results/tuning and MLflow.
     """
     from xtcav_ml.config import params_file
-    from xtcav_ml.tuning import tune as search
+    from xtcav_ml.tuning.tune import search
 
     params = params_file.load()
     changes = {name: value for name, value in (("trials", trials), ("minutes", minutes)) if value is not None}
-    search.run(params.train, params.tune.model_copy(update=changes), PREPARED, TUNING)
+    search(params.train, params.tune.model_copy(update=changes), PREPARED, TUNING)

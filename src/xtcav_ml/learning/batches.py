@@ -1,4 +1,4 @@
-"""Prepared file -> minibatches, in an order that is a pure function of (seed, epoch)."""
+"""Minibatches of a prepared file, in an order that is a pure function of (seed, epoch)."""
 
 import time
 from typing import Any
@@ -13,19 +13,19 @@ from xtcav_ml.learning.backend import keras
 from xtcav_ml.learning.layer_plan import CLASS_HEAD, FEATURES_INPUT, FRAME_INPUT, NUMBER_HEAD
 from xtcav_ml.learning.random_streams import Purpose, generator
 
-FRAMES_AT_ONCE = 256
-"""Frames that are brought to a GPU at once."""
+FRAMES_PER_COPY = 256
+"""Frames that are copied to a GPU at once."""
 
 
 class Batches(keras.utils.PyDataset):  # type: ignore[misc]
-    """What a network takes and what it shall return, as dicts of arrays, read from disk; pixels as stored.
+    """Inputs and targets of a network as dicts of arrays, read from disk; pixels as stored.
 
-    On TensorFlow the next one is made while one trains (`backend.feed`). On JAX with a GPU all frames are brought there once,
-    if they take at most half of what is free and are not varied.
+    On TensorFlow the next minibatch is read while one trains (`backend.feed`). On JAX with a GPU all frames are copied there
+    once, if they take at most half of the free memory and are not augmented.
 
-    With a seed the shots are shuffled anew for every `epoch`, which the trainer sets, and those that do not fill a last
-    minibatch wait for another epoch. Without, all shots come in file order. With `class_weights` (classes,) each shot's
-    cross-entropy is weighed by that of its class, with an `augmentation` the frames are varied anew in every epoch.
+    With a seed, every `epoch`, which the trainer sets, has its own order, and shots that do not fill a last minibatch are left
+    out of it. Without, all shots come in file order. `class_weights` (classes,) are factors of the cross-entropies of the
+    shots of each class; an `augmentation` varies the frames differently in every epoch.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         super().__init__()
         self.prepared, self.batch_size, self.seed, self.epoch = prepared, batch_size, seed, 0
         self.augmentation = augmentation
-        self.seconds = 0.0  # spent reading since somebody set it to 0
+        self.seconds = 0.0  # spent reading since the caller last set it to 0
         self._on_gpu = _on_gpu(prepared) if augmentation is None else None
         self._features = prepared.features
         self._targets: dict[str, NDArray[Any]] = {}
@@ -55,14 +55,10 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         return whole if self.seed is not None else whole + (rest > 0)
 
     def __getitem__(self, index: int) -> tuple[dict[str, Any], ...]:
-        """Return minibatch `index` of the present epoch: inputs, targets and, if there are any, weights."""
-        started = time.monotonic()
-        batch = self._made(index)
-        self.seconds += time.monotonic() - started
-        return batch
-
-    def _made(self, index: int) -> tuple[dict[str, Any], ...]:
-        rows = self._order()[index * self.batch_size : (index + 1) * self.batch_size]
+        """Return minibatch `index` of the present epoch: inputs, targets and, with class weights, weights."""
+        started, shots = time.monotonic(), self.prepared.shots
+        order = np.arange(shots) if self.seed is None else shuffled(shots, self.seed, self.epoch)
+        rows = order[index * self.batch_size : (index + 1) * self.batch_size]
         frames = self.prepared.stored(rows) if self._on_gpu is None else self._on_gpu[rows]
         if self.augmentation is not None:
             frames = self.augmentation.apply(frames, generator(self.seed or 0, Purpose.AUGMENTATION, self.epoch, index))
@@ -70,38 +66,22 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         if self._features.shape[1]:
             inputs[FEATURES_INPUT] = self._features[rows]
         targets = {name: values[rows] for name, values in self._targets.items()}
+        self.seconds += time.monotonic() - started
         if self._weights is None:
             return inputs, targets
         ones = {name: np.ones(len(rows), np.float32) for name in targets}
         return inputs, targets, {**ones, CLASS_HEAD: self._weights[rows]}
 
-    def _order(self) -> NDArray[np.int64]:
-        shots = self.prepared.shots
-        return np.arange(shots) if self.seed is None else shuffled(shots, self.seed, self.epoch)
-
 
 def _on_gpu(prepared: PreparedFile) -> Any | None:
-    """Return all frames as they are stored, on the GPU, or None if there is none or not room for twice as many."""
+    """Return all frames as stored, on the GPU; None without a GPU or room for twice as many."""
     if not prepared.shots or 2 * prepared.nbytes > backend.free_on_gpu():
         return None
-    return backend.place(
-        prepared.stored(np.arange(prepared.shots)[i : i + FRAMES_AT_ONCE])
-        for i in range(0, prepared.shots, FRAMES_AT_ONCE)
-    )
+    rows = np.arange(prepared.shots)
+    copies = range(0, prepared.shots, FRAMES_PER_COPY)
+    return backend.to_device(prepared.stored(rows[first : first + FRAMES_PER_COPY]) for first in copies)
 
 
 def shuffled(shots: int, seed: int, epoch: int) -> NDArray[np.int64]:
     """Return the rows 0 to `shots` - 1 in the order of `epoch`."""
     return generator(seed, Purpose.ORDER, epoch).permutation(shots)
-
-
-class SetEpoch(keras.callbacks.Callback):  # type: ignore[misc]
-    """Tells the batches which epoch begins, so that a resumed training reads what an uninterrupted one would."""
-
-    def __init__(self, batches: Batches) -> None:
-        super().__init__()
-        self.batches = batches
-
-    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Set the epoch before the first minibatch is asked for."""
-        self.batches.epoch = epoch

@@ -1,8 +1,8 @@
-"""The whole state of a training on disk, after every epoch: what it needs to go on as if it had never been stopped.
+"""The whole state of a training on disk after every epoch, so that a stopped training resumes to the same bits.
 
-A file is written whole or not at all, and says what it should be: a line with the format, one with the SHA-256 of the rest. The
-last two are kept, so that a damaged one costs one epoch. Each training has a folder of its own, named after what its result
-depends on: a short try with other settings leaves the states of a long training alone, and the earlier settings resume it.
+A file is written whole or not at all. It begins with a line with the format and one with the SHA-256 of the rest. The last two
+are kept, so that a damaged file costs one epoch. Each training has a folder of its own, named by what decides its result: a
+short try with other settings leaves the states of a long training alone, and the earlier settings resume it.
 """
 
 import hashlib
@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from xtcav_ml.system import atomic
 
 FORMAT = b"xtcav checkpoint 1\n"
-KEPT = 2
-TRAININGS = 4
+KEPT_FILES = 2
+KEPT_TRAININGS = 4
 """Unfinished trainings whose states are kept, the newest: each takes six to eight times the size of its weights."""
 
 GROUPS = ("variables", "optimizer", "best")
@@ -30,16 +30,16 @@ GROUPS = ("variables", "optimizer", "best")
 
 @dataclass(frozen=True)
 class State:
-    """What a training is after its epoch `len(history)`."""
+    """A training after its epoch `len(history)`."""
 
     history: list[dict[str, float]]  # one row an epoch
-    variables: list[NDArray[Any]]  # of the model, the states of its random number generators included
-    optimizer: list[NDArray[Any]]  # its slots, its step and, where it is one, its learning rate
+    variables: list[NDArray[Any]]  # of the model, with the states of its random number generators
+    optimizer: list[NDArray[Any]]  # its slots, its step and, unless it is a schedule, its learning rate
     best: list[NDArray[Any]]  # weights of the best epoch so far
 
 
 class Checkpoints:
-    """The states of one training, below `folder`. `identity` says of which: what its result depends on, by name."""
+    """The states of one training, below `folder`; `identity` names and gives all that decides its result."""
 
     def __init__(self, folder: Path, identity: Mapping[str, str]) -> None:
         self.identity = dict(identity)
@@ -48,58 +48,51 @@ class Checkpoints:
         self._own: list[Path] = []  # the files of this training, oldest first
 
     def save(self, state: State) -> None:
-        """Write a state, and remove all of this training but it and the one before: also what is damaged."""
-        content = io.BytesIO()
+        """Write a state; remove all other files of this training, damaged ones too, but the one before."""
         arrays = {f"{group}.{i}": array for group in GROUPS for i, array in enumerate(getattr(state, group))}
+        sizes = {group: len(getattr(state, group)) for group in GROUPS}
+        content = io.BytesIO()
         np.savez(content, **arrays)
-        header = json.dumps({"identity": self.identity, "history": state.history, "sizes": _sizes(state)}).encode()
+        header = json.dumps({"identity": self.identity, "history": state.history, "sizes": sizes}).encode()
         body = len(header).to_bytes(8, "big") + header + content.getvalue()
         path = self.folder / f"epoch-{len(state.history):06d}.ckpt"
         with atomic.replacing(path) as temporary:
             temporary.write_bytes(FORMAT + hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
-        self._own = [*self._own, path][-KEPT:]
-        for other in set(self._files()) - set(self._own):
+        self._own = [*self._own, path][-KEPT_FILES:]
+        for other in set(_newest_first(self.folder)) - set(self._own):
             other.unlink()
 
     def load(self) -> tuple[State | None, list[str]]:
         """Return the newest whole state of this very training, or None, and a line for each newer file that is damaged."""
         damaged: list[str] = []
-        for path in self._files():
-            found = _read(path)
-            if found is not None:
+        for path in _newest_first(self.folder):
+            if (content := _read(path)) is not None:
                 self._own = [path]
-                return found[1], damaged
+                return content[1], damaged
             damaged.append(f"{path}: damaged, not used")
         return None, damaged
 
     def tidy(self) -> list[str]:
-        """Remove the states of all but TRAININGS trainings, and return a line for each other one, and how it differs.
+        """Remove the states of all but KEPT_TRAININGS trainings; return a line for each other one, with its differences.
 
-        The oldest go, by the time of their last epoch. Another process may do the same at the same time.
+        The oldest by the time of their last epoch are removed. Another process may do the same at the same time.
         """
         others = [path for path in self.folder.parent.glob("*/") if path != self.folder]
         lines = []
-        for place, folder in enumerate(sorted(others, key=_last_change, reverse=True), start=1):
-            if place >= TRAININGS:
+        for rank, folder in enumerate(sorted(others, key=_last_change, reverse=True), start=1):
+            if rank >= KEPT_TRAININGS:
                 shutil.rmtree(folder, ignore_errors=True)
-                lines.append(f"{folder}: removed, there are {TRAININGS - 1} newer unfinished trainings")
-                continue
-            found = next(filter(None, map(_read, _newest_first(folder))), None)
-            if found is not None:
-                header, state = found
-                names = sorted(self.identity.keys() | header["identity"].keys())
-                differs = [name for name in names if self.identity.get(name) != header["identity"].get(name)]
-                lines.append(
-                    f"{folder}: kept, {len(state.history)} epochs of a training with other {', '.join(differs)}"
-                )
+                lines.append(f"{folder}: removed, there are {KEPT_TRAININGS - 1} newer unfinished trainings")
+            elif content := next(filter(None, map(_read, _newest_first(folder))), None):
+                identity, state = content[0]["identity"], content[1]
+                names = sorted(self.identity.keys() | identity.keys())
+                differs = ", ".join(name for name in names if self.identity.get(name) != identity.get(name))
+                lines.append(f"{folder}: kept, {len(state.history)} epochs of a training with other {differs}")
         return lines
 
     def clear(self) -> None:
         """Remove all states: the training is done."""
         shutil.rmtree(self.folder, ignore_errors=True)
-
-    def _files(self) -> list[Path]:
-        return _newest_first(self.folder)
 
 
 def _newest_first(folder: Path) -> list[Path]:
@@ -113,12 +106,8 @@ def _last_change(folder: Path) -> float:
         return 0.0
 
 
-def _sizes(state: State) -> dict[str, int]:
-    return {group: len(getattr(state, group)) for group in GROUPS}
-
-
 def _read(path: Path) -> tuple[dict[str, Any], State] | None:
-    """Return header and state of a file, or None if it is not what was written, or not there any more."""
+    """Return header and state of a file; None if it is damaged or no longer there."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:

@@ -1,10 +1,10 @@
-"""What an epoch is worth, and which one to keep."""
+"""Score of an epoch, and the choice of the best one."""
 
 from collections.abc import Mapping, Sequence
 
 
 def score(row: Mapping[str, float]) -> float:
-    """Return what an epoch is worth, more is better.
+    """Return the score of an epoch, higher is better.
 
     `val_accuracy` where classes are learned, minus `val_squared_error` where numbers are, minus `val_loss` where both are.
     """

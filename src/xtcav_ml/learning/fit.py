@@ -1,4 +1,4 @@
-"""The only function that trains: the train stage, the tuner and the tests call it."""
+"""The only function that trains: the train stage, the tuner, the notes' experiments and the tests call it."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from xtcav_ml.data.prepared import PreparedFile
 from xtcav_ml.learning import backend, epochs, layer_plan, losses, networks, normalization, optimizers, rules
 from xtcav_ml.learning.augment import Augmentation
 from xtcav_ml.learning.backend import keras
-from xtcav_ml.learning.batches import Batches, SetEpoch
+from xtcav_ml.learning.batches import Batches
 from xtcav_ml.learning.checkpoint import Checkpoints, State
 from xtcav_ml.learning.layer_plan import Ends, Plan
 from xtcav_ml.system import interrupts
@@ -24,25 +24,25 @@ class StopTraining(Exception):
 
 
 class Listener(Protocol):
-    """What `fit` tells while it trains. Progress bars, trackers and pruners are listeners."""
+    """Called by `fit` while it trains: progress bars, trackers and pruners are listeners."""
 
     def on_step(self, step: int, steps: int) -> None:
         """`step` of `steps` minibatches of this epoch are done."""
 
     def on_resume(self, epochs: int, remarks: Sequence[str]) -> None:
-        """The training resumes after `epochs` epochs, or starts anew after 0; `remarks` are about other states on disk."""
+        """The training resumes after `epochs` epochs (0: it starts); `remarks` are about other states on disk."""
 
     def on_epoch(self, epoch: int, values: dict[str, float], seconds: Mapping[str, float]) -> None:
         """`epoch` (from 1) is done.
 
-        `values` are what it was worth, the same in every run; `seconds` what took how long: nothing for an epoch that was
-        done before the training was stopped and resumed.
+        `values` are its results, the same in every run; `seconds` its times by name, empty for an epoch that was done before
+        the training was stopped and resumed.
         """
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """A trained network with the weights of its best epoch, the one that did best on validation."""
+    """A trained network with the weights of its best epoch on validation."""
 
     model: keras.Model
     best_epoch: int  # from 1
@@ -56,11 +56,11 @@ def fit(
     listeners: Sequence[Listener] = (),
     checkpoints: Checkpoints | None = None,
 ) -> Fitted:
-    """Train a new network on `train` and return it with the weights that did best on `validation`.
+    """Train a new network on `train` and return it with its best weights on `validation`.
 
-    The result is a function of the files and `params` alone, bit for bit, on one type of machine; also if it was stopped and
-    goes on from `checkpoints`. Raises UserError as `rules.require_trainable`, and if the loss is not finite; lets StopTraining
-    of a listener through, and KeyboardInterrupt after the minibatch in which somebody asked to stop.
+    The result is a function of the files and `params` alone, bit for bit on one type of machine, also if it resumes from
+    `checkpoints`. Raises UserError as `rules.require_trainable`, and if the loss is not finite; passes on StopTraining of a
+    listener, and KeyboardInterrupt after the minibatch in which a stop was requested.
     """
     rules.require_trainable(params, train.meaning, train.shots)
     ends, statistics = Ends.of(train.meaning), normalization.statistics_of(train, params.model.standardize)
@@ -69,7 +69,8 @@ def fit(
         with backend.precision(params.precision):
             return networks.build(layers, params.model, statistics, seed=params.seed)
 
-    model = build(trained_plan(params, ends))
+    layers = layer_plan.plan(params.model, ends, noise=params.augment.noise)
+    model = build(layer_plan.fused(layers, params.precision) if backend.runs_fused_layers() else layers)
     weights = normalization.class_weights(train) if params.class_weights else None
     varied = Augmentation(params.augment, train.meaning.preprocessing) if params.augment.varies_frames else None
     batches = Batches(train, params.batch_size, params.seed, weights, varied)
@@ -77,51 +78,38 @@ def fit(
     model.compile(optimizer=optimizer, **losses.compiled(ends, statistics.numbers.sd, params.regression_weight))
     watch = _Watch(batches, listeners, params, checkpoints)
     if checkpoints is not None:
-        watch.go_on(model, checkpoints)
+        watch.resume(model, checkpoints)
     if not watch.ended():
         model.fit(
             backend.feed(batches),
             validation_data=backend.feed(Batches(validation, params.batch_size)),
             initial_epoch=len(watch.history),
             epochs=params.epochs,
-            shuffle=False,  # the batches bring their own, reproducible order
+            shuffle=False,  # the batches have their own, reproducible order
             verbose=0,
-            callbacks=[SetEpoch(batches), watch],
+            callbacks=[watch],
         )
-    # a fresh network has no optimizer, which would double the file
-    best = build(layer_plan.plan(params.model, ends, noise=params.augment.noise))
+    best = build(layers)  # without an optimizer, which would double the file
     best.set_weights(watch.best_weights)
     return Fitted(best, epochs.best(watch.history), watch.history)
 
 
-def trained_plan(params: TrainParams, ends: Ends) -> Plan:
-    """Return the layers that train: with the faster first one where it can stand for the stock ones on this machine.
-
-    Raises UserError if the network does not fit its frames.
-    """
-    layers = layer_plan.plan(params.model, ends, noise=params.augment.noise)
-    return layer_plan.fused(layers, params.precision) if backend.runs_fused_layers() else layers
-
-
 class _Watch(keras.callbacks.Callback):  # type: ignore[misc]
-    """Keeps history, best weights and checkpoints, tells the listeners, and stops where going on makes no sense."""
+    """Keeps history, best weights and checkpoints, calls the listeners, and ends a training that gets no better."""
 
     def __init__(
-        self,
-        batches: Batches,
-        listeners: Sequence[Listener],
-        params: TrainParams,
-        checkpoints: Checkpoints | None,
+        self, batches: Batches, listeners: Sequence[Listener], train: TrainParams, checkpoints: Checkpoints | None
     ) -> None:
         super().__init__()
-        self.batches, self.listeners, self.train, self.checkpoints = batches, listeners, params, checkpoints
+        self.batches, self.listeners, self.train, self.checkpoints = batches, listeners, train, checkpoints
         self.history: list[dict[str, float]] = []
         self.best_weights: list[Any] = []
-        self.gradients = optimizers.Gradients(params.optimizer)
-        self._clock = _Clock()
+        self.gradients = optimizers.Gradients(train.optimizer)
+        self._laps: dict[str, float] = {}  # seconds of the parts of an epoch
+        self._last = 0.0
 
-    def go_on(self, model: keras.Model, checkpoints: Checkpoints) -> None:
-        """Bring the model into the state that was kept, if there is one, and tell the listeners how it came there."""
+    def resume(self, model: keras.Model, checkpoints: Checkpoints) -> None:
+        """Load the checkpoint, if there is one, into the model, and report its epochs to the listeners."""
         state, remarks = checkpoints.load()
         remarks += checkpoints.tidy()
         for listener in self.listeners:
@@ -139,9 +127,8 @@ class _Watch(keras.callbacks.Callback):  # type: ignore[misc]
                 listener.on_epoch(epoch, row, {})
 
     def ended(self) -> bool:
-        """Return whether the training is over: all epochs are done, or too many since the best one."""
-        done = len(self.history)
-        patience = self.train.stop_after
+        """Return whether all epochs are done, or too many since the best one."""
+        done, patience = len(self.history), self.train.stop_after
         late = patience is not None and done > 0 and done - epochs.best(self.history) >= patience
         return done >= self.train.epochs or late
 
@@ -149,12 +136,12 @@ class _Watch(keras.callbacks.Callback):  # type: ignore[misc]
         rate = optimizers.plateau_rate(self.train.optimizer, [epochs.score(row) for row in self.history])
         if rate is not None:
             self.model.optimizer.learning_rate.assign(rate)
-        self._clock.start()
-        self.batches.seconds = 0.0
+        self._last = time.monotonic()
+        self.batches.epoch, self.batches.seconds = epoch, 0.0  # before the first minibatch: also after a resumption
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         if batch + 1 >= len(self.batches) - 2:  # three steps show two gradients
-            self.gradients.look(self.model)
+            self.gradients.observe(self.model)
         for listener in self.listeners:
             listener.on_step(batch + 1, len(self.batches))
         interrupts.require_none()
@@ -163,18 +150,18 @@ class _Watch(keras.callbacks.Callback):  # type: ignore[misc]
         interrupts.require_none()
 
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
-        self._clock.lap("train")
+        self._lap("train")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self._clock.lap("validation")
+        self._lap("validation")
         values = losses.named(logs or {})
         values["learning_rate"] = float(self.model.optimizer.learning_rate)
         if not all(abs(value) < float("inf") for value in values.values()):
             raise UserError(
-                f"train: the loss must stay finite, got {values['train_loss']} in epoch {epoch + 1}; "
-                "lower train.optimizer.learning_rate or train.optimizer.momentum"
+                f"train: the loss is not finite (found {values['train_loss']} in epoch {epoch + 1}, expected a finite number). "
+                "Fix: lower train.optimizer.learning_rate or train.optimizer.momentum."
             )
-        values |= self.gradients.found() | losses.predicted(self.model)
+        values |= self.gradients.measured() | losses.confusion_values(self.model)
         if self.train.model.l1 or self.train.model.l2:
             values["regularization"] = float(sum(float(loss) for loss in self.model.losses))
         self.history.append(values)
@@ -184,29 +171,19 @@ class _Watch(keras.callbacks.Callback):  # type: ignore[misc]
             variables = [np.asarray(variable) for variable in _variables(self.model)]
             slots = [np.asarray(variable) for variable in self.model.optimizer.variables]
             self.checkpoints.save(State(self.history, variables, slots, self.best_weights))
-        self._clock.lap("checkpoint")
-        seconds = {**self._clock.laps, "read": self.batches.seconds}
+        self._lap("checkpoint")
+        seconds = {**self._laps, "read": self.batches.seconds}
         for listener in self.listeners:
             listener.on_epoch(epoch + 1, values, seconds)
         self.model.stop_training = self.ended()
 
-
-class _Clock:
-    """Seconds of the parts of an epoch."""
-
-    def start(self) -> None:
-        """Begin an epoch."""
-        self.laps: dict[str, float] = {}
-        self._last = time.monotonic()
-
-    def lap(self, name: str) -> None:
-        """End a part of it."""
+    def _lap(self, name: str) -> None:
+        """End a part of an epoch."""
         now = time.monotonic()
-        self.laps[name] = now - self._last
-        self._last = now
+        self._laps[name], self._last = now - self._last, now
 
 
 def _variables(model: keras.Model) -> list[Any]:
-    """Return all state of a model: weights and random number generators, but not the metrics, which begin anew."""
+    """Return all state of a model, weights and random number generators, except the metrics, which every epoch resets."""
     metrics = {id(variable) for variable in model.metrics_variables}
     return [variable for variable in model.variables if id(variable) not in metrics]

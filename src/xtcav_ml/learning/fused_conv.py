@@ -1,15 +1,15 @@
-"""The first layer, several times faster than stock: convolution and max pooling in one, for TensorFlow on a CPU.
+"""The fused first layer: convolution and max pooling in one, several times faster than the stock layers; TensorFlow, CPU.
 
 The notes' networks spend nearly all their time and memory in a first convolution at full resolution, whose map (32 frames of
-726 x 568 with 8 channels: 422 MB) is pooled to a hundredth at once. Here
+726 x 568 with 8 channels: 422 MB) is pooled to a hundredth at once. This layer
 
-- a few frames at a time are convolved and pooled, so that the map never leaves the processor's cache;
-- neighbouring columns are computed together, as more channels of a wider kernel: one channel in and eight out use half of
-  the processor's vectors, or less;
-- the gradient is taken from the places of the maxima alone (`pooling`): nothing else has one;
-- what keeps order, as adding the bias does, comes after the pooling, where there is a hundredth to do.
+- convolves and pools a few frames at a time, so that the map never leaves the processor's cache;
+- computes neighbouring columns together, as more channels of a wider kernel: one channel in and eight out use half of the
+  processor's vectors, or less;
+- computes the gradient at the maxima alone (`max_pooling`): nothing else has one;
+- adds the bias after the pooling, at a hundredth of the pixels: it keeps the order of the values.
 
-The numbers are those of the stock layers, to the last bits of a sum's rounding. A model is saved with stock layers.
+Its results equal those of the stock layers but for the rounding of sums. A model is saved with stock layers.
 """
 
 from typing import Any
@@ -21,20 +21,20 @@ from xtcav_ml.learning import max_pooling
 from xtcav_ml.learning.backend import keras
 
 MAP_BYTES = 12 * 2**20
-"""Bytes of map that are made before they are pooled: they stay in the last level of cache."""
+"""Bytes of a map that are computed before they are pooled: they stay in the last level of cache."""
 
 LANES = 32
-"""Channels that are computed together; of fewer, vectors are partly empty, of many more, the wider kernel costs more."""
+"""Channels that are computed together: fewer leave vectors partly empty, many more make the wider kernel too expensive."""
 
 
 class ConvMaxPool(keras.layers.Conv2D):  # type: ignore[misc]
-    """A convolution and a max pooling, for frames (batch, rows, columns, 1), both with `same` padding, in pixels.
+    """A convolution and a max pooling of frames (batch, rows, columns, 1), both with `same` padding, in pixels.
 
-    `rest` is what Conv2D takes. Frames are data: no gradient by them is computed.
+    `options` are Conv2D's. Frames are data: no gradient by them is computed.
     """
 
-    def __init__(self, *, pool_window: int, pool_stride: int, **rest: Any) -> None:
-        super().__init__(**rest)
+    def __init__(self, *, pool_window: int, pool_stride: int, **options: Any) -> None:
+        super().__init__(**options)
         self.pool_window, self.pool_stride = pool_window, pool_stride
         self.threads = tf.config.threading.get_intra_op_parallelism_threads() or 1
 
@@ -51,27 +51,23 @@ class ConvMaxPool(keras.layers.Conv2D):  # type: ignore[misc]
         stride, size, channels = self.strides[0], self.kernel_size[0], self.filters
         rows, above, below = max_pooling.same(frames.shape[1], size, stride)
         columns, left, right = max_pooling.same(frames.shape[2], size, stride)
-        together = max(1, LANES // channels)
-        pitch = -(-columns // together) * together  # what is computed beyond the last column is never looked at
+        together = max(1, min(LANES // channels, columns))  # a stride far beyond the frame aborts TensorFlow
+        pitch = -(-columns // together) * together  # columns beyond the last one are ignored
         padding = [[0, 0], [above, below], [left, right + (pitch - columns) * stride], [0, 0]]
         step = max(1, MAP_BYTES // (4 * rows * pitch * channels))
 
         def pool(maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            whole = maps.reshape(len(maps), rows, pitch, channels)
-            return max_pooling.max_pool(whole, columns, self.pool_window, self.pool_stride, self.threads)
+            maps = maps.reshape(len(maps), rows, pitch, channels)
+            return max_pooling.max_pool(maps, columns, self.pool_window, self.pool_stride, self.threads)
 
         def slope(padded: np.ndarray, places: np.ndarray, slopes: np.ndarray) -> np.ndarray:
-            return max_pooling.kernel_gradient(
-                padded.reshape(padded.shape[:3]), places, slopes, columns, stride, size, self.threads
-            )
+            images = padded.reshape(padded.shape[:3])
+            return max_pooling.kernel_gradient(images, places, slopes, columns, stride, size, self.threads)
 
         @tf.custom_gradient  # type: ignore[untyped-decorator]
         def convolved(kernel: Any) -> Any:
-            wide = [
-                tf.pad(kernel, [[0, 0], [i * stride, (together - 1 - i) * stride], [0, 0], [0, 0]])
-                for i in range(together)
-            ]
-            wide = tf.concat(wide, axis=3)
+            margins = [[i * stride, (together - 1 - i) * stride] for i in range(together)]
+            wide = tf.concat([tf.pad(kernel, [[0, 0], margin, [0, 0], [0, 0]]) for margin in margins], axis=3)
             shots = tf.shape(padded)[0]
             chunks = -(-shots // step)
             arrays = [tf.TensorArray(kind, chunks, infer_shape=False) for kind in (tf.float32, tf.int32)]
@@ -79,20 +75,17 @@ class ConvMaxPool(keras.layers.Conv2D):  # type: ignore[misc]
             def chunk(i: Any, *filled: Any) -> tuple[Any, ...]:
                 some = padded[i * step : (i + 1) * step]
                 maps = tf.nn.conv2d(some, wide, [1, stride, stride * together, 1], "VALID")
-                made = tf.numpy_function(pool, [maps], [tf.float32, tf.int32], stateful=False)
-                return (i + 1, *(array.write(i, part) for array, part in zip(filled, made, strict=True)))
+                pooled = tf.numpy_function(pool, [maps], [tf.float32, tf.int32], stateful=False)
+                return (i + 1, *(array.write(i, values) for array, values in zip(filled, pooled, strict=True)))
 
             _, *filled = tf.while_loop(lambda i, *_: i < chunks, chunk, (0, *arrays), parallel_iterations=1)
             best, places = (array.concat() for array in filled)
 
             def gradient(slopes: Any) -> Any:
-                return tf.ensure_shape(
-                    tf.numpy_function(slope, [padded, places, slopes], tf.float32, stateful=False), kernel.shape
-                )
+                by_kernel = tf.numpy_function(slope, [padded, places, slopes], tf.float32, stateful=False)
+                return tf.ensure_shape(by_kernel, kernel.shape)
 
             return best, gradient
 
         padded = tf.pad(tf.stop_gradient(frames), padding)
-        best = convolved(kernel)
-        made = self.compute_output_shape(tuple(frames.shape))
-        return tf.ensure_shape(best, made)
+        return tf.ensure_shape(convolved(kernel), self.compute_output_shape(tuple(frames.shape)))

@@ -1,4 +1,4 @@
-"""Saving a Keras model to a file of ours, and loading it."""
+"""Saving a Keras model to a model file, and loading it."""
 
 import re
 import tempfile
@@ -11,7 +11,7 @@ from xtcav_ml.science.spec import Meaning
 
 
 def save(model: keras.Model, meaning: Meaning, path: Path) -> None:
-    """Write `model` to a `.keras` file with what it means: whole or not at all, and the same bytes for the same weights."""
+    """Write `model` and `meaning` to a `.keras` file: whole or not at all, and the same bytes for the same weights."""
     with tempfile.TemporaryDirectory() as folder:
         written = Path(folder) / "model.keras"
         model.save(written)
@@ -22,18 +22,18 @@ def save(model: keras.Model, meaning: Meaning, path: Path) -> None:
 
 
 def _renumbered(config: str) -> str:
-    """Number shared objects in order: Keras names them by their place in memory, which is new in every process.
+    """Number shared objects in order: Keras names them by their address in memory, another one in every process.
 
-    In the text, since no switch of Keras turns the names off: each layer shares at least the policy of its precision.
+    Keras has no switch that turns the names off, and each layer shares at least the policy of its precision.
     """
-    places = list(dict.fromkeys(re.findall(r'"shared_object_id": (\d+)', config)))
-    return re.sub(r'(?<="shared_object_id": )\d+', lambda match: str(places.index(match[0])), config)
+    addresses = list(dict.fromkeys(re.findall(r'"shared_object_id": (\d+)', config)))
+    return re.sub(r'(?<="shared_object_id": )\d+', lambda match: str(addresses.index(match[0])), config)
 
 
 def load(path: Path) -> tuple[keras.Model, Meaning]:
-    """Return the model in a `.keras` file that `save` wrote, and its meaning.
+    """Return the model and the meaning in a `.keras` file that `save` wrote.
 
-    Code inside such a file is refused (Keras' safe mode). Raises UserError if it cannot be read or is another's.
+    Code inside such a file is refused (Keras' safe mode). Raises UserError if it cannot be read or `save` did not write it.
     """
     meaning = model_file.read_spec(path)
     with model_file.refusing_others(path):

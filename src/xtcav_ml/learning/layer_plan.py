@@ -1,6 +1,6 @@
-"""The plan of a network: all its layers, each with its shape, parameters and operations, before Keras is imported.
+"""The plan of a network: all its layers, each with its shape, parameters and operations; needs no Keras.
 
-To add a network, write a function as `convnet` and enter it in NETWORKS. Its Keras layers (`networks.build`) and all sizes
+To add a network, write a function like `convnet` and enter it in NETWORKS. Its Keras layers (`networks.build`) and all sizes
 (`xtcav check`, `describe` and the tuner's memory limit) follow from the plan that it returns.
 """
 
@@ -27,32 +27,30 @@ CONV, CONV_MAX_POOL = "Conv2D", "ConvMaxPool"
 
 FLOAT32 = 4  # bytes
 STEP, FUSED_STEP = 48 * 2**20, 72 * 2**20
-"""Bytes that TensorFlow takes to build a training step, however small, without and with the fused first layer; measured."""
+"""Bytes that TensorFlow needs to build any training step, without and with the fused first layer; measured."""
 
-PIXEL = 12
-"""Bytes of copies of each pixel of a minibatch: as stored in those that are being made, as a float in that which trains."""
+PIXEL_BYTES = 12
+"""Bytes of all copies of a pixel of a minibatch: as stored while minibatches are read, as a float in the one that trains."""
 
 LIBRARIES = 700 * 2**20
-"""Bytes of a process with Keras and TensorFlow before a network is built; measured."""
+"""Bytes of a process with Keras and TensorFlow and no network; measured."""
 
 
 @dataclass(frozen=True)
 class Ends:
-    """What goes into a network and what comes out."""
+    """The sizes of a network's inputs and outputs."""
 
     frame_shape: tuple[int, int]  # rows and columns of a prepared frame
     frame_dtype: str  # of its pixels, as stored
-    features: int  # numbers beside the frame
+    features: int  # numbers in addition to the frame
     classes: int  # probabilities; 0 where no classes are learned
     numbers: int  # learned by regression
 
     @classmethod
     def of(cls, meaning: Meaning) -> Self:
-        """Return the ends of a network that learns what `meaning` says."""
-        frame = meaning.preprocessing
-        return cls(
-            frame.shape, frame.pixels.dtype, len(meaning.features), len(meaning.classes), len(meaning.regression)
-        )
+        """Return the ends of a network that learns the classes and numbers of `meaning`."""
+        frame, numbers = meaning.preprocessing, len(meaning.regression)
+        return cls(frame.shape, frame.pixels.dtype, len(meaning.features), len(meaning.classes), numbers)
 
 
 @dataclass(frozen=True)
@@ -74,20 +72,20 @@ class LayerSpec:
 
 
 Plan = list[LayerSpec]
-"""Layers in order, each after those whose output it takes."""
+"""Layers in order, each after its inputs."""
 
 
 def plan(model: Model, ends: Ends, *, noise: float = 0.0) -> Plan:
     """Return the layers of the network `model.name` between `ends`: inputs, standardization, the network itself, heads.
 
-    In training, `noise` is added to standardized pixels. Raises UserError, naming the key, if there is no such network, or if
-    a part of a kernel or of a pooling window never meets a pixel of its map.
+    Training adds `noise` to standardized pixels. Raises UserError with the key if there is no such network, or if a part of a
+    kernel or of a pooling window never meets a pixel of its map.
     """
     if model.name not in NETWORKS:
         near = difflib.get_close_matches(model.name, NETWORKS, 1)
         raise UserError(
             f"train.model.name: unknown network (found {model.name!r}, expected {' or '.join(NETWORKS)}). "
-            f"Fix: set it to {(near or list(NETWORKS))[0]}"
+            f"Fix: set it to {(near or list(NETWORKS))[0]}."
         )
     axis = (1, 2) if model.standardize == "pixel" else None
     shape, options = (*ends.frame_shape, 1), {"dtype": ends.frame_dtype}
@@ -104,19 +102,19 @@ def plan(model: Model, ends: Ends, *, noise: float = 0.0) -> Plan:
 
 
 def _heads(last: LayerSpec, ends: Ends) -> Plan:
-    """Return the layers that answer; in a network of mixed precision too, the losses are computed in float32."""
-    whole = {"dtype": "float32", "bias_initializer": "zeros"}
+    """Return the output layers, in float32 for the losses, whatever the precision of the network."""
+    options = {"dtype": "float32", "bias_initializer": "zeros"}
     heads: Plan = []
     if ends.classes:
-        heads.append(dense(last, CLASS_HEAD, ends.classes, activation="softmax", **whole))
+        heads.append(dense(last, CLASS_HEAD, ends.classes, activation="softmax", **options))
     if ends.numbers:
-        heads.append(dense(last, NUMBER_HEAD, ends.numbers, **whole))
+        heads.append(dense(last, NUMBER_HEAD, ends.numbers, **options))
         heads.append(same_shape("Rescaling", heads[-1], IN_UNITS, dtype="float32"))
     return heads
 
 
 def convnet(model: Model, frame: LayerSpec, features: LayerSpec | None) -> Plan:
-    """Return the notes' kind of network: blocks of convolution and pooling, then hidden layers, which features join."""
+    """Return the notes' kind of network: blocks of convolution and pooling, joined by the features, then hidden layers."""
     layers = [frame]
     for i, block in enumerate(model.blocks):
         name, key = f"conv{i + 1}", f"train.model.blocks.{i}"
@@ -137,17 +135,17 @@ def convnet(model: Model, frame: LayerSpec, features: LayerSpec | None) -> Plan:
 
 
 NETWORKS: dict[str, Callable[[Model, LayerSpec, LayerSpec | None], Plan]] = {"convnet": convnet}
-"""The networks that `train.model.name` can choose.
+"""The networks by `train.model.name`.
 
 Each takes the parameters, the layer with the standardized frame and the one with the standardized features, if there are any,
-and returns its layers up to the one, (units,), that the heads take.
+and returns its layers up to the input (units,) of the heads.
 """
 
 POOLS = {"max": "MaxPooling2D", "average": "AveragePooling2D"}
 
 
 def same_shape(kind: str, source: LayerSpec, name: str, **options: Any) -> LayerSpec:
-    """Return a layer that changes no shape, and whose parameters and operations do not count."""
+    """Return a layer that keeps the shape, and whose parameters and operations do not count."""
     return LayerSpec(kind, name, (source.name,), source.shape, options=options)
 
 
@@ -178,12 +176,11 @@ def dense(source: LayerSpec, name: str, units: int, **options: Any) -> LayerSpec
 
 
 def activated(source: LayerSpec, name: str, activation: str, *, batch_norm: bool) -> Plan:
-    """Return the layers `norm_NAME`, if wanted, and `ACTIVATION_NAME`."""
-    layers: Plan = []
-    if batch_norm:
-        norm = same_shape("BatchNormalization", source, f"norm_{name}")
-        layers.append(replace(norm, parameters=2 * source.shape[-1], operations=2 * prod(source.shape)))
-    return [*layers, same_shape("Activation", [source, *layers][-1], f"{activation}_{name}", activation=activation)]
+    """Return the layers `norm_NAME`, with `batch_norm`, and `ACTIVATION_NAME`."""
+    norm = same_shape("BatchNormalization", source, f"norm_{name}")
+    norm = replace(norm, parameters=2 * source.shape[-1], operations=2 * prod(source.shape))
+    last = same_shape("Activation", norm if batch_norm else source, f"{activation}_{name}", activation=activation)
+    return [norm, last] if batch_norm else [last]
 
 
 def dropout(source: LayerSpec, name: str, rate: float) -> Plan:
@@ -192,20 +189,19 @@ def dropout(source: LayerSpec, name: str, rate: float) -> Plan:
 
 
 def flatten(source: LayerSpec) -> LayerSpec:
-    """Return the layer that makes a row of numbers of a map."""
+    """Return the layer that flattens a map."""
     return LayerSpec("Flatten", "flatten", (source.name,), (prod(source.shape),))
 
 
 def join(source: LayerSpec, features: LayerSpec) -> LayerSpec:
-    """Return the layer that puts features after a row of numbers."""
+    """Return the layer that appends features to a flat layer."""
     return LayerSpec("Concatenate", "join", (source.name, features.name), (source.shape[0] + features.shape[0],))
 
 
 def fused(layers: Plan, precision: str) -> Plan:
-    """Return the layers with the first convolution and its max pooling as one layer, or `layers` itself where they cannot be.
+    """Return the layers with the first convolution and its max pooling as one layer, or `layers` where that is impossible.
 
-    What stands between them must keep order, so that it can wait until there are only maxima left, and nothing else may need
-    the full map.
+    The activation between them must be monotonic, so that it can follow the pooling, and no other layer may need the full map.
     """
     start = next((i for i, layer in enumerate(layers) if layer.kind == CONV), len(layers))
     group = layers[start : start + 3]
@@ -223,20 +219,15 @@ def fused(layers: Plan, precision: str) -> Plan:
     ):
         return layers
     options = {"pool_window": pooling.options["pool_size"], "pool_stride": pooling.options["strides"]}
-    both = replace(
-        convolution,
-        kind=CONV_MAX_POOL,
-        shape=pooling.shape,
-        operations=convolution.operations + pooling.operations,
-        options={**convolution.options, **options},
-    )
+    options, operations = {**convolution.options, **options}, convolution.operations + pooling.operations
+    both = replace(convolution, kind=CONV_MAX_POOL, shape=pooling.shape, operations=operations, options=options)
     renamed = {pooling.name: activation.name}
     after = [replace(layer, inputs=tuple(renamed.get(name, name) for name in layer.inputs)) for layer in rest]
     return [*layers[:start], both, replace(activation, shape=pooling.shape), *after]
 
 
 def counted(layers: Sequence[LayerSpec]) -> Plan:
-    """Return the layers whose operations count: the rows of a table of sizes, and the maps that a step keeps."""
+    """Return the layers whose operations count: the rows of a table of sizes, whose maps a training step keeps."""
     return [layer for layer in layers if layer.operations]
 
 
@@ -246,23 +237,22 @@ def parameter_count(layers: Sequence[LayerSpec]) -> int:
 
 
 def step_memory(layers: Sequence[LayerSpec], batch_size: int) -> int:
-    """Estimate the bytes of one training step: every map forward and its gradient, and four copies of the parameters.
+    """Estimate the bytes of one training step: frames of this and the next one, maps, parameters.
 
-    To that come its frames and those of the next one. The maps are kept for the backward pass; parameters stand beside their
-    gradient, velocity and update. Within 25 % of what the 15 configurations of the 2016 notes need here
-    (benchmarks/steps.py), where the first convolution and pooling are `fused`, as on a CPU.
+    Each map has a gradient; each parameter a gradient, a velocity and an update. Within 25 % of the 15 configurations of the
+    2016 notes (benchmarks/steps.py) with `fused` layers, as on a CPU.
     """
     build = FUSED_STEP if any(layer.kind == CONV_MAX_POOL for layer in layers) else STEP
     maps = sum(prod(layer.shape) for layer in counted(layers))
     pixels = sum(prod(layer.shape) for layer in layers if layer.name == FRAME_INPUT)
-    return build + PIXEL * batch_size * pixels + FLOAT32 * (2 * batch_size * maps + 4 * parameter_count(layers))
+    return build + PIXEL_BYTES * batch_size * pixels + FLOAT32 * (2 * batch_size * maps + 4 * parameter_count(layers))
 
 
 def _require_fits(key: str, size: int, rows: int, columns: int) -> None:
-    """Padding lets a window be larger than its map (the notes' are, on 40 x 40 pixels), up to where its edge meets nothing."""
-    most = 2 * min(rows, columns) - 1
-    if size > most:
+    """Padding lets a window be larger than its map (the notes' are, on 40 x 40 pixels) until its edge meets no pixel."""
+    limit = 2 * min(rows, columns) - 1
+    if size > limit:
         raise UserError(
-            f"{key}: too large for the {rows} x {columns} map that it works on (found {size}, expected at most {most}). "
-            "Fix: lower it, or shrink the map less before it"
+            f"{key}: too large for its input map of {rows} x {columns} (found {size}, expected at most {limit}). "
+            "Fix: lower it, or shrink the map less before it."
         )

@@ -1,4 +1,4 @@
-"""What a training lowers and what it is told by: the loss and the metrics of each head, by our names."""
+"""The loss and the metrics of each head, and their names in the history."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,15 +11,13 @@ from xtcav_ml.learning.layer_plan import CLASS_HEAD, NUMBER_HEAD, Ends
 
 
 def compiled(ends: Ends, numbers_sd: NDArray[np.float32], regression_weight: float) -> dict[str, Any]:
-    """Return what Keras shall compile for each head: its loss, its weight and its metrics; `numbers_sd` (V,) as learned."""
+    """Return the arguments of `model.compile`: loss, weight and metrics of each head; `numbers_sd` (V,) in the training set."""
     loss: dict[str, Any] = {}
     metrics: dict[str, Any] = {}
     if ends.classes:
         loss[CLASS_HEAD] = "sparse_categorical_crossentropy"
-        metrics[CLASS_HEAD] = [
-            Accuracy(ends.classes),
-            keras.metrics.SparseCategoricalCrossentropy(name="cross_entropy"),
-        ]
+        cross_entropy = keras.metrics.SparseCategoricalCrossentropy(name="cross_entropy")
+        metrics[CLASS_HEAD] = [Accuracy(ends.classes), cross_entropy]
     if ends.numbers:
         loss[NUMBER_HEAD] = squared_error = masked_squared_error(numbers_sd)
         metrics[NUMBER_HEAD] = [keras.metrics.MeanMetricWrapper(squared_error, name="squared_error")]
@@ -28,17 +26,17 @@ def compiled(ends: Ends, numbers_sd: NDArray[np.float32], regression_weight: flo
 
 
 def masked_squared_error(sd: NDArray[np.float32]) -> Callable[[Any, Any], Any]:
-    """Return a loss (batch,) of numbers (batch, V): mean of the squared errors in units of `sd` (V,), of NaN zero."""
+    """Return a loss (batch,) of numbers (batch, V): mean squared error in units of `sd` (V,), of absent ones (NaN) zero."""
 
     def squared_error(truth: Any, predicted: Any) -> Any:
-        known = keras.ops.where(keras.ops.isnan(truth), predicted, truth)  # before the difference: 0 x NaN is NaN
-        return keras.ops.mean(keras.ops.square((known - predicted) / sd), axis=-1)
+        filled = keras.ops.where(keras.ops.isnan(truth), predicted, truth)  # before the difference: 0 x NaN is NaN
+        return keras.ops.mean(keras.ops.square((filled - predicted) / sd), axis=-1)
 
     return squared_error
 
 
 class Accuracy(keras.metrics.Metric):  # type: ignore[misc]
-    """Part of the shots whose likeliest class is the right one; `confusion` counts the shots by truth and by what is said."""
+    """Fraction of the shots whose likeliest class is the right one; `confusion` counts shots by true and predicted class."""
 
     def __init__(self, classes: int, name: str = "accuracy") -> None:
         super().__init__(name=name)
@@ -46,10 +44,10 @@ class Accuracy(keras.metrics.Metric):  # type: ignore[misc]
 
     def update_state(self, truth: Any, probabilities: Any, sample_weight: Any = None) -> None:
         """Add a minibatch."""
-        said = keras.ops.argmax(probabilities, axis=-1)
-        truth = keras.ops.reshape(keras.ops.cast(truth, said.dtype), keras.ops.shape(said))
-        truth, said = (keras.ops.one_hot(value, self.confusion.shape[0]) for value in (truth, said))
-        self.confusion.assign_add(keras.ops.matmul(keras.ops.transpose(truth), said))
+        predicted = keras.ops.argmax(probabilities, axis=-1)
+        truth = keras.ops.reshape(keras.ops.cast(truth, predicted.dtype), keras.ops.shape(predicted))
+        truth, predicted = (keras.ops.one_hot(value, self.confusion.shape[0]) for value in (truth, predicted))
+        self.confusion.assign_add(keras.ops.matmul(keras.ops.transpose(truth), predicted))
 
     def result(self) -> Any:
         """Return the accuracy so far."""
@@ -57,28 +55,26 @@ class Accuracy(keras.metrics.Metric):  # type: ignore[misc]
 
 
 def named(logs: Mapping[str, Any]) -> dict[str, float]:
-    """Return Keras' values by our names: with two heads it puts each one's name before, and adds each one's loss."""
-    found: dict[str, float] = {}
+    """Return Keras' values by the names of the history: with two heads Keras prefixes each head's, and adds its loss."""
+    values: dict[str, float] = {}
     for key, value in sorted(logs.items()):
         split, name = ("val", key.removeprefix("val_")) if key.startswith("val_") else ("train", key)
         if name not in (f"{CLASS_HEAD}_loss", f"{NUMBER_HEAD}_loss"):
-            found[f"{split}_{name.removeprefix(f'{CLASS_HEAD}_').removeprefix(f'{NUMBER_HEAD}_')}"] = float(value)
-    return found
+            values[f"{split}_{name.removeprefix(f'{CLASS_HEAD}_').removeprefix(f'{NUMBER_HEAD}_')}"] = float(value)
+    return values
 
 
-def predicted(model: keras.Model) -> dict[str, float]:
-    """Return what was said of the validation shots, where classes are learned, by the numbers of the classes.
+def confusion_values(model: keras.Model) -> dict[str, float]:
+    """Return the predictions of the validation shots by the numbers of the classes; empty where none are learned.
 
-    `val_predicted_1` is the part of them that is predicted as class 1, `val_confusion/0_1` how many of class 0 are.
+    `val_predicted_1` is the fraction that is predicted as class 1, `val_confusion/0_1` how many of these are of class 0.
     """
-    tables = [np.asarray(metric.confusion) for metric in _metrics(model) if isinstance(metric, Accuracy)]
+    metrics = [
+        each for outer in model.metrics for each in getattr(outer, "metrics", [outer])
+    ]  # Keras lists them as one
+    tables = [np.asarray(metric.confusion) for metric in metrics if isinstance(metric, Accuracy)]
     if not tables:
         return {}
     shares = tables[0].sum(axis=0) / max(tables[0].sum(), 1)
-    found = {f"val_predicted_{value}": float(share) for value, share in enumerate(shares)}
-    return found | {f"val_confusion/{truth}_{said}": float(count) for (truth, said), count in np.ndenumerate(tables[0])}
-
-
-def _metrics(model: keras.Model) -> list[Any]:
-    """Return the metrics of all heads: Keras lists the compiled ones as one."""
-    return [inner for outer in model.metrics for inner in (outer.metrics if hasattr(outer, "metrics") else [outer])]
+    counts = {f"val_confusion/{i}_{j}": float(count) for (i, j), count in np.ndenumerate(tables[0])}
+    return {f"val_predicted_{value}": float(share) for value, share in enumerate(shares)} | counts

@@ -1,6 +1,6 @@
-"""Max pooling that remembers where each maximum was, and the gradient of a convolution's kernels from those places alone.
+"""Max pooling that keeps the position of each maximum, and the gradient of a convolution's kernels from these positions.
 
-Of a map that is pooled with a stride of 10, one pixel in a hundred has a gradient: to spread it over the whole map, and to
+Where a map is pooled with a stride of 10, one pixel in a hundred has a gradient: to spread it over the whole map, and to
 convolve that map with the frame, as libraries do, is a hundred times the work.
 """
 
@@ -15,28 +15,28 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
 Places = NDArray[np.int32]
-PLACES = np.iinfo(np.int32)
+LARGEST = np.iinfo(np.int32).max
 
 
 def same(length: int, window: int, stride: int) -> tuple[int, int, int]:
-    """Return the length of what a window makes of `length` with `same` padding, and the padding before and after."""
-    made = -(-length // stride)
-    padding = max((made - 1) * stride + window - length, 0)
-    return made, padding // 2, padding - padding // 2
+    """Return the output length of a window over `length` with `same` padding, and the padding before and after."""
+    output = -(-length // stride)
+    padding = max((output - 1) * stride + window - length, 0)
+    return output, padding // 2, padding - padding // 2
 
 
 def max_pool(maps: Array, columns: int, window: int, stride: int, threads: int) -> tuple[Array, Places]:
-    """Return the maxima of `maps` (N, rows, pitch, channels), and where they are; `same` padding, which never wins.
+    """Return the maxima of `maps` (N, rows, pitch, channels) and their places, with `same` padding, which is never a maximum.
 
-    Only the first `columns` of a row count. Both have shape (N, rows', columns', channels), a place is row x columns + column.
-    Of equal maxima the first column's counts, and in it the first row's. Raises ValueError if `columns`, `window` or `stride`
-    do not fit the maps, or a map has more pixels than int32 can number: compiled code would read other memory.
+    Only the first `columns` of a row count. Both have shape (N, rows', columns', channels); a place is row x columns + column.
+    Of equal maxima the one in the first column counts, and in it the first row. Raises ValueError if `columns`, `window` or
+    `stride` do not fit the maps, or a map has more pixels than int32 can number: compiled code would read other memory.
     """
     shots, rows, pitch, channels = maps.shape
-    if not (rows >= 1 <= columns <= pitch and window >= 1 <= stride and rows * columns <= PLACES.max):
+    if not (rows >= 1 <= columns <= pitch and window >= 1 <= stride and rows * columns <= LARGEST):
         raise ValueError(
-            f"columns, window and stride must be at least 1, columns at most {pitch}, pixels at most {PLACES.max}, got "
-            f"{columns}, {window}, {stride} and {rows * columns}"
+            f"columns, window, stride or pixels do not fit (found {columns}, {window}, {stride} and {rows * columns}, expected "
+            f"at least 1, columns at most {pitch}, pixels at most {LARGEST})"
         )
     high, above, _ = same(rows, window, stride)
     wide, left, _ = same(columns, window, stride)
@@ -44,10 +44,8 @@ def max_pool(maps: Array, columns: int, window: int, stride: int, threads: int) 
     places = np.empty(best.shape, np.int32)
     bounds = np.linspace(0, shots * high, threads + 1).astype(np.int64)
 
-    def part(first: int, last: int) -> None:
-        _pool(maps, columns, window, stride, above, left, first, last, best, places)
-
-    _each(threads, part, bounds)
+    sizes = (columns, window, stride, above, left)
+    _in_threads(threads, lambda first, last: _pool(maps, sizes, first, last, best, places), bounds)
     return best, places
 
 
@@ -56,56 +54,47 @@ def kernel_gradient(
 ) -> Array:
     """Return the derivative (size, size, 1, channels) by the kernels of a convolution whose maps were pooled.
 
-    `frames` (N, rows, columns) are what was convolved, with their padding, in steps of `stride`; `places` and `columns` are
-    those of `max_pool`, `slopes` the derivative by its maxima. The same bits whatever the number of threads: each frame's
-    sum is its own. Raises ValueError if a place, with its kernel, lies outside the frame that was convolved, or the shapes
-    do not fit: compiled code would read other memory.
+    `frames` (N, rows, columns) are the padded input of the convolution of this `stride`; `places` and `columns` are those of
+    `max_pool`, `slopes` the derivative by its maxima. The bits do not depend on the number of threads: each frame has a sum
+    of its own. Raises ValueError if the shapes do not fit, or a place, with its kernel, lies outside its frame: compiled code
+    would read other memory.
     """
     if len(frames) != len(places) or slopes.shape != places.shape:
         raise ValueError(
-            f"frames, places and slopes must be of the same maxima, got {frames.shape}, {places.shape} and {slopes.shape}"
+            f"frames, places and slopes differ in shape (found {frames.shape}, {places.shape}, {slopes.shape})"
         )
     if places.size:
         down = int(places.max()) // columns * stride + size
         across = (columns - 1) * stride + size
         if places.min() < 0 or down > frames.shape[1] or across > frames.shape[2]:
             raise ValueError(
-                f"places must lie in frames of {frames.shape[1:]}, got {places.min()} to {places.max()} of maps of {columns} "
-                f"columns, in steps of {stride} with kernels of {size}"
+                f"places lie outside the frames (found {places.min()} to {places.max()} of maps of {columns} columns, in steps "
+                f"of {stride} with kernels of {size}, expected them inside {frames.shape[1:]})"
             )
     sums = np.zeros((len(frames), slopes.shape[3], size, size), np.float32)
     bounds = np.linspace(0, len(frames), threads + 1).astype(np.int64)
-    _each(threads, lambda first, last: _correlate(frames, places, slopes, columns, stride, first, last, sums), bounds)
+    _in_threads(
+        threads, lambda first, last: _correlate(frames, places, slopes, columns, stride, first, last, sums), bounds
+    )
     total = sums.sum(axis=0, dtype=np.float64).transpose(1, 2, 0)[:, :, np.newaxis]
     return np.ascontiguousarray(total, np.float32)
 
 
-def _each(threads: int, part: Callable[[int, int], None], bounds: NDArray[np.int64]) -> None:
-    """Call `part` between all neighbouring bounds, at once."""
-    tasks = [_workers(threads).submit(part, int(a), int(b)) for a, b in itertools.pairwise(bounds)]
-    for task in tasks:
+def _in_threads(threads: int, work: Callable[[int, int], None], bounds: NDArray[np.int64]) -> None:
+    """Call `work(first, last)` for all neighbouring bounds at once."""
+    for task in [_workers(threads).submit(work, int(a), int(b)) for a, b in itertools.pairwise(bounds)]:
         task.result()
 
 
-@functools.cache
-def _workers(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, thread_name_prefix="pooling")
+_workers = functools.cache(ThreadPoolExecutor)  # by number of threads
 
 
 @numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
 def _pool(
-    maps: Array,
-    columns: int,
-    window: int,
-    stride: int,
-    above: int,
-    left: int,
-    first: int,
-    last: int,
-    best: Array,
-    places: Places,
+    maps: Array, sizes: tuple[int, int, int, int, int], first: int, last: int, best: Array, places: Places
 ) -> None:
-    """Pool the rows `first` to `last` - 1 of all output rows: down the columns first, which is contiguous in memory."""
+    """Pool the output rows `first` to `last` - 1: down the columns first, which is contiguous in memory."""
+    columns, window, stride, above, left = sizes
     rows, channels = maps.shape[1], maps.shape[3]
     length = columns * channels
     most = np.empty(length, np.float32)
@@ -136,7 +125,7 @@ def _pool(
 def _correlate(
     frames: Array, places: Places, slopes: Array, columns: int, stride: int, first: int, last: int, sums: Array
 ) -> None:
-    """Add to `sums` (N, channels, size, size) what the frames `first` to `last` - 1 show where the maxima were."""
+    """Add to `sums` (N, channels, size, size) the windows at the maxima of the frames `first` to `last` - 1, times slopes."""
     size = sums.shape[2]
     for shot in range(first, last):
         for i in range(places.shape[1]):

@@ -19,9 +19,9 @@ from xtcav_ml.learning.random_streams import Purpose, generator, layer_seed
 def build(layers: Sequence[LayerSpec], model: Model, statistics: TrainingStatistics, *, seed: int) -> keras.Model:
     """Return the network of a plan, with the same initial weights on every backend.
 
-    It takes a dict of `frame` (batch, rows, columns, 1), prepared, pixels as stored, and, where there are any, `features`
-    (batch, F) in their own units. It returns a dict of `output` (batch, classes), probabilities, and `numbers` (batch, V) in
-    their own units, whichever are learned.
+    Its input is a dict of `frame` (batch, rows, columns, 1), pixels as stored, and, if there are any, `features` (batch, F) in
+    their own units; its output a dict of `output` (batch, classes), probabilities, and `numbers` (batch, V) in their own
+    units, whichever are learned.
     """
     arguments = _arguments(model, statistics, seed)
     tensors: dict[str, keras.KerasTensor] = {}
@@ -53,16 +53,14 @@ def _layer_class(kind: str) -> type[keras.layers.Layer]:
 
 
 def _arguments(model: Model, statistics: TrainingStatistics, seed: int) -> dict[str, Callable[[], dict[str, Any]]]:
-    """Return what layers take beside the options of the plan, by kind; options come first.
+    """Return the arguments of layers by kind, in addition to the options of the plan, which win.
 
-    Each layer is given the same objects: Keras saves them by number, and the bytes of a model file would change.
+    All layers share the same objects: Keras saves these by number, and others would change the bytes of a model file.
     """
     drawing, numbers = itertools.count(), statistics.numbers
     regularizer = keras.regularizers.L1L2(l1=model.l1, l2=model.l2) if model.l1 or model.l2 else None
-    weights = {
-        "kernel_regularizer": regularizer,
-        "bias_initializer": keras.initializers.Constant(model.initial_bias),
-    }
+    bias = keras.initializers.Constant(model.initial_bias)
+    weights = {"kernel_regularizer": regularizer, "bias_initializer": bias}
     return {
         **dict.fromkeys((layer_plan.CONV, layer_plan.CONV_MAX_POOL, "Dense"), lambda: weights),
         **dict.fromkeys(("Dropout", "GaussianNoise"), lambda: {"seed": layer_seed(seed, next(drawing))}),
@@ -71,7 +69,7 @@ def _arguments(model: Model, statistics: TrainingStatistics, seed: int) -> dict[
 
 
 def _standardize(layer: keras.layers.Normalization, statistics: Statistics) -> None:
-    """Let `layer` subtract the mean and divide by the standard deviation: both are weights of the model."""
+    """Set the mean and the standard deviation of `layer`: both are weights of the model."""
     shape = layer.adapt_mean.shape
     layer.adapt_mean.assign(statistics.mean.reshape(shape))
     layer.adapt_variance.assign(np.square(statistics.sd).reshape(shape))
@@ -79,11 +77,11 @@ def _standardize(layer: keras.layers.Normalization, statistics: Statistics) -> N
 
 
 def _initialize(network: keras.Model, model: Model, seed: int) -> None:
-    """Draw the kernels with numpy: each backend has a generator of its own, and other numbers."""
+    """Draw the kernels with numpy: each backend's own generator draws other numbers."""
     for i, layer in enumerate(layer for layer in network.layers if hasattr(layer, "kernel")):
         rng, shape = generator(seed, Purpose.KERNEL, i), tuple(layer.kernel.shape)
-        *places, inputs, outputs = shape
-        area = math.prod(places)
+        *sides, inputs, outputs = shape
+        area = math.prod(sides)
         if model.initializer == "glorot":
             limit = math.sqrt(6 / (area * (inputs + outputs)))
             values = rng.uniform(-limit, limit, shape)
@@ -98,7 +96,7 @@ TRUNCATED_SD = 0.87962566
 
 
 def _truncated_normal(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """Draw from a normal distribution of s.d. 1 that ends at 2: what lies beyond is drawn again."""
+    """Draw from a normal distribution of s.d. 1; draw values beyond 2 again."""
     values = rng.normal(size=shape)
     while (beyond := np.abs(values) > 2).any():
         values[beyond] = rng.normal(size=int(beyond.sum()))

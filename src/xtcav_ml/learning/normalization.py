@@ -1,4 +1,4 @@
-"""What the training set says of sizes: statistics of pixels, features and numbers, and the weights of classes."""
+"""Statistics of the training set: of pixels, features and numbers, and the weights of its classes."""
 
 from dataclasses import dataclass
 
@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 from xtcav_ml.data.prepared import PreparedFile
 
 LEAST_SPREAD = 0.1
-"""Of a pixel that is standardized by itself, part of the spread of all pixels."""
+"""Least spread of a pixel that is standardized by itself, as a fraction of the spread of all pixels."""
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """Mean and standard deviation over the training set, of one number or of an array of them."""
+    """Mean and standard deviation over the training set, of a number or of an array."""
 
     mean: NDArray[np.float32]
     sd: NDArray[np.float32]
@@ -21,7 +21,7 @@ class Statistics:
 
 @dataclass(frozen=True)
 class TrainingStatistics:
-    """Statistics of pixels as stored, () or (rows, columns), of features (F,) and of numbers to learn (V,)."""
+    """Statistics of pixels as stored, () or (rows, columns), of features (F,) and of learned numbers (V,)."""
 
     pixels: Statistics
     features: Statistics
@@ -29,10 +29,10 @@ class TrainingStatistics:
 
 
 def statistics_of(train: PreparedFile, standardize: str) -> TrainingStatistics:
-    """Return mean and spread of pixels (as stored), features and numbers to learn over the training set; no spread is 0.
+    """Return the statistics of all pixels together, or (`standardize` = pixel) of each by itself; no spread is 0.
 
-    Of all pixels together, or of each by itself: then a spread is at least LEAST_SPREAD of that of all, or a pixel that is
-    always dark would count as much as one in the beam.
+    The spread of a single pixel is at least LEAST_SPREAD of that of all: else one that is always dark would count as much as
+    one in the beam.
     """
     unit = train.meaning.preprocessing.unit
     mean = float(train.pixel_mean.mean(dtype=np.float64))
@@ -56,6 +56,6 @@ def _statistics(values: NDArray[np.float32]) -> Statistics:
 
 
 def class_weights(train: PreparedFile) -> NDArray[np.float32]:
-    """Return (classes,): one over the frequency of each class in the training set, of mean 1 over the shots."""
+    """Return weights (classes,) proportional to 1 / frequency in the training set, of mean 1 over its shots."""
     counts = np.bincount(train.labels, minlength=len(train.classes))
     return (train.shots / (len(counts) * np.maximum(counts, 1))).astype(np.float32)

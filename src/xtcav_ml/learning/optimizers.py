@@ -1,4 +1,4 @@
-"""Optimizers and learning rates by name, and the gradients that they have seen."""
+"""Optimizers and learning rates by name, and the gradients that they applied."""
 
 from collections.abc import Sequence
 from math import sqrt
@@ -31,17 +31,15 @@ def _schedule(params: Optimizer, steps: int) -> Any:
     if not params.warmup_steps:
         return schedules.CosineDecay(params.learning_rate, steps)
     # I. Loshchilov, F. Hutter, ICLR 2017; the warm-up of P. Goyal et al., arXiv:1706.02677
-    falling = max(steps - params.warmup_steps, 1)
-    return schedules.CosineDecay(
-        0.0, falling, warmup_target=params.learning_rate, warmup_steps=min(params.warmup_steps, steps)
-    )
+    warmup: Any = {"warmup_target": params.learning_rate, "warmup_steps": min(params.warmup_steps, steps)}
+    return schedules.CosineDecay(0.0, max(steps - params.warmup_steps, 1), **warmup)
 
 
 def plateau_rate(params: Optimizer, scores: Sequence[float]) -> float | None:
-    """Return the learning rate of the next epoch, after epochs of these scores; None if the schedule is no plateau.
+    """Return the learning rate of the next epoch after epochs of these scores; None if the schedule is not `plateau`.
 
-    It is multiplied by `decay_rate` whenever the best score is `patience` epochs old, counted anew from there. A function of
-    the scores alone, so that a resumed training has the rate of an uninterrupted one.
+    `decay_rate` multiplies it whenever `patience` epochs in a row, counted from 0 after each decay, bring no new best score. It
+    depends on the scores alone, so that a resumed training has the rate of an uninterrupted one.
     """
     if params.schedule != "plateau":
         return None
@@ -56,30 +54,29 @@ def plateau_rate(params: Optimizer, scores: Sequence[float]) -> float | None:
 class Gradients:
     """Length of the last gradient of an epoch, and its cosine with the one before, over all weights together.
 
-    Computing them anew would cost two more steps. They are worked out from what the optimizer keeps: SGD with momentum m
-    updates its velocity v to m v - rate g, Adam its first moment to b m + (1 - b) g; plain SGD moves the weights by -rate g.
-    Gradients are those that were applied, after clipping.
+    To compute them again would cost two more steps. They follow from the optimizer's state: SGD with momentum m updates its
+    velocity v to m v - rate g, Adam its first moment to b m + (1 - b) g; plain SGD moves the weights by -rate g. Gradients
+    are those that were applied, after clipping.
     """
 
     def __init__(self, params: Optimizer) -> None:
         self.params = params
-        self._seen: list[tuple[NDArray[np.float64], float]] = []
+        self._states: list[tuple[NDArray[np.float64], float]] = []
 
-    def look(self, model: keras.Model) -> None:
-        """Take note of the optimizer after a step."""
-        optimizer = model.optimizer
-        if hasattr(optimizer, "inner_optimizer"):  # the loss scaling of half precision
-            optimizer = optimizer.inner_optimizer
+    def observe(self, model: keras.Model) -> None:
+        """Keep the state of the optimizer after a step."""
+        optimizer = getattr(
+            model.optimizer, "inner_optimizer", model.optimizer
+        )  # inside the loss scaling of half precision
         slots = [variable for variable in optimizer.variables if variable.path.endswith("momentum")]
-        kept = slots or model.trainable_variables
-        flat = np.concatenate([np.asarray(values, np.float64).ravel() for values in kept])
-        self._seen.append((flat, float(optimizer.learning_rate)))  # the rate of the next step
+        flat = np.concatenate([np.asarray(values, np.float64).ravel() for values in slots or model.trainable_variables])
+        self._states.append((flat, float(optimizer.learning_rate)))  # the rate of the next step
 
-    def found(self) -> dict[str, float]:
-        """Return `gradient_norm` and `gradient_cosine`, whichever the steps looked at can tell, and forget these."""
-        pairs = zip(self._seen, self._seen[1:], strict=False)
+    def measured(self) -> dict[str, float]:
+        """Return `gradient_norm` and `gradient_cosine`, if the observed steps determine them, and forget the steps."""
+        pairs = zip(self._states, self._states[1:], strict=False)
         gradients = [self._gradient(before, after, rate) for (before, rate), (after, _) in pairs]
-        self._seen = []
+        self._states = []
         if not gradients:
             return {}
         values = {"gradient_norm": sqrt(float(gradients[-1] @ gradients[-1]))}
@@ -92,4 +89,4 @@ class Gradients:
         momentum = self.params.momentum
         if self.params.name != "sgd":
             return (after - momentum * before) / (1 - momentum)
-        return ((momentum if momentum else 1.0) * before - after) / max(rate, 1e-30)
+        return ((momentum or 1.0) * before - after) / max(rate, 1e-30)

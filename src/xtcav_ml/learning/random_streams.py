@@ -1,7 +1,7 @@
-"""All random numbers that learning draws: each from a stream of its own, named by seed, purpose and number.
+"""Random streams of learning: each has its own seed sequence, named by seed, purpose and number.
 
-With `default_rng([seed, 3])` for kernel 3 and for the order of epoch 3 both would be one stream, and layers seeded by seed,
-seed + 1, ... would share theirs with the next seed. Spawn keys of numpy's SeedSequence keep them apart.
+`default_rng([seed, 3])` would be one stream for kernel 3 and for the order of epoch 3, and layers with the seeds seed,
+seed + 1, ... would share theirs with the next seed. The spawn keys of numpy's SeedSequence keep all streams apart.
 """
 
 from enum import IntEnum
@@ -10,7 +10,7 @@ import numpy as np
 
 
 class Purpose(IntEnum):
-    """What a stream is for. The numbers decide every trained weight: never change one, add at the end."""
+    """Purposes of streams. The numbers decide every trained weight: never change one; add new ones at the end."""
 
     KERNEL = 0  # of a layer: initial weights
     ORDER = 1  # of the shots in an epoch
@@ -20,13 +20,9 @@ class Purpose(IntEnum):
 
 def generator(seed: int, purpose: Purpose, *number: int) -> np.random.Generator:
     """Return numpy's generator for `number` (a layer; an epoch; an epoch and a minibatch) of `purpose`."""
-    return np.random.default_rng(_sequence(seed, purpose, *number))
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(purpose, *number)))
 
 
 def layer_seed(seed: int, number: int) -> int:
-    """Return the seed, 0 to 2**32 - 1, of the `number`-th layer that draws in training: Keras counts on from there itself."""
-    return int(_sequence(seed, Purpose.LAYER, number).generate_state(1)[0])
-
-
-def _sequence(seed: int, purpose: Purpose, *number: int) -> np.random.SeedSequence:
-    return np.random.SeedSequence(seed, spawn_key=(purpose, *number))
+    """Return Keras' seed, 0 to 2**32 - 1, of the `number`-th layer that draws in training."""
+    return int(np.random.SeedSequence(seed, spawn_key=(Purpose.LAYER, number)).generate_state(1)[0])

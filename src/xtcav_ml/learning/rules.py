@@ -1,6 +1,6 @@
-"""What a training needs of its parameters and its data: validate, check, fit and the tuner apply the same rules.
+"""Rules for the parameters and the data of a training: validate, check, fit and the tuner apply the same ones.
 
-Without Keras, which takes seconds to import. A rule that only `fit` knew would end a stage after DVC removed its outputs.
+They need no Keras, which takes seconds to import. A rule of `fit` alone would fail a stage after DVC removed its outputs.
 """
 
 import importlib.util
@@ -14,11 +14,11 @@ from xtcav_ml.science.spec import Meaning
 from xtcav_ml.system.errors import UserError
 
 BACKENDS = ("tensorflow", "jax")
-"""Keras' backends that this package has a gradient and a way to feed frames for."""
+"""Keras' backends with a gradient and a way to feed frames in this package."""
 
 
 def backend_name() -> str:
-    """Return the backend that KERAS_BACKEND names, TensorFlow by default. Raises UserError if it cannot be used here."""
+    """Return the backend that KERAS_BACKEND names, TensorFlow by default. Raises UserError if it is unknown or missing."""
     name = os.environ.get("KERAS_BACKEND") or BACKENDS[0]
     if name not in BACKENDS:
         raise UserError(
@@ -32,38 +32,36 @@ def backend_name() -> str:
 
 
 def require_trainable(train: TrainParams, meaning: Meaning, shots: int | None = None) -> None:
-    """Raise UserError if `train` cannot train on frames of `meaning`, or on that many training `shots`, where they are known.
+    """Raise UserError if `train` cannot train on frames of `meaning`, or on this number of training `shots`, if given.
 
-    All that can be known before the first minibatch: what is left is a loss that does not stay finite.
+    After this only a loss that is not finite can fail a training.
     """
-    backend_name()
     require_data(train, meaning, shots)
     require_network(train, Ends.of(meaning), memory())
 
 
 def require_data(train: TrainParams, meaning: Meaning, shots: int | None = None) -> None:
-    """Raise UserError if what `train` does with frames and labels cannot be done with those of `meaning`."""
+    """Raise UserError if augmentation, class weights or minibatches do not fit the data."""
     require_augmentable(train.augment, meaning)
     if train.class_weights and not meaning.classes:
         raise UserError(
-            "train.class_weights: there are no classes to weigh (found true, expected false where prepare.label is null). "
+            "train.class_weights: no classes are learned (found true, expected false where prepare.label is null). "
             "Fix: set it to false."
         )
     if shots is not None and shots < train.batch_size:
         raise UserError(
-            f"train.batch_size: a minibatch needs more than all training shots (found {train.batch_size}, expected at most "
-            f"{shots}). Fix: lower it, add shots, or raise prepare.balance.ratio."
+            f"train.batch_size: larger than the training set (found {train.batch_size}, expected at most {shots}). "
+            "Fix: lower it, add shots, or raise prepare.balance.ratio."
         )
 
 
 def require_augmentable(augment: Augment, meaning: Meaning) -> None:
-    """Raise UserError if a frame of `meaning` cannot be moved as far as `augment` says, or shows no gain."""
-    shape = meaning.preprocessing.shape
-    for axis, (most, side) in enumerate(zip(augment.shift, shape, strict=True)):
-        if most >= side:
+    """Raise UserError if frames of `meaning` are too small for the shifts of `augment`, or undo its gains."""
+    for axis, (shift, side) in enumerate(zip(augment.shift, meaning.preprocessing.shape, strict=True)):
+        if shift >= side:
             raise UserError(
-                f"train.augment.shift.{axis}: a frame cannot move by its own side (found {most}, expected less than {side}: "
-                f"prepared frames have {shape[0]} x {shape[1]} pixels). Fix: lower it."
+                f"train.augment.shift.{axis}: larger than a prepared frame (found {shift}, expected less than {side}). "
+                "Fix: lower it."
             )
     if augment.gain and "contrast" in [step.step for step in meaning.preprocessing.steps]:
         raise UserError(
@@ -72,23 +70,23 @@ def require_augmentable(augment: Augment, meaning: Meaning) -> None:
         )
 
 
-def require_network(train: TrainParams, ends: Ends, most: float) -> None:
-    """Raise UserError if the network cannot be built between `ends`, or its training step needs more than `most` bytes."""
+def require_network(train: TrainParams, ends: Ends, limit: float) -> None:
+    """Raise UserError if there is no backend, no such network between `ends`, or its training step exceeds `limit` bytes."""
     layers = layer_plan.plan(train.model, ends)
     if backend_name() == "tensorflow" and not _has_gpu():
         layers = layer_plan.fused(layers, train.precision)
     needed = layer_plan.step_memory(layers, train.batch_size)
-    if needed > most:
+    if needed > limit:
         raise UserError(
             f"train.batch_size: a training step of {train.batch_size} shots takes too much memory (found about "
-            f"{needed / 1e9:.1f} GB, expected at most {most / 1e9:.1f}). Fix: lower it, or make the network smaller."
+            f"{needed / 1e9:.1f} GB, expected at most {limit / 1e9:.1f}). Fix: lower it, or make the network smaller."
         )
 
 
 def memory() -> float:
-    """Return the bytes that this process may take: the machine's, or its control group's if they are less.
+    """Return the bytes that this process may use: the smaller one of the machine's and its control group's.
 
-    Infinity where there is a GPU of NVIDIA's: a step then takes its memory, and only the libraries know how much that is.
+    Infinity with an NVIDIA GPU: a step then uses the GPU's memory, whose size only the libraries know.
     """
     if _has_gpu():
         return float("inf")

@@ -1,4 +1,4 @@
-"""Where a network looks: maps of what in a frame speaks for an answer."""
+"""Saliency maps: where in a frame the evidence for an output of the network lies."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,31 +16,30 @@ CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.SeparableConv2D, keras.layers.
 def maps(
     model: keras.Model, inputs: Mapping[str, NDArray[Any]], head: str, units: NDArray[np.integer]
 ) -> NDArray[np.float32]:
-    """Return for each shot what speaks for unit `units` (N,) of layer `head`, 0 to 1, as (N, rows, columns) over the frame.
+    """Return for each shot the evidence for unit `units` (N,) of layer `head`, 0 to 1, as (N, rows, columns) over the frame.
 
-    `inputs` are what the network takes, pixels as stored. Grad-CAM, R. R. Selvaraju et al., Proc. ICCV (2017) 618, of the
-    last map that is as large as that of the last convolution; its rows and columns cover the frame. Without a convolution
-    the size of the gradient at the pixels: K. Simonyan et al., arXiv:1312.6034. A map is zero where nothing speaks for
-    the unit.
+    `inputs` are the network's, pixels as stored. Grad-CAM, R. R. Selvaraju et al., Proc. ICCV (2017) 618, of the last layer
+    with the size of the last convolution; its rows and columns cover the frame. Without a convolution the magnitude of the
+    gradient at the pixels: K. Simonyan et al., arXiv:1312.6034. A map is zero where there is no evidence for the unit.
     """
     layer, is_convolved = _last_map(model)
-    seen = keras.Model(model.input, layer.output)(dict(inputs), training=False)
-    values = keras.ops.convert_to_numpy(keras.ops.cast(seen, "float32"))  # of a network in any precision
+    output = keras.Model(model.input, layer.output)(dict(inputs), training=False)
+    values = keras.ops.convert_to_numpy(keras.ops.cast(output, "float32"))  # from any precision
     gradients = _gradients(model, layer, values, inputs, head, units)
     if is_convolved:
         weights = gradients.mean(axis=(1, 2), keepdims=True)
-        found = np.maximum((weights * values).sum(axis=3), 0)
+        evidence = np.maximum((weights * values).sum(axis=3), 0)
     else:
-        found = np.abs(gradients).max(axis=3)
-    largest = found.max(axis=(1, 2), keepdims=True)
-    scaled: NDArray[np.float32] = np.divide(found, largest, out=np.zeros_like(found), where=largest > 0)
+        evidence = np.abs(gradients).max(axis=3)
+    largest = evidence.max(axis=(1, 2), keepdims=True)
+    scaled: NDArray[np.float32] = np.divide(evidence, largest, out=np.zeros_like(evidence), where=largest > 0)
     return scaled
 
 
 def _last_map(model: keras.Model) -> tuple[keras.layers.Layer, bool]:
-    """Return the layer whose output, (N, rows, columns, channels), is looked at, and whether it has seen a convolution.
+    """Return the layer whose output, (N, rows, columns, channels), is mapped, and whether it follows a convolution.
 
-    Pooled maps are passed over: they say the same of fewer places.
+    Pooled maps are skipped: they show the same at fewer pixels.
     """
     layers = [layer for layer in model.layers if len(layer.output.shape) == 4]
     convolved = [layer.output.shape[1:3] for layer in layers if isinstance(layer, CONVOLUTIONS)]
@@ -57,15 +56,14 @@ def _gradients(
     head: str,
     units: NDArray[np.integer],
 ) -> NDArray[np.floating]:
-    """Return the derivative of unit `units` (N,) of `head`, before its softmax, by the `values` that `layer` puts out."""
+    """Return the derivative of unit `units` (N,) of `head`, before its softmax, by the output `values` of `layer`."""
     last = model.get_layer(head)
-    beside = [name for name in inputs if name != FRAME_INPUT]
-    rest = keras.Model([layer.output, *(model.input[name] for name in beside)], last.input)
-    chosen = np.eye(last.units, dtype=np.float32)[units]
-    given = [keras.ops.convert_to_tensor(inputs[name]) for name in beside]
+    names = [name for name in inputs if name != FRAME_INPUT]
+    rest = keras.Model([layer.output, *(model.input[name] for name in names)], last.input)
+    one_hot = np.eye(last.units, dtype=np.float32)[units]
+    others = [keras.ops.convert_to_tensor(inputs[name]) for name in names]
 
-    def score(x: Any) -> Any:
-        # A softmax that is sure has no gradient left: what it is made of has.
-        return keras.ops.sum((keras.ops.matmul(rest([x, *given]), last.kernel) + last.bias) * chosen, axis=1)
+    def score(x: Any) -> Any:  # before the softmax, whose gradient vanishes where it is sure
+        return keras.ops.sum((keras.ops.matmul(rest([x, *others]), last.kernel) + last.bias) * one_hot, axis=1)
 
     return backend.gradient(score, values)

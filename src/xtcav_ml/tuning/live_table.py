@@ -10,13 +10,13 @@ from rich.table import Table
 
 from xtcav_ml.system.progress import console
 
-ROWS = 20
-"""Most trials shown at once, the latest."""
+LATEST = 20
+"""Trials shown at once."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """What there is to say of a trial."""
+    """A trial in the table."""
 
     number: int
     state: str  # running, complete, pruned or fail
@@ -27,7 +27,7 @@ class Row:
 
 
 class SearchTable:
-    """Shows a search over the parameters `names` while it runs, at most `minutes` long."""
+    """Shows a search over the parameters `names`, at most `minutes` long, while it runs."""
 
     def __init__(self, names: Sequence[str], minutes: float) -> None:
         self.names, self.minutes = names, minutes
@@ -44,11 +44,11 @@ class SearchTable:
             self.live.stop()
 
     def show(self, rows: Sequence[Row]) -> None:
-        """Draw the rows, the last of which has changed."""
+        """Draw the rows; without a terminal print the last one, which has changed, once its trial has ended."""
+        last = rows[-1]
         if self.live:
             self.live.update(self._drawn(rows), refresh=True)
-        elif rows[-1].state != "running":
-            last = rows[-1]
+        elif last.state != "running":
             values = " ".join(f"{short(name)}={_text(value)}" for name, value in last.params.items())
             self.console.print(
                 f"  {self._minutes():>4.1f} min  trial {last.number:>3} {last.state:<8} {_score(last)}  {values}"
@@ -59,9 +59,9 @@ class SearchTable:
     def _drawn(self, rows: Sequence[Row]) -> Table:
         title = f"best so far: {best_so_far(rows)}; {self._minutes():.1f} of {self.minutes:g} minutes"
         table = Table(title=title, title_justify="left", title_style="bold")
-        for heading in ("trial", "state", "score", "epoch", *(short(name) for name in self.names)):
+        for heading in ("trial", "state", "score", "epoch", *map(short, self.names)):
             table.add_column(heading, justify="right")
-        for row in rows[-ROWS:]:
+        for row in rows[-LATEST:]:
             values = (_text(row.params.get(name, "")) for name in self.names)
             style = {"running": "bold", "complete": ""}.get(row.state, "dim")
             table.add_row(str(row.number), row.state, _score(row), str(row.epoch), *values, style=style)
@@ -72,16 +72,14 @@ class SearchTable:
 
 
 def best_so_far(rows: Sequence[Row]) -> str:
-    """Return the best score of the completed trials, and whose it is."""
+    """Return the best score of the completed trials, and the trial's number."""
     done = [(row.score, -row.number) for row in rows if row.state == "complete" and row.score is not None]
-    if not done:
-        return "none yet"
-    score, number = max(done)
-    return f"{score:.3f} (trial {-number})"
+    score, number = max(done, default=(None, 0))
+    return "none yet" if score is None else f"{score:.3f} (trial {-number})"
 
 
 def short(name: str) -> str:
-    """Return the end of a dotted name that still tells it apart, as `0.kernel`."""
+    """Return the last part of a dotted name, after the number of its block, as `0.kernel`."""
     parts = name.split(".")
     return ".".join(parts[-2:]) if len(parts) > 1 and parts[-2].isdigit() else parts[-1]
 

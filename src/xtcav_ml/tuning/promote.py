@@ -1,5 +1,6 @@
-"""promote: the best parameters that tune found -> params.yaml, its comments kept."""
+"""promote: write the best parameters of a search to params.yaml, and keep its comments."""
 
+import functools
 import json
 from pathlib import Path
 
@@ -13,24 +14,26 @@ from xtcav_ml.system.errors import UserError
 from xtcav_ml.system.progress import console
 
 
-def run(best_file: Path, params_file: Path) -> None:
-    """Write the winner's parameters, and with them `train.epochs`, so that its score is reached.
+def promote_best(best_file: Path, params_file: Path) -> None:
+    """Write the best trial's parameters, and with them `train.epochs`, so that the training reaches its score.
 
-    That is raised to the trials' if it is less; with the cosine schedule, whose rates depend on it, it becomes the trials'.
-    Raises UserError if there is no winner, or params.yaml has changed in other places since it was found.
+    `train.epochs` is raised to the trial's if it is less; with the cosine schedule, whose rates depend on it, it becomes the
+    trial's. Raises UserError if there is no best trial, or params.yaml has changed in other places since the search.
     """
     try:
         best = json.loads(best_file.read_text())
     except (OSError, json.JSONDecodeError) as error:
-        raise UserError(f"{best_file}: must hold the best parameters, got {str(error)!r}; run `make tune`") from None
+        raise UserError(
+            f"{best_file}: no best parameters (found {str(error)!r}, expected those of a search). Fix: run `make tune`."
+        ) from None
     train = load_section("train", TrainParams, params_file)
     trial = overridden(train, "train", {"train.epochs": best["epochs"], **best["params"]})
     now, then = flatten({"train": trial.model_dump(mode="json")}), best["train"]
     other = sorted(name for name in {*now, *then} if now.get(name) != then.get(name))
     if other:
         raise UserError(
-            f"{params_file}: must be as it was when the search began, but for what it searched; got other values of "
-            f"{', '.join(other)}; run `make tune` again"
+            f"{params_file}: changed since the search began (found other values of {', '.join(other)}, expected others of "
+            "searched parameters only). Fix: run `make tune` again."
         )
     yaml = YAML()
     yaml.preserve_quotes = True
@@ -43,14 +46,12 @@ def run(best_file: Path, params_file: Path) -> None:
     screen = console()
     for dotted, value in changes.items():
         *path, last = (int(part) if part.isdigit() else part for part in dotted.split("."))
-        place = tree
-        for part in path:
-            place = place[part]
+        node = functools.reduce(lambda parent, key: parent[key], path, tree)
         screen.print(f"  {dotted}: {before[dotted]} -> {value}")
-        if isinstance(place, CommentedMap) and last not in place:  # left out of the file: it has a default
-            place.insert(max(len(place) - 1, 0), last, value)  # what follows the last key is the next section's
+        if isinstance(node, CommentedMap) and last not in node:  # left out of the file: it has a default
+            node.insert(max(len(node) - 1, 0), last, value)  # comments after the last key belong to the next section
         else:
-            place[last] = value
+            node[last] = value
     with atomic.replacing(params_file) as temporary, temporary.open("w", encoding="utf-8") as file:
         yaml.dump(tree, file)
-    screen.print(f"promoted trial {best['trial']} of {best['study']} into {params_file}; now run make repro")
+    screen.print(f"promoted trial {best['trial']} of {best['study']} to {params_file}; now run `make repro`")

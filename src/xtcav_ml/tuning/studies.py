@@ -1,8 +1,7 @@
-"""Optuna studies that survive what happens to the tuner.
+"""Optuna studies that survive an interrupted or killed tuner.
 
-A study is named after all that decides its values, so that a later call goes on with it, and a call with other data, code
-or parameters begins its own. Trials that ended because their tuner did, or because the time was over, do not count and
-are tried again.
+A study is named by all that decides its values: a later call resumes it, and a call with other data, code or parameters
+starts its own. Trials that ended because their tuner or its time did do not count and are tried again.
 """
 
 import hashlib
@@ -18,19 +17,19 @@ from optuna.trial import FrozenTrial, TrialState
 
 from xtcav_ml.config.tune import Choices, Range, TuneParams
 
-__all__ = ["FrozenTrial", "Study", "Trial", "TrialState"]
-"""Optuna's own, for those who use a study."""
+__all__ = ["Study", "Trial", "TrialState"]
+"""Optuna's own, for users of a study."""
 
 INTERRUPTED, TIME_LIMIT = "interrupted", "time limit"
 LOST = (None, INTERRUPTED, TIME_LIMIT)
-"""Notes of failed trials which say nothing against their parameters; a killed tuner leaves none."""
+"""Notes of trials that failed whatever their parameters; a killed tuner leaves none."""
 
 RETRIES = 2
-"""How often a lost trial is tried again: its parameters may be what kills the tuner."""
+"""How often a lost trial is tried again: its parameters may be the ones that kill the tuner."""
 
 
 def open_study(tune: TuneParams, decides: Mapping[str, Any], path: Path) -> Study:
-    """Return the study in the SQLite file `path` for this search space and `decides`, made on first use."""
+    """Return the study in the SQLite file `path` for this search space and `decides`; create it on first use."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     space = {name: values.model_dump(mode="json") for name, values in tune.space.items()}
     text = json.dumps([decides, space, tune.seed, tune.epochs], sort_keys=True)
@@ -44,7 +43,7 @@ def open_study(tune: TuneParams, decides: Mapping[str, Any], path: Path) -> Stud
 
 
 def enqueue_if_inside(study: Study, tune: TuneParams, values: Mapping[str, Any]) -> bool:
-    """Make `values` (dotted names) the next trial if they lie in the search space; returns whether they do."""
+    """Make `values` (dotted names) the next trial if they lie in the search space; return whether they do."""
     inside = all(_contains(dimension, values[name]) for name, dimension in tune.space.items())
     if inside:
         study.enqueue_trial({name: values[name] for name in tune.space})
@@ -54,8 +53,8 @@ def enqueue_if_inside(study: Study, tune: TuneParams, values: Mapping[str, Any])
 def ask(study: Study, tune: TuneParams) -> Trial:
     """Begin the next trial: one that waits, or else a suggestion.
 
-    Optuna does not store its sampler's random state. One seeded by the number of trials begun suggests the same after an
-    interruption as without.
+    Optuna does not store its sampler's random state. The number of trials begun seeds it, so that an interrupted search
+    suggests the same trials as an uninterrupted one.
     """
     begun = sum(trial.state != TrialState.WAITING for trial in study.get_trials(deepcopy=False))
     seed = hashlib.blake2b(repr((tune.seed, begun)).encode(), digest_size=4).digest()
@@ -64,7 +63,7 @@ def ask(study: Study, tune: TuneParams) -> Trial:
 
 
 def distribution(values: Range | Choices) -> BaseDistribution:
-    """Return a dimension of the search space as Optuna has it."""
+    """Return Optuna's distribution of a dimension of the search space."""
     if isinstance(values, Choices):
         return CategoricalDistribution(values.choices)
     if isinstance(values.low, int) and isinstance(values.high, int):
@@ -73,20 +72,20 @@ def distribution(values: Range | Choices) -> BaseDistribution:
 
 
 def lost(trial: FrozenTrial) -> bool:
-    """Return whether a trial failed through nothing of its own."""
+    """Return whether a trial failed for no reason of its own."""
     return trial.state == TrialState.FAIL and trial.user_attrs.get("note") in LOST
 
 
 def spent(study: Study) -> int:
-    """Return how many trials count against the budget: all that were begun and not lost."""
+    """Return the number of trials that count against the budget: begun and not lost."""
     trials = study.get_trials(deepcopy=False)
     return sum(trial.state != TrialState.WAITING and not lost(trial) for trial in trials)
 
 
 def queue_lost_again(study: Study) -> None:
-    """End the trials that a killed tuner left running, and make all lost trials wait again, at most RETRIES times each.
+    """End the trials that a killed tuner left running, and queue all lost trials again, at most RETRIES times each.
 
-    No other tuner may be at work on the study.
+    No other tuner may work on the study.
     """
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         study.tell(trial.number, state=TrialState.FAIL)
@@ -100,14 +99,13 @@ def queue_lost_again(study: Study) -> None:
 
 def importances(study: Study) -> dict[str, float]:
     """Return the share of each parameter in the variance of the scores."""
-    found: dict[str, float] = optuna.importance.get_param_importances(study)
-    return found
+    shares: dict[str, float] = optuna.importance.get_param_importances(study)
+    return shares
 
 
 def _contains(values: Range | Choices, value: Any) -> bool:
     if isinstance(values, Choices):
         return value in values.choices
-    if value is None:  # of a parameter that is off
+    if value is None or not values.low <= value <= values.high:  # None: the parameter is off
         return False
-    on_grid = values.step is None or (value - values.low) % values.step == 0
-    return bool(values.low <= value <= values.high) and on_grid
+    return values.step is None or bool((value - values.low) % values.step == 0)

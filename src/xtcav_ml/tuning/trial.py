@@ -1,4 +1,4 @@
-"""What the process of a trial does: one training of the tuner."""
+"""One training of the tuner, in a process of its own."""
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
@@ -10,14 +10,14 @@ from xtcav_ml.config.train import TrainParams
 
 @dataclass(frozen=True)
 class Epoch:
-    """What a trial sends after each epoch."""
+    """The message of a trial after each epoch."""
 
     number: int  # from 1
     values: dict[str, float]
 
 
 def train_trial(send: Callable[[Epoch], bool], params: TrainParams, data: Path) -> None:
-    """Train on `data`/train.h5 and validation.h5 until the end, or until the answer to an Epoch is not to go on.
+    """Train on `data`/train.h5 and validation.h5 until the end, or until `send` returns False for an Epoch.
 
     Raises UserError as `fit.fit`, and if a file is missing.
     """
@@ -37,8 +37,8 @@ def train_trial(send: Callable[[Epoch], bool], params: TrainParams, data: Path) 
 
     backend.configure(params.seed, params.threads)
     with (
-        PreparedFile(data / "train.h5") as learned,
+        PreparedFile(data / "train.h5") as train,
         PreparedFile(data / "validation.h5") as validation,
         contextlib.suppress(fit.StopTraining),
     ):
-        fit.fit(learned, validation, params, [Sender()])
+        fit.fit(train, validation, params, [Sender()])

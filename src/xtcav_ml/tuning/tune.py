@@ -1,6 +1,6 @@
 """tune: Optuna over params.yaml's search space on the prepared training and validation sets; never on the test set.
 
-Each trial trains in a process of its own with `train.seed`: what wins then wins by its parameters, and `dvc repro`
+Each trial trains in a process of its own with `train.seed`, so that the best one is best by its parameters, and `dvc repro`
 reaches its score. Every trial is a run in MLflow, a child of the study's.
 """
 
@@ -26,41 +26,51 @@ from xtcav_ml.system.progress import console
 from xtcav_ml.tracking.tracker import Run, Tracker
 from xtcav_ml.tuning import studies
 from xtcav_ml.tuning.live_table import Row, SearchTable
-from xtcav_ml.tuning.studies import FrozenTrial, Study, TrialState
+from xtcav_ml.tuning.studies import Study, TrialState
 from xtcav_ml.tuning.trial import train_trial
 
 SCORE = "score"
-"""What epochs.score says: the validation accuracy, unless numbers are learned."""
+"""Key of `epochs.score`: the validation accuracy, unless numbers are learned."""
 
-STATUS = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", TrialState.FAIL: "FAILED"}
-"""Optuna's states as MLflow's: a pruned trial was ended on purpose, a failed one by an error."""
+RUN_STATES = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", TrialState.FAIL: "FAILED"}
+"""MLflow's states of Optuna's: a pruned trial was ended on purpose, a failed one by an error."""
+
+Ended = tuple[TrialState, float | None, str]
+"""State in which a trial ended, its score, and a note on the reason where the state does not show it."""
 
 
-def run(train: TrainParams, tune: TuneParams, data: Path, out: Path) -> None:
-    """Go on with the study until it has `tune.trials` trials or `tune.minutes` are over; write what was found to `out`.
+def search(train: TrainParams, tune: TuneParams, data: Path, out: Path) -> None:
+    """Resume the study until it has `tune.trials` trials or `tune.minutes` are over; write its results to `out`.
 
     Raises UserError if prepared data are missing, another tuner is at work, or no trial could be completed.
     """
     base = overridden(train, "train", {"train.epochs": tune.epochs})
     out.mkdir(parents=True, exist_ok=True)
-    with _only_one(out / "lock"), PreparedFile(data / "train.h5") as prepared:
+    screen = console()
+    with _locked(out / "lock"), PreparedFile(data / "train.h5") as prepared:
         rules.require_trainable(base, prepared.meaning, prepared.shots)
         study = studies.open_study(tune, decides(base), out / "study.db")
-        console().print(
+        screen.print(
             f"tune: study {study.study_name}, {studies.spent(study)} of {tune.trials} trials done, {tune.epochs} epochs each, "
             f"at most {tune.minutes:g} minutes"
         )
-        if not study.trials and not studies.enqueue_if_inside(
-            study, tune, flatten({"train": base.model_dump(mode="json")})
-        ):
-            console().print("  the parameters of params.yaml lie outside tune.space: no trial for them")
+        baseline = flatten({"train": base.model_dump(mode="json")})
+        if not study.trials and not studies.enqueue_if_inside(study, tune, baseline):
+            screen.print("  the parameters of params.yaml lie outside tune.space: no trial for them")
         with Tracker(lineage.project_root(), identity=study.study_name) as tracker:
-            written = _Search(study, base, tune, prepared, tracker).go_on(out)
-    say(study, written, layer_plan.Ends.of(prepared.meaning))
+            written = _Search(study, base, tune, prepared, tracker).run_trials(out)
+    best, score = study.best_trial, "score" if prepared.meaning.regression else "accuracy"
+    screen.print(f"\nBest: trial {best.number}, validation {score} {best.value:.3f}")
+    for name, value in best.params.items():
+        screen.print(f"  {name}: {value:.4g}" if isinstance(value, float) else f"  {name}: {value}")
+    screen.print(f"Written: {', '.join(map(str, written))}")
+    screen.print(
+        "Next: .venv/bin/xtcav promote (writes them to params.yaml), then make repro; make ui shows all trials"
+    )
 
 
 def decides(base: TrainParams) -> dict[str, Any]:
-    """Return what decides the score of a trial, beside what it tries: a study with another of these is another study."""
+    """Return all that decides the score of a trial but its own parameters: another value is another study."""
     origin = lineage.of_stage("train")
     return {
         "base": base.model_dump(mode="json"),
@@ -74,18 +84,13 @@ class _Search:
     """The loop over trials."""
 
     def __init__(
-        self,
-        study: Study,
-        base: TrainParams,
-        tune: TuneParams,
-        prepared: PreparedFile,
-        tracker: Tracker,
+        self, study: Study, base: TrainParams, tune: TuneParams, prepared: PreparedFile, tracker: Tracker
     ) -> None:
         self.study, self.base, self.tune, self.tracker = study, base, tune, tracker
         self.prepared, self.data = prepared, prepared.path.parent
 
-    def go_on(self, out: Path) -> list[Path]:
-        """Run trials until the budget is spent, write what was found to `out`, and return which files that are."""
+    def run_trials(self, out: Path) -> list[Path]:
+        """Run trials until the budget is spent, write the results to `out`, and return these files."""
         parent = self._parent_run()
         studies.queue_lost_again(self.study)
         deadline = time.monotonic() + 60 * self.tune.minutes
@@ -93,8 +98,8 @@ class _Search:
         try:
             with SearchTable(list(self.tune.space), self.tune.minutes) as table:
                 while studies.spent(self.study) < self.tune.trials and time.monotonic() < deadline:
-                    self._one(parent, table, deadline)
-            written = report(self.study, self.base, self.tune, out)
+                    self._run_trial(parent, table, deadline)
+            written = write_results(self.study, self.base, self.tune, out)
             for path in written:
                 parent.artifact(path)
             status = "FINISHED"
@@ -103,13 +108,13 @@ class _Search:
             status = "KILLED"
             raise
         finally:
-            finished = [t.value for t in self.study.get_trials(deepcopy=False) if t.state == TrialState.COMPLETE]
-            if finished:
+            scores = [t.value for t in self.study.get_trials(deepcopy=False) if t.state == TrialState.COMPLETE]
+            if scores:
                 trials = len(self.study.trials)
-                parent.metrics({f"best_{SCORE}": max(finished), "trials": trials}, step=trials)
+                parent.metrics({f"best_{SCORE}": max(scores), "trials": trials}, step=trials)
             parent.finish(status)
 
-    def _one(self, parent: Run, table: SearchTable, deadline: float) -> None:
+    def _run_trial(self, parent: Run, table: SearchTable, deadline: float) -> None:
         trial = studies.ask(self.study, self.tune)
         state, value, note = TrialState.FAIL, None, studies.INTERRUPTED
         run = None
@@ -125,16 +130,15 @@ class _Search:
             if run is not None:
                 if note:
                     run.tags({"note": note})
-                run.finish("KILLED" if note in studies.LOST else STATUS[state])
+                run.finish("KILLED" if note in studies.LOST else RUN_STATES[state])
             table.show(self._rows())
 
-    def _train(
-        self, trial: studies.Trial, run: Run, table: SearchTable, deadline: float
-    ) -> tuple[TrialState, float | None, str]:
-        """Return the state the trial ended in, its score, and a note on why where that is not plain."""
+    def _train(self, trial: studies.Trial, run: Run, table: SearchTable, deadline: float) -> Ended:
+        meaning = self.prepared.meaning
         try:
             params = overridden(self.base, "train", trial.params)
-            self._require_feasible(params)
+            rules.require_data(params, meaning, self.prepared.shots)
+            rules.require_network(params, layer_plan.Ends.of(meaning), 1e9 * self.tune.memory_gb)
         except UserError as error:
             return TrialState.PRUNED, None, f"infeasible: {error}"
         cure = "lower tune.memory_gb"
@@ -159,11 +163,6 @@ class _Search:
             return TrialState.PRUNED, None, ""
         return TrialState.COMPLETE, best, ""
 
-    def _require_feasible(self, params: TrainParams) -> None:
-        meaning = self.prepared.meaning
-        rules.require_data(params, meaning, self.prepared.shots)
-        rules.require_network(params, layer_plan.Ends.of(meaning), 1e9 * self.tune.memory_gb)
-
     def _rows(self) -> list[Row]:
         return [
             Row(
@@ -179,71 +178,51 @@ class _Search:
         ]
 
     def _parent_run(self) -> Run:
-        """Return the study's run, made on first use."""
-        known = self.study.user_attrs.get("run_key")
+        """Return the study's run, created on first use."""
+        key = self.study.user_attrs.get("run_key")
         tags = {"stage": "tune", **{f"git.{name}": value for name, value in git.state().items()}}
-        run = self.tracker.start(self.study.study_name, tags, run_key=known)
-        if known is None:
+        run = self.tracker.start(self.study.study_name, tags, run_key=key)
+        if key is None:
             run.params(flatten({"train": self.base.model_dump(mode="json"), "tune": self.tune.model_dump(mode="json")}))
             self.study.set_user_attr("run_key", run.key)
         return run
 
 
-def report(study: Study, base: TrainParams, tune: TuneParams, out: Path) -> list[Path]:
-    """Write best.json, and pictures of history and importance; return them. Raises UserError if no trial was completed."""
+def write_results(study: Study, base: TrainParams, tune: TuneParams, out: Path) -> list[Path]:
+    """Write best.json and charts of history and importance; return them. Raises UserError if no trial was completed."""
     complete = [trial for trial in study.trials if trial.state == TrialState.COMPLETE]
     if not complete:
+        notes = [f"trial {t.number}: {t.user_attrs.get('note') or t.state.name}" for t in study.trials[:3]]
         raise UserError(
-            f"tune: at least one of {len(study.trials)} trials must complete, got none ({_notes(study.trials)}); "
-            "give it more tune.minutes, or narrow tune.space"
+            f"tune: no trial was completed (found {len(study.trials)} others: {'; '.join(notes)}; expected at least 1). "
+            "Fix: raise tune.minutes, or narrow tune.space."
         )
     best = study.best_trial
-    atomic.write_json(
-        out / "best.json",
-        {
-            "study": study.study_name,
-            "trial": best.number,
-            SCORE: best.value,
-            "epochs": tune.epochs,
-            "params": best.params,
-            "train": flatten({"train": overridden(base, "train", best.params).model_dump(mode="json")}),
-        },
-    )
-    trials = [(trial.number, trial.value, trial.state.name) for trial in study.trials]
-    figures.write_png(out / "history.png", figures.search_history(trials))
-    written = [out / "best.json", out / "history.png"]
+    content = {
+        "study": study.study_name,
+        "trial": best.number,
+        SCORE: best.value,
+        "epochs": tune.epochs,
+        "params": best.params,
+        "train": flatten({"train": overridden(base, "train", best.params).model_dump(mode="json")}),
+    }
+    atomic.write_json(out / "best.json", content)
+    charts = {"history": figures.search_history([(t.number, t.value, t.state.name) for t in study.trials])}
     if len({trial.value for trial in complete}) > 1:  # importance is a share of the variance
-        figures.write_png(out / "importance.png", figures.importances(studies.importances(study)))
-        written.append(out / "importance.png")
-    return written
-
-
-def say(study: Study, written: list[Path], ends: layer_plan.Ends) -> None:
-    """Print what was found, and what to do with it."""
-    screen, best = console(), study.best_trial
-    screen.print(f"\nBest: trial {best.number}, validation {'score' if ends.numbers else 'accuracy'} {best.value:.3f}")
-    for name, value in best.params.items():
-        screen.print(f"  {name}: {value:.4g}" if isinstance(value, float) else f"  {name}: {value}")
-    screen.print(f"Written: {', '.join(map(str, written))}")
-    screen.print(
-        "Next: .venv/bin/xtcav promote (puts them into params.yaml), then make repro; make ui shows all trials"
-    )
-
-
-def _notes(trials: list[FrozenTrial]) -> str:
-    return "; ".join(
-        f"trial {trial.number}: {trial.user_attrs.get('note') or trial.state.name}" for trial in trials[:3]
-    )
+        charts["importance"] = figures.importances(studies.importances(study))
+    for name, figure in charts.items():
+        figures.write_png(out / f"{name}.png", figure)
+    return [out / "best.json", *(out / f"{name}.png" for name in charts)]
 
 
 @contextmanager
-def _only_one(path: Path) -> Iterator[None]:
-    """Hold the lock that says a tuner is at work here; the system lets go of it when the process ends, however."""
+def _locked(path: Path) -> Iterator[None]:
+    """Hold the lock of a tuner; the system releases it when the process ends, however."""
     with path.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise UserError(
-                f"{path}: one tuner at a time works on a study, got a second; wait for the first to end"
+                f"{path}: in use (found another tuner at work, expected none). Fix: wait until it ends, or stop it."
             ) from None
         yield
