@@ -66,10 +66,30 @@ def test_as_svg_it_is_the_same_text_each_time_in_the_pages_colours(name):
     assert not [shape for shape in read.named("path") if shape.get("id", "").startswith("DejaVu")]  # text is text
 
 
-def test_labels_are_neither_markup_nor_mathematics():
-    labels = ["<b>&", r"$\nothing$ : #123456"]
-    read = Reader(figures.svg(figures.confusion_matrix(np.eye(2, dtype=np.int64), labels), "two labels"))
-    assert [word for word in read.words if word in labels] == [*labels, *labels]
+NAMES = ["<b>&", r"$\nothing$ : #123456", "$a", "b_{$", "_c", "%\\"]
+
+
+def named_curves():
+    return [(name, *curves(0)[1:]) for name in NAMES]
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda: figures.confusion_matrix(np.eye(len(NAMES), dtype=np.int64), NAMES),
+        lambda: figures.label_shares({"train": dict.fromkeys(NAMES, 9)}),
+        lambda: figures.one_against_rest(named_curves(), ""),
+        lambda: figures.regression({name: (np.arange(3.0), np.arange(3.0)) for name in NAMES}),
+        lambda: figures.importances(dict.fromkeys(NAMES, 0.5)),
+    ],
+    ids=["confusion", "shares", "curves", "regression", "importance"],
+)
+def test_names_are_neither_markup_nor_mathematics_and_none_is_left_out(tmp_path, draw):
+    figures.write_png(tmp_path / "a.png", draw())
+    read = Reader(figures.svg(draw(), "names"))
+    shown = [word.removeprefix("\u200b") for word in read.words]
+    for name in NAMES:
+        assert any(word == name or word.startswith((f"{name}: ", f"{name}, ")) for word in shown), name
     assert not read.named("b")
 
 

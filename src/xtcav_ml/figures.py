@@ -100,6 +100,11 @@ def _row(count: int, width: float, height: float) -> tuple[Figure, Sequence[Axes
     return figure, list(figure.subplots(1, count, squeeze=False)[0])
 
 
+def _in_legend(name: str) -> str:
+    """Return a name that a legend shows: matplotlib leaves out those that begin with an underscore."""
+    return "\u200b" + name if name.startswith("_") else name  # a space of no width
+
+
 @mpl.rc_context(STYLE)
 def confusion_matrix(confusion: NDArray[np.int64], classes: Sequence[str], title: str = "") -> Figure:
     """Draw counts (rows truth, columns prediction), coloured by the share of the row."""
@@ -130,7 +135,7 @@ def label_shares(sets: Mapping[str, Mapping[str, int]]) -> Figure:
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     for i, label in enumerate(next(iter(sets.values()))):
         left, colour = shares[:, :i].sum(axis=1), COLOURS[i % len(COLOURS)]
-        axes.barh(names, shares[:, i], left=left, color=colour, edgecolor=PAPER, label=label)
+        axes.barh(names, shares[:, i], left=left, color=colour, edgecolor=PAPER, label=_in_legend(label))
         for row, share in enumerate(shares[:, i]):
             if share > 0.02 * len(f"{counts[row, i]:,}"):
                 shown: Any = {"ha": "center", "va": "center", "color": PAPER, "gid": "on"}
@@ -246,9 +251,9 @@ def precision_recall(axes: Axes, curves: Curves) -> None:
 
 def _measured(curves: Curves) -> Iterator[tuple[str, metrics.Roc, metrics.PrecisionRecall, Any]]:
     """Yield the classes that have shots of their own and of others, each with the look of its line."""
-    for i, curve in enumerate(curves):
-        if np.isfinite(curve[1].area):
-            yield *curve, {"color": COLOURS[i % len(COLOURS)], "linestyle": DASHES[i % len(DASHES)]}
+    for i, (name, *values) in enumerate(curves):
+        if np.isfinite(values[0].area):
+            yield _in_legend(name), *values, {"color": COLOURS[i % len(COLOURS)], "linestyle": DASHES[i % len(DASHES)]}
 
 
 def _unit_square(axes: Axes, x: str, y: str, legend: Any) -> None:
