@@ -163,7 +163,7 @@ def trees(draw):
     dtype = draw(st.sampled_from(["int16", "float16", "float32"]))
     tree["data"]["frame_shape"] = list(SHAPE)
     tree["prepare"] |= learned | {
-        "features": draw(st.sampled_from([[], ["acq.t0.pos"], ["run.index", "evt.nanoseconds"]])),
+        "features": draw(st.sampled_from([[], ["run.index"], ["run.index", "evt.nanoseconds"]])),
         "images": steps,
         "pixels": {"dtype": dtype, "quantum": draw(between(0.001, 1e-6, 1e6)) if dtype == "int16" else None},
         "split": TREE["prepare"]["split"] | {"block": 1, "gap": 0, "train": 0.4, "validation": 0.3, "test": 0.3},
@@ -180,7 +180,7 @@ def trees(draw):
     train["augment"] = {
         "shift": [draw(st.integers(0, side - 1)) for side in shape],
         "gain": 0.0 if contrast else draw(between(0.0, 0.0, 1.0)),
-        "noise": draw(between(0.0, 0.0, 10.0)),
+        "noise": draw(between(0.0, 0.0, 1.0)),
     }
     space = dimensions(train, shape)
     names = draw(st.lists(st.sampled_from(sorted(space)), min_size=1, max_size=2, unique=True))

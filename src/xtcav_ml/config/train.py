@@ -75,7 +75,7 @@ class Augment(Section):
 
     shift: tuple[Shift, Shift] = parameter("largest shift of rows and columns", "pixels", default=(0, 0))
     gain: float = parameter("variation of ln of the light", "r.m.s.", ge=0, le=1, default=0.0)
-    noise: float = parameter("s.d. of noise added to each pixel", "spread of the pixels", ge=0, le=10, default=0.0)
+    noise: float = parameter("s.d. of noise added to each pixel", "spread of the pixels", ge=0, le=1, default=0.0)
 
     @property
     def varies_frames(self) -> bool:
