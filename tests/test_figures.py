@@ -70,7 +70,7 @@ NAMES = ["<b>&", r"$\nothing$ : #123456", "$a", "b_{$", "_c", "%\\"]
 
 
 def named_curves():
-    return [(name, *curves(0)[1:]) for name in NAMES]
+    return [(name, *CLASSES[0][1:]) for name in NAMES]
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def named_curves():
     [
         lambda: figures.confusion_matrix(np.eye(len(NAMES), dtype=np.int64), NAMES),
         lambda: figures.label_shares({"train": dict.fromkeys(NAMES, 9)}),
-        lambda: figures.one_against_rest(named_curves(), ""),
+        lambda: figures.one_against_rest(named_curves()),
         lambda: figures.regression({name: (np.arange(3.0), np.arange(3.0)) for name in NAMES}),
         lambda: figures.importances(dict.fromkeys(NAMES, 0.5)),
     ],
