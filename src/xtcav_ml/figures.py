@@ -251,9 +251,14 @@ def precision_recall(axes: Axes, curves: Curves) -> None:
 
 def _measured(curves: Curves) -> Iterator[tuple[str, metrics.Roc, metrics.PrecisionRecall, Any]]:
     """Yield the classes that have shots of their own and of others, each with the look of its line."""
-    for i, (name, *values) in enumerate(curves):
-        if np.isfinite(values[0].area):
-            yield _in_legend(name), *values, {"color": COLOURS[i % len(COLOURS)], "linestyle": DASHES[i % len(DASHES)]}
+    for i, (name, found, precision) in enumerate(curves):
+        if np.isfinite(found.area):
+            yield (
+                _in_legend(name),
+                found,
+                precision,
+                {"color": COLOURS[i % len(COLOURS)], "linestyle": DASHES[i % len(DASHES)]},
+            )
 
 
 def _unit_square(axes: Axes, x: str, y: str, legend: Any) -> None:
