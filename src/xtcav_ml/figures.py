@@ -28,17 +28,12 @@ Overlay = tuple[NDArray[np.generic], NDArray[np.floating], str]
 
 Item = TypeVar("Item")
 
-LEAST_RANGE = 1e-3
-"""Of a colour scale, in the unit of the pixels, where all are equal."""
-
+LEAST_RANGE = 1e-3  # of a colour scale, in the unit of the pixels, where all are equal
 PAPER, INK, MUTED, HEAT = "#ffffff", "#222222", "#8a8a8a", "#2171b5"
 TRAIN, VALIDATION = "#0072b2", "#d55e00"  # Okabe and Ito's blue and vermilion, which all eyes can tell apart
 COLOURS = (TRAIN, VALIDATION, "#009e73", "#cc79a7", "#e69f00", "#56b4e9", INK)
-HEAT_SHARE = 0.65
-"""Of the colour in the fullest cell: ink must be legible on it."""
-
-DASHES = ("-", "--", ":", "-.")
-"""Of the series of a chart, which thus differ without colour too."""
+HEAT_SHARE = 0.65  # of the colour in the fullest cell: ink must be legible on it
+DASHES = ("-", "--", ":", "-.")  # of the series of a chart, which thus differ without colour too
 
 VARIABLES = {PAPER: "var(--paper)", INK: "var(--ink)", "#000000": "var(--ink)", MUTED: "var(--muted)"}
 VARIABLES |= {HEAT: "var(--heat)"} | {colour: f"var(--s{i})" for i, colour in enumerate(COLOURS[:-1])}
@@ -66,8 +61,7 @@ STYLE: Any = {
     "svg.fonttype": "none",  # text stays text
     "text.parse_math": False,  # a label with two dollar signs is a label
 }
-MOST_MARKS, MOST_POINTS = 150, 2000
-"""Points of a series beyond which a line has no marks, and a cloud shows only every n-th point."""
+MOST_MARKS, MOST_POINTS = 150, 2000  # of a series: a longer line has no marks, a larger cloud is thinned out
 
 
 @mpl.rc_context(STYLE)
@@ -157,8 +151,7 @@ CURVES = {
 }
 """Values of an epoch that are drawn, and the labels of their axes."""
 
-MEASURES = ("accuracy", "cross_entropy", "squared_error")
-"""The curves that measure the network."""
+MEASURES = ("accuracy", "cross_entropy", "squared_error")  # the curves that measure the network
 
 
 def curves_of(history: Sequence[Mapping[str, float]]) -> list[str]:

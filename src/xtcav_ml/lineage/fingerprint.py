@@ -32,11 +32,8 @@ INERT_LIBRARIES = {
     "ruamel": "it reads params.yaml by the rules of YAML 1.2, as DVC does with the same library",
     "rich": "what is shown while a stage runs",
 }
-BRINGS = {"keras": ("tensorflow",), "numba": ("llvmlite",), "matplotlib": ("pillow",)}
-"""Libraries that compute for another one."""
-
-DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml"}
-"""Where the lock has another name than the import."""
+BRINGS = {"keras": ("tensorflow",), "numba": ("llvmlite",), "matplotlib": ("pillow",)}  # that compute for another one
+DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml"}  # whose import has another name
 
 
 @dataclass(frozen=True)

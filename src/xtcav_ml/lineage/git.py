@@ -17,11 +17,8 @@ OUTPUTS = ("**/dvc.lock", "code/*.json", "results/**", "experiments/results/**",
 SOURCES = (".", *(f":(exclude,glob){name}" for name in OUTPUTS))
 """All but the outputs of stages, which git tracks or ignores: changes there do not make the code dirty."""
 
-LARGEST_SOURCE = 2_000_000
-"""Bytes; a patch names a larger untracked file, and does not hold it."""
-
-COMPARED_COMMITS = 100
-"""The newest ones; an older result is no comparison any more."""
+LARGEST_SOURCE = 2_000_000  # bytes; a patch names a larger untracked file, and does not hold it
+COMPARED_COMMITS = 100  # the newest ones; an older result is no comparison any more
 
 
 class GitError(UserError):
@@ -133,11 +130,7 @@ def _answer(folder: Path, *arguments: str) -> str | None:
 
 
 def _git(
-    folder: Path,
-    *arguments: str,
-    index: Path | None = None,
-    stdin: bytes | None = None,
-    seconds: float | None = 60,
+    folder: Path, *arguments: str, index: Path | None = None, stdin: bytes | None = None, seconds: float | None = 60
 ) -> bytes:
     env = {**os.environ, "GIT_INDEX_FILE": str(index)} if index else None
     try:

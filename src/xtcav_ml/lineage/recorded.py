@@ -13,8 +13,7 @@ from xtcav_ml.lineage.lineage import Lineage, recorded_code
 from xtcav_ml.system.errors import UserError
 
 LOCK_FILES = (dvc_lock.FILE, f"{SIMULATED.parent}/{dvc_lock.FILE}")
-DECIDING = tuple(stage for stage in STAGES if stage != "check")
-"""The stages whose parameters and code decide a result."""
+DECIDING = tuple(stage for stage in STAGES if stage != "check")  # stages whose parameters and code decide a result
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,7 @@ INERT = {
 }
 """Modules and rooms that are not followed, and why they cannot change a byte."""
 
-DESCRIPTIONS = ("description", "json_schema_extra", "meaning", "unit")
-"""Arguments of a parameter's definition that are for people."""
+DESCRIPTIONS = ("description", "json_schema_extra", "meaning", "unit")  # of a parameter: arguments for people
 
 Use = tuple[str, str]
 """Module and name of a definition; the name is "" for the module as an object, ALWAYS for its statements that always count."""
@@ -44,8 +43,8 @@ class Package:
 
     def __init__(self, folder: Path) -> None:
         self.name = folder.name
+        # by the module's dotted name, without that of the package
         self.files = {".".join(path.relative_to(folder).with_suffix("").parts): path for path in folder.rglob("*.py")}
-        """By the module's dotted name, without that of the package."""
         self._modules: dict[str, _Module] = {}
         self._definitions: dict[Use, Definition] = {}
 

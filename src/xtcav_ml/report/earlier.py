@@ -13,17 +13,13 @@ from xtcav_ml.report.format import amount, number, percent
 from xtcav_ml.report.results import Results
 from xtcav_ml.system.errors import UserError
 
-SHARE_TITLES = {
-    "accuracy": "accuracy",
-    "balanced_accuracy": "balanced accuracy",
-    "validation_accuracy": "validation accuracy",
-}
+SHARES = ("accuracy", "balanced_accuracy", "validation_accuracy")
 NUMBER_TITLES = {
     "cross_entropy": "cross-entropy, nats",
     "expected_calibration_error": "expected calibration error",
     "brier": "Brier score",
 }
-"""Titles of the metrics that are compared where both results have them."""
+"""Metrics that are compared where both results have them, and titles of those that are no shares."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +94,7 @@ def _verdicts(results: Results, then: Earlier) -> tuple[list[str], str]:
 
 def _metrics(now: Mapping[str, Any], then: Mapping[str, Any]) -> list[list[str]]:
     """Return each metric that both have: its name, then, now, difference."""
-    shares = [(title, then.get(name), now.get(name)) for name, title in SHARE_TITLES.items()]
+    shares = [(name.replace("_", " "), then.get(name), now.get(name)) for name in SHARES]
     numbers = [(title, then.get(name), now.get(name)) for name, title in NUMBER_TITLES.items()]
     shares += _entries("recall of", "classes", "recall", then, now)
     numbers += _entries("r.m.s. error of", "regression", "rms_error", then, now)

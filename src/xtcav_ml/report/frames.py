@@ -14,9 +14,7 @@ from xtcav_ml.report.format import percent
 from xtcav_ml.report.results import Results
 
 LISTED_MISTAKES = 10
-
-QUALITY = 85
-"""Of WebP, which makes a sheet of frames ten times smaller; the PNG in the results has every bit."""
+QUALITY = 85  # of WebP, which makes a sheet of frames ten times smaller; the PNG in the results has every bit
 
 
 @dataclass(frozen=True)
