@@ -31,7 +31,7 @@ def test_a_training_told_to_stop_ends_its_run_killed(project, how):
         training.kill()
     assert training.returncode not in (0, -signal.SIGKILL)
     assert b"Traceback" not in said
-    assert b"stops after the present step" in said
+    assert b"stopping after this step" in said
     run = project.runs("tags.stage = 'train'")[-1]
     assert run.info.status == "KILLED", said.decode()
     assert run.data.metrics["accuracy/validation"] >= 0  # what there was is kept
@@ -147,7 +147,7 @@ def test_a_killed_predict_goes_on_where_it_was(training, tmp_path):
         assert done <= len(kept) < 12
         assert kept.items() <= expected.items()
     said = project.run("xtcav", "predict", str(model), str(shots), "--out", str(killed)).stdout
-    assert f"12 files with {model}, {len(kept)} of them done before" in " ".join(said.split())
+    assert f"12 files with {model}, {len(kept)} of them skipped as done" in " ".join(said.split())
     assert digests(killed) == expected
 
 

@@ -85,7 +85,10 @@ def test_a_clone_that_pulls_the_results_has_their_run(project, tmp_path):
     clone.run("dvc", "pull", "-q", "--with-deps", "evaluate")
     assert (clone.folder / "models/model.keras").is_file()
     done = clone.run("dvc", "repro")
-    assert re.findall("Running stage '(.*)'", done.stdout) in (["record"], ["validate", "record"])
+    assert [each for each in re.findall("Running stage '(.*)'", done.stdout) if each != "validate"] == [
+        "code",
+        "record",
+    ]
     (first, *_), (run,) = trained(project), trained(clone)
     assert run.data.tags["rebuilt"] == "true"
     assert run.data.tags["lineage.key"] == first.data.tags["lineage.key"]

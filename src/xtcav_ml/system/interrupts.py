@@ -15,7 +15,7 @@ from types import FrameType
 REPEAT_SECONDS = 1.0
 """Seconds after which another signal is a request to stop at once: `timeout` and a terminal may send the same one twice."""
 
-HELD_BACK = b"xtcav: stops after the present step; press Ctrl-C again to stop at once\n"
+HELD_BACK = b"xtcav: stopping after this step; press Ctrl-C again to stop now\n"
 
 _first: float | None = None  # when the request came
 _owed = False  # and nothing has been raised since
