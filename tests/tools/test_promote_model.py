@@ -172,7 +172,7 @@ def test_what_cannot_be_trusted_or_compared_is_refused(root):
             r"not of a clean commit \(found tag git\.dirty, expected",
         ),
         (trained(root, hits(0), end="FAILED"), r"not complete \(found FAILED, expected FINISHED\)"),
-        (trained(root), r"no predictions\.csv in sqlite:"),
+        (trained(root), r"predictions\.csv: not in sqlite:"),
         (trained(root, hits(0), first=1000), "no test shot in common"),
         (trained(root, hits(0), truth=relabelled), "column 'actual' is not that of"),
         (trained(root, hits(0), truth=None, numbers=(np.ones(SHOTS), np.ones(SHOTS))), "nothing to compare"),
