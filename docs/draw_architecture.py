@@ -51,12 +51,12 @@ WAYS = {
         ("figures", "confusion\nmatrix"),
     ],
     "a parameter": [
-        ("", "params.yaml\ntrain.seed"),
+        ("", "params\n.yaml"),
         ("config", "train\ntyped, bounded"),
         ("cli", "train\nwires all"),
         ("pipeline", "train\nnames values"),
         ("learning", "fit\nuses it"),
-        ("lineage", "hashed into\nlineage.key"),
+        ("lineage", "lineage\nhash: the key"),
         ("tracking", "journal\na line"),
         ("", "MLflow\nparameter"),
     ],
@@ -64,11 +64,11 @@ WAYS = {
         ("learning", "fit\nend of epoch"),
         ("pipeline", "train\nhistory.jsonl"),
         ("tracking", "journal\non disk"),
-        ("tracking", "sender,\nmlflow_writer"),
+        ("tracking", "uploader,\nmlflow_writer"),
         ("", "MLflow\naccuracy/train"),
         ("data", "results\nread back"),
         ("report", "learning\ncurves"),
-        ("", "report.html"),
+        ("", "report\n.html"),
     ],
 }
 
