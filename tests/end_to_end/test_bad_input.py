@@ -82,7 +82,7 @@ CASES = {
     ),
     "minibatch too large": (
         lambda p: p.set(**{"train.batch_size": 5000}),
-        ["train.batch_size", "training shots", "found 5000"],
+        ["train.batch_size", "training set", "found 5000"],
     ),
     "frame of nothing": (
         lambda p: p.set(**{"prepare.images": [{"step": "block_mean", "size": 21}]}),
@@ -159,9 +159,9 @@ def test_a_bad_simulate_section_leaves_the_simulated_shots(tmp_path):
 def test_without_results_the_tools_name_the_command_that_makes_them(tmp_path):
     project = Project.copy(tmp_path)
     for command, said in (
-        ("summary", "run `make repro`"),
-        ("tune", "run `make repro`"),
-        ("promote", "run `make tune`"),
+        ("summary", "make repro"),
+        ("tune", "make repro"),
+        ("promote", "make tune"),
     ):
         done = project.run("xtcav", command, check=False)
         assert done.returncode == 1

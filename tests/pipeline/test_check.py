@@ -6,6 +6,7 @@ import optuna
 import pytest
 from hypothesis import HealthCheck, event, given, reject, settings
 from hypothesis import strategies as st
+from ruamel.yaml import YAML
 
 from tests.conftest import ROOT, SHAPE, write_shots
 from xtcav_ml.config import base, params_file
@@ -188,14 +189,11 @@ def trees(draw):
     return tree
 
 
-def loaded(tree):
-    """Return the sections of `tree`, as `params_file.load` does of a file."""
-    fields = params_file.Params.model_fields.items()
-    params = params_file.Params(
-        **{name: base.validate_section(tree[name], field.annotation, name) for name, field in fields}
-    )
-    params_file.check_space(params.train, params.tune)
-    return params
+def loaded(tree, path):
+    """Return the parameters of `tree`, which is written to the file `path`."""
+    with path.open("w") as file:
+        YAML().dump(tree, file)
+    return params_file.load(path)
 
 
 @pytest.fixture(scope="module")
@@ -210,7 +208,7 @@ def let_pass(tree, raw, folder):
     """Return the parameters, which validate and check let pass; discard the example if they do not."""
     tree["data"]["raw"] = str(raw)
     try:
-        params = loaded(tree)
+        params = loaded(tree, folder / "params.yaml")
         check.validate_params(params, folder / "valid.txt")
         check.check_raw_files(params, folder / "data.json")
     except UserError as error:

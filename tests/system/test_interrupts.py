@@ -87,4 +87,4 @@ def test_a_request_to_stop_is_heard_where_it_may_be(name, what):
     program = START.format(name=name) + what
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.splitlines() == SAID[what]
-    assert ("stop at once" in done.stderr) == (what != SWALLOWED)
+    assert ("again to stop now" in done.stderr) == (what != SWALLOWED)

@@ -70,7 +70,7 @@ def test_a_run_comes_back_with_all_that_made_it(root, tmp_path):
         ({"git.commit": "none"}, r"found 'none' as tag git\.commit"),
         ({"git.commit": "--output=x"}, "found '--output=x' as tag git.commit"),
         ({"git.diff.sha256": ""}, r"tag git\.dirty; expected lineage/diff\.patch"),
-        ({}, r"no lineage/dvc\.lock in "),
+        ({}, r"lineage/dvc\.lock: not in "),
     ],
 )
 def test_what_a_run_lacks_is_one_line_with_the_cure(root, changes, said):
