@@ -336,6 +336,7 @@ def test_each_pixel_can_be_standardized_by_itself_inside_the_model(sets, tmp_pat
     assert (white.std(axis=0)[~wide] < 1).all()
 
 
+@pytest.mark.thorough
 def test_class_weights_make_rare_classes_count_as_much(tmp_path, keras_ready):
     frames = np.full((40, 8, 10), 100, np.int16)
     path = write_prepared_file(tmp_path / "train.h5", frames, (np.arange(40) < 4).astype(int))

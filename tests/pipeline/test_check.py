@@ -274,6 +274,7 @@ SLOW = [
 ANY = settings(deadline=None, suppress_health_check=SLOW, derandomize=True)
 
 
+@pytest.mark.thorough
 @settings(ANY, max_examples=8)
 @given(tree=trees())
 def test_what_is_let_pass_can_be_trained_evaluated_and_searched(eager, raw, tmp_path_factory, tree):

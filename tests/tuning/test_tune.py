@@ -78,6 +78,7 @@ def test_trials_are_told_and_recorded(search, tmp_path):
     assert {run.info.status for run in client.search_runs([experiment])} == {"FINISHED"}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("names", [["log_batch"], ["set_terminated"], ["log_batch", "set_terminated"]])
 def test_a_store_that_fails_does_not_end_the_search(search, tmp_path, monkeypatch, names):
     for name in names:

@@ -77,7 +77,7 @@ def test_what_a_run_lacks_is_one_line_with_the_cure(root, changes, said):
     run = stored(root, **changes)
     with pytest.raises(UserError, match=said) as refused:
         original.fetch_run(root, run.run_id)
-    assert str(refused.value).startswith(f"run {run.run_id}: ")
+    assert str(refused.value).startswith(f"run {run.run_id}")
     assert "\n" not in str(refused.value)
 
 
