@@ -20,8 +20,7 @@ from numpy.typing import NDArray
 from xtcav_ml.science import metrics
 from xtcav_ml.system import atomic
 
-Picture = tuple[NDArray[np.generic], str]
-"""A frame (rows, columns) and its caption."""
+Picture = tuple[NDArray[np.generic], str]  # a frame (rows, columns) and its caption
 
 Overlay = tuple[NDArray[np.generic], NDArray[np.floating], str]
 """A frame (rows, columns), a map over it (0 to 1, of any rows and columns) and the caption."""

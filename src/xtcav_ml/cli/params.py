@@ -3,8 +3,7 @@ from typing import Annotated
 import typer
 
 GROUP, ORDER = "Parameters", 20
-LINE_LENGTH = 250
-"""Characters in a line where no terminal limits it: a parameter is then one line, for grep."""
+LINE_LENGTH = 250  # characters in a line where no terminal limits it: a parameter is then one line, for grep
 
 
 def params(

@@ -17,8 +17,7 @@ from xtcav_ml.science.images import INT16, Preprocessing
 Pixels = NDArray[np.int16]
 Indices = NDArray[np.int64]
 
-GAINS = 61
-"""Number of gains between minus and plus three s.d.: few enough to keep a table of all int16 for each."""
+GAINS = 61  # number of gains between minus and plus three s.d.: few enough to keep a table of all int16 for each
 
 
 @dataclass

@@ -13,8 +13,7 @@ from xtcav_ml.learning.backend import keras
 from xtcav_ml.learning.layer_plan import CLASS_HEAD, FEATURES_INPUT, FRAME_INPUT, NUMBER_HEAD
 from xtcav_ml.learning.random_streams import Purpose, generator
 
-FRAMES_PER_COPY = 256
-"""Frames that are copied to a GPU at once."""
+FRAMES_PER_COPY = 256  # frames that are copied to a GPU at once
 
 
 class Batches(keras.utils.PyDataset):  # type: ignore[misc]

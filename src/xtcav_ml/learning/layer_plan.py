@@ -14,8 +14,7 @@ from xtcav_ml.config.train import Model
 from xtcav_ml.science.spec import Meaning
 from xtcav_ml.system.errors import UserError
 
-FRAME_INPUT, FEATURES_INPUT = "frame", "features"
-"""Names of a network's inputs."""
+FRAME_INPUT, FEATURES_INPUT = "frame", "features"  # names of a network's inputs
 
 CLASS_HEAD, NUMBER_HEAD = "output", "numbers"
 """Names of a network's outputs, and of the last layers with weights: class probabilities, and numbers by regression."""
@@ -32,8 +31,7 @@ STEP, FUSED_STEP = 48 * 2**20, 72 * 2**20
 PIXEL_BYTES = 12
 """Bytes of all copies of a pixel of a minibatch: as stored while minibatches are read, as a float in the one that trains."""
 
-LIBRARIES = 700 * 2**20
-"""Bytes of a process with Keras and TensorFlow and no network; measured."""
+LIBRARIES = 700 * 2**20  # bytes of a process with Keras and TensorFlow and no network; measured
 
 
 @dataclass(frozen=True)
@@ -71,8 +69,7 @@ class LayerSpec:
         return FLOAT32 * prod(self.shape)
 
 
-Plan = list[LayerSpec]
-"""Layers in order, each after its inputs."""
+Plan = list[LayerSpec]  # layers in order, each after its inputs
 
 
 def plan(model: Model, ends: Ends, *, noise: float = 0.0) -> Plan:

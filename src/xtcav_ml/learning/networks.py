@@ -91,8 +91,7 @@ def _initialize(network: keras.Model, model: Model, seed: int) -> None:
         layer.kernel.assign(values.astype(np.float32))
 
 
-TRUNCATED_SD = 0.87962566
-"""Standard deviation of a normal distribution of s.d. 1 that ends at 2."""
+TRUNCATED_SD = 0.87962566  # standard deviation of a normal distribution of s.d. 1 that ends at 2
 
 
 def _truncated_normal(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float64]:

@@ -13,8 +13,7 @@ from xtcav_ml.learning.layer_plan import CLASS_HEAD, FEATURES_INPUT, FRAME_INPUT
 FRAMES_A_CALL = 32
 """Frames in a call of the network. Zeros fill up the last call, so that the network is built for one size."""
 
-NO_CLASS = -1
-"""Predicted class of a shot with a feature that is not finite."""
+NO_CLASS = -1  # predicted class of a shot with a feature that is not finite
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,7 @@ from xtcav_ml.learning.layer_plan import Ends
 from xtcav_ml.science.spec import Meaning
 from xtcav_ml.system.errors import UserError
 
-BACKENDS = ("tensorflow", "jax")
-"""Keras' backends with a gradient and a way to feed frames in this package."""
+BACKENDS = ("tensorflow", "jax")  # Keras' backends with a gradient and a way to feed frames in this package
 
 
 def backend_name() -> str:

@@ -11,8 +11,7 @@ from xtcav_ml.config.simulate import SimulateParams
 from xtcav_ml.config.train import TrainParams
 from xtcav_ml.system.errors import UserError
 
-EXPERIMENTS = Path("experiments")
-"""The experiments' files; below it their data, trained networks and results."""
+EXPERIMENTS = Path("experiments")  # the experiments' files; below it their data, trained networks and results
 
 INHERITED = ("seed", "threads", "class_weights", "regression_weight")
 """Keys of train that an experiment may leave to params.yaml. Its network and optimizer are complete: they are the notes'."""

@@ -18,8 +18,7 @@ from xtcav_ml.report.results import Results
 from xtcav_ml.science import selection
 from xtcav_ml.system.errors import UserError
 
-Sets = dict[str, dict[str, int]]
-"""Shots of each class, or with each number, by set."""
+Sets = dict[str, dict[str, int]]  # shots of each class, or with each number, by set
 
 
 @dataclass(frozen=True)

@@ -103,8 +103,7 @@ def _metrics(now: Mapping[str, Any], then: Mapping[str, Any]) -> list[list[str]]
     return [*rows, ["test shots", amount(then.get("shots")), amount(now.get("shots")), ""]]
 
 
-Pair = tuple[str, float | None, float | None]
-"""Title of a measure, its values then and now."""
+Pair = tuple[str, float | None, float | None]  # title of a measure, its values then and now
 
 
 def _entries(title: str, kind: str, measure: str, then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Pair]:

@@ -12,8 +12,7 @@ from typing import Any
 
 from xtcav_ml.system.errors import UserError
 
-SECONDS_TO_END = 5.0
-"""Seconds that a process may take to end by itself after a request to stop."""
+SECONDS_TO_END = 5.0  # seconds that a process may take to end by itself after a request to stop
 
 
 class ChildProcess:

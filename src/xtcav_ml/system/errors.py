@@ -22,11 +22,8 @@ def file_error(path: object, error: OSError) -> UserError:
     return UserError(f"{path}: not usable (found {error.strerror!r}, expected {expected}). Fix: {cure}")
 
 
-MASK = "***@"
-"""Replaces user and password in an address."""
-
-REASON_LENGTH = 240
-"""Characters of an error that are worth reading."""
+MASK = "***@"  # replaces user and password in an address
+REASON_LENGTH = 240  # characters of an error that are worth reading
 
 
 def masked(uri: str) -> str:

@@ -8,8 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-LINE_SECONDS = 10.0
-"""Seconds between plain lines where there is no terminal."""
+LINE_SECONDS = 10.0  # seconds between plain lines where there is no terminal
 
 
 def console() -> Console:

@@ -25,8 +25,7 @@ from xtcav_ml.system.errors import UserError
 from xtcav_ml.system.progress import console, counting
 
 SUFFIX = ".predictions.h5"
-SOURCE = "source"
-"""Attribute that names the raw file."""
+SOURCE = "source"  # attribute that names the raw file
 
 
 def predict_files(model_path: Path, inputs: Sequence[Path], out: Path, threads: int) -> list[Path]:

@@ -22,8 +22,7 @@ from xtcav_ml.system.errors import reason, warn
 
 EVENTS, UPLOADED, FILES, GONE = "events.jsonl", "uploaded.json", "files", ".gone-"
 
-STALE = 3600.0
-"""Seconds after which a journal without its first event is taken for that of a killed process."""
+STALE = 3600.0  # seconds after which a journal without its first event is taken for that of a killed process
 
 Event = dict[str, Any]
 """An event's kind is in its `event`: begin, params, metrics, tags, dataset, artifact, model, finish. The first is `begin`."""

@@ -22,8 +22,7 @@ SECTIONS = (
 )
 """Beginnings of metrics' names, and the beginning and end of each in MLflow."""
 
-COMMON = ("test_accuracy", "test_cross_entropy")
-"""Test metrics that are shown with those of training and validation."""
+COMMON = ("test_accuracy", "test_cross_entropy")  # test metrics that are shown with those of training and validation
 
 
 def metric_name(name: str) -> str:

@@ -1,6 +1,7 @@
 """The origin of a run: tags, data as MLflow's datasets, and the files from which it can be repeated."""
 
 import hashlib
+import itertools
 import os
 import tempfile
 from collections.abc import Mapping
@@ -18,12 +19,10 @@ from xtcav_ml.tracking import resources
 from xtcav_ml.tracking.mlflow_names import CODE_TAG, KEY_TAG
 from xtcav_ml.tracking.tracker import Run
 
-FOLDER = "lineage"
-"""Where a run has params.yaml, dvc.lock, diff.patch and the code of its stages among its artifacts."""
+FOLDER = "lineage"  # where a run has params.yaml, dvc.lock, diff.patch and the code of its stages among its artifacts
 
 LOCK = Path(dvc_lock.FILE)
-TABLE_CHARACTERS = 6500
-"""Most of a note's table of parameters; MLflow takes 8,000 in all."""
+TABLE_CHARACTERS = 6500  # most of a note's table of parameters; MLflow takes 8,000 in all
 
 
 def tags(origin: lineage.Lineage) -> dict[str, str]:
@@ -106,14 +105,12 @@ def note(metrics: Mapping[str, Any], tags: Mapping[str, str]) -> str:
 
 def _parameter_table() -> str:
     """Return value, unit and meaning of the parameters of `train` in Markdown, as many as fit into a note."""
-    lines = ["| parameter | value | unit | meaning |", "|---|---|---|---|"]
     try:
         rows = [row for row in parameters.rows(params_file.load()) if row.key.startswith("train.")]
     except UserError:  # results of an earlier version, whose parameters have no meanings here
         return ""
-    for row in rows:
-        lines.append(f"| {row.key} | {row.value} | {row.unit} | {row.meaning.replace('|', '&#124;')} |")
-        if sum(len(line) + 1 for line in lines) > TABLE_CHARACTERS:
-            lines[-1] = "| ... | | | `xtcav params` lists the rest |"
-            break
-    return "\n".join(lines)
+    lines = [f"| {row.key} | {row.value} | {row.unit} | {row.meaning.replace('|', '&#124;')} |" for row in rows]
+    sizes = itertools.accumulate(len(line) + 1 for line in lines)
+    kept = [line for line, size in zip(lines, sizes, strict=True) if size <= TABLE_CHARACTERS]
+    rest = ["| ... | | | `xtcav params` lists the rest |"] if len(kept) < len(lines) else []
+    return "\n".join(["| parameter | value | unit | meaning |", "|---|---|---|---|", *kept, *rest])

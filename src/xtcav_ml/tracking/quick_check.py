@@ -13,8 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
-ANSWER_SECONDS = 5.0
-"""A server's time to answer."""
+ANSWER_SECONDS = 5.0  # a server's time to answer
 
 
 def finished(uri: str, run_id: str, tags: Mapping[str, str]) -> bool:

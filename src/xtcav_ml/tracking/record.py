@@ -16,8 +16,7 @@ from xtcav_ml.tracking import quick_check
 from xtcav_ml.tracking.journal import folder_of
 from xtcav_ml.tracking.mlflow_names import EVALUATION_TAG, KEY_TAG, MODEL_TAG, RUN_TAG, store_uri
 
-Key = tuple[str | None, Mapping[str, str]]
-"""Key and tags of a run; None and no tags if there is none."""
+Key = tuple[str | None, Mapping[str, str]]  # key and tags of a run; None and no tags if there is none
 
 
 def record(model: Path, history: Path, results: Path) -> None:

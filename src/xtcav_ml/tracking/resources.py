@@ -15,8 +15,7 @@ from xtcav_ml.config.paths import RESOURCES
 from xtcav_ml.system import atomic
 
 MEGABYTE = 1e6
-SAMPLE_SECONDS = 0.25
-"""Between samples; reading the process tree takes a few milliseconds."""
+SAMPLE_SECONDS = 0.25  # between samples; reading the process tree takes a few milliseconds
 
 WORTH_A_PICTURE = 2.0
 """Seconds that a stage must take for its use over time to be drawn, which takes up to a second and a half itself."""

@@ -22,8 +22,7 @@ PROBE = {"http": 5.0, "": 60.0}
 """Seconds that a store has to answer before training begins without it: a server; a database, which may not exist yet."""
 
 FINISHED, FAILED, KILLED = "FINISHED", "FAILED", "KILLED"
-EVENT_VALUES = 100
-"""Most parameters or tags of an event."""
+EVENT_VALUES = 100  # most parameters or tags of an event
 
 
 class Run:

@@ -10,8 +10,7 @@ from rich.table import Table
 
 from xtcav_ml.system.progress import console
 
-LATEST = 20
-"""Trials shown at once."""
+LATEST = 20  # trials shown at once
 
 
 @dataclass(frozen=True)

@@ -17,15 +17,13 @@ from optuna.trial import FrozenTrial, TrialState
 
 from xtcav_ml.config.tune import Choices, Range, TuneParams
 
-__all__ = ["Study", "Trial", "TrialState"]
-"""Optuna's own, for users of a study."""
+__all__ = ["Study", "Trial", "TrialState"]  # optuna's own, for users of a study
 
 INTERRUPTED, TIME_LIMIT = "interrupted", "time limit"
 LOST = (None, INTERRUPTED, TIME_LIMIT)
 """Notes of trials that failed whatever their parameters; a killed tuner leaves none."""
 
-RETRIES = 2
-"""How often a lost trial is tried again: its parameters may be the ones that kill the tuner."""
+RETRIES = 2  # how often a lost trial is tried again: its parameters may be the ones that kill the tuner
 
 
 def open_study(tune: TuneParams, decides: Mapping[str, Any], path: Path) -> Study:

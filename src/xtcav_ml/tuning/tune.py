@@ -29,8 +29,7 @@ from xtcav_ml.tuning.live_table import Row, SearchTable
 from xtcav_ml.tuning.studies import Study, TrialState
 from xtcav_ml.tuning.trial import train_trial
 
-SCORE = "score"
-"""Key of `epochs.score`: the validation accuracy, unless numbers are learned."""
+SCORE = "score"  # key of `epochs.score`: the validation accuracy, unless numbers are learned
 
 RUN_STATES = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", TrialState.FAIL: "FAILED"}
 """MLflow's states of Optuna's: a pruned trial was ended on purpose, a failed one by an error."""

@@ -18,8 +18,7 @@ from xtcav_ml.tracking import mlflow_store
 from xtcav_ml.tracking.mlflow_names import EVALUATION_TAG, of_test, store_uri
 from xtcav_ml.tracking.provenance import FOLDER, LOCK
 
-USAGE = "system/"
-"""Prefix of metrics that no training has to repeat."""
+USAGE = "system/"  # prefix of metrics that no training has to repeat
 
 
 @dataclass(frozen=True)

@@ -26,12 +26,10 @@ MODEL_NAME = "xtcav"
 CANDIDATE, CHAMPION, PREVIOUS = "candidate", "champion", "previous"
 """Aliases: the newest version, the one that is in use, and the one that was before it."""
 
-SCHEME = "models:/"
-"""What MLflow's address of a model begins with."""
+SCHEME = "models:/"  # what MLflow's address of a model begins with
 
 FILE_TAG, MANIFEST_TAG = "model.sha256", "manifest.sha256"
-COPIED_TAGS = ("lineage.key", "git.commit", "git.dirty")
-"""Tags of a run that its model version has too."""
+COPIED_TAGS = ("lineage.key", "git.commit", "git.dirty")  # tags of a run that its model version has too
 
 
 def log_model(run_id: str, path: Path, meaning: Meaning, requirements: Sequence[str]) -> None:
