@@ -4,13 +4,10 @@ from typing import Annotated
 import typer
 
 GROUP, ORDER = "Tracking", 74
+COMMIT = typer.Argument(metavar="REVISION", help="The commit whose code made the outputs.")
 
 
-def same(
-    revision: Annotated[
-        str, typer.Argument(metavar="REVISION", help="The commit whose code made the outputs.")
-    ] = "HEAD",
-) -> None:
+def same(revision: Annotated[str, COMMIT] = "HEAD") -> None:
     """Keep outputs if changed code leaves all bytes as they were.
 
     Runs simulate, check, prepare, train and evaluate on 246 simulated shots, with the code of the commit and with that of the
