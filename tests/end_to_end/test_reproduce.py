@@ -17,11 +17,11 @@ from xtcav_ml.tools.reproduction import original, restored
 EDIT = """
 from xtcav_ml import extra
 
-_run = run
+_evaluate_network = evaluate_network
 
 
-def run(threads, prepared, model, history, results):
-    _run(threads, prepared, model, history, results)
+def evaluate_network(threads, prepared, model, history, results):
+    _evaluate_network(threads, prepared, model, history, results)
     path = results / "metrics.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "extra": extra.VALUE}))
 """
