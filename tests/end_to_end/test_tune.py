@@ -96,7 +96,7 @@ def test_promoted_parameters_reach_the_score_of_their_trial(tuned):
     tuned.set(**{"train.batch_size": 31})
     refused = tuned.run("xtcav", "promote", check=False)
     assert refused.returncode == 1
-    assert "got other values of train.batch_size" in refused.stderr
+    assert "found other values of train.batch_size" in refused.stderr
     (tuned.folder / "params.yaml").write_text(before)
     tuned.run("xtcav", "promote")
     after = (tuned.folder / "params.yaml").read_text()

@@ -68,6 +68,7 @@ def _compare(run: Original, folder: Path, machine: Sequence[str]) -> bool:
     title = "hashes of files, values of metrics.json, and values of the last epoch, or of the first that differs"
     headings = ["", f"run {run.run_id[:8]}", "here", ""]
     table = titled_table(title, headings, headings)
+    table.columns[0].no_wrap = True  # a name that is broken in two cannot be searched for
     for section in sections:
         for row in section:
             if not (row.same and row.minor):
