@@ -79,8 +79,7 @@ def _compare(run: Original, folder: Path, machine: Sequence[str]) -> bool:
     others = sum(row.same and row.minor for row in rows)
     if others:
         screen.print(f"and {others} more, all the same: numbers of classes and of the confusion matrix, epoch by epoch")
-    differing = [row for row in rows if not row.same]
-    if not differing:
+    if not (differing := [row for row in rows if not row.same]):
         screen.print(f"run {run.run_id} is reproduced: all {len(rows)} hashes and metrics are the same; in {folder}")
         return True
     now = recorded.of_folder(folder)
