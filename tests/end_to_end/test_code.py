@@ -55,7 +55,7 @@ def test_another_locked_tensorflow_runs_train_and_evaluate(project):
 
 
 def test_code_that_leaves_all_bytes_as_they_were_takes_the_outputs_over(project):
-    project.run("git", "commit", "-qam", "as it ran")
+    project.run("git", "commit", "--allow-empty", "-qam", "as it ran")
     edit(project, "src/xtcav_ml/pipeline/evaluate.py", "PREDICTED_AT_ONCE = 2 * 32", "PREDICTED_AT_ONCE = 4 * 16")
     said = project.run("xtcav", "same", PYTHONPATH=str(project.folder / "src")).stdout
     assert "taken over for evaluate;" in said
