@@ -17,8 +17,8 @@ def test_a_trial_trains_until_it_is_stopped_and_says_what_is_missing(tmp_path):
         list(trial())
     write(tmp_path / "validation.h5", 12, 1).close()
     numbers, process = [], trial()
-    for epoch in process:
-        numbers.append(epoch.number)
-        assert 0 <= epoch.values["val_accuracy"] <= 1
-        process.stop = epoch.number == 2
+    for number, values in process:
+        numbers.append(number)
+        assert 0 <= values["val_accuracy"] <= 1
+        process.stop = number == 2
     assert numbers == [1, 2]

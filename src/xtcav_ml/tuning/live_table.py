@@ -1,80 +1,64 @@
 """The tuner's live table: a row a trial, the best so far on top; plain lines where there is no terminal."""
 
+import contextlib
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Self
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
+from optuna.trial import FrozenTrial, TrialState
 from rich.live import Live
-from rich.table import Table
 
-from xtcav_ml.system.progress import console
+from xtcav_ml.system.progress import console, titled_table
 
 LATEST = 20  # trials shown at once
+STYLES = {TrialState.RUNNING: "bold", TrialState.COMPLETE: ""}
 
 
-@dataclass(frozen=True)
-class Row:
-    """A trial in the table."""
-
-    number: int
-    state: str  # running, complete, pruned or fail
-    score: float | None  # best so far
-    epoch: int  # done
-    params: Mapping[str, Any]
-    note: str = ""
+Show = Callable[[Sequence[FrozenTrial]], None]
 
 
-class SearchTable:
-    """Shows a search over the parameters `names`, at most `minutes` long, while it runs."""
+@contextlib.contextmanager
+def search_table(names: Sequence[str], minutes: float) -> Iterator[Show]:
+    """Yield a function that shows the trials of a search over the parameters `names`, at most `minutes` long.
 
-    def __init__(self, names: Sequence[str], minutes: float) -> None:
-        self.names, self.minutes = names, minutes
-        self.console, self.started = console(), time.monotonic()
-        self.live = Live(console=self.console, auto_refresh=False) if self.console.is_terminal else None
+    Without a terminal it prints the last one, which has changed, once it has ended.
+    """
+    screen, started = console(), time.monotonic()
 
-    def __enter__(self) -> Self:
-        if self.live:
-            self.live.start()
-        return self
+    def elapsed() -> float:
+        return (time.monotonic() - started) / 60
 
-    def __exit__(self, *_: object) -> None:
-        if self.live:
-            self.live.stop()
+    def draw(trials: Sequence[FrozenTrial]) -> None:
+        title = f"best so far: {best_so_far(trials)}; {elapsed():.1f} of {minutes:g} minutes"
+        table = titled_table(title, ("trial", "state", "score", "epoch", *map(short, names)))
+        for trial in trials[-LATEST:]:
+            values = (_text(trial.params.get(name, "")) for name in names)
+            cells = (str(trial.number), trial.state.name.lower(), _score(trial), str(trial.last_step or 0), *values)
+            table.add_row(*cells, style=STYLES.get(trial.state, "dim"))
+        live.update(table, refresh=True)
 
-    def show(self, rows: Sequence[Row]) -> None:
-        """Draw the rows; without a terminal print the last one, which has changed, once its trial has ended."""
-        last = rows[-1]
-        if self.live:
-            self.live.update(self._drawn(rows), refresh=True)
-        elif last.state != "running":
+    def print_last(trials: Sequence[FrozenTrial]) -> None:
+        last = trials[-1]
+        if last.state.is_finished():
             values = " ".join(f"{short(name)}={_text(value)}" for name, value in last.params.items())
-            self.console.print(
-                f"  {self._minutes():>4.1f} min  trial {last.number:>3} {last.state:<8} {_score(last)}  {values}"
-                f"{'  ' + last.note if last.note else ''} | best so far {best_so_far(rows)}",
-                soft_wrap=True,
+            note = f"  {last.user_attrs['note']}" if "note" in last.user_attrs else ""
+            screen.print(
+                f"  {elapsed():>4.1f} min  trial {last.number:>3} {last.state.name.lower():<8} {_score(last)}  "
+                f"{values}{note} | best so far {best_so_far(trials)}"
             )
 
-    def _drawn(self, rows: Sequence[Row]) -> Table:
-        title = f"best so far: {best_so_far(rows)}; {self._minutes():.1f} of {self.minutes:g} minutes"
-        table = Table(title=title, title_justify="left", title_style="bold")
-        for heading in ("trial", "state", "score", "epoch", *map(short, self.names)):
-            table.add_column(heading, justify="right")
-        for row in rows[-LATEST:]:
-            values = (_text(row.params.get(name, "")) for name in self.names)
-            style = {"running": "bold", "complete": ""}.get(row.state, "dim")
-            table.add_row(str(row.number), row.state, _score(row), str(row.epoch), *values, style=style)
-        return table
-
-    def _minutes(self) -> float:
-        return (time.monotonic() - self.started) / 60
+    if screen.is_terminal:
+        with Live(console=screen, auto_refresh=False) as live:
+            yield draw
+    else:
+        yield print_last
 
 
-def best_so_far(rows: Sequence[Row]) -> str:
+def best_so_far(trials: Sequence[FrozenTrial]) -> str:
     """Return the best score of the completed trials, and the trial's number."""
-    done = [(row.score, -row.number) for row in rows if row.state == "complete" and row.score is not None]
-    score, number = max(done, default=(None, 0))
-    return "none yet" if score is None else f"{score:.3f} (trial {-number})"
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    best = max(complete, key=lambda trial: trial.value, default=None)
+    return "none yet" if best is None else f"{best.value:.3f} (trial {best.number})"
 
 
 def short(name: str) -> str:
@@ -83,8 +67,9 @@ def short(name: str) -> str:
     return ".".join(parts[-2:]) if len(parts) > 1 and parts[-2].isdigit() else parts[-1]
 
 
-def _score(row: Row) -> str:
-    return "    -" if row.score is None else f"{row.score:.3f}"
+def _score(trial: FrozenTrial) -> str:
+    """Return the best score so far."""
+    return f"{max(trial.intermediate_values.values()):.3f}" if trial.intermediate_values else "    -"
 
 
 def _text(value: Any) -> str:

@@ -17,8 +17,6 @@ from optuna.trial import FrozenTrial, TrialState
 
 from xtcav_ml.config.tune import Choices, Range, TuneParams
 
-__all__ = ["Study", "Trial", "TrialState"]  # optuna's own, for users of a study
-
 INTERRUPTED, TIME_LIMIT = "interrupted", "time limit"
 LOST = (None, INTERRUPTED, TIME_LIMIT)
 """Notes of trials that failed whatever their parameters; a killed tuner leaves none."""
@@ -54,8 +52,7 @@ def ask(study: Study, tune: TuneParams) -> Trial:
     Optuna does not store its sampler's random state. The number of trials begun seeds it, so that an interrupted search
     suggests the same trials as an uninterrupted one.
     """
-    begun = sum(trial.state != TrialState.WAITING for trial in study.get_trials(deepcopy=False))
-    seed = hashlib.blake2b(repr((tune.seed, begun)).encode(), digest_size=4).digest()
+    seed = hashlib.blake2b(repr((tune.seed, len(begun(study)))).encode(), digest_size=4).digest()
     study.sampler = optuna.samplers.TPESampler(seed=int.from_bytes(seed, "big"), n_startup_trials=tune.startup_trials)
     return study.ask({name: distribution(values) for name, values in tune.space.items()})
 
@@ -69,6 +66,11 @@ def distribution(values: Range | Choices) -> BaseDistribution:
     return FloatDistribution(float(values.low), float(values.high), log=values.log)
 
 
+def begun(study: Study) -> list[FrozenTrial]:
+    """Return the trials that run or have ended."""
+    return [trial for trial in study.get_trials(deepcopy=False) if trial.state != TrialState.WAITING]
+
+
 def lost(trial: FrozenTrial) -> bool:
     """Return whether a trial failed for no reason of its own."""
     return trial.state == TrialState.FAIL and trial.user_attrs.get("note") in LOST
@@ -76,8 +78,7 @@ def lost(trial: FrozenTrial) -> bool:
 
 def spent(study: Study) -> int:
     """Return the number of trials that count against the budget: begun and not lost."""
-    trials = study.get_trials(deepcopy=False)
-    return sum(trial.state != TrialState.WAITING and not lost(trial) for trial in trials)
+    return sum(not lost(trial) for trial in begun(study))
 
 
 def queue_lost_again(study: Study) -> None:
@@ -93,12 +94,6 @@ def queue_lost_again(study: Study) -> None:
         retries = trial.user_attrs.get("retries", 0)
         if lost(trial) and trial.number not in queued and retries < RETRIES:
             study.enqueue_trial(trial.params, {"retry_of": trial.number, "retries": retries + 1})
-
-
-def importances(study: Study) -> dict[str, float]:
-    """Return the share of each parameter in the variance of the scores."""
-    shares: dict[str, float] = optuna.importance.get_param_importances(study)
-    return shares
 
 
 def _contains(values: Range | Choices, value: Any) -> bool:

@@ -2,24 +2,15 @@
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from xtcav_ml.config.train import TrainParams
 
 
-@dataclass(frozen=True)
-class Epoch:
-    """The message of a trial after each epoch."""
+def train_trial(send: Callable[[tuple[int, dict[str, float]]], bool], params: TrainParams, data: Path) -> None:
+    """Train on `data`/train.h5 and validation.h5 until the end, or until `send` returns False.
 
-    number: int  # from 1
-    values: dict[str, float]
-
-
-def train_trial(send: Callable[[Epoch], bool], params: TrainParams, data: Path) -> None:
-    """Train on `data`/train.h5 and validation.h5 until the end, or until `send` returns False for an Epoch.
-
-    Raises UserError as `fit.fit`, and if a file is missing.
+    It sends the number, from 1, and the values of each epoch. Raises UserError as `fit.fit`, and if a file is missing.
     """
     from xtcav_ml.data.prepared import PreparedFile
     from xtcav_ml.learning import backend, fit
@@ -32,7 +23,7 @@ def train_trial(send: Callable[[Epoch], bool], params: TrainParams, data: Path) 
             pass
 
         def on_epoch(self, epoch: int, values: dict[str, float], seconds: Mapping[str, float]) -> None:
-            if not send(Epoch(epoch, values)):
+            if not send((epoch, values)):
                 raise fit.StopTraining
 
     backend.configure(params.seed, params.threads)

@@ -11,6 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import optuna
+from optuna import Study, Trial
+from optuna.trial import TrialState
+
 from xtcav_ml import figures
 from xtcav_ml.config.base import flatten, overridden
 from xtcav_ml.config.train import TrainParams
@@ -25,11 +29,8 @@ from xtcav_ml.system.errors import UserError
 from xtcav_ml.system.progress import console
 from xtcav_ml.tracking.tracker import Run, Tracker
 from xtcav_ml.tuning import studies
-from xtcav_ml.tuning.live_table import Row, SearchTable
-from xtcav_ml.tuning.studies import Study, TrialState
+from xtcav_ml.tuning.live_table import Show, search_table
 from xtcav_ml.tuning.trial import train_trial
-
-SCORE = "score"  # key of `epochs.score`: the validation accuracy, unless numbers are learned
 
 RUN_STATES = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", TrialState.FAIL: "FAILED"}
 """MLflow's states of Optuna's: a pruned trial was ended on purpose, a failed one by an error."""
@@ -85,8 +86,7 @@ class _Search:
     def __init__(
         self, study: Study, base: TrainParams, tune: TuneParams, prepared: PreparedFile, tracker: Tracker
     ) -> None:
-        self.study, self.base, self.tune, self.tracker = study, base, tune, tracker
-        self.prepared, self.data = prepared, prepared.path.parent
+        self.study, self.base, self.tune, self.prepared, self.tracker = study, base, tune, prepared, tracker
 
     def run_trials(self, out: Path) -> list[Path]:
         """Run trials until the budget is spent, write the results to `out`, and return these files."""
@@ -95,9 +95,9 @@ class _Search:
         deadline = time.monotonic() + 60 * self.tune.minutes
         status = "FAILED"
         try:
-            with SearchTable(list(self.tune.space), self.tune.minutes) as table:
+            with search_table(list(self.tune.space), self.tune.minutes) as show:
                 while studies.spent(self.study) < self.tune.trials and time.monotonic() < deadline:
-                    self._run_trial(parent, table, deadline)
+                    self._run_trial(parent, show, deadline)
             written = write_results(self.study, self.base, self.tune, out)
             for path in written:
                 parent.artifact(path)
@@ -107,13 +107,12 @@ class _Search:
             status = "KILLED"
             raise
         finally:
-            scores = [t.value for t in self.study.get_trials(deepcopy=False) if t.state == TrialState.COMPLETE]
-            if scores:
-                trials = len(self.study.trials)
-                parent.metrics({f"best_{SCORE}": max(scores), "trials": trials}, step=trials)
+            trials = self.study.get_trials(deepcopy=False)
+            if any(trial.state == TrialState.COMPLETE for trial in trials):
+                parent.metrics({"best_score": self.study.best_value, "trials": len(trials)}, step=len(trials))
             parent.finish(status)
 
-    def _run_trial(self, parent: Run, table: SearchTable, deadline: float) -> None:
+    def _run_trial(self, parent: Run, show: Show, deadline: float) -> None:
         trial = studies.ask(self.study, self.tune)
         state, value, note = TrialState.FAIL, None, studies.INTERRUPTED
         run = None
@@ -121,18 +120,18 @@ class _Search:
             run = self.tracker.start(f"trial-{trial.number}", {"stage": "trial"}, parent=parent)
             trial.set_user_attr("run_key", run.key)
             run.params(trial.params)
-            state, value, note = self._train(trial, run, table, deadline)
+            state, value, note = self._train(trial, run, show, deadline)
         finally:
             if note:
                 trial.set_user_attr("note", note)
-            self.study.tell(trial, value if state == TrialState.COMPLETE else None, state=state)
+            self.study.tell(trial, value, state=state)
             if run is not None:
                 if note:
                     run.tags({"note": note})
                 run.finish("KILLED" if note in studies.LOST else RUN_STATES[state])
-            table.show(self._rows())
+            show(studies.begun(self.study))
 
-    def _train(self, trial: studies.Trial, run: Run, table: SearchTable, deadline: float) -> Ended:
+    def _train(self, trial: Trial, run: Run, show: Show, deadline: float) -> Ended:
         meaning = self.prepared.meaning
         try:
             params = overridden(self.base, "train", trial.params)
@@ -140,18 +139,18 @@ class _Search:
             rules.require_network(params, layer_plan.Ends.of(meaning), 1e9 * self.tune.memory_gb)
         except UserError as error:
             return TrialState.PRUNED, None, f"infeasible: {error}"
-        cure = "lower tune.memory_gb"
-        training = ChildProcess(train_trial, params, self.data, subject=f"trial {trial.number}", cure=cure)
+        arguments, subject = (params, self.prepared.path.parent), f"trial {trial.number}"
+        training = ChildProcess(train_trial, *arguments, subject=subject, cure="lower tune.memory_gb")
         best = float("-inf")
         try:
-            for epoch in training:
-                best = max(best, epochs.score(epoch.values))
-                run.metrics({**epoch.values, f"best_{SCORE}": best}, step=epoch.number)
-                trial.report(best, epoch.number)
-                table.show(self._rows())
-                if epoch.number < self.tune.epochs and trial.should_prune():
+            for epoch, values in training:
+                best = max(best, epochs.score(values))
+                run.metrics({**values, "best_score": best}, step=epoch)
+                trial.report(best, epoch)
+                show(studies.begun(self.study))
+                if epoch < self.tune.epochs and trial.should_prune():
                     training.stop = True
-                elif time.monotonic() > deadline and epoch.number < self.tune.epochs:
+                elif epoch < self.tune.epochs and time.monotonic() > deadline:
                     training.stop = True
                     return TrialState.FAIL, None, studies.TIME_LIMIT
         except UserError as error:
@@ -161,20 +160,6 @@ class _Search:
         if training.stop:
             return TrialState.PRUNED, None, ""
         return TrialState.COMPLETE, best, ""
-
-    def _rows(self) -> list[Row]:
-        return [
-            Row(
-                trial.number,
-                trial.state.name.lower(),
-                max(trial.intermediate_values.values(), default=None),
-                max(trial.intermediate_values, default=0),
-                trial.params,
-                trial.user_attrs.get("note", ""),
-            )
-            for trial in self.study.trials
-            if trial.state != TrialState.WAITING
-        ]
 
     def _parent_run(self) -> Run:
         """Return the study's run, created on first use."""
@@ -200,7 +185,7 @@ def write_results(study: Study, base: TrainParams, tune: TuneParams, out: Path) 
     content = {
         "study": study.study_name,
         "trial": best.number,
-        SCORE: best.value,
+        "score": best.value,
         "epochs": tune.epochs,
         "params": best.params,
         "train": flatten({"train": overridden(base, "train", best.params).model_dump(mode="json")}),
@@ -208,7 +193,7 @@ def write_results(study: Study, base: TrainParams, tune: TuneParams, out: Path) 
     atomic.write_json(out / "best.json", content)
     charts = {"history": figures.search_history([(t.number, t.value, t.state.name) for t in study.trials])}
     if len({trial.value for trial in complete}) > 1:  # importance is a share of the variance
-        charts["importance"] = figures.importances(studies.importances(study))
+        charts["importance"] = figures.importances(optuna.importance.get_param_importances(study))
     for name, figure in charts.items():
         figures.write_png(out / f"{name}.png", figure)
     return [out / "best.json", *(out / f"{name}.png" for name in charts)]
