@@ -28,15 +28,15 @@ def said(project):
 
 
 def test_it_is_the_last_commit_with_other_metrics(history):
-    assert "right 0.5" in earlier.before(results.load_results(history)).title
+    assert "right 0.5" in said(history)
     lay_results(history, right=0.7)  # not committed: HEAD's are the ones to compare with
-    assert "right 0.95" in earlier.before(results.load_results(history)).title
+    assert "right 0.95" in said(history)
 
 
 def test_metrics_that_differ_by_nothing_but_spaces_are_the_same(history):
     path = history / "results/metrics.json"
     path.write_text(json.dumps(json.loads(path.read_text()), indent=4))
-    assert "right 0.5" in earlier.before(results.load_results(history)).title
+    assert "right 0.5" in said(history)
 
 
 def test_a_paired_test_says_whether_the_difference_is_real(history):
@@ -45,7 +45,8 @@ def test_a_paired_test_says_whether_the_difference_is_real(history):
 
 
 def test_metrics_and_parameters_are_set_side_by_side(history):
-    then, now = earlier.before(results.load_results(history)).metrics, results.load_results(history).metrics
+    present = results.load_results(history)
+    (_, then), now = earlier.before(present), present.metrics
     text = said(history)
     assert (
         f"accuracy {then['accuracy']:.1%} {now['accuracy']:.1%} {100 * (now['accuracy'] - then['accuracy']):+.1f} points"
@@ -67,9 +68,16 @@ def test_a_commit_without_table_and_lock_still_has_its_metrics(project):
     git(project, "add", "results/metrics.json")
     git(project, "commit", "--quiet", "--message", "first")
     lay_results(project, right=0.3)
-    assert "that commit has no results/predictions.csv" in said(project)
+    assert "that commit or this folder has no results/predictions.csv" in said(project)
     assert "where both have their dvc.lock" in said(project)
 
 
 def test_without_git_or_an_earlier_result_it_says_what_to_do(project):
     assert "No earlier commit has other metrics" in said(project)
+
+
+def test_a_folder_without_predictions_gets_no_paired_test(history):
+    (history / "results/predictions.csv").unlink()
+    text = said(history)
+    assert "No paired test: that commit or this folder has no results/predictions.csv" in text
+    assert "test shots 120 120" in text

@@ -9,12 +9,7 @@ def test_what_was_not_measured_is_a_dash(nothing):
 
 
 def test_numbers():
-    assert (percent(0.83211), percent(0.5, 0), number(0.0123456), number(1234.5)) == (
-        "83.2%",
-        "50%",
-        "0.0123",
-        "1.23e+03",
-    )
+    assert (percent(0.83211), number(0.0123456), number(1234.5)) == ("83.2%", "0.0123", "1.23e+03")
     assert (amount(1234567), amount(12.34), amount(123.4), amount(0)) == ("1,234,567", "12.3", "123", "0")
 
 

@@ -1,6 +1,5 @@
 """The data: the raw shots, those that were left out, and the mix of labels in each set."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,59 +20,47 @@ from xtcav_ml.system.errors import UserError
 Sets = dict[str, dict[str, int]]  # shots of each class, or with each number, by set
 
 
-@dataclass(frozen=True)
-class Data:
-    """The data; each field is empty, or None, where its source is missing."""
-
-    checked: dict[str, Any]  # of CHECKED
-    folder: str | None  # of the raw files
-    label: str | None  # None where no classes are learned
-    sets: Sets
-    chart: str | None  # SVG
-    left_out: list[list[str]]  # reason, shots; where params.yaml and raw files are still those that were prepared
-
-    def rows(self) -> list[list[str]]:
-        """Return of each class, or number: its shots in each set, and their share."""
-        totals = {name: sum(counts.values()) for name, counts in self.sets.items()}
-
-        def cell(split: str, count: int) -> str:
-            return f"{count:,}" + (f" ({percent(count / max(totals[split], 1))})" if self.label else "")
-
-        names = next(iter(self.sets.values()))
-        rows = [[name, *(cell(split, counts[name]) for split, counts in self.sets.items())] for name in names]
-        return rows + ([["all", *(f"{total:,}" for total in totals.values())]] if self.label else [])
-
-
-def data(results: Results) -> Data:
-    """Return the data of the results."""
+def data(results: Results) -> dict[str, Any]:
+    """Return the data of the results; an entry is empty, or None, where its source is missing."""
     sets, label = _sets(results.root / PREPARED)
     title = f"Labels ({label}) of each set, as in the table"
-    return Data(
-        checked=results.json(CHECKED),
-        folder=results.recorded.params.get("data.raw") if results.recorded else None,
-        label=label,
-        sets=sets,
-        chart=figures.svg(figures.label_shares(sets), title) if label else None,
-        left_out=_left_out(
-            results.root, {name: sum(counts.values()) for name, counts in sets.items()} if label else {}
-        ),
-    )
+    totals = {name: sum(counts.values()) for name, counts in sets.items()} if label else {}
+    return {
+        "checked": results.json(CHECKED),
+        "folder": results.recorded.params.get("data.raw") if results.recorded else None,
+        "label": label,
+        "sets": list(sets),
+        "rows": _rows(sets, totals),
+        "chart": figures.svg(figures.label_shares(sets), title) if label else None,
+        "left_out": _left_out(results.root, totals),
+    }
+
+
+def _rows(sets: Sets, totals: dict[str, int]) -> list[list[str]]:
+    """Return of each class, or number: its shots in each set; of classes also their share in the `totals` of the sets."""
+
+    def cell(split: str, count: int) -> str:
+        return f"{count:,}" + (f" ({percent(count / max(totals[split], 1))})" if totals else "")
+
+    names = next(iter(sets.values()), {})
+    rows = [[name, *(cell(split, counts[name]) for split, counts in sets.items())] for name in names]
+    return rows + ([["all", *(f"{total:,}" for total in totals.values())]] if totals else [])
 
 
 def _sets(folder: Path) -> tuple[Sets, str | None]:
     """Return shots by class in each prepared file, and the name of their label; or with each number, and None."""
     sets: Sets = {}
     label = None
-    for name in selection.SPLITS:
-        try:
+    try:
+        for name in selection.SPLITS:
             with PreparedFile(folder / f"{name}.h5") as file:
                 label = file.meaning.label
                 counts = np.isfinite(file.targets).sum(axis=0)
                 if file.classes:
                     counts = np.bincount(file.labels, minlength=len(file.classes))
                 sets[name] = dict(zip(file.classes or file.meaning.regression, counts.tolist(), strict=True))
-        except UserError:
-            return {}, None
+    except UserError:
+        return {}, None
     return sets, label
 
 

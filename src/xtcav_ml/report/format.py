@@ -8,9 +8,9 @@ import numpy as np
 from xtcav_ml.config.schema import SCHEMA
 
 
-def percent(share: float | None, digits: int = 1) -> str:
+def percent(share: float | None) -> str:
     """Return a share (0 to 1) in percent; a dash where nothing was measured."""
-    return "–" if share is None or not np.isfinite(share) else f"{share:.{digits}%}"
+    return "–" if share is None or not np.isfinite(share) else f"{share:.1%}"
 
 
 def number(value: float | None) -> str:

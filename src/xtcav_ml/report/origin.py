@@ -1,6 +1,5 @@
 """Where the results come from: search, resources, lineage."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ from xtcav_ml.config.paths import BEST, RESOURCES, RUN_ADDRESS, STAGES, TUNING
 from xtcav_ml.lineage import git, recorded
 from xtcav_ml.lineage.environment import environment
 from xtcav_ml.report.format import amount
-from xtcav_ml.report.frames import Picture, picture
+from xtcav_ml.report.frames import picture
 from xtcav_ml.report.results import Results
 from xtcav_ml.system.errors import UserError
 
@@ -25,34 +24,6 @@ USAGE_TITLES = {
 """Titles of the values in a stage's file of resources, except those of GPUs, which are named in it."""
 
 
-@dataclass(frozen=True)
-class Search:
-    """The best trial of `make tune`, and the search's pictures by title."""
-
-    best: dict[str, Any]  # of BEST
-    rows: list[list[str]]  # the best parameters: name, value
-    pictures: dict[str, Picture]
-
-
-@dataclass(frozen=True)
-class Resources:
-    """Resources of each stage's last run on this machine, and their pictures by title."""
-
-    stages: list[str]
-    rows: list[list[str]]  # a measure: its name, and its value for each stage
-    pictures: dict[str, Picture]
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Where the results come from: commit, MLflow run, and the records of DVC and this machine."""
-
-    state: dict[str, str]
-    run: dict[str, Any]  # of RUN_ADDRESS; empty if there is none
-    recorded: recorded.Recorded | None
-    environment: dict[str, str]
-
-
 def outdated(results: Results) -> list[str]:
     """Return the parameters whose values in params.yaml are not those that the results were made with."""
     if results.recorded is None:
@@ -66,8 +37,8 @@ def outdated(results: Results) -> list[str]:
     return list(recorded.differing({"then": results.recorded.params, "now": now}))
 
 
-def search(results: Results) -> Search | None:
-    """Return the best trial of `make tune`; None if it has not run."""
+def search(results: Results) -> dict[str, Any] | None:
+    """Return the best trial of `make tune`, its parameters, and the search's pictures by title; None if it has not run."""
     best = results.json(BEST)
     if not best:
         return None
@@ -77,23 +48,25 @@ def search(results: Results) -> Search | None:
     }
     values = best["params"].items()
     rows = [[name, f"{value:.4g}" if isinstance(value, float) else str(value)] for name, value in values]
-    return Search(best, rows, _pictures(results, TUNING, titles))
+    return {"best": best, "rows": rows, "pictures": _pictures(results, TUNING, titles)}
 
 
-def resources(results: Results) -> Resources:
-    """Return time, memory and the rest of each stage's last run on this machine."""
+def resources(results: Results) -> dict[str, Any]:
+    """Return time, memory and the rest of each stage's last run on this machine, and their pictures by title."""
     used = {stage: values for stage in STAGES if (values := results.json(RESOURCES / f"{stage}.json"))}
     gpus = {name: name.replace("_", " ") for values in used.values() for name in values if "gpu" in name}
     titles = (USAGE_TITLES | gpus).items()
     rows = [[title, *(amount(values.get(name)) for values in used.values())] for name, title in titles]
-    return Resources(list(used), rows, _pictures(results, RESOURCES, {stage: f"{stage}, over time" for stage in used}))
+    pictures = _pictures(results, RESOURCES, {stage: f"{stage}, over time" for stage in used})
+    return {"stages": list(used), "rows": rows, "pictures": pictures}
 
 
-def _pictures(results: Results, folder: Path, titles: dict[str, str]) -> dict[str, Picture]:
+def _pictures(results: Results, folder: Path, titles: dict[str, str]) -> dict[str, dict[str, Any]]:
     pictures = {title: picture(results, folder / f"{name}.png") for name, title in titles.items()}
     return {title: image for title, image in pictures.items() if image is not None}
 
 
-def origin(results: Results) -> Origin:
-    """Return commit, MLflow run, hashes of data and code, environment and parameters."""
-    return Origin(git.state(results.root), results.json(RUN_ADDRESS), results.recorded, environment())
+def origin(results: Results) -> dict[str, Any]:
+    """Return commit, MLflow run (empty if there is none), hashes of data and code, environment and parameters."""
+    run = results.json(RUN_ADDRESS)
+    return {"state": git.state(results.root), "run": run, "recorded": results.recorded, "environment": environment()}

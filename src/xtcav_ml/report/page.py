@@ -3,6 +3,7 @@
 import datetime
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jinja2
 
@@ -13,7 +14,7 @@ from xtcav_ml.report.results import Results, load_results
 from xtcav_ml.system import atomic
 from xtcav_ml.system.progress import console
 
-SECTIONS: dict[str, tuple[str, Callable[[Results], object | None]]] = {
+SECTIONS: dict[str, tuple[str, Callable[[Results], dict[str, Any] | None]]] = {
     "before": ("Compared with the previous commit", earlier.comparison),
     "data": ("Data", data.data),
     "training": ("Training", training.training),

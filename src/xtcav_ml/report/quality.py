@@ -1,7 +1,6 @@
 """The test: how good the network's predictions are."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,27 +12,8 @@ from xtcav_ml.report.results import Results
 from xtcav_ml.science import metrics
 
 
-@dataclass(frozen=True)
-class Classification:
-    """Charts (SVG), and a row for each class."""
-
-    confusion: str
-    calibration: str
-    roc: str
-    precision_recall: str
-    classes: list[list[str]]
-
-
-@dataclass(frozen=True)
-class Regression:
-    """A row for each number, and its chart (SVG)."""
-
-    rows: list[list[str]]
-    charts: dict[str, str]
-
-
-def classification(results: Results) -> Classification | None:
-    """Return confusion matrix, the classes one by one, calibration and curves; None where no classes are learned."""
+def classification(results: Results) -> dict[str, Any] | None:
+    """Return confusion matrix, calibration and curves (SVG), and a row for each class; None where no classes are learned."""
     run = results.table
     if "confusion" not in results.metrics or run is None:
         return None
@@ -42,20 +22,23 @@ def classification(results: Results) -> Classification | None:
     predicted = np.stack([run.floats(PROBABILITY + name) for name in names], axis=1)
     confusion = np.array(results.metrics["confusion"])
     curves = figures.class_curves(names, truth, predicted)
-    roc, precision_recall = (
-        figures.one_against_rest(curves, panels=[panel]) for panel in (figures.roc, figures.precision_recall)
-    )
     in_words = "; ".join(
         f"{name}: " + ", ".join(f"{count} predicted as {other}" for other, count in zip(names, row, strict=True))
         for name, row in zip(names, confusion, strict=True)
     )
-    return Classification(
-        figures.svg(figures.confusion_matrix(confusion, names), f"Confusion matrix, label by label. {in_words}"),
-        figures.svg(figures.calibration(metrics.calibration(truth, predicted)), "Calibration: accuracy by confidence"),
-        figures.svg(roc, "ROC of each class against the rest; areas are in the table"),
-        figures.svg(precision_recall, "Precision against recall; averages are in the table"),
-        _classes(results.metrics, names),
+    roc, precision_recall = (
+        figures.one_against_rest(curves, panels=[panel]) for panel in (figures.roc, figures.precision_recall)
     )
+    calibration = figures.calibration(metrics.calibration(truth, predicted))
+    return {
+        "confusion": figures.svg(
+            figures.confusion_matrix(confusion, names), f"Confusion matrix, label by label. {in_words}"
+        ),
+        "calibration": figures.svg(calibration, "Calibration: accuracy by confidence"),
+        "roc": figures.svg(roc, "ROC of each class against the rest; areas are in the table"),
+        "precision_recall": figures.svg(precision_recall, "Precision against recall; averages are in the table"),
+        "classes": _classes(results.metrics, names),
+    }
 
 
 def _classes(values: Mapping[str, Any], names: Sequence[str]) -> list[list[str]]:
@@ -71,8 +54,8 @@ def _classes(values: Mapping[str, Any], names: Sequence[str]) -> list[list[str]]
     return rows
 
 
-def regression(results: Results) -> Regression | None:
-    """Return prediction against truth of each number that is learned; None where none is."""
+def regression(results: Results) -> dict[str, Any] | None:
+    """Return a row and a chart (SVG) of each number that is learned; None where none is."""
     errors, run = results.metrics.get("regression", {}), results.table
     if not errors or run is None:
         return None
@@ -83,4 +66,4 @@ def regression(results: Results) -> Regression | None:
             description = f"{name}: predicted against measured, {error['shots']:,} shots; on the line they agree"
             charts[name] = figures.svg(figures.regression({name: pair}), description)
     keys = ("shots", "rms_error", "spread", "mean_error", "mean_absolute_error", "explained")
-    return Regression([[name, *(number(error[key]) for key in keys)] for name, error in errors.items()], charts)
+    return {"rows": [[name, *(number(error[key]) for key in keys)] for name, error in errors.items()], "charts": charts}
