@@ -1,7 +1,5 @@
 from xtcav_ml.config.paths import CHECKED
 
-GROUP, ORDER = "Pipeline stages", 12
-
 
 def check() -> None:
     """Check params.yaml and the raw files before hours of work."""

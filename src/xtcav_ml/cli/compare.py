@@ -2,15 +2,12 @@ from typing import Annotated
 
 import typer
 
-GROUP, ORDER = "Results", 52
-
 
 def compare(
     runs: Annotated[
         list[str],
         typer.Argument(
-            metavar="RUN",
-            help="A predictions.csv, a folder that holds one (.), a git revision or an MLflow run id.",
+            metavar="RUN", help="A predictions.csv, a folder that holds one (.), a git revision or an MLflow run id."
         ),
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,

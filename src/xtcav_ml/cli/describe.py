@@ -1,6 +1,3 @@
-GROUP, ORDER = "Parameters", 21
-
-
 def describe() -> None:
     """Show the network of params.yaml: layers, sizes, memory."""
     from xtcav_ml.config import params_file

@@ -1,7 +1,5 @@
 from xtcav_ml.config.paths import HISTORY, MODEL, PREPARED, RESULTS
 
-GROUP, ORDER = "Pipeline stages", 15
-
 
 def evaluate() -> None:
     """Evaluate the trained network on the test set."""

@@ -2,8 +2,6 @@ from typing import Annotated
 
 import typer
 
-GROUP, ORDER = "Search", 62
-
 
 def experiment(
     name: Annotated[str | None, typer.Argument(help="One of experiments/*.yaml; default: list them.")] = None,

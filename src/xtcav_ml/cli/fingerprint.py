@@ -1,6 +1,3 @@
-GROUP, ORDER = "Pipeline stages", 9
-
-
 def fingerprint() -> None:
     """Write what decides the bytes of each stage's program.
 

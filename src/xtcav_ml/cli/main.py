@@ -13,6 +13,17 @@ from xtcav_ml import cli
 from xtcav_ml.system import interrupts
 from xtcav_ml.system.errors import DISK_FULL, UserError, file_error, warn
 
+GROUPS = {
+    "Pipeline stages": "fingerprint validate simulate check prepare train evaluate record",
+    "Parameters": "params describe",
+    "Data": "scan relabel show",
+    "Models": "predict promote_model",
+    "Results": "summary report compare",
+    "Search": "tune promote experiment",
+    "Tracking": "runs reproduce sync ui same",
+}
+"""Headings of the help, and the commands below each; one that is not named here is below Others, at the end."""
+
 
 class Grouped(TyperGroup):
     """Its help lists the commands by group, in plain text: Typer's own panels need rich, which takes 0.1 s to import."""
@@ -33,7 +44,7 @@ def files() -> list[str]:
 
 
 def application(names: list[str]) -> typer.Typer:
-    """Return the program with the commands of these files, which it imports, by their GROUP and ORDER."""
+    """Return the program with the commands of these files, which it imports."""
     app = typer.Typer(
         cls=Grouped, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
     )
@@ -42,10 +53,10 @@ def application(names: list[str]) -> typer.Typer:
     def xtcav() -> None:
         """Learn from XTCAV shot images. Parameters are in params.yaml; `make repro` runs the pipeline stages in order."""
 
-    modules = [importlib.import_module(f"xtcav_ml.cli.{name}") for name in names]
-    for module in sorted(modules, key=lambda module: module.ORDER):
-        name = module.__name__.rpartition(".")[2]
-        app.command(name.replace("_", "-"), rich_help_panel=module.GROUP)(getattr(module, name))
+    groups = {name: group for group, members in GROUPS.items() for name in members.split()}
+    for name in [*(name for name in groups if name in names), *(name for name in names if name not in groups)]:
+        function = getattr(importlib.import_module(f"xtcav_ml.cli.{name}"), name)
+        app.command(name.replace("_", "-"), rich_help_panel=groups.get(name, "Others"))(function)
     return app
 
 

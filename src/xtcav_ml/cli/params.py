@@ -2,7 +2,6 @@ from typing import Annotated
 
 import typer
 
-GROUP, ORDER = "Parameters", 20
 LINE_LENGTH = 250  # characters in a line where no terminal limits it: a parameter is then one line, for grep
 
 

@@ -5,13 +5,10 @@ import typer
 
 from xtcav_ml.config.paths import RESULTS
 
-GROUP, ORDER = "Models", 40
-
 
 def predict(
     model: Annotated[
-        str,
-        typer.Argument(help="A model file (models/model.keras) or a registered model (models:/xtcav@champion)."),
+        str, typer.Argument(help="A model file (models/model.keras) or a registered model (models:/xtcav@champion).")
     ],
     files: Annotated[list[Path], typer.Argument(help="Raw files, or folders of them; they need no labels.")],
     out: Annotated[Path, typer.Option(help="Folder for the predictions.")] = RESULTS / "predictions",

@@ -1,7 +1,5 @@
 from xtcav_ml.config.paths import PREPARED
 
-GROUP, ORDER = "Pipeline stages", 13
-
 
 def prepare() -> None:
     """Preprocess raw files into train, validation and test."""

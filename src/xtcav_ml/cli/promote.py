@@ -1,7 +1,5 @@
 from xtcav_ml.config.paths import BEST
 
-GROUP, ORDER = "Search", 61
-
 
 def promote() -> None:
     """Write the best parameters of the search to params.yaml.

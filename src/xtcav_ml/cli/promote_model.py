@@ -4,13 +4,10 @@ import typer
 
 from xtcav_ml.science.thresholds import MARGIN
 
-GROUP, ORDER = "Models", 41
-
 
 def promote_model(
     run: Annotated[
-        str,
-        typer.Argument(metavar="RUN", help="An MLflow run id, the beginning of one, or an alias (candidate)."),
+        str, typer.Argument(metavar="RUN", help="An MLflow run id, the beginning of one, or an alias (candidate).")
     ],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the decision, change nothing.")] = False,
     margin: Annotated[

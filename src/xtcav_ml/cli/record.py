@@ -1,7 +1,5 @@
 from xtcav_ml.config.paths import HISTORY, MODEL, RESULTS
 
-GROUP, ORDER = "Pipeline stages", 16
-
 
 def record() -> None:
     """Make sure that MLflow has the run of these results."""

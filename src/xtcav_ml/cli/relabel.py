@@ -3,8 +3,6 @@ from typing import Annotated
 
 import typer
 
-GROUP, ORDER = "Data", 31
-
 
 def relabel(
     folder: Annotated[

@@ -4,8 +4,6 @@ from typing import Annotated
 
 import typer
 
-GROUP, ORDER = "Tracking", 71
-
 
 def reproduce(
     run: Annotated[str, typer.Argument(metavar="RUN", help="An MLflow run id, or the beginning of one.")],

@@ -2,7 +2,6 @@ from typing import Annotated
 
 import typer
 
-GROUP, ORDER = "Tracking", 70
 SHOWN = ("accuracy/test", "accuracy/validation", "loss/train")
 
 
@@ -46,7 +45,5 @@ def runs(
         rebuilt = ["rebuilt"] if "rebuilt" in one.data.tags else []
         name = f"{one.info.run_id}  {one.info.run_name}"
         screen.print(", ".join([name, one.info.status, began, *values, edited, *rebuilt]))
-    page = (
-        f"{uri.rstrip('/')}/#/experiments/{experiment}" if uri.startswith("http") else f"{uri}, experiment {experiment}"
-    )
-    screen.print(f"in {masked(page)}")
+    page = f"{uri.rstrip('/')}/#/experiments/" if uri.startswith("http") else f"{uri}, experiment "
+    screen.print(f"in {masked(page)}{experiment}")

@@ -3,7 +3,6 @@ from typing import Annotated
 
 import typer
 
-GROUP, ORDER = "Tracking", 74
 COMMIT = typer.Argument(metavar="REVISION", help="The commit whose code made the outputs.")
 
 

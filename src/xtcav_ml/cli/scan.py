@@ -4,8 +4,6 @@ from typing import Annotated
 
 import typer
 
-GROUP, ORDER = "Data", 30
-
 
 def scan(
     folder: Annotated[

@@ -5,8 +5,6 @@ import typer
 
 from xtcav_ml.config.paths import PREPARED, RESULTS
 
-GROUP, ORDER = "Data", 32
-
 
 def show(
     file: Annotated[Path, typer.Argument(help="A prepared file.")] = PREPARED / "train.h5",

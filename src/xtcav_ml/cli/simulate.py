@@ -1,6 +1,3 @@
-GROUP, ORDER = "Pipeline stages", 11
-
-
 def simulate() -> None:
     """Simulate raw files in the experiment's format."""
     from xtcav_ml.config.base import load_section

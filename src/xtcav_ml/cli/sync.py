@@ -1,7 +1,5 @@
 import sys
 
-GROUP, ORDER = "Tracking", 72
-
 
 def sync() -> None:
     """Upload pending run data to MLflow.

@@ -1,7 +1,5 @@
 from xtcav_ml.config.paths import HISTORY, MODEL, PREPARED
 
-GROUP, ORDER = "Pipeline stages", 14
-
 
 def train() -> None:
     """Train the network and log the run to MLflow."""

@@ -4,8 +4,6 @@ import typer
 
 from xtcav_ml.config.paths import PREPARED, TUNING
 
-GROUP, ORDER = "Search", 60
-
 
 def tune(
     trials: Annotated[

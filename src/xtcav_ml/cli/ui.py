@@ -2,8 +2,6 @@ from typing import Annotated
 
 import typer
 
-GROUP, ORDER = "Tracking", 73
-
 
 def ui(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
