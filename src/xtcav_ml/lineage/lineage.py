@@ -35,12 +35,11 @@ class Lineage:
 
         What cannot change a bit (the kernel, MLflow, DVC, Optuna) is no part of it.
         """
-        environment = deciding(self.code.libraries)
         parts = {
             "parameters": self.params,
             "data": self.data,
             "code": self.code.fingerprint,
-            "environment": environment,
+            "environment": deciding(self.code.libraries),
         }
         return {name: _digest(part) for name, part in parts.items()}
 

@@ -1,5 +1,6 @@
 """The origin of the present results, from the lock files: params.yaml and the sources may have been edited since."""
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,16 +37,19 @@ def read_locks(read_file: Callable[[str], bytes]) -> Recorded | None:
 
     `read_file` raises OSError or UserError for a missing file. The simulation counts only if the data are simulated.
     """
-    stages: dict[str, dvc_lock.Stage] = {}
-    for name in LOCK_FILES:
-        try:
-            stages |= dvc_lock.parse(read_file(name))
-        except (OSError, UserError):
-            continue
     try:
-        return _recorded(stages, read_file)
+        return _recorded(read_stages(read_file), read_file)
     except (LookupError, AttributeError, TypeError):  # damaged, or not written by DVC
         return None
+
+
+def read_stages(read_file: Callable[[str], bytes]) -> dict[str, dvc_lock.Stage]:
+    """Return the stages of all lock files; none of one that is missing or damaged. `read_file` is as for `read_locks`."""
+    stages: dict[str, dvc_lock.Stage] = {}
+    for name in LOCK_FILES:
+        with contextlib.suppress(OSError, UserError):
+            stages |= dvc_lock.parse(read_file(name))
+    return stages
 
 
 def of_folder(folder: Path) -> Recorded | None:

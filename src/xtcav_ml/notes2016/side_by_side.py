@@ -17,6 +17,12 @@ COMPARISON = experiments.EXPERIMENTS / "results" / "notes.md"
 PAIRS = ("accuracy", "steps", "time of a step", "memory")
 HEADINGS = ("experiment", *(f"{pair}, {whose}" for pair in PAIRS for whose in ("published", "here")), "why they differ")
 NOT_RUN, NOT_MEASURED = "not run", "not measured"
+INTRODUCTION = """\
+# The notes' experiments: what they published, and what came out here
+
+Written by `make notes`. Here: accuracy on the validation shots after the last step, with its 95 % interval; the
+median step; the largest resident size of the process.
+"""
 
 
 def list_experiments() -> None:
@@ -60,17 +66,8 @@ def write_comparison() -> None:
             sections += _configurations(experiment, experiment.configurations, result, usage)
         else:
             rows.append(_row(name, experiment, result, usage))
-    text = [
-        "# The notes' experiments: what they published, and what came out here",
-        "",
-        "Written by `make notes`. Here: accuracy on the validation shots after the last step, with its 95 % interval; the",
-        "median step; the largest resident size of the process.",
-        "",
-        *_markdown(HEADINGS, rows),
-        *sections,
-    ]
     with atomic.replacing(COMPARISON) as temporary:
-        temporary.write_text("\n".join(text) + "\n", encoding="utf-8")
+        temporary.write_text("\n".join([INTRODUCTION, *_markdown(HEADINGS, rows), *sections, ""]), encoding="utf-8")
     console().print(f"experiment: {sum(row[2] != NOT_RUN for row in rows)} of {len(rows)} were run -> {COMPARISON}")
 
 
@@ -121,16 +118,12 @@ def _configurations(
             here += [f"{size['estimated_step_mb']:,}", f"{used['process_mb']:,.0f}"]
         rows.append([*map(str, values), here[0], str(seconds), here[1], f"{megabytes:,}", *here[2:]])
     cores = f" on {usage['cores']} cores" if complete else ""
-    times = ["s, published", "s, here"]
-    memory = ["MB, published", "step, MB", "estimate, MB", "process, MB"]
+    measured = ("s, published", "s, here", "MB, published", "step, MB", "estimate, MB", "process, MB")
     return [
-        "",
-        f"## {experiment.title}",
-        "",
+        f"\n## {experiment.title}\n",
         f"Of one step{cores}. Here: the median step, what a step adds to the process, what `xtcav describe` estimates,",
-        f"and the whole process with its libraries. Why they differ: {experiment.differs}.",
-        "",
-        *_markdown([*names, "parameters", *times, *memory], rows),
+        f"and the whole process with its libraries. Why they differ: {experiment.differs}.\n",
+        *_markdown([*names, "parameters", *measured], rows),
     ]
 
 

@@ -54,10 +54,7 @@ class Steps:
 
 
 def train_experiment(
-    name: str,
-    params: TrainParams,
-    listeners: Sequence[fit.Listener] = (),
-    identity: Mapping[str, str] | None = None,
+    name: str, params: TrainParams, listeners: Sequence[fit.Listener] = (), identity: Mapping[str, str] | None = None
 ) -> float | None:
     """Train experiment `name`, write network, history and results; return the seconds of a step, None if unknown.
 

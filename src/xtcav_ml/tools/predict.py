@@ -39,14 +39,10 @@ def predict_files(model_path: Path, inputs: Sequence[Path], out: Path, threads: 
         raise UserError(
             f"{model_path}: no such file (found nothing, expected a model). Fix: `make repro`, or name another"
         )
-    listed = [
-        raw_files.list_files(path) if path.is_dir() else raw_files.Listing(path.parent, (path,)) for path in inputs
-    ]
-    targets = {
-        file: out / file.relative_to(listing.folder).with_name(file.stem + SUFFIX)
-        for listing in listed
-        for file in listing.files
-    }
+    targets: dict[Path, Path] = {}
+    for path in inputs:
+        folder, files = (path, raw_files.list_files(path).files) if path.is_dir() else (path.parent, (path,))
+        targets |= {file: out / file.relative_to(folder).with_name(file.stem + SUFFIX) for file in files}
     _require_own(targets)
     device = backend.configure(seed=0, threads=threads)
     predictor = Predictor(model_path)

@@ -25,25 +25,21 @@ def promote_version(name: str, dry_run: bool, margin: float = MARGIN) -> None:
     """
     root = lineage.project_root()
     with mlflow_store.answering(root):
-        _promote(root, name, dry_run, margin)
-
-
-def _promote(root: Path, name: str, dry_run: bool, margin: float) -> None:
-    version, champion = versions.find(root, name), versions.champion(root)
-    if champion is not None and champion.number == version.number:
-        console().print(f"{version} is the champion already")
-        return
-    tags = {"promotion.against": "none" if champion is None else str(champion)}
-    try:
-        _require_sound(root, version)
-        reason = "the first champion" if champion is None else _require_not_worse(champion, version, margin, tags)
-    except UserError as error:
-        if not dry_run:
-            versions.annotate(version, f"Not promoted: {error}", {"promotion": "refused", **tags})
-        raise
-    if not dry_run:  # the reason first: a promotion that is cut short is then repeated
-        versions.annotate(version, f"Promoted: {reason}", {"promotion": "promoted", **tags})
-        versions.crown(version, champion)
+        version, champion = versions.find(root, name), versions.champion(root)
+        if champion is not None and champion.number == version.number:
+            console().print(f"{version} is the champion already")
+            return
+        tags = {"promotion.against": "none" if champion is None else str(champion)}
+        try:
+            _require_sound(root, version)
+            reason = "the first champion" if champion is None else _require_not_worse(champion, version, margin, tags)
+        except UserError as error:
+            if not dry_run:
+                versions.annotate(version, f"Not promoted: {error}", {"promotion": "refused", **tags})
+            raise
+        if not dry_run:  # the reason first: a promotion that is cut short is then repeated
+            versions.annotate(version, f"Promoted: {reason}", {"promotion": "promoted", **tags})
+            versions.crown(version, champion)
     console().print(f"{version} {'would be' if dry_run else 'is now'} the champion: {reason}")
 
 
@@ -85,17 +81,13 @@ def _require_not_worse(champion: Version, version: Version, margin: float, tags:
             "same prepare.label and prepare.regression."
         )
     for one in compared:
-        test = non_inferiority(_gain(one), margin * one["scale"], common)
+        difference = Difference(one["difference"], one["low"], one["high"], one["p"])
+        gain = difference if one["more_is_better"] else -difference  # above 0 if the second model is the better one
+        test = non_inferiority(gain, margin * one["scale"], common)
         if not test.shown:
             raise UserError(_refusal(champion, version, one, _limit(one, margin), common, test))
     verdicts = "; ".join(f"{one['verdict']} (margin {_limit(one, margin)})" for one in compared)
     return f"not worse than {champion} by more than the margin: {verdicts}; on {common:,} test shots"
-
-
-def _gain(one: Mapping[str, Any]) -> Difference:
-    """Return a comparison's difference as what the second model gains, above 0 if it is the better one."""
-    difference = Difference(one["difference"], one["low"], one["high"], one["p"])
-    return difference if one["more_is_better"] else -difference
 
 
 def _limit(one: Mapping[str, Any], margin: float) -> str:

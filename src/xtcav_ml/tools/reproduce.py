@@ -11,7 +11,6 @@ from xtcav_ml.lineage.environment import environment
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.system.progress import console, titled_table
 from xtcav_ml.tools.reproduction import comparison, original, restored
-from xtcav_ml.tools.reproduction.comparison import Comparison
 from xtcav_ml.tools.reproduction.original import Original
 from xtcav_ml.tracking import resources, uploader
 from xtcav_ml.tracking.mlflow_names import metric_name
@@ -42,18 +41,15 @@ def reproduce_run(prefix: str, into: Path | None) -> bool:
         raise
     backend = run.environment.get("backend", "tensorflow")
     here = environment() | {"backend": backend} | resources.gpus()
-    machine = [_both(row) for row in comparison.compare_environments(run.environment, here)]
-    for remark in remarks + [f"{name}: {values}" for name, values in machine]:
+    differing = comparison.compare_environments(run.environment, here)
+    machine = [f"{row.name} ({row.then} in the run, {row.now} here)" for row in differing]
+    for remark in remarks + machine:
         screen.print(f"note: {remark}")
     if restored.run_stages(folder, backend):
         raise UserError(
             f"{folder}: a stage fails (found the error above, expected success). Fix: run `dvc repro` there"
         )
-    return _compare(run, folder, [f"{name} ({values})" for name, values in machine])
-
-
-def _both(row: Comparison) -> tuple[str, str]:
-    return row.name, f"{row.then} in the run, {row.now} here"
+    return _compare(run, folder, machine)
 
 
 def _compare(run: Original, folder: Path, machine: Sequence[str]) -> bool:
