@@ -21,7 +21,8 @@ def draw_sheet(file: Path, raw_folder: Path, out: Path, per_class: int) -> None:
     """
     with PreparedFile(file) as prepared:
         rows = []
-        for name, members in _groups(prepared):
+        classes = {name: np.flatnonzero(prepared.labels == value) for value, name in enumerate(prepared.classes)}
+        for name, members in (classes or {"all": np.arange(prepared.shots)}).items():
             pictures = [picture for row in members[:per_class] for picture in _pair(prepared, row, raw_folder)]
             rows.append((f"{name} ({len(members):,})", [*pictures, (_mean(prepared, members), "mean of the class")]))
         steps = ", ".join(step.step for step in prepared.meaning.preprocessing.steps)
@@ -29,13 +30,6 @@ def draw_sheet(file: Path, raw_folder: Path, out: Path, per_class: int) -> None:
         title = f"{file}: {prepared.shots:,} shots by {learned}; raw, and after {steps}"
         figures.write_png(out, figures.frame_sheet(rows, title, one_scale=False))
     console().print(f"{title} -> {out}")
-
-
-def _groups(prepared: PreparedFile) -> list[tuple[str, NDArray[np.int64]]]:
-    """Return the classes by name with the rows of their shots; all shots where no classes are learned."""
-    if not prepared.classes:
-        return [("all", np.arange(prepared.shots))]
-    return [(name, np.flatnonzero(prepared.labels == value)) for value, name in enumerate(prepared.classes)]
 
 
 def _pair(prepared: PreparedFile, row: int, raw_folder: Path) -> list[Picture]:
