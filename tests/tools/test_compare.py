@@ -128,8 +128,8 @@ def test_an_mlflow_run_s_predictions_are_fetched(project):
         with_table.artifact(project / "results/predictions.csv")
         for one in (with_table, without):
             one.finish()
-    assert run("HEAD~1", with_table.run_id)["comparisons"][0]["difference"] == pytest.approx(0.2)
-    for run_id in (without.run_id, "0" * 32):
+    assert run("HEAD~1", with_table.journal.run_id)["comparisons"][0]["difference"] == pytest.approx(0.2)
+    for run_id in (without.journal.run_id, "0" * 32):
         with pytest.raises(UserError, match=rf"run {run_id}, predictions\.csv: not in sqlite:") as error:
             run("HEAD", run_id)
         assert len(str(error.value).splitlines()) == 1
@@ -241,18 +241,18 @@ def test_it_says_in_which_parameters_data_and_code_the_runs_differ(project, tmp_
         (tmp_path / "train.json").write_text(json.dumps(code))
         of_run.artifact(tmp_path / "train.json", "lineage/code")
         of_run.finish()
-    found = run("HEAD~1", "HEAD", of_run.run_id)
+    found = run("HEAD~1", "HEAD", of_run.journal.run_id)
     assert found["parameters"] == {
-        "prepare.images.0.step": {"HEAD~1": "log", "HEAD": "log", of_run.run_id: None},
-        "train.epochs": {"HEAD~1": "3", "HEAD": "5", of_run.run_id: "5"},
-        "train.rate": {"HEAD~1": "0.001", "HEAD": "0.001", of_run.run_id: "0.5"},
+        "prepare.images.0.step": {"HEAD~1": "log", "HEAD": "log", of_run.journal.run_id: None},
+        "train.epochs": {"HEAD~1": "3", "HEAD": "5", of_run.journal.run_id: "5"},
+        "train.rate": {"HEAD~1": "0.001", "HEAD": "0.001", of_run.journal.run_id: "0.5"},
     }
     assert found["code"] == ["learning.fit"]
     assert found["unknown"] == []
     said = capsys.readouterr().out
     assert "parameters that differ" in said
     assert "code that differs: learning.fit" in said
-    assert of_run.run_id[:8] in said
+    assert of_run.journal.run_id[:8] in said
 
 
 def test_runs_of_the_same_training_differ_in_nothing(project, capsys):

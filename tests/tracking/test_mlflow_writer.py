@@ -42,8 +42,8 @@ def test_thirty_percent_of_requests_fail_and_the_server_restarts_twice(tmp_path,
         threading.Thread(target=proxy.serve_forever, daemon=True).start()
         monkeypatch.setenv("MLFLOW_TRACKING_URI", proxy.url)
         (tmp_path / "note.txt").write_text("hello")
-        with Tracker(tmp_path) as tracker:
-            run = tracker.start("one", {"stage": "train"}, "flaky")
+        with Tracker(tmp_path, experiment="flaky") as tracker:
+            run = tracker.start("one", {"stage": "train"})
             run.params({f"p{i}": i for i in range(150)})
             run.artifact(tmp_path / "note.txt", "notes")
             for epoch in range(1, EPOCHS + 1):
@@ -86,8 +86,8 @@ def test_an_upload_that_takes_longer_than_any_patience_arrives(tmp_path, server,
         monkeypatch.setattr(uploader, "SILENT_SECONDS", 0.3)
         monkeypatch.setattr(uploader, "NOTICE_SECONDS", 0.1)
         (tmp_path / "note.txt").write_text("hello")
-        with Tracker(tmp_path) as tracker:
-            run = tracker.start("one", {"stage": "train"}, "slow")
+        with Tracker(tmp_path, experiment="slow") as tracker:
+            run = tracker.start("one", {"stage": "train"})
             run.artifact(tmp_path / "note.txt")
             run.finish()
         proxy.shutdown()

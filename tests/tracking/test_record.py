@@ -1,19 +1,23 @@
 """Results on disk into MLflow, in a workspace as DVC has it, but of small files."""
 
+import base64
+import http.server
 import json
+import threading
 from types import SimpleNamespace
 
 import pytest
 import requests
 from mlflow import MlflowClient
 
-from tests.conftest import stored_runs
+from tests.conftest import lay_store, stored_runs
 from xtcav_ml.data import model_file
 from xtcav_ml.tracking import record, runs
 from xtcav_ml.tracking.registry import versions
 from xtcav_ml.tracking.tracker import Tracker
 
 METRICS = {"accuracy": 0.7, "accuracy_low": 0.6, "accuracy_high": 0.8, "shots": 72, "regression": {}}
+TAGS = {"lineage.key": "k", "model.md5": "m"}
 
 
 @pytest.fixture
@@ -76,9 +80,19 @@ def test_a_run_that_the_store_does_not_know_is_made_anew_once(results):
 def test_what_is_there_is_found_without_mlflow_and_left_alone(results, monkeypatch):
     recorded(results)
     before = stored_runs(results.root)[0].to_dictionary()
-    monkeypatch.setattr(record, "_upload", lambda *_: pytest.fail("it is there: MLflow was imported for nothing"))
+    monkeypatch.setattr(record, "_find", lambda *_: pytest.fail("it is there: MLflow was imported for nothing"))
     recorded(results)
     assert stored_runs(results.root)[0].to_dictionary() == before
+
+
+@pytest.mark.parametrize("content", ["<<<<<<< HEAD\n", "{}"])
+def test_a_damaged_address_is_replaced_by_that_of_the_same_run(results, content):
+    recorded(results)
+    before = address(results)
+    (results.folder / "resources/run.json").write_text(content)
+    recorded(results)
+    assert address(results) == before
+    assert len(stored_runs(results.root)) == 1
 
 
 def test_an_evaluation_goes_to_the_run_of_its_training_and_a_new_one_too(results):
@@ -88,8 +102,8 @@ def test_an_evaluation_goes_to_the_run_of_its_training_and_a_new_one_too(results
     (results.folder / "metrics.json").write_text(json.dumps({**METRICS, "accuracy": 0.75}))
     recorded(results)
     (found,) = stored_runs(results.root)
-    assert (found.info.run_id, found.info.end_time, found.info.status) == (run.run_id, ended, "FINISHED")
-    rows = MlflowClient().get_metric_history(run.run_id, "accuracy/test")
+    assert (found.info.run_id, found.info.end_time, found.info.status) == (run.journal.run_id, ended, "FINISHED")
+    rows = MlflowClient().get_metric_history(run.journal.run_id, "accuracy/test")
     assert [(row.step, row.value) for row in rows] == [(0, 0.7), (1, 0.75)]
     assert "rebuilt" not in found.data.tags
 
@@ -137,3 +151,82 @@ def test_a_store_that_cannot_even_be_asked_is_one_line(results, monkeypatch, cap
     assert "run not recorded (found 'no answer'" in line
     assert "`xtcav record`" in line
     assert not (results.folder / "resources/run.json").exists()
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("store with # and spaces")
+    lay_store(folder)
+    uri = f"sqlite:///{folder}/mlruns/mlflow.db"
+    return uri, MlflowClient(uri)
+
+
+def a_run(client, status="FINISHED", **tags):
+    run_id = client.create_run("0", tags={**TAGS, **tags}).info.run_id
+    client.set_terminated(run_id, status)
+    return run_id
+
+
+def test_a_finished_run_with_all_the_tags_is_known(store):
+    uri, client = store
+    assert record.is_finished(uri, a_run(client, other="x"), TAGS)
+
+
+def test_another_a_failed_and_a_deleted_run_are_not(store):
+    uri, client = store
+    assert not record.is_finished(uri, a_run(client), {**TAGS, "more": "x"})
+    assert not record.is_finished(uri, a_run(client, **{"model.md5": "other"}), TAGS)
+    assert not record.is_finished(uri, a_run(client, "FAILED"), TAGS)
+    deleted = a_run(client)
+    client.delete_run(deleted)
+    assert not record.is_finished(uri, deleted, TAGS)
+    assert not record.is_finished(uri, "0" * 32, TAGS)
+
+
+def test_a_store_that_is_not_there_or_no_database_is_no_error(tmp_path):
+    assert not record.is_finished(f"sqlite:///{tmp_path}/none.db", "0", TAGS)
+    (tmp_path / "bad.db").write_text("no database" * 100)
+    assert not record.is_finished(f"sqlite:///{tmp_path}/bad.db", "0", TAGS)
+    assert not (tmp_path / "none.db").exists()
+    assert not record.is_finished("http://127.0.0.1:1", "0", TAGS)
+    for address in ("http://alice:secret@[", "http://host:port"):
+        assert not record.is_finished(address, "0", TAGS)
+    assert not record.is_finished("postgresql://nowhere/db", "0", TAGS)
+
+
+class Answers(http.server.BaseHTTPRequestHandler):
+    """Answers as MLflow's server does to `alice`, and with `status` and `tags` as they are set."""
+
+    status, stage = "FINISHED", "active"
+
+    def do_GET(self):
+        token = base64.b64encode(b"alice:secret").decode()
+        allowed = self.headers.get("Authorization") == f"Basic {token}"
+        self.send_response(200 if allowed else 401)
+        self.end_headers()
+        info = {"run_id": self.path.rpartition("=")[2], "status": self.status, "lifecycle_stage": self.stage}
+        tags = [{"key": key, "value": value} for key, value in TAGS.items()]
+        answer = {"run": {"info": info, "data": {"tags": tags}}} if info["run_id"] == "7" else {}
+        self.wfile.write(json.dumps(answer).encode() if allowed else b"")
+
+    def log_message(self, *_):
+        pass
+
+
+def test_a_server_is_asked_once_with_the_credentials_of_the_address_or_the_environment(monkeypatch):
+    with http.server.HTTPServer(("127.0.0.1", 0), Answers) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        uri = f"http://127.0.0.1:{server.server_port}/"
+        assert not record.is_finished(uri, "7", TAGS)
+        monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "alice")
+        monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "secret")
+        assert record.is_finished(uri, "7", TAGS)
+        assert not record.is_finished(uri, "8", TAGS)
+        monkeypatch.delenv("MLFLOW_TRACKING_PASSWORD")
+        monkeypatch.delenv("MLFLOW_TRACKING_USERNAME")
+        assert record.is_finished(uri.replace("://", "://alice:secret@"), "7", TAGS)
+        monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "alice")
+        monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "secret")
+        monkeypatch.setattr(Answers, "stage", "deleted")
+        assert not record.is_finished(uri, "7", TAGS)
+        server.shutdown()

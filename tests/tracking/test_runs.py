@@ -6,12 +6,18 @@ import json
 import pytest
 import requests
 from mlflow import MlflowClient
+from ruamel.yaml import YAML
 
-from tests.conftest import stored_runs
+from tests.conftest import ROOT, stored_runs
 from xtcav_ml.lineage import fingerprint, git, lineage
 from xtcav_ml.lineage.fingerprint import Code
 from xtcav_ml.tracking import mlflow_names, resources, runs
 from xtcav_ml.tracking.tracker import Run, Tracker
+
+METRICS = {"accuracy": 0.8, "accuracy_low": 0.7, "accuracy_high": 0.9, "shots": 411}
+TAGS = {"git.commit": "0123456789abcdef", "git.dirty": "true"}
+LONGEST_TAG = 8000
+"""Characters that MLflow takes as a tag."""
 
 
 def test_a_training_leaves_a_run_with_its_parameters_and_its_end(workspace):
@@ -116,3 +122,26 @@ def test_only_a_run_that_resumed_something_says_so(workspace, epochs):
         run.on_resume(epochs, ["models/checkpoints/ab: kept"])
     tags = stored_runs(workspace)[0].data.tags
     assert tags.get("resumed_after_epoch") == (str(epochs) if epochs else None)
+
+
+@pytest.mark.parametrize("blocks", [2, 16])
+def test_the_note_has_the_result_and_the_meaning_and_unit_of_parameters(tmp_path, monkeypatch, blocks):
+    tree = YAML(typ="safe").load((ROOT / "params.yaml").read_text())
+    tree["train"]["model"]["blocks"] *= blocks // 2
+    with (tmp_path / "params.yaml").open("w") as file:
+        YAML().dump(tree, file)
+    monkeypatch.chdir(tmp_path)
+    note = runs.note(METRICS, TAGS)
+    assert len(note) <= LONGEST_TAG
+    assert "80.0%" in note
+    assert "0123456789ab" in note
+    (batch,) = (line for line in note.splitlines() if line.startswith("| train.batch_size |"))
+    assert [cell.strip() for cell in batch.split("|")][2:5] == ["32", "shots", "size of a minibatch"]
+    assert note.rstrip().endswith("|")
+    assert ("`xtcav params` lists the rest" in note) == (blocks > 2)
+
+
+def test_results_of_an_earlier_version_have_a_note_all_the_same(tmp_path, monkeypatch):
+    (tmp_path / "params.yaml").write_text("data: {raw: mine}\n")
+    monkeypatch.chdir(tmp_path)
+    assert "`mine`" in runs.note(METRICS, TAGS)

@@ -54,12 +54,12 @@ def test_a_run_keeps_what_is_logged(root, tmp_path, capsys):
         run.dataset("train.h5", "0" * 32, "data/train.h5", "training")
         run.finish()
     found = stored(root, run)
-    assert found.info.run_id == run.run_id
+    assert found.info.run_id == run.journal.run_id
     assert found.info.status == "FINISHED"
     assert len(found.data.params) == 150
     assert found.data.metrics == {"accuracy": 0.75}
     assert found.inputs.dataset_inputs[0].dataset.digest == "0" * 32
-    assert (root / "mlruns/artifacts" / run.run_id / "artifacts/notes/note.txt").read_text() == "hello"
+    assert (root / "mlruns/artifacts" / run.journal.run_id / "artifacts/notes/note.txt").read_text() == "hello"
     assert "MLflow: all uploaded to sqlite" in capsys.readouterr().out
     assert not kept(root)
 
@@ -82,7 +82,7 @@ def test_a_step_is_written_once(root):
             run.metrics({"accuracy": value}, step=1)
         run.finish()
     client, _ = mlflow_store.connect(root)
-    assert [row.value for row in client.get_metric_history(run.run_id, "accuracy")] == [0.5]
+    assert [row.value for row in client.get_metric_history(run.journal.run_id, "accuracy")] == [0.5]
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,8 @@ def test_what_a_store_refuses_is_skipped_with_a_message_and_the_rest_arrives(roo
         run.metrics({"a": 1.0})
         run.finish()
     assert (
-        f"xtcav: run {run.run_id}: params refused by MLflow, skipped (found {str(error)!r}" in capsys.readouterr().err
+        f"xtcav: run {run.journal.run_id}: params refused by MLflow, skipped (found {str(error)!r}"
+        in capsys.readouterr().err
     )
     found = stored(root, run)
     assert (found.info.status, found.data.metrics, found.data.params) == ("FINISHED", {"a": 1.0}, {})
@@ -202,7 +203,7 @@ def test_metrics_whose_reply_was_lost_are_there_once(root, monkeypatch):
     assert lost
     client, _ = mlflow_store.connect(root)
     for name in ("a", "b"):
-        assert [row.step for row in client.get_metric_history(run.run_id, name)] == [0, 1, 2]
+        assert [row.step for row in client.get_metric_history(run.journal.run_id, name)] == [0, 1, 2]
 
 
 def test_a_run_whose_reply_was_lost_is_not_made_twice_and_one_that_comes_late_is_removed(root, monkeypatch):
@@ -215,7 +216,7 @@ def test_a_run_whose_reply_was_lost_is_not_made_twice_and_one_that_comes_late_is
     monkeypatch.setattr(mlflow.MlflowClient, "create_run", lose)
     with Tracker(root) as tracker:
         run = tracker.start("one", {})
-        wait_until(lambda: run.run_id is not None)
+        wait_until(lambda: run.journal.run_id is not None)
         client, experiment = mlflow_store.connect(root)
         real(client, experiment, tags={mlflow_names.RUN_TAG: run.key})
         assert len(mlflow_store.search(client, experiment, {mlflow_names.RUN_TAG: run.key})) == 2
@@ -228,7 +229,9 @@ def test_a_run_that_the_store_has_lost_is_uploaded_again(root, tmp_path):
     with Tracker(root) as tracker:
         run = tracker.start("one", {})
         run.metrics({"a": 1.0}, step=1)
-        wait_until(lambda: run.run_id is not None and not any(one.pending for one in tracker.uploader._journals))
+        wait_until(
+            lambda: run.journal.run_id is not None and not any(one.pending for one in tracker.uploader._journals)
+        )
         lay_store(root)  # another database
         run.metrics({"a": 2.0}, step=2)
         run.finish()
@@ -289,7 +292,7 @@ def test_what_was_logged_for_another_store_waits_for_it(root, monkeypatch):
         pass
     (left,) = kept(root)
     assert "secret" not in (left / "events.jsonl").read_text()
-    assert run.run_id is None
+    assert run.journal.run_id is None
 
 
 def test_a_run_that_is_known_can_run_again_or_be_added_to(root):

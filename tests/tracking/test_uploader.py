@@ -45,8 +45,7 @@ def test_all_is_uploaded_in_order_and_what_is_complete_is_removed(tmp_path):
     first = journal(tmp_path, "a")
     uploading.add(first)
     first.append({"event": "finish", "status": "FINISHED"})
-    first.closed = True
-    uploading.wake()
+    uploading.wake.set()
     assert uploading.drain() == []
     assert [event["event"] for _, event in took] == ["begin", *["metrics"] * 3, "finish"]
     uploading.close()

@@ -15,8 +15,7 @@ from xtcav_ml.lineage import git, lineage, recorded
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.system.progress import console, titled_table
 from xtcav_ml.tracking import mlflow_store
-from xtcav_ml.tracking.mlflow_names import CODE_TAG, KEY_TAG
-from xtcav_ml.tracking.provenance import FOLDER
+from xtcav_ml.tracking.mlflow_names import CODE_TAG, KEY_TAG, LINEAGE
 
 RUN_ID = "[0-9a-f]{32}"
 
@@ -73,7 +72,7 @@ def _of_run(root: Path, run_id: str, folder: Path) -> recorded.Recorded:
     data = {tag.removeprefix("data."): md5 for tag, md5 in tags.items() if tag.startswith("data.")}
 
     def read(name: str) -> bytes:
-        return mlflow_store.download(root, run_id, f"{FOLDER}/{name}", folder).read_bytes()
+        return mlflow_store.download(root, run_id, f"{LINEAGE}/{name}", folder).read_bytes()
 
     code = {"train": lineage.recorded_code("train", tags.get(CODE_TAG, ""), read)}
     return recorded.Recorded(tags.get(KEY_TAG, ""), params, data, code)

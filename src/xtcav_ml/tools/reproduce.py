@@ -14,7 +14,6 @@ from xtcav_ml.tools.reproduction import comparison, original, restored
 from xtcav_ml.tools.reproduction.original import Original
 from xtcav_ml.tracking import resources, uploader
 from xtcav_ml.tracking.mlflow_names import metric_name
-from xtcav_ml.tracking.provenance import LOCK
 
 REPRODUCED = Path("reproduced")
 
@@ -55,7 +54,7 @@ def reproduce_run(prefix: str, into: Path | None) -> bool:
 def _compare(run: Original, folder: Path, machine: Sequence[str]) -> bool:
     """Print what is the same and what differs; returns whether nothing does."""
     screen = console()
-    stages = dvc_lock.parse((folder / LOCK).read_bytes())
+    stages = dvc_lock.parse((folder / dvc_lock.FILE).read_bytes())
     sections = [
         comparison.compare_files(run.stages, stages),
         comparison.compare_metrics(run.metrics, json.loads((folder / METRICS).read_text())),

@@ -13,7 +13,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,7 +21,6 @@ from xtcav_ml.system import atomic
 from xtcav_ml.system.errors import reason, warn
 
 EVENTS, UPLOADED, FILES, GONE = "events.jsonl", "uploaded.json", "files", ".gone-"
-
 STALE = 3600.0  # seconds after which a journal without its first event is taken for that of a killed process
 
 Event = dict[str, Any]
@@ -39,9 +38,8 @@ class Journal:
     def __init__(self, folder: Path, file: BinaryIO) -> None:
         self.folder, self._file = folder, file
         self.size = file.seek(0, os.SEEK_END)  # bytes that are on disk for certain
-        self.closed = False  # whether its owner writes no more
         self.begin: Event = {}
-        self.finished = False  # whether the run's end is written
+        self.finished = False  # whether the run's end is written, the last event
         self.ended = False  # whether the store was given that end before it took all files
         self.offset = 0  # the store has what is before this byte, in this run:
         self.run_id: str | None = None
@@ -113,9 +111,9 @@ class Journal:
     def acknowledge(self, offset: int, run_id: str | None, experiment_id: str | None) -> None:
         """Remember that the store has all up to byte `offset`, in run `run_id`."""
         self.offset, self.run_id, self.experiment_id = offset, run_id, experiment_id
-        if self._file.closed:  # a reply came after all: it is asked for again
-            return
-        atomic.write_json(self.folder / UPLOADED, {"offset": offset, "run_id": run_id, "experiment_id": experiment_id})
+        if not self._file.closed:  # else a reply came after all: it is asked for again
+            state = {"offset": offset, "run_id": run_id, "experiment_id": experiment_id}
+            atomic.write_json(self.folder / UPLOADED, state)
 
     @property
     def pending(self) -> int:
@@ -131,10 +129,9 @@ class Journal:
             shutil.rmtree(gone, ignore_errors=True)
         self._file.close()
 
-    def _follow(self, event: Mapping[str, Any]) -> None:
-        self.begin = self.begin or dict(event)
-        if event["event"] in ("begin", "finish"):
-            self.finished = event["event"] == "finish"
+    def _follow(self, event: Event) -> None:
+        self.begin = self.begin or event
+        self.finished |= event["event"] == "finish"
 
 
 def ownerless(parent: Path) -> Iterator[Journal]:
@@ -152,12 +149,10 @@ def ownerless(parent: Path) -> Iterator[Journal]:
                 shutil.rmtree(folder, ignore_errors=True)
     for _, folder in sorted(ages):
         try:
-            journal = Journal.open(folder)
+            if journal := Journal.open(folder):
+                yield journal
         except (OSError, ValueError) as error:
             warn(
                 f"{folder / EVENTS}: unreadable journal, skipped (found {reason(error)!r}, expected lines of JSON). "
                 f"Fix: move {folder} away"
             )
-            continue
-        if journal is not None:
-            yield journal

@@ -4,8 +4,8 @@ import os
 import re
 from pathlib import Path
 
-EXPERIMENT, NOTES = "xtcav", "xtcav-notes"
-"""MLflow's experiments: the project's own runs, and those of the notes' experiments."""
+EXPERIMENT, NOTES = "xtcav", "xtcav-notes"  # MLflow's experiments: the project's own runs, and those of the notes
+LINEAGE = "lineage"  # where a run has params.yaml, dvc.lock, diff.patch and the code of its stages among its artifacts
 
 RUN_TAG, KEY_TAG, MODEL_TAG, EVALUATION_TAG = "run.key", "lineage.key", "model.md5", "evaluation.md5"
 CODE_TAG = "code.fingerprint"

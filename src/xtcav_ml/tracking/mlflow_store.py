@@ -32,25 +32,21 @@ def connect(root: Path, experiment: str = EXPERIMENT) -> tuple[mlflow.MlflowClie
     MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)
     artifacts = None
     if uri.startswith("sqlite:///"):
-        _let_readers_in(Path(uri.removeprefix("sqlite:///")))
+        database = Path(uri.removeprefix("sqlite:///"))
+        database.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with contextlib.closing(sqlite3.connect(database)) as connection:
+                connection.execute("PRAGMA journal_mode=WAL")  # persists: readers, as the UI, never block a writer
+        except sqlite3.Error as error:
+            raise UserError(
+                f"{database}: unreadable (found {str(error)!r}, expected MLflow's SQLite database). Fix: restore a copy, "
+                "or move it away, and a new one is created"
+            ) from None
         artifacts = (root / "mlruns" / "artifacts").resolve().as_uri()
     with answering(root):
         store = client(root)
         existing = store.get_experiment_by_name(experiment)
         return store, existing.experiment_id if existing else store.create_experiment(experiment, artifacts)
-
-
-def _let_readers_in(database: Path) -> None:
-    """Set a database, made on first use, so that readers, as the UI, never block a writer; it persists."""
-    database.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with contextlib.closing(sqlite3.connect(database)) as connection:
-            connection.execute("PRAGMA journal_mode=WAL")
-    except sqlite3.Error as error:
-        raise UserError(
-            f"{database}: unreadable (found {str(error)!r}, expected MLflow's SQLite database). Fix: restore a copy, "
-            "or move it away, and a new one is created"
-        ) from None
 
 
 @contextlib.contextmanager

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import mlflow
-import requests
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
@@ -27,12 +26,34 @@ RETRIABLE = (401, 403, 404, 408, 409, 429, 499)
 """HTTP statuses that may change, as with other credentials; any other 4xx is final."""
 
 
-def upload_next(root: Path, journal: Journal) -> None:
-    """Upload the next events of a journal, as many as go into one request, to the store of the project in `root`.
+def upload_next(root: Path, journal: Journal, batch: Sequence[tuple[Event, int]] = ()) -> None:
+    """Upload and acknowledge the next events of a journal, by default as many as go into one request, to the store of `root`.
 
     What the store refuses for good is skipped with a message. Raises what the store or the way there raises.
     """
-    _upload(root, journal, _next(journal))
+    batch = batch or _next(journal)
+    kind = batch[0][0]["event"]
+    try:
+        _apply(root, journal, [event for event, _ in batch])
+    except Exception as error:
+        if getattr(error, "error_code", "") == "RESOURCE_DOES_NOT_EXIST":  # another database: all is uploaded again
+            journal.acknowledge(0, None, None)
+        elif kind in ("artifact", "model") and journal.finished and not journal.ended:
+            with contextlib.suppress(Exception):  # a disk for files may be full for days, and the run is over
+                *_, (end, _) = journal.events(journal.offset)
+                _apply(root, journal, [end])
+                journal.ended = True
+        if kind == "begin" or not _refused(error):
+            raise
+        if len(batch) > 1:  # one of them is at fault
+            for one in batch:
+                upload_next(root, journal, [one])
+            return
+        warn(
+            f"run {journal.run_id}: {kind} refused by MLflow, skipped (found {reason(error)!r}, expected MLflow to take it). "
+            "Fix: log it by hand in `make ui`"
+        )
+    journal.acknowledge(batch[-1][1], journal.run_id, journal.experiment_id)
 
 
 def _next(journal: Journal) -> list[tuple[Event, int]]:
@@ -41,36 +62,14 @@ def _next(journal: Journal) -> list[tuple[Event, int]]:
     room = dict(REQUEST_VALUES)
     for event, end in journal.events(journal.offset):
         kind = event["event"]
-        if kind not in room:
-            return batch or [(event, end)]
-        room[kind] -= len(event["values"])
-        if batch and room[kind] < 0:
-            return batch
+        if kind in room:
+            room[kind] -= len(event["values"])
+        if batch and room.get(kind, -1) < 0:
+            break
         batch.append((event, end))
+        if kind not in room:
+            break
     return batch
-
-
-def _upload(root: Path, journal: Journal, batch: Sequence[tuple[Event, int]]) -> None:
-    """Upload events, and acknowledge them."""
-    kind = batch[0][0]["event"]
-    try:
-        _apply(root, journal, [event for event, _ in batch])
-    except Exception as error:
-        if getattr(error, "error_code", "") == "RESOURCE_DOES_NOT_EXIST":  # another database: all is uploaded again
-            journal.acknowledge(0, None, None)
-        elif kind in ("artifact", "model") and journal.finished and not journal.ended:
-            _end(root, journal)
-        if kind == "begin" or not _refused(error):
-            raise
-        if len(batch) > 1:  # one of them is at fault
-            for one in batch:
-                _upload(root, journal, [one])
-            return
-        warn(
-            f"run {journal.run_id}: {kind} refused by MLflow, skipped (found {reason(error)!r}, expected MLflow to take it). "
-            "Fix: log it by hand in `make ui`"
-        )
-    journal.acknowledge(batch[-1][1], journal.run_id, journal.experiment_id)
 
 
 def _apply(root: Path, journal: Journal, events: Sequence[Event]) -> None:
@@ -81,7 +80,7 @@ def _apply(root: Path, journal: Journal, events: Sequence[Event]) -> None:
     elif kind in REQUEST_VALUES:
         rows = [(event["event"], event, *pair) for event in events for pair in event["values"].items()]
         metrics = [
-            Metric(name, value, one["time_ms"], one["step"]) for kind, one, name, value in rows if kind == "metrics"
+            Metric(name, value, at["time_ms"], at["step"]) for kind, at, name, value in rows if kind == "metrics"
         ]
         params = {name: Param(name, value) for kind, _, name, value in rows if kind == "params"}  # the last of a name
         tags = {name: RunTag(name, value) for kind, _, name, value in rows if kind == "tags"}
@@ -97,7 +96,13 @@ def _apply(root: Path, journal: Journal, events: Sequence[Event]) -> None:
         path = journal.folder / events[0]["file"]
         versions.log_model(str(journal.run_id), path, model_file.read_spec(path), events[0]["requirements"])
     else:
-        _finish(client, journal, events[0])
+        if events[0]["status"] is not None:  # else it stays as it is
+            client.set_terminated(journal.run_id, events[0]["status"], events[0]["time_ms"])
+        for other in _ids(client, str(journal.experiment_id), journal.begin["run_key"]):
+            if other != journal.run_id:
+                client.delete_run(other)
+        if journal.begin["adds"] or journal.begin["tags"].get("stage") == "train":
+            versions.tag_metrics(str(journal.run_id))
 
 
 def _begin(client: mlflow.MlflowClient, experiment: str, begin: Event) -> str:
@@ -125,31 +130,12 @@ def _ids(client: mlflow.MlflowClient, experiment: str, run_key: str) -> list[str
     return [str(run.info.run_id) for run in mlflow_store.search(client, experiment, {mlflow_names.RUN_TAG: run_key})]
 
 
-def _end(root: Path, journal: Journal) -> None:
-    """End a run whose file is not taken now: a disk for files may be full for days, and the run is over."""
-    with contextlib.suppress(Exception):  # it is ended again when all is there
-        (end,) = (event for event, _ in journal.events(journal.offset) if event["event"] == "finish")
-        if end["status"] is not None:
-            mlflow_store.client(root).set_terminated(journal.run_id, end["status"], end["time_ms"])
-        journal.ended = True
-
-
-def _finish(client: mlflow.MlflowClient, journal: Journal, event: Event) -> None:
-    if event["status"] is not None:  # else it stays as it is
-        client.set_terminated(journal.run_id, event["status"], event["time_ms"])
-    for other in _ids(client, str(journal.experiment_id), journal.begin["run_key"]):
-        if other != journal.run_id:
-            client.delete_run(other)
-    if journal.begin["adds"] or journal.begin["tags"].get("stage") == "train":
-        versions.tag_metrics(str(journal.run_id))
-
-
 def _refused(error: Exception) -> bool:
     """Return whether to upload it again would not help."""
     if isinstance(error, mlflow.MlflowException):
         status = error.get_http_status_code()
-    elif isinstance(error, requests.HTTPError) and error.response is not None:
-        status = error.response.status_code
     else:
+        status = getattr(getattr(error, "response", None), "status_code", None)  # of requests
+    if status is None:
         return isinstance(error, FileNotFoundError) or not isinstance(error, (*mlflow_store.TrackingError, UserError))
     return 400 <= status < 500 and status not in RETRIABLE

@@ -16,9 +16,7 @@ from xtcav_ml.system import atomic
 
 MEGABYTE = 1e6
 SAMPLE_SECONDS = 0.25  # between samples; reading the process tree takes a few milliseconds
-
-WORTH_A_PICTURE = 2.0
-"""Seconds that a stage must take for its use over time to be drawn, which takes up to a second and a half itself."""
+WORTH_A_PICTURE = 2.0  # seconds from which a stage's usage is drawn, which takes up to a second and a half itself
 
 
 class Sampler:
@@ -45,27 +43,21 @@ class Sampler:
         self._sample()
 
     def summary(self) -> dict[str, float]:
-        """Return run_time_s, cpu_time_s, max/mean_memory_mb, max_threads, max_processes, read/written_mb, and of each
-        GPU memory and utilization, where there is one.
+        """Return the numbers of the whole time, by name and unit, and of each GPU memory and utilization.
 
         Memory is resident. CPU, memory, threads and processes are those of the whole tree; I/O is that of this process by
         system calls (not what it reads through a memory map), and a GPU's numbers are of all that runs on it.
         """
-        columns = {name: [sample[name] for sample in self.samples if name in sample] for name in self.samples[-1]}
+        last = self.samples[-1]
+        result = {name: last[name] for name in ("cpu_time_s", "read_mb", "written_mb")}
+        for name in last.keys() - {"time_s", *result}:
+            values = [sample[name] for sample in self.samples if name in sample]
+            result[f"max_{name}"] = max(values)
+            if name.endswith(("memory_mb", "percent")):
+                result[f"mean_{name}"] = fmean(values)
+        result["run_time_s"] = last["time_s"]
         held = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-        result = {
-            "run_time_s": columns["time_s"][-1],
-            "cpu_time_s": max(columns["cpu_time_s"]),
-            "max_memory_mb": max(*columns["memory_mb"], *(1024 * kibibytes / MEGABYTE for kibibytes in held)),
-            "mean_memory_mb": fmean(columns["memory_mb"]),
-            "max_threads": max(columns["threads"]),
-            "max_processes": max(columns["processes"]),
-            "read_mb": columns["read_mb"][-1],
-            "written_mb": columns["written_mb"][-1],
-        }
-        for name, values in columns.items():
-            if name.startswith("gpu"):
-                result |= {f"max_{name}": max(values), f"mean_{name}": fmean(values)}
+        result["max_memory_mb"] = max(result["max_memory_mb"], *(1024 * kibibytes / MEGABYTE for kibibytes in held))
         return {name: round(value, 3) for name, value in result.items()}
 
     def _watch(self) -> None:
@@ -84,18 +76,20 @@ class Sampler:
             self._cpu = self._cpu_at_start = cpu
         self._cpu = max(self._cpu, cpu)  # less is of a child that ended between the two readings
         io = self._process.io_counters() if hasattr(self._process, "io_counters") else None
-        self.samples.append(
-            {
-                "time_s": time.monotonic() - self._started,
-                "cpu_time_s": self._cpu - self._cpu_at_start,
-                "memory_mb": memory / MEGABYTE,
-                "threads": threads,
-                "processes": processes,
-                "read_mb": io.read_chars / MEGABYTE if io else 0.0,
-                "written_mb": io.write_chars / MEGABYTE if io else 0.0,
-                **{name: value for gpu in self._gpus for name, value in _gpu_sample(*gpu).items()},
-            }
-        )
+        sample = {
+            "time_s": time.monotonic() - self._started,
+            "cpu_time_s": self._cpu - self._cpu_at_start,
+            "memory_mb": memory / MEGABYTE,
+            "threads": threads,
+            "processes": processes,
+            "read_mb": io.read_chars / MEGABYTE if io else 0.0,
+            "written_mb": io.write_chars / MEGABYTE if io else 0.0,
+        }
+        for index, gpu in enumerate(self._gpus):
+            with contextlib.suppress(pynvml.NVMLError):
+                used, busy = pynvml.nvmlDeviceGetMemoryInfo(gpu).used, pynvml.nvmlDeviceGetUtilizationRates(gpu).gpu
+                sample |= {f"gpu{index}_memory_mb": used / MEGABYTE, f"gpu{index}_utilization_percent": float(busy)}
+        self.samples.append(sample)
 
 
 @contextlib.contextmanager
@@ -115,26 +109,16 @@ def measured(stage: str) -> Iterator[Sampler]:
 
 def gpus() -> dict[str, str]:
     """Return the names of this machine's GPUs, and their driver's version; nothing where there are none."""
-    try:
-        names = [str(pynvml.nvmlDeviceGetName(handle)) for _, handle in _gpu_handles()]
-        return {"gpu": ", ".join(names), "gpu_driver": str(pynvml.nvmlSystemGetDriverVersion())} if names else {}
-    except pynvml.NVMLError:
-        return {}
+    with contextlib.suppress(pynvml.NVMLError):
+        if names := [str(pynvml.nvmlDeviceGetName(handle)) for handle in _gpu_handles()]:
+            return {"gpu": ", ".join(names), "gpu_driver": str(pynvml.nvmlSystemGetDriverVersion())}
+    return {}
 
 
-def _gpu_handles() -> list[tuple[int, Any]]:
-    """Return (index, NVML handle) of the GPUs of this machine; none where there is no driver."""
+def _gpu_handles() -> list[Any]:
+    """Return the NVML handles of this machine's GPUs; none where there is no driver."""
     try:
         pynvml.nvmlInit()
-        return [(index, pynvml.nvmlDeviceGetHandleByIndex(index)) for index in range(pynvml.nvmlDeviceGetCount())]
+        return [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
     except pynvml.NVMLError:
         return []
-
-
-def _gpu_sample(index: int, handle: Any) -> dict[str, float]:
-    try:
-        used = pynvml.nvmlDeviceGetMemoryInfo(handle).used / MEGABYTE
-        busy = pynvml.nvmlDeviceGetUtilizationRates(handle).gpu
-    except pynvml.NVMLError:
-        return {}
-    return {f"gpu{index}_memory_mb": used, f"gpu{index}_utilization_percent": float(busy)}

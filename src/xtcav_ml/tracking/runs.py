@@ -1,30 +1,43 @@
-"""A training's run: the same calls log it now or rebuild it from its results, and no stage imports them."""
+"""A training's run: the same calls log it now or rebuild it from its results, and no stage imports them.
 
+It has its origin, tags and data as MLflow's datasets, and the files from which it can be repeated.
+"""
+
+import bisect
 import contextlib
 import hashlib
+import itertools
 import json
+import os
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from xtcav_ml.config.paths import METRICS, PLOTS, PREDICTIONS, RESOURCES
-from xtcav_ml.lineage import lineage
-from xtcav_ml.lineage.environment import versions
-from xtcav_ml.system import interrupts
-from xtcav_ml.tracking import mlflow_names, provenance
+from xtcav_ml.config import parameters, params_file
+from xtcav_ml.config.base import PARAMS_FILE, flatten, read_tree
+from xtcav_ml.config.paths import METRICS, PLOTS, PREDICTIONS, RESOURCES, SIMULATED, STAGES
+from xtcav_ml.lineage import dvc_lock, fingerprint, git, lineage
+from xtcav_ml.lineage.environment import environment, versions
+from xtcav_ml.system import atomic, interrupts
+from xtcav_ml.system.errors import UserError
+from xtcav_ml.tracking import resources
+from xtcav_ml.tracking.mlflow_names import CODE_TAG, EVALUATION_TAG, EXPERIMENT, KEY_TAG, LINEAGE, NOTES
 from xtcav_ml.tracking.tracker import Run, Tracker
 
-REQUIREMENTS = ("keras", "tensorflow", "numpy", "h5py", "pandas", "pydantic", "ruamel.yaml")
-"""Libraries that a served model imports, besides this package and MLflow."""
+LOCK = Path(dvc_lock.FILE)
+REQUIREMENTS = ("keras", "tensorflow", "numpy", "h5py", "pandas", "pydantic", "ruamel.yaml")  # of a served model
+TABLE_CHARACTERS = 6500  # most of a note's table of parameters; MLflow takes 8,000 in all
+COUNT_TAG = "evaluation.count"  # of a run's evaluations; each is a step of its test metrics, and the first is step 0
 
-COUNT_TAG = "evaluation.count"
-"""How many evaluations a run has; each is a step of its test metrics, and the first is step 0."""
 
-
+@dataclass(frozen=True)
 class TrainingRun:
     """A listener of `fit` that logs every epoch to a run."""
 
-    def __init__(self, run: Run, identity: Mapping[str, str]) -> None:
-        self.run, self.identity = run, identity
+    run: Run
+    identity: Mapping[str, str]
 
     def on_step(self, step: int, steps: int) -> None:
         """MLflow gets whole epochs."""
@@ -49,35 +62,71 @@ def training(
     same identity resumes one that was killed outright. The training's usage, in RESOURCES by then, is logged too.
     """
     origin = origin or lineage.of_stage("train")
-    own, usage = {"stage": "train", "device": device}, "train"
+    own, usage, store = {"stage": "train", "device": device}, "train", EXPERIMENT
     if experiment is not None:
-        own, usage = {"stage": "experiment", "experiment": experiment, "device": device}, f"experiment-{experiment}"
+        own |= {"stage": "experiment", "experiment": experiment}
+        usage, store = f"experiment-{experiment}", NOTES
     identity = hashlib.sha256(json.dumps([origin.identity, own], sort_keys=True).encode()).hexdigest()
-    with interrupts.held(), Tracker(lineage.project_root(), identity) as tracker:
-        listener = begin(tracker, origin, {**own, **provenance.tags(origin)}, experiment)
-        yield listener
-        used, picture = (RESOURCES / f"{usage}{suffix}" for suffix in (".json", ".png"))
-        if used.is_file():
-            numbers = json.loads(used.read_text())
-            listener.run.metrics({f"usage/{name}": value for name, value in numbers.items()})
+    with interrupts.held(), Tracker(lineage.project_root(), identity, store) as tracker:
+        run = begin(tracker, origin, {**own, **origin_tags(origin)}, experiment)
+        yield TrainingRun(run, origin.identity)
+        numbers, picture = (RESOURCES / f"{usage}{suffix}" for suffix in (".json", ".png"))
+        if numbers.is_file():
+            run.metrics({f"usage/{name}": value for name, value in json.loads(numbers.read_text()).items()})
         if picture.is_file():
-            listener.run.artifact(picture, PLOTS.name)
-        listener.run.finish()
+            run.artifact(picture, PLOTS.name)
+        run.finish()
 
 
-def begin(
-    tracker: Tracker, origin: lineage.Lineage, tags: Mapping[str, str], experiment: str | None = None
-) -> TrainingRun:
-    """Return a run of the train stage, or of an experiment of the notes, with `tags` and its origin."""
+def origin_tags(origin: lineage.Lineage) -> dict[str, str]:
+    """Return commit, DVC's experiment, environment, the hashes of data and of the code; `lineage.key` stands for the latter."""
+    commit = git.state()
+    variables = {"dvc.exp.name": "DVC_EXP_NAME", "dvc.exp.baseline": "DVC_EXP_BASELINE_REV"}
+    return {
+        KEY_TAG: origin.key,
+        "mlflow.source.git.commit": commit["commit"],  # the UI's own column
+        **{f"git.{name}": value for name, value in commit.items()},
+        **{tag: os.environ[name] for tag, name in variables.items() if name in os.environ},
+        **{f"env.{name}": value for name, value in (environment() | resources.gpus()).items()},
+        **{f"data.{path}": value for path, value in origin.data.items()},
+        CODE_TAG: origin.code.fingerprint,
+    }
+
+
+def begin(tracker: Tracker, origin: lineage.Lineage, tags: Mapping[str, str], experiment: str | None = None) -> Run:
+    """Return a run of the train stage, or of an experiment of the notes, with `tags` and its origin.
+
+    The origin are parameters and data, params.yaml, the code of the training, and the edits since the commit.
+    """
+    run = tracker.start(f"{experiment or origin.params['train']['model']['name']}-{origin.key[:8]}", tags)
+    if run.logged:
+        return run
+    params = origin.params
     if experiment is None:
-        params, store = provenance.params_of_stage(), mlflow_names.EXPERIMENT
-    else:
-        params, store = origin.params, mlflow_names.NOTES
-    name = experiment or origin.params["train"]["model"]["name"]
-    run = tracker.start(f"{name}-{origin.key[:8]}", tags, store)
-    if not run.logged:
-        provenance.log_origin(run, origin, params)
-    return TrainingRun(run, origin.identity)
+        tree = read_tree()
+        simulated = ("simulate",) if Path(tree["data"]["raw"]) == SIMULATED else ()
+        params = {name: tree[name] for name in ("train", "prepare", "data", *simulated)}
+    run.params(flatten(dict(params)))
+    stages = dvc_lock.parse(LOCK.read_bytes()) if LOCK.is_file() else {}
+    for path, digest in dvc_lock.raw_data(stages, origin.data).items():
+        run.dataset(path, digest, path, "raw")
+    for path, digest in origin.data.items():
+        run.dataset(path, digest, path, "validation" if Path(path).stem == "validation" else "training")
+    run.artifact(PARAMS_FILE, LINEAGE)
+    with tempfile.TemporaryDirectory() as folder:
+        code = Path(folder) / fingerprint.file_of("train").name
+        atomic.write_json(code, vars(origin.code))
+        run.artifact(code, f"{LINEAGE}/{fingerprint.FOLDER}")
+        with contextlib.suppress(git.GitError):  # no git, as the tags show
+            changes = git.patch()
+            if changes.left_out:
+                run.tags({"git.diff.left_out": " ".join(changes.left_out)})
+            if changes.content:
+                run.tags({"git.diff.sha256": hashlib.sha256(changes.content).hexdigest()})
+                patch = Path(folder) / "diff.patch"
+                patch.write_bytes(changes.content)
+                run.artifact(patch, LINEAGE)
+    return run
 
 
 def log_model(run: Run, path: Path) -> None:
@@ -86,7 +135,10 @@ def log_model(run: Run, path: Path) -> None:
 
 
 def log_evaluation(run: Run, results: Path, tags: Mapping[str, str]) -> None:
-    """Log what evaluate wrote into the folder `results`; the run's `tags` count earlier evaluations of the same model."""
+    """Log what evaluate wrote into the folder `results`; the run's `tags` count earlier evaluations of the same model.
+
+    With it go the test data, dvc.lock, which has the hashes of all files, and all code.
+    """
     metrics, earlier = json.loads((results / METRICS.name).read_text()), int(tags.get(COUNT_TAG, 0))
     numbers = {name: value for name, value in metrics.items() if isinstance(value, (int, float))}
     for target, errors in metrics.get("regression", {}).items():
@@ -95,7 +147,37 @@ def log_evaluation(run: Run, results: Path, tags: Mapping[str, str]) -> None:
         run.artifact(picture, PLOTS.name)
     for path in (METRICS, PREDICTIONS):
         run.artifact(results / path.name)
-    provenance.log_test_data(run)
+    if LOCK.is_file():
+        for name, digest in dvc_lock.parse(LOCK.read_bytes()).get("prepare", dvc_lock.Stage()).outs.items():
+            if Path(name).stem == "test":
+                run.dataset(name, digest, name, "test")
+        run.artifact(LOCK, LINEAGE)
+        for code in [fingerprint.file_of(stage) for stage in STAGES if stage != "train"]:  # the run has that
+            if code.is_file():
+                run.artifact(code, f"{LINEAGE}/{fingerprint.FOLDER}")
     run.metrics({f"test_{name}": value for name, value in numbers.items()}, step=earlier)
-    digest, note = lineage.file_md5(results / METRICS.name), provenance.note(metrics, tags)
-    run.tags({COUNT_TAG: str(earlier + 1), mlflow_names.EVALUATION_TAG: digest, "mlflow.note.content": note})
+    digest = lineage.file_md5(results / METRICS.name)
+    run.tags({COUNT_TAG: str(earlier + 1), EVALUATION_TAG: digest, "mlflow.note.content": note(metrics, tags)})
+
+
+def note(metrics: Mapping[str, Any], tags: Mapping[str, str]) -> str:
+    """Return what the page of a run with these tags opens with in MLflow, in Markdown, with the parameters of `train`."""
+    lines = []
+    if "accuracy" in metrics:
+        interval = f"95 % interval {metrics['accuracy_low']:.1%} to {metrics['accuracy_high']:.1%}"
+        lines.append(f"**Test accuracy {metrics['accuracy']:.1%}** ({interval}) on {metrics['shots']} shots")
+    for name, errors in metrics.get("regression", {}).items():
+        if errors["shots"]:
+            lines.append(f"**{name}: r.m.s. error {errors['rms_error']:.3g}** on {errors['shots']} test shots")
+    commit = tags.get("git.commit", "none")[:12]
+    edited = ", edited (`lineage/diff.patch`)" if tags.get("git.dirty") == "true" else ""
+    lines.append(f"Data `{read_tree()['data']['raw']}`, commit `{commit}`{edited}")
+    lines.append("To repeat it: `xtcav reproduce` with this run's id")
+    with contextlib.suppress(UserError):  # results of an earlier version, whose parameters have no meanings here
+        rows = [row for row in parameters.rows(params_file.load()) if row.key.startswith("train.")]
+        cells = [f"| {row.key} | {row.value} | {row.unit} | {row.meaning.replace('|', '&#124;')} |" for row in rows]
+        sizes = list(itertools.accumulate(len(line) + 1 for line in cells))
+        if sizes[-1] > TABLE_CHARACTERS:
+            cells[bisect.bisect(sizes, TABLE_CHARACTERS) :] = ["| ... | | | `xtcav params` lists the rest |"]
+        lines.append("\n".join(["| parameter | value | unit | meaning |", "|---|---|---|---|", *cells]))
+    return "\n\n".join(lines) + "\n"

@@ -18,7 +18,7 @@ from xtcav_ml.tracking.journal import EVENTS, Journal, folder_of, ownerless
 from xtcav_ml.tracking.mlflow_names import EXPERIMENT, MODEL_TAG, allowed, metric_name, store_uri
 from xtcav_ml.tracking.uploader import Uploader
 
-PROBE = {"http": 5.0, "": 60.0}
+PROBE = {"http": 5.0, "database": 60.0}
 """Seconds that a store has to answer before training begins without it: a server; a database, which may not exist yet."""
 
 FINISHED, FAILED, KILLED = "FINISHED", "FAILED", "KILLED"
@@ -26,22 +26,13 @@ EVENT_VALUES = 100  # most parameters or tags of an event
 
 
 class Run:
-    """One run, open to be logged to. What cannot be written causes a message, and nothing is raised."""
+    """One run to log to. What cannot be written causes a message, and nothing is raised."""
 
     def __init__(self, journal: Journal, uploader: Uploader) -> None:
         self.journal, self._uploader = journal, uploader
         self.key: str = journal.begin["run_key"]
-        self.logged = {  # names and steps of metrics, be it by a process that was killed
-            (name, event["step"])
-            for event, _ in journal.events()
-            if event["event"] == "metrics"
-            for name in event["values"]
-        }
-
-    @property
-    def run_id(self) -> str | None:
-        """Return MLflow's name for the run, or None if it has not answered yet."""
-        return self.journal.run_id
+        metrics = [event for event, _ in journal.events() if event["event"] == "metrics"]  # of a killed process
+        self.logged = {(name, event["step"]) for event in metrics for name in event["values"]}
 
     def params(self, values: Mapping[str, Any]) -> None:
         """Log parameters, in the order of `values`."""
@@ -72,12 +63,9 @@ class Run:
         self.tags({MODEL_TAG: file_md5(path)})
         self._write("model", path, requirements=requirements)
 
-    @interrupts.held()
-    def finish(self, status: str | None = FINISHED) -> None:
+    def finish(self, status: str | None = FINISHED, time_ms: int | None = None) -> None:
         """End the run FINISHED, FAILED or KILLED; None leaves it as it is. Nothing may be logged to it after that."""
-        self._write("finish", status=status, time_ms=_now())
-        self.journal.closed = True
-        self._uploader.wake()
+        self._write("finish", status=status, time_ms=time_ms or _now())
 
     def _write_values(self, kind: str, values: Mapping[str, str]) -> None:
         entries = list(values.items())
@@ -94,20 +82,19 @@ class Run:
                 f"{file or self.journal.folder}: {kind} of run {self.key} not logged (found {reason(error)!r}, expected a "
                 "readable file and room on the disk). Fix: mend that before the next run"
             )
-        self._uploader.wake()
+        self._uploader.wake.set()
 
 
 class Tracker:
     """The runs that a command logs to, while it is entered; at the end it prints whether all is uploaded.
 
-    A run that is not finished by then is ended: KILLED on Ctrl-C, otherwise FAILED.
-
-    Journals that earlier processes left, killed or without an answer of MLflow, are uploaded too. The next run of the same
-    `identity` resumes one that has no end; others are ended KILLED.
+    A run that is not finished by then is ended: KILLED on Ctrl-C, otherwise FAILED. Journals that earlier processes left,
+    killed or without an answer of MLflow, are uploaded too. The next run of the same `identity` resumes one that has no end;
+    others are ended KILLED.
     """
 
-    def __init__(self, root: Path, identity: str = "") -> None:
-        self.root, self.identity = root, identity
+    def __init__(self, root: Path, identity: str = "", experiment: str = EXPERIMENT) -> None:
+        self.root, self.identity, self.experiment = root, identity, experiment
         self.store = masked(store_uri(root))
         self.uploader = Uploader(root)
         self.left: dict[str, dict[str, str]] = {}  # tags and status, by key, of runs not uploaded whole before
@@ -127,13 +114,7 @@ class Tracker:
 
     @interrupts.held()
     def start(
-        self,
-        name: str,
-        tags: Mapping[str, str],
-        experiment: str = EXPERIMENT,
-        parent: Run | None = None,
-        run_key: str | None = None,
-        adds: bool = False,
+        self, name: str, tags: Mapping[str, str], parent: Run | None = None, run_key: str = "", adds: bool = False
     ) -> Run:
         """Begin a run, below run `parent` if that is given, or resume the one that was left unfinished.
 
@@ -147,7 +128,7 @@ class Tracker:
                 "run_key": run_key or uuid.uuid4().hex,
                 "store": self.store,
                 "identity": "" if parent else self.identity,
-                "experiment": experiment,
+                "experiment": self.experiment,
                 "name": name,
                 "parent": parent.key if parent else None,
                 "tags": dict(tags),
@@ -156,15 +137,17 @@ class Tracker:
             }
             journal = Journal.create(folder_of(self.root), uuid.uuid4().hex, begin)
         self.uploader.add(journal)
-        if parent is None and journal.pending:
-            self._probe()
+        if parent is None and journal.pending:  # give the store a moment to answer for the first time
+            self.uploader.tried.wait(PROBE["http" if self.store.startswith("http") else "database"])
+            if self.uploader.failure or not self.uploader.tried.is_set():
+                self._warn("run data are not uploaded yet, and training continues", "start the server")
         self._begun.append(Run(journal, self.uploader))
         return self._begun[-1]
 
     @interrupts.held()
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         for run in self._begun:
-            if not run.journal.closed:
+            if not run.journal.finished:
                 run.finish(KILLED if kind is KeyboardInterrupt else FAILED)
         if self._unfinished is not None:
             self._upload_left(self._unfinished)
@@ -181,28 +164,13 @@ class Tracker:
     def _upload_left(self, journal: Journal) -> None:
         """Upload a journal that another process began, ended as that did, or KILLED when it last wrote."""
         if not journal.finished:
-            try:
-                last_written = (journal.folder / EVENTS).stat().st_mtime_ns // 1_000_000
-                journal.append({"event": "finish", "status": KILLED, "time_ms": last_written})
-            except OSError as error:
-                warn(
-                    f"{journal.folder}: not uploaded (found {reason(error)!r}, expected room on the disk). Fix: make room"
-                )
-                journal.close()
-                return
+            Run(journal, self.uploader).finish(KILLED, (journal.folder / EVENTS).stat().st_mtime_ns // 1_000_000)
         tags = self.left.setdefault(journal.begin["run_key"], {})
         tags |= journal.begin["tags"]
         for event, _ in journal.events():
             tags |= event["values"] if event["event"] == "tags" else {}
             tags |= {"status": event["status"] or FINISHED} if event["event"] == "finish" else {}
-        journal.closed = True
         self.uploader.add(journal)
-
-    def _probe(self) -> None:
-        """Give the store a moment to answer for the first time, and print a message if it does not."""
-        self.uploader.tried.wait(next(seconds for scheme, seconds in PROBE.items() if self.store.startswith(scheme)))
-        if self.uploader.failure or not self.uploader.tried.is_set():
-            self._warn("run data are not uploaded yet, and training continues", "start the server")
 
     def _warn(self, problem: str, cure: str) -> None:
         why = self.uploader.failure or "no answer"

@@ -1,6 +1,7 @@
 """Uploads journals to MLflow from a thread beside the training: never raises into it, never makes it wait."""
 
 import contextlib
+import math
 import os
 import threading
 import time
@@ -64,25 +65,21 @@ class Uploader:
         self.failure = ""  # why the last request failed, if it did
         self.tried = threading.Event()  # a first request has ended, however
         self._journals: list[Journal] = []
-        self._wake, self._ends, self._over = threading.Event(), threading.Event(), threading.Event()
+        self.wake = threading.Event()  # set to let the thread look for more to upload
+        self._ends, self._over = threading.Event(), threading.Event()
         self._requests = self._failures = 0  # that succeeded; that failed since
         self._refused: Counter[str] = Counter()  # failures of each journal
         self._clock: int | None = None  # the thread's CPU time, which a request uses while its bytes move
-        self._adapts = False  # whether the environment leaves the timeout to this class
+        be_brief()
+        self._adapts = os.environ[TIMEOUT] == REQUEST[TIMEOUT]  # else it is the user's
         self._thread = threading.Thread(target=self._run, name="uploader", daemon=True)
 
     def add(self, journal: Journal) -> None:
         """Upload a journal, and what will be written to it."""
         self._journals.append(journal)
         if not self._thread.is_alive():
-            be_brief()
-            self._adapts = os.environ[TIMEOUT] == REQUEST[TIMEOUT]
             self._thread.start()
-        self.wake()
-
-    def wake(self) -> None:
-        """Let the thread look for more to upload."""
-        self._wake.set()
+        self.wake.set()
 
     def drain(self) -> list[Journal]:
         """Wait until all is uploaded, while bytes move or the server answers; return the journals with what is left.
@@ -90,10 +87,9 @@ class Uploader:
         A request to stop that comes meanwhile ends the wait and nothing else.
         """
         self._ends.set()
-        self.wake()
-        self._failures, announced, stopping = 0, False, interrupts.pending()
+        self.wake.set()
+        self._failures, stopping, progress = 0, interrupts.pending(), self._progress()
         began = since = time.monotonic()
-        progress = self._progress()
         while self._thread.is_alive() and self._failures < FAILURES:
             now = time.monotonic()
             if progress != (progress := self._progress()):
@@ -102,9 +98,9 @@ class Uploader:
                 if not answers(store_uri(self.root)):
                     break
                 since = now
-            if not announced and now - began > NOTICE_SECONDS:
+            if now - began > NOTICE_SECONDS:
                 console().print("MLflow: uploading run data; Ctrl-C leaves the rest in mlruns/journal")
-                announced = True
+                began = math.inf  # once
             if interrupts.pending() and not stopping:
                 interrupts.withdraw()
                 break
@@ -130,12 +126,15 @@ class Uploader:
             waiting = [journal for journal in self._journals if journal.offset < journal.size]
             if waiting:  # none waits for one that cannot go
                 self._request(min(waiting, key=lambda journal: self._refused[journal.folder.name]))
-                self._pause()
+                failing = min(self._failures, 10)
+                pause = min(FIRST_PAUSE * 2 ** (failing - 1), LONGEST_PAUSE) if failing else BATCH_PAUSE
+                if self._ends.wait(pause) and self._failures:  # to collect more events, or for the store to recover
+                    time.sleep(min(pause, LAST_PAUSE))
             elif self._ends.is_set():
                 return
             else:
-                self._wake.wait()
-                self._wake.clear()
+                self.wake.wait()
+                self.wake.clear()
 
     def _request(self, journal: Journal) -> None:
         began = time.monotonic()
@@ -147,20 +146,10 @@ class Uploader:
             self.failure = reason(error)
             self._failures += 1
             self._refused[journal.folder.name] += 1
-            self._allow_more(time.monotonic() - began)
+            allowed = int(os.environ.get(TIMEOUT, REQUEST[TIMEOUT]))
+            if self._adapts and allowed <= time.monotonic() - began and answers(store_uri(self.root)):
+                os.environ[TIMEOUT] = str(min(TIMEOUT_GROWTH * allowed, LONGEST_TIMEOUT))
         self.tried.set()
-        if journal.closed and journal.offset >= journal.size:
+        if journal.finished and journal.offset >= journal.size:
             self._journals.remove(journal)
             journal.close()
-
-    def _allow_more(self, seconds: float) -> None:
-        """Lengthen the timeout if a request of `seconds` ran into it although the server answers."""
-        allowed = int(os.environ.get(TIMEOUT, REQUEST[TIMEOUT]))
-        if self._adapts and allowed <= seconds and answers(store_uri(self.root)):
-            os.environ[TIMEOUT] = str(min(TIMEOUT_GROWTH * allowed, LONGEST_TIMEOUT))
-
-    def _pause(self) -> None:
-        """Wait before the next request: to collect more events for it, or for the store to recover."""
-        seconds = min(FIRST_PAUSE * 2 ** min(self._failures - 1, 10), LONGEST_PAUSE) if self._failures else BATCH_PAUSE
-        if self._ends.wait(seconds) and self._failures:
-            time.sleep(min(seconds, LAST_PAUSE))

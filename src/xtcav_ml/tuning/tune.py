@@ -163,10 +163,10 @@ class _Search:
 
     def _parent_run(self) -> Run:
         """Return the study's run, created on first use."""
-        key = self.study.user_attrs.get("run_key")
+        key = self.study.user_attrs.get("run_key", "")
         tags = {"stage": "tune", **{f"git.{name}": value for name, value in git.state().items()}}
         run = self.tracker.start(self.study.study_name, tags, run_key=key)
-        if key is None:
+        if not key:
             run.params(flatten({"train": self.base.model_dump(mode="json"), "tune": self.tune.model_dump(mode="json")}))
             self.study.set_user_attr("run_key", run.key)
         return run

@@ -54,6 +54,7 @@ def flip(path):
         (lambda folder: (folder / "code").symlink_to("/"), "code .*found a file that is not in its manifest"),
         (lambda folder: (folder / "manifest.json").unlink(), "manifest.json .*found none"),
         (lambda folder: (folder / "manifest.json").write_text("{"), "manifest.json .*found a broken one"),
+        (lambda folder: (folder / "manifest.json").write_text("7"), "manifest.json .*found a broken one"),
     ],
 )
 def test_a_change_of_any_file_is_refused(folder, change, found):

@@ -15,8 +15,7 @@ from xtcav_ml.lineage import dvc_lock, lineage
 from xtcav_ml.lineage.fingerprint import Code
 from xtcav_ml.system.errors import UserError, masked
 from xtcav_ml.tracking import mlflow_store
-from xtcav_ml.tracking.mlflow_names import EVALUATION_TAG, of_test, store_uri
-from xtcav_ml.tracking.provenance import FOLDER, LOCK
+from xtcav_ml.tracking.mlflow_names import EVALUATION_TAG, LINEAGE, of_test, store_uri
 
 USAGE = "system/"  # prefix of metrics that no training has to repeat
 
@@ -61,14 +60,14 @@ def fetch_run(root: Path, prefix: str) -> Original:
             return mlflow_store.download(root, run_id, name, Path(folder)).read_bytes()
 
         def read_lineage(name: str | Path) -> bytes:
-            return read(f"{FOLDER}/{name}")
+            return read(f"{LINEAGE}/{name}")
 
-        stages = dvc_lock.parse(read_lineage(LOCK))
+        stages = dvc_lock.parse(read_lineage(dvc_lock.FILE))
         ran = [name for name in STAGES if name in stages]
         patch = read_lineage("diff.patch") if "git.diff.sha256" in tags else b""
         if "git.diff.sha256" in tags and (digest := hashlib.sha256(patch).hexdigest()) != tags["git.diff.sha256"]:
             raise UserError(
-                f"run {run_id}: {FOLDER}/diff.patch was changed (found SHA-256 {digest}, expected "
+                f"run {run_id}: {LINEAGE}/diff.patch was changed (found SHA-256 {digest}, expected "
                 f"{tags['git.diff.sha256']}, tag git.diff.sha256). Fix: restore the artifact from a copy"
             )
         return Original(
@@ -95,11 +94,13 @@ def _require_repeatable(run_id: str, status: str, tags: Mapping[str, str]) -> No
     elif status != "FINISHED":
         fault = f"not complete (found {status}, expected FINISHED). Fix: wait for its end, or reproduce another"
     elif EVALUATION_TAG not in tags:
-        fault = f"not recorded (found neither {FOLDER}/{LOCK} nor metrics.json, expected both). Fix: `dvc repro` there"
+        fault = (
+            f"not recorded (found neither {LINEAGE}/{dvc_lock.FILE} nor metrics.json, expected both). Fix: `dvc repro`"
+        )
     elif not re.fullmatch("[0-9a-f]{40,64}", commit):
         fault = f"not of a git commit (found {commit!r} as tag git.commit). Fix: train again in a clone of the project"
     elif tags.get("git.dirty") == "true" and not tags.keys() & {"git.diff.sha256", "git.diff.left_out"}:
-        fault = f"edited after its commit (tag git.dirty; expected {FOLDER}/diff.patch). Fix: commit, and train again"
+        fault = f"edited after its commit (tag git.dirty; expected {LINEAGE}/diff.patch). Fix: commit, and train again"
     else:
         return
     raise UserError(f"run {run_id}: {fault}")

@@ -29,20 +29,24 @@ def verify(folder: Path, name: str, expected: str | None = None) -> None:
 
     The manifest itself must have the SHA-256 `expected`, if one is given: whoever can change a file could change it too.
     """
-    path = folder / MANIFEST
+    path, cure = folder / MANIFEST, "Fix: do not use it; restore a copy, or train again"
+
+    def refuse(file: str, got: str) -> NoReturn:
+        raise UserError(f"{name}: {file} is not as it was logged (found {got}, expected what {MANIFEST} lists). {cure}")
+
     if not path.is_file():
-        _refuse(name, MANIFEST, "none")
+        refuse(MANIFEST, "none")
     if expected is not None and sha256(path) != expected:
-        _refuse(name, MANIFEST, "another")
+        refuse(MANIFEST, "another")
     try:
-        listed, present = json.loads(path.read_bytes()), _hashes(folder)
-    except ValueError:
-        _refuse(name, MANIFEST, "a broken one")
+        listed, present = dict(json.loads(path.read_bytes())), _hashes(folder)
+    except (ValueError, TypeError):
+        refuse(MANIFEST, "a broken one")
     for file in sorted({*listed, *present}):
         if file not in present:
-            _refuse(name, file, "none")
+            refuse(file, "none")
         if listed.get(file) != present[file]:
-            _refuse(name, file, "other bytes" if file in listed else "a file that is not in its manifest")
+            refuse(file, "other bytes" if file in listed else "a file that is not in its manifest")
 
 
 def _hashes(folder: Path) -> dict[str, str]:
@@ -52,8 +56,3 @@ def _hashes(folder: Path) -> dict[str, str]:
         for name, path in files.items()
         if name not in NOT_LISTED and (path.is_symlink() or not path.is_dir())
     }
-
-
-def _refuse(name: str, file: str, got: str) -> NoReturn:
-    cure = "Fix: do not use it; restore a copy, or train again"
-    raise UserError(f"{name}: {file} is not as it was logged (found {got}, expected what {MANIFEST} lists). {cure}")

@@ -18,16 +18,15 @@ from xtcav_ml.learning.layer_plan import FRAME_INPUT
 from xtcav_ml.science.spec import Meaning
 from xtcav_ml.tracking.registry import manifest
 
-DATA = "data"
-EXAMPLE = "input_example.json"
+DATA, EXAMPLE = "data", "input_example.json"
 
 
 def write(
     folder: Path, path: Path, meaning: Meaning, requirements: Sequence[str], identity: Mapping[str, str], commit: str
 ) -> str:
-    """Make `folder` of the model file `path`, and return the SHA-256 of its manifest.
+    """Create `folder` from the model file `path`, with the `commit` to install; return the SHA-256 of its manifest.
 
-    `identity` are MLflow's `model_id`, `run_id` and `artifact_path`, `commit` the one to install for serving.
+    `identity` are MLflow's `model_id`, `run_id` and `artifact_path`.
     """
     # With parameters, none here, MLflow's example is the body of a request as well: one file of a full frame in digits.
     info = {"artifact_path": EXAMPLE, "serving_input_path": EXAMPLE, "type": "ndarray", "params": "true"}

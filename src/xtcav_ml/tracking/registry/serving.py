@@ -26,7 +26,6 @@ class ShotModel:
         """Return a row a shot: the probability of each class, the name of the likeliest, and each number.
 
         A shot of which a feature is not finite has None in all of them: a server answers in JSON, which has no NaN.
-
         `data` are raw frames (N, rows, columns) int16 or, for a model with features, a dict of `frame` and of each feature
         by its name, (N,). Raises ValueError if the shapes are not the model's.
         """

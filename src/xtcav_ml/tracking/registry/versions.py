@@ -26,8 +26,7 @@ MODEL_NAME = "xtcav"
 CANDIDATE, CHAMPION, PREVIOUS = "candidate", "champion", "previous"
 """Aliases: the newest version, the one that is in use, and the one that was before it."""
 
-SCHEME = "models:/"  # what MLflow's address of a model begins with
-
+SCHEME = "models:/"  # beginning of MLflow's address of a model
 FILE_TAG, MANIFEST_TAG = "model.sha256", "manifest.sha256"
 COPIED_TAGS = ("lineage.key", "git.commit", "git.dirty")  # tags of a run that its model version has too
 
@@ -139,8 +138,7 @@ def find(root: Path, wanted: str) -> Version:
     versions = _versions(client)
     aliases = client.get_registered_model(MODEL_NAME).aliases if versions else {}
     matching = [one for one in versions if str(aliases.get(wanted)) == str(one.version)]
-    if not matching and wanted:
-        matching = [one for one in versions if one.run_id.startswith(wanted)]
+    matching = matching or [one for one in versions if wanted and one.run_id.startswith(wanted)]
     runs = {one.run_id for one in matching}
     if len(runs) != 1:
         raise UserError(
