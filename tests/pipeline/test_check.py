@@ -295,3 +295,51 @@ def run_stages(params, folder):
 @given(tree=trees())
 def test_what_is_let_pass_runs_through_all_stages(eager, raw, tmp_path_factory, tree):
     holds(tree, raw, tmp_path_factory.mktemp("example"), run_stages)
+
+
+KERNEL = "train.model.blocks.1.kernel"
+
+
+def searched(tmp_path, **tune):
+    """Return the default parameters for frames of 74 x 58, whose second map is 4 x 3, with another section tune."""
+    tree = copy.deepcopy(TREE)
+    tree["data"] |= {"frame_shape": [74, 58], "raw": "data/raw/simulated"}
+    tree["train"]["model"]["blocks"][1] |= {"kernel": 3, "pool_window": 3}
+    tree["tune"] |= {"space": {KERNEL: {"choices": [3, 4]}}} | tune
+    return loaded(tree, tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize(
+    ("tune", "key", "value"),
+    [
+        ({"space": {KERNEL: {"choices": [300, 400]}}}, rf"tune\.space\.{KERNEL}", "300"),
+        ({"space": {KERNEL: {"choices": [3, 300]}}}, rf"tune\.space\.{KERNEL}", "300"),
+        ({"space": {KERNEL: {"low": 300, "high": 400}}}, rf"tune\.space\.{KERNEL}", "300"),
+        (
+            {"space": {"train.model.name": {"choices": ["convnet", "resnet"]}}},
+            r"tune\.space\.train\.model\.name",
+            "resnet",
+        ),
+        ({"memory_gb": 0.001}, r"tune\.memory_gb", "0.1 GB"),
+        (
+            {"memory_gb": 0.09, "space": {"train.batch_size": {"low": 2000, "high": 3000}}},
+            r"tune\.memory_gb",
+            "2000 shots",
+        ),
+    ],
+)
+def test_a_search_of_which_no_trial_can_train_is_refused(tmp_path, tune, key, value):
+    with pytest.raises(UserError, match=rf"^{key}: .*Fix: ") as error:
+        check.validate_params(searched(tmp_path, **tune), tmp_path / "valid.txt")
+    assert value in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "tune",
+    [
+        {"space": {KERNEL: {"low": 3, "high": 300}}},
+        {"memory_gb": 0.09, "space": {"train.batch_size": {"low": 1, "high": 32}}},
+    ],
+)
+def test_a_search_of_which_some_trials_can_train_is_not(tmp_path, tune):
+    check.validate_params(searched(tmp_path, **tune), tmp_path / "valid.txt")

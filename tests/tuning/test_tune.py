@@ -9,9 +9,10 @@ from mlflow.exceptions import MlflowException
 from optuna.trial import TrialState
 
 from tests.conftest import ROOT, lay_store
-from xtcav_ml.config.tune import Range
+from xtcav_ml.config.tune import Choices, Range
 from xtcav_ml.lineage import environment
 from xtcav_ml.science.spec import Meaning
+from xtcav_ml.system.errors import UserError
 from xtcav_ml.tracking import mlflow_store, uploader
 from xtcav_ml.tracking.tracker import Run, Tracker
 from xtcav_ml.tuning import studies, tune
@@ -115,3 +116,21 @@ def test_a_trial_that_was_completed_is_told_whatever_its_run_says_then(search, t
         patch.setattr(Run, "finish", stop)
         search.run_trials(tmp_path)
     assert [trial.state for trial in search.study.trials] == [TrialState.COMPLETE]
+
+
+@pytest.mark.parametrize(
+    ("space", "memory", "reason"),
+    [
+        (
+            {"train.model.blocks.1.kernel": Choices(choices=(300, 400))},
+            4,
+            r"2 of them.*blocks\.1\.kernel.*Fix: lower",
+        ),
+        ({"train.optimizer.momentum": Range(low=0.5, high=0.9)}, 0.001, r"tune\.memory_gb.*0\.0.*Fix: raise it"),
+    ],
+)
+def test_a_search_without_a_trainable_trial_names_the_reason_and_its_cure(search, tmp_path, space, memory, reason):
+    search.tune = search.tune.model_copy(update={"space": space, "memory_gb": memory, "trials": 2})
+    with pytest.raises(UserError, match=reason) as error:
+        search.run_trials(tmp_path)
+    assert "tune.minutes" not in str(error.value)

@@ -15,6 +15,9 @@ from xtcav_ml.system.errors import UserError
 
 BACKENDS = ("tensorflow", "jax")  # Keras' backends with a gradient and a way to feed frames in this package
 
+CURES = {"train.batch_size": "lower it", "tune.memory_gb": "raise it"}
+"""Parameters that may be to blame for too little memory, and their cures."""
+
 
 def backend_name() -> str:
     """Return the backend that KERAS_BACKEND names, TensorFlow by default. Raises UserError if it is unknown or missing."""
@@ -69,17 +72,31 @@ def require_augmentable(augment: Augment, meaning: Meaning) -> None:
         )
 
 
-def require_network(train: TrainParams, ends: Ends, limit: float) -> None:
-    """Raise UserError if there is no backend, no such network between `ends`, or its training step exceeds `limit` bytes."""
+def require_network(train: TrainParams, ends: Ends, limit: float, key: str = "train.batch_size") -> None:
+    """Raise UserError if there is no backend, no such network between `ends`, or its training step exceeds `limit` bytes.
+
+    `key` is the parameter to blame for the limit.
+    """
+    needed = step_memory(train, ends)
+    if needed > limit:
+        raise UserError(
+            f"{key}: a training step of {train.batch_size} shots takes too much memory (found about "
+            f"{needed / 1e9:.1f} GB, expected at most {limit / 1e9:.1f}). Fix: {CURES[key]}, or make the network smaller."
+        )
+
+
+def require_trial(train: TrainParams, meaning: Meaning, shots: int, memory_gb: float) -> None:
+    """Raise UserError if the tuner cannot try `train` on this number of training `shots` within tune.memory_gb."""
+    require_data(train, meaning, shots)
+    require_network(train, Ends.of(meaning), 1e9 * memory_gb, "tune.memory_gb")
+
+
+def step_memory(train: TrainParams, ends: Ends) -> int:
+    """Estimate the bytes of a training step on this machine. Raises UserError if there is no such network between `ends`."""
     layers = layer_plan.plan(train.model, ends)
     if backend_name() == "tensorflow" and not _has_gpu():
         layers = layer_plan.fused(layers, train.precision)
-    needed = layer_plan.step_memory(layers, train.batch_size)
-    if needed > limit:
-        raise UserError(
-            f"train.batch_size: a training step of {train.batch_size} shots takes too much memory (found about "
-            f"{needed / 1e9:.1f} GB, expected at most {limit / 1e9:.1f}). Fix: lower it, or make the network smaller."
-        )
+    return layer_plan.step_memory(layers, train.batch_size)
 
 
 def memory() -> float:

@@ -6,6 +6,7 @@ when these fail, the others' outputs are still there. `validate` reads params.ya
 """
 
 from collections.abc import Mapping
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,10 @@ from xtcav_ml.config.base import overridden
 from xtcav_ml.config.params_file import Params
 from xtcav_ml.config.paths import SIMULATED
 from xtcav_ml.config.prepare import PrepareParams
+from xtcav_ml.config.tune import Choices
 from xtcav_ml.data import raw_files
 from xtcav_ml.learning import rules
+from xtcav_ml.learning.layer_plan import Ends
 from xtcav_ml.science import images, selection
 from xtcav_ml.science.spec import Meaning
 from xtcav_ml.system import atomic
@@ -69,18 +72,39 @@ def _check_params(params: Params) -> None:
 
 
 def _check_training(params: Params, shots: int | None = None) -> None:
-    """Raise UserError if train would refuse params.yaml, or a value that the tuner may set, for `shots` training shots.
-
-    A network that the tuner cannot build is not refused: it depends on several values, and its trial is pruned.
-    """
+    """Raise UserError if train would refuse params.yaml, or tune every trial, with `shots` training shots."""
     meaning = Meaning.of(params.prepare, params.data.frame_shape, dark=None)
     rules.require_trainable(params.train, meaning, shots)
+    _check_search(params, meaning, shots)
+
+
+def _check_search(params: Params, meaning: Meaning, shots: int | None) -> None:
+    """Raise UserError if the tuner may set a value with which params.yaml cannot be trained, or if no trial fits the memory.
+
+    Of a range one end must give a network: others may need other values of other parameters, and their trials are pruned.
+    """
+    ends, smallest = Ends.of(meaning), {}
     for name, values in params.tune.space.items():
+        sizes, refused = [], []
         for value in values.ends:
             try:
-                rules.require_data(overridden(params.train, "train", {name: value}), meaning, shots)
+                train = overridden(params.train, "train", {name: value})
+                rules.require_data(train, meaning, shots)
             except UserError as error:
                 raise UserError(f"tune.space.{name}: invalid value {value!r}: {error}") from None
+            try:
+                sizes.append((rules.step_memory(train, ends), value))
+            except UserError as error:
+                refused.append(f"tune.space.{name}: no network with {value!r}, all else as in section train: {error}")
+        if refused and (isinstance(values, Choices) or not sizes):
+            raise UserError(refused[0])
+        smallest[name] = min(sizes, key=itemgetter(0))[1]
+    try:
+        train = overridden(params.train, "train", smallest)
+        rules.step_memory(train, ends)
+    except UserError:  # these values exclude one another: their trials are pruned, others are not
+        return
+    rules.require_network(train, ends, 1e9 * params.tune.memory_gb, "tune.memory_gb")
 
 
 def _summary(raw_set: raw_files.RawSet, prepare: PrepareParams) -> Mapping[str, object]:

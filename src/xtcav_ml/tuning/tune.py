@@ -6,6 +6,7 @@ reaches its score. Every trial is a run in MLflow, a child of the study's.
 
 import fcntl
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +21,7 @@ from xtcav_ml.config.base import flatten, overridden
 from xtcav_ml.config.train import TrainParams
 from xtcav_ml.config.tune import TuneParams
 from xtcav_ml.data.prepared import PreparedFile
-from xtcav_ml.learning import epochs, layer_plan, rules
+from xtcav_ml.learning import epochs, rules
 from xtcav_ml.lineage import git, lineage
 from xtcav_ml.lineage.environment import deciding
 from xtcav_ml.system import atomic
@@ -34,6 +35,8 @@ from xtcav_ml.tuning.trial import train_trial
 
 RUN_STATES = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", TrialState.FAIL: "FAILED"}
 """MLflow's states of Optuna's: a pruned trial was ended on purpose, a failed one by an error."""
+
+INFEASIBLE = "infeasible: "  # begins the note of a trial that cannot be trained
 
 Ended = tuple[TrialState, float | None, str]
 """State in which a trial ended, its score, and a note on the reason where the state does not show it."""
@@ -132,13 +135,11 @@ class _Search:
             show(studies.begun(self.study))
 
     def _train(self, trial: Trial, run: Run, show: Show, deadline: float) -> Ended:
-        meaning = self.prepared.meaning
         try:
             params = overridden(self.base, "train", trial.params)
-            rules.require_data(params, meaning, self.prepared.shots)
-            rules.require_network(params, layer_plan.Ends.of(meaning), 1e9 * self.tune.memory_gb)
+            rules.require_trial(params, self.prepared.meaning, self.prepared.shots, self.tune.memory_gb)
         except UserError as error:
-            return TrialState.PRUNED, None, f"infeasible: {error}"
+            return TrialState.PRUNED, None, f"{INFEASIBLE}{error}"
         arguments, subject = (params, self.prepared.path.parent), f"trial {trial.number}"
         training = ChildProcess(train_trial, *arguments, subject=subject, cure="lower tune.memory_gb")
         best = float("-inf")
@@ -176,11 +177,7 @@ def write_results(study: Study, base: TrainParams, tune: TuneParams, out: Path) 
     """Write best.json and charts of history and importance; return them. Raises UserError if no trial was completed."""
     complete = [trial for trial in study.trials if trial.state == TrialState.COMPLETE]
     if not complete:
-        notes = [f"trial {t.number}: {t.user_attrs.get('note') or t.state.name}" for t in study.trials[:3]]
-        raise UserError(
-            f"tune: no trial was completed (found {len(study.trials)} others: {'; '.join(notes)}; expected at least 1). "
-            "Fix: raise tune.minutes, or narrow tune.space."
-        )
+        raise UserError(_no_trial(study))
     best = study.best_trial
     content = {
         "study": study.study_name,
@@ -197,6 +194,18 @@ def write_results(study: Study, base: TrainParams, tune: TuneParams, out: Path) 
     for name, figure in charts.items():
         figures.write_png(out / f"{name}.png", figure)
     return [out / "best.json", *(out / f"{name}.png" for name in charts)]
+
+
+def _no_trial(study: Study) -> str:
+    """Return why no trial was completed, with the cure."""
+    notes = [trial.user_attrs.get("note") or trial.state.name for trial in study.trials]
+    infeasible = [note.removeprefix(INFEASIBLE) for note in notes if note.startswith(INFEASIBLE)]
+    if infeasible and len(infeasible) == len(notes):
+        reason, count = Counter(infeasible).most_common(1)[0]
+        return f"tune.space: no trial can be trained (found {len(notes)} infeasible ones, {count} of them: {reason})"
+    shown = "; ".join(f"trial {number}: {note}" for number, note in enumerate(notes[:3]))
+    cure = "raise tune.minutes" if studies.TIME_LIMIT in notes or not notes else "correct what the trials report"
+    return f"tune: no trial was completed (found {len(notes)} others: {shown}; expected at least 1). Fix: {cure}."
 
 
 @contextmanager
