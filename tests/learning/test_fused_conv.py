@@ -58,3 +58,17 @@ def test_same_as_stock(keras_ready, monkeypatch, shots, rows, columns, channels,
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
     for one, other in zip(by_weights, by_stock_weights, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("columns", [1, 2, 3, 5, 8, 9, 16, 17])
+def test_narrow_frames_have_the_maxima_that_numpy_computes(keras_ready, columns):
+    """oneDNN returns memory of others for a map one column wide whose strides differ."""
+    rng = np.random.default_rng(columns)
+    frames, kernel = rng.normal(size=(8, 6, columns, 1)), rng.normal(size=(3, 3, 1, 4))
+    layer = fused_conv.ConvMaxPool(pool_window=1, pool_stride=1, filters=4, kernel_size=3, padding="same")
+    layer.build(frames.shape)
+    layer.set_weights([kernel, np.zeros(4)])
+    padded = np.pad(frames[..., 0], ((0, 0), (1, 1), (1, 1)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2))
+    expected = np.tensordot(windows, kernel[:, :, 0], 2)
+    np.testing.assert_allclose(layer(frames.astype(np.float32)), expected, rtol=1e-4, atol=1e-4)

@@ -51,7 +51,8 @@ class ConvMaxPool(keras.layers.Conv2D):  # type: ignore[misc]
         stride, size, channels = self.strides[0], self.kernel_size[0], self.filters
         rows, above, below = max_pooling.same(frames.shape[1], size, stride)
         columns, left, right = max_pooling.same(frames.shape[2], size, stride)
-        together = max(1, min(LANES // channels, columns))  # a stride far beyond the frame aborts TensorFlow
+        # at least two steps: oneDNN returns memory of others for one step of another length than that down the rows
+        together = max(1, min(LANES // channels, columns // 2))
         pitch = -(-columns // together) * together  # columns beyond the last one are ignored
         padding = [[0, 0], [above, below], [left, right + (pitch - columns) * stride], [0, 0]]
         step = max(1, MAP_BYTES // (4 * rows * pitch * channels))
