@@ -155,5 +155,5 @@ def test_what_does_not_come_out_the_same_is_named(clones, again, tmp_path, monke
     code, rows, said = told("epoch", otherwise)
     assert (code, rows) == (1, ["accuracy", "loss/validation, epoch 2"])
     assert "code that differs: learning.fit\n" in said
-    assert said.index("note: numpy: 1.0 in the run") < said.index("environment that differs: numpy (1.0 in the run")
+    assert said.index("note: numpy (1.0 in the run") < said.index("environment that differs: numpy (1.0 in the run")
     assert reproduce.REPRODUCED.name in (clones.here.folder / ".gitignore").read_text()
