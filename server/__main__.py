@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from xtcav_ml.system import interrupts
-from xtcav_ml.system.errors import UserError, file_error
+from xtcav_ml.system.errors import UserError, as_user_error
 
 
 def start(
@@ -39,12 +39,8 @@ def main() -> None:
     app.command()(start)
     try:
         app(prog_name="python -m server")
-    except UserError as error:
-        sys.exit(f"server: {error}")
-    except OSError as error:
-        if error.filename is None:
-            raise
-        sys.exit(f"server: {file_error(error.filename2 or error.filename, error)}")
+    except (UserError, OSError) as error:
+        sys.exit(f"server: {as_user_error(error)}")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 
 from xtcav_ml import cli
 from xtcav_ml.system import interrupts
-from xtcav_ml.system.errors import DISK_FULL, UserError, file_error, warn
+from xtcav_ml.system.errors import UserError, as_user_error, warn
 
 GROUPS = {
     "Pipeline stages": "fingerprint validate simulate check prepare train evaluate record",
@@ -70,14 +70,6 @@ def main() -> None:
     command = "".join(sys.argv[1:2]).replace("-", "_")
     try:
         application([command] if command in files() else files())()
-    except UserError as error:
-        line = error
-    except OSError as error:
-        path = error.filename2 or error.filename  # of a renaming, the new name
-        if path is None and error.errno not in DISK_FULL:
-            raise
-        line = file_error(path or "a file", error)
-    else:
-        return
-    warn(line)
-    sys.exit(1)
+    except (UserError, OSError) as error:
+        warn(as_user_error(error))
+        sys.exit(1)

@@ -22,6 +22,16 @@ def file_error(path: object, error: OSError) -> UserError:
     return UserError(f"{path}: not usable (found {error.strerror!r}, expected {expected}). Fix: {cure}")
 
 
+def as_user_error(error: UserError | OSError) -> UserError:
+    """Return the one line of an error for the user; raises an error that no user can mend."""
+    if isinstance(error, UserError):
+        return error
+    path = error.filename2 or error.filename  # of a renaming, the new name
+    if path is None and error.errno not in DISK_FULL:
+        raise error
+    return file_error(path or "a file", error)
+
+
 MASK = "***@"  # replaces user and password in an address
 REASON_LENGTH = 240  # characters of an error that are worth reading
 

@@ -40,7 +40,6 @@ class Journal:
         self.size = file.seek(0, os.SEEK_END)  # bytes that are on disk for certain
         self.begin: Event = {}
         self.finished = False  # whether the run's end is written, the last event
-        self.ended = False  # whether the store was given that end before it took all files
         self.offset = 0  # the store has what is before this byte, in this run:
         self.run_id: str | None = None
         self.experiment_id: str | None = None

@@ -38,11 +38,10 @@ def upload_next(root: Path, journal: Journal, batch: Sequence[tuple[Event, int]]
     except Exception as error:
         if getattr(error, "error_code", "") == "RESOURCE_DOES_NOT_EXIST":  # another database: all is uploaded again
             journal.acknowledge(0, None, None)
-        elif kind in ("artifact", "model") and journal.finished and not journal.ended:
+        elif kind in ("artifact", "model") and journal.finished:
             with contextlib.suppress(Exception):  # a disk for files may be full for days, and the run is over
                 *_, (end, _) = journal.events(journal.offset)
                 _apply(root, journal, [end])
-                journal.ended = True
         if kind == "begin" or not _refused(error):
             raise
         if len(batch) > 1:  # one of them is at fault

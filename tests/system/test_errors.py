@@ -1,0 +1,23 @@
+import errno
+
+import pytest
+
+from xtcav_ml.system.errors import UserError, as_user_error
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (UserError("train.epochs: 0"), "train.epochs: 0"),
+        (PermissionError(errno.EACCES, "Permission denied", "/data"), "/data: not usable (found 'Permission denied'"),
+        (OSError(errno.EXDEV, "Cross-device link", "old", None, "new"), "new: not usable (found 'Cross-device link'"),
+        (OSError(errno.ENOSPC, "No space left on device"), "a file: not usable (found 'No space left on device'"),
+    ],
+)
+def test_what_a_user_can_mend_is_one_line(error, line):
+    assert str(as_user_error(error)).startswith(line)
+
+
+def test_what_no_user_can_mend_is_raised():
+    with pytest.raises(BrokenPipeError):
+        as_user_error(BrokenPipeError(errno.EPIPE, "Broken pipe"))
