@@ -1,5 +1,7 @@
+import functools
 import itertools
 import json
+import os
 import re
 import shutil
 from importlib import resources
@@ -198,3 +200,18 @@ def contrast(one, other):
     linear = [np.where(c <= 10.3, c / 3294.6, ((c / 255 + 0.055) / 1.055) ** 2.4) for c in (one, other)]
     low, high = sorted(float(c @ [0.2126, 0.7152, 0.0722]) for c in linear)
     return (high + 0.05) / (low + 0.05)
+
+
+def test_a_page_is_written_again_only_if_something_that_it_shows_has_changed(whole, monkeypatch):
+    monkeypatch.chdir(whole)
+    command = functools.partial(CliRunner().invoke, main.application(["report"]), ["report"])
+    assert "sections" in command().output
+    out = whole / "results/report.html"
+    before = out.stat().st_mtime_ns
+    assert "nothing to do" in command().output
+    assert out.stat().st_mtime_ns == before
+    os.utime(whole / "results/metrics.json")
+    assert "sections" in command().output
+    out.write_text("half a page")
+    assert "sections" in command().output
+    assert "nothing to do" in command().output

@@ -6,7 +6,7 @@ def promote() -> None:
 
     Comments are kept. Run `make repro` afterwards.
     """
-    from xtcav_ml.config.base import PARAMS_FILE
+    from xtcav_ml.config.paths import PARAMS_FILE
     from xtcav_ml.tuning.promote import promote_best
 
     promote_best(BEST, PARAMS_FILE)

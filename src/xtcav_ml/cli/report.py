@@ -12,6 +12,11 @@ def report(
     out: Annotated[Path, typer.Option(help="HTML file to write.")] = REPORT,
 ) -> None:
     """Write results and their origin to one HTML page."""
+    from xtcav_ml.report import current
+
+    if current.is_current(Path(), out):
+        print(f"report: nothing to do, {out} is that of the present results")
+        return
     from xtcav_ml.report import page
 
     page.write_page(Path(), out)

@@ -10,9 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from xtcav_ml.config.paths import PARAMS_FILE
 from xtcav_ml.system.errors import UserError
-
-PARAMS_FILE = Path("params.yaml")
 
 
 class Section(BaseModel):

@@ -5,8 +5,9 @@ from typing import Any, cast
 
 from pydantic import BaseModel
 
-from xtcav_ml.config.base import PARAMS_FILE, Section, load_section, overridden, read_tree, unknown_key
+from xtcav_ml.config.base import Section, load_section, overridden, read_tree, unknown_key
 from xtcav_ml.config.data import DataParams
+from xtcav_ml.config.paths import PARAMS_FILE
 from xtcav_ml.config.prepare import PrepareParams
 from xtcav_ml.config.simulate import SimulateParams
 from xtcav_ml.config.train import TrainParams

@@ -5,7 +5,10 @@ from pathlib import Path
 STAGES = ("simulate", "check", "prepare", "train", "evaluate")
 """Those that compute something; `validate` only looks at params.yaml, `record` only at results."""
 
+PARAMS_FILE = Path("params.yaml")
+LOCK_FILE = Path("dvc.lock")
 SIMULATED = Path("data/raw/simulated")  # `data.raw`, unless the data are your own
+LOCK_FILES = (LOCK_FILE, SIMULATED.parent / LOCK_FILE)
 PREPARED, MODEL, RESULTS = Path("data/prepared"), Path("models/model.keras"), Path("results")
 VALIDATED, CHECKED = RESULTS / "params_valid.txt", RESULTS / "data.json"
 HISTORY, CURVES = RESULTS / "history.jsonl", RESULTS / "learning_curves.csv"

@@ -7,10 +7,9 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from xtcav_ml.config.paths import LOCK_FILE, PARAMS_FILE
 from xtcav_ml.lineage import fingerprint
 from xtcav_ml.system.errors import UserError
-
-FILE, PARAMS = "dvc.lock", "params.yaml"
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ def parse(text: str | bytes) -> dict[str, Stage]:
         return {name: _stage(name, entry) for name, entry in stages.items()}
     except (YAMLError, AttributeError, LookupError, TypeError) as error:
         raise UserError(
-            f"{FILE}: damaged (found {type(error).__name__}, expected stages). Fix: git checkout {FILE}, dvc repro"
+            f"{LOCK_FILE}: damaged (found {type(error).__name__}, expected stages). Fix: git checkout {LOCK_FILE}, dvc repro"
         ) from None
 
 
@@ -45,4 +44,4 @@ def _stage(name: str, entry: Mapping[str, Any]) -> Stage:
     params = entry.get("params", {})
     codes = [values["fingerprint"] for file, values in params.items() if file.startswith(f"{fingerprint.FOLDER}/")]
     deps, outs = ({file["path"]: file["md5"] for file in entry.get(kind, [])} for kind in ("deps", "outs"))
-    return Stage(params.get(PARAMS, {}), codes[0] if codes else "", deps, outs)
+    return Stage(params.get(str(PARAMS_FILE), {}), codes[0] if codes else "", deps, outs)

@@ -12,8 +12,8 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from xtcav_ml.config.paths import LOCK_FILE, PARAMS_FILE
 from xtcav_ml.lineage import dvc_lock, fingerprint
-from xtcav_ml.lineage.dvc_lock import PARAMS
 from xtcav_ml.lineage.environment import deciding
 from xtcav_ml.lineage.fingerprint import Code
 from xtcav_ml.system.errors import UserError
@@ -65,7 +65,7 @@ def project_root() -> Path:
         return Path(os.environ["DVC_ROOT"])
     here = Path.cwd()
     for folder in (here, *here.parents):
-        if (folder / "dvc.yaml").is_file() and (folder / PARAMS).is_file():
+        if (folder / "dvc.yaml").is_file() and (folder / PARAMS_FILE).is_file():
             return folder
     raise UserError(
         f"{here}: not in a project (found no dvc.yaml and params.yaml here or above). Fix: cd to the project's folder"
@@ -77,19 +77,21 @@ def of_stage(stage: str, workspace: Path = Path()) -> Lineage:
     definition = _stages((workspace / "dvc.yaml").read_bytes())[stage]
     from xtcav_ml.config.base import read_tree  # a third of the time that `record` needs to find nothing to do
 
-    data = _hashes([Path(dep) for dep in definition["deps"]], workspace / dvc_lock.FILE, workspace)
-    return Lineage(_params(definition, read_tree(workspace / PARAMS)), data, fingerprint.present_code(stage, workspace))
+    data = _hashes([Path(dep) for dep in definition["deps"]], workspace / LOCK_FILE, workspace)
+    return Lineage(
+        _params(definition, read_tree(workspace / PARAMS_FILE)), data, fingerprint.present_code(stage, workspace)
+    )
 
 
 def of_experiment(params: dict[str, Any], data: Sequence[Path], workspace: Path = Path()) -> Lineage:
     """Return the lineage of the training of an experiment of the notes, from its parameters and data. Raises as `of_stage`."""
-    hashes = _hashes(data, workspace / EXPERIMENTS / dvc_lock.FILE, workspace)
+    hashes = _hashes(data, workspace / EXPERIMENTS / LOCK_FILE, workspace)
     return Lineage(params, hashes, fingerprint.present_code("notes-train", workspace))
 
 
 def of_output(stage: str, path: Path) -> Lineage:
     """Return the lineage of `path`, an output of `stage`: as in dvc.lock if that has this very file, else of the workspace."""
-    ran = _lock(Path(dvc_lock.FILE)).get(stage)
+    ran = _lock(LOCK_FILE).get(stage)
     if ran is None or ran.outs.get(str(path)) != file_md5(path):
         return of_stage(stage)
     return Lineage(ran.params, ran.deps, recorded_code(stage, ran.code, lambda name: Path(name).read_bytes()))
@@ -100,10 +102,10 @@ def of_revision(stage: str, read: Callable[[str], bytes]) -> Lineage:
 
     The data are those of their dvc.lock, the code is what the `code` stage wrote. Raises UserError if the lock lacks the stage.
     """
-    ran = dvc_lock.parse(read(dvc_lock.FILE)).get(stage)
+    ran = dvc_lock.parse(read(str(LOCK_FILE))).get(stage)
     if ran is None:
-        raise UserError(f"{dvc_lock.FILE}: no stage {stage!r} (found others, expected its data). Fix: make repro")
-    params = _params(_stages(read("dvc.yaml"))[stage], YAML(typ="safe", pure=True).load(read(PARAMS)))
+        raise UserError(f"{LOCK_FILE}: no stage {stage!r} (found others, expected its data). Fix: make repro")
+    params = _params(_stages(read("dvc.yaml"))[stage], YAML(typ="safe", pure=True).load(read(str(PARAMS_FILE))))
     return Lineage(params, ran.deps, Code.from_json(read(str(fingerprint.file_of(stage)))))
 
 

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from xtcav_ml.config.base import flatten
-from xtcav_ml.config.paths import SIMULATED, STAGES
+from xtcav_ml.config.paths import LOCK_FILES, SIMULATED, STAGES
 from xtcav_ml.lineage import dvc_lock
 from xtcav_ml.lineage.fingerprint import Code
 from xtcav_ml.lineage.lineage import Lineage, recorded_code
 from xtcav_ml.system.errors import UserError
 
-LOCK_FILES = (dvc_lock.FILE, f"{SIMULATED.parent}/{dvc_lock.FILE}")
 DECIDING = tuple(stage for stage in STAGES if stage != "check")  # stages whose parameters and code decide a result
 
 
@@ -48,7 +47,7 @@ def read_stages(read_file: Callable[[str], bytes]) -> dict[str, dvc_lock.Stage]:
     stages: dict[str, dvc_lock.Stage] = {}
     for name in LOCK_FILES:
         with contextlib.suppress(OSError, UserError):
-            stages |= dvc_lock.parse(read_file(name))
+            stages |= dvc_lock.parse(read_file(str(name)))
     return stages
 
 

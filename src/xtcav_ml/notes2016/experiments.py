@@ -5,7 +5,8 @@ from typing import Any, Self
 
 from pydantic import Field, model_validator
 
-from xtcav_ml.config.base import PARAMS_FILE, Section, merged, overridden, read_tree, validate_section
+from xtcav_ml.config.base import Section, merged, overridden, read_tree, validate_section
+from xtcav_ml.config.paths import PARAMS_FILE
 from xtcav_ml.config.prepare import PrepareParams
 from xtcav_ml.config.simulate import SimulateParams
 from xtcav_ml.config.train import TrainParams

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from xtcav_ml import figures
-from xtcav_ml.config.base import PARAMS_FILE, load_section
+from xtcav_ml.config.base import load_section
 from xtcav_ml.config.data import DataParams
-from xtcav_ml.config.paths import CHECKED, PREPARED
+from xtcav_ml.config.paths import CHECKED, PARAMS_FILE, PREPARED
 from xtcav_ml.config.prepare import PrepareParams
 from xtcav_ml.data import raw_files
 from xtcav_ml.data.prepared import PreparedFile

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from xtcav_ml.config.base import PARAMS_FILE, flatten, read_tree
-from xtcav_ml.config.paths import BEST, RESOURCES, RUN_ADDRESS, STAGES, TUNING
+from xtcav_ml.config.base import flatten, read_tree
+from xtcav_ml.config.paths import BEST, PARAMS_FILE, RESOURCES, RUN_ADDRESS, STAGES, TUNING
 from xtcav_ml.lineage import git, recorded
 from xtcav_ml.lineage.environment import environment
 from xtcav_ml.report.format import amount

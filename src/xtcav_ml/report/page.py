@@ -9,7 +9,7 @@ import jinja2
 
 from xtcav_ml.config.paths import PLOTS
 from xtcav_ml.lineage import git
-from xtcav_ml.report import data, earlier, format, frames, origin, quality, training
+from xtcav_ml.report import current, data, earlier, format, frames, origin, quality, training
 from xtcav_ml.report.results import Results, load_results
 from xtcav_ml.system import atomic
 from xtcav_ml.system.progress import console
@@ -37,14 +37,14 @@ def write_page(root: Path, out: Path) -> None:
 
     Missing content is left out, or replaced by the command that brings it. Raises UserError if nothing was evaluated yet.
     """
-    page = render(load_results(root))
+    page = render(load_results(root), current.made_from(root, out))
     with atomic.replacing(out) as temporary:
         temporary.write_text(page, encoding="utf-8")
     console().print(f"report: {page.count('<section')} sections, {out.stat().st_size / 1e6:.1f} MB -> {out}")
 
 
-def render(results: Results) -> str:
-    """Return the page. All that is put into a template is text, and escaped: labels are the user's."""
+def render(results: Results, made_from: str = "") -> str:
+    """Return the page, with `made_from` in its head. All that is put into a template is text, and escaped."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
@@ -59,5 +59,6 @@ def render(results: Results) -> str:
         metrics=results.metrics,
         outdated=origin.outdated(results),
         state=git.state(results.root),
+        made_from=made_from,
         made=datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
     )

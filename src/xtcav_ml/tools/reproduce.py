@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from xtcav_ml.config.paths import HISTORY, METRICS
+from xtcav_ml.config.paths import HISTORY, LOCK_FILE, METRICS
 from xtcav_ml.lineage import dvc_lock, lineage, recorded
 from xtcav_ml.lineage.environment import environment
 from xtcav_ml.system.errors import UserError
@@ -54,7 +54,7 @@ def reproduce_run(prefix: str, into: Path | None) -> bool:
 def _compare(run: Original, folder: Path, machine: Sequence[str]) -> bool:
     """Print what is the same and what differs; returns whether nothing does."""
     screen = console()
-    stages = dvc_lock.parse((folder / dvc_lock.FILE).read_bytes())
+    stages = dvc_lock.parse((folder / LOCK_FILE).read_bytes())
     sections = [
         comparison.compare_files(run.stages, stages),
         comparison.compare_metrics(run.metrics, json.loads((folder / METRICS).read_text())),

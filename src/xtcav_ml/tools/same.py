@@ -16,10 +16,10 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from xtcav_ml.config import paths
-from xtcav_ml.config.base import PARAMS_FILE, merged
+from xtcav_ml.config.base import merged
+from xtcav_ml.config.paths import PARAMS_FILE
 from xtcav_ml.config.schema import IMAGE, SCHEMA
 from xtcav_ml.lineage import dvc_lock, fingerprint, git, lineage
-from xtcav_ml.lineage.recorded import LOCK_FILES
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.system.progress import console
 from xtcav_ml.tools.workspace import run_python
@@ -121,7 +121,7 @@ def _fingerprints(folder: Path) -> dict[str, str]:
 def _stages_of(fingerprints: Mapping[str, str], root: Path) -> list[str]:
     """Return the stages that last ran with these fingerprints."""
     ran: dict[str, dvc_lock.Stage] = {}
-    for name in LOCK_FILES:
+    for name in paths.LOCK_FILES:
         if (root / name).is_file():
             ran |= dvc_lock.parse((root / name).read_bytes())
     return [stage for stage, code in fingerprints.items() if ran.get(stage, dvc_lock.Stage()).code == code]

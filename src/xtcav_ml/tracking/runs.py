@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from xtcav_ml.config import parameters, params_file
-from xtcav_ml.config.base import PARAMS_FILE, flatten, read_tree
-from xtcav_ml.config.paths import METRICS, PLOTS, PREDICTIONS, RESOURCES, SIMULATED, STAGES
+from xtcav_ml.config.base import flatten, read_tree
+from xtcav_ml.config.paths import LOCK_FILE, METRICS, PARAMS_FILE, PLOTS, PREDICTIONS, RESOURCES, SIMULATED, STAGES
 from xtcav_ml.lineage import dvc_lock, fingerprint, git, lineage
 from xtcav_ml.lineage.environment import environment, versions
 from xtcav_ml.system import atomic, interrupts
@@ -26,7 +26,6 @@ from xtcav_ml.tracking import resources
 from xtcav_ml.tracking.mlflow_names import CODE_TAG, EVALUATION_TAG, EXPERIMENT, KEY_TAG, LINEAGE, NOTES
 from xtcav_ml.tracking.tracker import Run, Tracker
 
-LOCK = Path(dvc_lock.FILE)
 REQUIREMENTS = ("keras", "tensorflow", "numpy", "h5py", "pandas", "pydantic", "ruamel.yaml")  # of a served model
 TABLE_CHARACTERS = 6500  # most of a note's table of parameters; MLflow takes 8,000 in all
 COUNT_TAG = "evaluation.count"  # of a run's evaluations; each is a step of its test metrics, and the first is step 0
@@ -107,7 +106,7 @@ def begin(tracker: Tracker, origin: lineage.Lineage, tags: Mapping[str, str], ex
         simulated = ("simulate",) if Path(tree["data"]["raw"]) == SIMULATED else ()
         params = {name: tree[name] for name in ("train", "prepare", "data", *simulated)}
     run.params(flatten(dict(params)))
-    stages = dvc_lock.parse(LOCK.read_bytes()) if LOCK.is_file() else {}
+    stages = dvc_lock.parse(LOCK_FILE.read_bytes()) if LOCK_FILE.is_file() else {}
     for path, digest in dvc_lock.raw_data(stages, origin.data).items():
         run.dataset(path, digest, path, "raw")
     for path, digest in origin.data.items():
@@ -147,11 +146,11 @@ def log_evaluation(run: Run, results: Path, tags: Mapping[str, str]) -> None:
         run.artifact(picture, PLOTS.name)
     for path in (METRICS, PREDICTIONS):
         run.artifact(results / path.name)
-    if LOCK.is_file():
-        for name, digest in dvc_lock.parse(LOCK.read_bytes()).get("prepare", dvc_lock.Stage()).outs.items():
+    if LOCK_FILE.is_file():
+        for name, digest in dvc_lock.parse(LOCK_FILE.read_bytes()).get("prepare", dvc_lock.Stage()).outs.items():
             if Path(name).stem == "test":
                 run.dataset(name, digest, name, "test")
-        run.artifact(LOCK, LINEAGE)
+        run.artifact(LOCK_FILE, LINEAGE)
         for code in [fingerprint.file_of(stage) for stage in STAGES if stage != "train"]:  # the run has that
             if code.is_file():
                 run.artifact(code, f"{LINEAGE}/{fingerprint.FOLDER}")

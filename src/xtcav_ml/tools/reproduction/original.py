@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xtcav_ml.config.base import PARAMS_FILE
-from xtcav_ml.config.paths import STAGES
+from xtcav_ml.config.paths import LOCK_FILE, PARAMS_FILE, STAGES
 from xtcav_ml.lineage import dvc_lock, lineage
 from xtcav_ml.lineage.fingerprint import Code
 from xtcav_ml.system.errors import UserError, masked
@@ -62,7 +61,7 @@ def fetch_run(root: Path, prefix: str) -> Original:
         def read_lineage(name: str | Path) -> bytes:
             return read(f"{LINEAGE}/{name}")
 
-        stages = dvc_lock.parse(read_lineage(dvc_lock.FILE))
+        stages = dvc_lock.parse(read_lineage(str(LOCK_FILE)))
         ran = [name for name in STAGES if name in stages]
         patch = read_lineage("diff.patch") if "git.diff.sha256" in tags else b""
         if "git.diff.sha256" in tags and (digest := hashlib.sha256(patch).hexdigest()) != tags["git.diff.sha256"]:
@@ -94,9 +93,7 @@ def _require_repeatable(run_id: str, status: str, tags: Mapping[str, str]) -> No
     elif status != "FINISHED":
         fault = f"not complete (found {status}, expected FINISHED). Fix: wait for its end, or reproduce another"
     elif EVALUATION_TAG not in tags:
-        fault = (
-            f"not recorded (found neither {LINEAGE}/{dvc_lock.FILE} nor metrics.json, expected both). Fix: `dvc repro`"
-        )
+        fault = f"not recorded (found neither {LINEAGE}/{LOCK_FILE} nor metrics.json, expected both). Fix: `dvc repro`"
     elif not re.fullmatch("[0-9a-f]{40,64}", commit):
         fault = f"not of a git commit (found {commit!r} as tag git.commit). Fix: train again in a clone of the project"
     elif tags.get("git.dirty") == "true" and not tags.keys() & {"git.diff.sha256", "git.diff.left_out"}:

@@ -7,8 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from xtcav_ml.config.base import PARAMS_FILE, read_tree
-from xtcav_ml.config.paths import SIMULATED
+from xtcav_ml.config.base import read_tree
+from xtcav_ml.config.paths import PARAMS_FILE, SIMULATED
 from xtcav_ml.lineage import git
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.tools.reproduction.original import Original

@@ -1,0 +1,36 @@
+"""Whether the page is that of the present results, found without making it: half of a `make repro` with nothing to do.
+
+The page holds a digest of all that it is made from. A file counts as unchanged by inode, size and time, as for DVC.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from xtcav_ml.config.paths import LOCK_FILES, MODEL, PARAMS_FILE, PREPARED, RESULTS
+from xtcav_ml.lineage import git
+from xtcav_ml.lineage.fingerprint import PACKAGE
+from xtcav_ml.lineage.used_code import digest
+
+HEAD = 4096  # characters of a page, more than precede its digest
+
+
+def made_from(root: Path, out: Path) -> str:
+    """Return a digest of the results of the project in `root`, of its commit, and of this package, but not of `out` itself."""
+    files = sorted(path for path in _inputs(root) if path.is_file() and path.suffix not in (".html", ".pyc"))
+    states = [(str(path), path.stat().st_ino, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    return digest(json.dumps([states, git.state(root), str(out)]))
+
+
+def is_current(root: Path, out: Path) -> bool:
+    """Return whether the page `out` was made from all that is there now."""
+    if not out.is_file():
+        return False
+    with out.open(encoding="utf-8") as file:
+        return f'content="{made_from(root, out)}"' in file.read(HEAD)
+
+
+def _inputs(root: Path) -> Iterator[Path]:
+    yield from (root / name for name in (PARAMS_FILE, MODEL, *LOCK_FILES))
+    for folder in (root / RESULTS, root / PREPARED, PACKAGE):
+        yield from folder.rglob("*")
