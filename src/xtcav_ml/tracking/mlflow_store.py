@@ -15,8 +15,7 @@ from mlflow.environment_variables import MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR
 from xtcav_ml.system.errors import UserError, masked, reason
 from xtcav_ml.tracking.mlflow_names import EXPERIMENT, store_uri
 
-TrackingError = (mlflow.MlflowException, OSError)
-"""What MLflow, and the HTTP and file system below it, raise when a store cannot be written to."""
+TrackingError = (mlflow.MlflowException, OSError)  # of a store, and of HTTP and the file system on the way to it
 
 
 def client(root: Path) -> mlflow.MlflowClient:

@@ -22,8 +22,7 @@ from xtcav_ml.tracking.registry import versions
 REQUEST_VALUES = {"params": 100, "metrics": 800, "tags": 100}
 """Events of values, and how many of each go into one request: MLflow takes 100, 1,000 and 100, and 1,000 together."""
 
-RETRIABLE = (401, 403, 404, 408, 409, 429, 499)
-"""HTTP statuses that may change, as with other credentials; any other 4xx is final."""
+RETRIABLE = (401, 403, 404, 408, 409, 429, 499)  # HTTP statuses that may change; any other 4xx is final
 
 
 def upload_next(root: Path, journal: Journal, batch: Sequence[tuple[Event, int]] = ()) -> None:

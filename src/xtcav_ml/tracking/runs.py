@@ -52,9 +52,7 @@ class TrainingRun:
 
 
 @contextlib.contextmanager
-def training(
-    device: str, experiment: str | None = None, origin: lineage.Lineage | None = None
-) -> Iterator[TrainingRun]:
+def training(device: str, experiment: str = "", origin: lineage.Lineage | None = None) -> Iterator[TrainingRun]:
     """Yield a run for a training on `device` of the workspace, or of `origin` for an experiment of the notes.
 
     It ends FINISHED, FAILED on an error, KILLED on Ctrl-C, which takes effect after a minibatch; the next training of the
@@ -62,7 +60,7 @@ def training(
     """
     origin = origin or lineage.of_stage("train")
     own, usage, store = {"stage": "train", "device": device}, "train", EXPERIMENT
-    if experiment is not None:
+    if experiment:
         own |= {"stage": "experiment", "experiment": experiment}
         usage, store = f"experiment-{experiment}", NOTES
     identity = hashlib.sha256(json.dumps([origin.identity, own], sort_keys=True).encode()).hexdigest()
@@ -92,7 +90,7 @@ def origin_tags(origin: lineage.Lineage) -> dict[str, str]:
     }
 
 
-def begin(tracker: Tracker, origin: lineage.Lineage, tags: Mapping[str, str], experiment: str | None = None) -> Run:
+def begin(tracker: Tracker, origin: lineage.Lineage, tags: Mapping[str, str], experiment: str = "") -> Run:
     """Return a run of the train stage, or of an experiment of the notes, with `tags` and its origin.
 
     The origin are parameters and data, params.yaml, the code of the training, and the edits since the commit.
@@ -101,7 +99,7 @@ def begin(tracker: Tracker, origin: lineage.Lineage, tags: Mapping[str, str], ex
     if run.logged:
         return run
     params = origin.params
-    if experiment is None:
+    if not experiment:
         tree = read_tree()
         simulated = ("simulate",) if Path(tree["data"]["raw"]) == SIMULATED else ()
         params = {name: tree[name] for name in ("train", "prepare", "data", *simulated)}

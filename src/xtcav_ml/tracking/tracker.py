@@ -18,9 +18,7 @@ from xtcav_ml.tracking.journal import EVENTS, Journal, folder_of, ownerless
 from xtcav_ml.tracking.mlflow_names import EXPERIMENT, MODEL_TAG, allowed, metric_name, store_uri
 from xtcav_ml.tracking.uploader import Uploader
 
-PROBE = {"http": 5.0, "database": 60.0}
-"""Seconds that a store has to answer before training begins without it: a server; a database, which may not exist yet."""
-
+PROBE = {"http": 5.0, "database": 60.0}  # seconds until training begins without an answer; a database may be created
 FINISHED, FAILED, KILLED = "FINISHED", "FAILED", "KILLED"
 EVENT_VALUES = 100  # most parameters or tags of an event
 
