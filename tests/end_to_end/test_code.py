@@ -46,6 +46,14 @@ def test_a_function_of_evaluate_runs_evaluate_and_git_names_the_module(project):
     assert [line.split('"')[1] for line in lines if line.startswith("+ ")] == ["fingerprint", "pipeline.evaluate"]
 
 
+def test_code_that_leaves_all_bytes_as_they_were_takes_the_outputs_over(project):
+    project.run("git", "commit", "--allow-empty", "-qam", "as it ran")
+    edit(project, "src/xtcav_ml/pipeline/evaluate.py", "PREDICTED_AT_ONCE = .*", "PREDICTED_AT_ONCE = 4 * 16")
+    said = project.run("xtcav", "same", PYTHONPATH=str(project.folder / "src")).stdout
+    assert "taken over for evaluate;" in said
+    assert repro(project) == ["code", "record"]
+
+
 def test_another_locked_tensorflow_runs_train_and_evaluate(project):
     path = project.folder / "requirements.txt"
     path.write_text(re.sub("^tensorflow==.*$", r"tensorflow==2.99.0 \\", path.read_text(), flags=re.MULTILINE))
@@ -53,11 +61,3 @@ def test_another_locked_tensorflow_runs_train_and_evaluate(project):
     assert ran[:2] == ["code", "train"]
     assert ran[-1] == "record"
     assert set(ran) <= {"code", "train", "evaluate", "record"}
-
-
-def test_code_that_leaves_all_bytes_as_they_were_takes_the_outputs_over(project):
-    project.run("git", "commit", "--allow-empty", "-qam", "as it ran")
-    edit(project, "src/xtcav_ml/pipeline/evaluate.py", "PREDICTED_AT_ONCE = .*", "PREDICTED_AT_ONCE = 4 * 16")
-    said = project.run("xtcav", "same", PYTHONPATH=str(project.folder / "src")).stdout
-    assert "taken over for evaluate;" in said
-    assert repro(project) == ["code", "record"]

@@ -92,6 +92,25 @@ def test_what_other_code_made_than_the_commit_s_is_not_taken_over(project):
     assert "train" not in commands[-1]
 
 
+@pytest.mark.parametrize(("then", "now"), [("1.0", "9.9"), ("9.9", "9.9"), (None, "9.9")])
+def test_a_stage_of_other_libraries_is_not_taken_over(project, monkeypatch, capsys, then, now):
+    """Both runs use the installed ones, so that equal bytes prove nothing of others."""
+    commands = project[2]
+    run = same._run_stage
+
+    def with_libraries(folder, command):
+        run(folder, command)
+        libraries = {"numpy": then if folder.name == "then" else now}
+        if command == "fingerprint":
+            code = fingerprint.Code("one", {name: version for name, version in libraries.items() if version})
+            fingerprint.atomic.write_json(folder / "code/train.json", vars(code))
+
+    monkeypatch.setattr(same, "_run_stage", with_libraries)
+    assert same.take_over_if_same("HEAD")
+    assert commands[-1] == ("commit", "--force", *(name for name in STAGES if name != "train"))
+    assert "train is not taken over" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("revision", ["nowhere", "--output=x"])
 def test_a_revision_that_is_not_there_is_an_error(project, revision):
     with pytest.raises(UserError, match="git rev-parse"):

@@ -2,10 +2,12 @@
 
 Both run simulate, check, prepare, train and evaluate, each on its own files, in temporary folders. Only if every output is the
 same, byte for byte, DVC records the present outputs as those of the present code: those whose data and parameters have not
-changed, and that the commit's code made. Otherwise nothing is changed.
+changed, and that the commit's code made. Otherwise nothing is changed. Both run with the installed libraries: a stage whose
+locked libraries have changed, or are not those installed, is left out.
 """
 
 import filecmp
+import importlib.metadata
 import json
 import shutil
 import tempfile
@@ -19,7 +21,7 @@ from xtcav_ml.config import paths
 from xtcav_ml.config.base import merged
 from xtcav_ml.config.paths import PARAMS_FILE
 from xtcav_ml.config.schema import IMAGE, SCHEMA
-from xtcav_ml.lineage import dvc_lock, fingerprint, git, lineage
+from xtcav_ml.lineage import dvc_lock, fingerprint, git, lineage, recorded
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.system.progress import console
 from xtcav_ml.tools.workspace import run_python
@@ -65,7 +67,14 @@ def take_over_if_same(revision: str) -> bool:
             screen.print(f"same: no, {difference} differs from that of {revision}; nothing was changed")
             return False
         screen.print(f"same: yes, every output is that of {revision}, byte for byte")
-        stages = _stages_of(_fingerprints(then), root)
+        codes, present = _codes(then), _codes(now)
+    untested = {stage: _other_libraries(codes[stage], present[stage]) for stage in codes}
+    for stage, libraries in untested.items():
+        if libraries:
+            screen.print(
+                f"same: {stage} is not taken over, other versions of its libraries made it: {', '.join(libraries)}"
+            )
+    stages = [stage for stage in _last_run_with(codes, root) if not untested[stage]]
     fingerprint.write_codes(root)
     kept = _only_code_changed(root, stages)
     if kept:
@@ -111,20 +120,27 @@ def _files(path: Path) -> list[Path]:
     return [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path] * path.exists()
 
 
-def _fingerprints(folder: Path) -> dict[str, str]:
-    """Return the fingerprint of each stage's code in `folder`, as its own command writes it."""
+def _codes(folder: Path) -> dict[str, fingerprint.Code]:
+    """Return the code of each stage in `folder`, as its own command writes it."""
     _run_stage(folder, "fingerprint")
     codes = {stage: fingerprint.read_code(folder / fingerprint.file_of(stage)) for stage in OUTPUTS}
-    return {stage: code.fingerprint for stage, code in codes.items() if code is not None}
+    return {stage: code for stage, code in codes.items() if code is not None}
 
 
-def _stages_of(fingerprints: Mapping[str, str], root: Path) -> list[str]:
-    """Return the stages that last ran with these fingerprints."""
-    ran: dict[str, dvc_lock.Stage] = {}
-    for name in paths.LOCK_FILES:
-        if (root / name).is_file():
-            ran |= dvc_lock.parse((root / name).read_bytes())
-    return [stage for stage, code in fingerprints.items() if ran.get(stage, dvc_lock.Stage()).code == code]
+def _other_libraries(then: fingerprint.Code, now: fingerprint.Code) -> list[str]:
+    """Return the libraries whose locked versions have changed, or are not those installed, with both versions."""
+    installed = {
+        name: next((one.version for one in importlib.metadata.distributions(name=name)), "none")
+        for name in now.libraries
+    }
+    pairs = {name: (then.libraries.get(name, "none"), now.libraries[name], installed[name]) for name in installed}
+    return [f"{name} (locked {a}, now {b}, installed {c})" for name, (a, b, c) in pairs.items() if not a == b == c]
+
+
+def _last_run_with(codes: Mapping[str, fingerprint.Code], root: Path) -> list[str]:
+    """Return the stages that last ran with these codes."""
+    ran = recorded.read_stages(lambda name: (root / name).read_bytes())
+    return [stage for stage, code in codes.items() if ran.get(stage, dvc_lock.Stage()).code == code.fingerprint]
 
 
 def _only_code_changed(root: Path, stages: Collection[str]) -> list[str]:
