@@ -1,5 +1,7 @@
 from xtcav_ml.config.paths import CHECKED
 
+GROUP = "Pipeline stages"
+
 
 def check() -> None:
     """Check params.yaml and the raw files before hours of work."""

@@ -2,6 +2,8 @@ from typing import Annotated
 
 import typer
 
+GROUP = "Results"
+
 
 def compare(
     runs: Annotated[

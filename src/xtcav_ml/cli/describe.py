@@ -1,3 +1,6 @@
+GROUP = "Parameters"
+
+
 def describe() -> None:
     """Show the network of params.yaml: layers, sizes, memory."""
     from xtcav_ml.config import params_file

@@ -1,5 +1,7 @@
 from xtcav_ml.config.paths import HISTORY, MODEL, PREPARED, RESULTS
 
+GROUP = "Pipeline stages"
+
 
 def evaluate() -> None:
     """Evaluate the trained network on the test set."""

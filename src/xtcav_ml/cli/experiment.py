@@ -2,6 +2,8 @@ from typing import Annotated
 
 import typer
 
+GROUP = "Search"
+
 
 def experiment(
     name: Annotated[str | None, typer.Argument(help="One of experiments/*.yaml; default: list them.")] = None,

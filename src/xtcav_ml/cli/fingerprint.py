@@ -1,3 +1,6 @@
+GROUP = "Pipeline stages"
+
+
 def fingerprint() -> None:
     """Write what decides the bytes of each stage's program.
 

@@ -10,19 +10,15 @@ import typer
 from typer.core import TyperGroup
 
 from xtcav_ml import cli
+from xtcav_ml.config.paths import STAGES
 from xtcav_ml.system import interrupts
 from xtcav_ml.system.errors import UserError, as_user_error, warn
 
-GROUPS = {
-    "Pipeline stages": "fingerprint validate simulate check prepare train evaluate record",
-    "Parameters": "params describe",
-    "Data": "scan relabel show",
-    "Models": "predict promote_model",
-    "Results": "summary report compare",
-    "Search": "tune promote experiment",
-    "Tracking": "runs reproduce sync ui same",
-}
-"""Headings of the help, and the commands below each; one that is not named here is below Others, at the end."""
+GROUPS = ("Pipeline stages", "Parameters", "Data", "Models", "Results", "Search", "Tracking")
+"""Headings of the help, in this order; a command's file names its own as GROUP."""
+
+ORDER = ("fingerprint", "validate", *STAGES, "record")
+"""Commands that come first in their group, in this order; the others come in that of the alphabet."""
 
 
 class Grouped(TyperGroup):
@@ -53,10 +49,11 @@ def application(names: list[str]) -> typer.Typer:
     def xtcav() -> None:
         """Learn from XTCAV shot images. Parameters are in params.yaml; `make repro` runs the pipeline stages in order."""
 
-    groups = {name: group for group, members in GROUPS.items() for name in members.split()}
-    for name in [*(name for name in groups if name in names), *(name for name in names if name not in groups)]:
-        function = getattr(importlib.import_module(f"xtcav_ml.cli.{name}"), name)
-        app.command(name.replace("_", "-"), rich_help_panel=groups.get(name, "Others"))(function)
+    modules = {
+        name: importlib.import_module(f"xtcav_ml.cli.{name}") for name in sorted(names, key=[*ORDER, *files()].index)
+    }
+    for name, module in sorted(modules.items(), key=lambda item: GROUPS.index(item[1].GROUP)):
+        app.command(name.replace("_", "-"), rich_help_panel=module.GROUP)(getattr(module, name))
     return app
 
 

@@ -2,6 +2,9 @@ from typing import Annotated
 
 import typer
 
+GROUP = "Parameters"
+
+
 LINE_LENGTH = 250  # characters in a line where no terminal limits it: a parameter is then one line, for grep
 
 

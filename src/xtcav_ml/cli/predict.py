@@ -5,6 +5,8 @@ import typer
 
 from xtcav_ml.config.paths import RESULTS
 
+GROUP = "Models"
+
 
 def predict(
     model: Annotated[

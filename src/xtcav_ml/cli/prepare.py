@@ -1,5 +1,7 @@
 from xtcav_ml.config.paths import PREPARED
 
+GROUP = "Pipeline stages"
+
 
 def prepare() -> None:
     """Preprocess raw files into train, validation and test."""

@@ -1,5 +1,7 @@
 from xtcav_ml.config.paths import BEST
 
+GROUP = "Search"
+
 
 def promote() -> None:
     """Write the best parameters of the search to params.yaml.

@@ -4,6 +4,8 @@ import typer
 
 from xtcav_ml.science.thresholds import MARGIN
 
+GROUP = "Models"
+
 
 def promote_model(
     run: Annotated[

@@ -1,5 +1,7 @@
 from xtcav_ml.config.paths import HISTORY, MODEL, RESULTS
 
+GROUP = "Pipeline stages"
+
 
 def record() -> None:
     """Make sure that MLflow has the run of these results."""

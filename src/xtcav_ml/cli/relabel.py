@@ -3,6 +3,8 @@ from typing import Annotated
 
 import typer
 
+GROUP = "Data"
+
 
 def relabel(
     folder: Annotated[

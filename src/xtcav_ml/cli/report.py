@@ -5,7 +5,7 @@ import typer
 
 from xtcav_ml.config.paths import REPORT
 
-GROUP, ORDER = "Results", 51
+GROUP = "Results"
 
 
 def report(

@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+GROUP = "Tracking"
+
 
 def reproduce(
     run: Annotated[str, typer.Argument(metavar="RUN", help="An MLflow run id, or the beginning of one.")],

@@ -2,6 +2,9 @@ from typing import Annotated
 
 import typer
 
+GROUP = "Tracking"
+
+
 SHOWN = ("accuracy/test", "accuracy/validation", "loss/train")
 
 

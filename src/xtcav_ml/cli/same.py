@@ -3,6 +3,9 @@ from typing import Annotated
 
 import typer
 
+GROUP = "Tracking"
+
+
 COMMIT = typer.Argument(metavar="REVISION", help="The commit whose code made the outputs.")
 
 

@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+GROUP = "Data"
+
 
 def scan(
     folder: Annotated[

@@ -5,6 +5,8 @@ import typer
 
 from xtcav_ml.config.paths import PREPARED, RESULTS
 
+GROUP = "Data"
+
 
 def show(
     file: Annotated[Path, typer.Argument(help="A prepared file.")] = PREPARED / "train.h5",

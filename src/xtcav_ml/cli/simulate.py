@@ -1,3 +1,6 @@
+GROUP = "Pipeline stages"
+
+
 def simulate() -> None:
     """Simulate raw files in the experiment's format."""
     from xtcav_ml.config.base import load_section

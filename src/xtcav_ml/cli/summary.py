@@ -1,6 +1,6 @@
 from pathlib import Path
 
-GROUP, ORDER = "Results", 50
+GROUP = "Results"
 
 
 def summary() -> None:

@@ -1,5 +1,7 @@
 import sys
 
+GROUP = "Tracking"
+
 
 def sync() -> None:
     """Upload pending run data to MLflow.

@@ -1,5 +1,7 @@
 from xtcav_ml.config.paths import HISTORY, MODEL, PREPARED
 
+GROUP = "Pipeline stages"
+
 
 def train() -> None:
     """Train the network and log the run to MLflow."""

@@ -4,6 +4,8 @@ import typer
 
 from xtcav_ml.config.paths import PREPARED, TUNING
 
+GROUP = "Search"
+
 
 def tune(
     trials: Annotated[

@@ -2,6 +2,8 @@ from typing import Annotated
 
 import typer
 
+GROUP = "Tracking"
+
 
 def ui(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",

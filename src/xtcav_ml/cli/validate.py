@@ -1,6 +1,6 @@
 from xtcav_ml.config.paths import VALIDATED
 
-GROUP, ORDER = "Pipeline stages", 10
+GROUP = "Pipeline stages"
 
 
 def validate() -> None:
