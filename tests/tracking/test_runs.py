@@ -46,6 +46,16 @@ def test_a_run_on_simulated_shots_has_their_parameters(workspace, folder):
     assert stored_runs(workspace)[0].data.params["simulate.seed"] == "5"
 
 
+def test_parameters_are_those_that_the_data_were_made_with(workspace):
+    lock = {"stages": {"prepare": {"params": {"params.yaml": {"prepare": {"label": "x"}, "data": {"raw": "theirs"}}}}}}
+    (workspace / "dvc.lock").write_text(json.dumps(lock))
+    with runs.training("CPU"):
+        pass
+    params = stored_runs(workspace)[0].data.params
+    assert params == {"train.model.name": "convnet", "prepare.label": "x", "data.raw": "theirs"}
+    assert "`theirs`" in runs.note(METRICS, TAGS)
+
+
 @pytest.mark.parametrize(("error", "status"), [(KeyboardInterrupt, "KILLED"), (RuntimeError, "FAILED")])
 def test_a_run_says_how_it_ended(workspace, error, status):
     with pytest.raises(error), runs.training("CPU"):

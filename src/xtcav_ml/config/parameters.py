@@ -22,10 +22,11 @@ class Parameter(NamedTuple):
 
 def rows(params: Params) -> list[Parameter]:
     """Return all parameters in the order of the sections. The unit of a pure number is "1", of no number ""."""
-    return [row for name in type(params).model_fields for row in _of_section(getattr(params, name), name)]
+    return [row for name in type(params).model_fields for row in section_rows(getattr(params, name), name)]
 
 
-def _of_section(section: BaseModel, key: str) -> Iterator[Parameter]:
+def section_rows(section: BaseModel, key: str) -> Iterator[Parameter]:
+    """Yield the parameters of a section, and of the sections in it; `key` is its dotted key."""
     fields, plain = type(section).model_json_schema()["properties"], section.model_dump(mode="json")
     for name in type(section).model_fields:
         value, field, dotted = getattr(section, name), fields[name], f"{key}.{name}"
@@ -34,7 +35,7 @@ def _of_section(section: BaseModel, key: str) -> Iterator[Parameter]:
         )
         if nested and all(isinstance(item, BaseModel) for item in nested.values()):
             for item_key, item in nested.items():
-                yield from _of_section(item, item_key)
+                yield from section_rows(item, item_key)
         else:
             optional, default = "default" in field, field.get("default")
             about = (allowed(field), field.get("unit", ""), field.get("description", ""))

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xtcav_ml.config import parameters, params_file
-from xtcav_ml.config.base import flatten, read_tree
+from xtcav_ml.config import parameters
+from xtcav_ml.config.base import flatten, read_tree, validate_section
 from xtcav_ml.config.paths import LOCK_FILE, METRICS, PARAMS_FILE, PLOTS, PREDICTIONS, RESOURCES, SIMULATED, STAGES
-from xtcav_ml.lineage import dvc_lock, fingerprint, git, lineage
+from xtcav_ml.config.train import TrainParams
+from xtcav_ml.lineage import dvc_lock, fingerprint, git, lineage, recorded
 from xtcav_ml.lineage.environment import environment, versions
 from xtcav_ml.system import atomic, interrupts
 from xtcav_ml.system.errors import UserError
@@ -98,13 +99,13 @@ def begin(tracker: Tracker, origin: lineage.Lineage, tags: Mapping[str, str], ex
     run = tracker.start(f"{experiment or origin.params['train']['model']['name']}-{origin.key[:8]}", tags)
     if run.logged:
         return run
-    params = origin.params
-    if not experiment:
-        tree = read_tree()
-        simulated = ("simulate",) if Path(tree["data"]["raw"]) == SIMULATED else ()
-        params = {name: tree[name] for name in ("train", "prepare", "data", *simulated)}
-    run.params(flatten(dict(params)))
-    stages = dvc_lock.parse(LOCK_FILE.read_bytes()) if LOCK_FILE.is_file() else {}
+    stages = _stages()
+    params = dict(origin.params)
+    if not experiment:  # as the data were made: params.yaml may have been edited since
+        params |= _params("prepare", "prepare", "data")
+        if Path(params["data"]["raw"]) == SIMULATED:
+            params |= _params("simulate", "simulate")
+    run.params(flatten(params))
     for path, digest in dvc_lock.raw_data(stages, origin.data).items():
         run.dataset(path, digest, path, "raw")
     for path, digest in origin.data.items():
@@ -126,6 +127,16 @@ def begin(tracker: Tracker, origin: lineage.Lineage, tags: Mapping[str, str], ex
     return run
 
 
+def _stages() -> dict[str, dvc_lock.Stage]:
+    return recorded.read_stages(lambda name: Path(name).read_bytes())
+
+
+def _params(stage: str, *sections: str) -> dict[str, Any]:
+    """Return the parameters that a stage last ran with, or sections of params.yaml if it never ran."""
+    ran = _stages().get(stage, dvc_lock.Stage()).params
+    return ran if ran.keys() >= set(sections) else {name: read_tree().get(name, {}) for name in sections}
+
+
 def log_model(run: Run, path: Path) -> None:
     """Log the trained model with the versions that it needs."""
     run.model(path, [f"{name}=={version}" for name, version in versions(REQUIREMENTS).items()])
@@ -145,7 +156,7 @@ def log_evaluation(run: Run, results: Path, tags: Mapping[str, str]) -> None:
     for path in (METRICS, PREDICTIONS):
         run.artifact(results / path.name)
     if LOCK_FILE.is_file():
-        for name, digest in dvc_lock.parse(LOCK_FILE.read_bytes()).get("prepare", dvc_lock.Stage()).outs.items():
+        for name, digest in _stages().get("prepare", dvc_lock.Stage()).outs.items():
             if Path(name).stem == "test":
                 run.dataset(name, digest, name, "test")
         run.artifact(LOCK_FILE, LINEAGE)
@@ -168,10 +179,11 @@ def note(metrics: Mapping[str, Any], tags: Mapping[str, str]) -> str:
             lines.append(f"**{name}: r.m.s. error {errors['rms_error']:.3g}** on {errors['shots']} test shots")
     commit = tags.get("git.commit", "none")[:12]
     edited = ", edited (`lineage/diff.patch`)" if tags.get("git.dirty") == "true" else ""
-    lines.append(f"Data `{read_tree()['data']['raw']}`, commit `{commit}`{edited}")
+    lines.append(f"Data `{_params('prepare', 'data')['data']['raw']}`, commit `{commit}`{edited}")
     lines.append("To repeat it: `xtcav reproduce` with this run's id")
     with contextlib.suppress(UserError):  # results of an earlier version, whose parameters have no meanings here
-        rows = [row for row in parameters.rows(params_file.load()) if row.key.startswith("train.")]
+        train = validate_section(_params("train", "train")["train"], TrainParams, "train", LOCK_FILE)
+        rows = parameters.section_rows(train, "train")
         cells = [f"| {row.key} | {row.value} | {row.unit} | {row.meaning.replace('|', '&#124;')} |" for row in rows]
         sizes = list(itertools.accumulate(len(line) + 1 for line in cells))
         if sizes[-1] > TABLE_CHARACTERS:
