@@ -3,6 +3,9 @@
 A file is written whole or not at all. It begins with a line with the format and one with the SHA-256 of the rest. The last two
 are kept, so that a damaged file costs one epoch. Each training has a folder of its own, named by what decides its result: a
 short try with other settings leaves the states of a long training alone, and the earlier settings resume it.
+
+Keras' own BackupAndRestore and ModelCheckpoint are not used: they hold neither the history, nor the random generators, nor the
+best weights, and do not show that a file is torn.
 """
 
 import hashlib

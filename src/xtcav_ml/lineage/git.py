@@ -1,4 +1,7 @@
-"""The project in git: commit, remote, and the edits since."""
+"""The project in git: commit, remote, and the edits since.
+
+By the `git` command itself: GitPython and Dulwich read a repository, but do not write the patch that `git apply` takes.
+"""
 
 import contextlib
 import io

@@ -1,4 +1,7 @@
-"""Files that are complete or absent: written under another name, fsynced, renamed, and the folder fsynced."""
+"""Files that are complete or absent: written under another name, fsynced, renamed, and the folder fsynced.
+
+The packages for this replace single files; stages write folders too, and HDF5 through a file of its own (`data/hdf5`).
+"""
 
 import contextlib
 import csv

@@ -4,6 +4,8 @@
 is cut off when the journal is opened again. `files` has copies of the files that events name, `uploaded.json` the byte up to
 which all is uploaded. A process that writes or uploads holds a lock on the events, which the system releases when the process
 ends: a journal that can be locked has no living owner. It is removed when the run has ended and all is uploaded.
+
+MLflow's own asynchronous logging keeps what is waiting in memory only: a kill, or a server that is down, loses it.
 """
 
 import contextlib

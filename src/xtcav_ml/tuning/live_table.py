@@ -1,4 +1,7 @@
-"""The tuner's live table: a row a trial, the best so far on top; plain lines where there is no terminal."""
+"""The tuner's live table: a row a trial, the best so far on top; plain lines where there is no terminal.
+
+Optuna's progress bar counts trials; a table of them exists only in its dashboard, a server of its own.
+"""
 
 import contextlib
 import time

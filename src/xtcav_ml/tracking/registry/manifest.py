@@ -1,4 +1,7 @@
-"""The SHA-256 of every file of a model's folder, in a file beside them: none can be changed, added or removed unseen."""
+"""The SHA-256 of every file of a model's folder, in a file beside them: none can be changed, added or removed unseen.
+
+MLflow checks no content of a model that it loads.
+"""
 
 import hashlib
 import json
