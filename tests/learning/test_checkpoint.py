@@ -170,7 +170,7 @@ def test_a_short_try_leaves_the_states_of_a_long_training_and_says_how_it_differ
     long.save(some_state(900))
     short = Checkpoints(tmp_path, IDENTITY)
     assert short.load() == (None, [])
-    (remark,) = short.tidy()
+    (remark,) = short.remarks()
     assert all(part in remark for part in (long.folder.name, "kept", "900 epochs", f"other {name}"))
     short.save(some_state(1))
     short.clear()
@@ -189,17 +189,28 @@ def test_a_training_that_starts_anew_hears_of_the_others(sets, tmp_path):
     assert len(kept.load()[0].history) == 1
 
 
-def test_only_the_newest_trainings_are_kept(tmp_path):
-    made = [
-        Checkpoints(tmp_path, {**IDENTITY, "parameters": str(number)})
-        for number in range(checkpoint.KEPT_TRAININGS + 2)
+def saved(folder, name, epochs, second):
+    """Save a state of the training `name` whose last change was at `second`."""
+    kept = Checkpoints(folder, {**IDENTITY, "parameters": name})
+    kept.save(some_state(epochs))
+    os.utime(kept.folder, (second, second))
+    return kept.folder
+
+
+def test_short_tries_remove_one_another_but_never_a_longer_training(tmp_path):
+    long = saved(tmp_path, "long", 900, 0)
+    tries = [saved(tmp_path, f"try {number}", 2, number) for number in range(1, 6)]
+    present = Checkpoints(tmp_path, IDENTITY)
+    assert [line.split(", ")[0].partition(": ")[2] for line in present.remarks()] == [
+        *["kept"] * 3,
+        *["kept until this training has as many"] * 2,
     ]
-    for number, one in enumerate(made):
-        one.save(some_state(1))
-        os.utime(one.folder, (number, number))
-    lines = made[-1].tidy()
-    assert {path.name for path in tmp_path.iterdir()} == {one.folder.name for one in made[2:]}
-    assert [line.split(": ")[1].split(",")[0] for line in lines] == ["kept"] * (len(made) - 3) + ["removed"] * 2
+    present.save(some_state(1))
+    assert set(tmp_path.iterdir()) == {long, *tries[1:], present.folder}
+    present.save(some_state(2))
+    assert set(tmp_path.iterdir()) == {long, *tries[2:], present.folder}
+    present.save(some_state(900))
+    assert set(tmp_path.iterdir()) == {*tries[2:], present.folder}
 
 
 def test_two_trainings_share_no_file(tmp_path):

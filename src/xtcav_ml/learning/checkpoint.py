@@ -26,7 +26,7 @@ from xtcav_ml.system import atomic
 FORMAT = b"xtcav checkpoint 1\n"
 KEPT_FILES = 2
 KEPT_TRAININGS = 4
-"""Unfinished trainings whose states are kept, the newest: each takes six to eight times the size of its weights."""
+"""Unfinished trainings whose states are kept, with this one: each takes six to eight times the size of its weights."""
 
 GROUPS = ("variables", "optimizer", "best")
 
@@ -51,7 +51,11 @@ class Checkpoints:
         self._own: list[Path] = []  # the files of this training, oldest first
 
     def save(self, state: State) -> None:
-        """Write a state; remove all other files of this training, damaged ones too, but the one before."""
+        """Write a state; remove all other files of this training, damaged ones too, but the one before.
+
+        Of other trainings beyond KEPT_TRAININGS, remove the oldest by the time of their last epoch, unless they have done more
+        epochs than this one.
+        """
         arrays = {f"{group}.{i}": array for group in GROUPS for i, array in enumerate(getattr(state, group))}
         sizes = {group: len(getattr(state, group)) for group in GROUPS}
         content = io.BytesIO()
@@ -64,6 +68,9 @@ class Checkpoints:
         self._own = [*self._own, path][-KEPT_FILES:]
         for other in set(_newest_first(self.folder)) - set(self._own):
             other.unlink()
+        for folder in self._others()[KEPT_TRAININGS - 1 :]:
+            if _epochs(folder) <= len(state.history):
+                shutil.rmtree(folder, ignore_errors=True)  # another process may do the same at the same time
 
     def load(self) -> tuple[State | None, list[str]]:
         """Return the newest whole state of this very training, or None, and a line for each newer file that is damaged."""
@@ -75,31 +82,35 @@ class Checkpoints:
             damaged.append(f"{path}: damaged, not used")
         return None, damaged
 
-    def tidy(self) -> list[str]:
-        """Remove the states of all but KEPT_TRAININGS trainings; return a line for each other one, with its differences.
-
-        The oldest by the time of their last epoch are removed. Another process may do the same at the same time.
-        """
-        others = [path for path in self.folder.parent.glob("*/") if path != self.folder]
+    def remarks(self) -> list[str]:
+        """Return a line for each other training with a state, with its differences, and when it will be removed."""
         lines = []
-        for rank, folder in enumerate(sorted(others, key=_last_change, reverse=True), start=1):
-            if rank >= KEPT_TRAININGS:
-                shutil.rmtree(folder, ignore_errors=True)
-                lines.append(f"{folder}: removed, there are {KEPT_TRAININGS - 1} newer unfinished trainings")
-            elif content := next(filter(None, map(_read, _newest_first(folder))), None):
+        for rank, folder in enumerate(self._others(), start=1):
+            if content := next(filter(None, map(_read, _newest_first(folder))), None):
                 identity, state = content[0]["identity"], content[1]
                 names = sorted(self.identity.keys() | identity.keys())
                 differs = ", ".join(name for name in names if self.identity.get(name) != identity.get(name))
-                lines.append(f"{folder}: kept, {len(state.history)} epochs of a training with other {differs}")
+                until = " until this training has as many" if rank >= KEPT_TRAININGS else ""
+                lines.append(f"{folder}: kept{until}, {len(state.history)} epochs of a training with other {differs}")
         return lines
 
     def clear(self) -> None:
         """Remove all states: the training is done."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
+    def _others(self) -> list[Path]:
+        """Return the folders of the other trainings, the one with the latest epoch first."""
+        others = [path for path in self.folder.parent.glob("*/") if path != self.folder]
+        return sorted(others, key=_last_change, reverse=True)
+
 
 def _newest_first(folder: Path) -> list[Path]:
     return sorted(folder.glob("epoch-*.ckpt"), reverse=True)
+
+
+def _epochs(folder: Path) -> int:
+    """Return the number of epochs of the newest state in a folder."""
+    return max((int(path.stem.removeprefix("epoch-")) for path in _newest_first(folder)), default=0)
 
 
 def _last_change(folder: Path) -> float:

@@ -111,7 +111,7 @@ class _Watch(keras.callbacks.Callback):  # type: ignore[misc]
     def resume(self, model: keras.Model, checkpoints: Checkpoints) -> None:
         """Load the checkpoint, if there is one, into the model, and report its epochs to the listeners."""
         state, remarks = checkpoints.load()
-        remarks += checkpoints.tidy()
+        remarks += checkpoints.remarks()
         for listener in self.listeners:
             if state is not None or remarks:
                 listener.on_resume(0 if state is None else len(state.history), remarks)
