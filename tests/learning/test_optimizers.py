@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import threadpoolctl
 
 from xtcav_ml.config.train import Optimizer
 from xtcav_ml.learning import optimizers
@@ -93,3 +94,13 @@ def test_gradients_are_those_that_were_applied(changed):
     cosine = exact[-1] @ exact[-2] / np.linalg.norm(exact[-1]) / np.linalg.norm(exact[-2])
     assert found["gradient_cosine"] == pytest.approx(cosine, abs=1e-3)
     assert seen.measured() == {}
+
+
+def test_the_length_of_a_gradient_does_not_depend_on_the_cores():
+    vector = np.random.default_rng(1).normal(size=100_000)
+    with threadpoolctl.threadpool_limits(1):
+        alone = optimizers.dot(vector, vector)
+    with threadpoolctl.threadpool_limits(2):
+        assert optimizers.dot(vector, vector) == alone
+    assert alone == pytest.approx(np.square(vector).sum())
+    assert optimizers.dot(vector[:9000], vector[:9000]) == float(vector[:9000] @ vector[:9000])

@@ -59,13 +59,7 @@ def test_a_backend_that_is_not_installed_is_refused(monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", "jax")
     monkeypatch.setattr(rules.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="KERAS_BACKEND: jax is not installed"):
-        rules.backend_name()
-
-
-def test_tensorflow_is_meant_where_nothing_is_said(monkeypatch):
-    for value in (None, ""):
-        monkeypatch.delenv("KERAS_BACKEND") if value is None else monkeypatch.setenv("KERAS_BACKEND", value)
-        assert rules.backend_name() == "tensorflow"
+        rules.require_backend()
 
 
 def test_a_step_must_fit_the_memory():

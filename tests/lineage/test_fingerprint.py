@@ -1,4 +1,5 @@
 import ast
+import functools
 import re
 import shutil
 
@@ -196,7 +197,7 @@ def test_libraries_are_those_that_the_used_definitions_import(code):
         "main": "from toy.parts import keras\ndef run():\n    return keras.Input()\n",
         "parts": "with x():\n    import keras",
     }
-    assert code(**through).libraries == {"keras": "3.0", "tensorflow": "2.0"}
+    assert code(**through).libraries == {"keras": "3.0", "numpy": "2.0", "tensorflow": "2.0"}
     other = code(versions=VERSIONS | {"numpy": "2.1"})
     assert code().differing(other) == ["numpy (2.0, 2.1)"]
     assert other.fingerprint != code().fingerprint
@@ -233,19 +234,16 @@ def test_a_file_is_written_only_if_it_changed(tmp_path):
     assert fingerprint.read_code(tmp_path / "code/train.json") == fingerprint.present_code("train", tmp_path)
 
 
-@pytest.fixture(scope="module")
-def real():
-    """Return a function from a folder with the package, the one that is installed by default, to all fingerprints."""
+INSTALLED = Package(PACKAGE)
+
+
+@functools.cache
+def real(folder=None, library=None):
+    """Return all fingerprints of the package in a folder, the one that is installed by default; with another `library`."""
+    package = INSTALLED if folder is None else Package(folder)
     versions = fingerprint.locked_versions(ROOT / "requirements.txt")
-
-    def made(folder=PACKAGE):
-        package = Package(folder)
-        return {
-            program: fingerprint.code_of(package, entries, versions).fingerprint
-            for program, entries in PROGRAMS.items()
-        }
-
-    return made
+    versions |= {} if library is None else {library: "0"}
+    return {program: fingerprint.program_code(package, program, versions).fingerprint for program in PROGRAMS}
 
 
 @pytest.fixture
@@ -266,7 +264,7 @@ class Reworded(ast.NodeTransformer):
         return node
 
 
-def test_other_comments_docstrings_and_layout_everywhere_change_nothing(real, copy):
+def test_other_comments_docstrings_and_layout_everywhere_change_nothing(copy):
     for path in copy.rglob("*.py"):
         tree = Reworded().visit(ast.parse(path.read_text()))
         path.write_text("# a comment\n" + ast.unparse(tree) + "\n")  # which has lost all others
@@ -281,11 +279,14 @@ def test_other_comments_docstrings_and_layout_everywhere_change_nothing(real, co
         ("data.prepared", "write_prepared", {"prepare", "notes-data"}),
         ("science.simulation.digitizer", "peak_shape", {"simulate", "notes-data"}),
         ("tracking.runs", "log_model", set()),
+        ("learning.rules", "require_data", {"validate", "check"}),
+        ("learning.checkpoint", "_read", set()),
+        ("science.warning_signs", "vanished", set()),
         ("system.errors", "reason", set()),
         ("tools.compare", "compare_runs", set()),
     ],
 )
-def test_a_changed_function_concerns_those_that_use_it(real, copy, module, function, programs):
+def test_a_changed_function_concerns_those_that_use_it(copy, module, function, programs):
     path = copy.joinpath(*module.split(".")).with_suffix(".py")
     text, count = re.subn(
         rf"^def {function}\((.*?)\)( ->.*?)?:$", r"\g<0>\n    changed = 1", path.read_text(), flags=re.M | re.S
@@ -295,14 +296,45 @@ def test_a_changed_function_concerns_those_that_use_it(real, copy, module, funct
     assert changed(real(), real(copy)) == programs
 
 
-def test_another_locked_tensorflow_concerns_what_trains_and_evaluates():
-    package, versions = Package(PACKAGE), fingerprint.locked_versions(ROOT / "requirements.txt")
-    codes = [
-        {program: fingerprint.code_of(package, entries, lock).fingerprint for program, entries in PROGRAMS.items()}
-        for lock in (versions, versions | {"tensorflow": "0"}, versions | {"mlflow": "0", "dvc": "0", "optuna": "0"})
-    ]
-    assert changed(*codes[:2]) == {"train", "evaluate", "notes-train", "notes-measure"}
-    assert codes[2] == codes[0]
+USE_KERAS = {"train", "evaluate", "notes-train", "notes-measure"}
+ALL = set(PROGRAMS)
+
+
+@pytest.mark.parametrize(
+    ("library", "programs"),
+    [
+        ("tensorflow", USE_KERAS),
+        ("ml-dtypes", USE_KERAS),
+        ("llvmlite", USE_KERAS),
+        ("contourpy", {"evaluate"}),
+        ("numpy", ALL),
+        *((name, set()) for name in ("mlflow", "dvc", "optuna", "certifi", "rich", "pydantic-core", "grpcio")),
+    ],
+)
+def test_another_locked_library_concerns_what_computes_with_it(library, programs):
+    assert library in fingerprint.locked_versions(ROOT / "requirements.txt")
+    assert changed(real(), real(library=library)) == programs
+
+
+def test_the_backend_and_its_lock_concern_what_trains_and_evaluates(monkeypatch, tmp_path):
+    for name in ("requirements.txt", "requirements-jax.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    fingerprint.write_codes(tmp_path)
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    assert set(fingerprint.write_codes(tmp_path)) == USE_KERAS
+    code = fingerprint.present_code("train", tmp_path)
+    assert "jax" in code.libraries
+    assert "tensorflow" not in code.libraries
+    lock = tmp_path / "requirements-jax.txt"
+    lock.write_text(lock.read_text().replace(f"jax=={code.libraries['jax']}", "jax==0"))
+    assert set(fingerprint.write_codes(tmp_path)) == USE_KERAS
+
+
+def test_every_inert_library_is_locked():
+    versions = fingerprint.locked_versions(ROOT / "requirements.txt")
+    names = {name for names in fingerprint.INERT_LIBRARIES.values() for name in names.split()}
+    assert names - versions.keys() <= {"ruamel"}
 
 
 def test_what_is_listed_as_inert_is_there():

@@ -34,7 +34,7 @@ class Known:
 
 @pytest.fixture
 def search(tmp_path, monkeypatch, params):
-    for name in ("dvc.yaml", "params.yaml", "requirements.txt"):
+    for name in ("dvc.yaml", "params.yaml", "requirements.txt", "requirements-jax.txt"):
         (tmp_path / name).write_text((ROOT / name).read_text())
     lay_store(tmp_path)
     monkeypatch.chdir(tmp_path)

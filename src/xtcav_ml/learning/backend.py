@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xtcav_ml.learning import rules
+from xtcav_ml.lineage import environment
 from xtcav_ml.system.errors import UserError
 
 
@@ -39,7 +40,8 @@ def _without(*names: str) -> Iterator[None]:
             del sys.modules[name]
 
 
-os.environ["KERAS_BACKEND"] = rules.backend_name()
+rules.require_backend()
+os.environ["KERAS_BACKEND"] = environment.backend()
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # real errors come as exceptions
 os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1"  # oneDNN decides the bits of a result
 

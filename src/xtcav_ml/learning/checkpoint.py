@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from xtcav_ml.system import atomic
 
-FORMAT = b"xtcav checkpoint 1\n"
+FORMAT = b"xtcav checkpoint 1\n"  # another number for another layout: fingerprints ignore this module
 KEPT_FILES = 2
 KEPT_TRAININGS = 4
 """Unfinished trainings whose states are kept, with this one: each takes six to eight times the size of its weights."""

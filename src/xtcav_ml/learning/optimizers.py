@@ -79,10 +79,10 @@ class Gradients:
         self._states = []
         if not gradients:
             return {}
-        values = {"gradient_norm": sqrt(float(gradients[-1] @ gradients[-1]))}
-        lengths = [sqrt(float(gradient @ gradient)) for gradient in gradients[-2:]]
+        values = {"gradient_norm": sqrt(dot(gradients[-1], gradients[-1]))}
+        lengths = [sqrt(dot(gradient, gradient)) for gradient in gradients[-2:]]
         if len(lengths) == 2 and all(lengths):
-            values["gradient_cosine"] = float(gradients[-2] @ gradients[-1]) / (lengths[0] * lengths[1])
+            values["gradient_cosine"] = dot(gradients[-2], gradients[-1]) / (lengths[0] * lengths[1])
         return values
 
     def _gradient(self, before: NDArray[np.float64], after: NDArray[np.float64], rate: float) -> NDArray[np.float64]:
@@ -90,3 +90,12 @@ class Gradients:
         if self.params.name != "sgd":
             return (after - momentum * before) / (1 - momentum)
         return ((momentum or 1.0) * before - after) / max(rate, 1e-30)
+
+
+def dot(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    """Return the dot product of two vectors: the same bits on any number of cores.
+
+    OpenBLAS shares longer vectors than 10,000 among the cores.
+    """
+    parts = (slice(first, first + 10_000) for first in range(0, len(one), 10_000))
+    return float(sum(one[part] @ other[part] for part in parts))

@@ -10,6 +10,7 @@ from pathlib import Path
 from xtcav_ml.config.train import Augment, TrainParams
 from xtcav_ml.learning import layer_plan
 from xtcav_ml.learning.layer_plan import Ends
+from xtcav_ml.lineage import environment
 from xtcav_ml.science.spec import Meaning
 from xtcav_ml.system.errors import UserError
 
@@ -19,9 +20,9 @@ CURES = {"train.batch_size": "lower it", "tune.memory_gb": "raise it"}
 """Parameters that may be to blame for too little memory, and their cures."""
 
 
-def backend_name() -> str:
-    """Return the backend that KERAS_BACKEND names, TensorFlow by default. Raises UserError if it is unknown or missing."""
-    name = os.environ.get("KERAS_BACKEND") or BACKENDS[0]
+def require_backend() -> None:
+    """Raise UserError if the backend that KERAS_BACKEND names is unknown or missing."""
+    name = environment.backend()
     if name not in BACKENDS:
         raise UserError(
             f"KERAS_BACKEND: unknown backend (found {name!r}, expected {' or '.join(BACKENDS)}). Fix: set it to one of them."
@@ -30,7 +31,6 @@ def backend_name() -> str:
         raise UserError(
             f"KERAS_BACKEND: {name} is not installed (expected an installed backend). Fix: install {name}, or unset it."
         )
-    return name
 
 
 def require_trainable(train: TrainParams, meaning: Meaning, shots: int | None = None) -> None:
@@ -92,9 +92,10 @@ def require_trial(train: TrainParams, meaning: Meaning, shots: int, memory_gb: f
 
 
 def step_memory(train: TrainParams, ends: Ends) -> int:
-    """Estimate the bytes of a training step on this machine. Raises UserError if there is no such network between `ends`."""
+    """Estimate the bytes of a training step on this machine. Raises UserError without a backend or such a network."""
+    require_backend()
     layers = layer_plan.plan(train.model, ends)
-    if backend_name() == "tensorflow" and not _has_gpu():
+    if environment.backend() == "tensorflow" and not _has_gpu():
         layers = layer_plan.fused(layers, train.precision)
     return layer_plan.step_memory(layers, train.batch_size)
 

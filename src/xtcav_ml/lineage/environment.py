@@ -8,19 +8,27 @@ from collections.abc import Iterable
 from pathlib import Path
 
 LIBRARIES = ("dvc", "h5py", "jax", "jaxlib", "keras", "mlflow", "numba", "numpy", "optuna", "tensorflow")
-JAX = ("jax", "jaxlib")
 
 
 def environment(libraries: Iterable[str] = LIBRARIES) -> dict[str, str]:
-    """Return Python, platform, processor, backend, and the versions of those libraries that are installed."""
-    return {"python": platform.python_version(), "platform": platform.platform(), **deciding(libraries)}
+    """Return Python, platform, processor, cores, backend, and the versions of those libraries that are installed."""
+    machine = {"python": platform.python_version(), "platform": platform.platform(), "cores": str(os.cpu_count())}
+    return {**machine, **deciding(libraries)}
 
 
 def deciding(libraries: Iterable[str]) -> dict[str, str]:
-    """Return all that can change the bits of a result: processor, backend, and the installed versions of `libraries`."""
-    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
-    names = [*libraries, *JAX] if backend == "jax" else libraries
-    return {"cpu": _cpu(), "backend": backend, **versions(names)}
+    """Return all that can change the bits of a result: processor, backend, and the installed versions of `libraries`.
+
+    The number of cores counts for JAX alone, which uses all: TensorFlow has the threads of train.threads, and what numpy
+    computes in training (`optimizers.dot`) is one thread's.
+    """
+    cores = {"cores": str(os.cpu_count())} if backend() == "jax" else {}
+    return {"cpu": _cpu(), **cores, "backend": backend(), **versions(libraries)}
+
+
+def backend() -> str:
+    """Return the backend that KERAS_BACKEND names, TensorFlow by default."""
+    return os.environ.get("KERAS_BACKEND") or "tensorflow"
 
 
 def versions(libraries: Iterable[str]) -> dict[str, str]:
@@ -38,4 +46,4 @@ def _cpu() -> str:
     except OSError:
         return platform.processor()
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores"
+    return names[0] if names else platform.machine()

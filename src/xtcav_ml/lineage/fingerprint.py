@@ -3,20 +3,23 @@
 `used_code` finds the definitions. This module hashes them and keeps the hashes in code/*.json.
 """
 
+import functools
+import importlib.metadata
 import json
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from xtcav_ml.config.paths import STAGES
-from xtcav_ml.lineage.used_code import Package, digest
+from xtcav_ml.lineage import environment
+from xtcav_ml.lineage.used_code import INERT, Package, digest
 from xtcav_ml.system import atomic
 from xtcav_ml.system.errors import UserError
 
 PACKAGE = Path(__file__).parents[1]
-LOCK = Path("requirements.txt")
+LOCKS = {"tensorflow": Path("requirements.txt"), "jax": Path("requirements-jax.txt")}  # by the backend
 FOLDER = Path("code")
 """Where `write_codes` keeps a file for each program, which git tracks: `git diff code/train.json` names the changes."""
 
@@ -27,12 +30,21 @@ PROGRAMS = {stage: (f"cli.{stage}:{stage}",) for stage in ("validate", *STAGES)}
 }
 """The functions (module:definition) that a program runs: a stage, or one of the three steps of `xtcav experiment`."""
 
+REFUSING = ("validate", "check")
+"""Programs that exist to refuse: what is refused (learning.rules) decides them, and no other."""
+
 INERT_LIBRARIES = {
-    "pydantic": "it checks the parameters, and hands on those of params.yaml",
-    "ruamel": "it reads params.yaml by the rules of YAML 1.2, as DVC does with the same library",
-    "rich": "what is shown while a stage runs",
+    "it checks the parameters, and hands on those of params.yaml": "annotated-types pydantic pydantic-core typing-inspection",
+    "it reads params.yaml by the rules of YAML 1.2, as DVC does with the same library": "ruamel ruamel-yaml",
+    "what is shown while a stage runs": "markdown-it-py mdurl pygments rich termcolor",
+    "the network (the internet's), which no stage uses": "certifi charset-normalizer grpcio idna requests urllib3",
+    "Python's syntax and types, processes, installation": "absl-py astunparse cloudpickle gast google-pasta joblib libclang "
+    "namex packaging setuptools six threadpoolctl typing-extensions wheel wrapt",
+    "messages and tables that are not written": "flatbuffers narwhals protobuf",
+    "fonts, colours, dates and layout of pictures are matplotlib's": "cycler pyparsing python-dateutil tzdata",
 }
-BRINGS = {"keras": ("tensorflow",), "numba": ("llvmlite",), "matplotlib": ("pillow",)}  # that compute for another one
+"""Distributions by the reason why they cannot change a byte. All others count that an imported one requires."""
+
 DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml"}  # whose import has another name
 
 
@@ -62,17 +74,19 @@ def _differing(one: Mapping[str, str], other: Mapping[str, str]) -> list[tuple[s
     return [row for row in rows if row[1] != row[2]]
 
 
-def code_of(package: Package, entries: Iterable[str], versions: Mapping[str, str]) -> Code:
+def code_of(
+    package: Package, entries: Iterable[str], versions: Mapping[str, str], inert: Collection[str] = INERT.keys()
+) -> Code:
     """Return the code of the program that begins with `entries` (module:definition), with the locked `versions` of libraries.
 
-    Raises LookupError if there is no such definition.
+    Modules in `inert` do not count. Raises LookupError if there is no such definition.
     """
-    used = package.reached((module, name) for module, _, name in (entry.partition(":") for entry in entries))
+    used = package.reached([(module, name) for module, _, name in (entry.partition(":") for entry in entries)], inert)
     modules: dict[str, list[str]] = {}
     for (module, _), definition in used.items():
         modules.setdefault(module, []).append(definition.digest)
     imported = {name for definition in used.values() for name in definition.libraries}
-    libraries = _deciding(imported - sys.stdlib_module_names - INERT_LIBRARIES.keys(), versions)
+    libraries = _deciding(imported - sys.stdlib_module_names, versions)
     # with what is used: two definitions of one name in two modules that are both used may not change places unseen
     edges = [[one.digest, *(used[use].digest for use in one.uses if use in used)] for one in used.values()]
     return Code(
@@ -92,7 +106,7 @@ def present_code(program: str, workspace: Path = Path()) -> Code:
 
     Raises UserError if there is no lock, LookupError if a function of PROGRAMS does not exist.
     """
-    return code_of(Package(PACKAGE), PROGRAMS[program], locked_versions(workspace / LOCK))
+    return program_code(Package(PACKAGE), program, locked_versions(workspace / _lock()))
 
 
 def write_codes(workspace: Path = Path()) -> list[str]:
@@ -100,9 +114,9 @@ def write_codes(workspace: Path = Path()) -> list[str]:
 
     Raises as `present_code`.
     """
-    package, versions, changed = Package(PACKAGE), locked_versions(workspace / LOCK), []
-    for program, entries in PROGRAMS.items():
-        path, now = workspace / file_of(program), code_of(package, entries, versions)
+    package, versions, changed = Package(PACKAGE), locked_versions(workspace / _lock()), []
+    for program in PROGRAMS:
+        path, now = workspace / file_of(program), program_code(package, program, versions)
         before = read_code(path)
         if before != now:
             atomic.write_json(path, vars(now))
@@ -128,11 +142,45 @@ def locked_versions(path: Path) -> dict[str, str]:
             f"{path}: cannot be read (found {error.strerror!r}, expected the locked versions). Fix: git checkout {path}"
         ) from None
     pairs = re.findall(r"^([\w.-]+)(?:\[[^\]]*\])?==([^\s;\\]+)", text, re.MULTILINE)
-    return {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in pairs}
+    return {_distribution(name): version for name, version in pairs}
 
 
-def _deciding(names: set[str], versions: Mapping[str, str]) -> dict[str, str]:
-    """Return the versions of these libraries and of those that compute for them, except libraries that are not locked."""
-    names = names.union(*(BRINGS.get(name, ()) for name in names))
-    distributions = sorted(DISTRIBUTIONS.get(name, name.replace("_", "-")).lower() for name in names)
-    return {name: versions[name] for name in distributions if name in versions}
+def program_code(package: Package, program: str, versions: Mapping[str, str]) -> Code:
+    """Return the code of one of PROGRAMS in `package`, with the locked `versions` of libraries. Raises as `code_of`."""
+    inert = INERT.keys() - ({"learning.rules"} if program in REFUSING else set())
+    return code_of(package, PROGRAMS[program], versions, inert)
+
+
+def _lock() -> Path:
+    return LOCKS.get(environment.backend(), LOCKS["tensorflow"])  # an unknown one is refused by those who use it
+
+
+def _deciding(imports: set[str], versions: Mapping[str, str]) -> dict[str, str]:
+    """Return the versions of these imports and of all that they require, if they are locked and not inert.
+
+    Of the backends only the present one counts.
+    """
+    inert = {name for names in INERT_LIBRARIES.values() for name in names.split()}
+    others = LOCKS.keys() - {environment.backend()}
+    backend = {environment.backend()} if "keras" in imports else set()
+    waiting = {DISTRIBUTIONS.get(name, _distribution(name)) for name in imports | backend}
+    deciding: set[str] = set()
+    while waiting:
+        deciding |= (waiting := (waiting - inert - others) & versions.keys())
+        waiting = {other for name in waiting for other in required(name)} - deciding
+    return {name: versions[name] for name in sorted(deciding)}
+
+
+@functools.cache
+def required(distribution: str) -> frozenset[str]:
+    """Return the distributions that an installed one requires without extras; none if it is not installed."""
+    try:
+        text = importlib.metadata.distribution(distribution).read_text("METADATA") or ""
+    except importlib.metadata.PackageNotFoundError:
+        return frozenset()
+    lines = re.findall(r"^Requires-Dist: ([\w.-]+)(.*)", text, re.MULTILINE)
+    return frozenset(_distribution(name) for name, rest in lines if "extra ==" not in rest)
+
+
+def _distribution(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()

@@ -9,7 +9,7 @@ which a definition lies, so that moving it changes nothing.
 
 import ast
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,9 @@ INERT = {
     "system.errors": "what is shown when it fails",
     "system.interrupts": "when it stops: what is written is whole or not there",
     "system.child_process": "which processes do the work and when they end",
+    "learning.rules": "what is refused: all its functions return nothing or the memory that a rule compares with a limit",
+    "learning.checkpoint": "it returns what `fit` gave it, bit for bit, or nothing: its FORMAT changes with its layout",
+    "science.warning_signs": "what is printed about an epoch",
 }
 """Modules and rooms that are not followed, and why they cannot change a byte."""
 
@@ -79,14 +82,14 @@ class Package:
             return (module, name), ".".join(attributes)
         return self.find(".".join([content.imports[name], *attributes])) if name in content.imports else None
 
-    def reached(self, entries: Iterable[Use]) -> dict[Use, "Definition"]:
-        """Return `entries` and all definitions that they use. Raises LookupError if one is missing."""
+    def reached(self, entries: Iterable[Use], inert: Collection[str] = INERT.keys()) -> dict[Use, "Definition"]:
+        """Return `entries` and all definitions that they use, but in `inert`. Raises LookupError if one is missing."""
         reached: dict[Use, Definition] = {}
         loaded: set[str] = set()
         waiting = list(entries)
         while waiting:
             module, name = use = waiting.pop()
-            if use in reached or {module, module.partition(".")[0]} & INERT.keys():
+            if use in reached or {module, module.partition(".")[0]} & set(inert):
                 continue
             content = self.module(module)
             if module not in loaded:  # importing it runs its statements, and imports what it imports

@@ -41,7 +41,7 @@ OUTPUTS = {
     "train": (paths.MODEL, paths.HISTORY),
     "evaluate": (paths.CURVES, paths.PREDICTIONS, paths.METRICS, paths.PLOTS),
 }
-NEEDED = ("src", "dvc.yaml", str(PARAMS_FILE), str(fingerprint.LOCK))
+NEEDED = ("src", "dvc.yaml", str(PARAMS_FILE), *map(str, fingerprint.LOCKS.values()))
 """Files and folders of a project that its stages need."""
 
 COMMAND = "from xtcav_ml.cli.main import main; main()"
