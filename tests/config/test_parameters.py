@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from tests.conftest import ROOT
 from xtcav_ml.config import base, params_file, prepare
 from xtcav_ml.config.parameters import rows
+from xtcav_ml.notes2016.experiments import Experiment
 
 STEPS = [prepare.SubtractDark, prepare.MendHotPixels, prepare.RegionOfInterest, prepare.BlockMean]
 STEPS += [prepare.Clip, prepare.Contrast, prepare.Log]
@@ -21,7 +22,7 @@ def sections(kind: type[BaseModel]) -> Iterator[type[BaseModel]]:
             yield from sections(nested)
 
 
-ALL = dict.fromkeys([*sections(params_file.Params), *STEPS])
+ALL = dict.fromkeys([*sections(params_file.Params), *STEPS, *sections(Experiment)])
 FIELDS = [(kind, name) for kind in ALL for name in kind.model_fields if kind is not params_file.Params]
 
 
@@ -34,6 +35,24 @@ def test_every_parameter_has_a_meaning_and_every_number_a_unit(kind, name):
     assert field.description
     if re.search(r"\b(int|float)\b", str(field.annotation)):
         assert field.json_schema_extra["unit"]
+
+
+def unbounded(schema: object, key: str) -> Iterator[str]:
+    """Yield the keys of all numbers in a JSON schema that lack an end."""
+    if isinstance(schema, list):
+        schema = dict(enumerate(schema))
+    if not isinstance(schema, dict):
+        return
+    ends = [("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum")]
+    if schema.get("type") in ("integer", "number") and not all(schema.keys() & names for names in ends):
+        yield key
+    for name, value in schema.items():
+        yield from unbounded(value, f"{key}.{name}")
+
+
+@pytest.mark.parametrize("kind", [params_file.Params, Experiment])
+def test_every_number_has_both_ends(kind):
+    assert list(unbounded(kind.model_json_schema(), kind.__name__)) == []
 
 
 def test_the_table_has_every_value_of_the_file(params):

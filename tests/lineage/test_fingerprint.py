@@ -281,7 +281,7 @@ def test_other_comments_docstrings_and_layout_everywhere_change_nothing(copy):
         ("tracking.runs", "log_model", set()),
         ("learning.rules", "require_data", {"validate", "check"}),
         ("learning.checkpoint", "_read", set()),
-        ("science.warning_signs", "vanished", set()),
+        ("science.warning_signs", "warning_signs", set()),
         ("system.errors", "reason", set()),
         ("tools.compare", "compare_runs", set()),
     ],

@@ -34,14 +34,14 @@ def test_the_outcome_is_that_of_the_last_step_and_says_when_nothing_was_wrong():
     assert (found["accuracy"], found["train_accuracy"]) == (0.75, 0.375)
     assert (found["steps"], found["perfect_step"], found["best_step"]) == (40, 20, 20)
     assert found["accuracy_low"] < 0.6 < 0.75 < 0.85 < found["accuracy_high"]
-    assert found["z_score"] == pytest.approx(10 / np.sqrt(10))
+    assert found["sd_above_guessing"] == pytest.approx(10 / np.sqrt(10))
     assert outcome(history(0.975), 10, [20, 20])["perfect_step"] is None
 
 
 def test_the_score_of_the_notes_first_scale_up_is_theirs():
     found = outcome(history(0.64), 31, [40, 40])  # they print Z = 2.5 for 64 % of 80
-    assert found["z_score"] == pytest.approx(2.5, abs=0.05)
-    assert outcome(history(1.0), 1, [5, 0])["z_score"] is None  # one class: nothing to guess
+    assert found["sd_above_guessing"] == pytest.approx(2.5, abs=0.05)
+    assert outcome(history(1.0), 1, [5, 0])["sd_above_guessing"] is None  # one class: nothing to guess
 
 
 def test_steps_are_timed_within_epochs(monkeypatch):

@@ -4,7 +4,6 @@ import pytest
 from tests.conftest import write_prepared_file
 from tests.learning.test_fit import PARAMS
 from xtcav_ml.pipeline import train
-from xtcav_ml.report import training
 
 
 class Stopped(Exception):
@@ -30,10 +29,3 @@ def test_a_state_of_another_device_is_not_gone_on_from(tmp_path, monkeypatch):
             )
     assert [identity["code"] for identity in found] == ["c", "c"]
     assert found[0] != found[1]
-
-
-@pytest.mark.parametrize("share", [0.5, 0.985, 0.99, 1.0])
-@pytest.mark.parametrize("norm", [1.0, 2e-7, 0.9e-7, 0.0])
-def test_the_report_warns_of_what_the_stage_warns_of(share, norm):
-    epoch = {"val_predicted_0": share, "gradient_norm": norm}
-    assert len(train.warnings_of(epoch)) == len(training.warnings([epoch], ["a"])) == (share >= 0.99) + (norm < 1e-7)

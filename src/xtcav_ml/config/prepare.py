@@ -5,11 +5,13 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from xtcav_ml.config.base import Section, parameter
-from xtcav_ml.config.schema import IMAGE
+from xtcav_ml.config.schema import IMAGE, LARGEST_SIDE
 
 Pixel = Annotated[int, Field(ge=0, le=100_000)]
 PixelValue = Annotated[float, Field(ge=-1e6, le=1e6)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
+Shots = Annotated[int, Field(ge=1, lt=2**31)]
+Integer = Annotated[int, Field(ge=-(2**63), lt=2**63)]  # a dataset's value
 SplitName = Literal["train", "validation", "test"]
 
 
@@ -99,8 +101,12 @@ class Watch(Section):
     """Frames that are counted as suspicious, shot by shot in the prepared file, but not left out."""
 
     saturation: int = parameter("value of a saturated pixel", "ADU", ge=1, le=32767)
-    saturated_pixels: int = parameter("a frame with more saturated pixels counts as saturated", "pixels", ge=0)
-    empty_signal: float = parameter("a frame whose mean exceeds the dark run's by less counts as empty", "ADU")
+    saturated_pixels: int = parameter(
+        "a frame with more saturated pixels counts as saturated", "pixels", ge=0, le=LARGEST_SIDE**2
+    )
+    empty_signal: float = parameter(
+        "a frame whose mean exceeds the dark run's by less counts as empty", "ADU", ge=-32768, le=32767
+    )
 
 
 class Balance(Section):
@@ -108,20 +114,20 @@ class Balance(Section):
 
     ratio: float | None = parameter("most shots of a class per shot of the rarest; null: all", "1", ge=1, le=1e6)
     splits: tuple[SplitName, ...] = parameter("sets that are balanced; the others keep the experiment's mix")
-    most: dict[SplitName, Annotated[int, Field(ge=1)]] = parameter("most shots of a class in it", "shots", default={})
+    most: dict[SplitName, Shots] = parameter("most shots of a class in it", "shots", default={})
 
 
 class Split(Section):
     """Groups of shots, each dealt to one split by its name alone."""
 
     by: Literal["block", "run", "file"] = parameter("unit that is never split between sets")
-    seed: int = parameter("seed of the split", "1", ge=0)
+    seed: int = parameter("seed of the split", "1", ge=0, lt=2**32)
     block: int = parameter("length of a block", "shots", ge=1, lt=2**31)
     gap: int = parameter("dropped at the end of a block or file that another set may follow", "shots", ge=0, lt=2**31)
     train: Fraction = parameter("share of the training set", "fraction of the groups")
     validation: Fraction = parameter("share of the validation set", "fraction of the groups")
     test: Fraction = parameter("share of the test set", "fraction of the groups")
-    min_per_class: int = parameter("least shots of a class, or with a number to learn, in a set", "shots", ge=1)
+    min_per_class: Shots = parameter("least shots of a class, or with a number to learn, in a set", "shots")
 
     @model_validator(mode="after")
     def _add_up(self) -> Self:
@@ -140,9 +146,9 @@ class PrepareParams(Section):
     classes: tuple[str, ...] = parameter("names of the label's values 0, 1, ...")
     regression: tuple[str, ...] = parameter("datasets to learn as numbers; NaN where a shot has none")
     features: tuple[str, ...] = parameter("datasets that are inputs of the network with the frame")
-    include: dict[str, int] = parameter("only shots where each dataset has this value", "of the dataset")
-    exclude: dict[str, int] = parameter("no shots where any dataset has this value", "of the dataset")
-    dark_run: int | None = parameter("run without beam, whose mean frame is subtracted; null: none", "run number")
+    include: dict[str, Integer] = parameter("only shots where each dataset has this value", "of the dataset")
+    exclude: dict[str, Integer] = parameter("no shots where any dataset has this value", "of the dataset")
+    dark_run: Integer | None = parameter("run without beam, whose mean frame is subtracted; null: none", "run number")
     images: tuple[Step, ...] = parameter("steps in order; docs/data.md lists all", min_length=1)
     pixels: Pixels
     watch: Watch

@@ -1,21 +1,25 @@
 """Section `tune`: the space that Optuna searches, and the limits of the search."""
 
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from xtcav_ml.config.base import Section, parameter
 
-Value = bool | float | int | str | None
+LIMITS = Field(ge=-(2**32), le=2**32)  # wider than those of any parameter, which are checked too
+Number = Annotated[float, LIMITS] | Annotated[int, LIMITS]
+Value = bool | Number | str | None
 
 
 class Range(Section):
     """Values between `low` and `high`, both included; integers if `step` is given or both ends are integers."""
 
-    low: float | int = parameter("smallest value", "of the parameter")
-    high: float | int = parameter("largest value", "of the parameter")
+    low: Number = parameter("smallest value", "of the parameter")
+    high: Number = parameter("largest value", "of the parameter")
     log: bool = parameter("search on a logarithmic scale", default=False)
-    step: int | None = parameter("distance of the values tried; null: any", "of the parameter", default=None, ge=1)
+    step: int | None = parameter(
+        "distance of the values tried; null: any", "of the parameter", default=None, ge=1, le=2**32
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -51,10 +55,16 @@ class TuneParams(Section):
 
     study: str = parameter("name of the study", pattern=r"^[A-Za-z0-9._-]{1,64}$")
     seed: int = parameter("seed of the search", "1", ge=0, lt=2**32)
-    trials: int = parameter("trials of the study, over all calls; the first is params.yaml itself", "trials", ge=1)
-    minutes: float = parameter("time limit; no trial starts later, and the one that runs is stopped", "min", gt=0)
+    trials: int = parameter(
+        "trials of the study, over all calls; the first is params.yaml itself", "trials", ge=1, le=100000
+    )
+    minutes: float = parameter(
+        "time limit; no trial starts later, and the one that runs is stopped", "min", gt=0, le=525600
+    )
     epochs: int = parameter("length of each trial", "epochs", ge=1, le=100000)
-    startup_trials: int = parameter("random trials before the search is modelled; none is pruned", "trials", ge=0)
-    warmup_epochs: int = parameter("epochs before pruning; a network sits at chance first", "epochs", ge=0)
-    memory_gb: float = parameter("a network whose training step needs more memory is not tried", "GB", gt=0)
+    startup_trials: int = parameter(
+        "random trials before the search is modelled; none is pruned", "trials", ge=0, le=100000
+    )
+    warmup_epochs: int = parameter("epochs before pruning; a network sits at chance first", "epochs", ge=0, le=100000)
+    memory_gb: float = parameter("a network whose training step needs more memory is not tried", "GB", gt=0, le=1e6)
     space: dict[str, Range | Choices] = parameter("range or choices by parameter", "of the parameter", min_length=1)

@@ -3,13 +3,14 @@
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
-from xtcav_ml.config.base import Section, merged, overridden, read_tree, validate_section
+from xtcav_ml.config.base import Section, merged, overridden, parameter, read_tree, validate_section
 from xtcav_ml.config.paths import PARAMS_FILE
 from xtcav_ml.config.prepare import PrepareParams
 from xtcav_ml.config.simulate import SimulateParams
 from xtcav_ml.config.train import TrainParams
+from xtcav_ml.config.tune import Number
 from xtcav_ml.system.errors import UserError
 
 EXPERIMENTS = Path("experiments")  # the experiments' files; below it their data, trained networks and results
@@ -21,15 +22,15 @@ INHERITED = ("seed", "threads", "class_weights", "regression_weight")
 class Signal(Section):
     """Images of a vertical line on noise, or of noise alone, instead of shots."""
 
-    seed: int = Field(ge=0)
-    size: int = Field(ge=2, le=4096)  # rows and columns, pixels
-    train: int = Field(ge=2)  # images, every other one with a line
-    validation: int = Field(ge=2)
-    least_pixels: int = Field(ge=1)  # the line's length is uniform from this to `size`
-    line_mean: float
-    line_sd: float = Field(ge=0)
-    noise_sd: float = Field(ge=0)
-    unit: float = Field(gt=0)  # a stored 1 means this much
+    seed: int = parameter("seed of the images", "1", ge=0, lt=2**32)
+    size: int = parameter("rows and columns", "pixels", ge=2, le=4096)
+    train: int = parameter("training set, every other image with a line", "images", ge=2, lt=2**31)
+    validation: int = parameter("validation set", "images", ge=2, lt=2**31)
+    least_pixels: int = parameter("least length of a line; it is uniform up to `size`", "pixels", ge=1, le=4096)
+    line_mean: float = parameter("mean of the line", "1", ge=-1e6, le=1e6)
+    line_sd: float = parameter("s.d. of the line", "1", ge=0, le=1e6)
+    noise_sd: float = parameter("s.d. of the noise", "1", ge=0, le=1e6)
+    unit: float = parameter("value of a stored 1", "1", ge=1e-9, le=1e6)
 
     @model_validator(mode="after")
     def _line_fits(self) -> Self:
@@ -43,18 +44,20 @@ class Signal(Section):
 class Published(Section):
     """Results of the notes, in their words; `-` where they report none."""
 
-    accuracy: str
-    steps: str
-    seconds: str  # a step
-    memory: str
+    accuracy: str = parameter("accuracy on validation shots")
+    steps: str = parameter("steps until then")
+    seconds: str = parameter("time of a step")
+    memory: str = parameter("memory of the process")
 
 
 class Configurations(Section):
     """Many small changes of one network, of which only time and memory of a step are measured."""
 
-    parameters: tuple[str, ...]  # dotted names, as train.model.blocks.0.kernel
-    steps: int = Field(ge=2)  # of each; the first builds the network, and is not timed
-    rows: tuple[tuple[int | float, ...], ...]  # a value of each parameter; then the published s a step and MB
+    parameters: tuple[str, ...] = parameter("dotted names, as train.model.blocks.0.kernel")
+    steps: int = parameter("of each; the first builds the network, and is not timed", "minibatches", ge=2, le=100000)
+    rows: tuple[tuple[Number, ...], ...] = parameter(
+        "a value of each parameter; then the published time of a step and memory", "of the parameter; s; MB"
+    )
 
     @model_validator(mode="after")
     def _whole_rows(self) -> Self:
@@ -68,16 +71,16 @@ class Configurations(Section):
 class Experiment(Section):
     """One experiment. Its data are `signal`, or shots by `simulate` and `prepare`, or those of another one."""
 
-    title: str
-    long: bool  # `make notes` does not run it
-    hours: float | None = Field(gt=0, default=None)  # of a long one, estimated for two cores
+    title: str = parameter("what it shows")
+    long: bool = parameter("`make notes` does not run it")
+    hours: float | None = parameter("of a long one, estimated for two cores", "h", gt=0, le=8760, default=None)
     published: Published
-    differs: str  # why our numbers are not theirs, and gaps in the notes
-    data_of: str | None = None
+    differs: str = parameter("why our numbers are not theirs, and gaps in the notes")
+    data_of: str | None = parameter("experiment whose data it uses", default=None)
     signal: Signal | None = None
-    simulate: dict[str, Any] | None = None
-    prepare: dict[str, Any] | None = None
-    train: dict[str, Any]
+    simulate: dict[str, Any] | None = parameter("changes of section simulate", default=None)
+    prepare: dict[str, Any] | None = parameter("changes of section prepare", default=None)
+    train: dict[str, Any] = parameter("section train, but for the keys of INHERITED")
     configurations: Configurations | None = None
 
     @model_validator(mode="after")

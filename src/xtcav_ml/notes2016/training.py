@@ -77,8 +77,9 @@ def outcome(history: Sequence[Mapping[str, float]], epoch_steps: int, classes: S
     """Return the results of a training of `epoch_steps` minibatches an epoch on validation shots, `classes` of each class.
 
     `accuracy` is that after the last step, as in the notes, with its 95 % interval: the best epoch's would be selected on the
-    shots that it is measured on. `perfect_step` is the first after which no validation shot was wrong, or None. `z_score` is
-    the notes': by how many standard deviations the hits exceed guessing the largest class; None if there is no other.
+    shots that it is measured on. `perfect_step` is the first after which no validation shot was wrong, or None.
+    `sd_above_guessing` is the notes' measure: by how many standard deviations the hits exceed guessing the largest class; None
+    if there is no other.
     """
     accuracies = [row["val_accuracy"] for row in history]
     shots, chance = sum(classes), max(classes) / sum(classes)
@@ -89,7 +90,9 @@ def outcome(history: Sequence[Mapping[str, float]], epoch_steps: int, classes: S
         "accuracy": hits / shots,
         "accuracy_low": low,
         "accuracy_high": high,
-        "z_score": float((hits - shots * chance) / np.sqrt(shots * chance * (1 - chance))) if chance < 1 else None,
+        "sd_above_guessing": float((hits - shots * chance) / np.sqrt(shots * chance * (1 - chance)))
+        if chance < 1
+        else None,
         "validation_shots": shots,
         "train_accuracy": history[-1]["train_accuracy"],
         "best_accuracy": max(accuracies),

@@ -10,7 +10,7 @@ from xtcav_ml.config.train import TrainParams
 from xtcav_ml.data.prepared import PreparedFile
 from xtcav_ml.learning import backend, fit, keras_file, layer_plan
 from xtcav_ml.learning.checkpoint import Checkpoints
-from xtcav_ml.science import warning_signs
+from xtcav_ml.science.warning_signs import warning_signs
 from xtcav_ml.system.progress import console, counting
 
 CHECKPOINTS = "checkpoints"  # beside the model; DVC does not track, so does not remove it
@@ -48,7 +48,9 @@ def train_network(
         folder = model_path.parent / CHECKPOINTS
         checkpoints = None if identity is None else Checkpoints(folder, {**identity, "device": device})
         with history_path.open("w", encoding="utf-8") as history, counting("steps", steps) as advance:
-            fitted = fit.fit(train, validation, params, [_Log(history, advance), *listeners], checkpoints)
+            fitted = fit.fit(
+                train, validation, params, [_Log(history, advance, train.classes), *listeners], checkpoints
+            )
         keras_file.save(fitted.model, train.meaning, model_path)
     if checkpoints is not None:
         checkpoints.clear()
@@ -56,23 +58,11 @@ def train_network(
     return fitted
 
 
-def warnings_of(values: Mapping[str, float]) -> list[str]:
-    """Return a sentence for each sign of trouble in an epoch's values."""
-    warnings = [
-        f"{values[f'val_predicted_{number}']:.0%} of the validation shots are predicted as class {number}; "
-        f"{warning_signs.EARLY}"
-        for number in warning_signs.collapsed(values)
-    ]
-    if warning_signs.vanished(values):
-        warnings.append(f"vanishing gradient (norm {values['gradient_norm']:.1e}); see docs/training.md")
-    return warnings
-
-
 class _Log:
     """Prints a live bar of steps and a line an epoch, and writes the epoch as a line of JSON that survives any end."""
 
-    def __init__(self, history: TextIO, advance: Callable[[int], None]) -> None:
-        self.history, self.advance, self.screen = history, advance, console()
+    def __init__(self, history: TextIO, advance: Callable[[int], None], classes: Sequence[str]) -> None:
+        self.history, self.advance, self.classes, self.screen = history, advance, classes, console()
 
     def on_step(self, step: int, steps: int) -> None:
         self.advance(1)
@@ -93,5 +83,5 @@ class _Log:
             self.screen.print(f"  epoch{headings} | on validation:{headings} |  rate")
         trained, validated = ("".join(f"{values[f'{of}_{name}']:>14.4f}" for name in shown) for of in ("train", "val"))
         self.screen.print(f"  {epoch:>5}{trained} |               {validated} | {values['learning_rate']:.5f}")
-        for warning in warnings_of(values):
+        for warning in warning_signs(values, self.classes):
             self.screen.print(f"  warning, epoch {epoch}: {warning}")

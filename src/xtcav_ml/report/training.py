@@ -6,19 +6,15 @@ from typing import Any
 from xtcav_ml import figures
 from xtcav_ml.report.format import number, ranges
 from xtcav_ml.report.results import Results
-from xtcav_ml.science import warning_signs
+from xtcav_ml.science.warning_signs import warning_signs
 
 
 def warnings(history: Sequence[Mapping[str, float]], classes: Sequence[str]) -> list[str]:
     """Return the warning signs of the training, with their epochs."""
     signs: dict[str, list[int]] = {}
     for epoch, values in enumerate(history, start=1):
-        for value in warning_signs.collapsed(values):
-            label = classes[value] if value < len(classes) else str(value)
-            sign = f"nearly all validation shots predicted as “{label}”; {warning_signs.EARLY}"
+        for sign in warning_signs(values, classes):
             signs.setdefault(sign, []).append(epoch)
-        if warning_signs.vanished(values):
-            signs.setdefault("vanishing gradient; see docs/training.md", []).append(epoch)
     return [f"Epoch {ranges(epochs)}: {sign}." for sign, epochs in signs.items()]
 
 
