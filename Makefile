@@ -8,17 +8,17 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
-repro: .venv/installed  ## simulate, check, prepare, train, evaluate, whatever is out of date; then a report and a summary
+repro: .venv/installed  ## run every stage that is out of date, then write the report and print a summary
 	@xtcav validate
 	@dvc repro
 	@xtcav report
 	@xtcav summary
 
-notes: .venv/installed  ## repeat what the notes of 2016 published, less the long ones; NAME=... repeats that one
+notes: .venv/installed  ## repeat the experiments of the 2016 notes without the long ones; NAME=... repeats that one
 	@dvc repro $(addprefix experiments/dvc.yaml:,$(if $(NAME),long@$(NAME),train measure))
 	@xtcav experiment --table
 
-same: .venv/installed  ## if the edited code gives the bytes of the commit's, keep the outputs instead of making them again
+same: .venv/installed  ## keep the outputs if the edited code gives the same bytes as the committed code
 	@xtcav same
 
 tune: .venv/installed  ## search hyperparameters with Optuna (needs the prepared data of `make repro`)
@@ -71,7 +71,7 @@ install-dev: .venv/installed-dev  ## and what developers need
 	@touch $@
 
 LOCK = uv pip compile --quiet --no-header --no-annotate --generate-hashes --python-version 3.11 pyproject.toml
-lock: .venv/installed-dev  ## choose versions anew and write the lock files
+lock: .venv/installed-dev  ## choose library versions again and write the lock files
 	$(LOCK) --extra build -o requirements.txt --upgrade
 	$(LOCK) --extra build --extra dev -c requirements.txt -o requirements-dev.txt
 	$(LOCK) --extra build --extra server -c requirements.txt -o requirements-server.txt

@@ -29,7 +29,9 @@ def start(
 
         serve.run(folder, host, port, [name.strip() for name in allowed_hosts.split(",") if name.strip()])
     except ModuleNotFoundError as missing:
-        raise UserError(f"{missing.name}: not installed. Fix: start with `make server`, which installs it") from None
+        raise UserError(
+            f"{missing.name}: not installed (expected the server's libraries). Fix: run `make server`"
+        ) from None
 
 
 def main() -> None:

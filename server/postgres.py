@@ -77,16 +77,16 @@ def named(address: str) -> Database:
         database.make(database.name)
     except psycopg.errors.InsufficientPrivilege:
         raise UserError(
-            f"{ADDRESS}: the user may not create database {database.name}_users. Fix: have the administrator create it, owned "
-            "by that user"
+            f"{ADDRESS}: database {database.name}_users cannot be created (found a user without the right to, expected "
+            "CREATEDB). Fix: have the administrator create it, owned by that user"
         ) from None
     except psycopg.Error as error:
         message = " ".join(str(error).split())
         for secret in (keywords.get("password"), keywords.get("user")):
             message = message.replace(secret, "***") if secret else message
         raise UserError(
-            f"{ADDRESS}: PostgreSQL does not answer ({message}). Fix: start it, correct the address, or unset the variable to "
-            "run one beside the server"
+            f"{ADDRESS}: PostgreSQL does not answer (found {message!r}, expected a connection). Fix: start it, correct the "
+            "address, or unset the variable to run one beside the server"
         ) from None
     return database
 
@@ -111,8 +111,8 @@ def embedded(folder: Path) -> Iterator[Database]:
                 except psycopg.OperationalError:
                     if process.poll() is not None or time.monotonic() > deadline:
                         raise UserError(
-                            f"{log}: PostgreSQL did not start ({_fatal(log)}). Fix: read the log, and check whether a server "
-                            "runs on this folder already"
+                            f"{log}: PostgreSQL did not start (found {_fatal(log)!r}, expected an answer within {START:g} s). "
+                            "Fix: read the log, and stop any other server on this folder"
                         ) from None
                     time.sleep(0.05)
             yield database
@@ -132,7 +132,9 @@ def _make_cluster(cluster: Path, administrator: str) -> None:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             message = (done.stderr.strip().splitlines() or ["no message"])[0]
-            raise UserError(f"{cluster}: initdb failed ({message}). Fix: name another folder with --folder")
+            raise UserError(
+                f"{cluster}: initdb failed (found {message!r}, expected exit code 0). Fix: name another --folder"
+            )
 
 
 def _fatal(log: Path) -> str:

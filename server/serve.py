@@ -54,7 +54,9 @@ def run(folder: Path, host: str, port: int, allowed: Sequence[str]) -> None:
             if "password" not in database.keywords:
                 print(f"Database   {postgres.programs()}/psql --host {database.keywords['host']} {database.name}")
             sys.stdout.flush()
-            raise UserError(f"mlflow server: ended by itself (exit code {server.wait()}). Fix: see its messages above")
+            raise UserError(
+                f"mlflow server: ended by itself (found exit code {server.wait()}, expected none yet). Fix: read its messages"
+            )
 
 
 def _settings(host: str, port: int, allowed: Sequence[str]) -> dict[str, str]:
@@ -62,22 +64,26 @@ def _settings(host: str, port: int, allowed: Sequence[str]) -> dict[str, str]:
     password = os.environ.get(PASSWORD, "")
     if len(password) < PASSWORD_LENGTH:
         raise UserError(
-            f"{PASSWORD}: too short (found {len(password)} characters, expected {PASSWORD_LENGTH} or more). Fix: "
-            f"`read -rs {PASSWORD} && export {PASSWORD}`"
+            f"{PASSWORD}: too short (found {len(password)} characters, expected at least {PASSWORD_LENGTH}). Fix: run `read "
+            f"-rs {PASSWORD} && export {PASSWORD}`"
         )
     if not allowed and not _is_loopback(host):
         raise UserError(
-            f"--allowed-hosts: missing, but --host {host} lets other machines in. Fix: name the server as its clients do, for "
-            f"instance --allowed-hosts mlflow.example.org:{port}"
+            f"--allowed-hosts: missing (found --host {host}, which lets other machines in, expected the names that clients "
+            f"use). Fix: name them, for example --allowed-hosts mlflow.example.org:{port}"
         )
     origins = os.environ.get(ORIGINS) or ",".join(f"https://{name}" for name in allowed)  # its pages, behind a proxy
     for name, value in (("--allowed-hosts", ",".join(allowed)), (ORIGINS, origins)):
         if "*" in value:
-            raise UserError(f"{name}: a pattern fits names that others own (found {value!r}). Fix: list exact names")
+            raise UserError(
+                f"{name}: a pattern fits foreign names (found {value!r}, expected none). Fix: list exact names"
+            )
     try:
         socket.create_server((host, port)).close()
     except OSError as error:
-        raise UserError(f"--port: {port} is not free on {host} ({error.strerror}). Fix: name another") from None
+        raise UserError(
+            f"--port: {port} is taken (found {error.strerror!r}, expected a free port). Fix: name another"
+        ) from None
     lines = (HERE / "settings.env").read_text().splitlines()
     return {
         **dict(line.split("=", 1) for line in lines if not line.startswith("#")),
@@ -105,4 +111,6 @@ def _await_answer(server: subprocess.Popen[bytes], host: str, port: int) -> None
                 return
         except OSError:
             time.sleep(0.1)
-    raise UserError(f"mlflow server: no answer on port {port}. Fix: see its messages above")
+    raise UserError(
+        f"mlflow server: no answer (found exit code {server.poll()}, expected port {port} to answer). Fix: read its messages"
+    )

@@ -135,5 +135,5 @@ def test_a_mistake_is_one_line_and_no_traceback(tmp_path, monkeypatch, capsys):
         main.main()
     assert ended.value.code == 1
     said = capsys.readouterr().err
-    assert said.startswith("xtcav: params.yaml: cannot be read")
+    assert said.startswith("xtcav: params.yaml: not readable")
     assert len(said.splitlines()) == 1

@@ -42,10 +42,10 @@ def test_shipped_file_is_valid_and_scientific_notation_is_a_number(tmp_path, par
         (
             "train.optimizer.learning_rat",
             0.1,
-            "train.optimizer.learning_rat: unknown key. Fix: write 'learning_rate'",
+            "train.optimizer.learning_rat: unknown key",
         ),
-        ("trian", {}, "trian: unknown key. Fix: write 'train'"),
-        ("train.model.blocks.0.kernal", 3, "train.model.blocks.0.kernal: unknown key. Fix: write 'kernel'"),
+        ("trian", {}, "trian: unknown key"),
+        ("train.model.blocks.0.kernal", 3, "train.model.blocks.0.kernal: unknown key"),
         (
             "train.optimizer.momentum",
             1.0,
@@ -59,9 +59,13 @@ def test_shipped_file_is_valid_and_scientific_notation_is_a_number(tmp_path, par
         (
             "prepare.images",
             [{"step": "log"}, {"step": "subtract_dark"}],
-            "prepare: images: subtract_dark and mend_hot_pixels need the raw frame, so they come first (found log, ",
+            "prepare: images: subtract_dark and mend_hot_pixels need the raw frame (found log, ",
         ),
-        ("prepare.images", [{"step": "subtract_dark"}] * 2, "prepare: images: step subtract_dark occurs twice"),
+        (
+            "prepare.images",
+            [{"step": "subtract_dark"}] * 2,
+            "prepare: images: a step is repeated (found subtract_dark, subtract_dark, ",
+        ),
         (
             "prepare.pixels.quantum",
             None,
@@ -72,20 +76,20 @@ def test_shipped_file_is_valid_and_scientific_notation_is_a_number(tmp_path, par
             "float16",
             "prepare.pixels: quantum does not fit dtype float16 (found 0.0005, expected null)",
         ),
-        ("prepare.features", ["acq.peaksLabel"], "(found 'acq.peaksLabel' twice)"),
-        ("prepare.features", ["xtcavimg"], "(found the frames, 'xtcavimg')"),
-        ("prepare.include", {"xtcavimg": 1}, "(found the frames, 'xtcavimg')"),
-        ("prepare.label", None, "prepare: label and regression name nothing to learn"),
+        ("prepare.features", ["acq.peaksLabel"], "(found 'acq.peaksLabel' twice, expected once)"),
+        ("prepare.features", ["xtcavimg"], "(found 'xtcavimg', expected "),
+        ("prepare.include", {"xtcavimg": 1}, "(found 'xtcavimg', expected "),
+        ("prepare.label", None, "prepare: label, regression: both are empty"),
         ("prepare.classes", ["one"], "prepare: classes: too few names (found ['one'], "),
         ("prepare.split.by", "shot", "prepare.split.by"),
         (
             "prepare.images",
             [{"step": "roi", "rows": [9, 2], "columns": [0, 5]}],
-            "rows: first is not below last (found [9, 2])",
+            "rows: first is not below last (found 9, expected < 2)",
         ),
-        ("prepare.split.test", 0.5, "prepare.split: train + validation + test is not 1 (found 1.35)"),
+        ("prepare.split.test", 0.5, "prepare.split: train + validation + test is not 1 (found 1.35, expected 1)"),
         ("prepare.split.gap", 25, "prepare.split: gap is not below block (found 25, expected < 10)"),
-        ("prepare.dark_run", None, "prepare: images: step subtract_dark needs dark_run (found null)"),
+        ("prepare.dark_run", None, "prepare: images: subtract_dark needs dark_run (found null, "),
         ("tune.study", "../escape", "tune.study: invalid value (found '../escape', "),
         ("tune.space", {"train.optimizer.speed": {"low": 1, "high": 2}}, "train.optimizer.speed: unknown key"),
         (
@@ -93,7 +97,7 @@ def test_shipped_file_is_valid_and_scientific_notation_is_a_number(tmp_path, par
             {"train.optimizer.momentum": {"low": 0.5, "high": 1.5}},
             "momentum: invalid value (found 1.5, ",
         ),
-        ("tune.space", {"train.epochs": {"low": 9, "high": 2}}, "low is not below high (found 9 and 2)"),
+        ("tune.space", {"train.epochs": {"low": 9, "high": 2}}, "low is not below high (found 9, expected < 2)"),
     ],
 )
 def test_a_wrong_value_is_one_line_with_key_rule_and_value(tmp_path, dotted, value, said):
@@ -125,10 +129,10 @@ def test_what_is_no_mapping_is_refused(tmp_path, text):
 
 
 def test_missing_file_and_section_name_the_cure(tmp_path):
-    with pytest.raises(UserError, match=r"params\.yaml: cannot be read .* Fix: .*project's folder"):
+    with pytest.raises(UserError, match=r"params\.yaml: not readable .* Fix: .*project's folder"):
         base.read_tree(tmp_path / "params.yaml")
     tree = {name: section for name, section in TREE.items() if name != "train"}
-    with pytest.raises(UserError, match=r"train: section is missing\. Fix: .*git checkout"):
+    with pytest.raises(UserError, match=r"train: missing .*\. Fix: .*git checkout"):
         base.load_section("train", TrainParams, write(tmp_path / "params.yaml", tree))
 
 

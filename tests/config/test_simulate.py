@@ -33,9 +33,9 @@ def test_runs_are_numbered_dark_no_lasing_lasing():
         ("seed", -1, "simulate.seed"),
         ("experiment", "../elsewhere", "simulate.experiment"),
         ("lasing_shots", [-1], "simulate.lasing_shots"),
-        ("repetition_rate", 100, "repetition_rate does not divide 360 (found 100)"),
+        ("repetition_rate", 100, "repetition_rate: not possible (found 100, expected a divisor of 360)"),
         ("run_spacing", 1, "run_spacing x repetition_rate = 120"),
-        ("bunch.charge", [250, 150], "simulate.bunch.charge: low is above high (found [250.0, 150.0])"),
+        ("bunch.charge", [250, 150], "simulate.bunch.charge: low is above high (found 250.0, expected <= 150.0)"),
         ("bunch.missing", 1.5, "simulate.bunch.missing"),
         ("bunch.duration", [60, 600], "bunch.duration: the longest bunch is wider than the frame (found 600"),
         ("lasing.centre", [[-2, 0], [0, 1]], "simulate.lasing.centre"),
@@ -51,9 +51,9 @@ def test_runs_are_numbered_dark_no_lasing_lasing():
         (
             "rule.regions",
             [[50, 50], [110, 130], [130, 150]],
-            "regions: t0 spans less than 1 sample (found [50.0, 50.0])",
+            "regions: t0 is empty (found 50.0 to 50.0, ",
         ),
-        ("rule.treshold", 5, "simulate.rule.treshold: unknown key. Fix: write 'thresholds'"),
+        ("rule.treshold", 5, "simulate.rule.treshold: unknown key"),
     ],
 )
 def test_broken_rules_are_named(key, value, told):
@@ -66,7 +66,7 @@ def test_broken_rules_are_named(key, value, told):
 
 def test_no_shots_at_all_is_refused():
     tree = copy.deepcopy(TREE) | {"dark_shots": 0, "no_lasing_shots": 0, "lasing_shots": [0]}
-    with pytest.raises(UserError, match="are all 0"):
+    with pytest.raises(UserError, match="no shots"):
         validate_section(tree, SimulateParams, "simulate")
 
 

@@ -368,7 +368,7 @@ NOISE = np.random.default_rng(0).bytes(5000)
 COMPOUND = np.dtype([("value", "i4"), ("error", "f4")])
 
 NO_HDF5 = "not a readable HDF5 file"
-UNREADABLE = "not readable ("
+UNREADABLE = "not readable (found "
 SHAPED = "wrong shape (found "
 TYPED = "wrong type (found "
 SAME_ROWS = "datasets differ in their number of rows"
@@ -443,7 +443,7 @@ KINDS = {
         NO_HDF5, of_file({f"byte {at}": partial(patch, b"\x77", at) for at in (0, 1, 4, 7, 8, 9, 13, 14)})
     ),
     "folder": Kind(
-        NO_HDF5 + " (a folder)",
+        NO_HDF5 + " (found 'a folder'",
         of_file(
             {
                 "empty": instead(Path.mkdir),
@@ -455,7 +455,7 @@ KINDS = {
         ),
     ),
     "pipe or device": Kind(
-        NO_HDF5 + " (a pipe or a device)",
+        NO_HDF5 + " (found 'a pipe or a device'",
         of_file(
             {
                 "pipe": instead(os.mkfifo),
@@ -485,9 +485,9 @@ KINDS = {
         of_file({f"mode {mode:o}": partial(Path.chmod, mode=mode) for mode in (0, 0o10, 0o100, 0o200, 0o300)}),
         ask=survey_as_nobody,
     ),
-    "dataset missing": Kind("dataset is missing", each((IMAGE, *COLUMNS), lambda file, name: file.pop(name))),
+    "dataset missing": Kind("missing (expected a dataset", each((IMAGE, *COLUMNS), lambda file, name: file.pop(name))),
     "dataset of another name": Kind(
-        "is missing",
+        "missing (",
         each(
             (IMAGE, PEAKS_LABEL),
             {
@@ -498,10 +498,10 @@ KINDS = {
         ),
     ),
     "group": Kind(
-        "not a dataset (found a group)",
+        "not a dataset (found a group, ",
         each(SOME, lambda file, name: (file.pop(name), file.create_group(f"{name}/values"))),
     ),
-    "named type": Kind("not a dataset (found a named type)", each(SOME, linked(np.dtype("i4")))),
+    "named type": Kind("not a dataset (found a named type, ", each(SOME, linked(np.dtype("i4")))),
     "single value": Kind(SHAPED, each(SOME, made(data=7))),
     "no dataspace": Kind(SHAPED, each(SOME, made(data=h5py.Empty("i4")))),
     "too many dimensions": Kind(SHAPED, each(SOME, mapped(lambda values: values[..., np.newaxis]))),
@@ -587,7 +587,9 @@ KINDS = {
             },
         ),
     ),
-    "integers of 64 bits": Kind(UNREADABLE + "an integer of more than 63 bits", each(COLUMNS, filled(2**64 - 1, "u8"))),
+    "integers of 64 bits": Kind(
+        UNREADABLE + "'an integer of more than 63 bits", each(COLUMNS, filled(2**64 - 1, "u8"))
+    ),
     "one label out of range": Kind(
         ", 1 such rows",
         each(
@@ -626,13 +628,13 @@ KINDS = {
             )
         },
     ),
-    "never written": Kind("not wholly written (found 0 of 1 pieces)", each(COLUMNS, partly(0))),
+    "never written": Kind("not wholly written (found 0 of 1 pieces, ", each(COLUMNS, partly(0))),
     "partly written": Kind(
-        "of 6 pieces)",
+        "of 6 pieces, ",
         each((PEAKS_LABEL, "run"), {f"{rows}": partly(rows, chunks=(1,)) for rows in (0, 1, 5)}),
     ),
     "frames partly written": Kind(
-        " pieces)",
+        " pieces'",
         each(
             (IMAGE,),
             {
@@ -768,7 +770,7 @@ KINDS = {
         while_open=True,
     ),
     "another file since the check": Kind(
-        "(there is no such dataset)",
+        "(found 'there is no such dataset'",
         each(
             (IMAGE,),
             {
@@ -813,7 +815,7 @@ def test_there_are_five_variants_of_each_kind_at_least():
 
 def test_a_row_that_the_file_has_not_is_an_error_not_a_frame(path):
     for row in (ROWS, 10**6, 2**62, -1):
-        with pytest.raises(UserError, match=rf"shots\.h5: {IMAGE}: not readable \(there is no row {row} of 6\)"):
+        with pytest.raises(UserError, match=rf"shots\.h5: {IMAGE}: not readable \(found 'there is no row {row} of 6'"):
             read_frames(path, np.array([row]))
 
 

@@ -46,5 +46,5 @@ def test_two_experiments_with_the_same_run_numbers_are_reported_summarized_and_c
         assert done.exit_code == 0, (command, done.output, done.exception)
     assert f"{len(rows)} test shots in common" in done.output
     without_key = text.replace("evt.fiducials", "fiducials")
-    with pytest.raises(UserError, match=r"^x: shot run, run\.index = 70, 0 appears twice .*\. Fix: evaluate "):
+    with pytest.raises(UserError, match=r"^x: shot run, run\.index = 70, 0 is repeated .*\. Fix: evaluate "):
         predictions.read_predictions("x", without_key)

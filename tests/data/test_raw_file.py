@@ -80,8 +80,8 @@ def test_external_storage_and_groups_are_refused(path):
         file.create_dataset("run", (6,), "i8", external=[("elsewhere.bin", 0, 48)])
         file.create_group(PEAKS_LABEL)
     found = " ".join(file_problems(path, REQUIRED, KNOWN))
-    assert "reference to another file" in found
-    assert "(found a group)" in found
+    assert "reference to another" in found
+    assert "(found a group, " in found
 
 
 @pytest.mark.parametrize("part", [0, 0.01, 0.5, 0.99])

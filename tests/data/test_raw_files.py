@@ -136,7 +136,7 @@ def test_a_folder_that_cannot_be_read_is_no_silent_gap(raw_folder, monkeypatch):
         return real(path)
 
     monkeypatch.setattr(os, "scandir", refused)
-    with pytest.raises(UserError, match=r"raw/closed: not a readable folder .*Permission denied.*Fix: "):
+    with pytest.raises(UserError, match=r"raw/closed: not readable .*Permission denied.*Fix: "):
         raw_files.list_files(raw_folder)
 
 

@@ -170,7 +170,7 @@ def test_a_commit_of_another_clone_comes_from_the_origin_or_the_run_s_remote(clo
 def test_a_commit_that_nobody_has_is_one_line_without_a_password(clones):
     top, _ = clones
     git_as(top / "mine", "remote", "set-url", "origin", f"file://me:secret@{top}/none.git")
-    with pytest.raises(git.GitError, match=r"commit 0{40}: .*\*\*\*@.*Fix: `git push` it") as refused:
+    with pytest.raises(git.GitError, match=r"commit 0{40}: .*\*\*\*@.*Fix: run `git push`") as refused:
         git.clone_at("0" * 40, "none", top / "mine", top / "again")
     assert "secret" not in str(refused.value)
     assert "\n" not in str(refused.value)

@@ -180,7 +180,7 @@ def test_a_damaged_file_is_one_line_and_leaves_the_last_page(bare, name):
 
 
 def test_no_results_are_one_line(tmp_path):
-    with pytest.raises(UserError, match=r"results/metrics\.json: not found; .* Fix: run `make repro`"):
+    with pytest.raises(UserError, match=r"results/metrics\.json: missing .* Fix: run `make repro`"):
         page.write_page(tmp_path, tmp_path / "report.html")
 
 

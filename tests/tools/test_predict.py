@@ -168,7 +168,7 @@ def test_all_files_are_checked_before_one_is_read(model, files, tmp_path):
     with pytest.raises(UserError) as error:
         run(model, [*files, tmp_path / "x.h5"], tmp_path / "out")
     assert "x.h5" in str(error.value)
-    assert "bld.L3energy: dataset is missing" in str(error.value)
+    assert "bld.L3energy: missing (expected a dataset" in str(error.value)
     assert not (tmp_path / "out").exists()
 
 

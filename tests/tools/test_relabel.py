@@ -77,5 +77,5 @@ def test_files_without_waveforms_are_named(folder, params, tmp_path):
         for name in relabel.NEEDED:
             if name != WAVEFORMS:
                 target[name] = source[name][:]
-    with pytest.raises(UserError, match=r"x\.h5: acq\.waveforms: dataset is missing"):
+    with pytest.raises(UserError, match=r"x\.h5: acq\.waveforms: missing .*"):
         relabel.relabel_folder(tmp_path, params.simulate.rule, None)

@@ -74,9 +74,11 @@ def test_duplicates_are_counted_once(raw_folder, params):
 
 
 def test_a_folder_that_is_not_there_is_named_with_the_fix(tmp_path, params):
-    with pytest.raises(UserError, match=r"/ nowhere: not a readable folder .*Fix: correct data\.raw"):
+    with pytest.raises(UserError, match=r"/ nowhere: not readable .*Fix: correct data\.raw"):
         scan.scan_folder(tmp_path / " nowhere", DATA, params.prepare, as_json=False)
-    with pytest.raises(UserError, match=rf"^{tmp_path}: no raw files \(found nothing, expected HDF5\)\. Fix: copy"):
+    with pytest.raises(
+        UserError, match=rf"^{tmp_path}: no raw files \(found an empty folder, expected HDF5\)\. Fix: copy"
+    ):
         scan.scan_folder(tmp_path, DATA, params.prepare, as_json=False)
 
 

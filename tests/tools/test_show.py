@@ -21,5 +21,5 @@ def test_a_sheet_is_drawn(prepared, raw_folder, tmp_path, capsys):
 
 
 def test_a_missing_raw_file_is_named_with_the_cure(prepared, tmp_path):
-    with pytest.raises(UserError, match=r"a\.h5: no such file .*Fix: .*--raw"):
+    with pytest.raises(UserError, match=r"a\.h5: missing .*Fix: .*--raw"):
         show.draw_sheet(prepared, tmp_path, tmp_path / "sheet.png", per_class=1)

@@ -25,7 +25,7 @@ def params(
     listed = [row for row in rows(params_file.load()) if row.key.startswith(prefix)]
     if not listed:
         raise UserError(
-            f"PREFIX: no such parameter (found {prefix!r}, expected the beginning of a key). Fix: `xtcav params` lists them"
+            f"PREFIX: no such parameter (found {prefix!r}, expected the beginning of a key). Fix: see `xtcav params`"
         )
     if as_json:
         print(json.dumps([row._asdict() for row in listed], indent=2))

@@ -19,10 +19,10 @@ def promote_model(
 ) -> None:
     """Make a run's model the champion if it is not worse.
 
-    Accepted if, in every quantity that the present champion (models:/xtcav@champion) learned, the 95 % interval of the loss
-    (tests of `xtcav compare`) ends below the margin, on the test shots of both, which must be at least nine tenths of the
-    champion's. The run must be FINISHED, of a clean commit, and its model files unchanged. MLflow keeps the reason with the
-    version. Exit code 1 if it is refused.
+    Accepted if, in every quantity that the present champion (models:/xtcav@champion) learned, the interval of the loss (tests
+    of `xtcav compare`) ends below the margin, on the test shots of both, which must cover most of the champion's. The run
+    must be FINISHED, of a clean commit, and its model files unchanged. MLflow keeps the reason with the version. Exit code 1
+    if it is refused.
     """
     from xtcav_ml.tools import promote_model as tool
 

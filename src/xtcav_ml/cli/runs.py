@@ -37,8 +37,8 @@ def runs(
         listed = mlflow_store.search(client, experiment, {KEY_TAG: key})
     if not listed:
         raise UserError(
-            f"{revision or 'the workspace'}: no run with lineage.key {key} (found none in {masked(uri)}, expected one). Fix: "
-            "`make repro`, which trains it, or logs what is in DVC's cache"
+            f"{revision or 'the workspace'}: no run in {masked(uri)} (found 0, expected a run with lineage.key {key}). Fix: "
+            "run `make repro`, which trains it or logs the results in DVC's cache"
         )
     screen.print(f"lineage.key {key}")
     for one in listed:

@@ -42,9 +42,13 @@ def read_tree(path: Path = PARAMS_FILE) -> dict[str, Any]:
     try:
         tree = _parsed(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}). Fix: run xtcav in the project's folder") from None
+        raise UserError(
+            f"{path}: not readable (found {error.strerror!r}, expected YAML). Fix: go to the project's folder"
+        ) from None
     except (YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: invalid YAML ({' '.join(str(error).split())}). Fix: correct this line") from None
+        raise UserError(
+            f"{path}: invalid YAML (found {' '.join(str(error).split())}, expected keys). Fix: correct it"
+        ) from None
     if not isinstance(tree, dict):
         raise UserError(
             f"{path}: no sections (found {type(tree).__name__}, expected a mapping). Fix: start each section with `name:`"
@@ -56,7 +60,7 @@ def load_section(name: str, kind: type[S], path: Path = PARAMS_FILE) -> S:
     """Return section `name` of params.yaml as `kind`. Raises UserError if it is missing or breaks a rule."""
     tree = read_tree(path)
     if name not in tree:
-        raise UserError(f"{path}: {name}: section is missing. Fix: restore the default with `git checkout {path}`")
+        raise UserError(f"{path}: {name}: missing (expected a section). Fix: restore it with `git checkout {path}`")
     return validate_section(tree[name], kind, name, path)
 
 
@@ -71,9 +75,8 @@ def validate_section(value: Any, kind: type[S], name: str, path: Path = PARAMS_F
 def unknown_key(key: str, expected: list[str]) -> str:
     """Return the problem of a key that is none of those `expected`, with the nearest one as the fix."""
     near = [m for text in (key, key.rsplit(".", 1)[-1]) for m in difflib.get_close_matches(text, expected, 1, 0.5)]
-    if near:
-        return f"{key}: unknown key. Fix: write {near[0]!r}"
-    return f"{key}: unknown key (expected one of {', '.join(sorted(expected))}). Fix: remove or rename it"
+    names = near[0] if near else f"one of {', '.join(sorted(expected))}"
+    return f"{key}: unknown key (found {key!r}, expected {names}). Fix: {'' if near else 'remove or '}rename it"
 
 
 def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
@@ -98,18 +101,18 @@ def _tuples(value: Any) -> Any:
 
 def _explain(error: Any, kind: type[BaseModel], name: str) -> str:
     location = [part for part in error["loc"] if not str(part).startswith(("function-", "tuple["))]
-    key, value = ".".join([name, *map(str, location)]), f"found {error['input']!r}"
+    key, value = ".".join([name, *map(str, location)]), error["input"]
     match error["type"]:
         case "extra_forbidden":
             return unknown_key(key, _known_keys(kind, location[:-1]))
         case "missing":
-            return f"{key}: missing. Fix: add it"
+            return f"{key}: missing (expected keys {', '.join(_known_keys(kind, location[:-1]))}). Fix: add it"
         case "value_error":  # a rule of ours, whose message has the values and the fix
             return f"{key}: {error['ctx']['error']}"
         case "union_tag_invalid":
-            return f"{key}: invalid value ({value}, expected one of {error['ctx']['expected_tags']}). Fix: name one of them"
+            return f"{key}: invalid value (found {value!r}, expected one of {error['ctx']['expected_tags']}). Fix: name one"
     rule = error["msg"].partition(" should ")[2] or error["msg"]  # pydantic's "Input should be less than 1"
-    return f"{key}: invalid value ({value}, expected it to {rule}). Fix: correct the value"
+    return f"{key}: invalid value (found {value!r}, expected it to {rule}). Fix: correct the value"
 
 
 def _known_keys(kind: type[BaseModel], location: list[Any]) -> list[str]:

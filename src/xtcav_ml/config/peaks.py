@@ -29,5 +29,7 @@ class PeakRule(Section):
     def _check_regions(self) -> Self:
         for peak, (start, stop) in zip(("t0", "t1", "t2"), self.regions, strict=True):
             if stop - start < 1:
-                raise ValueError(f"regions: {peak} spans less than 1 sample (found [{start}, {stop}]). Fix: widen it")
+                raise ValueError(
+                    f"regions: {peak} is empty (found {start} to {stop}, expected start < stop). Fix: widen it"
+                )
         return self

@@ -39,7 +39,7 @@ class RegionOfInterest(Section):
     def _ascending(self) -> Self:
         for name, (first, last) in (("rows", self.rows), ("columns", self.columns)):
             if first >= last:
-                raise ValueError(f"{name}: first is not below last (found [{first}, {last}]). Fix: swap them")
+                raise ValueError(f"{name}: first is not below last (found {first}, expected < {last}). Fix: swap them")
         return self
 
 
@@ -60,7 +60,7 @@ class Clip(Section):
     @model_validator(mode="after")
     def _ascending(self) -> Self:
         if self.low >= self.high:
-            raise ValueError(f"low is not below high (found {self.low} and {self.high}). Fix: swap them")
+            raise ValueError(f"low is not below high (found {self.low}, expected < {self.high}). Fix: swap them")
         return self
 
 
@@ -133,7 +133,7 @@ class Split(Section):
     def _add_up(self) -> Self:
         total = self.train + self.validation + self.test
         if abs(total - 1) > 1e-9:
-            raise ValueError(f"train + validation + test is not 1 (found {total:g}). Fix: change one of them")
+            raise ValueError(f"train + validation + test is not 1 (found {total:g}, expected 1). Fix: change one")
         if self.by == "block" and self.gap >= self.block:
             raise ValueError(f"gap is not below block (found {self.gap}, expected < {self.block}). Fix: lower it")
         return self
@@ -158,7 +158,7 @@ class PrepareParams(Section):
     @model_validator(mode="after")
     def _datasets(self) -> Self:
         if self.label is None and not self.regression:
-            raise ValueError("label and regression name nothing to learn (found null and []). Fix: name a dataset")
+            raise ValueError("label, regression: both are empty (found null and [], expected a dataset). Fix: name one")
         if self.label is None and (self.classes or self.balance.ratio is not None or self.balance.most):
             raise ValueError(
                 f"classes, balance.ratio and balance.most need a label, which is null (found {list(self.classes)}, "
@@ -169,17 +169,19 @@ class PrepareParams(Section):
                 f"classes: too few names (found {list(self.classes)}, expected one for each value of the label). Fix: add them"
             )
         if len(set(self.classes)) != len(self.classes):
-            raise ValueError(f"classes: names are not unique (found {list(self.classes)}). Fix: rename one")
+            raise ValueError(
+                f"classes: names are not unique (found {list(self.classes)}, expected each once). Fix: rename one"
+            )
         if IMAGE in (*self.learned, *self.include, *self.exclude):
             raise ValueError(
-                f"label, regression, features, include and exclude take one value a shot (found the frames, "
-                f"{IMAGE!r}). Fix: remove it"
+                f"label, regression, features, include and exclude name the frames (found {IMAGE!r}, expected datasets of one "
+                "value a shot). Fix: remove it"
             )
         twice = sorted({name for name in self.learned if self.learned.count(name) > 1})
         if twice:
             raise ValueError(
-                f"label, regression and features share a dataset (found {twice[0]!r} twice). Fix: remove one; a network that "
-                "is given its target learns nothing"
+                f"label, regression and features share a dataset (found {twice[0]!r} twice, expected once). Fix: remove one; a "
+                "network that is given its target learns nothing"
             )
         return self
 
@@ -189,13 +191,17 @@ class PrepareParams(Section):
         used = [name for name in names if name in DARK_STEPS]
         if names[: len(used)] != used:
             raise ValueError(
-                f"images: {' and '.join(DARK_STEPS)} need the raw frame, so they come first (found {', '.join(names)}). "
-                "Fix: move them up"
+                f"images: {' and '.join(DARK_STEPS)} need the raw frame (found {', '.join(names)}, expected {', '.join(used)} "
+                "first). Fix: move them up"
             )
         if len(set(used)) != len(used):
-            raise ValueError(f"images: step {used[0]} occurs twice. Fix: remove one")
+            raise ValueError(
+                f"images: a step is repeated (found {', '.join(used)}, expected each once). Fix: remove one"
+            )
         if self.dark_run is None and used:
-            raise ValueError(f"images: step {used[0]} needs dark_run (found null). Fix: name it, or remove the step")
+            raise ValueError(
+                f"images: {used[0]} needs dark_run (found null, expected a run number). Fix: set it, or remove the step"
+            )
         return self
 
     @property

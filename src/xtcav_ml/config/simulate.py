@@ -14,7 +14,7 @@ from xtcav_ml.config.schema import FRAME_SHAPE, SAMPLES
 
 def _ascending(value: tuple[float, float]) -> tuple[float, float]:
     if value[0] > value[1]:
-        raise ValueError(f"low is above high (found {list(value)}). Fix: swap them")
+        raise ValueError(f"low is above high (found {value[0]}, expected <= {value[1]}). Fix: swap them")
     return value
 
 
@@ -115,7 +115,7 @@ class DigitizerParams(Section):
     def _check_positions(self) -> Self:
         if max(self.position) >= SAMPLES:
             raise ValueError(
-                f"position: peak outside the waveform (found {list(self.position)}, expected < {SAMPLES}). Fix: move it"
+                f"position: peak outside the waveform (found {list(self.position)}, expected less than {SAMPLES}). Fix: move it"
             )
         return self
 
@@ -150,10 +150,12 @@ class SimulateParams(Section):
     def _check_runs(self) -> Self:
         shots = (self.dark_shots, self.no_lasing_shots, *self.lasing_shots)
         if not sum(shots):
-            raise ValueError("dark_shots, no_lasing_shots and lasing_shots are all 0. Fix: raise one")
+            raise ValueError(
+                "dark_shots, no_lasing_shots, lasing_shots: no shots (found 0 in each, expected at least 1). Fix: raise one"
+            )
         if 360 % self.repetition_rate:
             raise ValueError(
-                f"repetition_rate does not divide 360 (found {self.repetition_rate}). Fix: use 120, 60 or 30"
+                f"repetition_rate: not possible (found {self.repetition_rate}, expected a divisor of 360). Fix: use 120"
             )
         # Event keys stay unique as long as no run reaches into the next.
         longest = self.run_spacing * self.repetition_rate

@@ -32,8 +32,8 @@ class Model(Section):
     """The notes' kind of network: blocks, hidden layers, one output for each class."""
 
     name: str = parameter("kind of network")
-    standardize: Literal["all", "pixel"] = parameter("by mean and s.d. of all training pixels, or pixel by pixel")
-    blocks: tuple[LayerBlock, ...] = parameter("convolution, activation, pooling (pixels)", min_length=1, max_length=64)
+    standardize: Literal["all", "pixel"] = parameter("scaling by mean and s.d. of all training pixels or of each")
+    blocks: tuple[LayerBlock, ...] = parameter("convolutional layers in order", min_length=1, max_length=64)
     hidden: tuple[Units, ...] = parameter("sizes of fully connected layers before the output", "units", max_length=64)
     hidden_activation: Activation = parameter("activation of the hidden layers", default="relu")
     hidden_dropout: Dropout = parameter("values of hidden layers set to 0 in training", "fraction", default=0.0)
@@ -64,9 +64,11 @@ class Optimizer(Section):
     def _fits_its_name(self) -> Self:
         for key, owner in (("nesterov", "sgd"), ("weight_decay", "adamw")):
             if getattr(self, key) and self.name != owner:
-                raise ValueError(f"{key} is for {owner} only (found name: {self.name}). Fix: remove it, or change name")
+                raise ValueError(f"{key} is for {owner} (found name: {self.name}, expected {owner}). Fix: remove it")
         if self.warmup_steps and self.schedule != "cosine":
-            raise ValueError(f"warmup_steps is for cosine only (found schedule: {self.schedule}). Fix: remove it")
+            raise ValueError(
+                f"warmup_steps is for cosine (found schedule: {self.schedule}, expected cosine). Fix: remove it"
+            )
         return self
 
 
@@ -91,7 +93,9 @@ class TrainParams(Section):
     batch_size: int = parameter("size of a minibatch", "shots", ge=1, le=65536)
     epochs: int = parameter("length of the training; the best epoch on validation is kept", "epochs", ge=1, le=100000)
     stop_after: int | None = parameter("wait for a better epoch, then stop", "epochs", ge=1, le=100000, default=None)
-    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = parameter("of the layers", default="float32")
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = parameter(
+        "numbers of the layers", default="float32"
+    )
     class_weights: bool = parameter("weigh shots by 1 / frequency of their class; then set prepare.balance.ratio: null")
     regression_weight: float = parameter("weight of the squared error, cross-entropy = 1", "1", ge=1e-9, le=1000)
     augment: Augment = Augment()

@@ -24,13 +24,17 @@ class Range(Section):
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if not self.low < self.high:
-            raise ValueError(f"low is not below high (found {self.low} and {self.high}). Fix: swap them")
+            raise ValueError(f"low is not below high (found {self.low}, expected < {self.high}). Fix: swap them")
         if self.log and self.low <= 0:
-            raise ValueError(f"low of a logarithmic range is not above 0 (found {self.low}). Fix: raise it")
+            raise ValueError(f"low of a logarithmic range is too small (found {self.low}, expected > 0). Fix: raise it")
         if self.log and self.step is not None:
-            raise ValueError("a logarithmic range has a step. Fix: remove log or step")
+            raise ValueError(
+                f"a logarithmic range has a step (found {self.step}, expected null). Fix: remove log or step"
+            )
         if self.step is not None and not (isinstance(self.low, int) and isinstance(self.high, int)):
-            raise ValueError(f"a range with a step needs integers (found {self.low} and {self.high}). Fix: round them")
+            raise ValueError(
+                f"a step needs integers (found {self.low} to {self.high}, expected whole ends). Fix: round them"
+            )
         return self
 
     @property

@@ -113,7 +113,9 @@ def refusing_unreadable(path: Path, dataset: str | None = None) -> Iterator[None
         yield
     except UNREADABLE as error:
         problem = f"{path}: {dataset}: not readable" if dataset else f"{path}: not a readable HDF5 file"
-        raise UserError(f"{problem} ({reason(error)}). Fix: copy or write the file again, or remove it") from None
+        raise UserError(
+            f"{problem} (found {reason(error)!r}, expected intact HDF5). Fix: copy the file again, or remove it"
+        ) from None
 
 
 def state(path: Path) -> tuple[int, ...]:
@@ -131,4 +133,7 @@ def state(path: Path) -> tuple[int, ...]:
 def require_unchanged(path: Path, before: tuple[int, ...]) -> None:
     """Raise UserError if the file is not in the `state` that it was in before."""
     if state(path) != before:
-        raise UserError(f"{path}: changed while it was read. Fix: wait until nothing writes to it, then run again")
+        raise UserError(
+            f"{path}: changed while it was read (found inode, bytes, ns {state(path)}, expected {before}). "
+            "Fix: wait for its writer to end"
+        )

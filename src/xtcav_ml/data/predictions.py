@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from xtcav_ml.config.schema import EVENT_KEY
 from xtcav_ml.science import metrics, significance
 from xtcav_ml.science.significance import Difference
-from xtcav_ml.science.thresholds import SIGNIFICANT
+from xtcav_ml.science.thresholds import INTERVAL, SIGNIFICANT
 from xtcav_ml.system.errors import UserError
 
 RUN_KEY = ("run", "run.index")
@@ -22,7 +22,7 @@ ACTUAL, PREDICTED = "actual", "predicted"
 
 PROBABILITY = "probability of "  # prefix of the column of a class
 
-CURE = "Fix: use a predictions.csv that evaluate wrote."
+CURE = "use a predictions.csv that evaluate wrote"
 TableRows = Sequence[Mapping[str, str]]  # a table as text: for each shot its values by column
 
 
@@ -44,7 +44,7 @@ class Predictions:
             return np.array(self.columns[column], np.float64)
         except ValueError as error:
             raise UserError(
-                f"{self.name}: column {column!r} is damaged (found {str(error)!r}, expected numbers). {CURE}"
+                f"{self.name}: column {column!r} is damaged (found {str(error)!r}, expected numbers). Fix: {CURE}"
             ) from None
 
     def learned(self) -> list[str]:
@@ -61,7 +61,9 @@ def read_rows(name: str, text: str) -> TableRows:
     faults += [f"a broken line {line}" for line, row in enumerate(rows, start=2) if None in row or None in row.values()]
     if faults or not rows:
         fault = faults[0] if faults else "no shots"
-        raise UserError(f"{name}: not a table of predictions (found {fault}, expected a row for each shot). {CURE}")
+        raise UserError(
+            f"{name}: not a table of predictions (found {fault}, expected a row for each shot). Fix: {CURE}"
+        )
     return rows
 
 
@@ -81,7 +83,7 @@ def compare_predictions(tables: Sequence[tuple[str, TableRows]]) -> dict[str, An
         names, lists = ", ".join(run.name for run in runs), " and ".join(str(run.learned()) for run in runs)
         raise UserError(
             f"{names}: nothing to compare (found {lists}, expected a quantity that all have learned). Fix: choose runs with "
-            "prepare.label, or a number of prepare.regression, in common."
+            "prepare.label, or a number of prepare.regression, in common"
         )
     result: dict[str, Any] = {
         "shots": len(runs[0].columns[RUN_KEY[0]]),
@@ -106,8 +108,8 @@ def _in_common(tables: Sequence[tuple[str, TableRows]]) -> list[Predictions]:
     shots = [shot for shot in by_shot[0] if all(shot in table for table in by_shot)]
     if not shots:
         raise UserError(
-            f"{', '.join(name for name, _ in tables)}: no test shot in common (matched by {', '.join(key)}). Fix: evaluate "
-            "the runs on the same data and split."
+            f"{', '.join(name for name, _ in tables)}: no test shot in common (found 0 with equal {', '.join(key)}, expected "
+            "at least 1). Fix: evaluate the runs on the same data and split"
         )
     return [
         Predictions(name, len(rows), {column: [table[shot][column] for shot in shots] for column in rows[0]})
@@ -120,8 +122,10 @@ def _by_shot(name: str, rows: TableRows, key: Sequence[str]) -> dict[tuple[str, 
     for row in rows:
         shot = tuple(row[column] for column in key)
         if shot in table:
-            fix = CURE if key == EVENT_KEY else "Fix: evaluate the runs again, which writes the event key of each shot."
-            raise UserError(f"{name}: shot {', '.join(key)} = {', '.join(shot)} appears twice (expected once). {fix}")
+            fix = CURE if key == EVENT_KEY else "evaluate the runs again, which writes the event key of each shot"
+            raise UserError(
+                f"{name}: shot {', '.join(key)} = {', '.join(shot)} is repeated (found 2 rows, expected 1). Fix: {fix}"
+            )
         table[shot] = row
     return table
 
@@ -189,7 +193,7 @@ def _entries(runs: Sequence[Predictions], measure: Measure, differences: Sequenc
             better, sentence = names[0], f"{names[0]} is better than {names[1]}"
         interval = f"{measure.text(shown.low)} to {measure.text(shown.high)}"
         sentence += (
-            f": {measure.measure} {measure.text(shown.value)}{unit}, 95 % interval {interval}, p = {p:.2g}{several}"
+            f": {measure.measure} {measure.text(shown.value)}{unit}, {INTERVAL} {interval}, p = {p:.2g}{several}"
         )
         entry = {"first": runs[0].name, "run": run.name, **asdict(measure), "difference": difference.value}
         entry |= {"low": difference.low, "high": difference.high, "p": difference.p, "p_holm": p}
@@ -201,5 +205,5 @@ def _require_same(first: Predictions, other: Predictions, column: str, differs: 
     if any(differs):
         raise UserError(
             f"{other.name}: column {column!r} is not that of {first.name} (found {sum(differs):,} of {len(differs):,} common "
-            "shots that differ, expected none). Fix: evaluate both on the same labels."
+            "shots that differ, expected 0). Fix: evaluate both on the same labels"
         )

@@ -141,12 +141,13 @@ class PreparedFile(AbstractContextManager["PreparedFile"]):
 
     def __init__(self, path: Path) -> None:
         if not path.is_file():
-            raise UserError(f"{path}: prepared file is missing. Fix: run `make repro`")
+            raise UserError(f"{path}: missing (expected a prepared file). Fix: run `make repro`")
         with reading(path) as file:
             missing = [name for name in (COMPLETE, "meaning", CHECKSUM) if name not in (*file.attrs, *file)]
             if missing:
                 raise UserError(
-                    f"{path}: not a finished file of `xtcav prepare` (found no {missing[0]!r}). Fix: run `dvc repro prepare`"
+                    f"{path}: not a finished file of `xtcav prepare` (found no {missing[0]!r}, expected {COMPLETE}, meaning "
+                    f"and {CHECKSUM}). Fix: run `dvc repro prepare`"
                 )
             self._columns: dict[str, NDArray[np.generic]] = {
                 name: dataset[:] for name, dataset in file.items() if dataset.ndim == 1
@@ -204,8 +205,9 @@ class PreparedFile(AbstractContextManager["PreparedFile"]):
         for i in np.flatnonzero(~self._checked[rows]):
             if zlib.crc32(images[i]) != self.column(CHECKSUM)[rows[i]]:
                 raise UserError(
-                    f"{self.path}: {IMAGE}: damaged, by a failing disk or another program (found another checksum in row "
-                    f"{rows[i]}). Fix: remove the file, then run `dvc repro prepare`"
+                    f"{self.path}: {IMAGE}: damaged by a failing disk or another program (found CRC-32 {zlib.crc32(images[i])} "
+                    f"in row {rows[i]}, expected {self.column(CHECKSUM)[rows[i]]}). Fix: remove the file, then run `dvc repro "
+                    "prepare`"
                 )
         self._checked[rows] = True
         self._read += images.nbytes

@@ -22,7 +22,7 @@ MAX_CHUNK = 2**30  # bytes that a chunk may unpack to: four megabytes of HDF5 ca
 DTYPE_KINDS = {"i": ("iu", "integers"), "f": ("f", "floating point"), "number": ("iuf", "numbers")}
 """Kind of a Dataset -> the kinds of numpy that fit, and their name in a message."""
 
-_FIX = "Fix: rewrite the file, or remove it from the folder"
+_FIX = "rewrite the file, or remove it from the folder"
 
 
 def file_problems(path: Path, required: Mapping[str, Dataset], optional: Mapping[str, Dataset]) -> list[str]:
@@ -33,7 +33,11 @@ def file_problems(path: Path, required: Mapping[str, Dataset], optional: Mapping
     """
     try:
         with reading(path) as file:
-            problems = [f"{path}: {name}: dataset is missing. {_FIX}" for name in required if _link(file, name) is None]
+            problems = [
+                f"{path}: {name}: missing (expected a dataset of rows {expected.row_shape}). Fix: {_FIX}"
+                for name, expected in required.items()
+                if _link(file, name) is None
+            ]
             rows: dict[str, int] = {}
             for name, expected in {**optional, **required}.items():
                 if _link(file, name) is not None:
@@ -46,7 +50,7 @@ def file_problems(path: Path, required: Mapping[str, Dataset], optional: Mapping
     if len(set(rows.values())) > 1:
         usual = max(set(rows.values()), key=list(rows.values()).count)
         odd = ", ".join(f"{count} in {name}" for name, count in rows.items() if count != usual)
-        problems.append(f"{path}: datasets differ in their number of rows (found {odd}, expected {usual}). {_FIX}")
+        problems.append(f"{path}: datasets differ in their number of rows (found {odd}, expected {usual}). Fix: {_FIX}")
     return problems
 
 
@@ -56,7 +60,7 @@ def _problem(path: Path, file: h5py.File, name: str, expected: Dataset) -> str |
             rule = _misshapen(file, name, expected) or _unstored(file[name])
     except UserError as error:
         return str(error)
-    return f"{path}: {name}: {rule}. {_FIX}" if rule else None
+    return f"{path}: {name}: {rule}. Fix: {_FIX}" if rule else None
 
 
 def _link(file: h5py.File, name: str) -> object:
@@ -72,12 +76,12 @@ def _link(file: h5py.File, name: str) -> object:
 def _misshapen(file: h5py.File, name: str, expected: Dataset) -> str | None:
     """Return how a dataset breaks a rule on its place, shape or kind, or None."""
     if not isinstance(_link(file, name), h5py.HardLink):
-        return "not stored in the file itself (found a link)"
+        return "not stored in the file itself (found a link, expected a dataset)"
     dataset = file[name]
     if not isinstance(dataset, h5py.Dataset):
-        return f"not a dataset (found a {'group' if isinstance(dataset, h5py.Group) else 'named type'})"
+        return f"not a dataset (found a {'group' if isinstance(dataset, h5py.Group) else 'named type'}, expected a dataset)"
     if dataset.is_virtual or dataset.external:
-        return "not stored in the file itself (found a reference to another file)"
+        return "not stored in the file itself (found a reference to another, expected rows)"
     if dataset.shape is None or dataset.ndim != 1 + len(expected.row_shape) or dataset.shape[1:] != expected.row_shape:
         shape = ", ".join(["shots", *map(str, expected.row_shape)])
         return f"wrong shape (found {dataset.shape}, expected ({shape}))"
@@ -97,13 +101,13 @@ def _unstored(dataset: h5py.Dataset) -> str | None:
         code, _, _, name = properties.get_filter(number)
         if not h5py.h5z.filter_avail(code):
             unpacked = f"{name.decode(errors='replace') or 'filter'} ({code})"
-            return f"packed with a filter that is not installed (found {unpacked})"
+            return f"packed with a filter that is not installed (found {unpacked}, expected gzip, lzf or none)"
     if dataset.chunks:
         size = math.prod(dataset.chunks) * dataset.dtype.itemsize
         if size > MAX_CHUNK:
             return f"chunks are too large (found {size:,} bytes, expected at most {MAX_CHUNK:,})"
     unwritten = _unwritten(dataset)
-    return f"not wholly written (found {unwritten})" if unwritten else None
+    return f"not wholly written (found {unwritten}, expected all)" if unwritten else None
 
 
 def _unwritten(dataset: h5py.Dataset) -> str | None:

@@ -135,8 +135,8 @@ def value_problems(file: Path, table: Mapping[str, NDArray[np.generic]], prepare
         bad = np.flatnonzero(np.isinf(table[name].astype(np.float64)))
         if len(bad):
             lines.append(
-                f"{file}: {name}: not a finite number (found {table[name][bad[0]]} in row {bad[0]}, {len(bad)} such rows). "
-                "Fix: write NaN where there is none"
+                f"{file}: {name}: not a finite number (found {table[name][bad[0]]} in row {bad[0]}, {len(bad)} such rows, "
+                "expected a number or NaN). Fix: write NaN where there is none"
             )
     return lines
 
@@ -156,9 +156,9 @@ def require_same_content(raw: RawSet) -> int:
             if unequal := difference(raw.files[one], raw.files[other], rows):
                 name, pair = unequal
                 raise UserError(
-                    f"{raw.files[one]} and {raw.files[other]}: {name}: shot "
-                    f"{selection.event_key(raw.columns, shots[pair][0])} differs between the files (found in rows "
-                    f"{rows[pair][0]} and {rows[pair][1]}). Fix: remove one of the files"
+                    f"{raw.files[one]} and {raw.files[other]}: {name}: shot {selection.event_key(raw.columns, shots[pair][0])} "
+                    f"differs between the files (found different values in rows {rows[pair][0]} and {rows[pair][1]}, expected "
+                    "equal ones). Fix: remove one of the files"
                 )
             advance(len(shots))
     return len(pairs)
@@ -204,14 +204,14 @@ def list_files(folder: Path) -> Listing:
             (files if raw else ignored).append(path)
     except OSError as error:
         raise UserError(
-            f"{error.filename}: not a readable folder of raw files ({error.strerror}). Fix: correct data.raw in "
-            "params.yaml or the argument, or fetch the data with `dvc pull`"
+            f"{error.filename}: not readable (found {error.strerror!r}, expected a folder of raw files). Fix: correct data.raw "
+            "in params.yaml or the argument, or fetch the data with `dvc pull`"
         ) from None
     listing = Listing(folder, tuple(sorted(files)), tuple(sorted(ignored)))
     if not files:
         raise UserError(
-            f"{folder}: no raw files (found {listing.note or 'nothing'}, expected HDF5). Fix: copy raw files there, or correct "
-            "data.raw in params.yaml or the argument"
+            f"{folder}: no raw files (found {listing.note or 'an empty folder'}, expected HDF5). Fix: copy raw files there, or "
+            "correct data.raw in params.yaml or the argument"
         )
     return listing
 

@@ -91,8 +91,8 @@ def configure(seed: int, threads: int) -> str:
             tf.config.experimental.set_memory_growth(gpu, True)
     except RuntimeError:
         raise UserError(
-            f"train.threads: TensorFlow already runs in this process (found {threads}, expected the threads it began with). "
-            "Fix: start a new process."
+            f"train.threads: TensorFlow already runs in this process (found {threads}, expected the number it began with). "
+            "Fix: start a new process"
         ) from None
     tf.config.experimental.enable_op_determinism()
     names = [tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name) for gpu in gpus]

@@ -159,7 +159,7 @@ class _Watch(keras.callbacks.Callback):  # type: ignore[misc]
         if not all(abs(value) < float("inf") for value in values.values()):
             raise UserError(
                 f"train: the loss is not finite (found {values['train_loss']} in epoch {epoch + 1}, expected a finite number). "
-                "Fix: lower train.optimizer.learning_rate or train.optimizer.momentum."
+                "Fix: lower train.optimizer.learning_rate or train.optimizer.momentum"
             )
         values |= self.gradients.measured() | losses.confusion_values(self.model)
         if self.train.model.l1 or self.train.model.l2:

@@ -81,8 +81,8 @@ def plan(model: Model, ends: Ends, *, noise: float = 0.0) -> Plan:
     if model.name not in NETWORKS:
         near = difflib.get_close_matches(model.name, NETWORKS, 1)
         raise UserError(
-            f"train.model.name: unknown network (found {model.name!r}, expected {' or '.join(NETWORKS)}). "
-            f"Fix: set it to {(near or list(NETWORKS))[0]}."
+            f"train.model.name: unknown network (found {model.name!r}, expected {' or '.join(NETWORKS)}). Fix: set it to "
+            f"{(near or list(NETWORKS))[0]}"
         )
     axis = (1, 2) if model.standardize == "pixel" else None
     shape, options = (*ends.frame_shape, 1), {"dtype": ends.frame_dtype}
@@ -250,6 +250,6 @@ def _require_fits(key: str, size: int, rows: int, columns: int) -> None:
     limit = 2 * min(rows, columns) - 1
     if size > limit:
         raise UserError(
-            f"{key}: too large for its input map of {rows} x {columns} (found {size}, expected at most {limit}). "
-            "Fix: lower it, or shrink the map less before it."
+            f"{key}: too large for its input map of {rows} x {columns} (found {size}, expected at most {limit}). Fix: lower "
+            "it, or shrink the map less before it"
         )

@@ -61,7 +61,7 @@ def kernel_gradient(
     """
     if len(frames) != len(places) or slopes.shape != places.shape:
         raise ValueError(
-            f"frames, places and slopes differ in shape (found {frames.shape}, {places.shape}, {slopes.shape})"
+            f"frames, places, slopes: unequal shapes (found {frames.shape}, {places.shape}, {slopes.shape}, expected equal)"
         )
     if places.size:
         down = int(places.max()) // columns * stride + size

@@ -25,11 +25,12 @@ def require_backend() -> None:
     name = environment.backend()
     if name not in BACKENDS:
         raise UserError(
-            f"KERAS_BACKEND: unknown backend (found {name!r}, expected {' or '.join(BACKENDS)}). Fix: set it to one of them."
+            f"KERAS_BACKEND: unknown backend (found {name!r}, expected {' or '.join(BACKENDS)}). Fix: set it to one of them"
         )
     if importlib.util.find_spec(name) is None:
         raise UserError(
-            f"KERAS_BACKEND: {name} is not installed (expected an installed backend). Fix: install {name}, or unset it."
+            f"KERAS_BACKEND: not installed (found {name!r}, expected an installed backend). Fix: install {name}, or unset the "
+            "variable"
         )
 
 
@@ -47,13 +48,13 @@ def require_data(train: TrainParams, meaning: Meaning, shots: int | None = None)
     require_augmentable(train.augment, meaning)
     if train.class_weights and not meaning.classes:
         raise UserError(
-            "train.class_weights: no classes are learned (found true, expected false where prepare.label is null). "
-            "Fix: set it to false."
+            "train.class_weights: no classes are learned (found true, expected false where prepare.label is null). Fix: set "
+            "it to false"
         )
     if shots is not None and shots < train.batch_size:
         raise UserError(
-            f"train.batch_size: larger than the training set (found {train.batch_size}, expected at most {shots}). "
-            "Fix: lower it, add shots, or raise prepare.balance.ratio."
+            f"train.batch_size: larger than the training set (found {train.batch_size}, expected at most {shots}). Fix: lower "
+            "it, add shots, or raise prepare.balance.ratio"
         )
 
 
@@ -62,13 +63,13 @@ def require_augmentable(augment: Augment, meaning: Meaning) -> None:
     for axis, (shift, side) in enumerate(zip(augment.shift, meaning.preprocessing.shape, strict=True)):
         if shift >= side:
             raise UserError(
-                f"train.augment.shift.{axis}: larger than a prepared frame (found {shift}, expected less than {side}). "
-                "Fix: lower it."
+                f"train.augment.shift.{axis}: larger than a prepared frame (found {shift}, expected less than {side}). Fix: "
+                "lower it"
             )
     if augment.gain and "contrast" in [step.step for step in meaning.preprocessing.steps]:
         raise UserError(
             f"train.augment.gain: a contrast step in prepare.images undoes every gain (found {augment.gain:g}, expected 0). "
-            "Fix: set it to 0, or remove the contrast step."
+            "Fix: set it to 0, or remove the contrast step"
         )
 
 
@@ -81,7 +82,7 @@ def require_network(train: TrainParams, ends: Ends, limit: float, key: str = "tr
     if needed > limit:
         raise UserError(
             f"{key}: a training step of {train.batch_size} shots takes too much memory (found about "
-            f"{needed / 1e9:.1f} GB, expected at most {limit / 1e9:.1f}). Fix: {CURES[key]}, or make the network smaller."
+            f"{needed / 1e9:.1f} GB, expected at most {limit / 1e9:.1f}). Fix: {CURES[key]}, or make the network smaller"
         )
 
 

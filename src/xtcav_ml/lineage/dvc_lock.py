@@ -29,7 +29,8 @@ def parse(text: str | bytes) -> dict[str, Stage]:
         return {name: _stage(name, entry) for name, entry in stages.items()}
     except (YAMLError, AttributeError, LookupError, TypeError) as error:
         raise UserError(
-            f"{LOCK_FILE}: damaged (found {type(error).__name__}, expected stages). Fix: git checkout {LOCK_FILE}, dvc repro"
+            f"{LOCK_FILE}: damaged (found {type(error).__name__}, expected stages). Fix: "
+            f"run `git checkout {LOCK_FILE}`, then `dvc repro`"
         ) from None
 
 

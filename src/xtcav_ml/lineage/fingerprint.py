@@ -139,7 +139,7 @@ def locked_versions(path: Path) -> dict[str, str]:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise UserError(
-            f"{path}: cannot be read (found {error.strerror!r}, expected the locked versions). Fix: git checkout {path}"
+            f"{path}: cannot be read (found {error.strerror!r}, expected the locked versions). Fix: run `git checkout {path}`"
         ) from None
     pairs = re.findall(r"^([\w.-]+)(?:\[[^\]]*\])?==([^\s;\\]+)", text, re.MULTILINE)
     return {_distribution(name): version for name, version in pairs}

@@ -114,7 +114,7 @@ def clone_at(commit: str, remote: str, root: Path, folder: Path) -> None:
         else:
             raise GitError(
                 f"commit {commit}: not found (expected it in this repository, its origin {masked(origin)} or {remote}). Fix: "
-                "`git push` it where it was made, or `git fetch` it from there",
+                "run `git push` where it was committed, or `git fetch` here",
                 "no such commit",
             )
     _git(folder, "checkout", "--quiet", "--detach", commit)
@@ -144,6 +144,7 @@ def _git(
         reason = os.fsdecode(getattr(error, "stderr", None) or str(error).encode())
         line = (reason.splitlines() or ["no answer"])[0]
         raise GitError(
-            f"git {' '.join(arguments)}: failed in {folder.resolve()} (found {line!r}, expected success). Fix: run it there",
+            f"git {' '.join(arguments)}: failed in {folder.resolve()} (found {line!r}, expected exit code 0). "
+            "Fix: run it there",
             line,
         ) from None

@@ -68,7 +68,7 @@ def project_root() -> Path:
         if (folder / "dvc.yaml").is_file() and (folder / PARAMS_FILE).is_file():
             return folder
     raise UserError(
-        f"{here}: not in a project (found no dvc.yaml and params.yaml here or above). Fix: cd to the project's folder"
+        f"{here}: not in a project (found no dvc.yaml here or above, expected one). Fix: go to the project's folder"
     )
 
 
@@ -104,7 +104,7 @@ def of_revision(stage: str, read: Callable[[str], bytes]) -> Lineage:
     """
     ran = dvc_lock.parse(read(str(LOCK_FILE))).get(stage)
     if ran is None:
-        raise UserError(f"{LOCK_FILE}: no stage {stage!r} (found others, expected its data). Fix: make repro")
+        raise UserError(f"{LOCK_FILE}: stage {stage!r} is missing (expected its deps and outs). Fix: run `make repro`")
     params = _params(_stages(read("dvc.yaml"))[stage], YAML(typ="safe", pure=True).load(read(str(PARAMS_FILE))))
     return Lineage(params, ran.deps, Code.from_json(read(str(fingerprint.file_of(stage)))))
 
@@ -128,7 +128,7 @@ def file_md5(path: Path) -> str:
             return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
     except OSError as error:
         raise UserError(
-            f"{path}: cannot be read (found {error.strerror!r}, expected a file). Fix: make repro"
+            f"{path}: cannot be read (found {error.strerror!r}, expected a file). Fix: run `make repro`"
         ) from None
 
 

@@ -34,9 +34,7 @@ def measure_all(name: str) -> None:
     """
     own, trainings = experiments.load_experiment(name).configurations, experiments.configuration_params(name)
     if own is None:
-        raise UserError(
-            f"{name}: has no configurations (found none, expected some). Fix: `xtcav experiment` lists experiments"
-        )
+        raise UserError(f"{name}: configurations are missing (expected parameters, steps, rows). Fix: choose another")
     data = experiments.data_files(name)[0]
     with PreparedFile(data) as train:
         ends = layer_plan.Ends.of(train.meaning)

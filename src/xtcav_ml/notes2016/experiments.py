@@ -92,7 +92,9 @@ class Experiment(Section):
                 f"no single source of data (found {present}, expected one of {', '.join(sources)}). Fix: keep one"
             )
         if self.long != (self.hours is not None):
-            raise ValueError(f"hours is for a long experiment (found {self.hours}, long: {self.long}). Fix: change one")
+            raise ValueError(
+                f"hours is for long: true (found {self.hours}, expected a number if long, else null). Fix: change it"
+            )
         return self
 
 
@@ -122,7 +124,7 @@ def data_files(name: str) -> list[Path]:
     for path in paths:
         if not path.is_file():
             make = f"make notes NAME={name}" if load_experiment(name).long else "make notes"
-            raise UserError(f"{path}: no such file (found nothing, expected the data of {name}). Fix: {make}")
+            raise UserError(f"{path}: missing (expected the data of {name}). Fix: run `{make}`")
     return paths
 
 

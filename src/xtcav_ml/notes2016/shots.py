@@ -32,8 +32,8 @@ def write_data(name: str) -> None:
     experiment, out = experiments.load_experiment(name), experiments.data_folder(name)
     if experiment.data_of is not None:
         raise UserError(
-            f"{name}: has no data of its own (found data_of: {experiment.data_of}, expected signal or simulate). Fix: make "
-            f"those of {experiment.data_of} instead"
+            f"{name}: no data of its own (found data_of: {experiment.data_of}, expected signal or simulate). Fix: write those "
+            f"of {experiment.data_of} instead"
         )
     if experiment.signal is not None:
         _write_images(experiment.signal, out)

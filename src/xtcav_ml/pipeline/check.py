@@ -91,7 +91,7 @@ def _check_search(params: Params, meaning: Meaning, shots: int | None) -> None:
                 train = overridden(params.train, "train", {name: value})
                 rules.require_data(train, meaning, shots)
             except UserError as error:
-                raise UserError(f"tune.space.{name}: invalid value {value!r}: {error}") from None
+                raise UserError(f"tune.space: {error}") from None
             try:
                 sizes.append((rules.step_memory(train, ends), value))
             except UserError as error:

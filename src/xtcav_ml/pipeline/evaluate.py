@@ -36,7 +36,7 @@ def evaluate_network(threads: int, data: Path, model_path: Path, history_path: P
     """
     for path in (model_path, history_path):
         if not path.is_file():
-            raise UserError(f"{path}: no such file, which train writes. Fix: run `make repro`")
+            raise UserError(f"{path}: missing (expected an output of train). Fix: run `make repro`")
     backend.configure(seed=0, threads=threads)
     history = [json.loads(line) for line in history_path.read_text().splitlines()]
     plots = out / PLOTS.name

@@ -122,7 +122,8 @@ def _write_all(params: SimulateParams, files: list[ShotFile], folder: Path, work
                     labels.update({(futures[future].run, label): n for label, n in future.result().items()})
         except BrokenProcessPool:
             raise UserError(
-                "simulate: a worker process was killed (expected 0.6 GB of memory a process). Fix: free memory, then try again"
+                "simulate: a worker process was killed (found a broken pool, expected 0.6 GB of memory a process). "
+                "Fix: free memory"
             ) from None
         finally:
             pool.shutdown(cancel_futures=True)

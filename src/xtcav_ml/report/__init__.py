@@ -1,1 +1,1 @@
-"""The report: one page that says what the results are and where they come from."""
+"""The report: one page of results and their origin."""

@@ -11,6 +11,7 @@ from xtcav_ml.config.paths import PLOTS
 from xtcav_ml.lineage import git
 from xtcav_ml.report import current, data, earlier, format, frames, origin, quality, training
 from xtcav_ml.report.results import Results, load_results
+from xtcav_ml.science.thresholds import INTERVAL
 from xtcav_ml.system import atomic
 from xtcav_ml.system.progress import console
 
@@ -52,6 +53,7 @@ def render(results: Results, made_from: str = "") -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals["INTERVAL"] = INTERVAL
     environment.filters |= {function.__name__: function for function in FILTERS}
     sections = {name: (title, gather(results)) for name, (title, gather) in SECTIONS.items()}
     return environment.get_template("page.html").render(

@@ -36,7 +36,7 @@ def load_results(root: Path) -> Results:
     """Return the results of the project in `root`. Raises UserError if nothing was evaluated yet, or a file is damaged."""
     metrics = _json_lines(root / METRICS, whole=True)
     if not metrics:
-        raise UserError(f"{METRICS}: not found; evaluate writes it. Fix: run `make repro`")
+        raise UserError(f"{METRICS}: missing (expected an output of evaluate). Fix: run `make repro`")
     text = (root / PREDICTIONS).read_text(encoding="utf-8") if (root / PREDICTIONS).is_file() else ""
     table = predictions.read_predictions(str(PREDICTIONS), text) if text else None
     return Results(root, metrics[0], table, _json_lines(root / HISTORY), recorded.of_folder(root))
@@ -51,5 +51,5 @@ def _json_lines(path: Path, *, whole: bool = False) -> list[dict[str, Any]]:
         return [json.loads(part) for part in ([text] if whole else text.splitlines())]
     except ValueError as error:
         raise UserError(
-            f"{path}: invalid JSON (found {str(error)!r}). Fix: remove the file and run `make repro`"
+            f"{path}: invalid JSON (found {str(error)!r}, expected JSON). Fix: remove it, then run `make repro`"
         ) from None

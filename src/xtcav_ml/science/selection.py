@@ -101,7 +101,8 @@ def unique(table: Table, names: Sequence[str]) -> Indices:
             one, other = order[:-1][differs][0], order[1:][differs][0]
             raise UserError(
                 f"{table[FILE][one]} and {table[FILE][other]}: {name}: shot {event_key(table, one)} differs between the files "
-                f"(found {table[name][one]} and {table[name][other]}, {differs.sum()} such shots). Fix: remove one of the files"
+                f"(found {table[name][one]} and {table[name][other]}, {differs.sum()} such shots, expected equal values). Fix: "
+                "remove one of the files"
             )
     return np.asarray(order[np.concatenate([[True], ~same])[: len(order)]])
 
@@ -166,7 +167,7 @@ def _deal_files(table: Table, order: Indices, split: Split) -> tuple[NDArray[np.
         if homes[number[row]] != homes[number[other]]:
             raise UserError(
                 f"prepare.split.by: file needs each shot in one file (found shot {event_key(table, row)} in {table[FILE][row]} "
-                f"and {table[FILE][other]}). Fix: remove one of them, or split by block or run"
+                f"and {table[FILE][other]}, expected it in one). Fix: remove one of them, or split by block or run"
             )
     runs, group = np.unique(np.stack([number, table["run"].astype(np.int64)]), axis=1, return_inverse=True)
     last = np.full(runs.shape[1], -1)

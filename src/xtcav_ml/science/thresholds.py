@@ -1,6 +1,7 @@
 """The thresholds of significance, quality and sufficiency, for the pipeline, tools and report."""
 
 CONFIDENCE = 0.95  # level of every confidence interval
+INTERVAL = f"{100 * CONFIDENCE:g} % interval"
 SIGNIFICANT = 0.05  # a difference counts as real if its p-value is below this
 MARGIN = 0.02  # largest loss of a model that is not worse: fraction of the shots, or of the truth's s.d
 POWER = 0.8  # a test set suffices if an equally good model would pass with this probability

@@ -6,11 +6,11 @@ import sys
 
 
 class UserError(Exception):
-    """A mistake that the user can mend. The command line prints it on one line, without a traceback, and exits with 1."""
+    """A mistake that the user can correct. The command line prints it on one line, without a traceback, and exits with 1."""
 
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""No space, over the quota, over the largest file: the user can mend it by making room."""
+"""No space, over the quota, over the largest file: making room on the disk is the fix."""
 
 
 def file_error(path: object, error: OSError) -> UserError:

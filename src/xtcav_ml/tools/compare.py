@@ -12,6 +12,7 @@ from rich.table import Table
 from xtcav_ml.config.paths import PREDICTIONS
 from xtcav_ml.data import predictions
 from xtcav_ml.lineage import git, lineage, recorded
+from xtcav_ml.science.thresholds import INTERVAL
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.system.progress import console, titled_table
 from xtcav_ml.tracking import mlflow_store
@@ -27,7 +28,7 @@ def compare_runs(names: Sequence[str], as_json: bool) -> dict[str, Any]:
     """
     if len(names) < 2:
         raise UserError(
-            f"RUN: too few (found {' '.join(names)!r}, expected at least two). Fix: add another, as HEAD or ."
+            f"RUN: too few (found {' '.join(names)!r}, expected at least two). Fix: add another, such as HEAD"
         )
     sources = {name: _source(name) for name in names}
     result = predictions.compare_predictions([(name, predictions.read_rows(name, sources[name][0])) for name in names])
@@ -61,7 +62,7 @@ def _source(name: str) -> tuple[str, recorded.Recorded | None]:
     except git.GitError as error:
         raise UserError(
             f"{name}: no such run (found {error.reason!r}, expected a {PREDICTIONS.name}, a folder that holds one, an MLflow "
-            f"run id or a git revision with {PREDICTIONS}). Fix: check the name; `xtcav runs` lists MLflow runs."
+            f"run id or a git revision with {PREDICTIONS}). Fix: check the name; `xtcav runs` lists MLflow runs"
         ) from None
     return text, recorded.read_locks(lambda file: git.show(name, file, root))
 
@@ -100,8 +101,8 @@ def _print(result: Mapping[str, Any]) -> None:
 def _scores(runs: Sequence[Mapping[str, Any]], shots: int) -> Table:
     """Return the table of the scores of each run on the common shots."""
     numbers = list(runs[0].get("mean_absolute_error", {}))
-    classes = ["accuracy", "95 % interval"] if "accuracy" in runs[0] else []
-    headings = ["run", "its test shots", *classes, *(f"mean absolute error of {name}" for name in numbers)]
+    classes = ["accuracy", INTERVAL] if "accuracy" in runs[0] else []
+    headings = ["run", "test shots", *classes, *(f"mean absolute error of {name}" for name in numbers)]
     table = titled_table(f"{shots:,} test shots in common", headings, {"run"})
     for row in runs:
         cells = [_short(row["run"]), f"{row['shots']:,}"]
@@ -114,7 +115,12 @@ def _scores(runs: Sequence[Mapping[str, Any]], shots: int) -> Table:
 def _rights(entries: Sequence[Mapping[str, Any]]) -> Table:
     """Return the table of the shots that the first run and each other one are right and wrong on."""
     first = _short(entries[0]["first"])
-    columns = {"both": "both right", "only_first": f"only {first}", "only_run": "only the run", "neither": "both wrong"}
+    columns = {
+        "both": "both right",
+        "only_first": f"only {first}",
+        "only_run": "only this run",
+        "neither": "both wrong",
+    }
     table = titled_table(f"right predictions, compared with {first}", ["run", *columns.values()], {"run"})
     for entry in entries:
         table.add_row(_short(entry["run"]), *(f"{entry['right'][name]:,}" for name in columns))

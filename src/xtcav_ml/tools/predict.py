@@ -36,9 +36,7 @@ def predict_files(model_path: Path, inputs: Sequence[Path], out: Path, threads: 
     UserError for a fault of a file.
     """
     if not model_path.is_file():
-        raise UserError(
-            f"{model_path}: no such file (found nothing, expected a model). Fix: `make repro`, or name another"
-        )
+        raise UserError(f"{model_path}: missing (expected a model). Fix: run `make repro`, or name another")
     targets: dict[Path, Path] = {}
     for path in inputs:
         folder, files = (path, raw_files.list_files(path).files) if path.is_dir() else (path.parent, (path,))

@@ -48,12 +48,12 @@ def _require_sound(root: Path, version: Version) -> None:
     if version.status != "FINISHED":
         raise UserError(
             f"run {version.run_id}: not complete (found {version.status}, expected FINISHED). Fix: wait for its end, or "
-            "promote another."
+            "promote another"
         )
     if version.dirty:
         raise UserError(
             f"run {version.run_id}: not of a clean commit (found tag git.dirty, expected no uncommitted changes). Fix: commit, "
-            "train again with `dvc repro --force --single-item train evaluate`, and promote that run."
+            "train again with `dvc repro --force --single-item train evaluate`, and promote that run"
         )
     with TemporaryDirectory() as folder:
         versions.fetch(root, version.uri, Path(folder))
@@ -72,13 +72,13 @@ def _require_not_worse(champion: Version, version: Version, margin: float, tags:
     if common < COMMON_SHOTS * first["shots"]:
         raise UserError(
             f"run {version.run_id}: too few test shots in common with the champion, {champion} (found {common:,} of its "
-            f"{first['shots']:,}, expected {COMMON_SHOTS:.0%}). Fix: evaluate it on the same data and split."
+            f"{first['shots']:,}, expected {COMMON_SHOTS:.0%}). Fix: evaluate it on the same data and split"
         )
     lacking = [name for name in first["learned"] if name not in second["learned"]]
     if lacking:
         raise UserError(
-            f"run {version.run_id}: has not learned {lacking[0]}, which the champion, {champion}, has. Fix: train it with the "
-            "same prepare.label and prepare.regression."
+            f"run {version.run_id}: learned less than the champion, {champion} (found {', '.join(second['learned'])}, expected "
+            f"{', '.join(first['learned'])}). Fix: train it with the same prepare.label and prepare.regression"
         )
     for one in compared:
         difference = Difference(one["difference"], one["low"], one["high"], one["p"])
@@ -109,6 +109,6 @@ def _refusal(
         power = f"the test set is too small to tell: {power}"
         fix = f"test on about {float(f'{test.shots:.2g}'):,.0f} shots ({POWER:.0%} power), {fix}"
     return (
-        f"run {version.run_id}: {fault} the champion, {champion} (found {one['verdict']}; expected an interval of the loss "
-        f"that ends below {limit}; {power}). Fix: {fix}."
+        f"run {version.run_id}: {fault} the champion, {champion} (found {one['verdict']}, expected an interval of the loss "
+        f"that ends below {limit}; {power}). Fix: {fix}"
     )

@@ -29,7 +29,7 @@ def reproduce_run(prefix: str, into: Path | None) -> bool:
     folder = into or root / REPRODUCED / run.run_id[:8]
     if folder.exists():
         raise UserError(
-            f"{folder}: not new (found a folder, expected none). Fix: remove it, or name another with --into"
+            f"{folder}: exists already (found a folder, expected a new path). Fix: remove it, or name another with --into"
         )
     edited = "edited" if run.tags.get("git.dirty") == "true" else "as committed"
     screen.print(f"{run.name}, run {run.run_id}: commit {run.tags['git.commit'][:12]}, {edited}, into {folder}")
@@ -46,7 +46,7 @@ def reproduce_run(prefix: str, into: Path | None) -> bool:
         screen.print(f"note: {remark}")
     if restored.run_stages(folder, backend):
         raise UserError(
-            f"{folder}: a stage fails (found the error above, expected success). Fix: run `dvc repro` there"
+            f"{folder}: a stage fails (found the error above, expected exit code 0). Fix: run `dvc repro` there"
         )
     return _compare(run, folder, machine)
 

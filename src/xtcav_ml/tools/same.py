@@ -111,8 +111,8 @@ def _run_stage(folder: Path, command: str) -> None:
     if finished.returncode:
         last = (finished.stderr or finished.stdout or str(finished.returncode)).strip().splitlines()[-1]
         raise UserError(
-            f"{command}: fails with the code of {folder.name} on a few simulated shots "
-            f"(found {last!r}, expected success). Fix: run it on simulated shots"
+            f"{command}: fails with the code of {folder.name} on a few simulated shots (found {last!r}, expected exit code 0). "
+            "Fix: run it on simulated shots"
         )
 
 
@@ -165,5 +165,7 @@ def _dvc(root: Path, *arguments: str) -> str:
     finished = run_python(root, "-m", "dvc", *arguments)
     if finished.returncode:
         last = (finished.stderr.strip().splitlines() or [""])[-1]
-        raise UserError(f"dvc {arguments[0]}: fails in {root} (found {last!r}, expected success). Fix: run it there")
+        raise UserError(
+            f"dvc {arguments[0]}: fails in {root} (found {last!r}, expected exit code 0). Fix: run it there"
+        )
     return finished.stdout

@@ -91,6 +91,6 @@ def _print(counts: Mapping[str, Any], folder: Path, label_name: str | None) -> N
     sizes = ", ".join(f"{count:,} {split}" for split, count in kept.items())
     screen.print(f"  prepare would keep {sizes}" if sizes else f"  prepare would refuse them: {counts['refused']}")
     if counts["largest_class"] is not None:
-        screen.print(f"  always choosing the largest class would score {counts['largest_class']:.1%}")
+        screen.print(f"  majority-class baseline: {counts['largest_class']:.1%}")
     for problem in counts["problems"]:
         screen.print(f"  bad: {problem}")

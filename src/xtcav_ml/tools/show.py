@@ -37,7 +37,7 @@ def _pair(prepared: PreparedFile, row: int, raw_folder: Path) -> list[Picture]:
     source = raw_folder / prepared.source_files[int(prepared.column("source.file")[row])]
     if not source.is_file():
         raise UserError(
-            f"{source}: no such file (found nothing, expected the raw file of {prepared.path}). Fix: name its folder with --raw"
+            f"{source}: missing (expected the raw file of {prepared.path}). Fix: name its folder with --raw"
         )
     raw = read_frames(source, prepared.column("source.row")[[row]].astype(np.int64))[0]
     run, index = prepared.column("run")[row], prepared.column("run.index")[row]

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from xtcav_ml.config.paths import METRICS, PLOTS, PREDICTIONS, REPORT, RESOURCES, RUN_ADDRESS, STAGES
 from xtcav_ml.data import predictions
+from xtcav_ml.science.thresholds import INTERVAL
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.system.progress import console, titled_table
 
@@ -22,14 +23,14 @@ def print_summary(root: Path) -> None:
         metrics = json.loads((root / METRICS).read_text())
     except OSError as error:
         raise UserError(
-            f"{METRICS}: cannot be read (found {error.strerror!r}, expected results). Fix: make repro"
+            f"{METRICS}: cannot be read (found {error.strerror!r}, expected results). Fix: run `make repro`"
         ) from None
     screen = console()
     if "accuracy" in metrics:
         screen.print(
-            f"\nTest accuracy {metrics['accuracy']:.1%} (95 % interval {metrics['accuracy_low']:.1%} to "
-            f"{metrics['accuracy_high']:.1%}) on {metrics['shots']} shots; always choosing the largest class would score "
-            f"{metrics['largest_class']:.1%}, which is {metrics['z_score']:.1f} standard deviations lower (paired test)."
+            f"\nTest accuracy {metrics['accuracy']:.1%} ({INTERVAL} {metrics['accuracy_low']:.1%} to "
+            f"{metrics['accuracy_high']:.1%}) on {metrics['shots']} shots; majority-class "
+            f"baseline: {metrics['largest_class']:.1%}, {metrics['z_score']:.1f} standard deviations lower (paired test)."
         )
         if "ceiling" in metrics:
             screen.print(
@@ -72,7 +73,7 @@ def _confusion(metrics: Mapping[str, Any], predictions_file: Path) -> Table:
 def _resources(root: Path) -> Table:
     headings = ("stage", "run time, s", "CPU time, s", "peak memory, MB", "threads", "processes")
     names = ("run_time_s", "cpu_time_s", "max_memory_mb", "max_threads", "max_processes")
-    table = titled_table("last run of each stage here", headings, {"stage"})
+    table = titled_table("latest run of each stage", headings, {"stage"})
     used = {stage: values for stage in STAGES if (values := _read(root / RESOURCES / f"{stage}.json"))}
     for stage, values in used.items():
         table.add_row(stage, *(f"{values[name]:,.0f}" for name in names))

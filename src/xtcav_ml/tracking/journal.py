@@ -112,7 +112,7 @@ class Journal:
     def acknowledge(self, offset: int, run_id: str | None, experiment_id: str | None) -> None:
         """Remember that the store has all up to byte `offset`, in run `run_id`."""
         self.offset, self.run_id, self.experiment_id = offset, run_id, experiment_id
-        if not self._file.closed:  # else a reply came after all: it is asked for again
+        if not self._file.closed:  # else a late reply: the event is sent again
             state = {"offset": offset, "run_id": run_id, "experiment_id": experiment_id}
             atomic.write_json(self.folder / UPLOADED, state)
 

@@ -57,11 +57,11 @@ def answering(root: Path, item: str = "") -> Iterator[None]:
         store, why = masked(store_uri(root)), reason(error)
         if isinstance(error, mlflow.MlflowException) and error.get_http_status_code() in (401, 403):
             message = (
-                f"MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD: {store} refuses this account (found {why!r}, "
-                "expected the right to read and write). Fix: set both, or ask whoever runs the server for the right"
+                f"MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD: {store} refuses this account (found {why!r}, expected "
+                "the right to read and write). Fix: set both, or ask the server's administrator for the right"
             )
         elif item:
-            message = f"{item}: not in {store} (found {why!r}, expected it there). Fix: choose one that `make ui` lists"
+            message = f"{item}: not in {store} (found {why!r}, expected one that `make ui` lists). Fix: choose another"
         else:
             message = (
                 f"MLFLOW_TRACKING_URI: no answer (found {why!r}, expected one from {store}). Fix: start the server, or unset "

@@ -48,7 +48,7 @@ def upload_next(root: Path, journal: Journal, batch: Sequence[tuple[Event, int]]
                 upload_next(root, journal, [one])
             return
         warn(
-            f"run {journal.run_id}: {kind} refused by MLflow, skipped (found {reason(error)!r}, expected MLflow to take it). "
+            f"run {journal.run_id}: {kind} refused by MLflow, skipped (found {reason(error)!r}, expected MLflow to accept it). "
             "Fix: log it by hand in `make ui`"
         )
     journal.acknowledge(batch[-1][1], journal.run_id, journal.experiment_id)

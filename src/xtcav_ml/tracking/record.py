@@ -2,7 +2,7 @@
 
 DVC runs it every time, since no file lists what a store has. With nothing to do it takes 0.4 s: MLflow's import would take
 2.5 s. There is no public way to query a database that fast: `_in_sqlite` reads MLflow's own tables. A test compares it with
-runs of the installed MLflow; if the tables differ, MLflow itself is asked.
+runs of the installed MLflow; if the tables differ, MLflow itself is queried.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ def record(model: Path, history: Path, results: Path) -> None:
     """
     for path in (model, history, results / METRICS.name):
         if not path.is_file():
-            raise UserError(f"{path}: not a file (found none, expected a result to record). Fix: run `make repro`")
+            raise UserError(f"{path}: missing (expected a result to record). Fix: run `make repro`")
     root, origin = lineage.project_root(), lineage.of_output("train", model)
     identity = {KEY_TAG: origin.key, MODEL_TAG: lineage.file_md5(model)}
     wanted = {**identity, EVALUATION_TAG: lineage.file_md5(results / METRICS.name)}
@@ -49,7 +49,9 @@ def record(model: Path, history: Path, results: Path) -> None:
         try:
             run_key, tags = _find(root, tracker.left, identity)
         except (*mlflow_store.TrackingError, UserError) as error:
-            warn(f"{results}: run not recorded (found {reason(error)!r}). Fix: run `xtcav record` later")
+            warn(
+                f"{results}: run not recorded (found {reason(error)!r}, expected an answer). Fix: run `xtcav record` later"
+            )
             return
         if run_key:
             run = tracker.start("evaluation", identity, run_key=run_key, adds=True)
@@ -86,7 +88,7 @@ def _find(root: Path, left: Mapping[str, Tags], identity: Tags) -> tuple[str, Ta
 def is_finished(uri: str, run_id: str, tags: Tags) -> bool:
     """Return whether the store has run `run_id`, FINISHED, not deleted, with all these tags.
 
-    False also where it does not answer, or is of a kind that only MLflow can ask.
+    False also where it does not answer, or is of a kind that only MLflow can query.
     """
     stored_tags = _in_sqlite if uri.startswith("sqlite:///") else _on_server
     try:
@@ -104,7 +106,7 @@ def _in_sqlite(uri: str, run_id: str) -> dict[str, str]:
 
 
 def _on_server(uri: str, run_id: str) -> dict[str, str]:
-    """Return the same from a server, asked with the user and password of `uri`, or else of MLflow's variables."""
+    """Return the same from a server, with the user and password of `uri`, or else of MLflow's variables."""
     import requests  # a tenth of MLflow's time
 
     user, password = (os.environ.get(f"MLFLOW_TRACKING_{name}") for name in ("USERNAME", "PASSWORD"))

@@ -21,6 +21,7 @@ from xtcav_ml.config.paths import LOCK_FILE, METRICS, PARAMS_FILE, PLOTS, PREDIC
 from xtcav_ml.config.train import TrainParams
 from xtcav_ml.lineage import dvc_lock, fingerprint, git, lineage, recorded
 from xtcav_ml.lineage.environment import environment, versions
+from xtcav_ml.science.thresholds import INTERVAL
 from xtcav_ml.system import atomic, interrupts
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.tracking import resources
@@ -172,7 +173,7 @@ def note(metrics: Mapping[str, Any], tags: Mapping[str, str]) -> str:
     """Return what the page of a run with these tags opens with in MLflow, in Markdown, with the parameters of `train`."""
     lines = []
     if "accuracy" in metrics:
-        interval = f"95 % interval {metrics['accuracy_low']:.1%} to {metrics['accuracy_high']:.1%}"
+        interval = f"{INTERVAL} {metrics['accuracy_low']:.1%} to {metrics['accuracy_high']:.1%}"
         lines.append(f"**Test accuracy {metrics['accuracy']:.1%}** ({interval}) on {metrics['shots']} shots")
     for name, errors in metrics.get("regression", {}).items():
         if errors["shots"]:

@@ -78,7 +78,7 @@ class Run:
         except OSError as error:
             warn(
                 f"{file or self.journal.folder}: {kind} of run {self.key} not logged (found {reason(error)!r}, expected a "
-                "readable file and room on the disk). Fix: mend that before the next run"
+                "readable file and room on the disk). Fix: free the disk, or make the file readable"
             )
         self._uploader.wake.set()
 

@@ -24,7 +24,7 @@ def promote_best(best_file: Path, params_file: Path) -> None:
         best = json.loads(best_file.read_text())
     except (OSError, json.JSONDecodeError) as error:
         raise UserError(
-            f"{best_file}: no best parameters (found {str(error)!r}, expected those of a search). Fix: run `make tune`."
+            f"{best_file}: no best parameters (found {str(error)!r}, expected those of a search). Fix: run `make tune`"
         ) from None
     train = load_section("train", TrainParams, params_file)
     trial = overridden(train, "train", {"train.epochs": best["epochs"], **best["params"]})
@@ -32,8 +32,8 @@ def promote_best(best_file: Path, params_file: Path) -> None:
     other = sorted(name for name in {*now, *then} if now.get(name) != then.get(name))
     if other:
         raise UserError(
-            f"{params_file}: changed since the search began (found other values of {', '.join(other)}, expected others of "
-            "searched parameters only). Fix: run `make tune` again."
+            f"{params_file}: changed since the search began (found other values of {', '.join(other)}, expected those of the "
+            "search). Fix: run `make tune` again"
         )
     yaml = YAML()
     yaml.preserve_quotes = True

@@ -202,10 +202,10 @@ def _no_trial(study: Study) -> str:
     infeasible = [note.removeprefix(INFEASIBLE) for note in notes if note.startswith(INFEASIBLE)]
     if infeasible and len(infeasible) == len(notes):
         reason, count = Counter(infeasible).most_common(1)[0]
-        return f"tune.space: no trial can be trained (found {len(notes)} infeasible ones, {count} of them: {reason})"
+        return f"tune.space: no trial can be trained, {count} of {len(notes)} for one reason: {reason}"
     shown = "; ".join(f"trial {number}: {note}" for number, note in enumerate(notes[:3]))
     cure = "raise tune.minutes" if studies.TIME_LIMIT in notes or not notes else "correct what the trials report"
-    return f"tune: no trial was completed (found {len(notes)} others: {shown}; expected at least 1). Fix: {cure}."
+    return f"tune: no trial was completed (found {len(notes)} others: {shown}, expected at least 1). Fix: {cure}"
 
 
 @contextmanager
@@ -216,6 +216,6 @@ def _locked(path: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise UserError(
-                f"{path}: in use (found another tuner at work, expected none). Fix: wait until it ends, or stop it."
+                f"{path}: in use (found the lock of another tuner, expected a free lock). Fix: wait until it ends, or stop it"
             ) from None
         yield

@@ -84,7 +84,7 @@ def test_data_that_are_nowhere_are_one_line(root, tmp_path):
     for path in (root / ".dvc/cache/files/md5").rglob("*"):
         if path.is_file():
             path.unlink()
-    with pytest.raises(UserError, match=r"raw: .*neither in DVC's cache nor in a remote.*Fix: `dvc add`"):
+    with pytest.raises(UserError, match=r"raw: .*neither DVC's cache nor a remote.*Fix: run `dvc add`"):
         restored.restore(run_of(root), root, tmp_path / "again")
 
 

@@ -46,13 +46,13 @@ def flip(path):
     [
         (lambda folder: flip(folder / "data/model.keras"), "data/model.keras .*found other bytes"),
         (lambda folder: flip(folder / "MLmodel"), "MLmodel .*found other bytes"),
-        (lambda folder: (folder / "MLmodel").unlink(), "MLmodel .*found none"),
+        (lambda folder: (folder / "MLmodel").unlink(), "MLmodel .*found no file"),
         (
             lambda folder: (folder / "code.py").write_text(""),
             "code.py .*found a file that is not in its manifest",
         ),
         (lambda folder: (folder / "code").symlink_to("/"), "code .*found a file that is not in its manifest"),
-        (lambda folder: (folder / "manifest.json").unlink(), "manifest.json .*found none"),
+        (lambda folder: (folder / "manifest.json").unlink(), "manifest.json .*found no file"),
         (lambda folder: (folder / "manifest.json").write_text("{"), "manifest.json .*found a broken one"),
         (lambda folder: (folder / "manifest.json").write_text("7"), "manifest.json .*found a broken one"),
     ],

@@ -47,8 +47,8 @@ def fetch_run(root: Path, prefix: str) -> Original:
     runs = mlflow_store.beginning(root, prefix) if re.fullmatch("[0-9a-f]{4,32}", prefix) else []
     if len(runs) != 1:
         raise UserError(
-            f"{prefix}: not the id of a run in {masked(store_uri(root))} (found {'several' if runs else 'none'}, expected "
-            "one, or at least 4 digits that only one begins with). Fix: `xtcav runs` and `make ui` list them"
+            f"{prefix}: not the id of a run in {masked(store_uri(root))} (found {'several' if runs else 'no'} runs, expected 1 "
+            "for an id or at least 4 of its first digits). Fix: choose one that `xtcav runs` lists"
         )
     run_id, tags = str(runs[0].info.run_id), dict(runs[0].data.tags)
     _require_repeatable(run_id, runs[0].info.status, tags)
@@ -84,20 +84,20 @@ def fetch_run(root: Path, prefix: str) -> Original:
 
 def _require_repeatable(run_id: str, status: str, tags: Mapping[str, str]) -> None:
     """Raise UserError if the run does not name its origin, or has not ended."""
-    stage, commit = tags.get("stage", "none"), tags.get("git.commit", "none")
+    run, stage, commit = f"run {run_id}", tags.get("stage", "none"), tags.get("git.commit", "none")
     if stage != "train":
         fault = (
-            f"not of the train stage (found {stage!r}, expected 'train'). Fix: `xtcav experiment NAME` repeats an experiment "
-            "of the notes, `make repro` trains what `xtcav promote` takes from a search"
+            f"{run}: not of the train stage (found {stage!r}, expected 'train'). Fix: run `xtcav experiment NAME` for "
+            "one of the notes, or `xtcav promote` and `make repro` for one of a search"
         )
     elif status != "FINISHED":
-        fault = f"not complete (found {status}, expected FINISHED). Fix: wait for its end, or reproduce another"
+        fault = f"{run}: not complete (found {status}, expected FINISHED). Fix: wait for its end, or reproduce another"
     elif EVALUATION_TAG not in tags:
-        fault = f"not recorded (found neither {LINEAGE}/{LOCK_FILE} nor metrics.json, expected both). Fix: `dvc repro`"
+        fault = f"{run}: not recorded (found no {EVALUATION_TAG}, expected metrics.json). Fix: run `dvc repro`"
     elif not re.fullmatch("[0-9a-f]{40,64}", commit):
-        fault = f"not of a git commit (found {commit!r} as tag git.commit). Fix: train again in a clone of the project"
+        fault = f"{run}: not of a git commit (found tag git.commit {commit!r}, expected 40 digits). Fix: train again in a clone"
     elif tags.get("git.dirty") == "true" and not tags.keys() & {"git.diff.sha256", "git.diff.left_out"}:
-        fault = f"edited after its commit (tag git.dirty; expected {LINEAGE}/diff.patch). Fix: commit, and train again"
+        fault = f"{run}: edited after its commit (found tag git.dirty, expected {LINEAGE}/diff.patch). Fix: commit, then train"
     else:
         return
-    raise UserError(f"run {run_id}: {fault}")
+    raise UserError(fault)

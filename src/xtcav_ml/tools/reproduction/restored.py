@@ -67,8 +67,8 @@ def _share_cache_and_remotes(root: Path, folder: Path) -> None:
     settings = run_python(root, "-m", "dvc", "config", "--list")
     if settings.returncode:
         raise UserError(
-            f"{root}: not a project of DVC (found {settings.stderr.strip()!r}, expected its settings). Fix: run in a "
-            "clone of the project"
+            f"{root}: not a project of DVC (found {settings.stderr.strip()!r}, expected DVC's settings). Fix: run in a clone "
+            "of the project"
         )
     sections = {"cache": {"dir": str((root / ".dvc" / "cache").resolve())}}
     for line in settings.stdout.splitlines():  # paths in it are absolute
@@ -97,6 +97,6 @@ def _fetch_data(folder: Path) -> None:
     pulled = run_python(folder, "-m", "dvc", "pull", str(raw), shown=True)
     if pulled.returncode or not (folder / raw).exists():
         raise UserError(
-            f"{raw}: no such data (found neither in DVC's cache nor in a remote, expected them there). Fix: `dvc add` and `dvc "
-            "push` where the run was made, and name the remote here, too (`dvc remote add`)"
+            f"{raw}: data are missing (found in neither DVC's cache nor a remote, expected in one of them). Fix: run `dvc add` "
+            "and `dvc push` where the run was made, and name the remote here with `dvc remote add`"
         )

@@ -32,13 +32,15 @@ def verify(folder: Path, name: str, expected: str | None = None) -> None:
 
     The manifest itself must have the SHA-256 `expected`, if one is given: whoever can change a file could change it too.
     """
-    path, cure = folder / MANIFEST, "Fix: do not use it; restore a copy, or train again"
+    path, cure = folder / MANIFEST, "do not use it; restore a copy, or train again"
 
     def refuse(file: str, got: str) -> NoReturn:
-        raise UserError(f"{name}: {file} is not as it was logged (found {got}, expected what {MANIFEST} lists). {cure}")
+        raise UserError(
+            f"{name}: {file} is not as it was logged (found {got}, expected the bytes that {MANIFEST} lists). Fix: {cure}"
+        )
 
     if not path.is_file():
-        refuse(MANIFEST, "none")
+        refuse(MANIFEST, "no file")
     if expected is not None and sha256(path) != expected:
         refuse(MANIFEST, "another")
     try:
@@ -47,7 +49,7 @@ def verify(folder: Path, name: str, expected: str | None = None) -> None:
         refuse(MANIFEST, "a broken one")
     for file in sorted({*listed, *present}):
         if file not in present:
-            refuse(file, "none")
+            refuse(file, "no file")
         if listed.get(file) != present[file]:
             refuse(file, "other bytes" if file in listed else "a file that is not in its manifest")
 

@@ -33,7 +33,7 @@ class ShotModel:
         inputs = data if isinstance(data, dict) else {FRAME_INPUT: data}
         absent = [name for name in (FRAME_INPUT, *meaning.features) if name not in inputs]
         if absent:
-            raise ValueError(f"inputs: no {absent[0]!r} (found {sorted(inputs)}). Fix: add it")
+            raise ValueError(f"inputs: incomplete (found {sorted(inputs)}, expected {absent[0]!r} too). Fix: add it")
         features = [np.asarray(inputs[name], np.float32).reshape(-1) for name in meaning.features]
         outputs = self.predictor.predict(
             np.asarray(inputs[FRAME_INPUT]), np.stack(features, axis=1) if features else None
