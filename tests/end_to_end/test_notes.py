@@ -67,7 +67,7 @@ def test_nothing_runs_twice_and_words_do_not_count(project):
     path = project.folder / "experiments/signal-40.yaml"
     path.write_text(path.read_text().replace("title: ", "title: again, "))
     said = project.run("dvc", "repro", *CHOSEN).stdout
-    assert "xtcav experiment" not in said
+    assert "xtcav experiment signal-40" not in said
     assert "train@signal-40' didn't change, skipping" in said
 
 

@@ -279,7 +279,7 @@ def test_other_comments_docstrings_and_layout_everywhere_change_nothing(copy):
         ("data.prepared", "write_prepared", {"prepare", "notes-data"}),
         ("science.simulation.digitizer", "peak_shape", {"simulate", "notes-data"}),
         ("tracking.runs", "log_model", set()),
-        ("learning.rules", "require_data", {"validate", "check"}),
+        ("learning.rules", "require_data", {"validate", "check", "notes-validate"}),
         ("learning.checkpoint", "_read", set()),
         ("science.warning_signs", "warning_signs", set()),
         ("system.errors", "reason", set()),

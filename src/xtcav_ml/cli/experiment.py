@@ -8,6 +8,7 @@ GROUP = "Search"
 def experiment(
     name: Annotated[str | None, typer.Argument(help="One of experiments/*.yaml; default: list them.")] = None,
     data: Annotated[bool, typer.Option("--data", help="Make its data instead of training.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Check that all experiments can be trained.")] = False,
     table: Annotated[bool, typer.Option("--table", help="Tabulate published against repeated results.")] = False,
 ) -> None:
     """Repeat an experiment of the 2016 notes.
@@ -16,6 +17,11 @@ def experiment(
     """
     from xtcav_ml.notes2016 import experiments, side_by_side
 
+    if check:
+        from xtcav_ml.notes2016 import validation
+
+        validation.check_experiments()
+        return
     if table or name is None:
         (side_by_side.write_comparison if table else side_by_side.list_experiments)()
         return

@@ -24,13 +24,14 @@ FOLDER = Path("code")
 """Where `write_codes` keeps a file for each program, which git tracks: `git diff code/train.json` names the changes."""
 
 PROGRAMS = {stage: (f"cli.{stage}:{stage}",) for stage in ("validate", *STAGES)} | {
+    "notes-validate": ("notes2016.validation:check_experiments",),
     "notes-data": ("notes2016.shots:write_data",),
     "notes-train": ("notes2016.training:train_experiment", "notes2016.experiments:train_params"),
     "notes-measure": ("notes2016.configurations:measure_all",),
 }
-"""The functions (module:definition) that a program runs: a stage, or one of the three steps of `xtcav experiment`."""
+"""The functions (module:definition) that a program runs: a stage, or one of the four steps of `xtcav experiment`."""
 
-REFUSING = ("validate", "check")
+REFUSING = ("validate", "check", "notes-validate")
 """Programs that exist to refuse: what is refused (learning.rules) decides them, and no other."""
 
 INERT_LIBRARIES = {

@@ -54,10 +54,7 @@ def _write_images(signal: Signal, out: Path) -> None:
     size = images * signal.size**2 * 2
     console().print(f"experiment: {images:,} images of {signal.size} x {signal.size}, {size / 1e9:.2f} GB in {out}")
     simulate_stage.require_space(out, size)
-    # blocks of one pixel change nothing: a prepared file has at least one step
-    steps = (BlockMean(step="block_mean", size=1),)
-    preprocessing = Preprocessing(steps, Pixels(dtype="int16", quantum=1.0), (signal.size, signal.size), dark=None)
-    meaning = Meaning("signal", line_images.SIGNAL_CLASSES, (), (), preprocessing)
+    meaning = signal_meaning(signal)
     splits = {"train": range(signal.train), "validation": range(signal.train, images)}
     with atomic.replacing(out) as folder, counting("images", images) as advance:
         folder.mkdir()
@@ -66,6 +63,14 @@ def _write_images(signal: Signal, out: Path) -> None:
             columns = dict.fromkeys(SHOT_COLUMNS, index) | {"run": np.zeros_like(index), "signal": index % 2}
             source = (["signals"], np.zeros_like(index), index)
             write_prepared(folder / f"{split}.h5", meaning, columns, source, _blocks(signal, numbers, advance))
+
+
+def signal_meaning(signal: Signal) -> Meaning:
+    """Return what is learned from the images of `signal`."""
+    # blocks of one pixel change nothing: a prepared file has at least one step
+    steps = (BlockMean(step="block_mean", size=1),)
+    preprocessing = Preprocessing(steps, Pixels(dtype="int16", quantum=1.0), (signal.size, signal.size), dark=None)
+    return Meaning("signal", line_images.SIGNAL_CLASSES, (), (), preprocessing)
 
 
 def _blocks(signal: Signal, numbers: range, advance: Callable[[int], None]) -> Iterator[FrameBlock]:
