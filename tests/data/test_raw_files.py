@@ -204,3 +204,25 @@ def test_a_folder_of_bad_files_only_is_refused_all_the_same(tmp_path, params):
     (tmp_path / "x.h5").write_bytes(b"broken")
     with pytest.raises(UserError, match=r"x\.h5"):
         raw_files.open_set(data(tmp_path).model_copy(update={"bad_files": "skip"}), params.prepare)
+
+
+def later(path, seconds=10**6):
+    """Move the shots of a file to a later time, as another experiment's."""
+    with h5py.File(path, "r+") as file:
+        file["evt.seconds"][...] += seconds
+
+
+def test_check_refuses_a_dark_run_of_two_experiments(raw_folder, params, tmp_path, monkeypatch):
+    (raw_folder / "second").mkdir()
+    later(write_shots(raw_folder / "second/dark.h5", run=68, count=8, lasing=0))
+    monkeypatch.setattr(check, "_check_training", lambda *_: None)  # whose network is too large for these frames
+    files = r"dark\.h5 and second/dark\.h5.*run 70 in a\.h5"
+    with pytest.raises(UserError, match=rf"^prepare\.dark_run: run 68 .*{files}.*Fix: "):
+        check.check_raw_files(params.model_copy(update={"data": data(raw_folder)}), tmp_path / "data.json")
+
+
+def test_a_dark_run_that_is_spread_over_files_is_one(raw_folder, params):
+    write_shots(raw_folder / "dark2.h5", run=68, count=600, first=8, lasing=0)
+    later(write_shots(raw_folder / "earlier.h5", run=5, count=8))
+    found = raw_files.open_set(data(raw_folder), params.prepare)
+    assert len(raw_files.require_run(found, 68)) == 608

@@ -271,7 +271,7 @@ def label_problems(
 
 
 def require_run(raw: RawSet, run: int) -> NDArray[np.int64]:
-    """Return the rows of the table that belong to `run`. Raises UserError if there are none."""
+    """Return the rows of the table that belong to `run`. Raises UserError if there are none, or they are of two experiments."""
     rows = np.flatnonzero(raw.columns["run"] == run)
     if not len(rows):
         runs = ", ".join(map(str, np.unique(raw.columns["run"])))
@@ -279,7 +279,25 @@ def require_run(raw: RawSet, run: int) -> NDArray[np.int64]:
             f"prepare.dark_run: no such run in the raw files (found {run}, expected one of {runs}). Fix: name the dark run, or "
             "set null and remove the steps of prepare.images that need it"
         )
+    _require_one_experiment(raw, run, rows)
     return rows
+
+
+def _require_one_experiment(raw: RawSet, run: int, rows: NDArray[np.int64]) -> None:
+    """Raise UserError if shots of other runs were taken between the first and the last one of `run`, which is at `rows`.
+
+    A run is never interrupted by another one, however many files it is spread over: two experiments have used its number.
+    """
+    times = raw.columns["evt.seconds"].astype(np.int64) * 10**9 + raw.columns["evt.nanoseconds"].astype(np.int64)
+    first, last = rows[times[rows].argmin()], rows[times[rows].argmax()]
+    between = np.flatnonzero((raw.columns["run"] != run) & (times > times[first]) & (times < times[last]))
+    if len(between):
+        one, other, third = (raw.names[raw.file[row]] for row in (first, last, between[0]))
+        raise UserError(
+            f"prepare.dark_run: run {run} is of two experiments (found shots of it in {one} and {other}, and of run "
+            f"{raw.columns['run'][between[0]]} in {third} taken between them; expected one run without a break). Fix: keep the "
+            "files of each experiment in a folder of its own, and name one in data.raw."
+        )
 
 
 def refuse(problems: Sequence[str]) -> None:
