@@ -124,7 +124,7 @@ def test_a_trial_that_was_completed_is_told_whatever_its_run_says_then(search, t
         (
             {"train.model.blocks.1.kernel": Choices(choices=(300, 400))},
             4,
-            r"2 of them.*blocks\.1\.kernel.*Fix: lower",
+            r"2 of 2.*blocks\.1\.kernel.*Fix: lower",
         ),
         ({"train.optimizer.momentum": Range(low=0.5, high=0.9)}, 0.001, r"tune\.memory_gb.*0\.0.*Fix: raise it"),
     ],
