@@ -18,7 +18,7 @@ def project(tmp_path, monkeypatch):
     root = tmp_path / "project"
     (root / "src").mkdir(parents=True)
     (root / "src/code.py").write_text("one")
-    for name in ("dvc.yaml", "params.yaml", "requirements.txt"):
+    for name in ("dvc.yaml", "params.yaml", "requirements.txt", "requirements-jax.txt"):
         (root / name).write_text((ROOT / name).read_text())
     lock = {stage: {"params": {f"code/{stage}.json": {"fingerprint": "one"}}} for stage in STAGES}
     (root / "dvc.lock").write_text(json.dumps({"stages": lock}))
