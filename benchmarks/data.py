@@ -128,7 +128,7 @@ def ratio(times: dict[str, list[float]], over: str, under: str) -> float:
 
 
 def rules() -> params_file.Params:
-    params = params_file.load(ROOT / "params.yaml")
+    params = params_file.load_params(ROOT / "params.yaml")
     balance = params.prepare.balance.model_copy(update={"ratio": None})
     return params.model_copy(update={"prepare": params.prepare.model_copy(update={"balance": balance})})
 
@@ -259,10 +259,10 @@ def bench_train(folder: Path, repeats: int) -> None:
     from xtcav_ml.learning.batches import Batches
     from xtcav_ml.learning.layer_plan import FRAME_INPUT, Ends
 
-    params = params_file.load(ROOT / "params.yaml").train
+    params = params_file.load_params(ROOT / "params.yaml").train
     backend.configure(params.seed, params.threads)
     with PreparedFile(folder / "prepared/train.h5") as train:
-        ends, statistics = Ends.of(train.meaning), normalization.statistics_of(train, params.model.standardize)
+        ends, statistics = Ends.of(train.spec), normalization.statistics_of(train, params.model.standardize)
         disk = Batches(train, params.batch_size, params.seed)
         kept = [disk[i] for i in range(len(disk))]
 
@@ -273,7 +273,7 @@ def bench_train(folder: Path, repeats: int) -> None:
             def __getitem__(self, index: int):
                 return kept[index]
 
-        model = networks.build(layer_plan.plan(params.model, ends), params.model, statistics, seed=params.seed)
+        model = networks.build(layer_plan.plan_layers(params.model, ends), params.model, statistics, seed=params.seed)
         model.compile(
             optimizer=optimizers.make_optimizer(params.optimizer, 1000),
             **losses.compiled(ends, statistics.numbers.sd, 1.0),

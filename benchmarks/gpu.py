@@ -39,22 +39,22 @@ def write(folder: Path) -> None:
     from xtcav_ml.learning.layer_plan import Ends
     from xtcav_ml.learning.normalization import Statistics, TrainingStatistics
     from xtcav_ml.notes2016 import experiments
-    from xtcav_ml.science.spec import Meaning
+    from xtcav_ml.science.spec import LearningSpec
 
     os.chdir(ROOT)
-    params = params_file.load()
+    params = params_file.load_params()
     chosen = {"notes": params.train.model}
     for path in sorted((ROOT / "experiments").glob("modern*.yaml")):
         chosen[path.stem] = experiments.train_params(path.stem).model
-    meaning = Meaning.of(params.prepare, params.data.frame_shape, dark=None)
-    prepared = Ends.of(meaning)
+    spec = LearningSpec.of(params.prepare, params.data.frame_shape, dark=None)
+    prepared = Ends.of(spec)
     folder.mkdir(parents=True, exist_ok=True)
     none = Statistics(*np.empty((2, 0), np.float32))
     statistics = TrainingStatistics(Statistics(np.float32(5), np.float32(2)), none, none)
     for name, model in chosen.items():
         for size in (prepared.frame_shape, FULL_SIZE):
             ends = Ends(size, "int16", 0, prepared.classes, 0)
-            network = networks.build(layer_plan.plan(model, ends), model, statistics, seed=params.train.seed)
+            network = networks.build(layer_plan.plan_layers(model, ends), model, statistics, seed=params.train.seed)
             network.save(folder / f"{name}-{size[0]}x{size[1]}.keras")
     print(f"{2 * len(chosen)} networks -> {folder}")
 

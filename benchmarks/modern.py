@@ -31,7 +31,7 @@ def train(name: str, seed: int) -> None:
     from xtcav_ml.learning.layer_plan import CLASS_HEAD
     from xtcav_ml.notes2016 import experiments
 
-    params = experiments.train_params(name) if name == "modern" else params_file.load().train
+    params = experiments.train_params(name) if name == "modern" else params_file.load_params().train
     params = params.model_copy(update={"seed": seed})
     backend.configure(seed, params.threads)
     with PreparedFile(PREPARED / "train.h5") as learned, PreparedFile(PREPARED / "validation.h5") as validation:

@@ -29,7 +29,7 @@ def bare(epochs: int) -> float:
     from xtcav_ml.learning import backend, layer_plan, losses, networks, normalization, optimizers
     from xtcav_ml.learning.layer_plan import CLASS_HEAD, FRAME_INPUT, Ends
 
-    params = params_file.load().train
+    params = params_file.load_params().train
     backend.configure(params.seed, params.threads)
     kept = []
     for name in ("train", "validation"):
@@ -37,10 +37,10 @@ def bare(epochs: int) -> float:
             frames = np.array(file.stored(np.arange(file.shots)))[..., np.newaxis]
             kept.append(({FRAME_INPUT: frames}, {CLASS_HEAD: file.labels.astype(np.int32)}))
             if name == "train":
-                ends = Ends.of(file.meaning)
+                ends = Ends.of(file.spec)
                 statistics = normalization.statistics_of(file, params.model.standardize)
     started = time.perf_counter()
-    layers = layer_plan.fused(layer_plan.plan(params.model, ends), params.precision)
+    layers = layer_plan.fused(layer_plan.plan_layers(params.model, ends), params.precision)
     model = networks.build(layers, params.model, statistics, seed=params.seed)
     model.compile(
         optimizer=optimizers.make_optimizer(params.optimizer, 1000), **losses.compiled(ends, statistics.numbers.sd, 1.0)
@@ -55,14 +55,14 @@ def stage(epochs: int) -> float:
     from xtcav_ml.pipeline import train
     from xtcav_ml.tracking import mlflow_store, resources, runs
 
-    params = params_file.load().train.model_copy(update={"epochs": epochs})
+    params = params_file.load_params().train.model_copy(update={"epochs": epochs})
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"
         mlflow_store.connect(ROOT)  # makes the database, which a project does once
         resources.RESOURCES = runs.RESOURCES = folder / "resources"
         started = time.perf_counter()
-        with runs.training("CPU") as run:
+        with runs.training_run("CPU") as run:
             model, history = folder / "models/model.keras", folder / "history.jsonl"
             with resources.measured("train"):
                 train.train_network(params, PREPARED, model, history, [run], run.identity)

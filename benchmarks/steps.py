@@ -35,14 +35,14 @@ def main() -> None:
     os.chdir(ROOT)
     data = experiments.data_files("memory")[0]
     with PreparedFile(data) as train:
-        ends = layer_plan.Ends.of(train.meaning)
+        ends = layer_plan.Ends.of(train.spec)
     print("                             | this first layer                  | Keras' own")
     print("  n  batch  parameters       |  s a step    MB  estimate  ratio  |  s a step     MB  estimate  ratio")
     for number, params in enumerate(experiments.configuration_params("memory"), start=1):
         if arguments.only and number not in arguments.only:
             continue
         params = params.model_copy(update={"threads": arguments.threads})
-        layers = layer_plan.plan(params.model, ends)
+        layers = layer_plan.plan_layers(params.model, ends)
         line = f"{number:>3}  {params.batch_size:>5}  {layer_plan.parameter_count(layers):>10,}       |"
         for train, trained in (
             (configurations.few_steps, layer_plan.fused(layers, params.precision)),

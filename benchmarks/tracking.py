@@ -38,7 +38,7 @@ def main() -> None:
 
             return call
 
-    params = params_file.load().train.model_copy(update={"epochs": epochs})
+    params = params_file.load_params().train.model_copy(update={"epochs": epochs})
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"

@@ -19,7 +19,7 @@ from xtcav_ml.config import params_file
 from xtcav_ml.config.prepare import Pixels, Step
 from xtcav_ml.data.prepared import FrameBlock, write_prepared
 from xtcav_ml.science.images import Dark, Preprocessing
-from xtcav_ml.science.spec import Meaning
+from xtcav_ml.science.spec import LearningSpec
 
 ROOT = Path(__file__).parent.parent
 
@@ -79,7 +79,7 @@ STORED = Pixels(dtype="int16", quantum=0.0005)
 @pytest.fixture(scope="session")
 def params() -> params_file.Params:
     """params.yaml as the project ships it."""
-    return params_file.load(ROOT / "params.yaml")
+    return params_file.load_params(ROOT / "params.yaml")
 
 
 def write_shots(
@@ -128,7 +128,7 @@ def write_prepared_file(
     preprocessing = Preprocessing(TypeAdapter(tuple[Step, ...]).validate_python(steps), pixels, shape, dark)
     classes = () if labels is None else ("no", "yes")
     label = None if labels is None else "side"
-    meaning = Meaning(label, classes, tuple(regression), tuple(features), preprocessing)
+    spec = LearningSpec(label, classes, tuple(regression), tuple(features), preprocessing)
     columns = {"side": labels, "run": np.full(shots, 70), "run.index": np.arange(shots), **regression, **features}
     columns |= {f"evt.{name}": np.arange(shots) for name in ("seconds", "nanoseconds", "fiducials")}
     if truth is not None:
@@ -138,7 +138,7 @@ def write_prepared_file(
         FrameBlock.of(made[i : i + 2], np.zeros(len(made[i : i + 2]), np.int64), np.ones(len(made[i : i + 2])))
         for i in range(0, len(made), 2)
     )
-    write_prepared(path, meaning, columns, (["a.h5", "b.h5"], np.arange(shots) % 2, np.arange(shots)), blocks)
+    write_prepared(path, spec, columns, (["a.h5", "b.h5"], np.arange(shots) % 2, np.arange(shots)), blocks)
     return path
 
 

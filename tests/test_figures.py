@@ -24,7 +24,7 @@ DRAWN = {
     "one epoch": lambda: figures.learning_curves(HISTORY[:1], 1, ["accuracy"]),
     "frames": lambda: figures.frame_sheet([("no", [(np.zeros((4, 5)), "a")]), ("yes", [])], "title"),
     "no frames": lambda: figures.frame_sheet([("no", []), ("yes", [])], "title"),
-    "calibration": lambda: figures.calibration(metrics.calibration(TRUTH, PROBABILITIES)),
+    "calibration": lambda: figures.calibration_curve(metrics.calibration(TRUTH, PROBABILITIES)),
     "curves of classes": lambda: figures.one_against_rest(CLASSES, "title"),
     "overlays": lambda: figures.overlay_sheet([("no", [(np.eye(4), np.eye(2), "a")]), ("yes", [])], "title"),
     "no overlays": lambda: figures.overlay_sheet([("no", [])], "title"),
@@ -37,9 +37,9 @@ DRAWN = {
 DRAWN |= {
     "shares": lambda: figures.label_shares({"train": {"a": 90, "b": 10}, "test": {"a": 0, "b": 0}}),
     "gradient": lambda: figures.learning_curves([{"gradient_norm": 1.0}] * 3, 2, ["gradient_norm"]),
-    "regression": lambda: figures.regression({"x": (np.array([1.0, np.nan, 3]), np.array([1.1, 2, 2.9]))}),
-    "roc": lambda: figures.one_against_rest(CLASSES, panels=[figures.roc]),
-    "precision": lambda: figures.one_against_rest(CLASSES, panels=[figures.precision_recall]),
+    "regression": lambda: figures.regression_scatter({"x": (np.array([1.0, np.nan, 3]), np.array([1.1, 2, 2.9]))}),
+    "roc": lambda: figures.one_against_rest(CLASSES, panels=[figures.roc_curve]),
+    "precision": lambda: figures.one_against_rest(CLASSES, panels=[figures.precision_recall_curve]),
 }
 RASTER = {"frames", "overlays"}
 """Frames have the colours of their pixels: they are for PNG."""
@@ -79,7 +79,7 @@ def named_curves():
         lambda: figures.confusion_matrix(np.eye(len(NAMES), dtype=np.int64), NAMES),
         lambda: figures.label_shares({"train": dict.fromkeys(NAMES, 9)}),
         lambda: figures.one_against_rest(named_curves()),
-        lambda: figures.regression({name: (np.arange(3.0), np.arange(3.0)) for name in NAMES}),
+        lambda: figures.regression_scatter({name: (np.arange(3.0), np.arange(3.0)) for name in NAMES}),
         lambda: figures.importances(dict.fromkeys(NAMES, 0.5)),
     ],
     ids=["confusion", "shares", "curves", "regression", "importance"],
@@ -101,18 +101,18 @@ def test_two_svgs_have_no_id_in_common():
 
 def test_long_series_stay_small():
     many = np.linspace(0, 1, 100_000)
-    assert len(figures.svg(figures.regression({"x": (many, many)}), "cloud")) < 300_000
+    assert len(figures.svg(figures.regression_scatter({"x": (many, many)}), "cloud")) < 300_000
     history = [{"train_accuracy": 0.5, "val_accuracy": i / 5000} for i in range(5000)]
     assert len(figures.svg(figures.learning_curves(history, 1, ["accuracy"]), "curve")) < 100_000
 
 
 def test_a_class_without_shots_is_in_no_curve():
-    read = Reader(figures.svg(figures.one_against_rest(CLASSES, panels=[figures.roc]), "roc"))
+    read = Reader(figures.svg(figures.one_against_rest(CLASSES, panels=[figures.roc_curve]), "roc"))
     assert [word.partition(":")[0] for word in read.words if "area" in word] == ["class 0", "class 1"]
     assert (
         "area"
         not in Reader(
-            figures.svg(figures.one_against_rest(CLASSES[2:], panels=[figures.roc]), "no class has shots")
+            figures.svg(figures.one_against_rest(CLASSES[2:], panels=[figures.roc_curve]), "no class has shots")
         ).words
     )
 

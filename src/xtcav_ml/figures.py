@@ -30,12 +30,12 @@ Item = TypeVar("Item")
 LEAST_RANGE = 1e-3  # of a colour scale, in the unit of the pixels, where all are equal
 PAPER, INK, MUTED, HEAT = "#ffffff", "#222222", "#8a8a8a", "#2171b5"
 TRAIN, VALIDATION = "#0072b2", "#d55e00"  # Okabe and Ito's blue and vermilion, which all eyes can tell apart
-COLOURS = (TRAIN, VALIDATION, "#009e73", "#cc79a7", "#e69f00", "#56b4e9", INK)
+SERIES_COLOURS = (TRAIN, VALIDATION, "#009e73", "#cc79a7", "#e69f00", "#56b4e9", INK)
 HEAT_SHARE = 0.65  # of the colour in the fullest cell: ink must be legible on it
 DASHES = ("-", "--", ":", "-.")  # of the series of a chart, which thus differ without colour too
 
 VARIABLES = {PAPER: "var(--paper)", INK: "var(--ink)", "#000000": "var(--ink)", MUTED: "var(--muted)"}
-VARIABLES |= {HEAT: "var(--heat)"} | {colour: f"var(--s{i})" for i, colour in enumerate(COLOURS[:-1])}
+VARIABLES |= {HEAT: "var(--heat)"} | {colour: f"var(--s{i})" for i, colour in enumerate(SERIES_COLOURS[:-1])}
 """The variable of a page's style sheet that replaces a colour."""
 
 SUPERFLUOUS = (
@@ -127,7 +127,7 @@ def label_shares(sets: Mapping[str, Mapping[str, int]]) -> Figure:
     counts = np.array([list(sets[name].values()) for name in names])
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     for i, label in enumerate(next(iter(sets.values()))):
-        left, colour = shares[:, :i].sum(axis=1), COLOURS[i % len(COLOURS)]
+        left, colour = shares[:, :i].sum(axis=1), SERIES_COLOURS[i % len(SERIES_COLOURS)]
         axes.barh(names, shares[:, i], left=left, color=colour, edgecolor=PAPER, label=_in_legend(label))
         for row, share in enumerate(shares[:, i]):
             if share > 0.02 * len(f"{counts[row, i]:,}"):
@@ -140,7 +140,7 @@ def label_shares(sets: Mapping[str, Mapping[str, int]]) -> Figure:
     return figure
 
 
-CURVES = {
+CURVE_STYLES = {
     "accuracy": "accuracy",
     "cross_entropy": "cross-entropy, nats",
     "squared_error": "squared error / variance",
@@ -157,7 +157,7 @@ def curves_of(history: Sequence[Mapping[str, float]]) -> list[str]:
     """Return the curves that the epochs have; the loss only where it is more than one of the others."""
     first = history[0]
     whole = "regularization" in first or {"val_cross_entropy", "val_squared_error"} <= first.keys()
-    return [name for name in CURVES if {name, f"val_{name}"} & first.keys() and (name != "loss" or whole)]
+    return [name for name in CURVE_STYLES if {name, f"val_{name}"} & first.keys() and (name != "loss" or whole)]
 
 
 @mpl.rc_context(STYLE)
@@ -172,7 +172,7 @@ def learning_curves(history: Sequence[Mapping[str, float]], best_epoch: int, nam
             values = [epoch.get(key, np.nan) for epoch in history]
             axes.plot(epochs, values, color=colour, linestyle=dash, label=label or None, **marks)
         axes.axvline(best_epoch, color=MUTED, linewidth=1, linestyle=":", label=f"kept: epoch {best_epoch}")
-        axes.set(xlabel="epoch", ylabel=CURVES[name])
+        axes.set(xlabel="epoch", ylabel=CURVE_STYLES[name])
         if name not in MEASURES:
             axes.set_ylim(bottom=0)
         axes.legend()
@@ -180,7 +180,7 @@ def learning_curves(history: Sequence[Mapping[str, float]], best_epoch: int, nam
 
 
 @mpl.rc_context(STYLE)
-def regression(numbers: Mapping[str, tuple[NDArray[np.floating], NDArray[np.floating]]]) -> Figure:
+def regression_scatter(numbers: Mapping[str, tuple[NDArray[np.floating], NDArray[np.floating]]]) -> Figure:
     """Draw prediction against truth of each number (truth and prediction (N,), NaN left out), and the line where they agree."""
     figure, row = _row(len(numbers), 4.2, 4)
     for axes, (name, (truth, predicted)) in zip(row, numbers.items(), strict=True):
@@ -195,7 +195,7 @@ def regression(numbers: Mapping[str, tuple[NDArray[np.floating], NDArray[np.floa
 
 
 @mpl.rc_context(STYLE)
-def calibration(bins: metrics.Calibration) -> Figure:
+def calibration_curve(bins: metrics.Calibration) -> Figure:
     """Draw accuracy with its interval against confidence, the line where they agree, and below the number of shots."""
     title = f"expected calibration error {bins.expected_error:.3f}, Brier {bins.brier:.3f}"
     figure = Figure(figsize=(4.6, 5))
@@ -224,7 +224,7 @@ def class_curves(names: Sequence[str], labels: NDArray[np.integer], probabilitie
     return [(name, metrics.roc(*pair), metrics.precision_recall(*pair)) for name, pair in pairs.items()]
 
 
-def roc(axes: Axes, curves: Curves) -> None:
+def roc_curve(axes: Axes, curves: Curves) -> None:
     """Draw the receiver operating characteristic, a panel of `one_against_rest`."""
     axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1)
     for name, curve, _, look in _measured(curves):
@@ -233,7 +233,7 @@ def roc(axes: Axes, curves: Curves) -> None:
     _unit_square(axes, "false positive rate", "true positive rate", "lower right")
 
 
-def precision_recall(axes: Axes, curves: Curves) -> None:
+def precision_recall_curve(axes: Axes, curves: Curves) -> None:
     """Draw precision against recall, a panel of `one_against_rest`."""
     for name, _, curve, look in _measured(curves):
         label = f"{name}: average {curve.average:.3f}"
@@ -249,7 +249,7 @@ def _measured(curves: Curves) -> Iterator[tuple[str, metrics.Roc, metrics.Precis
                 _in_legend(name),
                 found,
                 precision,
-                {"color": COLOURS[i % len(COLOURS)], "linestyle": DASHES[i % len(DASHES)]},
+                {"color": SERIES_COLOURS[i % len(SERIES_COLOURS)], "linestyle": DASHES[i % len(DASHES)]},
             )
 
 
@@ -260,7 +260,9 @@ def _unit_square(axes: Axes, x: str, y: str, legend: Any) -> None:
 
 
 @mpl.rc_context(STYLE)
-def one_against_rest(curves: Curves, title: str = "", panels: Sequence[Panel] = (roc, precision_recall)) -> Figure:
+def one_against_rest(
+    curves: Curves, title: str = "", panels: Sequence[Panel] = (roc_curve, precision_recall_curve)
+) -> Figure:
     """Draw the curves of each class against the rest, the panels side by side."""
     figure, row = _row(len(panels), 5, 4.6)
     for axes, panel in zip(row, panels, strict=True):
@@ -350,7 +352,7 @@ def usage(samples: Sequence[Mapping[str, float]]) -> Figure:
         panels.append(("GPU busy, %", {gpu: series(f"{gpu}_utilization_percent") for gpu in gpus}))
     figure = Figure(figsize=(8, 0.6 + 1.3 * len(panels)))
     for axes, (label, lines) in zip(figure.subplots(len(panels), sharex=True), panels, strict=True):
-        for (name, values), colour in zip(lines.items(), COLOURS, strict=False):
+        for (name, values), colour in zip(lines.items(), SERIES_COLOURS, strict=False):
             axes.plot(time, values, color=colour, lw=1.2, label=name or None, drawstyle="steps-pre")
         axes.set_ylabel(label)
         axes.set_ylim(bottom=0)

@@ -33,7 +33,7 @@ def test_shipped_file_is_valid_and_scientific_notation_is_a_number(tmp_path, par
     text = (ROOT / "params.yaml").read_text().replace("learning_rate: 0.01", "learning_rate: 1e-3")
     path = tmp_path / "params.yaml"
     path.write_text(text)
-    assert params_file.load(path).train.optimizer.learning_rate == 0.001
+    assert params_file.load_params(path).train.optimizer.learning_rate == 0.001
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_shipped_file_is_valid_and_scientific_notation_is_a_number(tmp_path, par
 )
 def test_a_wrong_value_is_one_line_with_key_rule_and_value(tmp_path, dotted, value, said):
     with pytest.raises(UserError) as error:
-        params_file.load(changed(tmp_path / "params.yaml", dotted, value))
+        params_file.load_params(changed(tmp_path / "params.yaml", dotted, value))
     assert said in str(error.value)
     assert str(error.value).startswith(str(tmp_path / "params.yaml"))
     assert "\n" not in str(error.value)
@@ -115,7 +115,7 @@ def test_all_problems_are_told_at_once(tmp_path):
     tree["tune"]["trials"] = 0
     del tree["data"]["raw"]
     with pytest.raises(UserError) as error:
-        params_file.load(write(tmp_path / "other.yaml", tree))
+        params_file.load_params(write(tmp_path / "other.yaml", tree))
     for key in ("train.epochs", "tune.trials", "data.raw"):
         assert key in str(error.value)
 
@@ -186,7 +186,7 @@ def test_what_is_off_can_be_searched(tmp_path):
         "train.model.blocks.0.batch_norm": {"choices": [True, False]},
         "train.model.hidden_dropout": {"low": 0.0, "high": 0.5},
     }
-    found = params_file.load(changed(tmp_path / "params.yaml", "tune.space", space)).tune.space
+    found = params_file.load_params(changed(tmp_path / "params.yaml", "tune.space", space)).tune.space
     assert found["train.model.blocks.0.batch_norm"].choices == (True, False)
     assert found["train.stop_after"].choices == (None, 3)
 

@@ -57,7 +57,7 @@ Variants = dict[str, tuple[str | None, Spoil]]
 
 @functools.cache
 def prepare():
-    return params_file.load(ROOT / "params.yaml").prepare
+    return params_file.load_params(ROOT / "params.yaml").prepare
 
 
 def survey(path: Path, **update: Any) -> list[str]:

@@ -9,18 +9,18 @@ import pytest
 from xtcav_ml.config.prepare import Log, Pixels
 from xtcav_ml.data import model_file
 from xtcav_ml.science.images import Dark, Preprocessing
-from xtcav_ml.science.spec import Meaning
+from xtcav_ml.science.spec import LearningSpec
 from xtcav_ml.system.errors import UserError
 
 DARK = Dark(np.full((4, 5), 100, np.float32), np.full((4, 5), 3, np.float32))
-MEANING = Meaning(
+MEANING = LearningSpec(
     "side", ("no", "yes"), (), (), Preprocessing((Log(step="log"),), Pixels(dtype="int16", quantum=0.1), (4, 5), DARK)
 )
 
 
 def write(path, date):
     metadata = json.dumps({"keras_version": "3.0", "date_saved": date}).encode()
-    model_file.write({"model.weights.h5": b"weights", "metadata.json": metadata}, MEANING, path)
+    model_file.write_model_file({"model.weights.h5": b"weights", "metadata.json": metadata}, MEANING, path)
     return path
 
 

@@ -19,9 +19,9 @@ def write(path, **how):
 
 def test_what_is_written_is_read_back_with_its_meaning(tmp_path):
     with PreparedFile(write(tmp_path / "train.h5")) as file:
-        meaning, preprocessing = file.meaning, file.meaning.preprocessing
+        spec, preprocessing = file.spec, file.spec.preprocessing
         assert (file.shots, file.frame_shape, file.classes) == (7, (3, 4), ("no", "yes"))
-        assert (meaning.label, meaning.regression, meaning.features) == ("side", ("acq.t1.pos",), ("bld.L3energy",))
+        assert (spec.label, spec.regression, spec.features) == ("side", ("acq.t1.pos",), ("bld.L3energy",))
         assert [step.step for step in preprocessing.steps] == ["subtract_dark", "block_mean", "log"]
         assert preprocessing.raw_shape == (6, 8)
         assert preprocessing.dark.mean.tolist() == np.full((6, 8), 100).tolist()

@@ -75,8 +75,8 @@ def again(sets):
 
 def untrained(prepared):
     """Return a network as a training begins with it: who tests what goes in and out needs no other."""
-    ends, statistics = Ends.of(prepared.meaning), normalization.statistics_of(prepared, PARAMS.model.standardize)
-    return networks.build(layer_plan.plan(PARAMS.model, ends), PARAMS.model, statistics, seed=PARAMS.seed)
+    ends, statistics = Ends.of(prepared.spec), normalization.statistics_of(prepared, PARAMS.model.standardize)
+    return networks.build(layer_plan.plan_layers(PARAMS.model, ends), PARAMS.model, statistics, seed=PARAMS.seed)
 
 
 def digest(model):
@@ -142,7 +142,7 @@ def test_the_fast_first_layer_trains_as_the_stock_one_and_is_not_saved(sets, fit
 def test_initial_weights_are_drawn_as_said(sets, initializer, sd, largest):
     model = PARAMS.model.model_copy(update={"hidden": (64, 32), "initializer": initializer})
     statistics = normalization.statistics_of(sets[0], "all")
-    network = networks.build(layer_plan.plan(model, Ends.of(sets[0].meaning)), model, statistics, seed=5)
+    network = networks.build(layer_plan.plan_layers(model, Ends.of(sets[0].spec)), model, statistics, seed=5)
     kernel = np.asarray(network.get_layer("hidden2").kernel)
     assert kernel.std() == pytest.approx(sd, rel=0.05)
     assert 0.9 * largest < np.abs(kernel).max() <= largest
@@ -151,7 +151,7 @@ def test_initial_weights_are_drawn_as_said(sets, initializer, sd, largest):
 def test_training_frames_are_varied_in_every_epoch_and_nothing_else(sets, monkeypatch):
     train, validation = sets
     rules = Augment(shift=(1, 0), gain=0.1)
-    batches = Batches(train, 8, seed=1, augmentation=Augmentation(rules, train.meaning.preprocessing))
+    batches = Batches(train, 8, seed=1, augmentation=Augmentation(rules, train.spec.preprocessing))
     first, again = batches[2][0][FRAME_INPUT], batches[2][0][FRAME_INPUT]
     assert first.tobytes() == again.tobytes()
     plain = Batches(train, 8, seed=1)
@@ -242,11 +242,11 @@ def test_without_a_seed_all_shots_come_in_order(sets):
 
 def test_a_saved_model_is_the_same_bytes_and_the_same_function(tmp_path, sets, fitted, again):
     for name, model in (("a.keras", fitted.model), ("b.keras", again.model)):
-        keras_file.save(model, sets[0].meaning, tmp_path / name)
+        keras_file.save(model, sets[0].spec, tmp_path / name)
     assert (tmp_path / "a.keras").read_bytes() == (tmp_path / "b.keras").read_bytes()
-    loaded, meaning = keras_file.load(tmp_path / "a.keras")
-    assert meaning.to_json() == sets[0].meaning.to_json()
-    assert meaning.preprocessing.dark.mean.tolist() == sets[0].meaning.preprocessing.dark.mean.tolist()
+    loaded, spec = keras_file.load_network(tmp_path / "a.keras")
+    assert spec.to_json() == sets[0].spec.to_json()
+    assert spec.preprocessing.dark.mean.tolist() == sets[0].spec.preprocessing.dark.mean.tolist()
     batch = Batches(sets[1], 8)
     assert (
         loaded.predict(batch, verbose=0)[CLASS_HEAD].tobytes()
@@ -259,7 +259,7 @@ def test_a_model_that_is_none_of_ours_is_refused(tmp_path, fitted):
     (tmp_path / "broken.keras").write_bytes(b"PK")
     for name in ("plain.keras", "broken.keras", "missing.keras"):
         with pytest.raises(UserError, match=rf"{name}: not a model file of `xtcav train`"):
-            keras_file.load(tmp_path / name)
+            keras_file.load_network(tmp_path / name)
 
 
 @pytest.fixture(scope="module")
@@ -324,8 +324,8 @@ def test_numbers_alone_can_be_learned(tmp_path, keras_ready):
 def test_each_pixel_can_be_standardized_by_itself_inside_the_model(sets, tmp_path):
     params = PARAMS.model_copy(update={"epochs": 1, "model": PARAMS.model.model_copy(update={"standardize": "pixel"})})
     fitted = fit.fit(*sets, params)
-    keras_file.save(fitted.model, sets[0].meaning, tmp_path / "model.keras")
-    loaded, _ = keras_file.load(tmp_path / "model.keras")
+    keras_file.save(fitted.model, sets[0].spec, tmp_path / "model.keras")
+    loaded, _ = keras_file.load_network(tmp_path / "model.keras")
     images = sets[0].images(np.arange(45))
     white = np.asarray(loaded.get_layer("standardize")(sets[0].stored(np.arange(45))[..., np.newaxis]))[..., 0]
     spread = images.std(axis=0)

@@ -39,7 +39,7 @@ def statistics(*shapes):
 
 
 def test_sizes_are_those_that_the_notes_print():
-    layers = layer_plan.plan(NOTES, ends((726, 568)))
+    layers = layer_plan.plan_layers(NOTES, ends((726, 568)))
     shapes = {layer.name: layer.shape for layer in layers}
     assert shapes["conv1"] == (726, 568, 8)
     assert shapes["pool1"] == (73, 57, 8)
@@ -77,7 +77,9 @@ def test_keras_builds_exactly_these_layers(chosen, hidden, rows, columns, featur
     changes = {"hidden_batch_norm": norm, "hidden_dropout": 0.2 * norm, "standardize": standardize}
     model = NOTES.model_copy(update={"blocks": tuple(chosen), "hidden": tuple(hidden), **changes})
     try:
-        expected = layer_plan.plan(model, ends((rows, columns), learned[0], features, learned[1]), noise=0.1 * norm)
+        expected = layer_plan.plan_layers(
+            model, ends((rows, columns), learned[0], features, learned[1]), noise=0.1 * norm
+        )
     except UserError:
         return  # refused before anything is built; the next test says when
     pixels = (rows, columns) if standardize == "pixel" else ()
@@ -92,7 +94,7 @@ def test_keras_builds_exactly_these_layers(chosen, hidden, rows, columns, featur
 
 
 def test_operations_and_memory_are_those_counted_by_hand():
-    layers = {layer.name: layer for layer in layer_plan.plan(NOTES, ends((726, 568)))}
+    layers = {layer.name: layer for layer in layer_plan.plan_layers(NOTES, ends((726, 568)))}
     assert layers["conv1"].operations == 2 * (8 * 8 + 1) * 8 * 726 * 568
     assert layers["pool2"].operations == 13 * 13 * 8 * 8 * 6
     assert layers["hidden1"].operations == 2 * (8 * 6 * 8 + 1) * 10
@@ -109,22 +111,22 @@ def test_operations_and_memory_are_those_counted_by_hand():
 def test_what_does_not_fit_its_map_is_refused(field, value, parts):
     blocks = (NOTES.blocks[0], NOTES.blocks[1].model_copy(update={field: value}))
     with pytest.raises(UserError, match=parts):
-        layer_plan.plan(NOTES.model_copy(update={"blocks": blocks}), ends((284, 363)))
+        layer_plan.plan_layers(NOTES.model_copy(update={"blocks": blocks}), ends((284, 363)))
     fitting = (
         blocks[0],
         blocks[1].model_copy(update={field: 57}),
     )  # its edge still meets the map's, where it is padded
-    assert layer_plan.plan(NOTES.model_copy(update={"blocks": fitting}), ends((284, 363)))
+    assert layer_plan.plan_layers(NOTES.model_copy(update={"blocks": fitting}), ends((284, 363)))
 
 
 def test_the_shipped_network_fits_the_shipped_frames(params):
     tree = read_tree(ROOT / "params.yaml")
     rows, columns = tree["data"]["frame_shape"]
-    assert layer_plan.plan(params.train.model, ends((rows // 2, columns // 2)))
+    assert layer_plan.plan_layers(params.train.model, ends((rows // 2, columns // 2)))
 
 
 def test_memory_grows_with_the_batch_and_the_maps():
-    layers = layer_plan.plan(NOTES, ends((726, 568)))
+    layers = layer_plan.plan_layers(NOTES, ends((726, 568)))
     maps = 726 * 568 * 8
     for chosen in (layers, layer_plan.fused(layers, "float32")):
         sizes = [layer_plan.step_memory(chosen, batch) for batch in (32, 64, 128)]
@@ -133,7 +135,7 @@ def test_memory_grows_with_the_batch_and_the_maps():
 
 
 def test_a_fused_layer_takes_the_place_of_both():
-    layers = layer_plan.plan(NOTES, ends((726, 568)), noise=0.1)
+    layers = layer_plan.plan_layers(NOTES, ends((726, 568)), noise=0.1)
     names = [layer.name for layer in layer_plan.fused(layers, "float32")]
     assert names == [layer.name for layer in layers if layer.name != "pool1"]
 
@@ -152,12 +154,12 @@ def test_a_fused_layer_takes_the_place_of_both():
 )
 def test_only_what_keeps_order_is_fused(changes, precision, expected):
     first = NOTES.blocks[0].model_copy(update=changes)
-    layers = layer_plan.plan(NOTES.model_copy(update={"blocks": (first, *NOTES.blocks[1:])}), ends((726, 568)))
+    layers = layer_plan.plan_layers(NOTES.model_copy(update={"blocks": (first, *NOTES.blocks[1:])}), ends((726, 568)))
     assert (layer_plan.fused(layers, precision) is not layers) is expected
 
 
 def test_a_map_that_another_layer_needs_is_not_fused():
-    layers = layer_plan.plan(NOTES, ends((726, 568)))
+    layers = layer_plan.plan_layers(NOTES, ends((726, 568)))
     beside = LayerSpec("GlobalMaxPooling2D", "brightest", ("relu_conv1",), (8,))
     assert layer_plan.fused([*layers, beside], "float32") == [*layers, beside]
     behind = [replace(layer, inputs=("pool0",)) if layer.name == "conv1" else layer for layer in layers]
@@ -166,4 +168,4 @@ def test_a_map_that_another_layer_needs_is_not_fused():
 
 def test_an_unknown_network_is_refused_with_the_nearest():
     with pytest.raises(UserError, match=r"train\.model\.name: .*'convnte'.*Fix: set it to convnet"):
-        layer_plan.plan(NOTES.model_copy(update={"name": "convnte"}), ends((24, 20)))
+        layer_plan.plan_layers(NOTES.model_copy(update={"name": "convnte"}), ends((24, 20)))

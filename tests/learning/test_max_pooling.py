@@ -9,8 +9,8 @@ SIZES = [(7, 9, 3, 2), (12, 5, 4, 4), (6, 6, 2, 3), (10, 11, 13, 10), (5, 4, 1, 
 
 
 def windows(rows, columns, window, stride):
-    high, above, _ = max_pooling.same(rows, window, stride)
-    wide, left, _ = max_pooling.same(columns, window, stride)
+    high, above, _ = max_pooling.same_padding(rows, window, stride)
+    wide, left, _ = max_pooling.same_padding(columns, window, stride)
     for i in range(high):
         for j in range(wide):
             top, begin = i * stride - above, j * stride - left
@@ -19,7 +19,7 @@ def windows(rows, columns, window, stride):
 
 @pytest.mark.parametrize(("length", "window", "stride"), [(7, 3, 2), (726, 13, 10), (6, 2, 3), (9, 1, 1)])
 def test_padding_is_tensorflow_s_same(length, window, stride):
-    made, before, after = max_pooling.same(length, window, stride)
+    made, before, after = max_pooling.same_padding(length, window, stride)
     assert made == -(-length // stride)
     assert 0 <= after - before <= 1
     assert (made - 1) * stride + window <= length + before + after

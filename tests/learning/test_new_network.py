@@ -40,7 +40,7 @@ def test_it_trains(tmp_path, keras_ready):
         fitted = fit.fit(train, validation, params)
         answers = fitted.model.predict(Batches(validation, 8), verbose=0)[layer_plan.CLASS_HEAD]
     np.testing.assert_allclose(answers.sum(axis=1), 1, rtol=1e-5)
-    expected = layer_plan.plan(params.model, layer_plan.Ends((8, 10), "int16", 0, 2, 0))
+    expected = layer_plan.plan_layers(params.model, layer_plan.Ends((8, 10), "int16", 0, 2, 0))
     assert fitted.model.count_params() - 3 == layer_plan.parameter_count(expected)  # mean, variance and count of pixels
 
 

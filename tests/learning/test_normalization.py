@@ -26,7 +26,7 @@ def train(tmp_path):
 def test_scales_are_means_and_spreads_of_what_is_known(train):
     scales = normalization.statistics_of(train, "all")
     images = train.images(np.arange(train.shots)).astype(np.float64)
-    unit = train.meaning.preprocessing.unit
+    unit = train.spec.preprocessing.unit
     assert scales.pixels.mean * unit == pytest.approx(images.mean(), rel=1e-5)
     assert scales.pixels.sd * unit == pytest.approx(images.std(), rel=1e-5)
     np.testing.assert_allclose(scales.features.mean, train.features.mean(axis=0), rtol=1e-6)
@@ -40,7 +40,7 @@ def test_scales_are_means_and_spreads_of_what_is_known(train):
 def test_a_pixel_of_its_own_scale_is_never_blown_up(train):
     scales = normalization.statistics_of(train, "pixel")
     images = train.images(np.arange(train.shots)).astype(np.float64)
-    unit = train.meaning.preprocessing.unit
+    unit = train.spec.preprocessing.unit
     np.testing.assert_allclose(scales.pixels.mean * unit, images.mean(axis=0), rtol=1e-4, atol=1e-6)
     least = normalization.LEAST_SPREAD * images.std()
     np.testing.assert_allclose(scales.pixels.sd * unit, np.maximum(images.std(axis=0), least), rtol=1e-4)

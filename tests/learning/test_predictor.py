@@ -47,7 +47,7 @@ def trained(raw_folder, params, tmp_path, request, keras_ready):
     data = DataParams(raw=str(raw_folder), frame_shape=SHAPE, bad_files="fail")
     prepare.prepare_files(data, type(params.prepare).model_validate(rules), tmp_path / "prepared")
     with PreparedFile(tmp_path / "prepared/train.h5") as train:
-        keras_file.save(untrained(train), train.meaning, tmp_path / "model.keras")
+        keras_file.save(untrained(train), train.spec, tmp_path / "model.keras")
         yield raw_folder, train, tmp_path / "model.keras"
 
 
@@ -55,7 +55,7 @@ def log_to_mlflow(model, folder, monkeypatch):
     """Return the model as MLflow loads it."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     run = StoredRun(folder)
-    versions.log_model(run.run_id, model, model_file.read_spec(model), ["keras"])
+    versions.log_version(run.run_id, model, model_file.read_spec(model), ["keras"])
     run.finish()
     (logged,) = run.client.search_logged_models([run.experiment_id], f"source_run_id = '{run.run_id}'")
     return mlflow.pyfunc.load_model(logged.model_uri)
@@ -86,7 +86,7 @@ def test_prepared_predicted_and_served_frames_are_the_same_bits(trained, tmp_pat
     assert found.probabilities.shape == (len(rows), 4)
     assert found.probabilities[:FRAMES_A_CALL].tobytes() == np.asarray(direct[CLASS_HEAD]).tobytes()
     assert found.numbers[:FRAMES_A_CALL].tobytes() == np.asarray(direct[NUMBER_HEAD]).tobytes()
-    if train.meaning.preprocessing.pixels.dtype == "int16":
+    if train.spec.preprocessing.pixels.dtype == "int16":
         served = log_to_mlflow(model, tmp_path / "store", monkeypatch)
         given = {"frame": frames, "bld.L3energy": train.features[rows][:, 0]}
         table = served.predict(given)
@@ -122,7 +122,7 @@ def test_a_model_without_features_is_served_plain_frames(tmp_path, monkeypatch, 
     frames = np.random.default_rng(0).integers(90, 200, (40, 8, 10)).astype(np.int16)
     path = write_prepared_file(tmp_path / "train.h5", frames, np.arange(40) % 2)
     with PreparedFile(path) as train:
-        keras_file.save(untrained(train), train.meaning, tmp_path / "model.keras")
+        keras_file.save(untrained(train), train.spec, tmp_path / "model.keras")
     served = log_to_mlflow(tmp_path / "model.keras", tmp_path / "store", monkeypatch)
     assert served.metadata.signature.inputs.inputs[0].shape == (-1, 8, 10)
     table = served.predict(frames)

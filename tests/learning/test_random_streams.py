@@ -39,7 +39,7 @@ def test_layers_of_networks_of_seeds_1_2_and_3_draw_apart(tmp_path, keras_ready)
     model = PARAMS.model.model_copy(update={"blocks": (block, block), "hidden": (8, 8), "hidden_dropout": 0.1})
     with write(tmp_path / "train.h5", 45, 0) as train:
         statistics = normalization.statistics_of(train, "all")
-        layers = layer_plan.plan(model, layer_plan.Ends.of(train.meaning), noise=0.1)
+        layers = layer_plan.plan_layers(model, layer_plan.Ends.of(train.spec), noise=0.1)
         built = [networks.build(layers, model, statistics, seed=seed) for seed in (1, 2, 3)]
     seeds = [layer.seed for network in built for layer in network.layers if hasattr(layer, "seed_generator")]
     assert len(set(seeds)) == len(seeds) == 3 * 5

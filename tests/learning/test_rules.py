@@ -8,15 +8,15 @@ from xtcav_ml.config.train import Augment
 from xtcav_ml.learning import rules
 from xtcav_ml.learning.layer_plan import Ends
 from xtcav_ml.science.images import Preprocessing
-from xtcav_ml.science.spec import Meaning
+from xtcav_ml.science.spec import LearningSpec
 from xtcav_ml.system.errors import UserError
 
 CONTRAST = Contrast(step="contrast", floor=1.0)
 
 
-def meaning(*, classes=("no", "yes"), regression=(), steps=(CONTRAST,)):
+def spec(*, classes=("no", "yes"), regression=(), steps=(CONTRAST,)):
     preprocessing = Preprocessing(steps, Pixels(dtype="float32", quantum=None), (12, 10), None)
-    return Meaning("side" if classes else None, classes, regression, (), preprocessing)
+    return LearningSpec("side" if classes else None, classes, regression, (), preprocessing)
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def meaning(*, classes=("no", "yes"), regression=(), steps=(CONTRAST,)):
 def test_what_cannot_be_trained_is_refused(monkeypatch, changes, of, key, value):
     monkeypatch.setattr(rules, "memory", lambda: 8e9)
     with pytest.raises(UserError, match=rf"{key}.*found .*{value}.*Fix: "):
-        rules.require_trainable(PARAMS.model_copy(update=changes), meaning(**of), 45)
+        rules.require_trainable(PARAMS.model_copy(update=changes), spec(**of), 45)
 
 
 @pytest.mark.parametrize(
@@ -45,14 +45,14 @@ def test_what_cannot_be_trained_is_refused(monkeypatch, changes, of, key, value)
     ],
 )
 def test_what_can_be_trained_is_not(changes, of):
-    rules.require_trainable(PARAMS.model_copy(update=changes), meaning(**of), 45)
+    rules.require_trainable(PARAMS.model_copy(update=changes), spec(**of), 45)
 
 
 @pytest.mark.parametrize("name", ["torch", "tensorfow", "openvino"])
 def test_a_backend_that_cannot_be_used_is_refused(monkeypatch, name):
     monkeypatch.setenv("KERAS_BACKEND", name)
     with pytest.raises(UserError, match=rf"KERAS_BACKEND: .*found '{name}', expected tensorflow or jax"):
-        rules.require_trainable(PARAMS, meaning())
+        rules.require_trainable(PARAMS, spec())
 
 
 def test_a_backend_that_is_not_installed_is_refused(monkeypatch):
@@ -64,7 +64,7 @@ def test_a_backend_that_is_not_installed_is_refused(monkeypatch):
 
 def test_a_step_must_fit_the_memory():
     assert rules.memory() > 1e8
-    ends = Ends.of(meaning())
+    ends = Ends.of(spec())
     with pytest.raises(UserError, match=r"train\.batch_size.*found about 0\.\d GB, expected at most 0\.0"):
         rules.require_network(PARAMS, ends, 1e7)
     rules.require_network(PARAMS, ends, 1e9)

@@ -98,9 +98,9 @@ def test_without_git_it_says_none(tmp_path, monkeypatch):
 
 def test_a_file_of_a_commit_is_read_without_checking_it_out(commit, tmp_path):
     (tmp_path / "a.py").write_text("edited\n")
-    assert git.show("HEAD", "a.py", tmp_path) == b"code\n"
+    assert git.file_at("HEAD", "a.py", tmp_path) == b"code\n"
     with pytest.raises(UserError, match="git show --end-of-options HEAD~7"):
-        git.show("HEAD~7", "a.py", tmp_path)
+        git.file_at("HEAD~7", "a.py", tmp_path)
 
 
 @pytest.fixture
@@ -118,7 +118,7 @@ def project(tmp_path):
 
 def test_the_commits_that_changed_a_file_newest_first(project):
     changed = git.changing("a", project)
-    assert [git.show(revision, "a", project).decode() for revision in changed] == ["2", "1"]
+    assert [git.file_at(revision, "a", project).decode() for revision in changed] == ["2", "1"]
     assert [git.title(revision, project).partition(" ")[2][8:] for revision in changed] == ["three: a μ", "one"]
     assert git.changing("c", project) == []
 
@@ -126,7 +126,7 @@ def test_the_commits_that_changed_a_file_newest_first(project):
 @pytest.mark.parametrize(("revision", "name"), [("HEAD", "c"), ("no-such", "a"), ("--all", "a")])
 def test_what_is_not_there_is_an_error_with_git_s_reason(project, revision, name):
     with pytest.raises(git.GitError, match="fatal"):
-        git.show(revision, name, project)
+        git.file_at(revision, name, project)
 
 
 def test_no_repository_has_no_commits(tmp_path):

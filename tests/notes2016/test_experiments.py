@@ -26,7 +26,7 @@ def frame_shape(name):
 
 
 def layers(name, classes):
-    return layer_plan.plan(
+    return layer_plan.plan_layers(
         experiments.train_params(name).model, layer_plan.Ends(frame_shape(name), "int16", 0, classes, 0)
     )
 
@@ -79,7 +79,7 @@ def test_the_steps_are_those_of_the_notes(name):
 def test_the_fifteen_configurations_are_the_networks_that_the_notes_list():
     rows, params = experiments.load_experiment("memory").configurations.rows, experiments.configuration_params("memory")
     sizes = [
-        layer_plan.parameter_count(layer_plan.plan(chosen.model, layer_plan.Ends((726, 568), "int16", 0, 4, 0)))
+        layer_plan.parameter_count(layer_plan.plan_layers(chosen.model, layer_plan.Ends((726, 568), "int16", 0, 4, 0)))
         for chosen in params
     ]
     assert sizes == [544] * 5 + [553, 1029, 1042, 1066, 1090, 1114, 10204, 10204, 41736, 6726]

@@ -242,7 +242,7 @@ def loaded(tree, path):
     """Return the parameters of `tree`, which is written to the file `path`."""
     with path.open("w") as file:
         YAML().dump(tree, file)
-    return params_file.load(path)
+    return params_file.load_params(path)
 
 
 @pytest.fixture(scope="module")
@@ -286,13 +286,13 @@ def run_trial(params, folder):
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
     space = {name: studies.distribution(values) for name, values in params.tune.space.items()}
     with PreparedFile(folder / "prepared" / "train.h5") as train:
-        meaning, shots = train.meaning, train.shots
+        spec, shots = train.spec, train.shots
     feasible = []
     for _ in range(20):
         trial = overridden(params.train, "train", study.ask(space).params)
-        rules.require_data(trial, meaning, shots)
+        rules.require_data(trial, spec, shots)
         with contextlib.suppress(UserError):
-            rules.require_trial(trial, meaning, shots, params.tune.memory_gb)
+            rules.require_trial(trial, spec, shots, params.tune.memory_gb)
             feasible.append(trial)
     if feasible:
         train_trial(lambda values: True, feasible[0], folder / "prepared")

@@ -33,7 +33,7 @@ def trained(folder, *, epochs, labels=True, numbers=False, features=False):
     params = PARAMS.model_copy(update={"epochs": epochs})
     with write(folder / "test.h5", 48, 1, labels=labels, **learned) as test:
         fitted = fit.fit(test, test, params)
-        keras_file.save(fitted.model, test.meaning, folder / "model.keras")
+        keras_file.save(fitted.model, test.spec, folder / "model.keras")
     lines = [json.dumps(row) for row in fitted.history]
     (folder / "history.jsonl").write_text("\n".join(lines) + "\n")
     return folder
@@ -56,7 +56,7 @@ def table(folder, out="out"):
 
 def said(folder):
     with PreparedFile(folder / "test.h5") as test:
-        model, _ = keras_file.load(folder / "model.keras")
+        model, _ = keras_file.load_network(folder / "model.keras")
         return test.labels if test.classes else None, test.targets, model.predict(Batches(test, 64), verbose=0)
 
 

@@ -73,7 +73,7 @@ def test_a_full_disk_is_refused_before_anything_is_written(tmp_path, monkeypatch
 
 
 def test_nothing_is_left_when_a_shot_cannot_be_made(tmp_path, monkeypatch):
-    monkeypatch.setattr(simulate, "plan", lambda params: iter([simulate.ShotFile(99, 0, 0, 1)]))
+    monkeypatch.setattr(simulate, "plan_files", lambda params: iter([simulate.ShotFile(99, 0, 0, 1)]))
     with pytest.raises(ValueError, match="run must be one of"):
         simulate.simulate_files(params(), tmp_path / "simulated")
     assert not list(tmp_path.iterdir())

@@ -54,4 +54,4 @@ def test_numbers_have_their_unit_and_their_chart(tmp_path):
 
 
 def test_no_numbers_no_section(project):
-    assert quality.regression(results.load_results(project)) is None
+    assert quality.regression_section(results.load_results(project)) is None

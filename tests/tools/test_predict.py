@@ -30,7 +30,7 @@ def model(tmp_path_factory, params, keras_ready):
     rules = params.prepare.model_copy(update={"features": ("bld.L3energy",), "regression": ("run.index",)})
     prepare.prepare_files(data, rules, folder / "prepared")
     with PreparedFile(folder / "prepared/train.h5") as train:
-        keras_file.save(untrained(train), train.meaning, folder / "model.keras")
+        keras_file.save(untrained(train), train.spec, folder / "model.keras")
     return folder / "model.keras"
 
 
@@ -110,9 +110,9 @@ def test_a_changed_file_or_model_is_predicted_on_again(model, files, tmp_path, m
     run(model, files[:1], tmp_path / "out")
     assert len(asked) == 2
     other = tmp_path / "other.keras"
-    loaded, meaning = keras_file.load(model)
+    loaded, spec = keras_file.load_network(model)
     loaded.get_layer("output").bias.assign([1.0, 0, 0, 0])
-    keras_file.save(loaded, meaning, other)
+    keras_file.save(loaded, spec, other)
     run(other, files[:1], tmp_path / "out")
     assert len(asked) == 3
 
@@ -138,7 +138,7 @@ def test_a_file_that_is_replaced_meanwhile_is_refused_and_not_taken_for_done(mod
     elif when == "between the frames":
         monkeypatch.setattr(Predictor, "predict", then(Predictor.predict))
     else:
-        monkeypatch.setattr(predict, "_problems", lambda file, meaning: path.unlink() or [])
+        monkeypatch.setattr(predict, "_problems", lambda file, spec: path.unlink() or [])
     with pytest.raises(UserError, match=r"r72\.h5: changed while it was read"):
         run(model, [path], tmp_path / "out")
     assert not (tmp_path / "out/r72.predictions.h5").exists()
@@ -208,7 +208,7 @@ def test_a_registered_model_predicts_as_its_file_does(model, files, tmp_path, mo
         (tmp_path / name).touch()
     lay_store(tmp_path)
     train = StoredRun(tmp_path, stage="train")
-    versions.log_model(train.run_id, model, model_file.read_spec(model), [])
+    versions.log_version(train.run_id, model, model_file.read_spec(model), [])
     (expected,) = run(model, files[:1], tmp_path / "expected")
     command = ["predict", "models:/xtcav@candidate", str(files[0]), "--out", "out", "--threads", "2"]
     done = CliRunner().invoke(main.application(["predict"]), command)

@@ -30,7 +30,7 @@ def root(tmp_path, monkeypatch):
 def trained(root, *args, dirty="false", end="FINISHED", **kwargs):
     """Return a run with a version, and with predictions as `write` makes them; None for none."""
     run = StoredRun(root, **{"stage": "train", "git.dirty": dirty})
-    versions.log_model(run.run_id, root / "model.keras", PLAIN, ["keras==3.15.1"])
+    versions.log_version(run.run_id, root / "model.keras", PLAIN, ["keras==3.15.1"])
     if args:
         run.artifact(write(root / "predictions.csv", *args, **kwargs))
     run.finish(end)

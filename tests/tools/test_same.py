@@ -9,7 +9,7 @@ from xtcav_ml.lineage import fingerprint
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.tools import same
 
-STAGES = tuple(same.OUTPUTS)
+STAGES = tuple(same.STAGE_OUTPUTS)
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def project(tmp_path, monkeypatch):
             for stage in STAGES:
                 fingerprint.atomic.write_json(folder / fingerprint.file_of(stage), vars(fingerprint.Code(text)))
             return
-        for path in same.OUTPUTS[command]:
+        for path in same.STAGE_OUTPUTS[command]:
             output = folder / path if path.suffix else folder / path / "file"
             output.parent.mkdir(parents=True, exist_ok=True)
             output.write_text(text.replace("again", "one"))

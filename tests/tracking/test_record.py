@@ -32,7 +32,7 @@ def results(workspace, monkeypatch):
     (workspace / "model.keras").write_text("weights")
     kept = []
     monkeypatch.setattr(model_file, "read_spec", lambda path: SimpleNamespace(path=path))
-    monkeypatch.setattr(versions, "log_model", lambda run_id, path, meaning, versions: kept.append((run_id, path.name)))
+    monkeypatch.setattr(versions, "log_version", lambda run_id, path, spec, versions: kept.append((run_id, path.name)))
     return SimpleNamespace(folder=folder, models=kept, model=workspace / "model.keras", root=workspace)
 
 
@@ -45,7 +45,7 @@ def address(results):
 
 
 def trained(results):
-    with runs.training("CPU") as run:
+    with runs.training_run("CPU") as run:
         run.on_epoch(1, {"val_accuracy": 0.6}, {})
         runs.log_model(run.run, results.model)
     return run.run

@@ -21,7 +21,7 @@ LONGEST_TAG = 8000
 
 
 def test_a_training_leaves_a_run_with_its_parameters_and_its_end(workspace):
-    with runs.training("CPU") as run, resources.measured("train"):
+    with runs.training_run("CPU") as run, resources.measured("train"):
         run.on_epoch(1, {"val_accuracy": 0.5}, {"train": 2.0})
     (found,) = stored_runs(workspace)
     assert found.info.status == "FINISHED"
@@ -41,7 +41,7 @@ def test_a_run_on_simulated_shots_has_their_parameters(workspace, folder):
     (workspace / "params.yaml").write_text(
         f"train: {{model: {{name: convnet}}}}\nprepare: {{label: x}}\ndata: {{raw: {folder}}}\nsimulate: {{seed: 5}}\n"
     )
-    with runs.training("CPU"):
+    with runs.training_run("CPU"):
         pass
     assert stored_runs(workspace)[0].data.params["simulate.seed"] == "5"
 
@@ -49,7 +49,7 @@ def test_a_run_on_simulated_shots_has_their_parameters(workspace, folder):
 def test_parameters_are_those_that_the_data_were_made_with(workspace):
     lock = {"stages": {"prepare": {"params": {"params.yaml": {"prepare": {"label": "x"}, "data": {"raw": "theirs"}}}}}}
     (workspace / "dvc.lock").write_text(json.dumps(lock))
-    with runs.training("CPU"):
+    with runs.training_run("CPU"):
         pass
     params = stored_runs(workspace)[0].data.params
     assert params == {"train.model.name": "convnet", "prepare.label": "x", "data.raw": "theirs"}
@@ -58,7 +58,7 @@ def test_parameters_are_those_that_the_data_were_made_with(workspace):
 
 @pytest.mark.parametrize(("error", "status"), [(KeyboardInterrupt, "KILLED"), (RuntimeError, "FAILED")])
 def test_a_run_says_how_it_ended(workspace, error, status):
-    with pytest.raises(error), runs.training("CPU"):
+    with pytest.raises(error), runs.training_run("CPU"):
         raise error
     assert [run.info.status for run in stored_runs(workspace)] == [status]
 
@@ -69,7 +69,7 @@ def test_a_store_that_takes_nothing_stops_no_training(workspace, monkeypatch, ca
 
     with monkeypatch.context() as patch:
         patch.setattr(MlflowClient, "create_run", refuse)
-        with runs.training("CPU") as run, resources.measured("train"):
+        with runs.training_run("CPU") as run, resources.measured("train"):
             run.on_epoch(1, {"val_accuracy": 0.5}, {})
     printed = capsys.readouterr().err.splitlines()
     assert len(printed) == 2
@@ -87,7 +87,7 @@ def test_a_run_that_is_stopped_while_it_is_begun_is_ended(workspace, monkeypatch
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Run, "params", stop)
-    with pytest.raises(KeyboardInterrupt), runs.training("CPU"):
+    with pytest.raises(KeyboardInterrupt), runs.training_run("CPU"):
         pass
     assert [run.info.status for run in stored_runs(workspace)] == ["KILLED"]
 
@@ -106,7 +106,7 @@ def test_a_run_says_of_what_it_was_made(workspace, monkeypatch):
     ):
         git._git(workspace, *command)
     (workspace / "new.py").write_text("edited")
-    with runs.training("CPU"):
+    with runs.training_run("CPU"):
         pass
     (found,) = stored_runs(workspace)
     tags = found.data.tags
@@ -128,7 +128,7 @@ def test_a_run_says_of_what_it_was_made(workspace, monkeypatch):
 
 @pytest.mark.parametrize("epochs", [0, 3])
 def test_only_a_run_that_resumed_something_says_so(workspace, epochs):
-    with runs.training("CPU") as run:
+    with runs.training_run("CPU") as run:
         run.on_resume(epochs, ["models/checkpoints/ab: kept"])
     tags = stored_runs(workspace)[0].data.tags
     assert tags.get("resumed_after_epoch") == (str(epochs) if epochs else None)

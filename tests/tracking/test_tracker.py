@@ -28,7 +28,7 @@ def _local_store(monkeypatch):
 def stored(root, run):
     """Return a run as MLflow has it."""
     client, experiment = mlflow_store.connect(root)
-    (found,) = mlflow_store.search(client, experiment, {mlflow_names.RUN_TAG: run.key})
+    (found,) = mlflow_store.search_runs(client, experiment, {mlflow_names.RUN_TAG: run.key})
     return found
 
 
@@ -219,7 +219,7 @@ def test_a_run_whose_reply_was_lost_is_not_made_twice_and_one_that_comes_late_is
         wait_until(lambda: run.journal.run_id is not None)
         client, experiment = mlflow_store.connect(root)
         real(client, experiment, tags={mlflow_names.RUN_TAG: run.key})
-        assert len(mlflow_store.search(client, experiment, {mlflow_names.RUN_TAG: run.key})) == 2
+        assert len(mlflow_store.search_runs(client, experiment, {mlflow_names.RUN_TAG: run.key})) == 2
         run.finish()
     assert len(made) == 1
     assert stored(root, run).info.run_id == made[0].info.run_id

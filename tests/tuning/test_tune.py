@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 from tests.conftest import ROOT, lay_store
 from xtcav_ml.config.tune import Choices, Range
 from xtcav_ml.lineage import environment
-from xtcav_ml.science.spec import Meaning
+from xtcav_ml.science.spec import LearningSpec
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.tracking import mlflow_store, uploader
 from xtcav_ml.tracking.tracker import Run, Tracker
@@ -47,8 +47,8 @@ def search(tmp_path, monkeypatch, params):
     )
     study = studies.open_study(rules, {}, tmp_path / "study.db")
     monkeypatch.setattr(uploader, "BATCH_PAUSE", 0.01)
-    meaning = Meaning.of(params.prepare, params.data.frame_shape, dark=None)
-    prepared = SimpleNamespace(path=tmp_path / "train.h5", meaning=meaning, shots=1000)
+    spec = LearningSpec.of(params.prepare, params.data.frame_shape, dark=None)
+    prepared = SimpleNamespace(path=tmp_path / "train.h5", spec=spec, shots=1000)
     with Tracker(tmp_path) as tracker:
         yield tune._Search(study, params.train, rules, prepared, tracker)
 

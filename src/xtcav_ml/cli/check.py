@@ -10,4 +10,4 @@ def check() -> None:
     from xtcav_ml.tracking import resources
 
     with resources.measured("check"):
-        stage.check_raw_files(params_file.load(), CHECKED)
+        stage.check_raw_files(params_file.load_params(), CHECKED)

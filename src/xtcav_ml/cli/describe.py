@@ -6,4 +6,4 @@ def describe() -> None:
     from xtcav_ml.config import params_file
     from xtcav_ml.tools import describe as tool
 
-    tool.describe_network(params_file.load())
+    tool.describe_network(params_file.load_params())

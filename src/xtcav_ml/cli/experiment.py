@@ -43,7 +43,7 @@ def experiment(
 
     params = experiments.train_params(name)
     origin = lineage.of_experiment(experiments.all_params(name), experiments.data_files(name))
-    with runs.training(backend.configure(params.seed, params.threads), name, origin) as run:
+    with runs.training_run(backend.configure(params.seed, params.threads), name, origin) as run:
         with resources.measured(f"experiment-{name}") as sampler:
             seconds = stage.train_experiment(name, params, [run], run.identity)
         runs.log_model(run.run, experiments.trained_folder(name) / "model.keras")

@@ -22,7 +22,7 @@ def params(
     from xtcav_ml.system.errors import UserError
     from xtcav_ml.system.progress import console
 
-    listed = [row for row in rows(params_file.load()) if row.key.startswith(prefix)]
+    listed = [row for row in rows(params_file.load_params()) if row.key.startswith(prefix)]
     if not listed:
         raise UserError(
             f"PREFIX: no such parameter (found {prefix!r}, expected the beginning of a key). Fix: see `xtcav params`"

@@ -28,13 +28,13 @@ def runs(
     root, screen = lineage.project_root(), console()
 
     def read(name: str) -> bytes:
-        return git.show(revision, name, root) if revision else (root / name).read_bytes()
+        return git.file_at(revision, name, root) if revision else (root / name).read_bytes()
 
     key, uri = lineage.of_revision("train", read).key, store_uri(root)
     uploader.be_brief()
     client, experiment = mlflow_store.connect(root)
     with mlflow_store.answering(root):
-        listed = mlflow_store.search(client, experiment, {KEY_TAG: key})
+        listed = mlflow_store.search_runs(client, experiment, {KEY_TAG: key})
     if not listed:
         raise UserError(
             f"{revision or 'the workspace'}: no run in {masked(uri)} (found 0, expected a run with lineage.key {key}). Fix: "

@@ -8,4 +8,4 @@ def validate() -> None:
     from xtcav_ml.config import params_file
     from xtcav_ml.pipeline import check as stage
 
-    stage.validate_params(params_file.load(), VALIDATED)
+    stage.validate_params(params_file.load_params(), VALIDATED)

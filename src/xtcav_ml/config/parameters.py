@@ -38,19 +38,19 @@ def section_rows(section: BaseModel, key: str) -> Iterator[Parameter]:
                 yield from section_rows(item, item_key)
         else:
             optional, default = "default" in field, field.get("default")
-            about = (allowed(field), field.get("unit", ""), field.get("description", ""))
+            about = (allowed_values(field), field.get("unit", ""), field.get("description", ""))
             yield Parameter(dotted, plain[name], not optional, default, *about)
 
 
-def allowed(schema: Mapping[str, Any]) -> str:
+def allowed_values(schema: Mapping[str, Any]) -> str:
     """Return the values that the JSON schema of a field allows, in a few words; of a list, those of its items."""
     if "anyOf" in schema:
-        return " or ".join(dict.fromkeys(filter(None, map(allowed, schema["anyOf"]))))
+        return " or ".join(dict.fromkeys(filter(None, map(allowed_values, schema["anyOf"]))))
     if "enum" in schema or "const" in schema:
         return ", ".join(schema.get("enum", [schema.get("const")]))
     for name in ("prefixItems", "items", "additionalProperties"):
         if isinstance(items := schema.get(name), (dict, list)):
-            return ", ".join(dict.fromkeys(map(allowed, items if isinstance(items, list) else [items])))
+            return ", ".join(dict.fromkeys(map(allowed_values, items if isinstance(items, list) else [items])))
     signs = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
     limits = ", ".join(f"{sign} {schema[name]:.10g}" for name, sign in signs.items() if name in schema)
     return limits or str(schema.get("pattern") or schema.get("type", "")).replace("boolean", "true, false")

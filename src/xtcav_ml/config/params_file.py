@@ -25,7 +25,7 @@ class Params(BaseModel, frozen=True):
     tune: TuneParams
 
 
-def load(path: Path = PARAMS_FILE) -> Params:
+def load_params(path: Path = PARAMS_FILE) -> Params:
     """Return the whole file. Raises UserError with every broken key, and for an invalid name or value in `tune.space`."""
     names = list(Params.model_fields)
     problems = [unknown_key(str(key), names) for key in read_tree(path) if key not in names]

@@ -9,8 +9,8 @@ from xtcav_ml.config.schema import IMAGE, LARGEST_SIDE
 
 Pixel = Annotated[int, Field(ge=0, le=100_000)]
 PixelValue = Annotated[float, Field(ge=-1e6, le=1e6)]
-Fraction = Annotated[float, Field(gt=0, lt=1)]
-Shots = Annotated[int, Field(ge=1, lt=2**31)]
+OpenFraction = Annotated[float, Field(gt=0, lt=1)]
+ShotCount = Annotated[int, Field(ge=1, lt=2**31)]
 Integer = Annotated[int, Field(ge=-(2**63), lt=2**63)]  # a dataset's value
 SplitName = Literal["train", "validation", "test"]
 
@@ -114,7 +114,7 @@ class Balance(Section):
 
     ratio: float | None = parameter("most shots of a class per shot of the rarest; null: all", "1", ge=1, le=1e6)
     splits: tuple[SplitName, ...] = parameter("sets that are balanced; the others keep the experiment's mix")
-    most: dict[SplitName, Shots] = parameter("most shots of a class in it", "shots", default={})
+    most: dict[SplitName, ShotCount] = parameter("most shots of a class in it", "shots", default={})
 
 
 class Split(Section):
@@ -124,10 +124,10 @@ class Split(Section):
     seed: int = parameter("seed of the split", "1", ge=0, lt=2**32)
     block: int = parameter("length of a block", "shots", ge=1, lt=2**31)
     gap: int = parameter("dropped at the end of a block or file that another set may follow", "shots", ge=0, lt=2**31)
-    train: Fraction = parameter("share of the training set", "fraction of the groups")
-    validation: Fraction = parameter("share of the validation set", "fraction of the groups")
-    test: Fraction = parameter("share of the test set", "fraction of the groups")
-    min_per_class: Shots = parameter("least shots of a class, or with a number to learn, in a set", "shots")
+    train: OpenFraction = parameter("share of the training set", "fraction of the groups")
+    validation: OpenFraction = parameter("share of the validation set", "fraction of the groups")
+    test: OpenFraction = parameter("share of the test set", "fraction of the groups")
+    min_per_class: ShotCount = parameter("least shots of a class, or with a number to learn, in a set", "shots")
 
     @model_validator(mode="after")
     def _add_up(self) -> Self:

@@ -11,7 +11,7 @@ Activation = Literal["relu", "gelu", "silu", "tanh"]
 Dropout = Annotated[float, Field(ge=0, le=0.99)]
 Units = Annotated[int, Field(ge=1, le=65536)]
 Penalty = Annotated[float, Field(ge=0, le=1000)]
-Shift = Annotated[int, Field(ge=0, lt=LARGEST_SIDE)]
+PixelShift = Annotated[int, Field(ge=0, lt=LARGEST_SIDE)]
 
 
 class LayerBlock(Section):
@@ -75,7 +75,7 @@ class Optimizer(Section):
 class Augment(Section):
     """Random changes of training frames, new in every epoch, as the experiment makes them without changing a label."""
 
-    shift: tuple[Shift, Shift] = parameter("largest shift of rows and columns", "pixels", default=(0, 0))
+    shift: tuple[PixelShift, PixelShift] = parameter("largest shift of rows and columns", "pixels", default=(0, 0))
     gain: float = parameter("variation of ln of the light", "r.m.s.", ge=0, le=1, default=0.0)
     noise: float = parameter("s.d. of noise added to each pixel", "spread of the pixels", ge=0, le=1, default=0.0)
 

@@ -88,7 +88,7 @@ def create_rows(file: h5py.File, name: str, rows: int, row_shape: tuple[int, ...
 @contextlib.contextmanager
 def reading(path: Path, cache_bytes: int = 2**20) -> Iterator[h5py.File]:
     """Give a file open for reading. Raises UserError if HDF5 cannot read it, or it changes meanwhile."""
-    before = state(path)
+    before = file_state(path)
     with refusing_unreadable(path):
         if path.exists() and not path.is_file():  # opening a pipe would wait for its writer
             raise OSError("a folder" if path.is_dir() else "a pipe or a device")
@@ -118,7 +118,7 @@ def refusing_unreadable(path: Path, dataset: str | None = None) -> Iterator[None
         ) from None
 
 
-def state(path: Path) -> tuple[int, ...]:
+def file_state(path: Path) -> tuple[int, ...]:
     """Return inode, size (bytes) and time of the last change (ns), which differ once a file is written to or replaced.
 
     () if it is missing.
@@ -132,8 +132,8 @@ def state(path: Path) -> tuple[int, ...]:
 
 def require_unchanged(path: Path, before: tuple[int, ...]) -> None:
     """Raise UserError if the file is not in the `state` that it was in before."""
-    if state(path) != before:
+    if file_state(path) != before:
         raise UserError(
-            f"{path}: changed while it was read (found inode, bytes, ns {state(path)}, expected {before}). "
+            f"{path}: changed while it was read (found inode, bytes, ns {file_state(path)}, expected {before}). "
             "Fix: wait for its writer to end"
         )

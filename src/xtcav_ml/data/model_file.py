@@ -1,4 +1,4 @@
-"""A `.keras` file with two entries of ours: the meaning of the model, and the dark frame. No Keras is needed here."""
+"""A `.keras` file with two entries of ours: its learning specification, and the dark frame. No Keras is needed here."""
 
 import contextlib
 import io
@@ -10,22 +10,22 @@ from pathlib import Path
 import numpy as np
 
 from xtcav_ml.science.images import Dark
-from xtcav_ml.science.spec import Meaning
+from xtcav_ml.science.spec import LearningSpec
 from xtcav_ml.system import atomic
 from xtcav_ml.system.errors import DISK_FULL, UserError, reason
 
 FIXED_DATE = (1980, 1, 1, 0, 0, 0)  # of every entry, the first that a zip can hold: equal models are equal bytes
 
 SPEC_ENTRY, DARK_ENTRY = "xtcav.json", "xtcav_dark.npy"
-"""Our entries of a model file: its meaning, and the dark frame (mean and noise, rows, columns)."""
+"""Our entries of a model file: its specification, and the dark frame (mean and noise, rows, columns)."""
 
 
-def write(parts: dict[str, bytes], meaning: Meaning, path: Path) -> None:
-    """Write the `parts` of Keras' file, by name, and the model's meaning, which Keras ignores: whole or not at all."""
+def write_model_file(parts: dict[str, bytes], spec: LearningSpec, path: Path) -> None:
+    """Write the `parts` of Keras' file, by name, and the model's specification, which Keras ignores: whole or not at all."""
     version = json.loads(parts["metadata.json"])["keras_version"]
     parts = {**parts, "metadata.json": json.dumps({"keras_version": version}).encode()}  # without the time of saving
-    parts[SPEC_ENTRY] = meaning.to_json().encode()
-    dark = meaning.preprocessing.dark
+    parts[SPEC_ENTRY] = spec.to_json().encode()
+    dark = spec.preprocessing.dark
     if dark is not None:
         content = io.BytesIO()
         np.save(content, np.stack([dark.mean, dark.noise]), allow_pickle=False)
@@ -35,8 +35,8 @@ def write(parts: dict[str, bytes], meaning: Meaning, path: Path) -> None:
             target.writestr(zipfile.ZipInfo(name, FIXED_DATE), parts[name])
 
 
-def read_spec(path: Path) -> Meaning:
-    """Return the meaning of the model in a file. Raises UserError if it cannot be read or `write` did not write it."""
+def read_spec(path: Path) -> LearningSpec:
+    """Return the specification of the model in a file. Raises UserError if it cannot be read or `write` did not write it."""
     with refusing_others(path), zipfile.ZipFile(path) as file:
         if SPEC_ENTRY not in file.namelist():
             raise ValueError(f"no {SPEC_ENTRY} in it")
@@ -44,7 +44,7 @@ def read_spec(path: Path) -> Meaning:
         if DARK_ENTRY in file.namelist():
             mean, noise = np.load(io.BytesIO(file.read(DARK_ENTRY)), allow_pickle=False)
             dark = Dark(mean, noise)
-        return Meaning.from_json(file.read(SPEC_ENTRY), dark)
+        return LearningSpec.from_json(file.read(SPEC_ENTRY), dark)
 
 
 @contextlib.contextmanager

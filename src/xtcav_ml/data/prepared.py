@@ -33,12 +33,12 @@ from numpy.typing import NDArray
 from xtcav_ml.config.schema import EVENT_KEY, TRUTH
 from xtcav_ml.data.hdf5 import COMPLETE, create_rows, creating, reading
 from xtcav_ml.science.images import Dark, Preprocessing
-from xtcav_ml.science.spec import Meaning
+from xtcav_ml.science.spec import LearningSpec
 from xtcav_ml.system.errors import UserError
 
 SHOT_COLUMNS = (*EVENT_KEY, "run", "run.index")  # columns of the raw files that every prepared file repeats
 
-IMAGE, CHECKSUM = "image", "image.crc32"
+STORED_IMAGE, CHECKSUM = "image", "image.crc32"
 SATURATED, SIGNAL = "frame.saturated", "frame.signal"
 MAPPED = 256 * 2**20  # bytes read after which pages are unmapped; they stay in the system's cache
 
@@ -82,23 +82,23 @@ class PixelStatistics:
 
 def write_prepared(
     path: Path,
-    meaning: Meaning,
+    spec: LearningSpec,
     columns: Mapping[str, NDArray[np.generic]],
     sources: tuple[Sequence[str], NDArray[np.int64], NDArray[np.int64]],
     blocks: Iterable[FrameBlock],
 ) -> None:
     """Write one split.
 
-    `columns` (N,) each holds the label, numbers and features that `meaning` names, SHOT_COLUMNS and maybe TRUTH; others
+    `columns` (N,) each holds the label, numbers and features that `spec` names, SHOT_COLUMNS and maybe TRUTH; others
     are left out. `sources` are the raw files' names, and each shot's file (an index of those) and row; `blocks` the
     prepared frames in the same order. Raises UserError if the disk is full.
     """
     shots = len(sources[2])
-    statistics = PixelStatistics(meaning.preprocessing)
+    statistics = PixelStatistics(spec.preprocessing)
     of_frames: dict[str, list[NDArray[np.generic]]] = {}
     with creating(path) as file:
-        shape = meaning.preprocessing.shape
-        images = file.create_dataset(IMAGE, (shots, *shape), meaning.preprocessing.pixels.dtype)
+        shape = spec.preprocessing.shape
+        images = file.create_dataset(STORED_IMAGE, (shots, *shape), spec.preprocessing.pixels.dtype)
         done = 0
         for block in blocks:
             images[done : done + len(block.images)] = block.images
@@ -111,9 +111,9 @@ def write_prepared(
             raise ValueError(f"expected {shots} frames for {path}, got {done}")
         for name in (CHECKSUM, SATURATED, SIGNAL):
             _write_column(file, name, np.concatenate(of_frames[name]) if of_frames else np.empty(0, np.uint32))
-        if meaning.label is not None:
-            _write_column(file, "label", columns[meaning.label])
-        for kind, names in (("target.", meaning.regression), ("feature.", meaning.features), ("", SHOT_COLUMNS)):
+        if spec.label is not None:
+            _write_column(file, "label", columns[spec.label])
+        for kind, names in (("target.", spec.regression), ("feature.", spec.features), ("", SHOT_COLUMNS)):
             for name in names:
                 _write_column(file, kind + name, columns[name])
         if TRUTH in columns:
@@ -121,11 +121,11 @@ def write_prepared(
         for name, values in zip(("source.file", "source.row"), sources[1:], strict=True):
             _write_column(file, name, values)
         maps = dict(zip(("pixel.mean", "pixel.sd"), statistics.maps(), strict=True))
-        if (dark := meaning.preprocessing.dark) is not None:
+        if (dark := spec.preprocessing.dark) is not None:
             maps |= {"dark.mean": dark.mean, "dark.noise": dark.noise}
         for name, values in maps.items():
             file.create_dataset(name, data=values, chunks=values.shape, fletcher32=True)
-        file.attrs["meaning"] = meaning.to_json()
+        file.attrs["meaning"] = spec.to_json()
         file.attrs["source_files"] = json.dumps(list(sources[0]))
 
 
@@ -156,13 +156,13 @@ class PreparedFile(AbstractContextManager["PreparedFile"]):
             dark = Dark(file["dark.mean"][:], file["dark.noise"][:]) if "dark.mean" in file else None
             self.pixel_mean: NDArray[np.float32] = file["pixel.mean"][:]
             self.pixel_sd: NDArray[np.float32] = file["pixel.sd"][:]
-            self.meaning = Meaning.from_json(file.attrs["meaning"], dark)
-            dataset = file[IMAGE]
+            self.spec = LearningSpec.from_json(file.attrs["meaning"], dark)
+            dataset = file[STORED_IMAGE]
             self.shots: int = dataset.shape[0]
             self.frame_shape: tuple[int, int] = dataset.shape[1:]
             self._dtype, self._offset = dataset.dtype, dataset.id.get_offset()
         self.path = path
-        self.classes = self.meaning.classes
+        self.classes = self.spec.classes
         self._checked = np.zeros(self.shots, dtype=bool)
         self._read = 0
         self._map()
@@ -180,12 +180,12 @@ class PreparedFile(AbstractContextManager["PreparedFile"]):
     @property
     def targets(self) -> NDArray[np.float32]:
         """Return the numbers to learn (N, len(regression)); NaN where there is none."""
-        return self._table("target.", self.meaning.regression)
+        return self._table("target.", self.spec.regression)
 
     @property
     def features(self) -> NDArray[np.float32]:
         """Return the numbers that are inputs of the network (N, len(features))."""
-        return self._table("feature.", self.meaning.features)
+        return self._table("feature.", self.spec.features)
 
     @property
     def nbytes(self) -> int:
@@ -205,8 +205,8 @@ class PreparedFile(AbstractContextManager["PreparedFile"]):
         for i in np.flatnonzero(~self._checked[rows]):
             if zlib.crc32(images[i]) != self.column(CHECKSUM)[rows[i]]:
                 raise UserError(
-                    f"{self.path}: {IMAGE}: damaged by a failing disk or another program (found CRC-32 {zlib.crc32(images[i])} "
-                    f"in row {rows[i]}, expected {self.column(CHECKSUM)[rows[i]]}). Fix: remove the file, then run `dvc repro "
+                    f"{self.path}: {STORED_IMAGE}: damaged by a failing disk or another program (found CRC-32 "
+                    f"{zlib.crc32(images[i])} in row {rows[i]}, expected {self.column(CHECKSUM)[rows[i]]}). Fix: remove the file, then run `dvc repro "
                     "prepare`"
                 )
         self._checked[rows] = True
@@ -218,7 +218,7 @@ class PreparedFile(AbstractContextManager["PreparedFile"]):
 
     def images(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return images (len(rows), rows, columns) as numbers in the unit after the last step. Raises as `stored`."""
-        return self.meaning.preprocessing.floats(self.stored(rows))
+        return self.spec.preprocessing.floats(self.stored(rows))
 
     def close(self) -> None:
         """Close the file."""

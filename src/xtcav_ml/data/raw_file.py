@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xtcav_ml.config.schema import IMAGE, Dataset
-from xtcav_ml.data.hdf5 import UNREADABLE, reading, refusing_unreadable, require_unchanged, state
+from xtcav_ml.data.hdf5 import UNREADABLE, file_state, reading, refusing_unreadable, require_unchanged
 from xtcav_ml.system.errors import UserError
 
 CHUNK_CACHE = 64 * 2**20  # bytes of unpacked chunks that HDF5 keeps while frames are read: 81 full frames
@@ -190,7 +190,7 @@ class RawFrames(AbstractContextManager["RawFrames"]):
     """
 
     def __init__(self, path: Path, expected: tuple[int, ...] | None = None) -> None:
-        self.path, self._state = path, state(path) if expected is None else expected
+        self.path, self._state = path, file_state(path) if expected is None else expected
         require_unchanged(path, self._state)  # before it is opened: its successor may be anything
         self._offset: int | None = None
         with refusing_unreadable(path):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from xtcav_ml.config.data import DataParams
 from xtcav_ml.config.prepare import PrepareParams
 from xtcav_ml.config.schema import FILE, IMAGE, PEAKS_LABEL, SCHEMA, TRUTH, Dataset
-from xtcav_ml.data.hdf5 import reading, require_unchanged, state
+from xtcav_ml.data.hdf5 import file_state, reading, require_unchanged
 from xtcav_ml.data.prepared import SHOT_COLUMNS
 from xtcav_ml.data.raw_file import RawFrames, difference, file_problems, read_columns
 from xtcav_ml.science import selection
@@ -92,7 +92,7 @@ def survey(listing: Listing, data: DataParams, prepare: PrepareParams) -> RawSet
     )
     truth = (TRUTH,) if prepare.label == PEAKS_LABEL else ()  # the true value of this label
     optional = {**SCHEMA, IMAGE: frames, TRUTH: SCHEMA[PEAKS_LABEL]}
-    states = {file: state(file) for file in listing.files}
+    states = {file: file_state(file) for file in listing.files}
     problems = {file: file_problems(file, {**required, IMAGE: frames}, optional) for file in listing.files}
     good: dict[Path, dict[str, NDArray[np.generic]]] = {}
     for file in (file for file in listing.files if not problems[file]):  # all are checked before one is read

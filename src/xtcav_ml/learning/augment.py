@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from xtcav_ml.config.train import Augment
 from xtcav_ml.science.images import INT16, Preprocessing
 
-Pixels = NDArray[np.int16]
-Indices = NDArray[np.int64]
+StoredPixels = NDArray[np.int16]
+PixelIndices = NDArray[np.int64]
 
-GAINS = 61  # number of gains between minus and plus three s.d.: few enough to keep a table of all int16 for each
+GAIN_LEVELS = 61  # number of gains between minus and plus three s.d.: few enough to keep a table of all int16 for each
 
 
 @dataclass
@@ -29,14 +29,14 @@ class Augmentation:
 
     def __post_init__(self) -> None:
         self.logarithmic = any(step.step == "log" for step in self.preprocessing.steps)
-        self._tables: dict[float, Pixels] = {}
+        self._tables: dict[float, StoredPixels] = {}
 
     def apply(self, frames: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
         """Return stored frames (N, rows, columns), each with a shift and a gain drawn from `rng`."""
         varied = np.empty_like(frames)
         limits = np.array(self.rules.shift)
         shifts = rng.integers(-limits, limits + 1, (len(frames), 2))
-        levels = np.rint(np.clip(rng.normal(size=len(frames)), -3, 3) * (GAINS - 1) / 6) * 6 / (GAINS - 1)
+        levels = np.rint(np.clip(rng.normal(size=len(frames)), -3, 3) * (GAIN_LEVELS - 1) / 6) * 6 / (GAIN_LEVELS - 1)
         for number, frame in enumerate(frames):
             pixels = shifted(frame.shape, *map(int, shifts[number]))
             gain = float(np.exp(self.rules.gain * levels[number]))
@@ -47,7 +47,7 @@ class Augmentation:
                 varied[number] = values if gain == 1 else self._brighter(values, gain)
         return varied
 
-    def _table(self, gain: float) -> Pixels:
+    def _table(self, gain: float) -> StoredPixels:
         """Return the value that each int16 (65,536) becomes."""
         if gain not in self._tables:
             values, unit = np.arange(INT16.min, INT16.max + 1), self.preprocessing.unit
@@ -61,7 +61,7 @@ class Augmentation:
         return np.log1p(gain * np.expm1(np.maximum(values, 0))) if self.logarithmic else gain * values
 
 
-def shifted(shape: tuple[int, ...], *shifts: int) -> list[Indices]:
+def shifted(shape: tuple[int, ...], *shifts: int) -> list[PixelIndices]:
     """Return the row and column indices that a frame of `shape` shows after a shift by `shifts` pixels.
 
     The frame is mirrored at its edges, repeatedly: no index lies outside it, which compiled code would not notice.
@@ -75,7 +75,9 @@ def shifted(shape: tuple[int, ...], *shifts: int) -> list[Indices]:
 
 
 @numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
-def _look_up(frame: Pixels, rows: Indices, columns: Indices, table: Pixels, varied: Pixels) -> None:
+def _look_up(
+    frame: StoredPixels, rows: PixelIndices, columns: PixelIndices, table: StoredPixels, varied: StoredPixels
+) -> None:
     """Write the `table` entries of the pixels at `rows` and `columns` to `varied` in one pass, four times faster than numpy."""
     for i in range(len(rows)):
         row = frame[rows[i]]

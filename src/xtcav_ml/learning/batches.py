@@ -44,7 +44,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         self._targets: dict[str, NDArray[Any]] = {}
         if prepared.classes:
             self._targets[CLASS_HEAD] = prepared.labels.astype(np.int32)
-        if prepared.meaning.regression:
+        if prepared.spec.regression:
             self._targets[NUMBER_HEAD] = prepared.targets
         self._weights = None if class_weights is None else class_weights[self._targets[CLASS_HEAD]]
 

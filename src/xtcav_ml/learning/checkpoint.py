@@ -28,7 +28,7 @@ KEPT_FILES = 2
 KEPT_TRAININGS = 4
 """Unfinished trainings whose states are kept, with this one: each takes six to eight times the size of its weights."""
 
-GROUPS = ("variables", "optimizer", "best")
+ARRAY_GROUPS = ("variables", "optimizer", "best")
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,8 @@ class Checkpoints:
         Of other trainings beyond KEPT_TRAININGS, remove the oldest by the time of their last epoch, unless they have done more
         epochs than this one.
         """
-        arrays = {f"{group}.{i}": array for group in GROUPS for i, array in enumerate(getattr(state, group))}
-        sizes = {group: len(getattr(state, group)) for group in GROUPS}
+        arrays = {f"{group}.{i}": array for group in ARRAY_GROUPS for i, array in enumerate(getattr(state, group))}
+        sizes = {group: len(getattr(state, group)) for group in ARRAY_GROUPS}
         content = io.BytesIO()
         np.savez(content, **arrays)
         header = json.dumps({"identity": self.identity, "history": state.history, "sizes": sizes}).encode()
@@ -133,7 +133,7 @@ def _read(path: Path) -> tuple[dict[str, Any], State] | None:
     header = json.loads(body[8 : 8 + size])
     try:
         with np.load(io.BytesIO(body[8 + size :]), allow_pickle=False) as arrays:
-            groups = {group: [arrays[f"{group}.{i}"] for i in range(header["sizes"][group])] for group in GROUPS}
+            groups = {group: [arrays[f"{group}.{i}"] for i in range(header["sizes"][group])] for group in ARRAY_GROUPS}
     except (ValueError, KeyError, zipfile.BadZipFile):
         return None
     return header, State(header["history"], **groups)

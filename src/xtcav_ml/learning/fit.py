@@ -62,17 +62,17 @@ def fit(
     `checkpoints`. Raises UserError as `rules.require_trainable`, and if the loss is not finite; passes on StopTraining of a
     listener, and KeyboardInterrupt after the minibatch in which a stop was requested.
     """
-    rules.require_trainable(params, train.meaning, train.shots)
-    ends, statistics = Ends.of(train.meaning), normalization.statistics_of(train, params.model.standardize)
+    rules.require_trainable(params, train.spec, train.shots)
+    ends, statistics = Ends.of(train.spec), normalization.statistics_of(train, params.model.standardize)
 
     def build(layers: Plan) -> keras.Model:
         with backend.precision(params.precision):
             return networks.build(layers, params.model, statistics, seed=params.seed)
 
-    layers = layer_plan.plan(params.model, ends, noise=params.augment.noise)
+    layers = layer_plan.plan_layers(params.model, ends, noise=params.augment.noise)
     model = build(layer_plan.fused(layers, params.precision) if backend.runs_fused_layers() else layers)
     weights = normalization.class_weights(train) if params.class_weights else None
-    varied = Augmentation(params.augment, train.meaning.preprocessing) if params.augment.varies_frames else None
+    varied = Augmentation(params.augment, train.spec.preprocessing) if params.augment.varies_frames else None
     batches = Batches(train, params.batch_size, params.seed, weights, varied)
     optimizer = optimizers.make_optimizer(params.optimizer, len(batches) * params.epochs)
     model.compile(optimizer=optimizer, **losses.compiled(ends, statistics.numbers.sd, params.regression_weight))

@@ -49,8 +49,8 @@ class ConvMaxPool(keras.layers.Conv2D):  # type: ignore[misc]
 
     def _pooled(self, frames: Any, kernel: Any) -> Any:
         stride, size, channels = self.strides[0], self.kernel_size[0], self.filters
-        rows, above, below = max_pooling.same(frames.shape[1], size, stride)
-        columns, left, right = max_pooling.same(frames.shape[2], size, stride)
+        rows, above, below = max_pooling.same_padding(frames.shape[1], size, stride)
+        columns, left, right = max_pooling.same_padding(frames.shape[2], size, stride)
         # at least two steps: oneDNN returns memory of others for one step of another length than that down the rows
         together = max(1, min(LANES // channels, columns // 2))
         pitch = -(-columns // together) * together  # columns beyond the last one are ignored

@@ -11,7 +11,7 @@ from math import ceil, prod
 from typing import Any, Self
 
 from xtcav_ml.config.train import Model
-from xtcav_ml.science.spec import Meaning
+from xtcav_ml.science.spec import LearningSpec
 from xtcav_ml.system.errors import UserError
 
 FRAME_INPUT, FEATURES_INPUT = "frame", "features"  # names of a network's inputs
@@ -31,7 +31,7 @@ STEP, FUSED_STEP = 48 * 2**20, 72 * 2**20
 PIXEL_BYTES = 12
 """Bytes of all copies of a pixel of a minibatch: as stored while minibatches are read, as a float in the one that trains."""
 
-LIBRARIES = 700 * 2**20  # bytes of a process with Keras and TensorFlow and no network; measured
+LIBRARY_BYTES = 700 * 2**20  # bytes of a process with Keras and TensorFlow and no network; measured
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,10 @@ class Ends:
     numbers: int  # learned by regression
 
     @classmethod
-    def of(cls, meaning: Meaning) -> Self:
-        """Return the ends of a network that learns the classes and numbers of `meaning`."""
-        frame, numbers = meaning.preprocessing, len(meaning.regression)
-        return cls(frame.shape, frame.pixels.dtype, len(meaning.features), len(meaning.classes), numbers)
+    def of(cls, spec: LearningSpec) -> Self:
+        """Return the ends of a network that learns the classes and numbers of `spec`."""
+        frame, numbers = spec.preprocessing, len(spec.regression)
+        return cls(frame.shape, frame.pixels.dtype, len(spec.features), len(spec.classes), numbers)
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class LayerSpec:
 Plan = list[LayerSpec]  # layers in order, each after its inputs
 
 
-def plan(model: Model, ends: Ends, *, noise: float = 0.0) -> Plan:
+def plan_layers(model: Model, ends: Ends, *, noise: float = 0.0) -> Plan:
     """Return the layers of the network `model.name` between `ends`: inputs, standardization, the network itself, heads.
 
     Training adds `noise` to standardized pixels. Raises UserError with the key if there is no such network, or if a part of a
@@ -121,7 +121,7 @@ def convnet(model: Model, frame: LayerSpec, features: LayerSpec | None) -> Plan:
             size, key = (block.pool_window, block.pool_stride), f"{key}.pool_window"
             layers.append(pool(layers[-1], f"pool{i + 1}", POOLS[block.pool], *size, key))
         layers += dropout(layers[-1], name, block.dropout)
-    layers.append(flatten(layers[-1]))
+    layers.append(flatten_features(layers[-1]))
     if features is not None:
         layers.append(join(layers[-1], features))
     for i, units in enumerate(model.hidden, start=1):
@@ -185,7 +185,7 @@ def dropout(source: LayerSpec, name: str, rate: float) -> Plan:
     return [same_shape("Dropout", source, f"drop_{name}", rate=rate)] if rate else []
 
 
-def flatten(source: LayerSpec) -> LayerSpec:
+def flatten_features(source: LayerSpec) -> LayerSpec:
     """Return the layer that flattens a map."""
     return LayerSpec("Flatten", "flatten", (source.name,), (prod(source.shape),))
 

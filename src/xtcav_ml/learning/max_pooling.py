@@ -18,7 +18,7 @@ Places = NDArray[np.int32]
 LARGEST = np.iinfo(np.int32).max
 
 
-def same(length: int, window: int, stride: int) -> tuple[int, int, int]:
+def same_padding(length: int, window: int, stride: int) -> tuple[int, int, int]:
     """Return the output length of a window over `length` with `same` padding, and the padding before and after."""
     output = -(-length // stride)
     padding = max((output - 1) * stride + window - length, 0)
@@ -38,8 +38,8 @@ def max_pool(maps: Array, columns: int, window: int, stride: int, threads: int) 
             f"columns, window, stride or pixels do not fit (found {columns}, {window}, {stride} and {rows * columns}, expected "
             f"at least 1, columns at most {pitch}, pixels at most {LARGEST})"
         )
-    high, above, _ = same(rows, window, stride)
-    wide, left, _ = same(columns, window, stride)
+    high, above, _ = same_padding(rows, window, stride)
+    wide, left, _ = same_padding(columns, window, stride)
     best = np.empty((shots, high, wide, channels), np.float32)
     places = np.empty(best.shape, np.int32)
     bounds = np.linspace(0, shots * high, threads + 1).astype(np.int64)

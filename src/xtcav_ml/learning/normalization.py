@@ -34,7 +34,7 @@ def statistics_of(train: PreparedFile, standardize: str) -> TrainingStatistics:
     The spread of a single pixel is at least LEAST_SPREAD of that of all: else one that is always dark would count as much as
     one in the beam.
     """
-    unit = train.meaning.preprocessing.unit
+    unit = train.spec.preprocessing.unit
     mean = float(train.pixel_mean.mean(dtype=np.float64))
     squares = np.square(train.pixel_sd, dtype=np.float64) + np.square(train.pixel_mean, dtype=np.float64)
     sd = float(np.sqrt(max(squares.mean() - mean**2, 0.0))) or 1.0

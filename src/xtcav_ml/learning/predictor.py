@@ -36,11 +36,11 @@ class Predictor:
     """The model in a file that `xtcav train` wrote. Raises UserError if it cannot be read."""
 
     def __init__(self, path: Path) -> None:
-        self.model, self.meaning = keras_file.load(path)
+        self.model, self.spec = keras_file.load_network(path)
 
     def inputs(self, frames: NDArray[np.int16]) -> NDArray[np.generic]:
         """Return the prepared pixels of raw frames (N, rows, columns): bit for bit as the network was trained on."""
-        return self.meaning.preprocessing.prepare(frames)
+        return self.spec.preprocessing.prepare(frames)
 
     def predict(self, frames: NDArray[np.int16], features: NDArray[np.float32] | None = None) -> Prediction:
         """Return the prediction for raw frames (N, rows, columns), ADU, with the features (N, F) that the model needs.
@@ -49,9 +49,9 @@ class Predictor:
         model's.
         """
         values = np.empty((len(frames), 0), np.float32) if features is None else np.asarray(features, np.float32)
-        if values.shape != (len(frames), len(self.meaning.features)):
+        if values.shape != (len(frames), len(self.spec.features)):
             raise ValueError(
-                f"features must be {list(self.meaning.features)}, a row for each of {len(frames)} frames, got {values.shape}"
+                f"features must be {list(self.spec.features)}, a row for each of {len(frames)} frames, got {values.shape}"
             )
         unusable = np.flatnonzero(~np.isfinite(values).all(axis=1))
         values = np.nan_to_num(values, posinf=0, neginf=0)
@@ -64,8 +64,8 @@ class Predictor:
             array[unusable] = np.nan
             return array
 
-        meaning = self.meaning
-        return Prediction(joined(CLASS_HEAD, len(meaning.classes)), joined(NUMBER_HEAD, len(meaning.regression)))
+        spec = self.spec
+        return Prediction(joined(CLASS_HEAD, len(spec.classes)), joined(NUMBER_HEAD, len(spec.regression)))
 
     def _call(self, images: NDArray[np.generic], features: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
         inputs: dict[str, NDArray[Any]] = {FRAME_INPUT: _filled(images)[..., np.newaxis]}

@@ -11,7 +11,7 @@ from xtcav_ml.config.train import Augment, TrainParams
 from xtcav_ml.learning import layer_plan
 from xtcav_ml.learning.layer_plan import Ends
 from xtcav_ml.lineage import environment
-from xtcav_ml.science.spec import Meaning
+from xtcav_ml.science.spec import LearningSpec
 from xtcav_ml.system.errors import UserError
 
 BACKENDS = ("tensorflow", "jax")  # Keras' backends with a gradient and a way to feed frames in this package
@@ -34,19 +34,19 @@ def require_backend() -> None:
         )
 
 
-def require_trainable(train: TrainParams, meaning: Meaning, shots: int | None = None) -> None:
-    """Raise UserError if `train` cannot train on frames of `meaning`, or on this number of training `shots`, if given.
+def require_trainable(train: TrainParams, spec: LearningSpec, shots: int | None = None) -> None:
+    """Raise UserError if `train` cannot train on frames of `spec`, or on this number of training `shots`, if given.
 
     After this only a loss that is not finite can fail a training.
     """
-    require_data(train, meaning, shots)
-    require_network(train, Ends.of(meaning), memory())
+    require_data(train, spec, shots)
+    require_network(train, Ends.of(spec), memory())
 
 
-def require_data(train: TrainParams, meaning: Meaning, shots: int | None = None) -> None:
+def require_data(train: TrainParams, spec: LearningSpec, shots: int | None = None) -> None:
     """Raise UserError if augmentation, class weights or minibatches do not fit the data."""
-    require_augmentable(train.augment, meaning)
-    if train.class_weights and not meaning.classes:
+    require_augmentable(train.augment, spec)
+    if train.class_weights and not spec.classes:
         raise UserError(
             "train.class_weights: no classes are learned (found true, expected false where prepare.label is null). Fix: set "
             "it to false"
@@ -58,15 +58,15 @@ def require_data(train: TrainParams, meaning: Meaning, shots: int | None = None)
         )
 
 
-def require_augmentable(augment: Augment, meaning: Meaning) -> None:
-    """Raise UserError if frames of `meaning` are too small for the shifts of `augment`, or undo its gains."""
-    for axis, (shift, side) in enumerate(zip(augment.shift, meaning.preprocessing.shape, strict=True)):
+def require_augmentable(augment: Augment, spec: LearningSpec) -> None:
+    """Raise UserError if frames of `spec` are too small for the shifts of `augment`, or undo its gains."""
+    for axis, (shift, side) in enumerate(zip(augment.shift, spec.preprocessing.shape, strict=True)):
         if shift >= side:
             raise UserError(
                 f"train.augment.shift.{axis}: larger than a prepared frame (found {shift}, expected less than {side}). Fix: "
                 "lower it"
             )
-    if augment.gain and "contrast" in [step.step for step in meaning.preprocessing.steps]:
+    if augment.gain and "contrast" in [step.step for step in spec.preprocessing.steps]:
         raise UserError(
             f"train.augment.gain: a contrast step in prepare.images undoes every gain (found {augment.gain:g}, expected 0). "
             "Fix: set it to 0, or remove the contrast step"
@@ -78,7 +78,7 @@ def require_network(train: TrainParams, ends: Ends, limit: float, key: str = "tr
 
     `key` is the parameter to blame for the limit.
     """
-    needed = step_memory(train, ends)
+    needed = planned_memory(train, ends)
     if needed > limit:
         raise UserError(
             f"{key}: a training step of {train.batch_size} shots takes too much memory (found about "
@@ -86,16 +86,16 @@ def require_network(train: TrainParams, ends: Ends, limit: float, key: str = "tr
         )
 
 
-def require_trial(train: TrainParams, meaning: Meaning, shots: int, memory_gb: float) -> None:
+def require_trial(train: TrainParams, spec: LearningSpec, shots: int, memory_gb: float) -> None:
     """Raise UserError if the tuner cannot try `train` on this number of training `shots` within tune.memory_gb."""
-    require_data(train, meaning, shots)
-    require_network(train, Ends.of(meaning), 1e9 * memory_gb, "tune.memory_gb")
+    require_data(train, spec, shots)
+    require_network(train, Ends.of(spec), 1e9 * memory_gb, "tune.memory_gb")
 
 
-def step_memory(train: TrainParams, ends: Ends) -> int:
+def planned_memory(train: TrainParams, ends: Ends) -> int:
     """Estimate the bytes of a training step on this machine. Raises UserError without a backend or such a network."""
     require_backend()
-    layers = layer_plan.plan(train.model, ends)
+    layers = layer_plan.plan_layers(train.model, ends)
     if environment.backend() == "tensorflow" and not _has_gpu():
         layers = layer_plan.fused(layers, train.precision)
     return layer_plan.step_memory(layers, train.batch_size)

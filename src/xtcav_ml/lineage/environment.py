@@ -7,10 +7,10 @@ import platform
 from collections.abc import Iterable
 from pathlib import Path
 
-LIBRARIES = ("dvc", "h5py", "jax", "jaxlib", "keras", "mlflow", "numba", "numpy", "optuna", "tensorflow")
+RECORDED_LIBRARIES = ("dvc", "h5py", "jax", "jaxlib", "keras", "mlflow", "numba", "numpy", "optuna", "tensorflow")
 
 
-def environment(libraries: Iterable[str] = LIBRARIES) -> dict[str, str]:
+def environment(libraries: Iterable[str] = RECORDED_LIBRARIES) -> dict[str, str]:
     """Return Python, platform, processor, cores, backend, and the versions of those libraries that are installed."""
     machine = {"python": platform.python_version(), "platform": platform.platform(), "cores": str(os.cpu_count())}
     return {**machine, **deciding(libraries)}

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from xtcav_ml.system.errors import MASK, UserError, masked
 
-OUTPUTS = ("**/dvc.lock", "code/*.json", "results/**", "experiments/results/**", "mlruns/**")
-SOURCES = (".", *(f":(exclude,glob){name}" for name in OUTPUTS))
+TRACKED_OUTPUTS = ("**/dvc.lock", "code/*.json", "results/**", "experiments/results/**", "mlruns/**")
+SOURCES = (".", *(f":(exclude,glob){name}" for name in TRACKED_OUTPUTS))
 """All but the outputs of stages, which git tracks or ignores: changes there do not make the code dirty."""
 
 LARGEST_SOURCE = 2_000_000  # bytes; a patch names a larger untracked file, and does not hold it
@@ -75,7 +75,7 @@ def patch(folder: Path = Path()) -> Patch:
     return Patch(content, large)
 
 
-def show(revision: str, path: str, folder: Path = Path()) -> bytes:
+def file_at(revision: str, path: str, folder: Path = Path()) -> bytes:
     """Return a file's content in a commit. Raises GitError if there is no such commit, or no such file in it."""
     return _git(folder, "show", "--end-of-options", f"{revision}:./{path}")
 

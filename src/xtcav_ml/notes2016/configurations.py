@@ -37,11 +37,11 @@ def measure_all(name: str) -> None:
         raise UserError(f"{name}: configurations are missing (expected parameters, steps, rows). Fix: choose another")
     data = experiments.data_files(name)[0]
     with PreparedFile(data) as train:
-        ends = layer_plan.Ends.of(train.meaning)
+        ends = layer_plan.Ends.of(train.spec)
     sizes: list[dict[str, int]] = []
     usages: list[dict[str, float]] = []
     for number, params in enumerate(trainings, start=1):
-        layers = layer_plan.plan(params.model, ends)
+        layers = layer_plan.plan_layers(params.model, ends)
         estimate = layer_plan.step_memory(layer_plan.fused(layers, params.precision), params.batch_size) / 1e6
         sizes.append({"parameters": layer_plan.parameter_count(layers), "estimated_step_mb": round(estimate)})
         step = measure(params, own.steps, data.parent)

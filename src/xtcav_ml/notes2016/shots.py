@@ -15,7 +15,7 @@ from xtcav_ml.notes2016.experiments import Signal
 from xtcav_ml.pipeline import prepare as prepare_stage
 from xtcav_ml.pipeline import simulate as simulate_stage
 from xtcav_ml.science.images import Preprocessing
-from xtcav_ml.science.spec import Meaning
+from xtcav_ml.science.spec import LearningSpec
 from xtcav_ml.system import atomic
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.system.progress import console, counting
@@ -54,7 +54,7 @@ def _write_images(signal: Signal, out: Path) -> None:
     size = images * signal.size**2 * 2
     console().print(f"experiment: {images:,} images of {signal.size} x {signal.size}, {size / 1e9:.2f} GB in {out}")
     simulate_stage.require_space(out, size)
-    meaning = signal_meaning(signal)
+    spec = signal_spec(signal)
     splits = {"train": range(signal.train), "validation": range(signal.train, images)}
     with atomic.replacing(out) as folder, counting("images", images) as advance:
         folder.mkdir()
@@ -62,15 +62,15 @@ def _write_images(signal: Signal, out: Path) -> None:
             index = np.array(numbers)
             columns = dict.fromkeys(SHOT_COLUMNS, index) | {"run": np.zeros_like(index), "signal": index % 2}
             source = (["signals"], np.zeros_like(index), index)
-            write_prepared(folder / f"{split}.h5", meaning, columns, source, _blocks(signal, numbers, advance))
+            write_prepared(folder / f"{split}.h5", spec, columns, source, _blocks(signal, numbers, advance))
 
 
-def signal_meaning(signal: Signal) -> Meaning:
+def signal_spec(signal: Signal) -> LearningSpec:
     """Return what is learned from the images of `signal`."""
     # blocks of one pixel change nothing: a prepared file has at least one step
     steps = (BlockMean(step="block_mean", size=1),)
     preprocessing = Preprocessing(steps, Pixels(dtype="int16", quantum=1.0), (signal.size, signal.size), dark=None)
-    return Meaning("signal", line_images.SIGNAL_CLASSES, (), (), preprocessing)
+    return LearningSpec("signal", line_images.SIGNAL_CLASSES, (), (), preprocessing)
 
 
 def _blocks(signal: Signal, numbers: range, advance: Callable[[int], None]) -> Iterator[FrameBlock]:

@@ -67,7 +67,7 @@ def train_experiment(
     with PreparedFile(data[0]) as learned, PreparedFile(data[1]) as validation:
         rows = [json.loads(line) for line in history.read_text(encoding="utf-8").splitlines()]
         result = outcome(rows, learned.shots // params.batch_size, np.bincount(validation.labels).tolist())
-        layers = layer_plan.plan(params.model, layer_plan.Ends.of(learned.meaning))
+        layers = layer_plan.plan_layers(params.model, layer_plan.Ends.of(learned.spec))
         result |= {"parameters": layer_plan.parameter_count(layers), "train_shots": learned.shots}
     atomic.write_json(experiments.result_file(name), result | {"batch_size": params.batch_size})
     return steps.seconds

@@ -7,7 +7,7 @@ from xtcav_ml.config.data import DataParams
 from xtcav_ml.data.prepared import PreparedFile
 from xtcav_ml.learning import rules
 from xtcav_ml.notes2016 import experiments, shots
-from xtcav_ml.science.spec import Meaning
+from xtcav_ml.science.spec import LearningSpec
 from xtcav_ml.system import atomic
 from xtcav_ml.system.errors import UserError
 
@@ -19,25 +19,25 @@ VALID = "all experiments are valid\n"
 def check_experiments(out: Path = VALID_FILE) -> None:
     """Check that each experiment can be trained on its data, and write `out`. Raises UserError at the first that cannot."""
     for name in experiments.experiment_names():
-        meaning, sizes = _data_of(name)
+        spec, sizes = _data_of(name)
         for train in experiments.configuration_params(name) or [experiments.train_params(name)]:
             try:
-                rules.require_trainable(train, meaning, sizes)
+                rules.require_trainable(train, spec, sizes)
             except UserError as error:
                 raise UserError(f"{experiments.EXPERIMENTS / name}.yaml: {error}") from None
     with atomic.replacing(out) as temporary:
         temporary.write_text(VALID)
 
 
-def _data_of(name: str) -> tuple[Meaning, int | None]:
+def _data_of(name: str) -> tuple[LearningSpec, int | None]:
     """Return what an experiment learns from, and the size of its training set; None if that is not prepared yet."""
     source = experiments.load_experiment(name).data_of or name
     signal = experiments.load_experiment(source).signal
     if signal is not None:
-        return shots.signal_meaning(signal), signal.train
-    meaning = Meaning.of(experiments.shot_params(source)[1], load_section("data", DataParams).frame_shape, dark=None)
+        return shots.signal_spec(signal), signal.train
+    spec = LearningSpec.of(experiments.shot_params(source)[1], load_section("data", DataParams).frame_shape, dark=None)
     prepared = experiments.data_folder(name) / "train.h5"
     if not prepared.is_file():
-        return meaning, None
+        return spec, None
     with PreparedFile(prepared) as train:
-        return meaning, train.shots
+        return spec, train.shots

@@ -20,7 +20,7 @@ from xtcav_ml.data import raw_files
 from xtcav_ml.learning import rules
 from xtcav_ml.learning.layer_plan import Ends
 from xtcav_ml.science import images, selection
-from xtcav_ml.science.spec import Meaning
+from xtcav_ml.science.spec import LearningSpec
 from xtcav_ml.system import atomic
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.system.progress import console
@@ -73,27 +73,27 @@ def _check_params(params: Params) -> None:
 
 def _check_training(params: Params, shots: int | None = None) -> None:
     """Raise UserError if train would refuse params.yaml, or tune every trial, with `shots` training shots."""
-    meaning = Meaning.of(params.prepare, params.data.frame_shape, dark=None)
-    rules.require_trainable(params.train, meaning, shots)
-    _check_search(params, meaning, shots)
+    spec = LearningSpec.of(params.prepare, params.data.frame_shape, dark=None)
+    rules.require_trainable(params.train, spec, shots)
+    _check_search(params, spec, shots)
 
 
-def _check_search(params: Params, meaning: Meaning, shots: int | None) -> None:
+def _check_search(params: Params, spec: LearningSpec, shots: int | None) -> None:
     """Raise UserError if the tuner may set a value with which params.yaml cannot be trained, or if no trial fits the memory.
 
     Of a range one end must give a network: others may need other values of other parameters, and their trials are pruned.
     """
-    ends, smallest = Ends.of(meaning), {}
+    ends, smallest = Ends.of(spec), {}
     for name, values in params.tune.space.items():
         sizes, refused = [], []
         for value in values.ends:
             try:
                 train = overridden(params.train, "train", {name: value})
-                rules.require_data(train, meaning, shots)
+                rules.require_data(train, spec, shots)
             except UserError as error:
                 raise UserError(f"tune.space: {error}") from None
             try:
-                sizes.append((rules.step_memory(train, ends), value))
+                sizes.append((rules.planned_memory(train, ends), value))
             except UserError as error:
                 refused.append(f"tune.space.{name}: no network with {value!r}, all else as in section train: {error}")
         if refused and (isinstance(values, Choices) or not sizes):
@@ -101,7 +101,7 @@ def _check_search(params: Params, meaning: Meaning, shots: int | None) -> None:
         smallest[name] = min(sizes, key=itemgetter(0))[1]
     try:
         train = overridden(params.train, "train", smallest)
-        rules.step_memory(train, ends)
+        rules.planned_memory(train, ends)
     except UserError:  # these values exclude one another: their trials are pruned, others are not
         return
     rules.require_network(train, ends, 1e9 * params.tune.memory_gb, "tune.memory_gb")

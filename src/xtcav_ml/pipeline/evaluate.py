@@ -41,7 +41,7 @@ def evaluate_network(threads: int, data: Path, model_path: Path, history_path: P
     history = [json.loads(line) for line in history_path.read_text().splitlines()]
     plots = out / PLOTS.name
     with PreparedFile(data / "test.h5") as test:
-        model, _ = keras_file.load(model_path)
+        model, _ = keras_file.load_network(model_path)
         outputs = model.predict(Batches(test, PREDICTED_AT_ONCE), verbose=0)
         best = epochs.best(history)
         values: dict[str, Any] = {"best_epoch": best, "shots": test.shots}
@@ -50,7 +50,7 @@ def evaluate_network(threads: int, data: Path, model_path: Path, history_path: P
         if test.classes:
             values |= _classes(test, outputs[CLASS_HEAD], out) | _ceiling(test)
             values["validation_accuracy"] = history[best - 1]["val_accuracy"]
-        if test.meaning.regression:
+        if test.spec.regression:
             values["regression"] = _numbers(test, outputs[NUMBER_HEAD], plots)
         _explain(test, model, outputs, plots)
         atomic.write_csv(out / CURVES.name, history)
@@ -64,10 +64,10 @@ def _classes(test: PreparedFile, probabilities: NDArray[np.float32], out: Path) 
     calibrated = metrics.calibration(test.labels, probabilities)
     curves = figures.class_curves(test.classes, test.labels, probabilities)
     title = f"{measured.shots} test shots, accuracy {measured.accuracy:.1%}"
-    sheet = f"test frames by {test.meaning.label}, as the network sees them"
+    sheet = f"test frames by {test.spec.label}, as the network sees them"
     for name, figure in {
         "confusion_matrix": figures.confusion_matrix(measured.confusion, test.classes, title),
-        "calibration": figures.calibration(calibrated),
+        "calibration": figures.calibration_curve(calibrated),
         "roc_pr": figures.one_against_rest(curves, "each class against the rest, by its probability"),
         "frames": figures.frame_sheet(_sample(test, probabilities), sheet),
     }.items():
@@ -95,8 +95,8 @@ def _ceiling(test: PreparedFile) -> dict[str, Any]:
 
 def _numbers(test: PreparedFile, predicted: NDArray[np.float32], folder: Path) -> dict[str, Any]:
     """Measure the predicted numbers (N, V), and draw the results."""
-    numbers = {name: (test.targets[:, i], predicted[:, i]) for i, name in enumerate(test.meaning.regression)}
-    figures.write_png(folder / "regression.png", figures.regression(numbers))
+    numbers = {name: (test.targets[:, i], predicted[:, i]) for i, name in enumerate(test.spec.regression)}
+    figures.write_png(folder / "regression.png", figures.regression_scatter(numbers))
     errors = {name: metrics.regression(*pair) for name, pair in numbers.items()}
     for name, error in errors.items():
         console().print(
@@ -119,7 +119,7 @@ def _explain(test: PreparedFile, model: keras.Model, outputs: Outputs, folder: P
         wrong.append((name, _pictures(test, worst[:FRAMES_PER_CLASS], captions)))
         right = np.flatnonzero((test.labels == value) & (predicted == value))
         overlays.append((name, _overlays(test, model, right[:FRAMES_PER_CLASS], captions, CLASS_HEAD, value)))
-    for value, name in enumerate(test.meaning.regression):
+    for value, name in enumerate(test.spec.regression):
         truth, predicted = test.targets[:, value], outputs[NUMBER_HEAD][:, value]
         captions = [f"predicted {p:.4g}, measured {t:.4g}" for t, p in zip(truth, predicted, strict=True)]
         error = np.abs(predicted - truth)
@@ -146,7 +146,7 @@ def _overlays(
     if not len(rows):
         return []
     inputs: dict[str, NDArray[Any]] = {FRAME_INPUT: test.stored(rows)[..., np.newaxis]}
-    if test.meaning.features:
+    if test.spec.features:
         inputs[FEATURES_INPUT] = test.features[rows]
     maps = saliency.maps(model, inputs, head, np.full(len(rows), unit))
     return [(frame, seen, text) for (frame, text), seen in zip(_pictures(test, rows, captions), maps, strict=True)]
@@ -183,7 +183,7 @@ def _write_predictions(path: Path, test: PreparedFile, outputs: Outputs) -> None
         columns[PREDICTED] = [test.classes[label] for label in outputs[CLASS_HEAD].argmax(axis=1)]
         for i, label in enumerate(test.classes):
             columns[PROBABILITY + label] = [f"{value:.6f}" for value in outputs[CLASS_HEAD][:, i]]
-    for i, name in enumerate(test.meaning.regression):
+    for i, name in enumerate(test.spec.regression):
         columns[f"{ACTUAL} {name}"] = [f"{value:.6g}" for value in test.targets[:, i]]
         columns[f"{PREDICTED} {name}"] = [f"{value:.6g}" for value in outputs[NUMBER_HEAD][:, i]]
     atomic.write_csv(path, [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)])

@@ -14,7 +14,7 @@ from xtcav_ml.config.prepare import PrepareParams, Watch
 from xtcav_ml.data import raw_files
 from xtcav_ml.data.prepared import SATURATED, SIGNAL, FrameBlock, write_prepared
 from xtcav_ml.science import images, selection
-from xtcav_ml.science.spec import Meaning
+from xtcav_ml.science.spec import LearningSpec
 from xtcav_ml.system import atomic
 from xtcav_ml.system.progress import console, counting
 
@@ -33,9 +33,9 @@ def prepare_files(data: DataParams, prepare: PrepareParams, out: Path) -> None:
     dark = None
     if prepare.dark_run is not None:
         dark = dark_frame(raw_set, raw_files.require_run(raw_set, prepare.dark_run), data.frame_shape)
-    meaning = Meaning.of(prepare, data.frame_shape, dark)
+    spec = LearningSpec.of(prepare, data.frame_shape, dark)
     steps = ", ".join(step.step for step in prepare.images)
-    rows, columns = meaning.preprocessing.shape
+    rows, columns = spec.preprocessing.shape
     console().print(f"prepare: {data.raw} -> {out}, {rows} x {columns} {prepare.pixels.dtype} after {steps}")
     if raw_set.listing.note:
         console().print(f"  {raw_set.listing.note}")
@@ -44,13 +44,13 @@ def prepare_files(data: DataParams, prepare: PrepareParams, out: Path) -> None:
         folder.mkdir()
         for split, members in selected.splits.items():
             counts[split] = Counter()
-            blocks = prepared_blocks(raw_set, members, meaning.preprocessing, prepare.watch.saturation, advance)
+            blocks = prepared_blocks(raw_set, members, spec.preprocessing, prepare.watch.saturation, advance)
             write_prepared(
                 folder / f"{split}.h5",
-                meaning,
+                spec,
                 {name: values[members] for name, values in raw_set.columns.items()},
                 (raw_set.names, raw_set.file[members], raw_set.row[members]),
-                _watched(blocks, prepare.watch, meaning.preprocessing, counts[split]),
+                _watched(blocks, prepare.watch, spec.preprocessing, counts[split]),
             )
     _report(selected, raw_set, prepare, counts)
     _report_dark(dark, prepare)

@@ -45,7 +45,7 @@ def simulate_files(params: SimulateParams, out: Path) -> None:
 
     Raises UserError if the disk is too full or a worker is killed.
     """
-    files = list(plan(params))
+    files = list(plan_files(params))
     shots = sum(target.count for target in files)
     workers = min(len(os.sched_getaffinity(0)), len(files))
     runs = ", ".join(f"{run}: {count:,}" for run, count in params.runs.items())
@@ -61,7 +61,7 @@ def simulate_files(params: SimulateParams, out: Path) -> None:
     print(_describe_labels(labels), flush=True)
 
 
-def plan(params: SimulateParams) -> Iterator[ShotFile]:
+def plan_files(params: SimulateParams) -> Iterator[ShotFile]:
     """Yield the files to write, run by run."""
     for run, count in params.runs.items():
         for number, first in enumerate(range(0, count, params.shots_per_file)):

@@ -36,7 +36,7 @@ def train_network(
     screen = console()
     device = backend.configure(params.seed, params.threads)
     with PreparedFile(data / "train.h5") as train, PreparedFile(data / "validation.h5") as validation:
-        layers = layer_plan.plan(params.model, layer_plan.Ends.of(train.meaning))
+        layers = layer_plan.plan_layers(params.model, layer_plan.Ends.of(train.spec))
         screen.print(
             f"train: {train.shots:,} shots of {train.frame_shape[0]} x {train.frame_shape[1]}, "
             f"{layer_plan.parameter_count(layers):,} parameters, {params.epochs} epochs in minibatches "
@@ -51,7 +51,7 @@ def train_network(
             fitted = fit.fit(
                 train, validation, params, [_Log(history, advance, train.classes), *listeners], checkpoints
             )
-        keras_file.save(fitted.model, train.meaning, model_path)
+        keras_file.save(fitted.model, train.spec, model_path)
     if checkpoints is not None:
         checkpoints.clear()
     screen.print(f"  kept epoch {fitted.best_epoch} of {params.epochs}, the best on validation -> {model_path}")

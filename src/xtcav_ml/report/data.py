@@ -20,7 +20,7 @@ from xtcav_ml.system.errors import UserError
 Sets = dict[str, dict[str, int]]  # shots of each class, or with each number, by set
 
 
-def data(results: Results) -> dict[str, Any]:
+def data_section(results: Results) -> dict[str, Any]:
     """Return the data of the results; an entry is empty, or None, where its source is missing."""
     sets, label = _sets(results.root / PREPARED)
     title = f"Labels ({label}) of each set, as in the table"
@@ -54,11 +54,11 @@ def _sets(folder: Path) -> tuple[Sets, str | None]:
     try:
         for name in selection.SPLITS:
             with PreparedFile(folder / f"{name}.h5") as file:
-                label = file.meaning.label
+                label = file.spec.label
                 counts = np.isfinite(file.targets).sum(axis=0)
                 if file.classes:
                     counts = np.bincount(file.labels, minlength=len(file.classes))
-                sets[name] = dict(zip(file.classes or file.meaning.regression, counts.tolist(), strict=True))
+                sets[name] = dict(zip(file.classes or file.spec.regression, counts.tolist(), strict=True))
     except UserError:
         return {}, None
     return sets, label

@@ -27,13 +27,13 @@ def before(results: Results) -> tuple[str, dict[str, Any]] | None:
     """Return the newest commit with other metrics, and these; None if there is none, or no git."""
     for revision in git.changing(str(METRICS), results.root):
         with contextlib.suppress(git.GitError, ValueError):  # removed there, or damaged
-            metrics = json.loads(git.show(revision, str(METRICS), results.root))
+            metrics = json.loads(git.file_at(revision, str(METRICS), results.root))
             if metrics != results.metrics:
                 return revision, metrics
     return None
 
 
-def comparison(results: Results) -> dict[str, Any]:
+def comparison_section(results: Results) -> dict[str, Any]:
     """Return the differences from the previous results, and whether the network is better.
 
     `title` is None where there are none, `params` where either has no dvc.lock.
@@ -42,7 +42,7 @@ def comparison(results: Results) -> dict[str, Any]:
     if earlier is None:
         return {"title": None}
     revision, metrics = earlier
-    read = partial(git.show, revision, folder=results.root)
+    read = partial(git.file_at, revision, folder=results.root)
     title, then, now = git.title(revision, results.root), recorded.read_locks(read), results.recorded
     verdicts, note = _verdicts(results, title.split()[1], read)
     section: dict[str, Any] = {"title": title, "verdicts": verdicts, "note": note, "params": None}

@@ -37,7 +37,7 @@ def outdated(results: Results) -> list[str]:
     return list(recorded.differing({"then": results.recorded.params, "now": now}))
 
 
-def search(results: Results) -> dict[str, Any] | None:
+def search_section(results: Results) -> dict[str, Any] | None:
     """Return the best trial of `make tune`, its parameters, and the search's pictures by title; None if it has not run."""
     best = results.json(BEST)
     if not best:
@@ -51,7 +51,7 @@ def search(results: Results) -> dict[str, Any] | None:
     return {"best": best, "rows": rows, "pictures": _pictures(results, TUNING, titles)}
 
 
-def resources(results: Results) -> dict[str, Any]:
+def resources_section(results: Results) -> dict[str, Any]:
     """Return time, memory and the rest of each stage's last run on this machine, and their pictures by title."""
     used = {stage: values for stage in STAGES if (values := results.json(RESOURCES / f"{stage}.json"))}
     gpus = {name: name.replace("_", " ") for values in used.values() for name in values if "gpu" in name}
@@ -66,7 +66,7 @@ def _pictures(results: Results, folder: Path, titles: dict[str, str]) -> dict[st
     return {title: image for title, image in pictures.items() if image is not None}
 
 
-def origin(results: Results) -> dict[str, Any]:
+def origin_section(results: Results) -> dict[str, Any]:
     """Return commit, MLflow run (empty if there is none), hashes of data and code, environment and parameters."""
     run = results.json(RUN_ADDRESS)
     return {"state": git.state(results.root), "run": run, "recorded": results.recorded, "environment": environment()}

@@ -16,17 +16,17 @@ from xtcav_ml.system import atomic
 from xtcav_ml.system.progress import console
 
 SECTIONS: dict[str, tuple[str, Callable[[Results], dict[str, Any] | None]]] = {
-    "before": ("Compared with the previous commit", earlier.comparison),
-    "data": ("Data", data.data),
-    "training": ("Training", training.training),
-    "test": ("Test", quality.classification),
-    "numbers": ("Numbers", quality.regression),
+    "before": ("Compared with the previous commit", earlier.comparison_section),
+    "data": ("Data", data.data_section),
+    "training": ("Training", training.training_section),
+    "test": ("Test", quality.classification_section),
+    "numbers": ("Numbers", quality.regression_section),
     "frames": ("Sample frames", lambda results: frames.picture(results, PLOTS / "frames.png")),
     "mistakes": ("Worst mistakes", frames.mistakes),
     "saliency": ("Where the network looks", lambda results: frames.picture(results, PLOTS / "saliency.png")),
-    "search": ("Search", origin.search),
-    "resources": ("Resources", origin.resources),
-    "origin": ("Lineage", origin.origin),
+    "search": ("Search", origin.search_section),
+    "resources": ("Resources", origin.resources_section),
+    "origin": ("Lineage", origin.origin_section),
 }
 """Title of each section, and the function that gathers its content, None if it is left out; its text is in its template."""
 

@@ -12,7 +12,7 @@ from xtcav_ml.report.results import Results
 from xtcav_ml.science import metrics
 
 
-def classification(results: Results) -> dict[str, Any] | None:
+def classification_section(results: Results) -> dict[str, Any] | None:
     """Return confusion matrix, calibration and curves (SVG), and a row for each class; None where no classes are learned."""
     run = results.table
     if "confusion" not in results.metrics or run is None:
@@ -27,9 +27,10 @@ def classification(results: Results) -> dict[str, Any] | None:
         for name, row in zip(names, confusion, strict=True)
     )
     roc, precision_recall = (
-        figures.one_against_rest(curves, panels=[panel]) for panel in (figures.roc, figures.precision_recall)
+        figures.one_against_rest(curves, panels=[panel])
+        for panel in (figures.roc_curve, figures.precision_recall_curve)
     )
-    calibration = figures.calibration(metrics.calibration(truth, predicted))
+    calibration = figures.calibration_curve(metrics.calibration(truth, predicted))
     return {
         "confusion": figures.svg(
             figures.confusion_matrix(confusion, names), f"Confusion matrix, label by label. {in_words}"
@@ -54,7 +55,7 @@ def _classes(values: Mapping[str, Any], names: Sequence[str]) -> list[list[str]]
     return rows
 
 
-def regression(results: Results) -> dict[str, Any] | None:
+def regression_section(results: Results) -> dict[str, Any] | None:
     """Return a row and a chart (SVG) of each number that is learned; None where none is."""
     errors, run = results.metrics.get("regression", {}), results.table
     if not errors or run is None:
@@ -64,6 +65,6 @@ def regression(results: Results) -> dict[str, Any] | None:
         if error["shots"]:
             pair = run.floats(f"{ACTUAL} {name}"), run.floats(f"{PREDICTED} {name}")
             description = f"{name}: predicted against measured, {error['shots']:,} shots; on the line they agree"
-            charts[name] = figures.svg(figures.regression({name: pair}), description)
+            charts[name] = figures.svg(figures.regression_scatter({name: pair}), description)
     keys = ("shots", "rms_error", "spread", "mean_error", "mean_absolute_error", "explained")
     return {"rows": [[name, *(number(error[key]) for key in keys)] for name, error in errors.items()], "charts": charts}

@@ -18,7 +18,7 @@ def warnings(history: Sequence[Mapping[str, float]], classes: Sequence[str]) -> 
     return [f"Epoch {ranges(epochs)}: {sign}." for sign, epochs in signs.items()]
 
 
-def training(results: Results) -> dict[str, Any]:
+def training_section(results: Results) -> dict[str, Any]:
     """Return the number of epochs, the best one, warnings, and learning curves (SVG by title).
 
     There are no curves if the best epoch is not in the history, which is then missing or another training's.
@@ -28,7 +28,7 @@ def training(results: Results) -> dict[str, Any]:
     for name in figures.curves_of(history) if best <= len(history) else ():
         kept = {key: value for key, value in history[best - 1].items() if key in (name, f"train_{name}", f"val_{name}")}
         values = ", ".join(f"{key} {number(value)}" for key, value in kept.items())
-        title = figures.CURVES[name][0].upper() + figures.CURVES[name][1:]
+        title = figures.CURVE_STYLES[name][0].upper() + figures.CURVE_STYLES[name][1:]
         charts[title] = figures.svg(
             figures.learning_curves(history, best, [name]), f"{title}, by epoch; in the kept epoch {best}: {values}"
         )

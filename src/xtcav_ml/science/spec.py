@@ -11,7 +11,7 @@ from xtcav_ml.science.images import Dark, Preprocessing
 
 
 @dataclass(frozen=True)
-class Meaning:
+class LearningSpec:
     """Names of the datasets to learn and of the inputs, and the preprocessing of a frame."""
 
     label: str | None
@@ -22,7 +22,7 @@ class Meaning:
 
     @classmethod
     def of(cls, prepare: PrepareParams, raw_shape: tuple[int, int], dark: Dark | None) -> Self:
-        """Return the meaning by params.yaml, for raw frames of `raw_shape`, with the measured dark frame."""
+        """Return the specification by params.yaml, for raw frames of `raw_shape`, with the measured dark frame."""
         preprocessing = Preprocessing(prepare.images, prepare.pixels, raw_shape, dark)
         return cls(prepare.label, prepare.classes, prepare.regression, prepare.features, preprocessing)
 
@@ -35,7 +35,7 @@ class Meaning:
 
     @classmethod
     def from_json(cls, text: str | bytes, dark: Dark | None) -> Self:
-        """Return the meaning that `to_json` wrote, with its dark frame."""
+        """Return the specification that `to_json` wrote, with its dark frame."""
         tree = json.loads(text)
         preprocessing = Preprocessing(
             steps=TypeAdapter(tuple[Step, ...]).validate_json(json.dumps(tree["steps"])),

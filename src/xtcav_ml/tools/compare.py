@@ -58,13 +58,13 @@ def _source(name: str) -> tuple[str, recorded.Recorded | None]:
             table = mlflow_store.download(root, name, PREDICTIONS.name, Path(folder))
             return table.read_text(encoding="utf-8", errors="replace"), _of_run(root, name, Path(folder))
     try:
-        text = git.show(name, str(PREDICTIONS), root).decode(errors="replace")
+        text = git.file_at(name, str(PREDICTIONS), root).decode(errors="replace")
     except git.GitError as error:
         raise UserError(
             f"{name}: no such run (found {error.reason!r}, expected a {PREDICTIONS.name}, a folder that holds one, an MLflow "
             f"run id or a git revision with {PREDICTIONS}). Fix: check the name; `xtcav runs` lists MLflow runs"
         ) from None
-    return text, recorded.read_locks(lambda file: git.show(name, file, root))
+    return text, recorded.read_locks(lambda file: git.file_at(name, file, root))
 
 
 def _of_run(root: Path, run_id: str, folder: Path) -> recorded.Recorded:

@@ -2,7 +2,7 @@
 
 from xtcav_ml.config.params_file import Params
 from xtcav_ml.learning import layer_plan
-from xtcav_ml.science.spec import Meaning
+from xtcav_ml.science.spec import LearningSpec
 from xtcav_ml.system.progress import console, titled_table
 
 
@@ -11,8 +11,8 @@ def describe_network(params: Params) -> None:
 
     Raises UserError if the network cannot be built on the frames.
     """
-    ends = layer_plan.Ends.of(Meaning.of(params.prepare, params.data.frame_shape, dark=None))
-    layers, batch, screen = layer_plan.plan(params.train.model, ends), params.train.batch_size, console()
+    ends = layer_plan.Ends.of(LearningSpec.of(params.prepare, params.data.frame_shape, dark=None))
+    layers, batch, screen = layer_plan.plan_layers(params.train.model, ends), params.train.batch_size, console()
     total, operations = layer_plan.parameter_count(layers), sum(layer.operations for layer in layers)
     rows, columns = ends.frame_shape
     title = f"{params.train.model.name} on frames of {rows} x {columns}, minibatches of {batch}"
@@ -37,7 +37,7 @@ def describe_network(params: Params) -> None:
     screen.print(
         f"{total:,} parameters, {convolutions:,} ({convolutions / total:.0%}) in convolutions; {operations / 1e6:,.1f} million "
         f"operations a shot forward; a training step of {batch} shots needs about {step_bytes / 1e6:,.0f} MB, the process with "
-        f"its libraries {(step_bytes + layer_plan.LIBRARIES) / 1e6:,.0f} MB"
+        f"its libraries {(step_bytes + layer_plan.LIBRARY_BYTES) / 1e6:,.0f} MB"
     )
     if fused is not layers:
         stock = layer_plan.step_memory(layers, batch)

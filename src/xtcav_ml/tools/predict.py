@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from xtcav_ml.config.schema import IMAGE, SCHEMA, Dataset
 from xtcav_ml.data import raw_files
-from xtcav_ml.data.hdf5 import attributes_of, create_rows, creating, require_unchanged, state
+from xtcav_ml.data.hdf5 import attributes_of, create_rows, creating, file_state, require_unchanged
 from xtcav_ml.data.prepared import SHOT_COLUMNS
 from xtcav_ml.data.raw_file import RawFrames, file_problems, read_columns
 from xtcav_ml.learning import backend
 from xtcav_ml.learning.predictor import FRAMES_A_CALL, NO_CLASS, Prediction, Predictor
-from xtcav_ml.science.spec import Meaning
+from xtcav_ml.science.spec import LearningSpec
 from xtcav_ml.system import interrupts
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.system.progress import console, counting
@@ -44,8 +44,8 @@ def predict_files(model_path: Path, inputs: Sequence[Path], out: Path, threads: 
     _require_own(targets)
     device = backend.configure(seed=0, threads=threads)
     predictor = Predictor(model_path)
-    states = {file: state(file) for file in targets}
-    raw_files.refuse([problem for file in targets for problem in _problems(file, predictor.meaning)])
+    states = {file: file_state(file) for file in targets}
+    raw_files.refuse([problem for file in targets for problem in _problems(file, predictor.spec)])
     for file in targets:
         require_unchanged(file, states[file])
     digest = hashlib.sha256(model_path.read_bytes()).hexdigest()
@@ -54,8 +54,8 @@ def predict_files(model_path: Path, inputs: Sequence[Path], out: Path, threads: 
             raw_files.PREDICTED_BY: digest,
             "source_state": f"{states[file][1]} bytes, changed at {states[file][2]} ns",
             SOURCE: _source(target, file),
-            "label": predictor.meaning.label or "",
-            "classes": json.dumps(predictor.meaning.classes),
+            "label": predictor.spec.label or "",
+            "classes": json.dumps(predictor.spec.classes),
         }
         for file, target in targets.items()
     }
@@ -69,8 +69,8 @@ def predict_files(model_path: Path, inputs: Sequence[Path], out: Path, threads: 
     with counting("shots", total) as advance:
         for file in waiting:
             prediction, columns = _predict(predictor, file, states[file], advance)
-            _write(targets[file], predictor.meaning, prediction, columns, attributes[file])
-            screen.print(f"  {file.name}: {_totals(prediction, predictor.meaning)}")
+            _write(targets[file], predictor.spec, prediction, columns, attributes[file])
+            screen.print(f"  {file.name}: {_totals(prediction, predictor.spec)}")
     return list(targets.values())
 
 
@@ -101,9 +101,9 @@ def _done(target: Path, attributes: Mapping[str, str]) -> bool:
     return all(written.get(name) == value for name, value in attributes.items())
 
 
-def _problems(file: Path, meaning: Meaning) -> list[str]:
-    frames = replace(SCHEMA[IMAGE], row_shape=meaning.preprocessing.raw_shape)
-    features = {name: Dataset("number", (), "feature") for name in meaning.features}
+def _problems(file: Path, spec: LearningSpec) -> list[str]:
+    frames = replace(SCHEMA[IMAGE], row_shape=spec.preprocessing.raw_shape)
+    features = {name: Dataset("number", (), "feature") for name in spec.features}
     return file_problems(file, {**features, **{name: SCHEMA[name] for name in SHOT_COLUMNS}, IMAGE: frames}, {})
 
 
@@ -114,13 +114,13 @@ def _predict(
 
     Raises UserError if it is not in the state `expected` from first to last, KeyboardInterrupt after a request to stop.
     """
-    meaning = predictor.meaning
-    columns = read_columns(file, (*SHOT_COLUMNS, *meaning.features))
+    spec = predictor.spec
+    columns = read_columns(file, (*SHOT_COLUMNS, *spec.features))
     shots = len(columns["run"])
     features, probabilities, numbers = (
-        np.empty((shots, len(names)), np.float32) for names in (meaning.features, meaning.classes, meaning.regression)
+        np.empty((shots, len(names)), np.float32) for names in (spec.features, spec.classes, spec.regression)
     )
-    for i, name in enumerate(meaning.features):
+    for i, name in enumerate(spec.features):
         features[:, i] = columns[name]
     for rows, frames in _blocks(file, expected, shots):
         interrupts.require_none()
@@ -142,29 +142,29 @@ def _blocks(file: Path, expected: tuple[int, ...], shots: int) -> Iterator[tuple
 
 def _write(
     target: Path,
-    meaning: Meaning,
+    spec: LearningSpec,
     prediction: Prediction,
     columns: Mapping[str, NDArray[np.generic]],
     attributes: Mapping[str, str],
 ) -> None:
     written = {name: columns[name] for name in SHOT_COLUMNS}
-    if meaning.classes:
+    if spec.classes:
         written |= {"probability": prediction.probabilities, "predicted": prediction.predicted}
-    written |= {f"predicted.{name}": prediction.numbers[:, i] for i, name in enumerate(meaning.regression)}
+    written |= {f"predicted.{name}": prediction.numbers[:, i] for i, name in enumerate(spec.regression)}
     with creating(target) as file:
         for name, values in written.items():
             create_rows(file, name, len(values), values.shape[1:], values.dtype)[:] = values
         file.attrs.update(attributes)
 
 
-def _totals(prediction: Prediction, meaning: Meaning) -> str:
+def _totals(prediction: Prediction, spec: LearningSpec) -> str:
     """Return the number of shots of each class, and the mean of each number."""
     words = []
-    if meaning.classes:
-        words = [f"{name} {(prediction.predicted == number).sum():,}" for number, name in enumerate(meaning.classes)]
+    if spec.classes:
+        words = [f"{name} {(prediction.predicted == number).sum():,}" for number, name in enumerate(spec.classes)]
         missing = (prediction.predicted == NO_CLASS).sum()
         words += [f"none for lack of a feature {missing:,}"] * bool(missing)
-    for i, name in enumerate(meaning.regression):
+    for i, name in enumerate(spec.regression):
         finite = prediction.numbers[:, i][np.isfinite(prediction.numbers[:, i])]
         words.append(f"{name} {finite.mean():.4g} on average" if len(finite) else f"{name} -")
     return ", ".join(words)

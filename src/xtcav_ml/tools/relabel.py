@@ -15,7 +15,7 @@ from xtcav_ml.data.raw_file import file_problems, read_columns
 from xtcav_ml.science import labels
 from xtcav_ml.system.progress import console, counting, titled_table
 
-NEEDED = (WAVEFORMS, "bld.L3energy", PEAKS_LABEL, "run", "run.index", *EVENT_KEY)
+RELABEL_COLUMNS = (WAVEFORMS, "bld.L3energy", PEAKS_LABEL, "run", "run.index", *EVENT_KEY)
 
 
 def relabel_folder(folder: Path, rule: PeakRule, out: Path | None) -> NDArray[np.int64]:
@@ -25,7 +25,7 @@ def relabel_folder(folder: Path, rule: PeakRule, out: Path | None) -> NDArray[np
     the folder or a file cannot be read, waveforms, L3 energy or labels are missing, or a stored label is not a class.
     """
     files = raw_files.list_files(folder).files
-    required = {name: SCHEMA[name] for name in NEEDED}
+    required = {name: SCHEMA[name] for name in RELABEL_COLUMNS}
     raw_files.refuse([problem for file in files for problem in file_problems(file, required, {})])
     raw_files.refuse([problem for file in files for problem in _label_problems(file)])
     tables = list(_relabelled(files, rule))
@@ -58,7 +58,7 @@ def _relabelled(files: Sequence[Path], rule: PeakRule) -> Iterator[dict[str, NDA
     """Yield, file by file, the keys, the stored label, and the label and peaks by the rule."""
     with counting("files", len(files)) as advance:
         for file in files:
-            columns = read_columns(file, NEEDED)
+            columns = read_columns(file, RELABEL_COLUMNS)
             waveforms, energy = (cast(NDArray[np.floating], columns[name]) for name in (WAVEFORMS, "bld.L3energy"))
             peaks = labels.find_peaks(waveforms, energy, rule)
             yield {

@@ -34,14 +34,14 @@ FEW_SHOTS: dict[str, Any] = {
 }
 """Full-size frames and the network of params.yaml, but few shots: enough for every class in every split."""
 
-OUTPUTS = {
+STAGE_OUTPUTS = {
     "simulate": (paths.SIMULATED,),
     "check": (paths.CHECKED,),
     "prepare": (paths.PREPARED,),
     "train": (paths.MODEL, paths.HISTORY),
     "evaluate": (paths.CURVES, paths.PREDICTIONS, paths.METRICS, paths.PLOTS),
 }
-NEEDED = ("src", "dvc.yaml", str(PARAMS_FILE), *map(str, fingerprint.LOCKS.values()))
+PROJECT_FILES = ("src", "dvc.yaml", str(PARAMS_FILE), *map(str, fingerprint.LOCKS.values()))
 """Files and folders of a project that its stages need."""
 
 COMMAND = "from xtcav_ml.cli.main import main; main()"
@@ -55,9 +55,9 @@ def take_over_if_same(revision: str) -> bool:
     root, screen = lineage.project_root(), console()
     with tempfile.TemporaryDirectory() as folder:
         then, now = Path(folder) / "then", Path(folder) / "now"
-        git.export(revision, NEEDED, root, then)
+        git.export(revision, PROJECT_FILES, root, then)
         now.mkdir()
-        for name in NEEDED:
+        for name in PROJECT_FILES:
             if (root / name).is_dir():
                 shutil.copytree(root / name, now / name, ignore=shutil.ignore_patterns("__pycache__"))
             else:
@@ -92,7 +92,7 @@ def first_difference(then: Path, now: Path) -> str | None:
         params = YAML(typ="safe", pure=True).load((folder / PARAMS_FILE).read_bytes())
         with (folder / PARAMS_FILE).open("w", encoding="utf-8") as file:
             YAML(typ="safe", pure=True).dump(merged(params, FEW_SHOTS), file)
-    for stage, outputs in OUTPUTS.items():
+    for stage, outputs in STAGE_OUTPUTS.items():
         console().print(f"same: {stage}")
         for folder in (then, now):
             _run_stage(folder, stage)
@@ -123,7 +123,7 @@ def _files(path: Path) -> list[Path]:
 def _codes(folder: Path) -> dict[str, fingerprint.Code]:
     """Return the code of each stage in `folder`, as its own command writes it."""
     _run_stage(folder, "fingerprint")
-    codes = {stage: fingerprint.read_code(folder / fingerprint.file_of(stage)) for stage in OUTPUTS}
+    codes = {stage: fingerprint.read_code(folder / fingerprint.file_of(stage)) for stage in STAGE_OUTPUTS}
     return {stage: code for stage, code in codes.items() if code is not None}
 
 

@@ -25,8 +25,8 @@ def draw_sheet(file: Path, raw_folder: Path, out: Path, per_class: int) -> None:
         for name, members in (classes or {"all": np.arange(prepared.shots)}).items():
             pictures = [picture for row in members[:per_class] for picture in _pair(prepared, row, raw_folder)]
             rows.append((f"{name} ({len(members):,})", [*pictures, (_mean(prepared, members), "mean of the class")]))
-        steps = ", ".join(step.step for step in prepared.meaning.preprocessing.steps)
-        learned = prepared.meaning.label or ", ".join(prepared.meaning.regression)
+        steps = ", ".join(step.step for step in prepared.spec.preprocessing.steps)
+        learned = prepared.spec.label or ", ".join(prepared.spec.regression)
         title = f"{file}: {prepared.shots:,} shots by {learned}; raw, and after {steps}"
         figures.write_png(out, figures.frame_sheet(rows, title, one_scale=False))
     console().print(f"{title} -> {out}")

@@ -11,7 +11,7 @@ RUN_TAG, KEY_TAG, MODEL_TAG, EVALUATION_TAG = "run.key", "lineage.key", "model.m
 CODE_TAG = "code.fingerprint"
 """Tags by which a run is looked up: its journal's key, what decided its training, its model, the model's evaluation."""
 
-SECTIONS = (
+METRIC_SECTIONS = (
     ("val_predicted_", "predicted/", ""),
     ("val_confusion/", "validation_confusion/", ""),
     ("train_", "", "/train"),
@@ -33,13 +33,13 @@ def metric_name(name: str) -> str:
     """
     if name in COMMON:
         return f"{name.removeprefix('test_')}/test"
-    for begin, before, after in SECTIONS:
+    for begin, before, after in METRIC_SECTIONS:
         if name.startswith(begin):
-            return allowed(f"{before}{name.removeprefix(begin)}{after}")
-    return allowed(name)
+            return storable_name(f"{before}{name.removeprefix(begin)}{after}")
+    return storable_name(name)
 
 
-def allowed(name: str) -> str:
+def storable_name(name: str) -> str:
     """Return a parameter's or metric's name with `_` for each character that MLflow refuses."""
     return re.sub(r"[^\w./: -]", "_", name)
 

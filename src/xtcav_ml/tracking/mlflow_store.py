@@ -70,7 +70,7 @@ def answering(root: Path, item: str = "") -> Iterator[None]:
         raise UserError(message) from None
 
 
-def search(client: mlflow.MlflowClient, experiment: str, tags: Mapping[str, str]) -> list[Run]:
+def search_runs(client: mlflow.MlflowClient, experiment: str, tags: Mapping[str, str]) -> list[Run]:
     """Return the runs of an experiment that have all these tags, the newest first. Raises what the store raises."""
     wanted = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
     return list(client.search_runs([experiment], wanted, order_by=["attributes.start_time DESC", "attributes.run_id"]))

@@ -92,7 +92,7 @@ def _apply(root: Path, journal: Journal, events: Sequence[Event]) -> None:
         client.log_artifact(journal.run_id, str(journal.folder / events[0]["file"]), events[0]["folder"])
     elif kind == "model":
         path = journal.folder / events[0]["file"]
-        versions.log_model(str(journal.run_id), path, model_file.read_spec(path), events[0]["requirements"])
+        versions.log_version(str(journal.run_id), path, model_file.read_spec(path), events[0]["requirements"])
     else:
         if events[0]["status"] is not None:  # else it stays as it is
             client.set_terminated(journal.run_id, events[0]["status"], events[0]["time_ms"])
@@ -125,7 +125,9 @@ def _begin(client: mlflow.MlflowClient, experiment: str, begin: Event) -> str:
 
 def _ids(client: mlflow.MlflowClient, experiment: str, run_key: str) -> list[str]:
     """Return MLflow's ids of the runs with a key: one, none yet, or more after a lost reply."""
-    return [str(run.info.run_id) for run in mlflow_store.search(client, experiment, {mlflow_names.RUN_TAG: run_key})]
+    return [
+        str(run.info.run_id) for run in mlflow_store.search_runs(client, experiment, {mlflow_names.RUN_TAG: run_key})
+    ]
 
 
 def _refused(error: Exception) -> bool:

@@ -79,7 +79,7 @@ def _find(root: Path, left: Mapping[str, Tags], identity: Tags) -> tuple[str, Ta
         if wanted.items() <= tags.items():
             return run_key, tags
     client, experiment = mlflow_store.connect(root)
-    for run in mlflow_store.search(client, experiment, identity):
+    for run in mlflow_store.search_runs(client, experiment, identity):
         if run.info.status == "FINISHED" and RUN_TAG in run.data.tags:
             return run.data.tags[RUN_TAG], run.data.tags
     return "", {}

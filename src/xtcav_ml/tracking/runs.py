@@ -54,7 +54,7 @@ class TrainingRun:
 
 
 @contextlib.contextmanager
-def training(device: str, experiment: str = "", origin: lineage.Lineage | None = None) -> Iterator[TrainingRun]:
+def training_run(device: str, experiment: str = "", origin: lineage.Lineage | None = None) -> Iterator[TrainingRun]:
     """Yield a run for a training on `device` of the workspace, or of `origin` for an experiment of the notes.
 
     It ends FINISHED, FAILED on an error, KILLED on Ctrl-C, which takes effect after a minibatch; the next training of the

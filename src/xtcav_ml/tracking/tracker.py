@@ -15,7 +15,7 @@ from xtcav_ml.system import interrupts
 from xtcav_ml.system.errors import masked, reason, warn
 from xtcav_ml.system.progress import console
 from xtcav_ml.tracking.journal import EVENTS, Journal, folder_of, ownerless
-from xtcav_ml.tracking.mlflow_names import EXPERIMENT, MODEL_TAG, allowed, metric_name, store_uri
+from xtcav_ml.tracking.mlflow_names import EXPERIMENT, MODEL_TAG, metric_name, storable_name, store_uri
 from xtcav_ml.tracking.uploader import Uploader
 
 PROBE = {"http": 5.0, "database": 60.0}  # seconds until training begins without an answer; a database may be created
@@ -34,7 +34,7 @@ class Run:
 
     def params(self, values: Mapping[str, Any]) -> None:
         """Log parameters, in the order of `values`."""
-        self._write_values("params", {allowed(name): str(value) for name, value in values.items()})
+        self._write_values("params", {storable_name(name): str(value) for name, value in values.items()})
 
     def tags(self, values: Mapping[str, str]) -> None:
         """Set tags."""

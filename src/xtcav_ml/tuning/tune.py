@@ -42,7 +42,7 @@ Ended = tuple[TrialState, float | None, str]
 """State in which a trial ended, its score, and a note on the reason where the state does not show it."""
 
 
-def search(train: TrainParams, tune: TuneParams, data: Path, out: Path) -> None:
+def run_search(train: TrainParams, tune: TuneParams, data: Path, out: Path) -> None:
     """Resume the study until it has `tune.trials` trials or `tune.minutes` are over; write its results to `out`.
 
     Raises UserError if prepared data are missing, another tuner is at work, or no trial could be completed.
@@ -51,7 +51,7 @@ def search(train: TrainParams, tune: TuneParams, data: Path, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     screen = console()
     with _locked(out / "lock"), PreparedFile(data / "train.h5") as prepared:
-        rules.require_trainable(base, prepared.meaning, prepared.shots)
+        rules.require_trainable(base, prepared.spec, prepared.shots)
         study = studies.open_study(tune, decides(base), out / "study.db")
         screen.print(
             f"tune: study {study.study_name}, {studies.spent(study)} of {tune.trials} trials done, {tune.epochs} epochs each, "
@@ -62,7 +62,7 @@ def search(train: TrainParams, tune: TuneParams, data: Path, out: Path) -> None:
             screen.print("  the parameters of params.yaml lie outside tune.space: no trial for them")
         with Tracker(lineage.project_root(), identity=study.study_name) as tracker:
             written = _Search(study, base, tune, prepared, tracker).run_trials(out)
-    best, score = study.best_trial, "score" if prepared.meaning.regression else "accuracy"
+    best, score = study.best_trial, "score" if prepared.spec.regression else "accuracy"
     screen.print(f"\nBest: trial {best.number}, validation {score} {best.value:.3f}")
     for name, value in best.params.items():
         screen.print(f"  {name}: {value:.4g}" if isinstance(value, float) else f"  {name}: {value}")
@@ -137,7 +137,7 @@ class _Search:
     def _train(self, trial: Trial, run: Run, show: Show, deadline: float) -> Ended:
         try:
             params = overridden(self.base, "train", trial.params)
-            rules.require_trial(params, self.prepared.meaning, self.prepared.shots, self.tune.memory_gb)
+            rules.require_trial(params, self.prepared.spec, self.prepared.shots, self.tune.memory_gb)
         except UserError as error:
             return TrialState.PRUNED, None, f"{INFEASIBLE}{error}"
         arguments, subject = (params, self.prepared.path.parent), f"trial {trial.number}"

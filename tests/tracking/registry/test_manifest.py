@@ -16,7 +16,7 @@ def folder(tmp_path):
 
 
 def test_every_file_is_listed_with_its_hash(folder):
-    digest = manifest.write(folder)
+    digest = manifest.write_manifest(folder)
     content = (folder / "manifest.json").read_bytes()
     assert digest == hashlib.sha256(content).hexdigest()
     assert json.loads(content) == {
@@ -27,7 +27,7 @@ def test_every_file_is_listed_with_its_hash(folder):
 
 
 def test_what_mlflow_adds_to_a_model_it_loads_by_name_is_let_be_but_only_there(folder):
-    manifest.write(folder)
+    manifest.write_manifest(folder)
     (folder / "registered_model_meta").write_text("model_name: xtcav")
     manifest.verify(folder, "mine")
     (folder / "data/registered_model_meta").write_text("model_name: xtcav")
@@ -58,7 +58,7 @@ def flip(path):
     ],
 )
 def test_a_change_of_any_file_is_refused(folder, change, found):
-    manifest.write(folder)
+    manifest.write_manifest(folder)
     change(folder)
     with pytest.raises(UserError, match=f"^mine: {found}") as error:
         manifest.verify(folder, "mine")
@@ -66,7 +66,7 @@ def test_a_change_of_any_file_is_refused(folder, change, found):
 
 
 def test_a_link_to_the_same_bytes_is_not_the_file(folder, tmp_path_factory):
-    manifest.write(folder)
+    manifest.write_manifest(folder)
     elsewhere = tmp_path_factory.mktemp("elsewhere") / "MLmodel"
     (folder / "MLmodel").rename(elsewhere)
     (folder / "MLmodel").symlink_to(elsewhere)
@@ -75,9 +75,9 @@ def test_a_link_to_the_same_bytes_is_not_the_file(folder, tmp_path_factory):
 
 
 def test_whoever_changes_the_manifest_too_is_found_out_by_its_own_hash(folder):
-    digest = manifest.write(folder)
+    digest = manifest.write_manifest(folder)
     flip(folder / "data/model.keras")
-    manifest.write(folder)
+    manifest.write_manifest(folder)
     manifest.verify(folder, "mine")
     with pytest.raises(UserError, match=r"manifest\.json .*found another"):
         manifest.verify(folder, "mine", digest)

@@ -44,9 +44,9 @@ def registered(root, **columns):
     folder = root / "-".join(["model", *columns])
     folder.mkdir()
     with PreparedFile(write_prepared_file(folder / "train.h5", FRAMES, np.arange(SHOTS) % 2, **columns)) as train:
-        keras_file.save(untrained(train), train.meaning, folder / "model.keras")
+        keras_file.save(untrained(train), train.spec, folder / "model.keras")
     run = StoredRun(root, stage="train")
-    versions.log_model(run.run_id, folder / "model.keras", train.meaning, [])
+    versions.log_version(run.run_id, folder / "model.keras", train.spec, [])
     return folder / "model.keras", versions.find(root, run.run_id).uri
 
 

@@ -11,13 +11,13 @@ from mlflow.exceptions import MlflowException
 
 from tests.conftest import STORED, StoredRun, lay_store
 from xtcav_ml.science.images import Dark, Preprocessing
-from xtcav_ml.science.spec import Meaning
+from xtcav_ml.science.spec import LearningSpec
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.tracking.registry import versions
 
 DARK = Dark(np.full((3, 4), 99.6, np.float32), np.ones((3, 4), np.float32))
-PLAIN = Meaning("side", ("no", "yes"), (), (), Preprocessing((), STORED, (3, 4), DARK))
-WITH_FEATURE = Meaning(None, (), ("energy",), ("gas",), Preprocessing((), STORED, (3, 4), None))
+PLAIN = LearningSpec("side", ("no", "yes"), (), (), Preprocessing((), STORED, (3, 4), DARK))
+WITH_FEATURE = LearningSpec(None, (), ("energy",), ("gas",), Preprocessing((), STORED, (3, 4), None))
 
 
 @pytest.fixture
@@ -34,8 +34,8 @@ def begin(root, stage="train", **tags):
     return StoredRun(root, **known)
 
 
-def log(run, root, meaning=PLAIN):
-    versions.log_model(run.run_id, root / "model.keras", meaning, ["keras==3.15.1"])
+def log(run, root, spec=PLAIN):
+    versions.log_version(run.run_id, root / "model.keras", spec, ["keras==3.15.1"])
 
 
 def logged(run):
@@ -66,15 +66,15 @@ def test_the_model_of_the_train_stage_is_a_version_with_its_tags_and_the_candida
 
 
 @pytest.mark.parametrize("meaning", [PLAIN, WITH_FEATURE])
-def test_the_folder_has_signature_example_and_pinned_libraries(root, meaning):
+def test_the_folder_has_signature_example_and_pinned_libraries(root, spec):
     run = begin(root)
-    log(run, root, meaning)
+    log(run, root, spec)
     info = mlflow.models.get_model_info("models:/xtcav@candidate")
     inputs = {spec.name: (spec.type, spec.shape) for spec in info.signature.inputs.inputs}
     frame = (np.dtype(np.int16), (-1, 3, 4))
-    expected = {"frame": frame, "gas": (np.dtype(np.float32), (-1,))} if meaning.features else {None: frame}
+    expected = {"frame": frame, "gas": (np.dtype(np.float32), (-1,))} if spec.features else {None: frame}
     assert inputs == expected
-    assert [spec.required for spec in info.signature.outputs.inputs] == [not meaning.features] * len(
+    assert [spec.required for spec in info.signature.outputs.inputs] == [not spec.features] * len(
         info.signature.outputs.inputs
     )
     assert info.metadata == {"git.commit": "c"}
@@ -84,7 +84,7 @@ def test_the_folder_has_signature_example_and_pinned_libraries(root, meaning):
     example = model.load_input_example(str(folder))
     assert model.load_input_example_params(str(folder)) == {}
     given = model.get_serving_input(str(folder))
-    if meaning.features:
+    if spec.features:
         assert (example["frame"].tolist(), example["gas"].tolist()) == ([[[0] * 4] * 3], [0])
         assert given.startswith('{"inputs":{"frame":[[[0,0,0,0],')
     else:

@@ -21,7 +21,7 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write(folder: Path) -> str:
+def write_manifest(folder: Path) -> str:
     """List the files of `folder` in its manifest, and return the SHA-256 of that."""
     (folder / MANIFEST).write_text(json.dumps(_hashes(folder), indent=2, sort_keys=True) + "\n", encoding="utf-8")
     return sha256(folder / MANIFEST)

@@ -15,14 +15,19 @@ import numpy as np
 from mlflow.types import ColSpec, Schema, TensorSpec
 
 from xtcav_ml.learning.layer_plan import FRAME_INPUT
-from xtcav_ml.science.spec import Meaning
+from xtcav_ml.science.spec import LearningSpec
 from xtcav_ml.tracking.registry import manifest
 
 DATA, EXAMPLE = "data", "input_example.json"
 
 
-def write(
-    folder: Path, path: Path, meaning: Meaning, requirements: Sequence[str], identity: Mapping[str, str], commit: str
+def write_package(
+    folder: Path,
+    path: Path,
+    spec: LearningSpec,
+    requirements: Sequence[str],
+    identity: Mapping[str, str],
+    commit: str,
 ) -> str:
     """Create `folder` from the model file `path`, with the `commit` to install; return the SHA-256 of its manifest.
 
@@ -40,29 +45,29 @@ def write(
             mlflow_model=model,
             loader_module="xtcav_ml.tracking.registry.serving",
             data_path=str(path),
-            signature=signature(meaning),
+            signature=signature(spec),
             pip_requirements=list(requirements),
         )
-    (folder / EXAMPLE).write_text(json.dumps({"inputs": example(meaning), "params": {}}, separators=(",", ":")))
-    return manifest.write(folder)
+    (folder / EXAMPLE).write_text(json.dumps({"inputs": example(spec), "params": {}}, separators=(",", ":")))
+    return manifest.write_manifest(folder)
 
 
-def signature(meaning: Meaning) -> mlflow.models.ModelSignature:
+def signature(spec: LearningSpec) -> mlflow.models.ModelSignature:
     """Return what the model takes, raw frames (-1, rows, columns) int16 and features (-1,), and the columns it returns."""
-    shape = (-1, *meaning.preprocessing.raw_shape)
-    inputs = [TensorSpec(np.dtype(np.int16), shape, FRAME_INPUT if meaning.features else None)]
-    inputs += [TensorSpec(np.dtype(np.float32), (-1,), name) for name in meaning.features]
+    shape = (-1, *spec.preprocessing.raw_shape)
+    inputs = [TensorSpec(np.dtype(np.int16), shape, FRAME_INPUT if spec.features else None)]
+    inputs += [TensorSpec(np.dtype(np.float32), (-1,), name) for name in spec.features]
     # Of a shot of which a feature is missing, all outputs are.
-    always = not meaning.features
-    outputs = [ColSpec("double", f"probability of {name}", required=always) for name in meaning.classes]
-    outputs += [ColSpec("string", "predicted", required=always)] if meaning.classes else []
-    outputs += [ColSpec("double", name, required=always) for name in meaning.regression]
+    always = not spec.features
+    outputs = [ColSpec("double", f"probability of {name}", required=always) for name in spec.classes]
+    outputs += [ColSpec("string", "predicted", required=always)] if spec.classes else []
+    outputs += [ColSpec("double", name, required=always) for name in spec.regression]
     return mlflow.models.ModelSignature(Schema(inputs), Schema(outputs))
 
 
-def example(meaning: Meaning) -> list[Any] | dict[str, Any]:
+def example(spec: LearningSpec) -> list[Any] | dict[str, Any]:
     """Return one input as lists: the mean dark frame, or zeros where none was measured; every feature is 0."""
-    dark = meaning.preprocessing.dark
-    frame = np.zeros(meaning.preprocessing.raw_shape) if dark is None else np.rint(dark.mean)
+    dark = spec.preprocessing.dark
+    frame = np.zeros(spec.preprocessing.raw_shape) if dark is None else np.rint(dark.mean)
     frames = frame.astype(np.int16)[np.newaxis].tolist()
-    return {FRAME_INPUT: frames, **{name: [0.0] for name in meaning.features}} if meaning.features else frames
+    return {FRAME_INPUT: frames, **{name: [0.0] for name in spec.features}} if spec.features else frames

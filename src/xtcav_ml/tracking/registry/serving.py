@@ -29,22 +29,22 @@ class ShotModel:
         `data` are raw frames (N, rows, columns) int16 or, for a model with features, a dict of `frame` and of each feature
         by its name, (N,). Raises ValueError if the shapes are not the model's.
         """
-        meaning = self.predictor.meaning
+        spec = self.predictor.spec
         inputs = data if isinstance(data, dict) else {FRAME_INPUT: data}
-        absent = [name for name in (FRAME_INPUT, *meaning.features) if name not in inputs]
+        absent = [name for name in (FRAME_INPUT, *spec.features) if name not in inputs]
         if absent:
             raise ValueError(f"inputs: incomplete (found {sorted(inputs)}, expected {absent[0]!r} too). Fix: add it")
-        features = [np.asarray(inputs[name], np.float32).reshape(-1) for name in meaning.features]
+        features = [np.asarray(inputs[name], np.float32).reshape(-1) for name in spec.features]
         outputs = self.predictor.predict(
             np.asarray(inputs[FRAME_INPUT]), np.stack(features, axis=1) if features else None
         )
         columns: dict[str, Any] = {
-            f"probability of {name}": _or_none(outputs.probabilities[:, i]) for i, name in enumerate(meaning.classes)
+            f"probability of {name}": _or_none(outputs.probabilities[:, i]) for i, name in enumerate(spec.classes)
         }
-        if meaning.classes:
-            names = [None if number == NO_CLASS else meaning.classes[number] for number in outputs.predicted]
+        if spec.classes:
+            names = [None if number == NO_CLASS else spec.classes[number] for number in outputs.predicted]
             columns["predicted"] = pd.Series(names, dtype=object)  # of texts, pandas would make None a NaN
-        columns |= {name: _or_none(outputs.numbers[:, i]) for i, name in enumerate(meaning.regression)}
+        columns |= {name: _or_none(outputs.numbers[:, i]) for i, name in enumerate(spec.regression)}
         return pd.DataFrame(columns)
 
 

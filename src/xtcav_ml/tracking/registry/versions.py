@@ -14,7 +14,7 @@ from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus, R
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
-from xtcav_ml.science.spec import Meaning
+from xtcav_ml.science.spec import LearningSpec
 from xtcav_ml.system.errors import UserError, masked
 from xtcav_ml.tracking.mlflow_names import of_test, store_uri
 from xtcav_ml.tracking.mlflow_store import answering, connect
@@ -31,7 +31,7 @@ FILE_TAG, MANIFEST_TAG = "model.sha256", "manifest.sha256"
 COPIED_TAGS = ("lineage.key", "git.commit", "git.dirty")  # tags of a run that its model version has too
 
 
-def log_model(run_id: str, path: Path, meaning: Meaning, requirements: Sequence[str]) -> None:
+def log_version(run_id: str, path: Path, spec: LearningSpec, requirements: Sequence[str]) -> None:
     """Log a model file with run `run_id` as a function of raw frames, which module `serving` loads.
 
     A model of the train stage becomes a version of the registered model, and the candidate if it is the newest. A file that
@@ -45,7 +45,7 @@ def log_model(run_id: str, path: Path, meaning: Meaning, requirements: Sequence[
             folder = Path(temporary) / "model"
             identity = {"model_id": model.model_id, "run_id": run_id, "artifact_path": model.artifact_location}
             commit = run.data.tags.get("git.commit", "none")
-            digest = packaging.write(folder, path, meaning, requirements, identity, commit)
+            digest = packaging.write_package(folder, path, spec, requirements, identity, commit)
             client.log_model_artifacts(model.model_id, str(folder))
         client.set_logged_model_tags(model.model_id, {MANIFEST_TAG: digest})
         model = client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
