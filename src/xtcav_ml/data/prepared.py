@@ -203,11 +203,11 @@ class PreparedFile(AbstractContextManager["PreparedFile"]):
         """
         images: NDArray[np.generic] = self._images[rows]
         for i in np.flatnonzero(~self._checked[rows]):
-            if zlib.crc32(images[i]) != self.column(CHECKSUM)[rows[i]]:
+            checksum, expected = zlib.crc32(images[i]), self.column(CHECKSUM)[rows[i]]
+            if checksum != expected:
                 raise UserError(
                     f"{self.path}: {STORED_IMAGE}: damaged by a failing disk or another program (found CRC-32 "
-                    f"{zlib.crc32(images[i])} in row {rows[i]}, expected {self.column(CHECKSUM)[rows[i]]}). Fix: remove the file, then run `dvc repro "
-                    "prepare`"
+                    f"{checksum} in row {rows[i]}, expected {expected}). Fix: remove the file, then run `dvc repro prepare`"
                 )
         self._checked[rows] = True
         self._read += images.nbytes

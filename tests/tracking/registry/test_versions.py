@@ -65,7 +65,7 @@ def test_the_model_of_the_train_stage_is_a_version_with_its_tags_and_the_candida
     assert dict(run.client.get_registered_model("xtcav").aliases) == {"candidate": version.version}
 
 
-@pytest.mark.parametrize("meaning", [PLAIN, WITH_FEATURE])
+@pytest.mark.parametrize("spec", [PLAIN, WITH_FEATURE])
 def test_the_folder_has_signature_example_and_pinned_libraries(root, spec):
     run = begin(root)
     log(run, root, spec)
