@@ -21,7 +21,7 @@ LONGEST_TAG = 8000
 
 
 def test_a_training_leaves_a_run_with_its_parameters_and_its_end(workspace):
-    with runs.training_run("CPU") as run, resources.measured("train"):
+    with runs.training_run("CPU") as (run, _), resources.measured("train"):
         run.on_epoch(1, {"val_accuracy": 0.5}, {"train": 2.0})
     (found,) = stored_runs(workspace)
     assert found.info.status == "FINISHED"
@@ -69,7 +69,7 @@ def test_a_store_that_takes_nothing_stops_no_training(workspace, monkeypatch, ca
 
     with monkeypatch.context() as patch:
         patch.setattr(MlflowClient, "create_run", refuse)
-        with runs.training_run("CPU") as run, resources.measured("train"):
+        with runs.training_run("CPU") as (run, _), resources.measured("train"):
             run.on_epoch(1, {"val_accuracy": 0.5}, {})
     printed = capsys.readouterr().err.splitlines()
     assert len(printed) == 2
@@ -128,7 +128,7 @@ def test_a_run_says_of_what_it_was_made(workspace, monkeypatch):
 
 @pytest.mark.parametrize("epochs", [0, 3])
 def test_only_a_run_that_resumed_something_says_so(workspace, epochs):
-    with runs.training_run("CPU") as run:
+    with runs.training_run("CPU") as (run, _):
         run.on_resume(epochs, ["models/checkpoints/ab: kept"])
     tags = stored_runs(workspace)[0].data.tags
     assert tags.get("resumed_after_epoch") == (str(epochs) if epochs else None)

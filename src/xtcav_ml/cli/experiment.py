@@ -43,8 +43,8 @@ def experiment(
 
     params = experiments.train_params(name)
     origin = lineage.of_experiment(experiments.all_params(name), experiments.data_files(name))
-    with runs.training_run(backend.configure(params.seed, params.threads), name, origin) as run:
+    with runs.training_run(backend.configure(params.seed, params.threads), name, origin) as (run, identity):
         with resources.measured(f"experiment-{name}") as sampler:
-            seconds = stage.train_experiment(name, params, [run], run.identity)
-        runs.log_model(run.run, experiments.trained_folder(name) / "model.keras")
+            seconds = stage.train_experiment(name, params, [run], identity)
+        runs.log_model(run, experiments.trained_folder(name) / "model.keras")
     side_by_side.write_usage(name, sampler.summary(), seconds)

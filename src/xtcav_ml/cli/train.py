@@ -12,7 +12,7 @@ def train() -> None:
     from xtcav_ml.tracking import resources, runs
 
     params = load_section("train", TrainParams)
-    with runs.training_run(backend.configure(params.seed, params.threads)) as run:
+    with runs.training_run(backend.configure(params.seed, params.threads)) as (run, identity):
         with resources.measured("train"):
-            stage.train_network(params, PREPARED, MODEL, HISTORY, [run], run.identity)
-        runs.log_model(run.run, MODEL)
+            stage.train_network(params, PREPARED, MODEL, HISTORY, [run], identity)
+        runs.log_model(run, MODEL)

@@ -12,8 +12,6 @@ from xtcav_ml.lineage import git
 from xtcav_ml.lineage.fingerprint import PACKAGE
 from xtcav_ml.lineage.used_code import digest
 
-HEAD = 4096  # characters of a page, more than precede its digest
-
 
 def made_from(root: Path, out: Path) -> str:
     """Return a digest of the results of the project in `root`, of its commit, and of this package, but not of `out` itself."""
@@ -24,10 +22,7 @@ def made_from(root: Path, out: Path) -> str:
 
 def is_current(root: Path, out: Path) -> bool:
     """Return whether the page `out` was made from all that is there now."""
-    if not out.is_file():
-        return False
-    with out.open(encoding="utf-8") as file:
-        return f'content="{made_from(root, out)}"' in file.read(HEAD)
+    return out.is_file() and f'content="{made_from(root, out)}"' in out.read_text(encoding="utf-8")
 
 
 def _inputs(root: Path) -> Iterator[Path]:

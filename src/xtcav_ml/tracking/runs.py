@@ -10,8 +10,7 @@ import itertools
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,30 +31,14 @@ REQUIREMENTS = ("keras", "tensorflow", "numpy", "h5py", "pandas", "pydantic", "r
 TABLE_CHARACTERS = 6500  # most of a note's table of parameters; MLflow takes 8,000 in all
 COUNT_TAG = "evaluation.count"  # of a run's evaluations; each is a step of its test metrics, and the first is step 0
 
-
-@dataclass(frozen=True)
-class TrainingRun:
-    """A listener of `fit` that logs every epoch to a run."""
-
-    run: Run
-    identity: Mapping[str, str]
-
-    def on_step(self, step: int, steps: int) -> None:
-        """MLflow gets whole epochs."""
-
-    def on_resume(self, epochs: int, remarks: Sequence[str]) -> None:
-        """Tag the epoch after which an earlier process was stopped, if one was resumed."""
-        if epochs:
-            self.run.tags({"resumed_after_epoch": str(epochs)})
-
-    def on_epoch(self, epoch: int, values: dict[str, float], seconds: Mapping[str, float]) -> None:
-        """Log the epoch's values, and the seconds of its parts, at step `epoch`."""
-        self.run.metrics({**values, **{f"seconds/{name}": value for name, value in seconds.items()}}, step=epoch)
+Tags = Mapping[str, str]
 
 
 @contextlib.contextmanager
-def training_run(device: str, experiment: str = "", origin: lineage.Lineage | None = None) -> Iterator[TrainingRun]:
-    """Yield a run for a training on `device` of the workspace, or of `origin` for an experiment of the notes.
+def training_run(
+    device: str, experiment: str = "", origin: lineage.Lineage | None = None
+) -> Iterator[tuple[Run, dict[str, str]]]:
+    """Yield a run, which is a listener of `fit`, and the identity of the training on `device` of the workspace or of `origin`.
 
     It ends FINISHED, FAILED on an error, KILLED on Ctrl-C, which takes effect after a minibatch; the next training of the
     same identity resumes one that was killed outright. The training's usage, in RESOURCES by then, is logged too.
@@ -68,7 +51,7 @@ def training_run(device: str, experiment: str = "", origin: lineage.Lineage | No
     identity = hashlib.sha256(json.dumps([origin.identity, own], sort_keys=True).encode()).hexdigest()
     with interrupts.held(), Tracker(lineage.project_root(), identity, store) as tracker:
         run = begin(tracker, origin, {**own, **origin_tags(origin)}, experiment)
-        yield TrainingRun(run, origin.identity)
+        yield run, origin.identity
         numbers, picture = (RESOURCES / f"{usage}{suffix}" for suffix in (".json", ".png"))
         if numbers.is_file():
             run.metrics({f"usage/{name}": value for name, value in json.loads(numbers.read_text()).items()})

@@ -6,7 +6,7 @@ a lock may be held that the thread needs.
 
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,7 +24,7 @@ EVENT_VALUES = 100  # most parameters or tags of an event
 
 
 class Run:
-    """One run to log to. What cannot be written causes a message, and nothing is raised."""
+    """One run to log to, also as a listener of `fit`. What cannot be written causes a message, and nothing is raised."""
 
     def __init__(self, journal: Journal, uploader: Uploader) -> None:
         self.journal, self._uploader = journal, uploader
@@ -47,6 +47,18 @@ class Run:
         if new:
             self._write("metrics", step=step, time_ms=_now(), values=new)
             self.logged |= {(name, step) for name in new}
+
+    def on_step(self, step: int, steps: int) -> None:
+        """MLflow gets whole epochs."""
+
+    def on_resume(self, epochs: int, remarks: Sequence[str]) -> None:
+        """Tag the epoch after which an earlier process was stopped, if one was resumed."""
+        if epochs:
+            self.tags({"resumed_after_epoch": str(epochs)})
+
+    def on_epoch(self, epoch: int, values: dict[str, float], seconds: Mapping[str, float]) -> None:
+        """Log the epoch's values, and the seconds of its parts, at step `epoch`."""
+        self.metrics({**values, **{f"seconds/{name}": value for name, value in seconds.items()}}, step=epoch)
 
     def dataset(self, name: str, digest: str, source: str, context: str) -> None:
         """Log a dataset that the run used, by the hash under which DVC knows it."""
