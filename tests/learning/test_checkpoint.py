@@ -6,7 +6,7 @@ import os
 import numpy as np
 import pytest
 
-from tests.learning.test_fit import PARAMS, Recorder, digest, write
+from tests.learning.test_fit import PARAMS, Recorder, digest
 from xtcav_ml.config.train import Augment, LayerBlock, Optimizer
 from xtcav_ml.learning import checkpoint, fit
 from xtcav_ml.learning.checkpoint import Checkpoints, State
@@ -42,13 +42,6 @@ ADAM = Optimizer(
     name="adam", learning_rate=0.01, momentum=0.9, schedule="plateau", patience=1, decay_rate=0.5, decay_steps=1
 )
 SGD = DROPOUT.optimizer
-
-
-@pytest.fixture(scope="module")
-def sets(tmp_path_factory, keras_ready):
-    folder = tmp_path_factory.mktemp("prepared")
-    with write(folder / "train.h5", 45, 0) as train, write(folder / "validation.h5", 20, 1) as validation:
-        yield train, validation
 
 
 @pytest.fixture(scope="module")

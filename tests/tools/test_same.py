@@ -5,6 +5,7 @@ import json
 import pytest
 
 from tests.conftest import ROOT, git
+from xtcav_ml.config import paths
 from xtcav_ml.lineage import fingerprint
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.tools import same
@@ -48,6 +49,10 @@ def project(tmp_path, monkeypatch):
     monkeypatch.chdir(root)
     monkeypatch.delenv("DVC_ROOT", raising=False)
     return root, status, commands
+
+
+def test_every_stage_is_compared():
+    assert STAGES == paths.STAGES
 
 
 def test_equal_bytes_take_all_outputs_over(project):
