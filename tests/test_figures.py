@@ -1,5 +1,6 @@
 import re
 
+import matplotlib as mpl
 import numpy as np
 import pytest
 
@@ -46,9 +47,10 @@ RASTER = {"frames", "overlays"}
 
 
 @pytest.mark.parametrize("name", DRAWN)
-def test_a_picture_is_a_png_and_the_same_bytes_each_time(tmp_path, name):
-    for file in ("a.png", "b.png"):
-        figures.write_png(tmp_path / file, DRAWN[name]())
+def test_a_picture_is_a_png_and_the_same_bytes_each_time_whatever_the_user_s_style(tmp_path, name):
+    figures.write_png(tmp_path / "a.png", DRAWN[name]())
+    with mpl.rc_context({"font.size": 30, "lines.linewidth": 9, "figure.facecolor": "red", "image.cmap": "jet"}):
+        figures.write_png(tmp_path / "b.png", DRAWN[name]())
     content = (tmp_path / "a.png").read_bytes()
     assert content.startswith(b"\x89PNG")
     assert content == (tmp_path / "b.png").read_bytes()

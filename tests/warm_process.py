@@ -132,6 +132,7 @@ def main(path: str, owner: int) -> int:
         importlib.import_module(name)
     gc.freeze()
     sys.argv[:], folder, variables, streams = serve(path, owner)
+    sys.orig_argv[:] = [sys.executable, *sys.argv]
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)

@@ -49,7 +49,8 @@ SUPERFLUOUS = (
 )
 """Patterns of matplotlib's SVG that are no part of the drawing: the fonts are the page's."""
 
-STYLE: Any = {
+STYLE: Any = {name: value for name, value in mpl.rcParamsDefault.items() if name != "backend"}  # no matplotlibrc counts
+STYLE |= {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.edgecolor": MUTED,

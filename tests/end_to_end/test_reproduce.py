@@ -123,7 +123,7 @@ def test_what_does_not_come_out_the_same_is_named(clones, again, tmp_path, monke
     for name in ("MLFLOW_TRACKING_URI", "DVC_ROOT"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(restored, "restore", lambda first, root, folder: shutil.copytree(again[0], folder) and [])
-    monkeypatch.setattr(restored, "run_stages", lambda folder, backend: 0)
+    monkeypatch.setattr(restored, "run_stages", lambda folder, settings: 0)
 
     def told(name, change):
         fetched = original.fetch_run

@@ -1,3 +1,5 @@
+import re
+import shlex
 import subprocess
 
 import pytest
@@ -91,9 +93,58 @@ def test_a_password_in_the_remote_is_masked(commit, tmp_path):
 
 def test_without_git_it_says_none(tmp_path, monkeypatch):
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    assert git.state(tmp_path) == {"commit": "none", "branch": "none", "dirty": "true", "remote": "none"}
+    state = git.state(tmp_path)
+    assert state.pop("problem")
+    assert state == {"commit": "none", "branch": "none", "dirty": "true", "remote": "none"}
     with pytest.raises(UserError, match=r"git ls-files .*found 'fatal: not a git repository"):
         git.patch(tmp_path)
+
+
+TROUBLES = {
+    "no repository": ({}, [], "not a git repository"),
+    "no commit": ({}, ["git init -q"], "unknown revision"),
+    "of another user": (
+        {"GIT_TEST_ASSUME_DIFFERENT_OWNER": "1"},
+        ["git init -q", "git add --all", "git commit -qm x"],
+        "dubious ownership",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TROUBLES)
+def test_git_that_names_no_commit_is_one_line_whose_cure_works(tmp_path, monkeypatch, name):
+    variables, commands, reason = TROUBLES[name]
+    folder = tmp_path / "a project's"
+    folder.mkdir()
+    (folder / "a.py").write_text("code\n")
+    (tmp_path / "config").write_text("[user]\nname = t\nemail = t@example.org\n")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "config"))
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
+    monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
+    for command in commands:
+        subprocess.run(shlex.split(command), cwd=folder, check=True)
+    for variable, value in variables.items():
+        monkeypatch.setenv(variable, value)
+    problem = git.problem(folder)
+    assert "\n" not in problem
+    assert reason in problem
+    assert git.state(folder)["problem"] == problem
+    for cure in re.findall("`([^`]*)`", problem.partition("Fix: ")[2]):
+        message = ["-m", "x"] if cure == "git commit" else []
+        subprocess.run([*shlex.split(cure), *message], cwd=folder, check=True, capture_output=True)
+    assert git.problem(folder) == ""
+    assert "problem" not in git.state(folder)
+
+
+def test_without_the_program_the_cure_is_to_install_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "Fix: install git" in git.problem(tmp_path)
+
+
+def test_settings_of_the_user_hide_no_new_file(commit, tmp_path):
+    commit("config", "status.showUntrackedFiles", "no")
+    (tmp_path / "new.py").write_text("code\n")
+    assert git.state(tmp_path)["dirty"] == "true"
 
 
 def test_a_file_of_a_commit_is_read_without_checking_it_out(commit, tmp_path):

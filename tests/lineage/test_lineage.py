@@ -48,6 +48,21 @@ def test_the_key_changes_with_what_decides_the_result_and_with_nothing_else(work
     assert (lineage.of_stage("train", workspace).key == before) is same
 
 
+def test_a_variable_that_counts_is_part_of_the_key(workspace, monkeypatch):
+    before = lineage.of_stage("train", workspace)
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "0")
+    assert lineage.of_stage("train", workspace) == before
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    assert lineage.of_stage("train", workspace).key == before.key  # no TensorFlow in this lock
+    (workspace / "requirements.txt").write_text("keras==3.1\ntensorflow==2.2\n")
+    now = lineage.of_stage("train", workspace)
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA")
+    then = lineage.of_stage("train", workspace)
+    assert now.key != then.key
+    assert now.identity != then.identity
+    assert then.code.differing(now.code) == ["ONEDNN_MAX_CPU_ISA (none, AVX2)"]
+
+
 def test_a_missing_dependency_names_the_command_that_makes_it(workspace):
     (workspace / "d.h5").unlink()
     with pytest.raises(UserError, match=r"d\.h5: .*Fix: run `make repro`"):
@@ -135,8 +150,11 @@ def test_project_root_is_dvcs_or_the_nearest_above(workspace, monkeypatch):
     monkeypatch.chdir(workspace / "sub" / "deeper")
     monkeypatch.delenv("DVC_ROOT", raising=False)
     assert lineage.project_root() == workspace
-    monkeypatch.setenv("DVC_ROOT", "/elsewhere")
-    assert str(lineage.project_root()) == "/elsewhere"
+    monkeypatch.setenv("DVC_ROOT", str(workspace.parent))  # a copy below it, in which DVC runs an experiment
+    assert lineage.project_root() == workspace.parent
+    monkeypatch.setenv("DVC_ROOT", "/elsewhere")  # of the user's shell
+    with pytest.raises(UserError, match=r"DVC_ROOT: .*found '/elsewhere'.*Fix: unset DVC_ROOT"):
+        lineage.project_root()
     monkeypatch.delenv("DVC_ROOT")
     monkeypatch.chdir("/")
     with pytest.raises(UserError, match=r"/: .*dvc\.yaml.*Fix: "):

@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 
 from xtcav_ml import cli
 from xtcav_ml.config.paths import STAGES
-from xtcav_ml.system import interrupts
+from xtcav_ml.system import interrupts, variables
 from xtcav_ml.system.errors import UserError, as_user_error, warn
 
 GROUPS = ("Pipeline stages", "Parameters", "Data", "Models", "Results", "Search", "Tracking")
@@ -63,6 +63,7 @@ def main() -> None:
     Imports only the file of that command; all of them for the help. SIGTERM, with which batch systems end a job, acts as
     Ctrl-C: the present step ends in order.
     """
+    variables.pin_process()
     interrupts.listen()
     command = "".join(sys.argv[1:2]).replace("-", "_")
     try:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from xtcav_ml.learning import rules
 from xtcav_ml.lineage import environment
+from xtcav_ml.system import variables
 from xtcav_ml.system.errors import UserError
 
 
@@ -43,7 +44,7 @@ def _without(*names: str) -> Iterator[None]:
 rules.require_backend()
 os.environ["KERAS_BACKEND"] = environment.backend()
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # real errors come as exceptions
-os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1"  # oneDNN decides the bits of a result
+variables.pin()
 
 UNUSED = {"jax", "matplotlib", "sklearn"} - {os.environ["KERAS_BACKEND"]}
 """Optional imports of Keras and TensorFlow, for conversions and pictures: a third of the time that a stage takes to start."""

@@ -3,18 +3,27 @@
 They need no Keras, which takes seconds to import. A rule of `fit` alone would fail a stage after DVC removed its outputs.
 """
 
+import importlib
+import importlib.machinery
 import importlib.util
+import itertools
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from xtcav_ml.config.train import Augment, TrainParams
 from xtcav_ml.learning import layer_plan
 from xtcav_ml.learning.layer_plan import Ends
 from xtcav_ml.lineage import environment
 from xtcav_ml.science.spec import LearningSpec
+from xtcav_ml.system import variables
+from xtcav_ml.system.child_process import ChildProcess
 from xtcav_ml.system.errors import UserError
 
 BACKENDS = ("tensorflow", "jax")  # Keras' backends with a gradient and a way to feed frames in this package
+
+NUMBA_FILE = Path(".numba_config.yaml")
 
 CURES = {"train.batch_size": "lower it", "tune.memory_gb": "raise it"}
 """Parameters that may be to blame for too little memory, and their cures."""
@@ -32,6 +41,37 @@ def require_backend() -> None:
             f"KERAS_BACKEND: not installed (found {name!r}, expected an installed backend). Fix: install {name}, or unset the "
             "variable"
         )
+
+
+def require_environment() -> None:
+    """Raise UserError if a configuration file or other libraries would decide results, or if no network runs at all."""
+    if NUMBA_FILE.exists():
+        raise UserError(
+            f"{NUMBA_FILE}: settings of numba that no result names (found the file, expected none). Fix: remove it, and set "
+            "its values as NUMBA_ variables"
+        )
+    for folder, name in itertools.product(
+        os.environ.get("PYTHONPATH", "").split(os.pathsep), environment.RECORDED_LIBRARIES
+    ):
+        other = importlib.machinery.PathFinder.find_spec(name, [folder]) if folder else None
+        if other is not None and other.origin:
+            raise UserError(
+                f"PYTHONPATH: another {name} than the locked one (found {other.origin!r}, expected none there). Fix: unset "
+                "PYTHONPATH"
+            )
+    if names := ", ".join(variables.counted()):
+        for _ in ChildProcess(
+            _run_network, subject=f"{names}: nothing runs with the value", cure="unset or correct it"
+        ):
+            pass
+
+
+def _run_network(send: Callable[[Any], bool]) -> None:
+    backend = importlib.import_module(
+        "xtcav_ml.learning.backend"
+    )  # not as code of `validate`, which it would make rerun
+    backend.configure(seed=0, threads=1)
+    backend.keras.ops.matmul([[1.0]], [[1.0]])
 
 
 def require_trainable(train: TrainParams, spec: LearningSpec, shots: int | None = None) -> None:

@@ -7,13 +7,15 @@ import platform
 from collections.abc import Iterable
 from pathlib import Path
 
+from xtcav_ml.system import variables
+
 RECORDED_LIBRARIES = ("dvc", "h5py", "jax", "jaxlib", "keras", "mlflow", "numba", "numpy", "optuna", "tensorflow")
 
 
 def environment(libraries: Iterable[str] = RECORDED_LIBRARIES) -> dict[str, str]:
-    """Return Python, platform, processor, cores, backend, and the versions of those libraries that are installed."""
+    """Return Python, platform, processor, cores, backend, versions of installed `libraries`, and variables that count."""
     machine = {"python": platform.python_version(), "platform": platform.platform(), "cores": str(os.cpu_count())}
-    return {**machine, **deciding(libraries)}
+    return {**machine, **deciding(libraries), **variables.counted()}
 
 
 def deciding(libraries: Iterable[str]) -> dict[str, str]:

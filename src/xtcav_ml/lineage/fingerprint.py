@@ -15,7 +15,7 @@ from pathlib import Path
 from xtcav_ml.config.paths import STAGES
 from xtcav_ml.lineage import environment
 from xtcav_ml.lineage.used_code import INERT, Package, digest
-from xtcav_ml.system import atomic
+from xtcav_ml.system import atomic, variables
 from xtcav_ml.system.errors import UserError
 
 PACKAGE = Path(__file__).parents[1]
@@ -54,7 +54,7 @@ class Code:
     """The code of a program. `modules` and `libraries` name what differs where two fingerprints do."""
 
     fingerprint: str
-    libraries: Mapping[str, str] = field(default_factory=dict)  # versions, as locked
+    libraries: Mapping[str, str] = field(default_factory=dict)  # versions, as locked, and variables that count
     modules: Mapping[str, str] = field(default_factory=dict)  # a hash of what is used of each
 
     @classmethod
@@ -88,6 +88,7 @@ def code_of(
         modules.setdefault(module, []).append(definition.digest)
     imported = {name for definition in used.values() for name in definition.libraries}
     libraries = _deciding(imported - sys.stdlib_module_names, versions)
+    libraries |= variables.counted(libraries)
     # with what is used: two definitions of one name in two modules that are both used may not change places unseen
     edges = [[one.digest, *(used[use].digest for use in one.uses if use in used)] for one in used.values()]
     return Code(

@@ -6,6 +6,8 @@ By the `git` command itself: GitPython and Dulwich read a repository, but do not
 import contextlib
 import io
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import tarfile
@@ -22,6 +24,15 @@ SOURCES = (".", *(f":(exclude,glob){name}" for name in TRACKED_OUTPUTS))
 
 LARGEST_SOURCE = 2_000_000  # bytes; a patch names a larger untracked file, and does not hold it
 COMPARED_COMMITS = 100  # the newest ones; an older result is no comparison any more
+
+
+CURES = {
+    "owner": "run `git config --global --add safe.directory {folder}`",  # another user's, or a mounted disk's
+    "not a git repository": "run `git init`, `git add --all` and `git commit`",
+    "unknown revision": "run `git add --all` and `git commit`",
+    "No such file": "install git",
+}
+"""By what git's error has in it; `folder` is what it names in quotes."""
 
 
 class GitError(UserError):
@@ -43,17 +54,28 @@ class Patch:
 def state(folder: Path = Path()) -> dict[str, str]:
     """Return `commit`, `branch`, `dirty` ("true" if anything but outputs differs from the commit) and `remote`.
 
-    A missing one is "none"; the remote's address has no user and no password.
+    A missing one is "none"; the remote's address has no user and no password. Without a commit there is the `problem` too.
     """
-    commit = _answer(folder, "rev-parse", "HEAD")
-    if commit is None:
-        return {"commit": "none", "branch": "none", "dirty": "true", "remote": "none"}
+    if trouble := problem(folder):
+        return {"commit": "none", "branch": "none", "dirty": "true", "remote": "none", "problem": trouble}
     return {
-        "commit": commit,
+        "commit": _answer(folder, "rev-parse", "HEAD") or "none",
         "branch": _answer(folder, "rev-parse", "--abbrev-ref", "HEAD") or "none",
-        "dirty": "true" if _answer(folder, "status", "--porcelain", "--", *SOURCES) else "false",
+        "dirty": "true" if _answer(folder, "status", "--porcelain", "--untracked-files", "--", *SOURCES) else "false",
         "remote": masked(_answer(folder, "remote", "get-url", "origin") or "none"),
     }
+
+
+def problem(folder: Path = Path()) -> str:
+    """Return why git has no commit for what is done in a folder, in one line with the cure; empty if it has one."""
+    try:
+        _git(folder, "rev-parse", "HEAD")
+    except GitError as error:
+        cure = next((cure for part, cure in CURES.items() if part in error.reason), "run `git status`")
+        quoted = re.search("'(.*)'", error.reason)
+        cure = cure.format(folder=shlex.quote(quoted[1] if quoted else str(folder.resolve())))
+        return f"git: results name no commit (found {error.reason!r}, expected a commit). Fix: {cure}"
+    return ""
 
 
 def patch(folder: Path = Path()) -> Patch:
@@ -135,7 +157,7 @@ def _answer(folder: Path, *arguments: str) -> str | None:
 def _git(
     folder: Path, *arguments: str, index: Path | None = None, stdin: bytes | None = None, seconds: float | None = 60
 ) -> bytes:
-    env = {**os.environ, "GIT_INDEX_FILE": str(index)} if index else None
+    env = {**os.environ, "LC_ALL": "C", **({"GIT_INDEX_FILE": str(index)} if index else {})}  # errors in English
     try:
         return subprocess.run(
             ["git", *arguments], cwd=folder, env=env, input=stdin, capture_output=True, timeout=seconds, check=True

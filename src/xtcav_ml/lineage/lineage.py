@@ -61,9 +61,14 @@ def project_root() -> Path:
 
     DVC runs queued experiments in temporary copies; DVC_ROOT is then still the original, where the MLflow store is.
     """
-    if os.environ.get("DVC_ROOT"):
-        return Path(os.environ["DVC_ROOT"])
     here = Path.cwd()
+    if root := os.environ.get("DVC_ROOT"):
+        if not here.resolve().is_relative_to(Path(root).resolve()):
+            raise UserError(
+                f"DVC_ROOT: another project than that of {here} (found {root!r}, expected the folder itself or one above). "
+                "Fix: unset DVC_ROOT"
+            )
+        return Path(root)
     for folder in (here, *here.parents):
         if (folder / "dvc.yaml").is_file() and (folder / PARAMS_FILE).is_file():
             return folder

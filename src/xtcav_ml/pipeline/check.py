@@ -19,10 +19,11 @@ from xtcav_ml.config.tune import Choices
 from xtcav_ml.data import raw_files
 from xtcav_ml.learning import rules
 from xtcav_ml.learning.layer_plan import Ends
+from xtcav_ml.lineage import git
 from xtcav_ml.science import images, selection
 from xtcav_ml.science.spec import LearningSpec
 from xtcav_ml.system import atomic
-from xtcav_ml.system.errors import UserError
+from xtcav_ml.system.errors import UserError, warn
 from xtcav_ml.system.progress import console
 
 VALID = "params.yaml is valid\n"
@@ -30,13 +31,16 @@ VALID = "params.yaml is valid\n"
 
 
 def validate_params(params: Params, out: Path) -> None:
-    """Check that the sections of params.yaml fit together, and write `out`.
+    """Check that the user's environment can be used and the sections of params.yaml fit together, and write `out`.
 
-    Raw files must exist, except simulated ones, which a later stage writes.
+    Raw files must exist, except simulated ones, which a later stage writes. What is wrong with git is a warning.
     """
+    rules.require_environment()
     _check_params(params)
     if Path(params.data.raw) != SIMULATED:
         raw_files.list_files(Path(params.data.raw))
+    if problem := git.problem():
+        warn(problem)
     with atomic.replacing(out) as temporary:
         temporary.write_text(VALID)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from xtcav_ml.config.paths import HISTORY, LOCK_FILE, METRICS
 from xtcav_ml.lineage import dvc_lock, lineage, recorded
 from xtcav_ml.lineage.environment import environment
+from xtcav_ml.system import variables
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.system.progress import console, titled_table
 from xtcav_ml.tools.reproduction import comparison, original, restored
@@ -38,13 +39,14 @@ def reproduce_run(prefix: str, into: Path | None) -> bool:
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    backend = run.environment.get("backend", "tensorflow")
-    here = environment() | {"backend": backend} | resources.gpus()
+    backend, settings = run.environment.get("backend", "tensorflow"), variables.counted(environment=run.environment)
+    here = {name: value for name, value in environment().items() if not variables.counts(name)}
+    here |= {"backend": backend} | settings | resources.gpus()
     differing = comparison.compare_environments(run.environment, here)
     machine = [f"{row.name} ({row.then} in the run, {row.now} here)" for row in differing]
     for remark in remarks + machine:
         screen.print(f"note: {remark}")
-    if restored.run_stages(folder, backend):
+    if restored.run_stages(folder, {"KERAS_BACKEND": backend, **settings}):
         raise UserError(
             f"{folder}: a stage fails (found the error above, expected exit code 0). Fix: run `dvc repro` there"
         )

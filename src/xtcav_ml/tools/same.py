@@ -9,6 +9,7 @@ locked libraries have changed, or are not those installed, is left out.
 import filecmp
 import importlib.metadata
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Collection, Mapping
@@ -128,9 +129,9 @@ def _codes(folder: Path) -> dict[str, fingerprint.Code]:
 
 
 def _other_libraries(then: fingerprint.Code, now: fingerprint.Code) -> list[str]:
-    """Return the libraries whose locked versions have changed, or are not those installed, with both versions."""
+    """Return the libraries whose locked versions have changed, or are not those installed, and variables, with all values."""
     installed = {
-        name: next((one.version for one in importlib.metadata.distributions(name=name)), "none")
+        name: next((one.version for one in importlib.metadata.distributions(name=name)), os.environ.get(name, "none"))
         for name in now.libraries
     }
     pairs = {name: (then.libraries.get(name, "none"), now.libraries[name], installed[name]) for name in installed}

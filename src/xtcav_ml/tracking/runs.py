@@ -22,7 +22,7 @@ from xtcav_ml.lineage import dvc_lock, fingerprint, git, lineage, recorded
 from xtcav_ml.lineage.environment import environment, versions
 from xtcav_ml.science.thresholds import INTERVAL
 from xtcav_ml.system import atomic, interrupts
-from xtcav_ml.system.errors import UserError
+from xtcav_ml.system.errors import UserError, warn
 from xtcav_ml.tracking import resources
 from xtcav_ml.tracking.mlflow_names import CODE_TAG, EVALUATION_TAG, EXPERIMENT, KEY_TAG, LINEAGE, NOTES
 from xtcav_ml.tracking.tracker import Run, Tracker
@@ -63,6 +63,8 @@ def training_run(
 def origin_tags(origin: lineage.Lineage) -> dict[str, str]:
     """Return commit, DVC's experiment, environment, the hashes of data and of the code; `lineage.key` stands for the latter."""
     commit = git.state()
+    if "problem" in commit:
+        warn(commit["problem"])
     variables = {"dvc.exp.name": "DVC_EXP_NAME", "dvc.exp.baseline": "DVC_EXP_BASELINE_REV"}
     return {
         KEY_TAG: origin.key,

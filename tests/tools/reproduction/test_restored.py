@@ -103,7 +103,7 @@ def test_stages_run_though_cached_on_the_sources_of_their_folder(root, monkeypat
     monkeypatch.setenv("DVC_ROOT", "/elsewhere")
     (root / "dvc.yaml").write_text(STAGE)
     with pytest.raises(UserError, match=r"found '.*', expected .*src\)\. Fix: reproduce a run"):
-        restored.run_stages(root, "jax")
+        restored.run_stages(root, {"KERAS_BACKEND": "jax"})
     package = root / "src" / "xtcav_ml"
     package.mkdir(parents=True)
     (package / "__init__.py").touch()
@@ -115,10 +115,10 @@ def test_stages_run_though_cached_on_the_sources_of_their_folder(root, monkeypat
     before = sum(len(files) for _, _, files in os.walk(root / ".dvc" / "cache"))
     (root / "params.yaml").write_bytes(OWN + b"# so that it is another run\n")
     for _ in range(2):
-        assert restored.run_stages(root, "jax") == 0
+        assert restored.run_stages(root, {"KERAS_BACKEND": "jax"}) == 0
         (root / "params.yaml").write_bytes(OWN)
         (root / "made").unlink()
     assert (root.parent / "said").read_text() == 2 * f"{package}/__init__.py jax False {root}\n"
     assert sum(len(files) for _, _, files in os.walk(root / ".dvc" / "cache")) == before
     (root / "dvc.yaml").write_text(STAGE.replace("print", "exit"))
-    assert restored.run_stages(root, "jax") != 0
+    assert restored.run_stages(root, {"KERAS_BACKEND": "jax"}) != 0

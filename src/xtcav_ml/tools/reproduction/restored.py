@@ -5,11 +5,13 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from xtcav_ml.config.base import read_tree
 from xtcav_ml.config.paths import PARAMS_FILE, SIMULATED
 from xtcav_ml.lineage import git
+from xtcav_ml.system import variables
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.tools.reproduction.original import Original
 from xtcav_ml.tools.workspace import environment_of, run_python
@@ -35,14 +37,16 @@ def restore(original: Original, root: Path, folder: Path) -> list[str]:
     return remarks
 
 
-def run_stages(folder: Path, backend: str) -> int:
-    """Run all stages in `folder` on Keras' `backend`, none of them taken from DVC's cache; returns DVC's exit status.
+def run_stages(folder: Path, settings: Mapping[str, str]) -> int:
+    """Run all stages in `folder`, none of them taken from DVC's cache; returns DVC's exit status.
 
+    `settings` are the run's KERAS_BACKEND and variables that count; those of this process do not.
     Their output is shown. Nothing is added to the cache, and the run is logged to the folder's own store.
     """
     _require_own_source(folder)
     command = [sys.executable, "-m", "dvc", "repro", "--force", "--no-commit"]
-    environment = environment_of(folder) | {"KERAS_BACKEND": backend}
+    kept = {name: value for name, value in environment_of(folder).items() if not variables.counts(name)}
+    environment = {**kept, **settings}
     with subprocess.Popen(command, cwd=folder, env=environment, start_new_session=True) as process:
         try:
             return process.wait()

@@ -1,0 +1,99 @@
+"""Environment variables that could decide a result unseen: this package sets or removes them, or they count as code.
+
+`COUNTED` are part of the fingerprint of each stage that uses the library, as versions are: another value is another
+`lineage.key`, and `dvc repro` runs the stage again. A variable in no table changes no byte: nothing here computes with OpenMP
+or MKL (OMP_*, MKL_*); no order of a set, local time, width of a terminal or language is written (PYTHONHASHSEED, TZ, COLUMNS,
+LANG). MLFLOW_TRACKING_URI and KERAS_BACKEND are meant.
+"""
+
+import fnmatch
+import os
+import sys
+from collections.abc import Iterable, Mapping
+
+SET = {
+    "KERAS_HOME": os.devnull,  # a keras.json in the home folder has the type, axis order and epsilon of every network
+    "TF_ENABLE_ONEDNN_OPTS": "1",  # without oneDNN, other last bits
+    "OPENBLAS_NUM_THREADS": "1",  # sums that threads share have other last bits, and some machines more cores
+}
+
+REMOVED = (
+    # train.threads is the number of threads, and TensorFlow is made deterministic
+    "TF_NUM_INTRAOP_THREADS TF_NUM_INTEROP_THREADS TF_OVERRIDE_GLOBAL_THREADPOOL TF_DETERMINISTIC_OPS TF_CUDNN_DETERMINISTIC "
+    # limits of epochs and steps, flax, several machines: params.yaml decides
+    "KERAS_[!B]* "
+    # other drivers, and other places of files
+    "HDF5_* "
+    # styles: figures has its own
+    "MATPLOTLIBRC MPLBACKEND "
+    # the run, its experiment, its store and when it is written are given with each request
+    "MLFLOW_RUN_ID MLFLOW_EXPERIMENT_* MLFLOW_REGISTRY_URI MLFLOW_ENABLE_ASYNC_LOGGING MLFLOW_ACTIVE_MODEL_ID "
+    # another repository than the folder's, as a hook of git has it, and another meaning of paths
+    "GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE GIT_COMMON_DIR GIT_OBJECT_DIRECTORY GIT_NAMESPACE GIT_PREFIX GIT_*_PATHSPECS "
+    "GIT_EXTERNAL_DIFF GIT_DIFF_OPTS GIT_TRACE* "
+    # warnings as errors, no assertions, other encodings, a prompt at the end, and slow checks
+    "PYTHONWARNINGS PYTHONOPTIMIZE PYTHONUTF8 PYTHONIOENCODING PYTHONCOERCECLOCALE PYTHONLEGACY* PYTHONINSPECT PYTHONDEVMODE "
+    "PYTHONMALLOC PYTHONTRACEMALLOC PYTHONDEBUG PYTHONVERBOSE PYTHONINTMAXSTRDIGITS"
+)
+
+NEUTRAL = (
+    # locks of files, plugins for filters
+    "HDF5_USE_FILE_LOCKING HDF5_PLUGIN_PATH HDF5_DISABLE_VERSION_CHECK "
+    # Terraform's
+    "TF_ACC TF_CLI_* TF_DATA_DIR TF_IGNORE TF_INPUT TF_IN_AUTOMATION TF_LOG* TF_PLUGIN_* TF_REATTACH_* TF_REGISTRY_* "
+    "TF_STATE_* TF_TOKEN_* TF_VAR_* TF_WORKSPACE "
+    # messages, memory, several machines, files that are shown
+    "TF_CPP_* TF_FORCE_GPU_ALLOW_GROWTH TF_GPU_ALLOCATOR TF_GPU_HOST_MEM_LIMIT_IN_MB TF_CONFIG TF_DUMP_* TF_SQLITE_* "
+    "TF_USE_LEGACY_KERAS *NDNN_VERBOSE* DNNL_VERBOSE* *_JIT_PROFILE* OPENBLAS_VERBOSE NUMPY_MADVISE_HUGEPAGE "
+    "NUMPY_WARN_IF_NO_MEM_POLICY NUMBA_CACHE_* NUMBA_NUM_THREADS NUMBA_THREADING_LAYER* NUMBA_DUMP_* NUMBA_DEBUG_* "
+    "NUMBA_WARNINGS NUMBA_DISABLE_PERFORMANCE_WARNINGS NUMBA_COLOR_SCHEME JAX_COMPILATION_CACHE_* JAX_PERSISTENT_* JAX_LOG* "
+    "JAX_TRACEBACK_* XLA_PYTHON_CLIENT_*"
+)
+"""Exceptions from REMOVED and COUNTED: they cannot change a byte."""
+
+COUNTED = {
+    "numpy": "NPY_* NUMPY_* OPENBLAS_CORETYPE GLIBC_TUNABLES",
+    "numba": "NUMBA_*",
+    "tensorflow": "TF_* XLA_* ONEDNN_* DNNL_* AUTOGRAPH_* NVIDIA_TF32_OVERRIDE CUBLAS_WORKSPACE_CONFIG",
+    "jax": "JAX_* XLA_* NVIDIA_TF32_OVERRIDE CUBLAS_WORKSPACE_CONFIG",
+}
+"""By the library that reads them; all others that it reads are among them, also those of its future versions."""
+
+
+def pin() -> list[str]:
+    """Set and remove variables of this process, before it imports what reads them; returns the removed ones."""
+    removed = [name for name in os.environ if _matches(name, REMOVED) and not _matches(name, NEUTRAL, *SET)]
+    for name in removed:
+        del os.environ[name]
+    os.environ.update(SET)
+    return removed
+
+
+def pin_process() -> None:
+    """Pin variables, and start Python again if it has read one of them already, or if texts and names are not UTF-8.
+
+    New files can be read by who writes them, whatever the umask.
+    """
+    os.umask(os.umask(0) & 0o077)
+    removed = pin()
+    utf8 = sys.getfilesystemencoding() == "utf-8"
+    if not utf8:
+        os.environ["PYTHONUTF8"] = "1"
+    if not utf8 or any(name.startswith("PYTHON") for name in removed):
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+def counted(libraries: Iterable[str] = COUNTED, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return the variables of an environment that may change what `libraries` compute; an empty one is not set."""
+    libraries = list(libraries)
+    return {name: value for name, value in sorted(environment.items()) if value and counts(name, libraries)}
+
+
+def counts(name: str, libraries: Iterable[str] = COUNTED) -> bool:
+    """Return whether a variable may change what `libraries` compute."""
+    patterns = [COUNTED.get(library, "") for library in libraries]
+    return _matches(name, *patterns) and not _matches(name, REMOVED, NEUTRAL, *SET)
+
+
+def _matches(name: str, *tables: str) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for table in tables for pattern in table.split())
