@@ -35,6 +35,7 @@ THOROUGH = [
     "end_to_end/test_targets.py",
     "end_to_end/test_diff.py",
     "end_to_end/test_disk_full.py",
+    "end_to_end/test_environment.py",
     "end_to_end/test_notes.py",
     "end_to_end/test_own_files.py",
     "test_backends.py",

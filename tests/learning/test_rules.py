@@ -76,14 +76,3 @@ def test_a_configuration_file_of_numba_is_refused(tmp_path, monkeypatch):
     (tmp_path / ".numba_config.yaml").write_text("fastmath: 1\n")
     with pytest.raises(UserError, match=r"\.numba_config\.yaml: .*Fix: remove it"):
         rules.require_environment()
-
-
-def test_libraries_before_the_locked_ones_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    rules.require_environment()
-    (tmp_path / "numpy").mkdir()
-    (tmp_path / "numpy" / "__init__.py").touch()
-    with pytest.raises(
-        UserError, match=r"PYTHONPATH: another numpy .*found '.*numpy.__init__.py'.*Fix: unset PYTHONPATH"
-    ):
-        rules.require_environment()

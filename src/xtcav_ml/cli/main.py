@@ -63,10 +63,10 @@ def main() -> None:
     Imports only the file of that command; all of them for the help. SIGTERM, with which batch systems end a job, acts as
     Ctrl-C: the present step ends in order.
     """
-    variables.pin_process()
     interrupts.listen()
     command = "".join(sys.argv[1:2]).replace("-", "_")
     try:
+        variables.pin_process()
         application([command] if command in files() else files())()
     except (UserError, OSError) as error:
         warn(as_user_error(error))

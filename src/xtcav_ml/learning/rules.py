@@ -4,9 +4,7 @@ They need no Keras, which takes seconds to import. A rule of `fit` alone would f
 """
 
 import importlib
-import importlib.machinery
 import importlib.util
-import itertools
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -44,21 +42,12 @@ def require_backend() -> None:
 
 
 def require_environment() -> None:
-    """Raise UserError if a configuration file or other libraries would decide results, or if no network runs at all."""
+    """Raise UserError if numba's configuration file would decide results, or if no network runs with the variables that count."""
     if NUMBA_FILE.exists():
         raise UserError(
             f"{NUMBA_FILE}: settings of numba that no result names (found the file, expected none). Fix: remove it, and set "
             "its values as NUMBA_ variables"
         )
-    for folder, name in itertools.product(
-        os.environ.get("PYTHONPATH", "").split(os.pathsep), environment.RECORDED_LIBRARIES
-    ):
-        other = importlib.machinery.PathFinder.find_spec(name, [folder]) if folder else None
-        if other is not None and other.origin:
-            raise UserError(
-                f"PYTHONPATH: another {name} than the locked one (found {other.origin!r}, expected none there). Fix: unset "
-                "PYTHONPATH"
-            )
     if names := ", ".join(variables.counted()):
         for _ in ChildProcess(
             _run_network, subject=f"{names}: nothing runs with the value", cure="unset or correct it"

@@ -7,9 +7,13 @@ LANG). MLFLOW_TRACKING_URI and KERAS_BACKEND are meant.
 """
 
 import fnmatch
+import importlib.machinery
+import itertools
 import os
 import sys
 from collections.abc import Iterable, Mapping
+
+from xtcav_ml.system.errors import UserError
 
 SET = {
     "KERAS_HOME": os.devnull,  # a keras.json in the home folder has the type, axis order and epsilon of every network
@@ -59,6 +63,9 @@ COUNTED = {
 }
 """By the library that reads them; all others that it reads are among them, also those of its future versions."""
 
+LIBRARIES = (*COUNTED, "h5py", "keras", "scipy", "sklearn", "matplotlib", "mlflow", "optuna", "typer")
+"""Of which another version, before the locked one on the path, would compute or store something else."""
+
 
 def pin() -> list[str]:
     """Set and remove variables of this process, before it imports what reads them; returns the removed ones."""
@@ -72,7 +79,7 @@ def pin() -> list[str]:
 def pin_process() -> None:
     """Pin variables, and start Python again if it has read one of them already, or if texts and names are not UTF-8.
 
-    New files can be read by who writes them, whatever the umask.
+    New files can be read by who writes them, whatever the umask. Raises UserError if PYTHONPATH has another library.
     """
     os.umask(os.umask(0) & 0o077)
     removed = pin()
@@ -81,6 +88,13 @@ def pin_process() -> None:
         os.environ["PYTHONUTF8"] = "1"
     if not utf8 or any(name.startswith("PYTHON") for name in removed):
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+    for folder, name in itertools.product(filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)), LIBRARIES):
+        other = importlib.machinery.PathFinder.find_spec(name, [folder])
+        if other is not None and other.origin:
+            raise UserError(
+                f"PYTHONPATH: another {name} than the locked one (found {other.origin!r}, expected none there). Fix: unset "
+                "PYTHONPATH"
+            )
 
 
 def counted(libraries: Iterable[str] = COUNTED, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
