@@ -42,7 +42,7 @@ def require_backend() -> None:
 
 
 def require_environment() -> None:
-    """Raise UserError if numba's configuration file would decide results, or if no network runs with the variables that count."""
+    """Raise UserError if a configuration file of numba would decide results, or if no network runs with what counts."""
     if NUMBA_FILE.exists():
         raise UserError(
             f"{NUMBA_FILE}: settings of numba that no result names (found the file, expected none). Fix: remove it, and set "
