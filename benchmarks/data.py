@@ -27,7 +27,7 @@ from xtcav_ml.config import params_file
 from xtcav_ml.config.data import DataParams
 from xtcav_ml.data import raw_files
 from xtcav_ml.data.prepared import PreparedFile
-from xtcav_ml.data.raw_file import RawFrames
+from xtcav_ml.data.raw_frames import RawFrames
 from xtcav_ml.pipeline import prepare
 from xtcav_ml.science import selection
 

@@ -14,7 +14,7 @@ import socket
 import struct
 import traceback
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -28,9 +28,10 @@ import pytest
 from tests.conftest import ROOT, SHAPE, write_shots
 from xtcav_ml.config import params_file
 from xtcav_ml.config.data import DataParams
-from xtcav_ml.config.schema import IMAGE, PEAKS_LABEL, WAVEFORMS
+from xtcav_ml.config.schema import IMAGE, PEAKS_LABEL, SCHEMA, WAVEFORMS
 from xtcav_ml.data import raw_files
-from xtcav_ml.data.raw_file import RawFrames, read_columns, read_frames
+from xtcav_ml.data.raw_file import file_problems, read_columns
+from xtcav_ml.data.raw_frames import RawFrames, read_frames
 from xtcav_ml.system.errors import UserError
 
 ROWS = 6
@@ -63,9 +64,14 @@ def prepare():
 def survey(path: Path, **update: Any) -> list[str]:
     """Return the problems that `check` and `scan` find, with some of the section `prepare` changed."""
     data = DataParams(raw="raw", frame_shape=SHAPE, bad_files="skip")
-    return list(
-        raw_files.survey(raw_files.Listing(path.parent, (path,)), data, prepare().model_copy(update=update)).bad
-    )
+    bad = raw_files.survey(raw_files.Listing(path.parent, (path,)), data, prepare().model_copy(update=update)).bad
+    return [line for lines in bad.values() for line in lines]
+
+
+def survey_all(path: Path, **update: Any) -> list[str]:
+    """As `survey`, with the energy as a feature; in good files the waveforms, which `relabel` needs, are checked too."""
+    waveforms = {name: SCHEMA[name] for name in ("run", "run.index", WAVEFORMS)}
+    return survey(path, **{"features": (ENERGY,), **update}) or file_problems(path, waveforms)
 
 
 def survey_as_nobody(path: Path) -> list[str]:
@@ -87,7 +93,10 @@ def read(path: Path, while_open: Spoil | None = None) -> dict[str, Any] | list[s
         with RawFrames(path) as frames:
             if while_open:
                 while_open(path)
-            return {IMAGE: frames.read(np.arange(frames.shape[0])), **read_columns(path, (*COLUMNS, TARGET))}
+            return {
+                IMAGE: frames.read(np.arange(frames.shape[0])),
+                **read_columns(path, {name: SCHEMA[name] for name in (*COLUMNS, TARGET)}),
+            }
     except UserError as error:
         return [str(error)]
 
@@ -175,7 +184,7 @@ def change(how: Change, name: str, path: Path) -> None:
         how(file, name)
 
 
-def each(names: tuple[str, ...], how: Change | Mapping[str, Change]) -> Variants:
+def each(names: Sequence[str], how: Change | Mapping[str, Change]) -> Variants:
     """Return a variant for each dataset, or for each dataset and each of several changes."""
     hows = how if isinstance(how, Mapping) else {"": how}
     return {
@@ -244,6 +253,15 @@ def virtual(source: str | None) -> Change:
         file.create_virtual_dataset(name, layout)
 
     return assemble
+
+
+def virtual_of(file: h5py.File, name: str, source: str) -> None:
+    """Assemble a dataset, row by row, of another one in the file."""
+    shape = file[source].shape
+    layout = h5py.VirtualLayout(shape, file[source].dtype)
+    for row in range(shape[0]):
+        layout[row] = h5py.VirtualSource(".", source, shape)[row]
+    file.create_virtual_dataset(name, layout)
 
 
 def low_level(type_id: h5py.h5t.TypeID, *filters: int) -> Change:
@@ -372,7 +390,7 @@ UNREADABLE = "not readable (found "
 SHAPED = "wrong shape (found "
 TYPED = "wrong type (found "
 SAME_ROWS = "datasets differ in their number of rows"
-INSIDE = "not stored in the file itself (found a "
+OUTSIDE = "stored in another file (found "
 
 
 @dataclass(frozen=True)
@@ -381,7 +399,7 @@ class Kind:
 
     said: str
     variants: Variants
-    ask: Callable[..., Any] = survey
+    ask: Callable[..., Any] = survey_all
     more: Mapping[str, Any] = field(default_factory=dict)  # what `ask` is told beside the file
     while_open: bool = False  # the file is spoiled when it is open already
 
@@ -485,7 +503,7 @@ KINDS = {
         of_file({f"mode {mode:o}": partial(Path.chmod, mode=mode) for mode in (0, 0o10, 0o100, 0o200, 0o300)}),
         ask=survey_as_nobody,
     ),
-    "dataset missing": Kind("missing (expected a dataset", each((IMAGE, *COLUMNS), lambda file, name: file.pop(name))),
+    "dataset missing": Kind("missing (found no such path", each((IMAGE, *COLUMNS), lambda file, name: file.pop(name))),
     "dataset of another name": Kind(
         "missing (",
         each(
@@ -502,10 +520,12 @@ KINDS = {
         each(SOME, lambda file, name: (file.pop(name), file.create_group(f"{name}/values"))),
     ),
     "named type": Kind("not a dataset (found a named type, ", each(SOME, linked(np.dtype("i4")))),
-    "single value": Kind(SHAPED, each(SOME, made(data=7))),
+    "single value": Kind(
+        SHAPED, each((IMAGE, WAVEFORMS), {f"{value}": made(data=value) for value in (7, -1, 7.5, True)})
+    ),
     "no dataspace": Kind(SHAPED, each(SOME, made(data=h5py.Empty("i4")))),
-    "too many dimensions": Kind(SHAPED, each(SOME, mapped(lambda values: values[..., np.newaxis]))),
-    "far too many dimensions": Kind(SHAPED, each(SOME, made(data=np.zeros((1,) * 32, np.int16)))),
+    "too many dimensions": Kind(SHAPED, each(SOME, mapped(lambda values: np.stack([values, values], axis=-1)))),
+    "far too many dimensions": Kind(SHAPED, each(SOME, made(shape=(2,) * 32, dtype="i2", chunks=(1,) * 32))),
     "too few dimensions": Kind(
         SHAPED,
         each(
@@ -541,26 +561,31 @@ KINDS = {
             {f"{axes}": mapped(partial(np.transpose, axes=axes)) for axes in ((0, 2, 1), (2, 1, 0), (1, 2, 0))},
         ),
     ),
-    "frames of another type": Kind(
-        "expected int16)",
+    "frames beyond 32 bits": Kind(
+        "beyond 32 bits",
+        each((IMAGE,), {kind: filled(2**40, kind) for kind in ("i8", "u8", ">i8", "f4", "f8")}),
+        ask=read,
+    ),
+    "frames with a pixel that is no number": Kind(
+        "a pixel of ",
         each(
             (IMAGE,),
             {
-                kind: stored(dtype=kind)
-                for kind in ("f2", "f4", "f8", "i1", "i4", "i8", "u1", "u2", "u4", ">i2", ">u2", ">f4")
+                f"{value} {kind}": filled(value, kind)
+                for value, kind in ((np.nan, "f4"), (np.nan, ">f8"), (np.inf, "f2"), (-np.inf, "f4"), (np.inf, "f8"))
             },
         ),
+        ask=read,
     ),
-    "floating, not integers": Kind(
-        "expected integers)", each(COLUMNS, {kind: stored(dtype=kind) for kind in ("f4", "f8", ">f4")})
+    "broken numbers, not integers": Kind(
+        "not a whole number (found ", each(COLUMNS, mapped(lambda values: values + 0.5))
     ),
-    "integers, not floating": Kind(
-        "expected floating point)",
-        each((WAVEFORMS,), {kind: filled(3, kind) for kind in ("i1", "i2", "i4", ">i4", "u2")}),
+    "integers without a value": Kind(
+        "no value (found nan in row 0, 6 such rows",
+        each(COLUMNS[2:], filled(np.nan, "f8")),
     ),
     "strings": Kind(TYPED, each(SOME, {"fixed": filled(b"3", "S4"), "any length": filled("3", h5py.string_dtype())})),
     "compound": Kind(TYPED, each(SOME, filled(np.zeros((), COMPOUND), COMPOUND))),
-    "truth values": Kind(TYPED, each(SOME, filled(True, bool))),
     "references to objects": Kind(TYPED, each(SOME, with_rows(ROWS, dtype=h5py.ref_dtype))),
     "complex": Kind(TYPED, each(SOME, filled(1j, "c8"))),
     "opaque": Kind(TYPED, each(SOME, filled(np.void(b"ab"), "V2"))),
@@ -587,9 +612,7 @@ KINDS = {
             },
         ),
     ),
-    "integers of 64 bits": Kind(
-        UNREADABLE + "'an integer of more than 63 bits", each(COLUMNS, filled(2**64 - 1, "u8"))
-    ),
+    "integers of 64 bits": Kind("an integer of more than 63 bits (found ", each(COLUMNS, filled(2**64 - 1, "u8"))),
     "one label out of range": Kind(
         ", 1 such rows",
         each(
@@ -634,7 +657,7 @@ KINDS = {
         each((PEAKS_LABEL, "run"), {f"{rows}": partly(rows, chunks=(1,)) for rows in (0, 1, 5)}),
     ),
     "frames partly written": Kind(
-        " pieces'",
+        " pieces, ",
         each(
             (IMAGE,),
             {
@@ -645,32 +668,29 @@ KINDS = {
         ),
         ask=read,
     ),
-    "soft link": Kind(INSIDE + "link", each(SOME, linked(h5py.SoftLink("/lasing")))),
-    "soft link to nowhere": Kind(INSIDE + "link", each(SOME, linked(h5py.SoftLink("/nowhere")))),
+    "soft link to nowhere": Kind("missing (found no such path", each(SOME, linked(h5py.SoftLink("/nowhere")))),
     "soft link to itself": Kind(
-        INSIDE + "link", each(SOME, lambda file, name: linked(h5py.SoftLink(f"/{name}"))(file, name))
+        "too many links (found ", each(SOME, lambda file, name: linked(h5py.SoftLink(f"/{name}"))(file, name))
     ),
-    "link to another file": Kind(INSIDE + "link", each(SOME, linked(h5py.ExternalLink("other.h5", "/run")))),
-    "link to a file that is not there": Kind(
-        INSIDE + "link", each(SOME, linked(h5py.ExternalLink("nowhere.h5", "/run")))
-    ),
-    "link to a pipe": Kind(INSIDE + "link", each(SOME, linked(h5py.ExternalLink("pipe", "/run")))),
+    "link to another file": Kind(OUTSIDE, each(SOME, linked(h5py.ExternalLink("other.h5", "/run")))),
+    "link to a file that is not there": Kind(OUTSIDE, each(SOME, linked(h5py.ExternalLink("nowhere.h5", "/run")))),
+    "link to a pipe": Kind(OUTSIDE, each(SOME, linked(h5py.ExternalLink("pipe", "/run")))),
     "link on the way": Kind(
-        INSIDE + "link",
+        OUTSIDE,
         {
             name: ("labels/" + PEAKS_LABEL, partial(change, linked(link), "labels"))
             for name, link in {
-                "root": h5py.SoftLink("/"),
-                "nowhere": h5py.SoftLink("/nowhere"),
                 "other file": h5py.ExternalLink("other.h5", "/"),
                 "no file": h5py.ExternalLink("nowhere.h5", "/"),
                 "pipe": h5py.ExternalLink("pipe", "/"),
+                "device": h5py.ExternalLink("/dev/zero", "/"),
+                "folder": h5py.ExternalLink("..", "/"),
             }.items()
         },
         more={"label": "labels/" + PEAKS_LABEL},
     ),
     "stored in another file": Kind(
-        INSIDE + "reference",
+        OUTSIDE,
         each(
             (IMAGE, "run"),
             {
@@ -680,12 +700,14 @@ KINDS = {
         ),
     ),
     "virtual": Kind(
-        INSIDE + "reference",
+        OUTSIDE,
         each(
             (IMAGE, "run", ENERGY),
-            {f"{source}": virtual(source) for source in (None, ".", "other.h5", "nowhere.h5", "pipe")},
+            {f"{source}": virtual(source) for source in ("other.h5", "nowhere.h5", "pipe", "/dev/zero")},
         ),
     ),
+    "virtual without parts": Kind("parts do not cover it (found ", each(SOME, virtual(None))),
+    "virtual of itself": Kind("a part refers to other files again", each(SOME, virtual("."))),
     "unknown filter": Kind(
         "packed with a filter that is not installed",
         {
@@ -770,7 +792,7 @@ KINDS = {
         while_open=True,
     ),
     "another file since the check": Kind(
-        "(found 'there is no such dataset'",
+        "(found ",
         each(
             (IMAGE,),
             {
@@ -920,6 +942,26 @@ HARMLESS: dict[str, Spoil] = {
         for kind in (">i4", ">i8", "u4", ">u4", "i4", "u8", ">u8")
     },
     "columns in chunks": partial(all_at_once, how=stored(chunks=(4,), compression="gzip", fletcher32=True)),
+    **{
+        f"frames {kind}": partial(change, stored(dtype=kind), IMAGE)
+        for kind in (">i2", "u2", ">u2", "i4", "u4", "i8", ">i8", "u8", "f2", "f4", ">f4", "f8")
+    },
+    **{f"columns {kind}": partial(all_at_once, how=stored(dtype=kind)) for kind in ("f8", ">f8", "g")},
+    "columns of one column": partial(all_at_once, how=mapped(lambda values: values[:, np.newaxis])),
+    "frames of one channel": partial(change, mapped(lambda values: values[:, np.newaxis]), IMAGE),
+    "mask of truth values": partial(change, stored(dtype=bool), "lasing"),
+    "one value of all shots": partial(change, made(data=70), "run"),
+    "soft links": in_file(
+        lambda file: [
+            (file.move(name, f"camera/{name}"), linked(h5py.SoftLink(f"/camera/{name}"))(file, name))
+            for name in (IMAGE, "run")
+        ]
+    ),
+    "virtual in the file": in_file(
+        lambda file: [
+            (file.move(name, f"camera/{name}"), virtual_of(file, name, f"camera/{name}")) for name in (IMAGE, "run")
+        ]
+    ),
     "labels of a byte": partial(change, stored(dtype="i1"), PEAKS_LABEL),
     "labels that numbers name": partial(
         change, stored(dtype=h5py.enum_dtype({"none": 0, "t0": 1, "t0 t1": 2, "t0 t1 t2": 3}, "i1")), PEAKS_LABEL

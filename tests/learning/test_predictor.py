@@ -10,7 +10,7 @@ from xtcav_ml.config.data import DataParams
 from xtcav_ml.config.prepare import Pixels
 from xtcav_ml.data import model_file
 from xtcav_ml.data.prepared import PreparedFile
-from xtcav_ml.data.raw_file import read_frames
+from xtcav_ml.data.raw_frames import read_frames
 from xtcav_ml.learning import keras_file
 from xtcav_ml.learning.layer_plan import CLASS_HEAD, FEATURES_INPUT, FRAME_INPUT, NUMBER_HEAD
 from xtcav_ml.learning.predictor import FRAMES_A_CALL, NO_CLASS, Predictor

@@ -158,7 +158,7 @@ def test_what_int16_cannot_hold_is_cut_off_and_counted():
 
 def test_frames_of_another_shape_or_type_are_refused():
     preprocessing = images.Preprocessing((DARK, LOG), INT16, (7, 9), flat(100))
-    for wrong in (frames(shape=(9, 7)), frames().astype(np.float32)):
+    for wrong in (frames(shape=(9, 7)), frames().astype(np.float64), frames().astype(np.uint16)):
         with pytest.raises(ValueError, match="frames must be"):
             preprocessing.prepare(wrong)
 

@@ -1,15 +1,19 @@
+import shutil
+
 import h5py
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from tests.conftest import SHAPE, StoredRun, lay_store, write_shots
+from tests.conftest import ROOT, SHAPE, StoredRun, lay_store, write_shots
 from tests.learning.test_fit import untrained
 from xtcav_ml.cli import main
 from xtcav_ml.config.data import DataParams
+from xtcav_ml.config.schema import SCHEMA
 from xtcav_ml.data import model_file
 from xtcav_ml.data.prepared import PreparedFile
-from xtcav_ml.data.raw_file import read_columns, read_frames
+from xtcav_ml.data.raw_file import read_columns
+from xtcav_ml.data.raw_frames import read_frames
 from xtcav_ml.learning import keras_file
 from xtcav_ml.learning.predictor import NO_CLASS, Predictor
 from xtcav_ml.pipeline import prepare
@@ -53,8 +57,8 @@ def test_rows_are_those_of_the_raw_file_with_their_keys(model, files, tmp_path):
     assert [path.name for path in written] == ["r72.predictions.h5", "r73.predictions.h5"]
     predictor = Predictor(model)
     for raw, path in zip(files, written, strict=True):
-        columns = read_columns(raw, ["run", "run.index", "evt.seconds", "evt.nanoseconds", "evt.fiducials"])
-        energy = read_columns(raw, ["bld.L3energy"])["bld.L3energy"][:, np.newaxis]
+        columns = read_columns(raw, predict.KEYS)
+        energy = read_columns(raw, {"bld.L3energy": SCHEMA["bld.L3energy"]})["bld.L3energy"][:, np.newaxis]
         shots = len(columns["run"])
         expected = predictor.predict(read_frames(raw, np.arange(shots)), energy)
         with h5py.File(path) as file:
@@ -70,11 +74,11 @@ def test_a_stopped_prediction_goes_on_where_it_was(model, files, tmp_path, monke
     asked = []
     real = predict._predict
 
-    def fail_at_second(predictor, file, *rest):
-        asked.append(file.name)
+    def fail_at_second(predictor, frames, *rest):
+        asked.append(frames.path.name)
         if len(asked) == 2:
             raise KeyboardInterrupt
-        return real(predictor, file, *rest)
+        return real(predictor, frames, *rest)
 
     monkeypatch.setattr(predict, "_predict", fail_at_second)
     with pytest.raises(KeyboardInterrupt):
@@ -102,7 +106,9 @@ def test_a_request_to_stop_that_keras_swallows_is_heard(model, files, tmp_path, 
 def test_a_changed_file_or_model_is_predicted_on_again(model, files, tmp_path, monkeypatch):
     asked = []
     real = predict._predict
-    monkeypatch.setattr(predict, "_predict", lambda p, file, *rest: asked.append(file.name) or real(p, file, *rest))
+    monkeypatch.setattr(
+        predict, "_predict", lambda p, frames, *rest: asked.append(frames.path.name) or real(p, frames, *rest)
+    )
     run(model, files[:1], tmp_path / "out")
     run(model, files[:1], tmp_path / "out")
     assert len(asked) == 1
@@ -138,7 +144,7 @@ def test_a_file_that_is_replaced_meanwhile_is_refused_and_not_taken_for_done(mod
     elif when == "between the frames":
         monkeypatch.setattr(Predictor, "predict", then(Predictor.predict))
     else:
-        monkeypatch.setattr(predict, "_problems", lambda file, spec: path.unlink() or [])
+        monkeypatch.setattr(predict, "_problems", lambda file, *rest: path.unlink() or [])
     with pytest.raises(UserError, match=r"r72\.h5: changed while it was read"):
         run(model, [path], tmp_path / "out")
     assert not (tmp_path / "out/r72.predictions.h5").exists()
@@ -168,7 +174,7 @@ def test_all_files_are_checked_before_one_is_read(model, files, tmp_path):
     with pytest.raises(UserError) as error:
         run(model, [*files, tmp_path / "x.h5"], tmp_path / "out")
     assert "x.h5" in str(error.value)
-    assert "bld.L3energy: missing (expected a dataset" in str(error.value)
+    assert "bld.L3energy: missing (found no such path" in str(error.value)
     assert not (tmp_path / "out").exists()
 
 
@@ -204,8 +210,8 @@ def test_a_registered_model_predicts_as_its_file_does(model, files, tmp_path, mo
     monkeypatch.chdir(tmp_path)
     for name in ("DVC_ROOT", "MLFLOW_TRACKING_URI"):
         monkeypatch.delenv(name, raising=False)
-    for name in ("dvc.yaml", "params.yaml"):
-        (tmp_path / name).touch()
+    (tmp_path / "dvc.yaml").touch()
+    shutil.copy(ROOT / "params.yaml", tmp_path)
     lay_store(tmp_path)
     train = StoredRun(tmp_path, stage="train")
     versions.log_version(train.run_id, model, model_file.read_spec(model), [])

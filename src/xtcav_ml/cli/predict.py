@@ -3,7 +3,7 @@ from typing import Annotated
 
 import typer
 
-from xtcav_ml.config.paths import RESULTS
+from xtcav_ml.config.paths import PARAMS_FILE, RESULTS
 
 GROUP = "Models"
 
@@ -24,6 +24,9 @@ def predict(
     import os
     import tempfile
 
+    from xtcav_ml.config.base import load_section
+    from xtcav_ml.config.data import DataParams
+    from xtcav_ml.config.layout import NOTES
     from xtcav_ml.tools import predict as tool
 
     with contextlib.ExitStack() as stack:
@@ -34,4 +37,5 @@ def predict(
 
             folder = stack.enter_context(tempfile.TemporaryDirectory())
             path = versions.fetch(lineage.project_root(), model, Path(folder))
-        tool.predict_files(path, files, out, threads or len(os.sched_getaffinity(0)))
+        layout = load_section("data", DataParams).layout if PARAMS_FILE.is_file() else NOTES
+        tool.predict_files(path, files, out, threads or len(os.sched_getaffinity(0)), layout)

@@ -19,4 +19,5 @@ def show(
     from xtcav_ml.config.data import DataParams
     from xtcav_ml.tools import show as tool
 
-    tool.draw_sheet(file, raw or Path(load_section("data", DataParams).raw), out, shots)
+    data = load_section("data", DataParams)
+    tool.draw_sheet(file, raw or Path(data.raw), out, shots, data.layout)

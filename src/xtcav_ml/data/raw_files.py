@@ -3,20 +3,25 @@
 import contextlib
 import itertools
 import os
+import re
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xtcav_ml.config.data import DataParams
+from xtcav_ml.config.layout import Layout
 from xtcav_ml.config.prepare import PrepareParams
-from xtcav_ml.config.schema import FILE, IMAGE, PEAKS_LABEL, SCHEMA, TRUTH, Dataset
+from xtcav_ml.config.schema import EVENT_KEY, FILE, IMAGE, PEAKS_LABEL, SCHEMA, TRUTH, Dataset
 from xtcav_ml.data.hdf5 import file_state, reading, require_unchanged
 from xtcav_ml.data.prepared import SHOT_COLUMNS
-from xtcav_ml.data.raw_file import RawFrames, difference, file_problems, read_columns
+from xtcav_ml.data.raw_dataset import Folder
+from xtcav_ml.data.raw_file import file_problems, read_columns
+from xtcav_ml.data.raw_frames import RawFrames
 from xtcav_ml.science import selection
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.system.progress import counting
@@ -28,7 +33,12 @@ SUFFIXES = (".h5", ".hdf5", ".hdf", ".he5", ".nxs", ".cxi")
 PREDICTED_BY = "model_sha256"
 """Attribute of the files that `xtcav predict` writes, maybe into a subfolder of the raw files: they are no raw files."""
 
+NUMBER, LABEL = Dataset("f", (), "number to learn or feature"), Dataset("label", (), "label or mask")
+
 NAMED = 5  # ignored files that are named
+MOST_KINDS = 15  # kinds of problems that are shown
+VALUES = re.compile(r"[(]found .*?, (?=expected )")
+MISSING = ": missing ("
 
 
 @dataclass(frozen=True)
@@ -37,18 +47,23 @@ class Listing:
 
     folder: Path
     files: tuple[Path, ...]
-    ignored: tuple[Path, ...] = ()  # hidden, no HDF5, or predictions
+    ignored: tuple[Path, ...] = ()  # hidden, no HDF5, predictions, or parts of others
 
     @property
     def note(self) -> str:
         """Return a sentence on the ignored files; nothing if there are none."""
-        names = [str(path.relative_to(self.folder)) for path in self.ignored]
-        more = ", ..." if len(names) > NAMED else ""
-        return (
-            f"ignored {len(names):,} (hidden, no HDF5, or predictions): {', '.join(names[:NAMED])}{more}"
-            if names
-            else ""
-        )
+        if not self.ignored:
+            return ""
+        names = [str(path.relative_to(self.folder)) for path in self.ignored[:NAMED]]
+        more = ", ..." if len(self.ignored) > NAMED else ""
+        kinds = "hidden, no HDF5, predictions, or parts of others"
+        return f"ignored {len(self.ignored):,} ({kinds}): {', '.join(names)}{more}"
+
+    def without(self, parts: Collection[Path]) -> "Listing":
+        """Return the listing with files that others refer to among the ignored ones."""
+        ignored = {file for file in self.files if parts and file.resolve() in parts}
+        files = tuple(file for file in self.files if file not in ignored)
+        return replace(self, files=files, ignored=tuple(sorted({*self.ignored, *ignored})))
 
 
 @dataclass(frozen=True)
@@ -56,13 +71,18 @@ class RawSet:
     """The good files, and their columns with one value a shot, joined."""
 
     listing: Listing
+    folder: Folder
     files: tuple[Path, ...]
     names: tuple[str, ...]  # of the files: their paths in the folder
-    states: tuple[tuple[int, ...], ...]  # `hdf5.state` of each, as it was when it was checked
+    states: tuple[tuple[int, ...], ...]  # `hdf5.file_state` of each, as it was when it was checked
     columns: Mapping[str, NDArray[np.generic]]  # and schema.FILE: the name of the file in its folder
     file: NDArray[np.int64]  # of each shot, an index of `files`
     row: NDArray[np.int64]  # of each shot, in its file
-    bad: tuple[str, ...]  # a line for each problem of the other files
+    bad: Mapping[Path, tuple[str, ...]]  # the problems of the other files, a line each
+
+    def frames(self, number: int) -> RawFrames:
+        """Return the frames of a file, to be closed. Raises UserError if it has changed since it was checked."""
+        return RawFrames(self.files[number], self.states[number], self.folder)
 
 
 def open_set(data: DataParams, prepare: PrepareParams) -> RawSet:
@@ -83,21 +103,21 @@ def survey(listing: Listing, data: DataParams, prepare: PrepareParams) -> RawSet
 
     A file that changes after it was checked here is refused when it is read.
     """
-    frames = replace(SCHEMA[IMAGE], row_shape=data.frame_shape)
-    labels = filter(None, (prepare.label, *prepare.include, *prepare.exclude))
-    required = (
-        {name: Dataset("number", (), "number to learn or feature") for name in (*prepare.regression, *prepare.features)}
-        | {name: Dataset("i", (), "label or mask") for name in labels}
-        | {name: SCHEMA[name] for name in SHOT_COLUMNS}
-    )
-    truth = (TRUTH,) if prepare.label == PEAKS_LABEL else ()  # the true value of this label
-    optional = {**SCHEMA, IMAGE: frames, TRUTH: SCHEMA[PEAKS_LABEL]}
+    folder = Folder(listing.folder, data.layout)
+    required = required_columns(prepare)
+    truth = {TRUTH: LABEL} if prepare.label == PEAKS_LABEL else {}  # the true value of this label
+    wanted = {**required, IMAGE: replace(SCHEMA[IMAGE], row_shape=data.frame_shape)}
     states = {file: file_state(file) for file in listing.files}
-    problems = {file: file_problems(file, {**required, IMAGE: frames}, optional) for file in listing.files}
-    good: dict[Path, dict[str, NDArray[np.generic]]] = {}
+    problems: dict[Path, list[str]] = {}
+    good: dict[Path, dict[str, NDArray[Any]]] = {}
+    with counting("files", len(listing.files)) as advance:
+        for file in listing.files:
+            problems[file] = file_problems(file, wanted, folder)
+            advance(1)
+    listing = listing.without(folder.parts)
     for file in (file for file in listing.files if not problems[file]):  # all are checked before one is read
         try:
-            table = _plain(read_columns(file, list(required), truth))
+            table = read_columns(file, required, truth, folder)
             require_unchanged(file, states[file])
             problems[file] = value_problems(file, table, prepare)
         except UserError as error:
@@ -111,21 +131,41 @@ def survey(listing: Listing, data: DataParams, prepare: PrepareParams) -> RawSet
     }
     in_folder = tuple(str(file.relative_to(listing.folder)) for file in good)
     columns[FILE] = np.repeat(np.array(in_folder, dtype=np.str_), rows)
+    _complete(columns, data.layout)
     return RawSet(
         listing=listing,
+        folder=folder,
         files=tuple(good),
         names=in_folder,
         states=tuple(states[file] for file in good),
         columns=columns,
         file=np.repeat(np.arange(len(good)), rows),
         row=np.concatenate([np.arange(count) for count in rows] or [np.empty(0, np.int64)]),
-        bad=tuple(line for lines in problems.values() for line in lines),
+        bad={file: tuple(problems[file]) for file in listing.files if problems[file]},
     )
 
 
-def _plain(table: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
-    """Return the columns as int64 or float64: of other types, those of two files could join as a third one."""
-    return {name: values.astype(np.float64 if values.dtype.kind == "f" else np.int64) for name, values in table.items()}
+def required_columns(prepare: PrepareParams) -> dict[str, Dataset]:
+    """Return the datasets of one value a shot that params.yaml asks for, and the keys of a shot."""
+    numbers = dict.fromkeys((*prepare.regression, *prepare.features), NUMBER)
+    labels = dict.fromkeys(filter(None, (prepare.label, *prepare.include, *prepare.exclude)), LABEL)
+    return numbers | labels | {name: SCHEMA[name] for name in SHOT_COLUMNS}
+
+
+def _complete(columns: dict[str, NDArray[Any]], layout: Layout) -> None:
+    """Fill in the keys that files lack: the position in the run by time, else by file and row, and from it the event key."""
+    if layout.source("run.index").absent:
+        keys = [columns[name] for name in ("run", *EVENT_KEY)]
+        if not layout.identifies:
+            keys.append(np.arange(len(columns["run"])))  # files and rows are in order
+        shot = np.unique(np.stack(keys, axis=1), axis=0, return_inverse=True)[1].reshape(
+            -1
+        )  # the same for repeated ones
+        order = np.lexsort([shot, columns["run"]])
+        first = np.searchsorted(columns["run"][order], columns["run"][order])
+        columns["run.index"][order] = shot[order] - shot[order][first]
+    if not layout.identifies:
+        columns[EVENT_KEY[1]], columns[EVENT_KEY[2]] = columns["run"], columns["run.index"]
 
 
 def value_problems(file: Path, table: Mapping[str, NDArray[np.generic]], prepare: PrepareParams) -> list[str]:
@@ -153,15 +193,24 @@ def require_same_content(raw: RawSet) -> int:
             rows = [(int(raw.row[first]), int(raw.row[second])) for first, second in shots]
             for number in (one, other):
                 require_unchanged(raw.files[number], raw.states[number])
-            if unequal := difference(raw.files[one], raw.files[other], rows):
-                name, pair = unequal
+            pair = _other_frame(raw, one, other, rows)
+            if pair is not None:
                 raise UserError(
-                    f"{raw.files[one]} and {raw.files[other]}: {name}: shot {selection.event_key(raw.columns, shots[pair][0])} "
-                    f"differs between the files (found different values in rows {rows[pair][0]} and {rows[pair][1]}, expected "
-                    "equal ones). Fix: remove one of the files"
+                    f"{raw.files[one]} and {raw.files[other]}: {IMAGE}: shot "
+                    f"{selection.event_key(raw.columns, shots[pair][0])} differs between the files (found different values in "
+                    f"rows {rows[pair][0]} and {rows[pair][1]}, expected equal ones). Fix: remove one of the files"
                 )
             advance(len(shots))
     return len(pairs)
+
+
+def _other_frame(raw: RawSet, one: int, other: int, rows: Sequence[tuple[int, int]]) -> int | None:
+    """Return the number of the first pair of rows whose frames differ between two files, None if all are the same."""
+    with raw.frames(one) as first, raw.frames(other) as second:
+        for number, (row, other_row) in enumerate(rows):
+            if not np.array_equal(first.read(np.array([row])), second.read(np.array([other_row]))):
+                return number
+    return None
 
 
 class FrameReader(contextlib.AbstractContextManager["FrameReader"]):
@@ -171,12 +220,12 @@ class FrameReader(contextlib.AbstractContextManager["FrameReader"]):
         self.raw, self._lock = raw, threading.Lock()
         self._open: dict[int, RawFrames] = {}
 
-    def read(self, row: int) -> NDArray[np.int16]:
+    def read(self, row: int) -> NDArray[Any]:
         """Return the frame (1, rows, columns), ADU, at `row` of the table."""
         number = int(self.raw.file[row])
         with self._lock:
             if number not in self._open:
-                self._open[number] = RawFrames(self.raw.files[number], self.raw.states[number])
+                self._open[number] = self.raw.frames(number)
             file = self._open[number]
         return file.read(self.raw.row[row : row + 1])
 
@@ -300,8 +349,37 @@ def _require_one_experiment(raw: RawSet, run: int, rows: NDArray[np.int64]) -> N
         )
 
 
-def refuse(problems: Sequence[str]) -> None:
+def refuse(problems: Mapping[Path, Sequence[str]]) -> None:
     """Raise one UserError that holds all problems, if there are any."""
-    if problems:
-        count = f"{len(problems)} problems in raw files: " if len(problems) > 2 else ""
-        raise UserError(count + "; ".join(problems))
+    lines = grouped(problems)
+    if lines:
+        raise UserError("; ".join(lines))
+
+
+def grouped(problems: Mapping[Path, Sequence[str]]) -> list[str]:
+    """Return a line for each kind of problem in files, with the values of the first file, the commonest kinds first.
+
+    Kinds differ in all but the file and the values. Datasets that are missing together are one problem.
+    """
+    kinds: dict[str, list[tuple[Path, str]]] = {}
+    for file, lines in problems.items():
+        for line in _joined([line.removeprefix(f"{file}: ") for line in lines]):
+            kinds.setdefault(VALUES.sub("(", line), []).append((file, line))
+    ordered = sorted(kinds.values(), key=len, reverse=True)
+    shown = [f"{_some([file for file, _ in kind])}: {kind[0][1]}" for kind in ordered[:MOST_KINDS]]
+    rest = sum(map(len, ordered[MOST_KINDS:]))
+    return [*shown, f"and {rest:,} problems of {len(ordered) - MOST_KINDS} other kinds"] if rest else shown
+
+
+def _joined(lines: Sequence[str]) -> list[str]:
+    """Return the lines of one file, with one for all datasets that are missing, first."""
+    missing, others = [line for line in lines if MISSING in line], [line for line in lines if MISSING not in line]
+    if not missing:
+        return others
+    names = ", ".join(line.partition(MISSING)[0] for line in missing)
+    return [f"{names}{MISSING}{missing[0].partition(MISSING)[2]}", *others]
+
+
+def _some(files: Sequence[Path]) -> str:
+    more = f" and {len(files) - 2:,} more files" if len(files) > 3 else ""
+    return ", ".join(map(str, files[: 2 if more else 3])) + more

@@ -56,7 +56,7 @@ def check_raw_files(params: Params, out: Path) -> None:
     _check_training(params, len(selected.splits["train"]))
     atomic.write_json(out, _summary(raw_set, params.prepare))
     sizes = ", ".join(f"{len(rows):,} {name}" for name, rows in selected.splits.items())
-    for problem in raw_set.bad:
+    for problem in raw_files.grouped(raw_set.bad):
         console().print(f"check: skipped (data.bad_files: skip): {problem}")
     if raw_set.listing.note:
         console().print(f"check: {raw_set.listing.note}")
@@ -120,7 +120,7 @@ def _summary(raw_set: raw_files.RawSet, prepare: PrepareParams) -> Mapping[str, 
 
     return {
         "files": {name: int((raw_set.file == i).sum()) for i, name in enumerate(raw_set.names)},
-        "bad_files": list(raw_set.bad),
+        "bad_files": [line for lines in raw_set.bad.values() for line in lines],
         "shots": len(raw_set.row),
         "shots_by_run": counts("run"),
         "shots_by_label": {prepare.label: counts(prepare.label)} if prepare.label else {},

@@ -29,6 +29,7 @@ from xtcav_ml.system.errors import UserError
 
 Frames = NDArray[np.float32]
 INT16 = np.iinfo(np.int16)
+RAW_DTYPES = (np.int16, np.int32, np.float32)  # of raw frames: the narrowest that holds a file's pixels without loss
 SMALLEST_SPREAD = 0.3  # ADU, of rounding to whole numbers: pixels that differ by less are alike
 
 Function = Callable[[NDArray[Any]], NDArray[Any]]
@@ -79,8 +80,10 @@ class Preprocessing:
         One frame at a time, which stays in the processor's cache from step to step. Raises ValueError if the shape of the
         frames is not `raw_shape`, or a step needs a dark frame and there is none.
         """
-        if raw.shape[1:] != self.raw_shape or raw.dtype != np.int16:
-            raise ValueError(f"frames must be (N, {self.raw_shape}) int16, got {raw.shape} {raw.dtype}")
+        if raw.shape[1:] != self.raw_shape or raw.dtype not in RAW_DTYPES:
+            raise ValueError(
+                f"frames must be (N, {self.raw_shape}) int16, int32 or float32, got {raw.shape} {raw.dtype}"
+            )
         for number in range(len(raw)):
             frames: NDArray[Any] = raw[number : number + 1]
             for function in self._functions:
@@ -182,9 +185,9 @@ def block_mean(frames: NDArray[np.generic], size: int) -> Frames:
     rows, columns = (length // size for length in frames.shape[1:])
     frames = frames[:, : rows * size, : columns * size]
     kind: np.dtype[Any] = np.dtype(np.float32)
-    if frames.dtype == np.int16:
-        largest = max(int(frames.max(initial=0)), -int(frames.min(initial=0)))
-        kind = np.dtype(np.int16 if largest * size**2 <= INT16.max else np.int32)
+    if frames.dtype.kind == "i":
+        largest = max(int(frames.max(initial=0)), -int(frames.min(initial=0))) * size**2
+        kind = next(np.dtype(each) for each in (np.int16, np.int32, np.int64) if largest <= np.iinfo(each).max)
     add = functools.partial(np.add, dtype=kind)
     by_rows = functools.reduce(add, (frames[:, offset::size] for offset in range(size)))
     total = functools.reduce(add, (by_rows[:, :, offset::size] for offset in range(size)))
@@ -251,7 +254,7 @@ def signal(frames: NDArray[np.int16], dark: Dark | None) -> NDArray[np.float64]:
     Every eighth row is enough: a beam gives some ADU, no beam some hundredths.
     """
     rows = frames[:, ::8]
-    levels: NDArray[np.float64] = rows.sum(axis=(1, 2), dtype=np.int64) / max(rows[0].size, 1)
+    levels: NDArray[np.float64] = rows.sum(axis=(1, 2), dtype=np.float64) / max(rows[0].size, 1)
     return levels - (0.0 if dark is None else float(dark.mean[::8].mean(dtype=np.float64)))
 
 

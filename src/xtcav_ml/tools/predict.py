@@ -8,15 +8,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from xtcav_ml.config.layout import NOTES, Layout
 from xtcav_ml.config.schema import IMAGE, SCHEMA, Dataset
 from xtcav_ml.data import raw_files
 from xtcav_ml.data.hdf5 import attributes_of, create_rows, creating, file_state, require_unchanged
 from xtcav_ml.data.prepared import SHOT_COLUMNS
-from xtcav_ml.data.raw_file import RawFrames, file_problems, read_columns
+from xtcav_ml.data.raw_dataset import Folder
+from xtcav_ml.data.raw_file import file_problems, read_columns
+from xtcav_ml.data.raw_frames import RawFrames, count_frames
 from xtcav_ml.learning import backend
 from xtcav_ml.learning.predictor import FRAMES_A_CALL, NO_CLASS, Prediction, Predictor
 from xtcav_ml.science.spec import LearningSpec
@@ -25,27 +29,34 @@ from xtcav_ml.system.errors import UserError
 from xtcav_ml.system.progress import console, counting
 
 SUFFIX = ".predictions.h5"
+KEYS = {name: SCHEMA[name] for name in SHOT_COLUMNS}  # written with the predictions where a file has them
 SOURCE = "source"  # attribute that names the raw file
 
 
-def predict_files(model_path: Path, inputs: Sequence[Path], out: Path, threads: int) -> list[Path]:
+def predict_files(
+    model_path: Path, inputs: Sequence[Path], out: Path, threads: int, layout: Layout = NOTES
+) -> list[Path]:
     """Write `out`/NAME.predictions.h5 for each raw file of `inputs` (files and folders), and return their paths.
 
     Checks all files before it reads one, and refuses a file that changes before its turn, or whose predictions would replace
-    those of another. Skips a file that has predictions by this model already, so that an interrupted command resumes. Raises
-    UserError for a fault of a file.
+    those of another. A file needs frames and the model's features, where `layout` has them. Skips a file that has predictions
+    by this model already, so that an interrupted command resumes. Raises UserError for a fault of a file.
     """
     if not model_path.is_file():
         raise UserError(f"{model_path}: missing (expected a model). Fix: run `make repro`, or name another")
     targets: dict[Path, Path] = {}
+    folders: dict[Path, Folder] = {}
     for path in inputs:
-        folder, files = (path, raw_files.list_files(path).files) if path.is_dir() else (path.parent, (path,))
-        targets |= {file: out / file.relative_to(folder).with_name(file.stem + SUFFIX) for file in files}
+        listing = raw_files.list_files(path) if path.is_dir() else raw_files.Listing(path.parent, (path,))
+        targets |= {
+            file: out / file.relative_to(listing.folder).with_name(file.stem + SUFFIX) for file in listing.files
+        }
+        folders |= dict.fromkeys(listing.files, Folder(listing.folder, layout))
     _require_own(targets)
     device = backend.configure(seed=0, threads=threads)
     predictor = Predictor(model_path)
     states = {file: file_state(file) for file in targets}
-    raw_files.refuse([problem for file in targets for problem in _problems(file, predictor.spec)])
+    raw_files.refuse({file: _problems(file, predictor.spec, folders[file]) for file in targets})
     for file in targets:
         require_unchanged(file, states[file])
     digest = hashlib.sha256(model_path.read_bytes()).hexdigest()
@@ -65,10 +76,11 @@ def predict_files(model_path: Path, inputs: Sequence[Path], out: Path, threads: 
         f"predict: {len(targets)} files with {model_path}, "
         f"{len(targets) - len(waiting)} of them skipped as done -> {out}; {device}"
     )
-    total = sum(len(read_columns(file, ["run"])["run"]) for file in waiting)
-    with counting("shots", total) as advance:
+    with counting("shots", sum(count_frames(file, folders[file]) for file in waiting)) as advance:
         for file in waiting:
-            prediction, columns = _predict(predictor, file, states[file], advance)
+            columns = read_columns(file, _features(predictor.spec), KEYS, folders[file])
+            with RawFrames(file, states[file], folders[file]) as frames:
+                prediction = _predict(predictor, frames, columns, advance)
             _write(targets[file], predictor.spec, prediction, columns, attributes[file])
             screen.print(f"  {file.name}: {_totals(prediction, predictor.spec)}")
     return list(targets.values())
@@ -101,38 +113,39 @@ def _done(target: Path, attributes: Mapping[str, str]) -> bool:
     return all(written.get(name) == value for name, value in attributes.items())
 
 
-def _problems(file: Path, spec: LearningSpec) -> list[str]:
+def _problems(file: Path, spec: LearningSpec, folder: Folder) -> list[str]:
     frames = replace(SCHEMA[IMAGE], row_shape=spec.preprocessing.raw_shape)
-    features = {name: Dataset("number", (), "feature") for name in spec.features}
-    return file_problems(file, {**features, **{name: SCHEMA[name] for name in SHOT_COLUMNS}, IMAGE: frames}, {})
+    return file_problems(file, {**_features(spec), IMAGE: frames}, folder)
+
+
+def _features(spec: LearningSpec) -> dict[str, Dataset]:
+    return dict.fromkeys(spec.features, raw_files.NUMBER)
 
 
 def _predict(
-    predictor: Predictor, file: Path, expected: tuple[int, ...], advance: Callable[[int], None]
-) -> tuple[Prediction, dict[str, NDArray[np.generic]]]:
-    """Return the predictions of all shots of a file, and its columns; a few frames in memory at a time.
+    predictor: Predictor, frames: RawFrames, columns: Mapping[str, NDArray[Any]], advance: Callable[[int], None]
+) -> Prediction:
+    """Return the predictions of all shots of a file; a few frames in memory at a time.
 
-    Raises UserError if it is not in the state `expected` from first to last, KeyboardInterrupt after a request to stop.
+    Raises UserError if it changes meanwhile, KeyboardInterrupt after a request to stop.
     """
-    spec = predictor.spec
-    columns = read_columns(file, (*SHOT_COLUMNS, *spec.features))
-    shots = len(columns["run"])
+    spec, shots = predictor.spec, frames.shape[0]
     features, probabilities, numbers = (
         np.empty((shots, len(names)), np.float32) for names in (spec.features, spec.classes, spec.regression)
     )
     for i, name in enumerate(spec.features):
         features[:, i] = columns[name]
-    for rows, frames in _blocks(file, expected, shots):
+    for rows, some in _blocks(frames, shots):
         interrupts.require_none()
-        block = predictor.predict(frames, features[rows])
+        block = predictor.predict(some, features[rows])
         probabilities[rows], numbers[rows] = block.probabilities, block.numbers
         advance(len(rows))
-    return Prediction(probabilities, numbers), columns
+    return Prediction(probabilities, numbers)
 
 
-def _blocks(file: Path, expected: tuple[int, ...], shots: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int16]]]:
+def _blocks(frames: RawFrames, shots: int) -> Iterator[tuple[NDArray[np.int64], NDArray[Any]]]:
     """Yield rows of a file and their frames; a thread reads the next ones meanwhile."""
-    with RawFrames(file, expected) as frames, ThreadPoolExecutor(1) as reader:
+    with ThreadPoolExecutor(1) as reader:
         blocks = [np.arange(first, min(first + FRAMES_A_CALL, shots)) for first in range(0, shots, FRAMES_A_CALL)]
         coming = [reader.submit(frames.read, rows) for rows in blocks[:1]]
         for number, rows in enumerate(blocks, start=1):
@@ -147,7 +160,7 @@ def _write(
     columns: Mapping[str, NDArray[np.generic]],
     attributes: Mapping[str, str],
 ) -> None:
-    written = {name: columns[name] for name in SHOT_COLUMNS}
+    written = {name: columns[name] for name in SHOT_COLUMNS if name in columns}
     if spec.classes:
         written |= {"probability": prediction.probabilities, "predicted": prediction.predicted}
     written |= {f"predicted.{name}": prediction.numbers[:, i] for i, name in enumerate(spec.regression)}

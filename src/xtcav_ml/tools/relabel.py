@@ -26,8 +26,8 @@ def relabel_folder(folder: Path, rule: PeakRule, out: Path | None) -> NDArray[np
     """
     files = raw_files.list_files(folder).files
     required = {name: SCHEMA[name] for name in RELABEL_COLUMNS}
-    raw_files.refuse([problem for file in files for problem in file_problems(file, required, {})])
-    raw_files.refuse([problem for file in files for problem in _label_problems(file)])
+    raw_files.refuse({file: file_problems(file, required) for file in files})
+    raw_files.refuse({file: _label_problems(file) for file in files})
     tables = list(_relabelled(files, rule))
     columns = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
     stored, computed = (labels.astype(np.int64) for labels in (columns.pop("stored"), columns[PEAKS_LABEL]))
@@ -50,7 +50,7 @@ def relabel_folder(folder: Path, rule: PeakRule, out: Path | None) -> NDArray[np
 
 
 def _label_problems(file: Path) -> list[str]:
-    stored = read_columns(file, [PEAKS_LABEL])[PEAKS_LABEL]
+    stored = read_columns(file, {PEAKS_LABEL: raw_files.LABEL})[PEAKS_LABEL]
     return raw_files.label_problems(file, PEAKS_LABEL, stored, PEAK_CLASSES, "label these shots -1")
 
 
@@ -58,7 +58,7 @@ def _relabelled(files: Sequence[Path], rule: PeakRule) -> Iterator[dict[str, NDA
     """Yield, file by file, the keys, the stored label, and the label and peaks by the rule."""
     with counting("files", len(files)) as advance:
         for file in files:
-            columns = read_columns(file, RELABEL_COLUMNS)
+            columns = read_columns(file, {name: SCHEMA[name] for name in RELABEL_COLUMNS})
             waveforms, energy = (cast(NDArray[np.floating], columns[name]) for name in (WAVEFORMS, "bld.L3energy"))
             peaks = labels.find_peaks(waveforms, energy, rule)
             yield {

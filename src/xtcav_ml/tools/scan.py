@@ -44,10 +44,10 @@ def count_shots(listing: raw_files.Listing, data: DataParams, prepare: PreparePa
     runs, shots = np.unique(raw_set.columns["run"], return_counts=True)
     total, usable = len(raw_set.row), len(rows)
     return {
-        "files": len(listing.files),
-        "bad_files": len(listing.files) - len(raw_set.files),
-        "ignored": listing.note,
-        "problems": list(raw_set.bad),
+        "files": len(raw_set.listing.files),
+        "bad_files": len(raw_set.bad),
+        "ignored": raw_set.listing.note,
+        "problems": raw_files.grouped(raw_set.bad),
         "shots": total,
         "shots_by_run": {str(run): int(count) for run, count in zip(runs, shots, strict=True)},
         "left_out": left_out,

@@ -6,15 +6,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xtcav_ml import figures
+from xtcav_ml.config.layout import NOTES, Layout
 from xtcav_ml.data.prepared import PreparedFile
-from xtcav_ml.data.raw_file import read_frames
+from xtcav_ml.data.raw_dataset import Folder
+from xtcav_ml.data.raw_frames import read_frames
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.system.progress import console
 
 Picture = tuple[NDArray[np.generic], str]
 
 
-def draw_sheet(file: Path, raw_folder: Path, out: Path, per_class: int) -> None:
+def draw_sheet(file: Path, raw_folder: Path, out: Path, per_class: int, layout: Layout = NOTES) -> None:
     """Draw the first `per_class` shots of each class in prepared `file` to the PNG `out`.
 
     Raises UserError if the file cannot be read, or a raw file that it names is not in `raw_folder`.
@@ -23,7 +25,7 @@ def draw_sheet(file: Path, raw_folder: Path, out: Path, per_class: int) -> None:
         rows = []
         classes = {name: np.flatnonzero(prepared.labels == value) for value, name in enumerate(prepared.classes)}
         for name, members in (classes or {"all": np.arange(prepared.shots)}).items():
-            pictures = [picture for row in members[:per_class] for picture in _pair(prepared, row, raw_folder)]
+            pictures = [picture for row in members[:per_class] for picture in _pair(prepared, row, raw_folder, layout)]
             rows.append((f"{name} ({len(members):,})", [*pictures, (_mean(prepared, members), "mean of the class")]))
         steps = ", ".join(step.step for step in prepared.spec.preprocessing.steps)
         learned = prepared.spec.label or ", ".join(prepared.spec.regression)
@@ -32,14 +34,15 @@ def draw_sheet(file: Path, raw_folder: Path, out: Path, per_class: int) -> None:
     console().print(f"{title} -> {out}")
 
 
-def _pair(prepared: PreparedFile, row: int, raw_folder: Path) -> list[Picture]:
+def _pair(prepared: PreparedFile, row: int, raw_folder: Path, layout: Layout) -> list[Picture]:
     """Return the raw frame of a shot and its prepared one."""
     source = raw_folder / prepared.source_files[int(prepared.column("source.file")[row])]
     if not source.is_file():
         raise UserError(
             f"{source}: missing (expected the raw file of {prepared.path}). Fix: name its folder with --raw"
         )
-    raw = read_frames(source, prepared.column("source.row")[[row]].astype(np.int64))[0]
+    rows = prepared.column("source.row")[[row]].astype(np.int64)
+    raw = read_frames(source, rows, Folder(raw_folder, layout))[0]
     run, index = prepared.column("run")[row], prepared.column("run.index")[row]
     return [(raw, f"run {run}, shot {index}, raw"), (prepared.images(np.array([row]))[0], "prepared")]
 

@@ -1,0 +1,326 @@
+"""A dataset of a raw file: the way to it, whether all of its data are there, and its values as a plain column.
+
+A raw file is not trusted. Nothing outside it is opened unless params.yaml allows it, and then only below the folder of the
+raw files; nothing is allocated by a size that the file only declares.
+"""
+
+import itertools
+import math
+import os
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import hdf5plugin  # noqa: F401  registers the filters of detector software: bitshuffle, lz4, zstd, blosc
+import numpy as np
+from numpy.typing import NDArray
+
+from xtcav_ml.config.layout import NOTES, Layout, Source
+from xtcav_ml.config.schema import Dataset
+from xtcav_ml.data.hdf5 import file_state, reading, require_unchanged
+
+MAX_ROWS = 1_000_000  # rows that a file may declare: a kilobyte of HDF5 can declare more than any memory holds
+MAX_CHUNK = 2**30  # bytes that a chunk may unpack to: four megabytes of HDF5 can hold one of four gigabytes
+MAX_LINKS = 16  # soft links on the way to a dataset
+MAX_PARTS = 10_000  # parts of a virtual dataset
+
+INT64_MAX = np.uint64(2**63 - 1)
+
+PREFIXES = ("HDF5_VDS_PREFIX", "HDF5_EXT_PREFIX", "HDF5_EXTFILE_PREFIX")
+"""Environment variables that would make HDF5 look for other files elsewhere."""
+
+WRITE_AGAIN = "write the file again, or remove it from the folder"
+COPY_AGAIN = "copy it again"
+
+
+class Misfit(Exception):
+    """A dataset breaks a rule."""
+
+    def __init__(self, problem: str, found: object, expected: object, fix: str) -> None:
+        super().__init__(f"{problem} (found {found}, expected {expected}). Fix: {fix}")
+
+
+class Folder:
+    """The layout of raw files, and the folder that they may refer into if it allows that; None: into no folder."""
+
+    def __init__(self, root: Path | None = None, layout: Layout = NOTES) -> None:
+        self.layout, self.root = layout, root if layout.references == "follow" else None
+        self.parts: dict[Path, tuple[int, ...]] = {}  # files that others refer to, in the state of the first look
+
+    def allow(self, names: Iterable[str], file: h5py.File) -> list[Path]:
+        """Return the files that a file refers to. Raises Misfit if they may not be read, or are missing."""
+        names = list(names)
+        shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+        if self.root is None:
+            raise Misfit(
+                "stored in another file",
+                shown,
+                "data in the file itself",
+                "set data.layout.references: follow, or copy the data into the file",
+            )
+        if redirected := [name for name in PREFIXES if name in os.environ]:
+            raise Misfit("stored in another file", redirected[0], "HDF5's own search", f"unset {redirected[0]}")
+        paths = [(Path(file.filename).parent / name).resolve() for name in names]
+        for path in paths:
+            if not path.is_relative_to(self.root.resolve()):
+                raise Misfit("stored outside the folder", path, f"a file below {self.root}", "copy it there")
+            if not path.is_file():
+                raise Misfit("a part is missing", f"no file {path}", "all parts", "copy it there")
+            require_unchanged(path, self.parts.setdefault(path, file_state(path)))
+        return paths
+
+    def require_unchanged(self) -> None:
+        """Raise UserError if a file that others refer to has changed since the first look."""
+        for path, before in self.parts.items():
+            require_unchanged(path, before)
+
+
+def locate(
+    file: h5py.File, path: str, folder: Folder, cache: tuple[int, int] | None = None
+) -> h5py.Dataset | h5py.Group | h5py.Datatype | None:
+    """Return the object at `path`, through links within the file, and through others if `folder` allows; None if there is none.
+
+    `cache` is the number of slots and of bytes for the unpacked chunks of a dataset. Raises Misfit if a link must not be
+    followed.
+    """
+    node: Any = file
+    parts, links = [part for part in path.split("/") if part], 0
+    while parts:
+        part = parts.pop(0)
+        link = node.get(part, getlink=True) if isinstance(node, h5py.Group) else None
+        if link is None:
+            return None
+        if isinstance(link, h5py.SoftLink):
+            links += 1
+            if links > MAX_LINKS:
+                raise Misfit("too many links", f"more than {MAX_LINKS}", "a dataset", "name the dataset itself")
+            node = node.file if link.path.startswith("/") else node
+            parts = [each for each in link.path.split("/") if each] + parts
+        elif isinstance(link, h5py.ExternalLink):
+            (target,) = folder.allow([link.filename], node.file)
+            node, parts = h5py.File(target, "r", locking=False), [*link.path.split("/"), *parts]
+            parts = [each for each in parts if each]
+        else:
+            node = _opened(node, part, cache)
+    return node
+
+
+def _opened(group: h5py.Group, name: str, cache: tuple[int, int] | None) -> Any:
+    if group.get(name, getclass=True) is not h5py.Dataset:
+        return group[name]
+    access = h5py.h5p.create(h5py.h5p.DATASET_ACCESS)
+    access.set_efile_prefix(os.fsencode(Path(group.file.filename).parent))  # else from where the command runs
+    if cache is not None:
+        access.set_chunk_cache(*cache, 0.75)
+    return h5py.Dataset(h5py.h5d.open(group.id, name.encode(), access))
+
+
+def require_stored(dataset: h5py.Dataset, folder: Folder) -> None:
+    """Raise Misfit unless all data of a dataset are there and can be read."""
+    if dataset.is_virtual:
+        _require_parts(dataset, folder)
+        return
+    if dataset.external:
+        _require_external(dataset, folder)
+        return
+    properties = dataset.id.get_create_plist()
+    for number in range(properties.get_nfilters()):
+        code, _, _, name = properties.get_filter(number)
+        if not h5py.h5z.filter_avail(code):
+            raise Misfit(
+                "packed with a filter that is not installed",
+                f"{name.decode(errors='replace') or 'filter'} ({code})",
+                "gzip, lzf, or a filter of hdf5plugin",
+                "unpack it with `h5repack`",
+            )
+    if dataset.chunks:
+        size = math.prod(dataset.chunks) * dataset.dtype.itemsize
+        if size > MAX_CHUNK:
+            raise Misfit("chunks are too large", f"{size:,} bytes", f"at most {MAX_CHUNK:,}", "use `h5repack -l`")
+    if unwritten := unwritten_part(dataset):
+        raise Misfit("not wholly written", unwritten, "all", WRITE_AGAIN)
+
+
+def unwritten_part(dataset: h5py.Dataset) -> str | None:
+    """Return how much of a dataset was written if that is not all of it, or None.
+
+    HDF5 reads zeros where nothing was written, which is meant only if the writer set a fill value.
+    """
+    pieces, written = 1, int(dataset.id.get_storage_size() > 0)
+    if dataset.chunks:
+        pieces = math.prod(-(-rows // chunk) for rows, chunk in zip(dataset.shape, dataset.chunks, strict=True))
+        written = dataset.id.get_num_chunks()
+    meant = dataset.id.get_create_plist().fill_value_defined() == h5py.h5d.FILL_VALUE_USER_DEFINED
+    if not dataset.size or written >= pieces or meant:
+        return None
+    return f"{written} of {pieces} pieces"
+
+
+def _require_external(dataset: h5py.Dataset, folder: Folder) -> None:
+    """Raise Misfit unless files of raw values hold all of a dataset: HDF5 would read zeros beyond their ends."""
+    missing = dataset.nbytes
+    paths = folder.allow([name for name, _, _ in dataset.external], dataset.file)
+    for path, (_, offset, size) in zip(paths, dataset.external, strict=True):
+        used = min(size, missing)
+        if path.stat().st_size < offset + used:
+            raise Misfit("a part is too short", f"{path.stat().st_size} bytes in {path}", offset + used, COPY_AGAIN)
+        missing -= used
+    if missing:
+        raise Misfit("parts do not cover it", f"{missing:,} bytes less", "all", WRITE_AGAIN)
+
+
+def _require_parts(dataset: h5py.Dataset, folder: Folder) -> None:
+    """Raise Misfit unless the parts of a virtual dataset hold all of it: HDF5 would read zeros in their place."""
+    sources = dataset.virtual_sources() if dataset.id.get_create_plist().get_virtual_count() <= MAX_PARTS else []
+    if not sources and dataset.size:
+        raise Misfit("parts do not cover it", "none or too many", f"1 to {MAX_PARTS:,} parts", WRITE_AGAIN)
+    if not _covers([source.vspace for source in sources], dataset.shape):
+        raise Misfit("parts do not cover it", f"{len(sources)} parts with gaps", "each value once", WRITE_AGAIN)
+    own = Path(dataset.file.filename)
+    names = sorted({source.file_name for source in sources} - {"."})
+    paths = {".": own} | dict(zip(names, folder.allow(names, dataset.file) if names else [], strict=True))
+    for name, group in itertools.groupby(sorted(sources, key=lambda each: each.file_name), lambda each: each.file_name):
+        with reading(paths[name]) as file:
+            for source in group:
+                _require_part(locate(file, source.dset_name, ALONE), source, dataset)
+
+
+def _require_part(part: Any, source: Any, dataset: h5py.Dataset) -> None:
+    """Raise Misfit unless a part has the values that a virtual dataset takes from it, in a type that this one holds."""
+    place = f"{source.dset_name} in {source.file_name}"
+    if not isinstance(part, h5py.Dataset):
+        raise Misfit("a part is missing", f"no dataset {place}", "all parts", COPY_AGAIN)
+    if source.src_space.get_select_type() == h5py.h5s.SEL_ALL:
+        fits = part.size == source.vspace.get_select_npoints()
+    else:
+        ends = source.src_space.get_select_bounds()[1]
+        fits = part.ndim == len(ends) and all(end < length for end, length in zip(ends, part.shape, strict=True))
+    if not fits:
+        raise Misfit("a part has another shape", f"{place} of {part.shape}", "that of the selection", COPY_AGAIN)
+    if not np.can_cast(part.dtype, dataset.dtype, "safe"):
+        raise Misfit("a part is of another type", f"{place} of {part.dtype}", dataset.dtype, WRITE_AGAIN)
+    if part.is_virtual or part.external:
+        raise Misfit("a part refers to other files again", place, "values", WRITE_AGAIN)
+    require_stored(part, ALONE)
+
+
+def _covers(spaces: Sequence[Any], shape: tuple[int, ...]) -> bool:
+    """Return whether regular selections of a dataset of `shape` cover each of its values once.
+
+    Selections of the same pixels cover rows, which are counted one by one; different pixels must be blocks that do not overlap.
+    """
+    counts: dict[tuple[tuple[int, int], ...], NDArray[np.int64]] = {}
+    for space in spaces:
+        slab = _slab(space, shape)
+        if slab is None:
+            return False
+        rows, pixels = slab
+        np.add.at(counts.setdefault(pixels, np.zeros(shape[0], np.int64)), rows, 1)
+    area = sum(math.prod(last - first for first, last in block) for block in counts)
+    return (
+        all((times == 1).all() for times in counts.values())
+        and area == math.prod(shape[1:])
+        and not any(_overlap(one, other) for one, other in itertools.combinations(counts, 2))
+    )
+
+
+def _slab(space: Any, shape: tuple[int, ...]) -> tuple[NDArray[np.int64], tuple[tuple[int, int], ...]] | None:
+    """Return the rows and the block of pixels (first, last + 1) that a selection has; None if it is of another form."""
+    if space.get_select_type() == h5py.h5s.SEL_ALL:
+        return np.arange(shape[0]), tuple((0, length) for length in shape[1:])
+    if space.get_select_type() != h5py.h5s.SEL_HYPERSLABS or not space.is_regular_hyperslab():
+        return None
+    axes = list(zip(*space.get_regular_hyperslab(), shape, strict=True))
+    for start, stride, count, block, length in axes:
+        if max(count, block) > length or start + (count - 1) * stride + block > length:  # as one without an end
+            return None
+    if any(count != 1 and stride != block for _, stride, count, block, _ in axes[1:]):
+        return None
+    start, stride, count, block, _ = axes[0]
+    rows = (start + stride * np.arange(count)[:, np.newaxis] + np.arange(block)).ravel()
+    return rows, tuple((start, start + count * block) for start, _, count, block, _ in axes[1:])
+
+
+def _overlap(one: Sequence[tuple[int, int]], other: Sequence[tuple[int, int]]) -> bool:
+    return all(first < end and start < last for (first, last), (start, end) in zip(one, other, strict=True))
+
+
+ALONE = Folder()
+"""For a file that may refer to nothing outside it."""
+
+
+def rows_of(shape: tuple[int, ...] | None, row_shape: tuple[int, ...]) -> int | None:
+    """Return the number of rows of a dataset of `shape`; None for a single value, which stands for all shots.
+
+    Axes of length 1 beside the first do not count, and a file may be one frame. Raises Misfit if a row has another shape.
+    """
+    if shape == () and not row_shape:
+        return None
+    if shape is not None and row_shape and shape == row_shape:
+        return 1
+    lengths, wanted = (tuple(n for n in axes if n != 1) for axes in ((shape or ())[1:], row_shape))
+    if not shape or lengths != wanted or math.prod(shape[1:]) != math.prod(row_shape):
+        rows = ", ".join(["shots", *map(str, row_shape)])
+        raise Misfit("wrong shape", shape, f"({rows})", "correct data.frame_shape or data.layout, or remove the file")
+    if shape[0] > MAX_ROWS:
+        raise Misfit("too many rows", f"{shape[0]:,}", f"at most {MAX_ROWS:,}", "split the file")
+    return int(shape[0])
+
+
+def column(values: NDArray[Any], source: Source, expected: Dataset) -> NDArray[np.int64] | NDArray[np.float64]:
+    """Return the values of a dataset (N, ...) as int64 or float64 (N,), without loss.
+
+    What `source.missing` names, and NaN in a label, becomes -1 in a label and NaN in a number. Raises Misfit if values would
+    change.
+    """
+    if expected.row_shape:
+        return values.reshape(-1, *expected.row_shape)
+    flat = _half(values.reshape(-1), source)
+    if flat.dtype.kind == "b":
+        flat = flat.astype(np.int64)
+    missing = np.logical_or.reduce([flat == number for number in source.missing] or [np.zeros(len(flat), bool)])
+    if expected.kind == "f":
+        if flat.dtype.kind == "f" or missing.any():
+            return np.where(missing, np.nan, flat.astype(np.float64))
+        return _integers(flat, missing)
+    missing |= np.isnan(flat) if flat.dtype.kind == "f" else False
+    if expected.kind == "label":
+        return np.where(missing, -1, _integers(flat, missing))
+    _refuse(missing, flat, "no value", "one for each shot")
+    return _integers(flat, missing)
+
+
+def _half(flat: NDArray[Any], source: Source) -> NDArray[Any]:
+    """Return the upper or lower 32 bits of 64-bit integers, if `source` asks for them."""
+    if source.half is None:
+        return flat
+    if flat.dtype.kind not in "iu" or flat.dtype.itemsize != 8:
+        raise Misfit("no halves", flat.dtype, "64-bit integers", "remove `half` from data.layout")
+    bits = flat.astype(np.uint64)
+    return (bits >> np.uint64(32) if source.half == "high" else bits & np.uint64(2**32 - 1)).astype(np.int64)
+
+
+def _integers(flat: NDArray[Any], missing: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return whole numbers as int64, 0 where they are `missing`. Raises Misfit if one is not whole, or has more bits."""
+    whole = np.where(missing, np.zeros_like(flat), flat)
+    if flat.dtype.kind == "f":
+        _refuse(whole != np.rint(whole), flat, "not a whole number", "integers")
+        _refuse(np.abs(whole) >= 2.0**63, flat, "an integer of more than 63 bits", "int64")
+    elif flat.dtype.kind == "u":
+        _refuse(whole > INT64_MAX, flat, "an integer of more than 63 bits", "int64")
+    return np.asarray(whole.astype(np.int64))
+
+
+def _refuse(bad: NDArray[np.bool_], flat: NDArray[Any], problem: str, expected: str) -> None:
+    rows = np.flatnonzero(bad)
+    if len(rows):
+        found = f"{flat[rows[0]]} in row {rows[0]}, {len(rows):,} such rows"
+        raise Misfit(problem, found, expected, "correct it, or list it as `missing` in data.layout.datasets")
+
+
+def number_in_name(path: Path, pattern: str) -> int | None:
+    """Return the number that the group of a regular expression matches in a file's name, None if there is none."""
+    found = re.search(pattern, path.stem)
+    return int(found[1]) if found and found.groups() and (found[1] or "").isdecimal() else None

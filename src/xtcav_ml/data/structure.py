@@ -1,0 +1,119 @@
+"""The datasets of any HDF5 file, whatever their names, and numbers in them that seem to mean that there is no value."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from xtcav_ml.data.hdf5 import UNREADABLE, reading
+
+MOST_DATASETS = 2000  # of a file, and the groups on the way to them
+MOST_VALUES = 2**20  # of a column that is read
+FEWEST_ROWS = 20  # of a column that is judged
+RARE = 0.01  # share of the rows with a number that is repeated by chance
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A dataset of a file, or a link that leads out of it."""
+
+    path: str
+    shape: tuple[int, ...] | None
+    dtype: str
+    storage: str  # in words
+    numbers: bool = False
+    suspects: tuple[float, ...] = ()  # numbers that seem to mean no value
+    elsewhere: bool = False  # data in other files
+
+    @property
+    def structure(self) -> tuple[object, ...]:
+        """Return what files of the same structure have in common."""
+        return self.path, self.dtype, None if self.shape is None else self.shape[1:]
+
+    @property
+    def row_shape(self) -> tuple[int, ...]:
+        """Return the lengths of a row's axes, but those of length 1."""
+        return tuple(length for length in (self.shape or ())[1:] if length != 1)
+
+
+def entries(path: Path) -> list[Entry]:
+    """Return the datasets of a file in the order of their paths. Raises UserError if it is not readable HDF5."""
+    with reading(path) as file:
+        return sorted(_walk(file), key=lambda entry: entry.path)
+
+
+def _walk(file: h5py.File) -> Iterator[Entry]:
+    """Yield the datasets of a file and its links; groups are entered once, however many links lead there."""
+    waiting: list[tuple[str, Any]] = [("", file)]
+    entered: set[int] = set()
+    seen = 0
+    while waiting and seen < MOST_DATASETS:
+        prefix, group = waiting.pop()
+        if (address := h5py.h5o.get_info(group.id).addr) in entered:
+            continue
+        entered.add(address)
+        for name in group:
+            seen += 1
+            path, link = f"{prefix}{name}", group.get(name, getlink=True)
+            if isinstance(link, h5py.HardLink):
+                node = _node(group, name)
+                if isinstance(node, h5py.Group):
+                    waiting.append((f"{path}/", node))
+                elif isinstance(node, h5py.Dataset):
+                    yield _entry(path, node)
+            elif isinstance(link, h5py.ExternalLink):
+                yield Entry(path, None, "link", f"in {link.filename}", elsewhere=True)
+
+
+def _node(group: h5py.Group, name: str) -> Any:
+    try:
+        return group[name]
+    except UNREADABLE:
+        return None
+
+
+def _entry(path: str, dataset: h5py.Dataset) -> Entry:
+    try:
+        kind, shape = dataset.dtype, dataset.shape
+    except UNREADABLE:  # of a type that numpy lacks
+        return Entry(path, None, "unknown type", "")
+    chunks = f"chunks {dataset.chunks}" if dataset.chunks else "in one piece"
+    properties = dataset.id.get_create_plist()
+    filters = [properties.get_filter(number)[3].decode(errors="replace") for number in range(properties.get_nfilters())]
+    elsewhere = bool(dataset.external) or (
+        dataset.is_virtual and any(each.file_name != "." for each in dataset.virtual_sources())
+    )
+    storage = "in other files" if elsewhere else ", ".join([chunks, *filters])
+    numbers = kind.kind in "biuf"
+    plain = numbers and shape is not None and len(shape) == 1 and shape[0] <= MOST_VALUES and not elsewhere
+    return Entry(path, shape, str(kind), storage, numbers, suspects(_values(dataset)) if plain else (), elsewhere)
+
+
+def _values(dataset: h5py.Dataset) -> NDArray[Any]:
+    try:
+        values: NDArray[Any] = dataset[()]
+    except UNREADABLE:
+        return np.empty(0)
+    return values
+
+
+def suspects(values: NDArray[Any]) -> tuple[float, ...]:
+    """Return numbers (N,) that are repeated far outside the others, as -999, 9999, or 0 among times: no value, maybe."""
+    finite = values[np.isfinite(values)]
+    if len(finite) < FEWEST_ROWS:
+        return ()
+    found = []
+    for extreme in (finite.min(), finite.max()):
+        rest = finite[finite != extreme].astype(np.float64)
+        repeated = len(finite) - len(rest)
+        if not len(rest) or repeated < max(3, RARE * len(finite)):
+            continue
+        low, high = rest.min(), rest.max()
+        margin = max(high - low, 1.0)
+        if extreme < low - margin or extreme > high + margin:
+            found.append(extreme.item())
+    return tuple(found)
