@@ -12,16 +12,22 @@ def scan(
         Path | None, typer.Argument(help="Folder of raw files; default: data.raw of params.yaml.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    propose: Annotated[
+        bool, typer.Option("--propose", help="Write a layout that fits files of other programs to params.yaml.")
+    ] = False,
 ) -> None:
     """Inspect a folder of raw files.
 
-    Counts shots, labels and what `prepare` would keep, without reading an image. Exit code 1 if a file is bad.
+    Counts shots, labels and what `prepare` would keep, without reading an image. Lists the datasets of files that do not fit
+    data.layout, and proposes one. Exit code 1 if a file is bad.
     """
     from xtcav_ml.config.base import load_section
     from xtcav_ml.config.data import DataParams
+    from xtcav_ml.config.paths import PARAMS_FILE
     from xtcav_ml.config.prepare import PrepareParams
     from xtcav_ml.tools import scan as tool
 
     data = load_section("data", DataParams)
-    good = tool.scan_folder(folder or Path(data.raw), data, load_section("prepare", PrepareParams), as_json)
+    prepare = load_section("prepare", PrepareParams)
+    good = tool.scan_folder(folder or Path(data.raw), data, prepare, as_json, PARAMS_FILE if propose else None)
     sys.exit(0 if good else 1)

@@ -1,9 +1,13 @@
 """All sections of params.yaml at once."""
 
+import functools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
 from pydantic import BaseModel
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
 
 from xtcav_ml.config.base import Section, load_section, overridden, read_tree, unknown_key
 from xtcav_ml.config.data import DataParams
@@ -12,6 +16,7 @@ from xtcav_ml.config.prepare import PrepareParams
 from xtcav_ml.config.simulate import SimulateParams
 from xtcav_ml.config.train import TrainParams
 from xtcav_ml.config.tune import TuneParams
+from xtcav_ml.system import atomic
 from xtcav_ml.system.errors import UserError
 
 
@@ -45,3 +50,24 @@ def load_params(path: Path = PARAMS_FILE) -> Params:
             except UserError as error:
                 raise UserError(f"{path}: tune.space: {str(error).removeprefix(f'{PARAMS_FILE}: ')}") from None
     return params
+
+
+def write_values(path: Path, changes: Mapping[str, Any]) -> None:
+    """Set dotted keys, as `train.blocks.0.kernel`, in the file, and leave all else in it as it is, comments too.
+
+    A key that the file leaves out, since it has a default, is added to its section.
+    """
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.indent(mapping=2, sequence=4, offset=2)  # as the file is shipped
+    yaml.width = 4096  # never fold a line that the user wrote
+    tree = yaml.load(path.read_text())
+    for dotted, value in changes.items():
+        *keys, last = (int(part) if part.isdigit() else part for part in dotted.split("."))
+        node = functools.reduce(lambda parent, key: parent[key], keys, tree)
+        if isinstance(node, CommentedMap) and last not in node:
+            node.insert(max(len(node) - 1, 0), last, value)  # comments after the last key belong to the next section
+        else:
+            node[last] = value
+    with atomic.replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        yaml.dump(tree, file)

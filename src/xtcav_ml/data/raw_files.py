@@ -344,8 +344,8 @@ def _require_one_experiment(raw: RawSet, run: int, rows: NDArray[np.int64]) -> N
         one, other, third = (raw.names[raw.file[row]] for row in (first, last, between[0]))
         raise UserError(
             f"prepare.dark_run: run {run} is of two experiments (found shots of it in {one} and {other}, and of run "
-            f"{raw.columns['run'][between[0]]} in {third} taken between them; expected one run without a break). Fix: keep the "
-            "files of each experiment in a folder of its own, and name one in data.raw."
+            f"{raw.columns['run'][between[0]]} in {third} taken between them, expected one run without a break). Fix: keep the "
+            "files of each experiment in a folder of its own, and name one in data.raw"
         )
 
 

@@ -1,6 +1,7 @@
 """The datasets of any HDF5 file, whatever their names, and numbers in them that seem to mean that there is no value."""
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xtcav_ml.data.hdf5 import UNREADABLE, reading
+from xtcav_ml.system.errors import UserError
+from xtcav_ml.system.progress import counting
 
 MOST_DATASETS = 2000  # of a file, and the groups on the way to them
 MOST_VALUES = 2**20  # of a column that is read
@@ -26,7 +29,6 @@ class Entry:
     dtype: str
     storage: str  # in words
     numbers: bool = False
-    suspects: tuple[float, ...] = ()  # numbers that seem to mean no value
     elsewhere: bool = False  # data in other files
 
     @property
@@ -88,17 +90,34 @@ def _entry(path: str, dataset: h5py.Dataset) -> Entry:
         dataset.is_virtual and any(each.file_name != "." for each in dataset.virtual_sources())
     )
     storage = "in other files" if elsewhere else ", ".join([chunks, *filters])
-    numbers = kind.kind in "biuf"
-    plain = numbers and shape is not None and len(shape) == 1 and shape[0] <= MOST_VALUES and not elsewhere
-    return Entry(path, shape, str(kind), storage, numbers, suspects(_values(dataset)) if plain else (), elsewhere)
+    return Entry(path, shape, str(kind), storage, kind.kind in "biuf", elsewhere)
 
 
-def _values(dataset: h5py.Dataset) -> NDArray[Any]:
-    try:
-        values: NDArray[Any] = dataset[()]
-    except UNREADABLE:
-        return np.empty(0)
-    return values
+def structures(files: Sequence[Path]) -> list[tuple[list[Path], list[Entry]]]:
+    """Return files of the same structure, and the datasets of the first of them; the commonest structure first.
+
+    Files that are not readable HDF5 are left out.
+    """
+    kinds: dict[tuple[object, ...], tuple[list[Path], list[Entry]]] = {}
+    with counting("files", len(files)) as advance:
+        for file in files:
+            with contextlib.suppress(UserError):
+                datasets = entries(file)
+                kinds.setdefault(tuple(entry.structure for entry in datasets), ([], datasets))[0].append(file)
+            advance(1)
+    return sorted(kinds.values(), key=lambda kind: -len(kind[0]))
+
+
+def suspects_in(path: Path, datasets: Sequence[Entry]) -> dict[str, tuple[float, ...]]:
+    """Return the numbers that seem to mean no value, by the path of a dataset of one number a shot that holds some."""
+    found: dict[str, tuple[float, ...]] = {}
+    with reading(path) as file:
+        for entry in datasets:
+            plain = entry.numbers and not entry.elsewhere and entry.dtype != "bool"
+            if plain and entry.shape is not None and len(entry.shape) == 1 and entry.shape[0] <= MOST_VALUES:
+                with contextlib.suppress(*UNREADABLE):
+                    found[entry.path] = suspects(file[entry.path][()])
+    return {name: numbers for name, numbers in found.items() if numbers}
 
 
 def suspects(values: NDArray[Any]) -> tuple[float, ...]:

@@ -4,10 +4,43 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from xtcav_ml.config.base import validate_section
+from xtcav_ml.config.data import DataParams
 from xtcav_ml.config.layout import DERIVED, PRESETS, RUN_IN_NAME, Layout, Source
+from xtcav_ml.config.prepare import PrepareParams
 from xtcav_ml.config.schema import IMAGE
 from xtcav_ml.data.raw_dataset import number_in_name
-from xtcav_ml.data.structure import Entry
+from xtcav_ml.data.raw_files import required_columns
+from xtcav_ml.data.structure import Entry, structures, suspects_in
+
+MOST_STRUCTURES = 3  # that are described
+
+
+def describe(files: Sequence[Path], data: DataParams, prepare: PrepareParams) -> dict[str, Any]:
+    """Return the structures of files as JSON values, changes of params.yaml that fit the commonest, and what it still lacks."""
+    kinds = structures(files)
+    described = [_described(members, entries) for members, entries in kinds[:MOST_STRUCTURES]]
+    names = [IMAGE, *required_columns(prepare)]
+    changes: dict[str, Any] = {}
+    lacking: list[str] = []
+    if kinds:
+        (first, *_), entries = kinds[0]
+        changes = propose(first, entries, names, data.frame_shape)
+        layout = validate_section(changes["data.layout"], Layout, "data.layout")
+        lacking = not_found(first, entries, names, layout)
+        if layout == data.layout:
+            del changes["data.layout"]
+    return {"structures": described, "proposal": changes, "not_found": lacking}
+
+
+def _described(files: Sequence[Path], entries: Sequence[Entry]) -> dict[str, Any]:
+    suspects = suspects_in(files[0], entries)
+    rows = [
+        {"path": entry.path, "shape": entry.shape, "type": entry.dtype, "storage": entry.storage}
+        | {"suspects": list(suspects.get(entry.path, ()))}
+        for entry in entries
+    ]
+    return {"files": len(files), "first": str(files[0]), "datasets": rows}
 
 
 def propose(path: Path, entries: Sequence[Entry], names: Sequence[str], shape: tuple[int, int]) -> dict[str, Any]:

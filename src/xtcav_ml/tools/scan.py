@@ -9,16 +9,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xtcav_ml.config.data import DataParams
+from xtcav_ml.config.params_file import write_values
 from xtcav_ml.config.prepare import PrepareParams
 from xtcav_ml.data import raw_files
 from xtcav_ml.science import selection
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.system.progress import console, titled_table
+from xtcav_ml.tools import propose
 
 
-def scan_folder(folder: Path, data: DataParams, prepare: PrepareParams, as_json: bool) -> bool:
-    """Print the contents of `folder`, as a table or as JSON. Returns whether all files are good.
+def scan_folder(
+    folder: Path, data: DataParams, prepare: PrepareParams, as_json: bool, params_file: Path | None = None
+) -> bool:
+    """Print the contents of `folder`, as a table or as JSON. Returns whether all files are good, or can be read now.
 
+    Of files that do not fit data.layout, prints the datasets, and a layout that fits; with `params_file`, writes it there.
     Raises UserError if the folder cannot be read or a shot occurs twice with different labels.
     """
     counts = count_shots(raw_files.list_files(folder), data, prepare)
@@ -26,7 +31,13 @@ def scan_folder(folder: Path, data: DataParams, prepare: PrepareParams, as_json:
         print(json.dumps(counts, indent=2))
     else:
         _print(counts, folder, prepare.label)
-    return not counts["bad_files"]
+        _print_structures(counts)
+    changes = counts["proposal"]
+    if params_file is None or not changes:
+        return not counts["bad_files"]
+    write_values(params_file, changes | {"data.raw": str(folder)})
+    console().print(f"wrote {', '.join(changes)} and data.raw to {params_file}; run `xtcav scan` again")
+    return True
 
 
 def count_shots(listing: raw_files.Listing, data: DataParams, prepare: PrepareParams) -> dict[str, Any]:
@@ -65,6 +76,7 @@ def count_shots(listing: raw_files.Listing, data: DataParams, prepare: PreparePa
         "kept": {split: len(of) for split, of in kept.items()},
         "refused": refused,
         "largest_class": float(counts.max() / usable) if usable and prepare.label else None,
+        **propose.describe(list(raw_set.bad), data, prepare),
     }
 
 
@@ -75,6 +87,8 @@ def _print(counts: Mapping[str, Any], folder: Path, label_name: str | None) -> N
     screen.print(f"{folder}: {shots:,} shots in {counts['files']} files, {usable:,} of them usable ({share})")
     if counts["ignored"]:
         screen.print(f"  {counts['ignored']}")
+    for problem in counts["problems"]:
+        screen.print(f"  bad: {problem}")
     screen.print("  runs: " + ", ".join(f"{run} ({count:,})" for run, count in counts["shots_by_run"].items()))
     left_out = ", ".join(f"{count:,} {reason}" for reason, count in counts["left_out"].items() if count)
     screen.print(f"  left out: {left_out or 'none'}")
@@ -92,5 +106,20 @@ def _print(counts: Mapping[str, Any], folder: Path, label_name: str | None) -> N
     screen.print(f"  prepare would keep {sizes}" if sizes else f"  prepare would refuse them: {counts['refused']}")
     if counts["largest_class"] is not None:
         screen.print(f"  majority-class baseline: {counts['largest_class']:.1%}")
-    for problem in counts["problems"]:
-        screen.print(f"  bad: {problem}")
+
+
+def _print_structures(counts: Mapping[str, Any]) -> None:
+    screen = console()
+    for structure in counts["structures"]:
+        title = f"{structure['files']:,} files with the datasets of {structure['first']}"
+        table = titled_table(title, ("dataset", "shape", "type", "storage", "no value?"), {"dataset", "storage"})
+        for row in structure["datasets"]:
+            suspects = ", ".join(f"{number:g}" for number in row["suspects"])
+            table.add_row(row["path"], str(row["shape"] or "-"), row["type"], row["storage"], suspects)
+        screen.print(table)
+    if counts["proposal"]:
+        screen.print("they would fit with (`xtcav scan --propose` writes it to params.yaml):")
+        for key, value in counts["proposal"].items():
+            screen.print(f"  {key}: {json.dumps(value)}")
+    for name in counts["not_found"]:
+        screen.print(f"  {name}: no such dataset; name it in data.layout.datasets, or choose others in section prepare")

@@ -1,15 +1,11 @@
 """promote: write the best parameters of a search to params.yaml, and keep its comments."""
 
-import functools
 import json
 from pathlib import Path
 
-from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap
-
 from xtcav_ml.config.base import flatten, load_section, overridden
+from xtcav_ml.config.params_file import write_values
 from xtcav_ml.config.train import TrainParams
-from xtcav_ml.system import atomic
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.system.progress import console
 
@@ -35,23 +31,11 @@ def promote_best(best_file: Path, params_file: Path) -> None:
             f"{params_file}: changed since the search began (found other values of {', '.join(other)}, expected those of the "
             "search). Fix: run `make tune` again"
         )
-    yaml = YAML()
-    yaml.preserve_quotes = True
-    yaml.indent(mapping=2, sequence=4, offset=2)  # as the file is shipped
-    yaml.width = 4096  # never fold a line that the user wrote
-    tree = yaml.load(params_file.read_text())
     cosine = trial.optimizer.schedule == "cosine"
     changes = {"train.epochs": best["epochs"] if cosine else max(train.epochs, best["epochs"]), **best["params"]}
     before = flatten({"train": train.model_dump()})
     screen = console()
     for dotted, value in changes.items():
-        *path, last = (int(part) if part.isdigit() else part for part in dotted.split("."))
-        node = functools.reduce(lambda parent, key: parent[key], path, tree)
         screen.print(f"  {dotted}: {before[dotted]} -> {value}")
-        if isinstance(node, CommentedMap) and last not in node:  # left out of the file: it has a default
-            node.insert(max(len(node) - 1, 0), last, value)  # comments after the last key belong to the next section
-        else:
-            node[last] = value
-    with atomic.replacing(params_file) as temporary, temporary.open("w", encoding="utf-8") as file:
-        yaml.dump(tree, file)
+    write_values(params_file, changes)
     screen.print(f"promoted trial {best['trial']} of {best['study']} to {params_file}; now run `make repro`")
