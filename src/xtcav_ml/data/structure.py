@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xtcav_ml.data.hdf5 import UNREADABLE, reading
+from xtcav_ml.data.raw_dataset import ALONE, Misfit, require_stored
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.system.progress import counting
 
@@ -108,15 +109,20 @@ def structures(files: Sequence[Path]) -> list[tuple[list[Path], list[Entry]]]:
     return sorted(kinds.values(), key=lambda kind: -len(kind[0]))
 
 
-def suspects_in(path: Path, datasets: Sequence[Entry]) -> dict[str, tuple[float, ...]]:
-    """Return the numbers that seem to mean no value, by the path of a dataset of one number a shot that holds some."""
+def suspects_in(files: Sequence[Path], datasets: Sequence[Entry]) -> dict[str, tuple[float, ...]]:
+    """Return the numbers that seem to mean no value, by the path of a dataset of one number a shot that holds some.
+
+    Reads the largest of the files, which have the same structure.
+    """
     found: dict[str, tuple[float, ...]] = {}
-    with reading(path) as file:
+    with reading(max(files, key=lambda file: file.stat().st_size)) as file:
         for entry in datasets:
             plain = entry.numbers and not entry.elsewhere and entry.dtype != "bool"
-            if plain and entry.shape is not None and len(entry.shape) == 1 and entry.shape[0] <= MOST_VALUES:
-                with contextlib.suppress(*UNREADABLE):
-                    found[entry.path] = suspects(file[entry.path][()])
+            if plain and entry.shape is not None and len(entry.shape) == 1:
+                with contextlib.suppress(Misfit, *UNREADABLE):
+                    dataset = file[entry.path]
+                    require_stored(dataset, ALONE)
+                    found[entry.path] = suspects(dataset[:MOST_VALUES])
     return {name: numbers for name, numbers in found.items() if numbers}
 
 
@@ -126,12 +132,14 @@ def suspects(values: NDArray[Any]) -> tuple[float, ...]:
     if len(finite) < FEWEST_ROWS:
         return ()
     found = []
-    for extreme in (finite.min(), finite.max()):
-        rest = finite[finite != extreme].astype(np.float64)
-        repeated = len(finite) - len(rest)
+    ends = finite.min(), finite.max()
+    inner = finite[(finite != ends[0]) & (finite != ends[1])]
+    for extreme in ends:
+        rest = inner if len(inner) else finite[finite != extreme]
+        repeated = np.count_nonzero(finite == extreme)
         if not len(rest) or repeated < max(3, RARE * len(finite)):
             continue
-        low, high = rest.min(), rest.max()
+        low, high = float(rest.min()), float(rest.max())
         margin = max(high - low, 1.0)
         if extreme < low - margin or extreme > high + margin:
             found.append(extreme.item())

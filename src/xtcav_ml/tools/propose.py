@@ -34,7 +34,7 @@ def describe(files: Sequence[Path], data: DataParams, prepare: PrepareParams) ->
 
 
 def _described(files: Sequence[Path], entries: Sequence[Entry]) -> dict[str, Any]:
-    suspects = suspects_in(files[0], entries)
+    suspects = suspects_in(files, entries)
     rows = [
         {"path": entry.path, "shape": entry.shape, "type": entry.dtype, "storage": entry.storage}
         | {"suspects": list(suspects.get(entry.path, ()))}

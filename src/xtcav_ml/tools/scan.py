@@ -89,6 +89,8 @@ def _print(counts: Mapping[str, Any], folder: Path, label_name: str | None) -> N
         screen.print(f"  {counts['ignored']}")
     for problem in counts["problems"]:
         screen.print(f"  bad: {problem}")
+    if not shots:
+        return
     screen.print("  runs: " + ", ".join(f"{run} ({count:,})" for run, count in counts["shots_by_run"].items()))
     left_out = ", ".join(f"{count:,} {reason}" for reason, count in counts["left_out"].items() if count)
     screen.print(f"  left out: {left_out or 'none'}")
