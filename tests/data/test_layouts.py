@@ -413,3 +413,24 @@ def test_mixtures_are_read_with_the_same_numbers(frames, labels, keys, files, pl
             LAYOUTS[name][1](folder / "raw")
     same(outcome(parameters(params, folder / "raw", layout), folder), plain[1])
     shutil.rmtree(folder)
+
+
+def test_chunks_that_do_not_fit_into_memory_are_reported_with_the_cure(tmp_path, params, capsys):
+    foreign_files.write(tmp_path / "raw", "notes", runs=(70,), count=1500)
+    everywhere(without(IMAGE), tmp_path / "raw")
+
+    def declare(file: h5py.File) -> None:  # nothing is written, as the fill value is what is meant
+        rows = len(file["run"])
+        chunks = (min(rows, 1500), 128, 128)
+        file.create_dataset(IMAGE, (rows, 726, 568), "i2", chunks=chunks, fillvalue=100, compression="gzip")
+
+    everywhere(declare, tmp_path / "raw")
+    given = parameters(params, tmp_path / "raw")
+    given = given.model_copy(update={"data": given.data.model_copy(update={"frame_shape": (726, 568)})})
+    scan.scan_folder(tmp_path / "raw", given.data, given.prepare, as_json=False)
+    check.check_raw_files(given, tmp_path / "data.json")
+    shown = capsys.readouterr().out
+    line = "amo86815-r0070.h5: xtcavimg: slow, the chunks of a row exceed the memory (found 1,474,560,000 bytes, "
+    assert shown.count(line) == 2
+    assert shown.count("Fix: `h5repack -l xtcavimg:CHUNK=1x726x568 IN OUT`") == 2
+    assert "r0068.h5: xtcavimg: slow" not in shown

@@ -14,6 +14,7 @@ from xtcav_ml.config.schema import IMAGE
 from xtcav_ml.data import raw_files
 from xtcav_ml.data.hdf5 import creating
 from xtcav_ml.data.prepared import PreparedFile
+from xtcav_ml.data.raw_file import RawFile
 from xtcav_ml.pipeline import check, prepare
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.tools import scan, show
@@ -45,15 +46,15 @@ def test_a_file_that_is_replaced_after_it_was_checked_is_refused(raw_folder, par
 
 def test_a_file_that_is_replaced_while_it_is_checked_is_bad(raw_folder, params, tmp_path, monkeypatch):
     other = write_shots(tmp_path / "other.h5", run=70, count=300, shape=(5, 5))
-    real = raw_files.file_problems
+    real = RawFile.problems
 
-    def replaced(path, *rest):
-        problems = real(path, *rest)
-        if path.name == "a.h5":
-            other.rename(path)
+    def replaced(raw, *rest):
+        problems = real(raw, *rest)
+        if raw.path.name == "a.h5":
+            other.rename(raw.path)
         return problems
 
-    monkeypatch.setattr(raw_files, "file_problems", replaced)
+    monkeypatch.setattr(RawFile, "problems", replaced)
     with pytest.raises(UserError, match=r"a\.h5: changed while it was read"):
         raw_files.open_set(data(raw_folder), params.prepare)
 

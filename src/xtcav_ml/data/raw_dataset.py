@@ -4,6 +4,7 @@ A raw file is not trusted. Nothing outside it is opened unless params.yaml allow
 raw files; nothing is allocated by a size that the file only declares.
 """
 
+import functools
 import itertools
 import math
 import os
@@ -48,6 +49,7 @@ class Folder:
     def __init__(self, root: Path | None = None, layout: Layout = NOTES) -> None:
         self.layout, self.root = layout, root if layout.references == "follow" else None
         self.parts: dict[Path, tuple[int, ...]] = {}  # files that others refer to, in the state of the first look
+        self.source = functools.cache(layout.source)
 
     def allow(self, names: Iterable[str], file: h5py.File) -> list[Path]:
         """Return the files that a file refers to. Raises Misfit if they may not be read, or are missing."""
@@ -89,43 +91,51 @@ def locate(
     parts, links = [part for part in path.split("/") if part], 0
     while parts:
         part = parts.pop(0)
-        link = node.get(part, getlink=True) if isinstance(node, h5py.Group) else None
-        if link is None:
+        name = part.encode()
+        if not isinstance(node, h5py.Group) or not node.id.links.exists(name):
             return None
-        if isinstance(link, h5py.SoftLink):
+        kind = node.id.links.get_info(name).type
+        if kind == h5py.h5l.TYPE_HARD:
+            node = _opened(node, name, cache)
+        elif kind == h5py.h5l.TYPE_SOFT:
             links += 1
             if links > MAX_LINKS:
                 raise Misfit("too many links", f"more than {MAX_LINKS}", "a dataset", "name the dataset itself")
-            node = node.file if link.path.startswith("/") else node
-            parts = [each for each in link.path.split("/") if each] + parts
-        elif isinstance(link, h5py.ExternalLink):
-            (target,) = folder.allow([link.filename], node.file)
-            node, parts = h5py.File(target, "r", locking=False), [*link.path.split("/"), *parts]
-            parts = [each for each in parts if each]
+            target = node.id.links.get_val(name).decode()
+            node = node.file if target.startswith("/") else node
+            parts = [each for each in target.split("/") if each] + parts
         else:
-            node = _opened(node, part, cache)
+            link = node.get(part, getlink=True)
+            (other,) = folder.allow([link.filename], node.file)
+            node, parts = h5py.File(other, "r", locking=False), [each for each in link.path.split("/") if each] + parts
     return node
 
 
-def _opened(group: h5py.Group, name: str, cache: tuple[int, int] | None) -> Any:
-    if group.get(name, getclass=True) is not h5py.Dataset:
-        return group[name]
+def _opened(group: h5py.Group, name: bytes, cache: tuple[int, int] | None) -> Any:
+    found = h5py.h5o.open(group.id, name)
+    if isinstance(found, h5py.h5g.GroupID):
+        return h5py.Group(found)
+    if not isinstance(found, h5py.h5d.DatasetID):
+        return h5py.Datatype(found)
+    if cache is None and not found.get_create_plist().get_external_count():
+        return h5py.Dataset(found)
+    del found  # HDF5 sets the following only when it opens a dataset that nobody has open
     access = h5py.h5p.create(h5py.h5p.DATASET_ACCESS)
     access.set_efile_prefix(os.fsencode(Path(group.file.filename).parent))  # else from where the command runs
     if cache is not None:
         access.set_chunk_cache(*cache, 0.75)
-    return h5py.Dataset(h5py.h5d.open(group.id, name.encode(), access))
+    return h5py.Dataset(h5py.h5d.open(group.id, name, access))
 
 
 def require_stored(dataset: h5py.Dataset, folder: Folder) -> None:
     """Raise Misfit unless all data of a dataset are there and can be read."""
-    if dataset.is_virtual:
+    properties = dataset.id.get_create_plist()
+    if properties.get_layout() == h5py.h5d.VIRTUAL:
         _require_parts(dataset, folder)
         return
-    if dataset.external:
+    if properties.get_external_count():
         _require_external(dataset, folder)
         return
-    properties = dataset.id.get_create_plist()
     for number in range(properties.get_nfilters()):
         code, _, _, name = properties.get_filter(number)
         if not h5py.h5z.filter_avail(code):
@@ -135,27 +145,39 @@ def require_stored(dataset: h5py.Dataset, folder: Folder) -> None:
                 "gzip, lzf, or a filter of hdf5plugin",
                 "unpack it with `h5repack`",
             )
-    if dataset.chunks:
-        size = math.prod(dataset.chunks) * dataset.dtype.itemsize
-        if size > MAX_CHUNK:
-            raise Misfit("chunks are too large", f"{size:,} bytes", f"at most {MAX_CHUNK:,}", "use `h5repack -l`")
-    if unwritten := unwritten_part(dataset):
-        raise Misfit("not wholly written", unwritten, "all", WRITE_AGAIN)
+    chunks = properties.get_chunk() if properties.get_layout() == h5py.h5d.CHUNKED else None
+    size = math.prod(chunks or ()) * dataset.dtype.itemsize
+    if size > MAX_CHUNK:
+        raise Misfit("chunks are too large", f"{size:,} bytes", f"at most {MAX_CHUNK:,}", "use `h5repack -l`")
+    _require_written(dataset, properties, chunks)
 
 
-def unwritten_part(dataset: h5py.Dataset) -> str | None:
-    """Return how much of a dataset was written if that is not all of it, or None.
+def tiles(dataset: h5py.Dataset) -> int:
+    """Return the number of chunks that a row of a chunked dataset lies in."""
+    return math.prod(-(-length // chunk) for length, chunk in zip(dataset.shape[1:], dataset.chunks[1:], strict=True))
 
-    HDF5 reads zeros where nothing was written, which is meant only if the writer set a fill value.
-    """
-    pieces, written = 1, int(dataset.id.get_storage_size() > 0)
-    if dataset.chunks:
-        pieces = math.prod(-(-rows // chunk) for rows, chunk in zip(dataset.shape, dataset.chunks, strict=True))
-        written = dataset.id.get_num_chunks()
-    meant = dataset.id.get_create_plist().fill_value_defined() == h5py.h5d.FILL_VALUE_USER_DEFINED
-    if not dataset.size or written >= pieces or meant:
+
+def slow_chunks(dataset: h5py.Dataset) -> Misfit | None:
+    """Return why rows are slow to read if the chunks of one do not fit into memory, and are unpacked anew for each row."""
+    if dataset.chunks is None:
         return None
-    return f"{written} of {pieces} pieces"
+    size = tiles(dataset) * math.prod(dataset.chunks) * dataset.dtype.itemsize
+    if size <= MAX_CHUNK:
+        return None
+    lengths = "x".join(map(str, (1, *dataset.shape[1:])))
+    fix = f"`h5repack -l {dataset.name[1:]}:CHUNK={lengths} IN OUT`"
+    return Misfit("slow, the chunks of a row exceed the memory", f"{size:,} bytes", f"at most {MAX_CHUNK:,}", fix)
+
+
+def _require_written(dataset: h5py.Dataset, properties: Any, chunks: tuple[int, ...] | None) -> None:
+    """Raise Misfit unless all of a dataset was written: HDF5 reads zeros elsewhere, meant only if there is a fill value."""
+    pieces, written = 1, int(dataset.id.get_storage_size() > 0)
+    if chunks:
+        pieces = math.prod(-(-rows // chunk) for rows, chunk in zip(dataset.shape, chunks, strict=True))
+        written = dataset.id.get_num_chunks()
+    meant = properties.fill_value_defined() == h5py.h5d.FILL_VALUE_USER_DEFINED
+    if dataset.size and written < pieces and not meant:
+        raise Misfit("not wholly written", f"{written} of {pieces} pieces", "all", WRITE_AGAIN)
 
 
 def _require_external(dataset: h5py.Dataset, folder: Folder) -> None:

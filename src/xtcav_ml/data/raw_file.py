@@ -1,7 +1,8 @@
 """Raw shot files: their problems and columns, by the layout of params.yaml. Nothing here writes."""
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,14 @@ class RawFile:
     """A raw file that is open to read, seen through the layout of its folder."""
 
     def __init__(self, file: h5py.File, path: Path, folder: Folder = ALONE) -> None:
-        self.file, self.path, self.folder, self.layout = file, path, folder, folder.layout
+        self.file, self.path, self.folder = file, path, folder
+        self._open: dict[str, h5py.Dataset] = {}  # datasets by path
+        self._stored: set[str] = set()  # names of those whose data were found to be there
 
     @contextlib.contextmanager
     def naming(self, name: str) -> Iterator[None]:
         """Raise what is wrong with a dataset as a UserError that names the file, the dataset and its path."""
-        path = self.layout.source(name).path
+        path = self.folder.source(name).path
         place = name if path in (None, name) else f"{name} ({path})"
         try:
             with refusing_unreadable(self.path, place):
@@ -37,28 +40,31 @@ class RawFile:
             raise UserError(f"{self.path}: {place}: {error}") from None
 
     def dataset(self, name: str, cache: tuple[int, int] | None = None) -> h5py.Dataset:
-        """Return a dataset; `cache` as `locate` has it. Raises Misfit if it is missing, or its data are not all there."""
-        path = self.layout.source(name).path or ""
+        """Return a dataset; `cache` as `locate` has it. Raises Misfit if it is missing."""
+        path = self.folder.source(name).path or ""
+        if path in self._open and cache is None:
+            return self._open[path]
+        self._open.pop(path, None)  # HDF5 gives a cache only to a dataset that nobody has open
         found = raw_dataset.locate(self.file, path, self.folder, cache)
         if found is None:
             raise Misfit("missing", "no such path", "a dataset", SET_LAYOUT)
         if not isinstance(found, h5py.Dataset):
             kind = "a group" if isinstance(found, h5py.Group) else "a named type"
             raise Misfit("not a dataset", kind, "a dataset", SET_LAYOUT)
+        self._open[path] = found
         return found
 
-    def length(self, name: str) -> int | None:
-        """Return the length of `name`, None if one value stands for all shots. Raises UserError if it is missing."""
-        path = self.layout.source(name).path
-        if path is None or "@" in path:
-            return None
-        with self.naming(name):
-            shape = self.dataset(name).shape or ()
-            return 1 if name == IMAGE and len(shape) == 2 else shape[0] if shape else None
+    def stored(self, name: str) -> h5py.Dataset:
+        """Return a dataset. Raises Misfit as `dataset`, or if its data are not all there."""
+        dataset = self.dataset(name)
+        if name not in self._stored:
+            raw_dataset.require_stored(dataset, self.folder)
+            self._stored.add(name)
+        return dataset
 
     def rows(self, name: str, expected: Dataset) -> int | None:
         """Return the number of rows of `name`, None if one value stands for all shots. Raises Misfit if it breaks a rule."""
-        source = self.layout.source(name)
+        source = self.folder.source(name)
         if source.path is None or "@" in source.path:
             self._single(source)
             return None
@@ -66,27 +72,34 @@ class RawFile:
         rows = raw_dataset.rows_of(dataset.shape, expected.row_shape)
         if dataset.dtype.kind not in "biuf":
             raise Misfit("wrong type", dataset.dtype, "numbers", SET_LAYOUT)
-        raw_dataset.require_stored(dataset, self.folder)
+        self.stored(name)
         return rows
+
+    def shots(self, names: Iterable[str]) -> int:
+        """Return the length of the first of datasets, or of the frames, that has a row a shot. Raises UserError if missing."""
+        for name in (*names, IMAGE):
+            path = self.folder.source(name).path
+            if path is not None and "@" not in path:
+                with self.naming(name):
+                    shape = self.stored(name).shape or ()
+                if shape:
+                    return 1 if name == IMAGE and len(shape) == 2 else int(shape[0])
+        return 0
 
     def column(self, name: str, expected: Dataset, shots: int) -> NDArray[Any]:
         """Return `name` as int64 or float64 (shots,). Raises Misfit if it breaks a rule."""
-        source = self.layout.source(name)
+        source = self.folder.source(name)
         if source.path is None or "@" in source.path:
-            values = self._single(source)
-        else:
-            dataset = self.dataset(name)
-            raw_dataset.require_stored(dataset, self.folder)
-            values = np.atleast_1d(dataset[()])
-            if len(values) != (1 if dataset.shape == () else shots):
-                raise Misfit("another number of rows than the frames", len(values), shots, SET_LAYOUT)
-            if dataset.shape != ():
-                return raw_dataset.column(values, source, expected)
-        return np.repeat(raw_dataset.column(values, source, expected), shots)
+            return np.repeat(raw_dataset.column(self._single(source), source, expected), shots)
+        values = np.asarray(self.stored(name)[()])
+        column = raw_dataset.column(np.atleast_1d(values), source, expected)
+        if values.ndim and len(values) != shots:
+            raise Misfit("another number of rows than the frames", len(values), shots, SET_LAYOUT)
+        return column if values.ndim else np.repeat(column, shots)
 
     def has(self, name: str) -> bool:
         """Return whether the file has `name`, maybe as one value of all shots."""
-        source = self.layout.source(name)
+        source = self.folder.source(name)
         if source.path is None:
             named = source.file_name is not None and raw_dataset.number_in_name(self.path, source.file_name) is not None
             return named or source.value is not None
@@ -111,6 +124,36 @@ class RawFile:
             raise Misfit("not a number", f"an attribute {node.attrs[attribute]!r}", "one number", SET_LAYOUT)
         return value.reshape(1)
 
+    def problems(self, required: Mapping[str, Dataset]) -> list[str]:
+        """Return a line for each rule that `required` datasets break; reads metadata only."""
+        problems: list[str] = []
+        rows: dict[str, int] = {}
+        for name, expected in required.items():
+            try:
+                with self.naming(name):
+                    count = self.rows(name, expected)
+                    rows |= {} if count is None else {name: count}
+            except UserError as error:
+                problems.append(str(error))
+        if len(set(rows.values())) > 1:
+            usual = max(set(rows.values()), key=list(rows.values()).count)
+            odd = ", ".join(f"{count} in {name}" for name, count in rows.items() if count != usual)
+            problems.append(
+                f"{self.path}: datasets differ in their number of rows (found {odd}, expected {usual}). Fix: {SET_LAYOUT}"
+            )
+        return problems
+
+    def columns(self, required: Mapping[str, Dataset], optional: Mapping[str, Dataset]) -> dict[str, NDArray[Any]]:
+        """Return columns as `read_columns` does."""
+        columns: dict[str, NDArray[Any]] = {}
+        shots = self.shots(required)
+        for name, expected in {**required, **optional}.items():
+            with self.naming(name):
+                if name in required or self.has(name):
+                    columns[name] = self.column(name, expected, shots)
+        self.folder.require_unchanged()
+        return columns
+
 
 def file_problems(path: Path, required: Mapping[str, Dataset], folder: Folder = ALONE) -> list[str]:
     """Return a line for each problem of a raw file; empty if there is none.
@@ -118,26 +161,11 @@ def file_problems(path: Path, required: Mapping[str, Dataset], folder: Folder = 
     Every `required` dataset must be where the layout of `folder` has it, of a kind and row shape that fit, with its data in the
     file or where the folder allows, and all must have the same number of rows. Reads metadata only, and no other dataset's.
     """
-    problems: list[str] = []
-    rows: dict[str, int] = {}
     try:
         with reading(path) as file:
-            raw = RawFile(file, path, folder)
-            for name, expected in required.items():
-                try:
-                    with raw.naming(name):
-                        count = raw.rows(name, expected)
-                        rows |= {} if count is None else {name: count}
-                except UserError as error:
-                    problems.append(str(error))
+            problems = RawFile(file, path, folder).problems(required)
     except UserError as error:
         return [str(error)]
-    if len(set(rows.values())) > 1:
-        usual = max(set(rows.values()), key=list(rows.values()).count)
-        odd = ", ".join(f"{count} in {name}" for name, count in rows.items() if count != usual)
-        problems.append(
-            f"{path}: datasets differ in their number of rows (found {odd}, expected {usual}). Fix: {SET_LAYOUT}"
-        )
     return problems
 
 
@@ -151,14 +179,35 @@ def read_columns(
 
     Raises UserError if they cannot be read without loss.
     """
-    columns: dict[str, NDArray[Any]] = {}
     with reading(path) as file:
-        raw = RawFile(file, path, folder)
-        lengths = (raw.length(name) for name in (*required, IMAGE))
-        shots = next(length for length in lengths if length is not None)
-        for name, expected in {**required, **(optional or {})}.items():
-            with raw.naming(name):
-                if name in required or raw.has(name):
-                    columns[name] = raw.column(name, expected, shots)
-    folder.require_unchanged()
-    return columns
+        return RawFile(file, path, folder).columns(required, optional or {})
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What a raw file has."""
+
+    problems: list[str]  # a line each
+    slow: str | None = None  # why its frames are slow to read
+    columns: Mapping[str, NDArray[Any]] = field(default_factory=dict)  # if there is no problem
+
+
+def inspect(
+    path: Path,
+    frames: Dataset,
+    required: Mapping[str, Dataset],
+    optional: Mapping[str, Dataset],
+    folder: Folder = ALONE,
+) -> Inspection:
+    """Return the `file_problems` of a raw file, and if there is none its columns as `read_columns` does."""
+    try:
+        with reading(path) as file:
+            raw = RawFile(file, path, folder)
+            problems = raw.problems({**required, IMAGE: frames})
+            if problems:
+                return Inspection(problems)
+            slow = raw_dataset.slow_chunks(raw.dataset(IMAGE))
+            line = None if slow is None else f"{path}: {IMAGE}: {slow}"
+            return Inspection([], line, raw.columns(required, optional))
+    except UserError as error:
+        return Inspection([str(error)])

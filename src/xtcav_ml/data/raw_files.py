@@ -20,7 +20,7 @@ from xtcav_ml.config.schema import EVENT_KEY, FILE, IMAGE, PEAKS_LABEL, SCHEMA, 
 from xtcav_ml.data.hdf5 import file_state, reading, require_unchanged
 from xtcav_ml.data.prepared import SHOT_COLUMNS
 from xtcav_ml.data.raw_dataset import Folder
-from xtcav_ml.data.raw_file import file_problems, read_columns
+from xtcav_ml.data.raw_file import Inspection, inspect
 from xtcav_ml.data.raw_frames import RawFrames
 from xtcav_ml.science import selection
 from xtcav_ml.system.errors import UserError
@@ -78,6 +78,7 @@ class RawSet:
     columns: Mapping[str, NDArray[np.generic]]  # and schema.FILE: the name of the file in its folder
     file: NDArray[np.int64]  # of each shot, an index of `files`
     row: NDArray[np.int64]  # of each shot, in its file
+    slow: Mapping[Path, tuple[str, ...]]  # why the frames of a file are slow to read
     bad: Mapping[Path, tuple[str, ...]]  # the problems of the other files, a line each
 
     def frames(self, number: int) -> RawFrames:
@@ -106,24 +107,20 @@ def survey(listing: Listing, data: DataParams, prepare: PrepareParams) -> RawSet
     folder = Folder(listing.folder, data.layout)
     required = required_columns(prepare)
     truth = {TRUTH: LABEL} if prepare.label == PEAKS_LABEL else {}  # the true value of this label
-    wanted = {**required, IMAGE: replace(SCHEMA[IMAGE], row_shape=data.frame_shape)}
-    states = {file: file_state(file) for file in listing.files}
-    problems: dict[Path, list[str]] = {}
-    good: dict[Path, dict[str, NDArray[Any]]] = {}
+    frames = replace(SCHEMA[IMAGE], row_shape=data.frame_shape)
+    states: dict[Path, tuple[int, ...]] = {}
+    inspected: dict[Path, Inspection] = {}
     with counting("files", len(listing.files)) as advance:
         for file in listing.files:
-            problems[file] = file_problems(file, wanted, folder)
+            states[file] = file_state(file)
+            inspected[file] = inspect(file, frames, required, truth, folder)
             advance(1)
     listing = listing.without(folder.parts)
-    for file in (file for file in listing.files if not problems[file]):  # all are checked before one is read
-        try:
-            table = read_columns(file, required, truth, folder)
-            require_unchanged(file, states[file])
-            problems[file] = value_problems(file, table, prepare)
-        except UserError as error:
-            problems[file] = [str(error)]
-        if not problems[file]:
-            good[file] = table
+    problems = {
+        file: inspected[file].problems or value_problems(file, inspected[file].columns, prepare)
+        for file in listing.files
+    }
+    good = {file: inspected[file].columns for file in listing.files if not problems[file]}
     rows = [len(table["run"]) for table in good.values()]
     names = [*required, *(name for name in truth if good and all(name in table for table in good.values()))]
     columns = {
@@ -141,6 +138,7 @@ def survey(listing: Listing, data: DataParams, prepare: PrepareParams) -> RawSet
         columns=columns,
         file=np.repeat(np.arange(len(good)), rows),
         row=np.concatenate([np.arange(count) for count in rows] or [np.empty(0, np.int64)]),
+        slow={file: (line,) for file in good if (line := inspected[file].slow)},
         bad={file: tuple(problems[file]) for file in listing.files if problems[file]},
     )
 

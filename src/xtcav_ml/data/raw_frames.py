@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xtcav_ml.config.schema import IMAGE
+from xtcav_ml.data import raw_dataset
 from xtcav_ml.data.hdf5 import file_state, refusing_unreadable, require_unchanged
-from xtcav_ml.data.raw_dataset import ALONE, MAX_CHUNK, Folder, Misfit, require_stored
+from xtcav_ml.data.raw_dataset import ALONE, Folder, Misfit
 from xtcav_ml.data.raw_file import RawFile
 
 CHUNK_CACHE = 64 * 2**20  # least bytes of unpacked chunks that HDF5 keeps: 81 full frames
@@ -26,19 +27,10 @@ def chunk_cache(dataset: h5py.Dataset) -> tuple[int, int]:
     """Return slots and bytes of a cache for the chunks of WINDOW frames: with less, each frame would unpack them anew."""
     if dataset.chunks is None:
         return 521, CHUNK_CACHE
-    tiles = math.prod(-(-n // chunk) for n, chunk in zip(dataset.shape[1:], dataset.chunks[1:], strict=True))
     layers = min(-(-WINDOW // dataset.chunks[0]) + 1, -(-dataset.shape[0] // dataset.chunks[0]))
+    tiles = raw_dataset.tiles(dataset)
     size = layers * tiles * math.prod(dataset.chunks) * dataset.dtype.itemsize
-    return 10 * layers * tiles + 521, min(max(size, CHUNK_CACHE), MAX_CHUNK)
-
-
-def slow_chunks(dataset: h5py.Dataset) -> str | None:
-    """Return how large the chunks of a frame are if HDF5 cannot keep them, and would unpack them anew for each frame."""
-    if dataset.chunks is None:
-        return None
-    tiles = math.prod(-(-n // chunk) for n, chunk in zip(dataset.shape[1:], dataset.chunks[1:], strict=True))
-    size = tiles * math.prod(dataset.chunks) * dataset.dtype.itemsize
-    return f"{size:,} bytes" if size > MAX_CHUNK else None
+    return 10 * layers * tiles + 521, min(max(size, CHUNK_CACHE), raw_dataset.MAX_CHUNK)
 
 
 def lossless(frame: NDArray[Any]) -> NDArray[Any]:
@@ -81,9 +73,8 @@ class RawFrames(AbstractContextManager["RawFrames"]):
             stack.callback(self._file.close)
             raw = RawFile(self._file, path, folder)
             with raw.naming(IMAGE):
-                cache = chunk_cache(raw.dataset(IMAGE))
-                self._frames = raw.dataset(IMAGE, cache)
-                require_stored(self._frames, folder)
+                raw.dataset(IMAGE, chunk_cache(raw.dataset(IMAGE)))
+                self._frames = raw.stored(IMAGE)
                 self.shape, self._offset = _frames_shape(self._frames), self._offset_in(self._frames)
             self._descriptor = os.open(path, os.O_RDONLY)
             stack.pop_all()

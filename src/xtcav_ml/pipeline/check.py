@@ -58,6 +58,8 @@ def check_raw_files(params: Params, out: Path) -> None:
     sizes = ", ".join(f"{len(rows):,} {name}" for name, rows in selected.splits.items())
     for problem in raw_files.grouped(raw_set.bad):
         console().print(f"check: skipped (data.bad_files: skip): {problem}")
+    for line in raw_files.grouped(raw_set.slow):
+        console().print(f"check: {line}")
     if raw_set.listing.note:
         console().print(f"check: {raw_set.listing.note}")
     console().print(f"check: {len(raw_set.files)} files, {len(raw_set.row):,} shots in {params.data.raw} -> {sizes}")

@@ -59,6 +59,7 @@ def count_shots(listing: raw_files.Listing, data: DataParams, prepare: PreparePa
         "bad_files": len(raw_set.bad),
         "ignored": raw_set.listing.note,
         "problems": raw_files.grouped(raw_set.bad),
+        "slow": raw_files.grouped(raw_set.slow),
         "shots": total,
         "shots_by_run": {str(run): int(count) for run, count in zip(runs, shots, strict=True)},
         "left_out": left_out,
@@ -89,6 +90,8 @@ def _print(counts: Mapping[str, Any], folder: Path, label_name: str | None) -> N
         screen.print(f"  {counts['ignored']}")
     for problem in counts["problems"]:
         screen.print(f"  bad: {problem}")
+    for line in counts["slow"]:
+        screen.print(f"  {line}")
     if not shots:
         return
     screen.print("  runs: " + ", ".join(f"{run} ({count:,})" for run, count in counts["shots_by_run"].items()))
