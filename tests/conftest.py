@@ -38,6 +38,7 @@ THOROUGH = [
     "end_to_end/test_environment.py",
     "end_to_end/test_notes.py",
     "end_to_end/test_own_files.py",
+    "end_to_end/test_your_files.py",
     "test_backends.py",
     "tracking/test_mlflow_writer.py",
     "tracking/registry/test_serving.py",
