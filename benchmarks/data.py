@@ -4,7 +4,7 @@ Works on full-size frames of random content in the two layouts that raw files ha
 chunks with a checksum, as the simulator's. Every comparison is made in turns within one run, on a warm page cache; medians and
 ratios are printed. Needs about 8 GB of disk and of memory for the cache by default.
 
-    .venv/bin/python benchmarks/data.py [--shots 2000] [--repeats 5] [--folder DIR] [--only prepare|scaling|scan|read|train]
+    .venv/bin/python benchmarks/data.py [--shots 2000] [--repeats 5] [--folder DIR] [--only NAME]
 """
 
 import argparse
@@ -220,6 +220,59 @@ def bench_scan(folder: Path, repeats: int) -> None:
         shutil.rmtree(target)
 
 
+def bench_chunks(folder: Path, repeats: int) -> None:
+    """Compare frames one by one, in chunks of many, with h5py that reads them in blocks; in turns in one process."""
+    base = np.random.default_rng(0).normal(100, 3, (20, *SHAPE)).astype(np.int16)
+    count, path = 300, folder / "chunks.h5"
+    for chunks in ((100, *SHAPE), (300, *SHAPE), (100, 64, 64)):
+        with h5py.File(path, "w") as file:
+            frames = file.create_dataset("xtcavimg", (count, *SHAPE), "i2", chunks=chunks, compression="lzf")
+            for first in range(0, count, 100):
+                frames[first : first + 100] = base[np.arange(100) % 20]
+
+        def blocks() -> None:
+            with h5py.File(path) as file:
+                for first in range(0, count, 100):
+                    file["xtcavimg"][first : first + 100]
+
+        def ours() -> None:
+            with RawFrames(path) as file:
+                for row in range(count):
+                    file.read(np.array([row]))
+
+        times = turns(repeats, blocks=blocks, ours=ours)
+        print(
+            f"RESULT reading {count} frames in chunks of {chunks}: {median(times['ours']):.2f} s, h5py in blocks "
+            f"{median(times['blocks']):.2f} s; speed over that of h5py {ratio(times, 'blocks', 'ours'):.2f}",
+            flush=True,
+        )
+    path.unlink()
+
+
+def bench_files(folder: Path, repeats: int) -> None:
+    """Time the look at 3,000 files of five small frames each: what scan, check and prepare begin with."""
+    params, count = rules(), 3000
+    source = folder / "many"
+    source.mkdir()
+    for number in range(count):
+        index = np.arange(5) + 5 * number
+        with h5py.File(source / f"r{number:04d}.h5", "w") as file:
+            file["xtcavimg"] = np.full((5, 24, 20), 100, np.int16)
+            columns = {
+                "run": np.full(5, 70),
+                "run.index": index,
+                "lasing": np.ones(5, int),
+                "acq.peaksLabel": index % 4,
+            }
+            columns |= {"evt.seconds": index // 120, "evt.nanoseconds": index % 120, "evt.fiducials": index}
+            for name, values in columns.items():
+                file[name] = values
+    data = DataParams(raw=str(source), frame_shape=(24, 20), bad_files="fail")
+    times = turns(repeats, survey=lambda: raw_files.open_set(data, params.prepare))
+    print(f"RESULT looking at {count:,} files: {1e3 * median(times['survey']) / count:.2f} ms a file", flush=True)
+    shutil.rmtree(source)
+
+
 def bench_read(folder: Path, repeats: int) -> None:
     """Compare minibatches as stored, at random rows, with copying the same bytes from a memory map of a plain file."""
     path = folder / "prepared/train.h5"
@@ -299,12 +352,16 @@ def main() -> None:
     parser.add_argument("--shots", type=int, default=2000)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--folder", type=Path, help="where the files go (default: a temporary folder)")
-    parser.add_argument("--only", choices=["prepare", "scaling", "scan", "read", "train"])
+    parser.add_argument("--only", choices=["prepare", "scaling", "scan", "files", "chunks", "read", "train"])
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
         folder = Path(name)
         if arguments.only in (None, "scan"):
             bench_scan(folder, arguments.repeats)
+        if arguments.only in (None, "files"):
+            bench_files(folder, arguments.repeats)
+        if arguments.only in (None, "chunks"):
+            bench_chunks(folder, arguments.repeats)
         if arguments.only in (None, "scaling"):
             bench_scaling(folder, arguments.shots, arguments.repeats)
         if arguments.only in (None, "prepare"):

@@ -302,7 +302,9 @@ def column(values: NDArray[Any], source: Source, expected: Dataset) -> NDArray[n
     flat = _half(values.reshape(-1), source)
     if flat.dtype.kind == "b":
         flat = flat.astype(np.int64)
-    missing = np.logical_or.reduce([flat == number for number in source.missing] or [np.zeros(len(flat), bool)])
+    missing = np.zeros(len(flat), bool)
+    for number in source.missing:
+        missing |= flat == number
     if expected.kind == "f":
         if flat.dtype.kind == "f" or missing.any():
             return np.where(missing, np.nan, flat.astype(np.float64))
