@@ -4,6 +4,7 @@ A raw file is not trusted. Nothing outside it is opened unless params.yaml allow
 raw files; nothing is allocated by a size that the file only declares.
 """
 
+import copy
 import functools
 import itertools
 import math
@@ -48,8 +49,15 @@ class Folder:
 
     def __init__(self, root: Path | None = None, layout: Layout = NOTES) -> None:
         self.layout, self.root = layout, root if layout.references == "follow" else None
-        self.parts: dict[Path, tuple[int, ...]] = {}  # files that others refer to, in the state of the first look
         self.source = functools.cache(layout.source)
+        self.states: dict[Path, tuple[int, ...]] = {}  # of files that others refer to, at the first look
+        self.parts: set[Path] = set()  # of them, those that one file refers to
+
+    def for_file(self) -> "Folder":
+        """Return the folder as one file sees it, whose `parts` are its own."""
+        own = copy.copy(self)
+        own.parts = set()
+        return own
 
     def allow(self, names: Iterable[str], file: h5py.File) -> list[Path]:
         """Return the files that a file refers to. Raises Misfit if they may not be read, or are missing."""
@@ -70,13 +78,14 @@ class Folder:
                 raise Misfit("stored outside the folder", path, f"a file below {self.root}", "copy it there")
             if not path.is_file():
                 raise Misfit("a part is missing", f"no file {path}", "all parts", "copy it there")
-            require_unchanged(path, self.parts.setdefault(path, file_state(path)))
+            require_unchanged(path, self.states.setdefault(path, file_state(path)))
+        self.parts.update(paths)
         return paths
 
     def require_unchanged(self) -> None:
-        """Raise UserError if a file that others refer to has changed since the first look."""
-        for path, before in self.parts.items():
-            require_unchanged(path, before)
+        """Raise UserError if one of the `parts` has changed since the first look."""
+        for path in self.parts:
+            require_unchanged(path, self.states[path])
 
 
 def locate(

@@ -24,7 +24,7 @@ class RawFile:
     """A raw file that is open to read, seen through the layout of its folder."""
 
     def __init__(self, file: h5py.File, path: Path, folder: Folder = ALONE) -> None:
-        self.file, self.path, self.folder = file, path, folder
+        self.file, self.path, self.folder = file, path, folder.for_file()
         self._open: dict[str, h5py.Dataset] = {}  # datasets by path
         self._stored: set[str] = set()  # names of those whose data were found to be there
 

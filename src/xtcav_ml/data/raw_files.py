@@ -115,7 +115,7 @@ def survey(listing: Listing, data: DataParams, prepare: PrepareParams) -> RawSet
             states[file] = file_state(file)
             inspected[file] = inspect(file, frames, required, truth, folder)
             advance(1)
-    listing = listing.without(folder.parts)
+    listing = listing.without(folder.states)
     problems = {
         file: inspected[file].problems or value_problems(file, inspected[file].columns, prepare)
         for file in listing.files

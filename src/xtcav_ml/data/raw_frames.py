@@ -65,13 +65,13 @@ class RawFrames(AbstractContextManager["RawFrames"]):
 
     def __init__(self, path: Path, expected: tuple[int, ...] | None = None, folder: Folder = ALONE) -> None:
         self.path, self._state = path, file_state(path) if expected is None else expected
-        self._folder = folder
         require_unchanged(path, self._state)  # before it is opened: its successor may be anything
         with refusing_unreadable(path):
             self._file = h5py.File(path, "r", locking=False)
         with contextlib.ExitStack() as stack:
             stack.callback(self._file.close)
             raw = RawFile(self._file, path, folder)
+            self._folder = raw.folder
             with raw.naming(IMAGE):
                 raw.dataset(IMAGE, chunk_cache(raw.dataset(IMAGE)))
                 self._frames = raw.stored(IMAGE)
