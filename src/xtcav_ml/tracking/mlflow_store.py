@@ -13,6 +13,7 @@ from mlflow.entities import Run
 from mlflow.environment_variables import MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR
 
 from xtcav_ml.system.errors import UserError, masked, reason
+from xtcav_ml.tracking import store_problems
 from xtcav_ml.tracking.mlflow_names import EXPERIMENT, store_uri
 
 TrackingError = (mlflow.MlflowException, OSError)  # of a store, and of HTTP and the file system on the way to it
@@ -35,6 +36,7 @@ def connect(root: Path, experiment: str = EXPERIMENT) -> tuple[mlflow.MlflowClie
         database.parent.mkdir(parents=True, exist_ok=True)
         try:
             with contextlib.closing(sqlite3.connect(database)) as connection:
+                store_problems.require_known_schema(database, connection)
                 connection.execute("PRAGMA journal_mode=WAL")  # persists: readers, as the UI, never block a writer
         except sqlite3.Error as error:
             raise UserError(
@@ -45,6 +47,8 @@ def connect(root: Path, experiment: str = EXPERIMENT) -> tuple[mlflow.MlflowClie
     with answering(root):
         store = client(root)
         existing = store.get_experiment_by_name(experiment)
+        if existing:
+            store_problems.require_active(existing, uri)
         return store, existing.experiment_id if existing else store.create_experiment(experiment, artifacts)
 
 
@@ -63,10 +67,7 @@ def answering(root: Path, item: str = "") -> Iterator[None]:
         elif item:
             message = f"{item}: not in {store} (found {why!r}, expected one that `make ui` lists). Fix: choose another"
         else:
-            message = (
-                f"MLFLOW_TRACKING_URI: no answer (found {why!r}, expected one from {store}). Fix: start the server, or unset "
-                "the variable to use mlruns/mlflow.db"
-            )
+            message = store_problems.no_answer(store_uri(root), why)
         raise UserError(message) from None
 
 

@@ -50,7 +50,9 @@ def record(model: Path, history: Path, results: Path) -> None:
             run_key, tags = _find(root, tracker.left, identity)
         except (*mlflow_store.TrackingError, UserError) as error:
             warn(
-                f"{results}: run not recorded (found {reason(error)!r}, expected an answer). Fix: run `xtcav record` later"
+                f"{results}: run not recorded: {error}"
+                if isinstance(error, UserError)
+                else f"{results}: run not recorded (found {reason(error)!r}, expected an answer). Fix: run `xtcav record` later"
             )
             return
         if run_key:

@@ -184,6 +184,9 @@ class Tracker:
 
     def _warn(self, problem: str, cure: str) -> None:
         why = self.uploader.failure or "no answer"
+        if ". Fix:" in why:  # it has a cure of its own
+            warn(f"mlruns/journal: {problem}: {why}")
+            return
         warn(f"mlruns/journal: {problem} (found {why!r}, expected an answer from MLflow at {self.store}). Fix: {cure}")
 
 

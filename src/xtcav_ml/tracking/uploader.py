@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from xtcav_ml.system import interrupts
-from xtcav_ml.system.errors import reason
+from xtcav_ml.system.errors import UserError, reason
 from xtcav_ml.system.progress import console
 from xtcav_ml.tracking.journal import Journal
 from xtcav_ml.tracking.mlflow_names import store_uri
@@ -143,7 +143,7 @@ class Uploader:
             self.failure, self._failures = "", 0
             self._requests += 1
         except Exception as error:  # whatever it is, it stays in the journal and is tried again
-            self.failure = reason(error)
+            self.failure = str(error) if isinstance(error, UserError) else reason(error)
             self._failures += 1
             self._refused[journal.folder.name] += 1
             allowed = int(os.environ.get(TIMEOUT, REQUEST[TIMEOUT]))
