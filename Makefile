@@ -56,7 +56,11 @@ install-dev: .venv/installed-dev  ## and what developers need
 
 # A lock that has changed brings its versions in; the checkout itself is installed so that edits count at once.
 .venv/installed: requirements.txt pyproject.toml
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@python=$$(command -v $(BIN)/python || echo $(PYTHON)); \
+	found=$$($${python:-python3.11} -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>&1 | tail -n 1); \
+	test "$$found" = 3.11 || { echo "$${python:-python3.11}: wrong Python (found $$found, expected 3.11)." \
+	"Fix: install Python 3.11, then run \`rm -rf .venv; make PYTHON=python3.11 $(MAKECMDGOALS)\`" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }
 	@echo "installing into .venv (some 3.5 GB, a few minutes the first time)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
