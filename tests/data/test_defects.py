@@ -33,6 +33,7 @@ from xtcav_ml.data import raw_files
 from xtcav_ml.data.raw_file import file_problems, read_columns
 from xtcav_ml.data.raw_frames import RawFrames, read_frames
 from xtcav_ml.system.errors import UserError
+from xtcav_ml.tools import propose
 
 ROWS = 6
 ENERGY, TARGET = "bld.L3energy", "acq.t1.pos"
@@ -65,6 +66,9 @@ def survey(path: Path, **update: Any) -> list[str]:
     """Return the problems that `check` and `scan` find, with some of the section `prepare` changed."""
     data = DataParams(raw="raw", frame_shape=SHAPE, bad_files="skip")
     bad = raw_files.survey(raw_files.Listing(path.parent, (path,)), data, prepare().model_copy(update=update)).bad
+    propose.describe(
+        list(bad), data, prepare()
+    )  # as `scan` does, which looks at all datasets of a file that does not fit
     return [line for lines in bad.values() for line in lines]
 
 
