@@ -35,10 +35,15 @@ def test_the_proposed_layout_of_each_program_reads_its_files(tmp_path, params, p
     assert data.layout.preset == kind
     assert data.frame_shape == SHAPE
     assert data.raw == str(folder)
-    lines = params_file.read_text().splitlines()
-    assert [
-        line for line in text.splitlines() if "#" in line and "data/raw" not in line and "frame_shape" not in line
-    ] == [line for line in lines if "#" in line and str(folder) not in line and "frame_shape" not in line]
+    written = params_file.read_text()
+    assert "  frame_shape: [24, 20]       # rows (energy)" in written
+    old, new = text.splitlines(), written.splitlines()
+    added = new.index("  layout:")
+    layout = [line for line in new[added:] if line.startswith("    ")][: len(new) - len(old) - 1]
+    kept = new[:added] + new[added + 1 + len(layout) :]
+    assert [before for before, after in zip(old, kept, strict=True) if before != after] == [
+        line for line in old if line.startswith(("  raw: ", "  frame_shape: "))
+    ]
     raw_set = raw_files.open_set(data, params.prepare)
     plain = foreign_files.write(tmp_path / "plain", "notes")
     expected = raw_files.open_set(data.model_copy(update={"raw": str(plain), "layout": DATA.layout}), params.prepare)

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from pydantic import BaseModel
 from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
 from xtcav_ml.config.base import Section, load_section, overridden, read_tree, unknown_key
 from xtcav_ml.config.data import DataParams
@@ -67,6 +67,9 @@ def write_values(path: Path, changes: Mapping[str, Any]) -> None:
         node = functools.reduce(lambda parent, key: parent[key], keys, tree)
         if isinstance(node, CommentedMap) and last not in node:
             node.insert(max(len(node) - 1, 0), last, value)  # comments after the last key belong to the next section
+        elif isinstance(node[last], CommentedSeq) and len(node[last]) == len(value):
+            for index, item in enumerate(value):  # so that it stays in brackets, with its comment behind them
+                node[last][index] = item
         else:
             node[last] = value
     with atomic.replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
