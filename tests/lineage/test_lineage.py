@@ -143,19 +143,3 @@ def test_a_revision_that_was_not_run_says_so(workspace):
     (workspace / "dvc.lock").write_text("")
     with pytest.raises(UserError, match=r"dvc\.lock: stage 'train' is missing"):
         lineage.of_revision("train", lambda name: (workspace / name).read_bytes())
-
-
-def test_project_root_is_dvcs_or_the_nearest_above(workspace, monkeypatch):
-    (workspace / "sub" / "deeper").mkdir(parents=True)
-    monkeypatch.chdir(workspace / "sub" / "deeper")
-    monkeypatch.delenv("DVC_ROOT", raising=False)
-    assert lineage.project_root() == workspace
-    monkeypatch.setenv("DVC_ROOT", str(workspace.parent))  # a copy below it, in which DVC runs an experiment
-    assert lineage.project_root() == workspace.parent
-    monkeypatch.setenv("DVC_ROOT", "/elsewhere")  # of the user's shell
-    with pytest.raises(UserError, match=r"DVC_ROOT: .*found '/elsewhere'.*Fix: unset DVC_ROOT"):
-        lineage.project_root()
-    monkeypatch.delenv("DVC_ROOT")
-    monkeypatch.chdir("/")
-    with pytest.raises(UserError, match=r"/: .*dvc\.yaml.*Fix: "):
-        lineage.project_root()

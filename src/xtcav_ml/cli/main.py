@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 from xtcav_ml import cli
 from xtcav_ml.config.paths import STAGES
+from xtcav_ml.lineage import project
 from xtcav_ml.system import interrupts, variables
 from xtcav_ml.system.errors import UserError, as_user_error, warn
 
@@ -58,7 +59,7 @@ def application(names: list[str]) -> typer.Typer:
 
 
 def main() -> None:
-    """Run a command; a user's mistake is one line and exit code 1, never a traceback.
+    """Run a command with the project's own code; a user's mistake is one line and exit code 1, never a traceback.
 
     Imports only the file of that command; all of them for the help. SIGTERM, with which batch systems end a job, acts as
     Ctrl-C: the present step ends in order.
@@ -67,6 +68,7 @@ def main() -> None:
     command = "".join(sys.argv[1:2]).replace("-", "_")
     try:
         variables.pin_process()
+        project.require_own_code()
         application([command] if command in files() else files())()
     except (UserError, OSError) as error:
         warn(as_user_error(error))

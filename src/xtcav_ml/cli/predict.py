@@ -32,10 +32,10 @@ def predict(
     with contextlib.ExitStack() as stack:
         path = Path(model)
         if model.startswith("models:/"):
-            from xtcav_ml.lineage import lineage
+            from xtcav_ml.lineage import project
             from xtcav_ml.tracking.registry import versions
 
             folder = stack.enter_context(tempfile.TemporaryDirectory())
-            path = versions.fetch(lineage.project_root(), model, Path(folder))
+            path = versions.fetch(project.find_root(), model, Path(folder))
         layout = load_section("data", DataParams).layout if PARAMS_FILE.is_file() else NOTES
         tool.predict_files(path, files, out, threads or len(os.sched_getaffinity(0)), layout)

@@ -19,13 +19,13 @@ def runs(
     """
     from datetime import datetime
 
-    from xtcav_ml.lineage import git, lineage
+    from xtcav_ml.lineage import git, lineage, project
     from xtcav_ml.system.errors import UserError, masked
     from xtcav_ml.system.progress import console
     from xtcav_ml.tracking import mlflow_store, uploader
     from xtcav_ml.tracking.mlflow_names import KEY_TAG, store_uri
 
-    root, screen = lineage.project_root(), console()
+    root, screen = project.find_root(), console()
 
     def read(name: str) -> bytes:
         return git.file_at(revision, name, root) if revision else (root / name).read_bytes()

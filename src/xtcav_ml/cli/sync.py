@@ -8,12 +8,12 @@ def sync() -> None:
 
     Exit code 1 if some remain.
     """
-    from xtcav_ml.lineage import lineage
+    from xtcav_ml.lineage import project
     from xtcav_ml.system.progress import console, titled_table
     from xtcav_ml.tracking.journal import folder_of, ownerless
     from xtcav_ml.tracking.tracker import Tracker
 
-    root, screen = lineage.project_root(), console()
+    root, screen = project.find_root(), console()
     with Tracker(root):  # uploads all journals that no living process writes
         pass
     headings = ("run", "for the store", "entries left", "folder")

@@ -10,7 +10,7 @@ def ui(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 5000,
 ) -> None:
     """Serve the MLflow UI of this project's runs."""
-    from xtcav_ml.lineage import lineage
+    from xtcav_ml.lineage import project
     from xtcav_ml.tracking import mlflow_store
 
-    mlflow_store.serve_ui(lineage.project_root(), host, port)
+    mlflow_store.serve_ui(project.find_root(), host, port)

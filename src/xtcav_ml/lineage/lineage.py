@@ -56,27 +56,6 @@ def _digest(part: Any) -> str:
     return hashlib.sha256(json.dumps(part, sort_keys=True).encode()).hexdigest()
 
 
-def project_root() -> Path:
-    """Return the project's folder: DVC_ROOT inside a stage, else this folder or the nearest above with a dvc.yaml.
-
-    DVC runs queued experiments in temporary copies; DVC_ROOT is then still the original, where the MLflow store is.
-    """
-    here = Path.cwd()
-    if root := os.environ.get("DVC_ROOT"):
-        if not here.resolve().is_relative_to(Path(root).resolve()):
-            raise UserError(
-                f"DVC_ROOT: another project than that of {here} (found {root!r}, expected the folder itself or one above). "
-                "Fix: unset DVC_ROOT"
-            )
-        return Path(root)
-    for folder in (here, *here.parents):
-        if (folder / "dvc.yaml").is_file() and (folder / PARAMS_FILE).is_file():
-            return folder
-    raise UserError(
-        f"{here}: not in a project (found no dvc.yaml here or above, expected one). Fix: go to the project's folder"
-    )
-
-
 def of_stage(stage: str, workspace: Path = Path()) -> Lineage:
     """Return the lineage of the outputs that `stage` of dvc.yaml would have now. Raises UserError if a file is missing."""
     definition = _stages((workspace / "dvc.yaml").read_bytes())[stage]

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from xtcav_ml.config.paths import PREDICTIONS
 from xtcav_ml.data import predictions
-from xtcav_ml.lineage import git, lineage, recorded
+from xtcav_ml.lineage import git, lineage, project, recorded
 from xtcav_ml.science.thresholds import INTERVAL
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.system.progress import console, titled_table
@@ -50,9 +50,9 @@ def _source(name: str) -> tuple[str, recorded.Recorded | None]:
     """
     for path in (Path(name), Path(name) / PREDICTIONS.name, Path(name) / PREDICTIONS):
         if path.is_file():
-            project = path.resolve().parents[1]  # of results/predictions.csv
-            return path.read_text(encoding="utf-8", errors="replace"), recorded.of_folder(project)
-    root = lineage.project_root()
+            origin = recorded.of_folder(path.resolve().parents[1])  # the project of results/predictions.csv
+            return path.read_text(encoding="utf-8", errors="replace"), origin
+    root = project.find_root()
     if re.fullmatch(RUN_ID, name):
         with tempfile.TemporaryDirectory() as folder:
             table = mlflow_store.download(root, name, PREDICTIONS.name, Path(folder))

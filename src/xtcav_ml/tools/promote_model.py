@@ -6,7 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from xtcav_ml.lineage import lineage
+from xtcav_ml.lineage import project
 from xtcav_ml.science.significance import Difference, NonInferiority, non_inferiority
 from xtcav_ml.science.thresholds import COMMON_SHOTS, MARGIN, POWER
 from xtcav_ml.system.errors import UserError
@@ -23,7 +23,7 @@ def promote_version(name: str, dry_run: bool, margin: float = MARGIN) -> None:
     `margin` is the tolerated loss, a fraction of the distance from worthless to perfect. Raises UserError with the reason
     if it is refused. Either way MLflow keeps the reason with the version, unless `dry_run`.
     """
-    root = lineage.project_root()
+    root = project.find_root()
     with mlflow_store.answering(root):
         version, champion = versions.find(root, name), versions.champion(root)
         if champion is not None and champion.number == version.number:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from xtcav_ml.config.paths import HISTORY, LOCK_FILE, METRICS
-from xtcav_ml.lineage import dvc_lock, lineage, recorded
+from xtcav_ml.lineage import dvc_lock, project, recorded
 from xtcav_ml.lineage.environment import environment
 from xtcav_ml.system import variables
 from xtcav_ml.system.errors import UserError
@@ -24,7 +24,7 @@ def reproduce_run(prefix: str, into: Path | None) -> bool:
 
     Raises UserError if the run, or something that it needs, is missing, if the folder exists, or if a stage fails.
     """
-    root, screen = lineage.project_root(), console()
+    root, screen = project.find_root(), console()
     uploader.be_brief()
     run = original.fetch_run(root, prefix)
     folder = into or root / REPRODUCED / run.run_id[:8]

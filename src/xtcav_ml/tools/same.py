@@ -22,7 +22,7 @@ from xtcav_ml.config import paths
 from xtcav_ml.config.base import merged
 from xtcav_ml.config.paths import PARAMS_FILE
 from xtcav_ml.config.schema import IMAGE, SCHEMA
-from xtcav_ml.lineage import dvc_lock, fingerprint, git, lineage, recorded
+from xtcav_ml.lineage import dvc_lock, fingerprint, git, project, recorded
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.system.progress import console
 from xtcav_ml.tools.workspace import run_python
@@ -53,7 +53,7 @@ def take_over_if_same(revision: str) -> bool:
 
     Raises UserError if there is no such revision, or if a stage fails.
     """
-    root, screen = lineage.project_root(), console()
+    root, screen = project.find_root(), console()
     with tempfile.TemporaryDirectory() as folder:
         then, now = Path(folder) / "then", Path(folder) / "now"
         git.export(revision, PROJECT_FILES, root, then)

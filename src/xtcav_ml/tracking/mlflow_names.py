@@ -4,7 +4,10 @@ import os
 import re
 from pathlib import Path
 
+from xtcav_ml.system.errors import UserError, masked
+
 EXPERIMENT, NOTES = "xtcav", "xtcav-notes"  # MLflow's experiments: the project's own runs, and those of the notes
+OWN_STORE = "mlruns/mlflow.db"  # the store of a project, unless MLFLOW_TRACKING_URI names another
 LINEAGE = "lineage"  # where a run has params.yaml, dvc.lock, diff.patch and the code of its stages among its artifacts
 
 RUN_TAG, KEY_TAG, MODEL_TAG, EVALUATION_TAG = "run.key", "lineage.key", "model.md5", "evaluation.md5"
@@ -49,6 +52,28 @@ def of_test(name: str) -> bool:
     return name.startswith("test/") or name.endswith("/test")
 
 
+def own_database(root: Path) -> Path:
+    """Return the path of the project's own store, an SQLite database."""
+    return root.resolve() / OWN_STORE
+
+
 def store_uri(root: Path) -> str:
-    """Return MLFLOW_TRACKING_URI, or the SQLite database in the project's `mlruns`."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root.resolve()}/mlruns/mlflow.db"
+    """Return MLFLOW_TRACKING_URI, or the address of the project's own store.
+
+    Raises UserError if MLflow would take a part of the path for something else.
+    """
+    if uri := os.environ.get("MLFLOW_TRACKING_URI"):
+        return uri
+    path = own_database(root)
+    if marks := sorted(set("?%") & set(str(path))):
+        raise UserError(
+            f"{path.parent}: no place for MLflow's database (found {marks[0]!r} in the path, expected neither ? nor %). Fix: "
+            "rename the folder, or set MLFLOW_TRACKING_URI"
+        )
+    return f"sqlite:///{path}"
+
+
+def store_name(root: Path) -> str:
+    """Return the store as files of the project name it, which may be moved: OWN_STORE, or an address without password."""
+    uri = store_uri(root)
+    return OWN_STORE if uri == f"sqlite:///{own_database(root)}" else masked(uri)

@@ -13,37 +13,30 @@ from mlflow.entities import Run
 from mlflow.environment_variables import MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR
 
 from xtcav_ml.system.errors import UserError, masked, reason
-from xtcav_ml.tracking import store_problems
+from xtcav_ml.tracking import sqlite_store, store_problems
 from xtcav_ml.tracking.mlflow_names import EXPERIMENT, store_uri
 
 TrackingError = (mlflow.MlflowException, OSError)  # of a store, and of HTTP and the file system on the way to it
 
 
 def client(root: Path) -> mlflow.MlflowClient:
-    """Return a client of the project's store, and let MLflow's own functions use that store too. Asks the store nothing."""
+    """Return a client of the project's store, and let MLflow's own functions use that store too. Asks no server anything.
+
+    Raises UserError as `sqlite_store.prepare`.
+    """
+    sqlite_store.prepare(root)
     mlflow.set_tracking_uri(store_uri(root))
     return mlflow.MlflowClient(store_uri(root))
 
 
 def connect(root: Path, experiment: str = EXPERIMENT) -> tuple[mlflow.MlflowClient, str]:
     """Return a client and the id of an experiment, both created on first use. Raises UserError if the store fails."""
-    uri = store_uri(root)
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # it names every table that it makes
     MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)
-    artifacts = None
-    if uri.startswith("sqlite:///"):
-        database = Path(uri.removeprefix("sqlite:///"))
-        database.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with contextlib.closing(sqlite3.connect(database)) as connection:
-                store_problems.require_known_schema(database, connection)
-                connection.execute("PRAGMA journal_mode=WAL")  # persists: readers, as the UI, never block a writer
-        except sqlite3.Error as error:
-            raise UserError(
-                f"{database}: unreadable (found {str(error)!r}, expected MLflow's SQLite database). Fix: restore a copy, "
-                "or move it away, and a new one is created"
-            ) from None
-        artifacts = (root / "mlruns" / "artifacts").resolve().as_uri()
+    uri, artifacts = store_uri(root), sqlite_store.prepare(root)
+    if database := sqlite_store.database_of(uri):
+        with contextlib.closing(sqlite3.connect(database)) as connection:
+            store_problems.require_known_schema(database, connection)
     with answering(root):
         store = client(root)
         existing = store.get_experiment_by_name(experiment)

@@ -13,11 +13,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from xtcav_ml.config.paths import METRICS, RESULTS, RUN_ADDRESS
-from xtcav_ml.lineage import lineage
+from xtcav_ml.lineage import lineage, project
 from xtcav_ml.system import atomic
 from xtcav_ml.system.errors import UserError, reason, warn
+from xtcav_ml.tracking import sqlite_store
 from xtcav_ml.tracking.journal import folder_of
-from xtcav_ml.tracking.mlflow_names import EVALUATION_TAG, KEY_TAG, MODEL_TAG, RUN_TAG, store_uri
+from xtcav_ml.tracking.mlflow_names import EVALUATION_TAG, KEY_TAG, MODEL_TAG, RUN_TAG, store_name, store_uri
 
 Tags = Mapping[str, str]
 
@@ -33,13 +34,17 @@ def record(model: Path, history: Path, results: Path) -> None:
     for path in (model, history, results / METRICS.name):
         if not path.is_file():
             raise UserError(f"{path}: missing (expected a result to record). Fix: run `make repro`")
-    root, origin = lineage.project_root(), lineage.of_output("train", model)
+    root, origin = project.find_root(), lineage.of_output("train", model)
     identity = {KEY_TAG: origin.key, MODEL_TAG: lineage.file_md5(model)}
     wanted = {**identity, EVALUATION_TAG: lineage.file_md5(results / METRICS.name)}
     address = results / RUN_ADDRESS.relative_to(RESULTS)
-    with contextlib.suppress(FileNotFoundError, ValueError, KeyError):  # there is none, or a merge has damaged it
-        run_id, pending = json.loads(address.read_text())["run_id"], any(folder_of(root).glob("[!.]*"))
-        if not pending and is_finished(store_uri(root), run_id, wanted):
+    with contextlib.suppress(
+        FileNotFoundError, ValueError, KeyError, UserError
+    ):  # of an earlier run, or damaged by a merge
+        logged, pending = json.loads(address.read_text()), any(folder_of(root).glob("[!.]*"))
+        sqlite_store.prepare(root)
+        same = logged["store"] == store_name(root) and is_finished(store_uri(root), logged["run_id"], wanted)
+        if same and not pending:
             return
     address.unlink(missing_ok=True)  # of an earlier run: what follows may fail
     from xtcav_ml.tracking import mlflow_store, runs

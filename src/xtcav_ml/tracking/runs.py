@@ -18,7 +18,7 @@ from xtcav_ml.config import parameters
 from xtcav_ml.config.base import flatten, read_tree, validate_section
 from xtcav_ml.config.paths import LOCK_FILE, METRICS, PARAMS_FILE, PLOTS, PREDICTIONS, RESOURCES, SIMULATED, STAGES
 from xtcav_ml.config.train import TrainParams
-from xtcav_ml.lineage import dvc_lock, fingerprint, git, lineage, recorded
+from xtcav_ml.lineage import dvc_lock, fingerprint, git, lineage, project, recorded
 from xtcav_ml.lineage.environment import environment, versions
 from xtcav_ml.science.thresholds import INTERVAL
 from xtcav_ml.system import atomic, interrupts
@@ -49,7 +49,7 @@ def training_run(
         own |= {"stage": "experiment", "experiment": experiment}
         usage, store = f"experiment-{experiment}", NOTES
     identity = hashlib.sha256(json.dumps([origin.identity, own], sort_keys=True).encode()).hexdigest()
-    with interrupts.held(), Tracker(lineage.project_root(), identity, store) as tracker:
+    with interrupts.held(), Tracker(project.find_root(), identity, store) as tracker:
         run = begin(tracker, origin, {**own, **origin_tags(origin)}, experiment)
         yield run, origin.identity
         numbers, picture = (RESOURCES / f"{usage}{suffix}" for suffix in (".json", ".png"))

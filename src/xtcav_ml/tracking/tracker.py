@@ -12,10 +12,10 @@ from typing import Any, Self
 
 from xtcav_ml.lineage.lineage import file_md5
 from xtcav_ml.system import interrupts
-from xtcav_ml.system.errors import masked, reason, warn
+from xtcav_ml.system.errors import reason, warn
 from xtcav_ml.system.progress import console
 from xtcav_ml.tracking.journal import EVENTS, Journal, folder_of, ownerless
-from xtcav_ml.tracking.mlflow_names import EXPERIMENT, MODEL_TAG, metric_name, storable_name, store_uri
+from xtcav_ml.tracking.mlflow_names import EXPERIMENT, MODEL_TAG, metric_name, storable_name, store_name
 from xtcav_ml.tracking.uploader import Uploader
 
 PROBE = {"http": 5.0, "database": 60.0}  # seconds until training begins without an answer; a database may be created
@@ -105,7 +105,7 @@ class Tracker:
 
     def __init__(self, root: Path, identity: str = "", experiment: str = EXPERIMENT) -> None:
         self.root, self.identity, self.experiment = root, identity, experiment
-        self.store = masked(store_uri(root))
+        self.store = store_name(root)
         self.uploader = Uploader(root)
         self.left: dict[str, dict[str, str]] = {}  # tags and status, by key, of runs not uploaded whole before
         self._begun: list[Run] = []

@@ -22,7 +22,7 @@ from xtcav_ml.config.train import TrainParams
 from xtcav_ml.config.tune import TuneParams
 from xtcav_ml.data.prepared import PreparedFile
 from xtcav_ml.learning import epochs, rules
-from xtcav_ml.lineage import git, lineage
+from xtcav_ml.lineage import git, lineage, project
 from xtcav_ml.lineage.environment import deciding
 from xtcav_ml.system import atomic
 from xtcav_ml.system.child_process import ChildProcess
@@ -60,7 +60,7 @@ def run_search(train: TrainParams, tune: TuneParams, data: Path, out: Path) -> N
         baseline = flatten({"train": base.model_dump(mode="json")})
         if not study.trials and not studies.enqueue_if_inside(study, tune, baseline):
             screen.print("  the parameters of params.yaml lie outside tune.space: no trial for them")
-        with Tracker(lineage.project_root(), identity=study.study_name) as tracker:
+        with Tracker(project.find_root(), identity=study.study_name) as tracker:
             written = _Search(study, base, tune, prepared, tracker).run_trials(out)
     best, score = study.best_trial, "score" if prepared.spec.regression else "accuracy"
     screen.print(f"\nBest: trial {best.number}, validation {score} {best.value:.3f}")

@@ -43,7 +43,7 @@ def log_version(run_id: str, path: Path, spec: LearningSpec, requirements: Seque
     if model.status != LoggedModelStatus.READY:
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary) / "model"
-            identity = {"model_id": model.model_id, "run_id": run_id, "artifact_path": model.artifact_location}
+            identity = {"model_id": model.model_id, "run_id": run_id, "artifact_path": f"{SCHEME}{model.model_id}"}
             commit = run.data.tags.get("git.commit", "none")
             digest = packaging.write_package(folder, path, spec, requirements, identity, commit)
             client.log_model_artifacts(model.model_id, str(folder))
