@@ -41,6 +41,7 @@ THOROUGH = [
     "end_to_end/test_your_files.py",
     "test_backends.py",
     "tracking/test_mlflow_writer.py",
+    "tracking/test_sqlite_store.py",
     "tracking/registry/test_serving.py",
     "tools/reproduction/test_restored.py",
     "tuning/test_trial.py",
