@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev repro notes same tune ui server test test-thorough test-all test-slow lint format lock clean
+.PHONY: help install install-dev portable repro notes same tune ui server test test-thorough test-all test-slow lint format lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -54,25 +54,48 @@ format: .venv/installed-dev  ## let ruff lay out the code
 install: .venv/installed  ## what the pipeline needs, into .venv
 install-dev: .venv/installed-dev  ## and what developers need
 
-# A lock that has changed brings its versions in; the checkout itself is installed so that edits count at once.
+# A lock that has changed brings its versions in; the checkout itself is installed so that edits count at once. No file of
+# .venv keeps the path of this folder (PORTABLE): a moved project works on, and a copied one runs its own code.
 .venv/installed: requirements.txt pyproject.toml
 	@python=$$(command -v $(BIN)/python || echo $(PYTHON)); \
 	found=$$($${python:-python3.11} -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>&1 | tail -n 1); \
 	test "$$found" = 3.11 || { echo "$${python:-python3.11}: wrong Python (found $$found, expected 3.11)." \
 	"Fix: install Python 3.11, then run \`rm -rf .venv; make PYTHON=python3.11 $(MAKECMDGOALS)\`" >&2; exit 1; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }
+	@test -x $(BIN)/python || { rm -f $(BIN)/python*; $(PYTHON) -m venv .venv; } || { rm -rf .venv; exit 1; }
 	@echo "installing into .venv (some 3.5 GB, a few minutes the first time)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(PIP) --require-hashes -r requirements.txt
+	@$(PIP) --no-deps --no-build-isolation -e .
+	@$(MAKE_PORTABLE)
 	@touch $@
 
 .venv/installed-dev: .venv/installed requirements-dev.txt
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@$(PIP) --require-hashes -r requirements-dev.txt
+	@$(MAKE_PORTABLE)
 	@touch $@
 
 .venv/installed-server: .venv/installed requirements-server.txt
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-server.txt
+	@$(PIP) --require-hashes -r requirements-server.txt
+	@$(MAKE_PORTABLE)
 	@touch $@
+
+PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+# Programs find Python in their own folder, `activate` finds .venv around itself, and Python finds src beside .venv.
+define PORTABLE
+1s|^#!/.*/python[0-9.]*$$|#!/bin/sh\n'''exec' "$$(dirname "$$(realpath "$$0")")/python" "$$0" "$$@"\n' '''|
+2s|^'''exec' "?/.*|'''exec' "$$(dirname "$$(realpath "$$0")")/python" "$$0" "$$@"|
+s|^VIRTUAL_ENV=['"]?/.*|VIRTUAL_ENV="$$(dirname "$$(dirname "$$(realpath "$${BASH_SOURCE:-$$0}")")")"|
+s|^/.*/src$$|../../../../src|
+endef
+export PORTABLE
+FIXED = grep -sIlE "^(.!/.*/python|'''exec' \"?/|VIRTUAL_ENV=['\"]?/)" $(BIN)/*
+MAKE_PORTABLE = sed -i -E "$$PORTABLE" $$($(FIXED)) .venv/lib/python3*/site-packages/_editable_impl_*.pth
+
+portable:
+	@$(MAKE_PORTABLE)
+ifneq ($(shell $(FIXED)),)  # installed before, or by hand
+.venv/installed: | portable
+endif
 
 LOCK = uv pip compile --quiet --no-header --no-annotate --generate-hashes --python-version 3.11 pyproject.toml
 lock: .venv/installed-dev  ## choose library versions again and write the lock files
