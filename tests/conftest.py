@@ -27,6 +27,7 @@ THOROUGH = [
     "end_to_end/test_interrupt.py",
     "end_to_end/test_repro_again.py",
     "end_to_end/test_record.py",
+    "end_to_end/test_moved.py",
     "end_to_end/test_reproduce.py",
     "end_to_end/test_code.py",
     "end_to_end/test_browser.py",

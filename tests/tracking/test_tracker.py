@@ -60,7 +60,7 @@ def test_a_run_keeps_what_is_logged(root, tmp_path, capsys):
     assert found.data.metrics == {"accuracy": 0.75}
     assert found.inputs.dataset_inputs[0].dataset.digest == "0" * 32
     assert (root / "mlruns/artifacts" / run.journal.run_id / "artifacts/notes/note.txt").read_text() == "hello"
-    assert "MLflow: all uploaded to sqlite" in capsys.readouterr().out
+    assert "MLflow: all uploaded to mlruns/mlflow.db" in capsys.readouterr().out
     assert not kept(root)
 
 
@@ -130,7 +130,7 @@ def test_what_may_be_taken_later_is_kept_and_uploaded_by_whoever_is_next(root, m
             run.metrics({"a": 1.0})
             run.finish()
     printed = capsys.readouterr().err
-    assert "3 entries of 1 runs not uploaded (found 'no answer', expected an answer from MLflow at sqlite" in printed
+    assert "3 entries of 1 runs not uploaded (found 'no answer', expected an answer from MLflow at mlruns/mlflow.db" in printed
     assert kept(root)
     with Tracker(root):
         pass

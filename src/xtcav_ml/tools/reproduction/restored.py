@@ -67,14 +67,23 @@ def _require_own_source(folder: Path) -> None:
 
 
 def _share_cache_and_remotes(root: Path, folder: Path) -> None:
-    """Let DVC in `folder` use cache and remotes of the project in `root`, which may have settings that no commit has."""
+    """Let DVC in `folder` use cache and remotes of the project in `root`, which may have settings that no commit has.
+
+    Paths within the project are relative to the file with the settings, if `folder` is in it too: both move together.
+    """
     settings = run_python(root, "-m", "dvc", "config", "--list")
     if settings.returncode:
         raise UserError(
             f"{root}: not a project of DVC (found {settings.stderr.strip()!r}, expected DVC's settings). Fix: run in a clone "
             "of the project"
         )
-    sections = {"cache": {"dir": str((root / ".dvc" / "cache").resolve())}}
+    top, here = str(root.resolve()), (folder / ".dvc").resolve()
+
+    def written(value: str) -> str:
+        within = here.is_relative_to(top) and value.startswith(f"{top}/")
+        return os.path.relpath(value, here) if within else value
+
+    sections = {"cache": {"dir": written(f"{top}/.dvc/cache")}}
     for line in settings.stdout.splitlines():  # paths in it are absolute
         name, _, value = line.partition("=")
         section, _, key = name.rpartition(".")
@@ -83,7 +92,7 @@ def _share_cache_and_remotes(root: Path, folder: Path) -> None:
         elif section != "cache" and name != "core.remote":
             continue
         mark = "'" if '"' in value else '"'
-        sections.setdefault(section, {})[key] = f"{mark}{value}{mark}"
+        sections.setdefault(section, {})[key] = f"{mark}{written(value)}{mark}"
     config = configparser.ConfigParser(interpolation=None)
     config.read_dict(sections)
     descriptor = os.open(folder / ".dvc" / "config.local", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
