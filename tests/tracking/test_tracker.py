@@ -130,7 +130,10 @@ def test_what_may_be_taken_later_is_kept_and_uploaded_by_whoever_is_next(root, m
             run.metrics({"a": 1.0})
             run.finish()
     printed = capsys.readouterr().err
-    assert "3 entries of 1 runs not uploaded (found 'no answer', expected an answer from MLflow at mlruns/mlflow.db" in printed
+    assert (
+        "3 entries of 1 runs not uploaded (found 'no answer', expected an answer from MLflow at mlruns/mlflow.db"
+        in printed
+    )
     assert kept(root)
     with Tracker(root):
         pass
