@@ -77,7 +77,7 @@ def copy_a(original, folder):
 
 def clone_with_results(original, folder):
     original.run("git", "clone", "-q", str(original.folder), str(folder))
-    for name in ("mlruns", "results", "models", "data", "raw"):
+    for name in ("mlruns", "results", "models", "data", "raw", ".dvc/cache"):
         shutil.copytree(original.folder / name, folder / name, dirs_exist_ok=True)
 
 
