@@ -10,7 +10,10 @@ from tests.conftest import ROOT
 PYTHON = """#!/bin/sh
 case "$*" in
     *version_info*) echo {version} ;;
-    "-m venv .venv") mkdir -p .venv/bin; cp "$0" .venv/bin/python ;;
+    "-m venv .venv")
+        mkdir -p .venv/bin .venv/lib/python3.11/site-packages
+        cp "$0" .venv/bin/python
+        pwd > .venv/lib/python3.11/site-packages/_editable_impl_xtcav_ml.pth ;;
     *) echo "$*" >> called ;;
 esac
 """
