@@ -398,3 +398,6 @@ def test_a_search_of_which_no_trial_can_train_is_refused(tmp_path, tune, key, va
 )
 def test_a_search_of_which_some_trials_can_train_is_not(tmp_path, tune):
     check.validate_params(searched(tmp_path, **tune), tmp_path / "valid.txt")
+    before = (tmp_path / "valid.txt").stat()
+    check.validate_params(searched(tmp_path, **tune), tmp_path / "valid.txt")
+    assert (tmp_path / "valid.txt").stat() == before, "a report would be written again"

@@ -41,8 +41,9 @@ def validate_params(params: Params, out: Path) -> None:
         raw_files.list_files(Path(params.data.raw))
     if problem := git.problem():
         warn(problem)
-    with atomic.replacing(out) as temporary:
-        temporary.write_text(VALID)
+    if not out.is_file() or out.read_text(encoding="utf-8") != VALID:  # else the report is still that of these results
+        with atomic.replacing(out) as temporary:
+            temporary.write_text(VALID)
 
 
 def check_raw_files(params: Params, out: Path) -> None:
