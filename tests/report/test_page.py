@@ -211,6 +211,8 @@ def test_a_page_is_written_again_only_if_something_that_it_shows_has_changed(who
     assert "nothing to do" in command().output
     assert out.stat().st_mtime_ns == before
     os.utime(whole / "results/metrics.json")
+    assert "nothing to do" in command().output
+    (whole / "results/resources/evaluate.json").write_text("{}")
     assert "sections" in command().output
     out.write_text("half a page")
     assert "sections" in command().output

@@ -1,8 +1,10 @@
 """Whether the page is that of the present results, found without making it: half of a `make repro` with nothing to do.
 
-The page holds a digest of all that it is made from. A file counts as unchanged by inode, size and time, as for DVC.
+The page holds a digest of all that it is made from. A large file counts as unchanged by inode, size and time, as for DVC; a
+small one by its content, since DVC writes its lock at each call.
 """
 
+import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,12 +14,21 @@ from xtcav_ml.lineage import git
 from xtcav_ml.lineage.fingerprint import PACKAGE
 from xtcav_ml.lineage.used_code import digest
 
+SMALL = 2**22  # bytes of a file that is read
+
 
 def made_from(root: Path, out: Path) -> str:
     """Return a digest of the results of the project in `root`, of its commit, and of this package, but not of `out` itself."""
     files = sorted(path for path in _inputs(root) if path.is_file() and path.suffix not in (".html", ".pyc"))
-    states = [(str(path), path.stat().st_ino, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    states = [(str(path), _state(path)) for path in files]
     return digest(json.dumps([states, git.state(root), str(out)]))
+
+
+def _state(path: Path) -> tuple[int, ...] | str:
+    status = path.stat()
+    if status.st_size <= SMALL:
+        return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def is_current(root: Path, out: Path) -> bool:
