@@ -54,6 +54,7 @@ def trained(raw_folder, params, tmp_path, request, keras_ready):
 def log_to_mlflow(model, folder, monkeypatch):
     """Return the model as MLflow loads it."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    folder.mkdir()
     run = StoredRun(folder)
     versions.log_version(run.run_id, model, model_file.read_spec(model), ["keras"])
     run.finish()

@@ -1,5 +1,6 @@
 """Each message is one line, and its cure, applied, works."""
 
+import contextlib
 import http.server
 import json
 import re
@@ -51,14 +52,19 @@ def test_a_deleted_experiment_is_restored(project):
     assert mlflow_store.connect(project)[1] == experiment
 
 
+def contents(database):
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        return list(connection.iterdump())
+
+
 def test_a_database_of_a_newer_mlflow_is_moved_away(project):
     database = project / "mlruns/mlflow.db"
     with sqlite3.connect(database) as connection:
         connection.execute("UPDATE alembic_version SET version_num = 'fedcba987654'")
-    before = database.read_bytes()
+    before = contents(database)
     line = problem(project)
     assert line.startswith(f"{database}: written by a newer MLflow (found schema 'fedcba987654'")
-    assert database.read_bytes() == before
+    assert contents(database) == before
     database.rename(project / "away.db")
     lay_store(project)
     mlflow_store.connect(project)

@@ -118,7 +118,8 @@ def export(revision: str, names: Sequence[str], root: Path, folder: Path) -> Non
     commit = _git(root, "rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}").decode().strip()
     content = _git(root, "archive", "--format=tar", commit, "--", *names)
     with tarfile.open(fileobj=io.BytesIO(content)) as archive:
-        archive.extractall(folder, filter="data")
+        archive.extraction_filter = getattr(tarfile, "data_filter", None)  # Python has it from 3.11.4 on
+        archive.extractall(folder)
 
 
 def clone_at(commit: str, remote: str, root: Path, folder: Path) -> None:
