@@ -32,7 +32,7 @@ PROGRAM = """if True:
     model = PARAMS.model.model_copy(update={"blocks": (block, second), "initializer": "he"})
     params = PARAMS.model_copy(update={"model": model, "epochs": 4})
     statistics = normalization.statistics_of(made[0], "all")
-    network = networks.build(layer_plan.plan(model, Ends.of(made[0].meaning)), model, statistics, seed=params.seed)
+    network = networks.build(layer_plan.plan_layers(model, Ends.of(made[0].spec)), model, statistics, seed=params.seed)
     digest = hashlib.sha256(b"".join(np.asarray(w).tobytes() for w in network.trainable_weights)).hexdigest()
     given = {}
     for room in (2 * made[0].nbytes - 1, 2 * made[0].nbytes):

@@ -53,7 +53,8 @@ def test_what_dvc_restores_has_its_run_once_in_a_store_that_is_empty(project, tm
     project.set(**{RATE: 0.06})
     refused = project.run("xtcav", "runs", check=False)
     assert refused.returncode == 1
-    assert "the workspace: no run with lineage.key" in refused.stderr
+    assert "the workspace: no run in " in refused.stderr
+    assert "lineage.key" in refused.stderr
     project.run("dvc", "repro")
     project.set(**{RATE: 0.05})
     empty = f"sqlite:///{tmp_path}/mlflow.db"
@@ -131,7 +132,7 @@ def test_a_server_that_was_down_gets_everything_when_it_is_back(project, tmp_pat
     project.set(**{RATE: 0.07})
     done = project.run("dvc", "repro", MLFLOW_TRACKING_URI=server.url)
     assert "Running stage 'record'" in done.stdout
-    assert done.stderr.count("runs not uploaded (found ") == 2  # of train and of record
+    assert done.stderr.count("runs not uploaded") == 2  # of train and of record
     down = project.run("xtcav", "sync", MLFLOW_TRACKING_URI=server.url, check=False)
     assert down.returncode == 1
     assert "kept in mlruns/journal" in down.stdout

@@ -114,7 +114,7 @@ def test_an_edited_run_of_another_clone_comes_from_its_commit_patch_and_remote(c
     assert clones.here.run("git", "status", "--porcelain").stdout == ""
     refused = clones.here.run("xtcav", "reproduce", clones.edited, check=False)
     assert refused.returncode == 1
-    assert refused.stderr.startswith(f"xtcav: {folder}: ")
+    assert refused.stderr.startswith(f"xtcav: {folder.relative_to(clones.here.folder)}: ")
     assert "--into" in refused.stderr
 
 
