@@ -30,6 +30,7 @@ from xtcav_ml.config import params_file
 from xtcav_ml.config.data import DataParams
 from xtcav_ml.config.schema import IMAGE, PEAKS_LABEL, SCHEMA, WAVEFORMS
 from xtcav_ml.data import raw_files
+from xtcav_ml.data.listing import Listing
 from xtcav_ml.data.raw_file import file_problems, read_columns
 from xtcav_ml.data.raw_frames import RawFrames, read_frames
 from xtcav_ml.system.errors import UserError
@@ -65,7 +66,7 @@ def prepare():
 def survey(path: Path, **update: Any) -> list[str]:
     """Return the problems that `check` and `scan` find, with some of the section `prepare` changed."""
     data = DataParams(raw="raw", frame_shape=SHAPE, bad_files="skip")
-    bad = raw_files.survey(raw_files.Listing(path.parent, (path,)), data, prepare().model_copy(update=update)).bad
+    bad = raw_files.survey(Listing(path.parent, (path,)), data, prepare().model_copy(update=update)).bad
     propose.describe(
         list(bad), data, prepare()
     )  # as `scan` does, which looks at all datasets of a file that does not fit
@@ -1028,9 +1029,7 @@ def test_rows_that_were_not_written_count_where_the_writer_says_what_they_are(ju
 
 def compare_content(paths: list[Path]) -> int:
     data = DataParams(raw="raw", frame_shape=SHAPE, bad_files="skip")
-    return raw_files.require_same_content(
-        raw_files.survey(raw_files.Listing(paths[0].parent, tuple(paths)), data, prepare())
-    )
+    return raw_files.require_same_content(raw_files.survey(Listing(paths[0].parent, tuple(paths)), data, prepare()))
 
 
 def test_unknown_datasets_do_not_disturb_the_comparison_of_shots_that_stand_twice(judge, path):

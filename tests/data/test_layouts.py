@@ -25,6 +25,7 @@ from xtcav_ml.config.layout import Layout
 from xtcav_ml.config.params_file import Params
 from xtcav_ml.config.schema import IMAGE, PEAKS_LABEL
 from xtcav_ml.data import raw_files
+from xtcav_ml.data.listing import list_files
 from xtcav_ml.data.prepared import PreparedFile
 from xtcav_ml.pipeline import check, prepare
 from xtcav_ml.system.errors import UserError
@@ -49,7 +50,7 @@ def parameters(params: Params, folder: Path, layout: dict[str, Any] | None = Non
 
 def outcome(params: Params, out: Path) -> dict[str, dict[str, np.ndarray]]:
     """Return what scan, check and prepare make of a folder: the columns of each prepared file."""
-    scanned = scan.count_shots(raw_files.list_files(Path(params.data.raw)), params.data, params.prepare)
+    scanned = scan.count_shots(list_files(Path(params.data.raw)), params.data, params.prepare)
     assert scanned["bad_files"] == 0
     check.check_raw_files(params, out / "data.json")
     prepare.prepare_files(params.data, params.prepare, out / "prepared")

@@ -13,6 +13,7 @@ from xtcav_ml.config.data import DataParams
 from xtcav_ml.config.schema import IMAGE
 from xtcav_ml.data import raw_files
 from xtcav_ml.data.hdf5 import creating
+from xtcav_ml.data.listing import PREDICTED_BY, list_files
 from xtcav_ml.data.prepared import PreparedFile
 from xtcav_ml.data.raw_file import RawFile
 from xtcav_ml.pipeline import check, prepare
@@ -72,13 +73,13 @@ def test_the_true_label_comes_along_where_every_file_has_it(raw_folder, params):
     for path in sorted(raw_folder.iterdir()):
         with h5py.File(path, "r+") as file:
             shots[path.name] = file["truth.label"] = file["acq.peaksLabel"][:] // 2
-    found = raw_files.survey(raw_files.list_files(raw_folder), data(raw_folder), params.prepare)
+    found = raw_files.survey(list_files(raw_folder), data(raw_folder), params.prepare)
     np.testing.assert_array_equal(found.columns["truth.label"], np.concatenate(list(shots.values())))
     other = params.prepare.model_copy(update={"label": "lasing", "classes": ("no", "yes")})
-    assert "truth.label" not in raw_files.survey(raw_files.list_files(raw_folder), data(raw_folder), other).columns
+    assert "truth.label" not in raw_files.survey(list_files(raw_folder), data(raw_folder), other).columns
     with h5py.File(path, "r+") as file:
         del file["truth.label"]
-    found = raw_files.survey(raw_files.list_files(raw_folder), data(raw_folder), params.prepare)
+    found = raw_files.survey(list_files(raw_folder), data(raw_folder), params.prepare)
     assert "truth.label" not in found.columns
     assert len(found.files) == 3
 
@@ -92,7 +93,7 @@ def test_files_are_listed_by_content_in_all_subfolders(raw_folder, params):
         for name in source:
             file[name] = np.where(name == "run", 77, source[name][:]).astype(source[name].dtype)
     (raw_folder / "sub" / "up").symlink_to(raw_folder)  # does not lead round and round
-    listing = raw_files.list_files(raw_folder)
+    listing = list_files(raw_folder)
     names = [str(path.relative_to(raw_folder)) for path in listing.files]
     assert names == sorted([*shown, "a.h5", "b.hdf5", "dark.h5", "g.bin"], key=lambda name: name.split("/"))
     assert listing.note == ""
@@ -110,7 +111,7 @@ def test_hidden_files_and_what_is_no_hdf5_are_ignored_and_counted(raw_folder, pa
         (raw_folder / name).write_bytes(b"\x89HDF" if name == "cut.txt" else b"\0\5\x16\7")
     shutil.copy(raw_folder / "a.h5", raw_folder / ".sync/c.h5")
     os.mkfifo(raw_folder / "pipe")  # nobody waits for it
-    listing = raw_files.list_files(raw_folder)
+    listing = list_files(raw_folder)
     assert [path.name for path in listing.files] == ["a.h5", "b.hdf5", "dark.h5"]
     assert len(listing.ignored) == 8
     assert listing.note.startswith("ignored 8 ")
@@ -122,8 +123,8 @@ def test_predictions_among_the_raw_files_are_ignored_and_counted(raw_folder):
     (raw_folder / "predictions").mkdir()
     shutil.copy(raw_folder / "a.h5", raw_folder / "predictions" / "raw.h5")
     with creating(raw_folder / "predictions" / "a.predictions.h5") as file:
-        file.attrs[raw_files.PREDICTED_BY] = "0" * 64
-    listing = raw_files.list_files(raw_folder)
+        file.attrs[PREDICTED_BY] = "0" * 64
+    listing = list_files(raw_folder)
     assert [path.name for path in listing.files] == ["a.h5", "b.hdf5", "dark.h5", "raw.h5"]
     assert listing.note.endswith(": predictions/a.predictions.h5")
 
@@ -139,7 +140,7 @@ def test_a_folder_that_cannot_be_read_is_no_silent_gap(raw_folder, monkeypatch):
 
     monkeypatch.setattr(os, "scandir", refused)
     with pytest.raises(UserError, match=r"raw/closed: not readable .*Permission denied.*Fix: "):
-        raw_files.list_files(raw_folder)
+        list_files(raw_folder)
 
 
 def test_scan_check_and_prepare_agree_on_files_in_subfolders(raw_folder, params, tmp_path, capsys):
@@ -150,7 +151,7 @@ def test_scan_check_and_prepare_agree_on_files_in_subfolders(raw_folder, params,
     small = {f"train.model.blocks.{block}.{name}": size for block in (0, 1) for name, size in sizes.items()}
     train = overridden(params.train, "train", small)
     given = params.model_copy(update={"data": data(raw_folder), "train": train})
-    scanned = scan.count_shots(raw_files.list_files(raw_folder), given.data, given.prepare)
+    scanned = scan.count_shots(list_files(raw_folder), given.data, given.prepare)
     check.check_raw_files(given, tmp_path / "data.json")
     prepare.prepare_files(given.data, given.prepare, tmp_path / "prepared")
     assert capsys.readouterr().out.count(scanned["ignored"]) == 2

@@ -5,6 +5,7 @@ import pytest
 from tests.conftest import SHAPE, write_shots
 from xtcav_ml.config.data import DataParams
 from xtcav_ml.data import raw_files
+from xtcav_ml.data.listing import list_files
 from xtcav_ml.science import selection
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.tools import scan
@@ -13,7 +14,7 @@ DATA = DataParams(raw="unused", frame_shape=SHAPE, bad_files="fail")
 
 
 def test_counts_add_up(raw_folder, params):
-    scanned = scan.count_shots(raw_files.list_files(raw_folder), DATA, params.prepare)
+    scanned = scan.count_shots(list_files(raw_folder), DATA, params.prepare)
     assert (scanned["files"], scanned["bad_files"], scanned["shots"]) == (3, 0, 608)
     assert scanned["shots_by_run"] == {"68": 8, "70": 300, "71": 300}
     assert scanned["usable"] + sum(scanned["left_out"].values()) == 608
@@ -26,7 +27,7 @@ def test_counts_add_up(raw_folder, params):
 def test_what_prepare_would_keep_is_what_it_keeps(raw_folder, params, capsys):
     balance = params.prepare.balance.model_copy(update={"ratio": 1.0})
     rules = params.prepare.model_copy(update={"balance": balance})
-    files = raw_files.list_files(raw_folder)
+    files = list_files(raw_folder)
     scanned = scan.count_shots(files, DATA, rules)
     columns = raw_files.survey(files, DATA, rules).columns
     chosen = selection.select(columns, rules).splits
@@ -62,14 +63,14 @@ def test_bad_files_are_listed_and_the_good_ones_counted(raw_folder, params, caps
 
 def test_a_folder_of_bad_files_only_is_still_described(tmp_path, params):
     (tmp_path / "torn.h5").write_bytes(b"")
-    scanned = scan.count_shots(raw_files.list_files(tmp_path), DATA, params.prepare)
+    scanned = scan.count_shots(list_files(tmp_path), DATA, params.prepare)
     assert (scanned["shots"], scanned["usable"], scanned["largest_class"]) == (0, 0, None)
     scan.scan_folder(tmp_path, DATA, params.prepare, as_json=True)
 
 
 def test_duplicates_are_counted_once(raw_folder, params):
     write_shots(raw_folder / "again.h5", run=70, count=300)
-    scanned = scan.count_shots(raw_files.list_files(raw_folder), DATA, params.prepare)
+    scanned = scan.count_shots(list_files(raw_folder), DATA, params.prepare)
     assert scanned["left_out"]["duplicates"] == 300
 
 
@@ -95,7 +96,7 @@ def test_a_full_set_of_the_notes_needs_no_images(tmp_path, params):
             file["run"], file["run.index"] = np.full(count, 70), index
             file["evt.seconds"], file["evt.nanoseconds"], file["evt.fiducials"] = index // 120, index % 120, index
     scanned = scan.count_shots(
-        raw_files.list_files(tmp_path), DataParams(raw="x", frame_shape=(726, 568), bad_files="fail"), params.prepare
+        list_files(tmp_path), DataParams(raw="x", frame_shape=(726, 568), bad_files="fail"), params.prepare
     )
     assert (scanned["shots"], scanned["bad_files"]) == (66_153, 0)
     assert scanned["usable"] / scanned["shots"] == pytest.approx(0.58, abs=0.01)

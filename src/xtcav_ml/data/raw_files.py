@@ -2,10 +2,9 @@
 
 import contextlib
 import itertools
-import os
 import re
 import threading
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,8 @@ from xtcav_ml.config.data import DataParams
 from xtcav_ml.config.layout import Layout
 from xtcav_ml.config.prepare import PrepareParams
 from xtcav_ml.config.schema import EVENT_KEY, FILE, IMAGE, PEAKS_LABEL, SCHEMA, TRUTH, Dataset
-from xtcav_ml.data.hdf5 import file_state, reading, require_unchanged
+from xtcav_ml.data.hdf5 import file_state, require_unchanged
+from xtcav_ml.data.listing import Listing, list_files
 from xtcav_ml.data.prepared import SHOT_COLUMNS
 from xtcav_ml.data.raw_dataset import Folder
 from xtcav_ml.data.raw_file import Inspection, inspect
@@ -26,44 +26,11 @@ from xtcav_ml.science import selection
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.system.progress import counting
 
-SIGNATURE = b"\x89HDF\r\n\x1a\n"
-SUFFIXES = (".h5", ".hdf5", ".hdf", ".he5", ".nxs", ".cxi")
-"""Names of files that should be HDF5: one is listed even if it is not, so that no damaged file is left out in silence."""
-
-PREDICTED_BY = "model_sha256"
-"""Attribute of the files that `xtcav predict` writes, maybe into a subfolder of the raw files: they are no raw files."""
-
 NUMBER, LABEL = Dataset("f", (), "number to learn or feature"), Dataset("label", (), "label or mask")
 
-NAMED = 5  # ignored files that are named
 MOST_KINDS = 15  # kinds of problems that are shown
 VALUES = re.compile(r"[(]found .*?, (?=expected )")
 MISSING = ": missing ("
-
-
-@dataclass(frozen=True)
-class Listing:
-    """The raw files of a folder and its subfolders in the order of their paths, and the other files."""
-
-    folder: Path
-    files: tuple[Path, ...]
-    ignored: tuple[Path, ...] = ()  # hidden, no HDF5, predictions, or parts of others
-
-    @property
-    def note(self) -> str:
-        """Return a sentence on the ignored files; nothing if there are none."""
-        if not self.ignored:
-            return ""
-        names = [str(path.relative_to(self.folder)) for path in self.ignored[:NAMED]]
-        more = ", ..." if len(self.ignored) > NAMED else ""
-        kinds = "hidden, no HDF5, predictions, or parts of others"
-        return f"ignored {len(self.ignored):,} ({kinds}): {', '.join(names)}{more}"
-
-    def without(self, parts: Collection[Path]) -> "Listing":
-        """Return the listing with files that others refer to among the ignored ones."""
-        ignored = {file for file in self.files if parts and file.resolve() in parts}
-        files = tuple(file for file in self.files if file not in ignored)
-        return replace(self, files=files, ignored=tuple(sorted({*self.ignored, *ignored})))
 
 
 @dataclass(frozen=True)
@@ -156,9 +123,7 @@ def _complete(columns: dict[str, NDArray[Any]], layout: Layout) -> None:
         keys = [columns[name] for name in ("run", *EVENT_KEY)]
         if not layout.identifies:
             keys.append(np.arange(len(columns["run"])))  # files and rows are in order
-        shot = np.unique(np.stack(keys, axis=1), axis=0, return_inverse=True)[1].reshape(
-            -1
-        )  # the same for repeated ones
+        shot = np.unique(np.stack(keys, axis=1), axis=0, return_inverse=True)[1].ravel()  # the same for repeated ones
         order = np.lexsort([shot, columns["run"]])
         first = np.searchsorted(columns["run"][order], columns["run"][order])
         columns["run.index"][order] = shot[order] - shot[order][first]
@@ -235,69 +200,6 @@ class FrameReader(contextlib.AbstractContextManager["FrameReader"]):
 
     def __exit__(self, *_: object) -> None:
         self.keep(())
-
-
-def list_files(folder: Path) -> Listing:
-    """Return the HDF5 files in `folder` and its subfolders, by content: their names may end as they like.
-
-    Raises UserError if a folder cannot be read or there are none.
-    """
-    files: list[Path] = []
-    ignored: list[Path] = []
-    try:
-        for path in _walk(folder):
-            hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)  # as other systems' ._x
-            raw = not hidden and _is_hdf5(path) and not _is_prediction(path)
-            (files if raw else ignored).append(path)
-    except OSError as error:
-        raise UserError(
-            f"{error.filename}: not readable (found {error.strerror!r}, expected a folder of raw files). Fix: correct data.raw "
-            "in params.yaml or the argument, or fetch the data with `dvc pull`"
-        ) from None
-    listing = Listing(folder, tuple(sorted(files)), tuple(sorted(ignored)))
-    if not files:
-        raise UserError(
-            f"{folder}: no raw files (found {listing.note or 'an empty folder'}, expected HDF5). Fix: copy raw files there, or "
-            "correct data.raw in params.yaml or the argument"
-        )
-    return listing
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    """Yield the files below `folder`, through links too, each folder once. Raises OSError if one cannot be read."""
-
-    def fail(error: OSError) -> None:
-        raise error
-
-    entered: set[tuple[int, int]] = set()
-    for path, folders, names in os.walk(folder, onerror=fail, followlinks=True):
-        status = Path(path).stat()
-        if (status.st_dev, status.st_ino) in entered:  # by a link that leads up
-            folders.clear()
-            continue
-        entered.add((status.st_dev, status.st_ino))
-        folders.sort()
-        yield from (Path(path, name) for name in names)
-
-
-def _is_hdf5(path: Path) -> bool:
-    """Return whether a file is, or by its name should be, HDF5; its signature may come after a block of the user's own."""
-    if path.suffix.lower() in SUFFIXES:
-        return True
-    if not path.is_file():  # opening a pipe would wait for its writer
-        return False
-    try:
-        with path.open("rb") as file:
-            starts = itertools.takewhile(lambda start: start < path.stat().st_size, (0, *(512 << n for n in range(32))))
-            return any(os.pread(file.fileno(), len(SIGNATURE), start) == SIGNATURE for start in starts)
-    except OSError:
-        return True  # it may be: `file_problems` reports that it cannot be read
-
-
-def _is_prediction(path: Path) -> bool:
-    with contextlib.suppress(UserError), reading(path) as file:
-        return PREDICTED_BY in file.attrs
-    return False
 
 
 def label_problems(

@@ -17,6 +17,7 @@ from xtcav_ml.config.paths import SIMULATED
 from xtcav_ml.config.prepare import PrepareParams
 from xtcav_ml.config.tune import Choices
 from xtcav_ml.data import raw_files
+from xtcav_ml.data.listing import list_files
 from xtcav_ml.learning import rules
 from xtcav_ml.learning.layer_plan import Ends
 from xtcav_ml.lineage import git
@@ -38,7 +39,7 @@ def validate_params(params: Params, out: Path) -> None:
     rules.require_environment()
     _check_params(params)
     if Path(params.data.raw) != SIMULATED:
-        raw_files.list_files(Path(params.data.raw))
+        list_files(Path(params.data.raw))
     if problem := git.problem():
         warn(problem)
     if not out.is_file() or out.read_text(encoding="utf-8") != VALID:  # else the report is still that of these results

@@ -11,6 +11,7 @@ from xtcav_ml.config.data import DataParams
 from xtcav_ml.config.paths import CHECKED, PARAMS_FILE, PREPARED
 from xtcav_ml.config.prepare import PrepareParams
 from xtcav_ml.data import raw_files
+from xtcav_ml.data.listing import list_files
 from xtcav_ml.data.prepared import PreparedFile
 from xtcav_ml.report.format import percent
 from xtcav_ml.report.results import Results
@@ -69,7 +70,7 @@ def _left_out(root: Path, kept: dict[str, int]) -> list[list[str]]:
     try:
         params = load_section("data", DataParams, root / PARAMS_FILE)
         prepare = load_section("prepare", PrepareParams, root / PARAMS_FILE)
-        files = raw_files.list_files(root / params.raw)
+        files = list_files(root / params.raw)
         selected = selection.select(raw_files.survey(files, params, prepare).columns, prepare)
     except UserError:
         return []

@@ -17,6 +17,7 @@ from xtcav_ml.config.layout import NOTES, Layout
 from xtcav_ml.config.schema import IMAGE, SCHEMA, Dataset
 from xtcav_ml.data import raw_files
 from xtcav_ml.data.hdf5 import attributes_of, create_rows, creating, file_state, require_unchanged
+from xtcav_ml.data.listing import PREDICTED_BY, Listing, list_files
 from xtcav_ml.data.prepared import SHOT_COLUMNS
 from xtcav_ml.data.raw_dataset import Folder
 from xtcav_ml.data.raw_file import file_problems, read_columns
@@ -47,7 +48,7 @@ def predict_files(
     targets: dict[Path, Path] = {}
     folders: dict[Path, Folder] = {}
     for path in inputs:
-        listing = raw_files.list_files(path) if path.is_dir() else raw_files.Listing(path.parent, (path,))
+        listing = list_files(path) if path.is_dir() else Listing(path.parent, (path,))
         targets |= {
             file: out / file.relative_to(listing.folder).with_name(file.stem + SUFFIX) for file in listing.files
         }
@@ -62,7 +63,7 @@ def predict_files(
     digest = hashlib.sha256(model_path.read_bytes()).hexdigest()
     attributes = {
         file: {
-            raw_files.PREDICTED_BY: digest,
+            PREDICTED_BY: digest,
             "source_state": f"{states[file][1]} bytes, changed at {states[file][2]} ns",
             SOURCE: _source(target, file),
             "label": predictor.spec.label or "",

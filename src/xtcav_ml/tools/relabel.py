@@ -11,6 +11,7 @@ from xtcav_ml.config.peaks import PeakRule
 from xtcav_ml.config.schema import EVENT_KEY, PEAK_CLASSES, PEAKS_LABEL, SCHEMA, WAVEFORMS
 from xtcav_ml.data import raw_files
 from xtcav_ml.data.hdf5 import create_rows, creating
+from xtcav_ml.data.listing import list_files
 from xtcav_ml.data.raw_file import file_problems, read_columns
 from xtcav_ml.science import labels
 from xtcav_ml.system.progress import console, counting, titled_table
@@ -24,7 +25,7 @@ def relabel_folder(folder: Path, rule: PeakRule, out: Path | None) -> NDArray[np
     Returns counts of shots (stored label, computed label), each axis from -1, no label, to the last class. Raises UserError if
     the folder or a file cannot be read, waveforms, L3 energy or labels are missing, or a stored label is not a class.
     """
-    files = raw_files.list_files(folder).files
+    files = list_files(folder).files
     required = {name: SCHEMA[name] for name in RELABEL_COLUMNS}
     raw_files.refuse({file: file_problems(file, required) for file in files})
     raw_files.refuse({file: _label_problems(file) for file in files})

@@ -12,6 +12,7 @@ from xtcav_ml.config.data import DataParams
 from xtcav_ml.config.params_file import write_values
 from xtcav_ml.config.prepare import PrepareParams
 from xtcav_ml.data import raw_files
+from xtcav_ml.data.listing import Listing, list_files
 from xtcav_ml.science import selection
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.system.progress import console, titled_table
@@ -26,7 +27,7 @@ def scan_folder(
     Of files that do not fit data.layout, prints the datasets, and a layout that fits; with `params_file`, writes it there.
     Raises UserError if the folder cannot be read or a shot occurs twice with different labels.
     """
-    counts = count_shots(raw_files.list_files(folder), data, prepare)
+    counts = count_shots(list_files(folder), data, prepare)
     if as_json:
         print(json.dumps(counts, indent=2))
     else:
@@ -40,7 +41,7 @@ def scan_folder(
     return True
 
 
-def count_shots(listing: raw_files.Listing, data: DataParams, prepare: PrepareParams) -> dict[str, Any]:
+def count_shots(listing: Listing, data: DataParams, prepare: PrepareParams) -> dict[str, Any]:
     """Return counts of files, shots, labels, shots left out and shots that `prepare` would keep in each set, and problems."""
     raw_set = raw_files.survey(listing, data, prepare)
     rows, left_out = selection.usable(raw_set.columns, prepare)

@@ -25,8 +25,12 @@ def client(root: Path) -> mlflow.MlflowClient:
     Raises UserError as `sqlite_store.prepare`.
     """
     sqlite_store.prepare(root)
-    mlflow.set_tracking_uri(store_uri(root))
-    return mlflow.MlflowClient(store_uri(root))
+    return _client(store_uri(root))
+
+
+def _client(uri: str) -> mlflow.MlflowClient:
+    mlflow.set_tracking_uri(uri)
+    return mlflow.MlflowClient(uri)
 
 
 def connect(root: Path, experiment: str = EXPERIMENT) -> tuple[mlflow.MlflowClient, str]:
@@ -38,7 +42,7 @@ def connect(root: Path, experiment: str = EXPERIMENT) -> tuple[mlflow.MlflowClie
         with contextlib.closing(sqlite3.connect(database)) as connection:
             store_problems.require_known_schema(database, connection)
     with answering(root):
-        store = client(root)
+        store = _client(uri)
         existing = store.get_experiment_by_name(experiment)
         if existing:
             store_problems.require_active(existing, uri)
