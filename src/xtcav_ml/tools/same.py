@@ -80,7 +80,8 @@ def take_over_if_same(revision: str) -> bool:
     kept = _only_code_changed(root, stages)
     if kept:
         _dvc(root, "commit", "--force", *kept)
-    screen.print(f"same: taken over for {', '.join(kept) or 'no stage'}; `dvc repro` runs what is still out of date")
+    none = f"no stage (none last ran with the code of {revision}; of a change that is committed, name the commit before it)"
+    screen.print(f"same: taken over for {', '.join(kept) or none}; `dvc repro` runs what is still out of date")
     return True
 
 
