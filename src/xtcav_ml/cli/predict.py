@@ -38,4 +38,6 @@ def predict(
             folder = stack.enter_context(tempfile.TemporaryDirectory())
             path = versions.fetch(project.find_root(), model, Path(folder))
         layout = load_section("data", DataParams).layout if PARAMS_FILE.is_file() else NOTES
-        tool.predict_files(path, files, out, threads or len(os.sched_getaffinity(0)), layout)
+        threads = threads or len(os.sched_getaffinity(0))
+        registered = model.startswith("models:/")  # the registry has its digest
+        tool.predict_files(path, files, out, threads, layout, sealed=not registered)

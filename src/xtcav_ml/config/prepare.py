@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from xtcav_ml.config.base import Section, parameter
 from xtcav_ml.config.schema import IMAGE, LARGEST_SIDE
@@ -12,6 +12,20 @@ PixelValue = Annotated[float, Field(ge=-1e6, le=1e6)]
 OpenFraction = Annotated[float, Field(gt=0, lt=1)]
 ShotCount = Annotated[int, Field(ge=1, lt=2**31)]
 Integer = Annotated[int, Field(ge=-(2**63), lt=2**63)]  # a dataset's value
+LONGEST_NAME = 100  # characters
+
+
+def _one_line(name: str) -> str:
+    """Return a name that looks the same in a table, a page, a terminal and a list of values."""
+    if not (name.isprintable() and name == name.strip() and 0 < len(name) <= LONGEST_NAME):
+        raise ValueError(
+            f"a name that cannot be shown (found {name[:LONGEST_NAME]!r}, expected 1 to {LONGEST_NAME} printable characters "
+            "without spaces at the ends). Fix: rename it"
+        )
+    return name
+
+
+Name = Annotated[str, AfterValidator(_one_line)]
 SplitName = Literal["train", "validation", "test"]
 
 
@@ -142,12 +156,12 @@ class Split(Section):
 class PrepareParams(Section):
     """Section `prepare`."""
 
-    label: str | None = parameter("dataset of integers to learn as classes, -1 for no label; or null", min_length=1)
-    classes: tuple[str, ...] = parameter("names of the label's values 0, 1, ...")
-    regression: tuple[str, ...] = parameter("datasets to learn as numbers; NaN where a shot has none")
-    features: tuple[str, ...] = parameter("datasets that are inputs of the network with the frame")
-    include: dict[str, Integer] = parameter("only shots where each dataset has this value", "of the dataset")
-    exclude: dict[str, Integer] = parameter("no shots where any dataset has this value", "of the dataset")
+    label: Name | None = parameter("dataset of integers to learn as classes, -1 for no label; or null")
+    classes: tuple[Name, ...] = parameter("names of the label's values 0, 1, ...")
+    regression: tuple[Name, ...] = parameter("datasets to learn as numbers; NaN where a shot has none")
+    features: tuple[Name, ...] = parameter("datasets that are inputs of the network with the frame")
+    include: dict[Name, Integer] = parameter("only shots where each dataset has this value", "of the dataset")
+    exclude: dict[Name, Integer] = parameter("no shots where any dataset has this value", "of the dataset")
     dark_run: Integer | None = parameter("run without beam, whose mean frame is subtracted; null: none", "run number")
     images: tuple[Step, ...] = parameter("steps in order; docs/data.md lists all", min_length=1)
     pixels: Pixels

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,12 @@ from typing import Any
 import h5py
 from numpy.typing import DTypeLike
 
-from xtcav_ml.system import atomic
+from xtcav_ml.system import atomic, seal
 from xtcav_ml.system.errors import UserError, file_error, reason
 
 COMPLETE = "complete"  # root attribute, set last: a file without it was not finished
 
-UNREADABLE = (OSError, RuntimeError, KeyError, ValueError, TypeError)
+UNREADABLE = (OSError, RuntimeError, LookupError, ValueError, TypeError, ArithmeticError, AttributeError, MemoryError)
 """What HDF5 and h5py raise on bytes that are no HDF5, or that declare what they cannot read."""
 
 
@@ -53,6 +54,7 @@ class NewFile(h5py.File):  # type: ignore[misc]
 
     def __init__(self, disk: _Disk) -> None:
         self._disk = disk
+        self.unsealed = (0, 0)  # first byte and size of a part that has checksums of its own
         super().__init__(disk, "w", libver="earliest")
 
     def check(self) -> None:
@@ -62,16 +64,23 @@ class NewFile(h5py.File):  # type: ignore[misc]
 
 
 @contextlib.contextmanager
-def creating(path: Path) -> Iterator[NewFile]:
+def creating(path: Path, *, sealed: bool = False) -> Iterator[NewFile]:
     """Give a new HDF5 file that appears at `path`, marked complete and fsynced, only if the block succeeds.
 
-    The same contents give the same bytes (no timestamps, no creation order). Raises UserError if the disk is full.
+    A file that this package reads again is `sealed`. The same contents give the same bytes (no timestamps, no creation order).
+    Raises UserError if the disk is full.
     """
-    with atomic.replacing(path) as temporary, _Disk(temporary) as disk:
-        with NewFile(disk) as file:
-            yield file
-            file.attrs[COMPLETE] = True
-        file.check()
+    with atomic.replacing(path) as temporary:
+        with _Disk(temporary) as disk:
+            with NewFile(disk) as file:
+                yield file
+                file.attrs[COMPLETE] = True
+            if sealed:
+                disk.seek(0, os.SEEK_END)
+                disk.write(seal.ROOM)
+            file.check()
+        if sealed:
+            seal.seal(temporary, file.unsealed)
 
 
 def create_rows(file: h5py.File, name: str, rows: int, row_shape: tuple[int, ...], dtype: DTypeLike) -> h5py.Dataset:

@@ -14,6 +14,8 @@
 | frame.signal         | (N,)            | mean pixel of the raw frame above the dark one, ADU                    |
 | dark.mean, .noise    | (rows, cols)    | the dark frame of the raw camera, ADU, where there is one              |
 | pixel.mean, .sd      | (rows, cols)    | of each pixel over all frames, in the unit after the last step         |
+
+The frames have their checksums, which are compared when a frame is first read; all else is sealed (`system/seal`).
 """
 
 import json
@@ -34,6 +36,7 @@ from xtcav_ml.config.schema import EVENT_KEY, TRUTH
 from xtcav_ml.data.hdf5 import COMPLETE, create_rows, creating, reading
 from xtcav_ml.science.images import Dark, Preprocessing
 from xtcav_ml.science.spec import LearningSpec
+from xtcav_ml.system import seal
 from xtcav_ml.system.errors import UserError
 
 SHOT_COLUMNS = (*EVENT_KEY, "run", "run.index")  # columns of the raw files that every prepared file repeats
@@ -96,7 +99,7 @@ def write_prepared(
     shots = len(sources[2])
     statistics = PixelStatistics(spec.preprocessing)
     of_frames: dict[str, list[NDArray[np.generic]]] = {}
-    with creating(path) as file:
+    with creating(path, sealed=True) as file:
         shape = spec.preprocessing.shape
         images = file.create_dataset(STORED_IMAGE, (shots, *shape), spec.preprocessing.pixels.dtype)
         done = 0
@@ -125,6 +128,8 @@ def write_prepared(
             maps |= {"dark.mean": dark.mean, "dark.noise": dark.noise}
         for name, values in maps.items():
             file.create_dataset(name, data=values, chunks=values.shape, fletcher32=True)
+        if shots:
+            file.unsealed = (images.id.get_offset(), images.nbytes)
         file.attrs["meaning"] = spec.to_json()
         file.attrs["source_files"] = json.dumps(list(sources[0]))
 
@@ -136,12 +141,13 @@ def _write_column(file: h5py.File, name: str, values: NDArray[np.generic]) -> No
 class PreparedFile(AbstractContextManager["PreparedFile"]):
     """A prepared file, open to read: images at any rows, and everything else as attributes.
 
-    Raises UserError if the file is missing, unreadable or unfinished.
+    Raises UserError if the file is missing, or is not as `write_prepared` wrote it.
     """
 
     def __init__(self, path: Path) -> None:
         if not path.is_file():
             raise UserError(f"{path}: missing (expected a prepared file). Fix: run `make repro`")
+        seal.require_sealed(path, "remove it, then run `dvc repro prepare`")
         with reading(path) as file:
             missing = [name for name in (COMPLETE, "meaning", CHECKSUM) if name not in (*file.attrs, *file)]
             if missing:

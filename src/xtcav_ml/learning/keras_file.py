@@ -1,13 +1,32 @@
-"""Saving a Keras model to a model file, and loading it."""
+"""Saving a Keras model to a model file, and loading it.
 
+A model file may come from anywhere. Its network is first outlined, without the memory of its weights, and must be of known
+layers, fit the specification, and have as many weights as the file: nothing is allocated by a number that the file declares.
+"""
+
+import json
+import math
 import re
 import tempfile
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from xtcav_ml.data import model_file
 from xtcav_ml.learning.backend import keras
+from xtcav_ml.learning.layer_plan import CLASS_HEAD, FEATURES_INPUT, FRAME_INPUT, LAYERS, NUMBER_HEAD, Ends
 from xtcav_ml.science.spec import LearningSpec
+
+MODULES = {"keras.initializers", "keras.regularizers", "keras.constraints"}
+OBJECTS = {("keras.src.models.functional", "Functional"), ("keras", "DTypePolicy")}
+OBJECTS |= {("keras.layers", kind) for kind in LAYERS}
+"""Modules, and objects by module and class, that a network may be put together of: none runs code of its own or of a file."""
+
+TENSOR = "__keras_tensor__"  # Keras' name of the output of another layer
+
+MOST_LAYERS = 1000
+MOST_VALUES = 2**28  # in the output of a layer for one shot: a gigabyte
 
 
 def save(model: keras.Model, spec: LearningSpec, path: Path) -> None:
@@ -30,11 +49,58 @@ def _renumbered(config: str) -> str:
     return re.sub(r'(?<="shared_object_id": )\d+', lambda match: str(addresses.index(match[0])), config)
 
 
-def load_network(path: Path) -> tuple[keras.Model, LearningSpec]:
+def load_network(path: Path, *, sealed: bool = True) -> tuple[keras.Model, LearningSpec]:
     """Return the model and the specification in a `.keras` file that `save` wrote.
 
-    Code inside such a file is refused (Keras' safe mode). Raises UserError if it cannot be read or `save` did not write it.
+    Raises UserError if it cannot be read, `save` did not write it, or it is not finite and consistent; `sealed` as for
+    `read_model_file`.
     """
-    spec = model_file.read_spec(path)
+    parts, spec = model_file.read_model_file(path, sealed=sealed)
     with model_file.refusing_others(path):
+        weights = model_file.weight_count(parts[model_file.WEIGHTS_ENTRY])
+        config = json.loads(parts[model_file.CONFIG_ENTRY])
+        _require_known(config)
+        try:
+            with keras.StatelessScope(initialize_variables=False):
+                _require_fits(keras.saving.deserialize_keras_object(config, safe_mode=True), Ends.of(spec), weights)
+        except Exception:
+            keras.utils.clear_session()  # else Keras would allocate the weights of the outline later
+            raise
         return keras.saving.load_model(path, compile=False, safe_mode=True), spec
+
+
+def _require_known(config: Any) -> None:
+    """Raise ValueError unless all objects in Keras' description of a network are of MODULES and OBJECTS."""
+    if not isinstance(config, dict) or (config.get("module"), config.get("class_name")) not in OBJECTS:
+        raise ValueError("no network")
+    if len(config["config"]["layers"]) > MOST_LAYERS:
+        raise ValueError(f"{len(config['config']['layers']):,} layers")
+    waiting: list[Any] = [config]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, Mapping):
+            kind = node.get("module"), node.get("class_name")
+            known = kind in OBJECTS or kind[0] in MODULES or kind in ((None, None), (None, TENSOR))
+            if not known or node.get("registered_name") not in (None, kind[1]):
+                raise ValueError(f"the object {kind[1]!r} of {kind[0]!r}")
+            waiting += node.values()
+        elif isinstance(node, list):
+            waiting += node
+
+
+def _require_fits(outline: keras.Model, ends: Ends, weights: int) -> None:
+    """Raise ValueError unless a network has these ends and number of weights, and maps that fit into memory."""
+    shapes = {FRAME_INPUT: (None, *ends.frame_shape, 1), FEATURES_INPUT: (None, ends.features)}
+    shapes |= {CLASS_HEAD: (None, ends.classes), NUMBER_HEAD: (None, ends.numbers)}
+    expected = {name: shape for name, shape in shapes.items() if shape[1]}
+    found = {name: tuple(tensor.shape) for name, tensor in {**outline.input, **outline.output}.items()}
+    if found != expected:
+        raise ValueError(f"a network of {found} for {expected}")
+    if (dtype := outline.input[FRAME_INPUT].dtype) != ends.frame_dtype:
+        raise ValueError(f"a network for pixels of {dtype}, not {ends.frame_dtype}")
+    for layer in outline.layers:
+        if math.prod(layer.output.shape[1:]) > MOST_VALUES:
+            raise ValueError(f"the layer {layer.name!r} of {layer.output.shape[1:]}")
+    count = sum(math.prod(variable.shape) for variable in outline.variables)
+    if count != weights:
+        raise ValueError(f"{weights:,} weights for a network of {count:,}")

@@ -33,10 +33,10 @@ class Prediction:
 
 
 class Predictor:
-    """The model in a file that `xtcav train` wrote. Raises UserError if it cannot be read."""
+    """The model in a file that `xtcav train` wrote; `sealed` as for `load_network`. Raises UserError if it cannot be read."""
 
-    def __init__(self, path: Path) -> None:
-        self.model, self.spec = keras_file.load_network(path)
+    def __init__(self, path: Path, *, sealed: bool = True) -> None:
+        self.model, self.spec = keras_file.load_network(path, sealed=sealed)
 
     def inputs(self, frames: NDArray[np.int16]) -> NDArray[np.generic]:
         """Return the prepared pixels of raw frames (N, rows, columns): bit for bit as the network was trained on."""

@@ -41,7 +41,12 @@ def evaluate_network(threads: int, data: Path, model_path: Path, history_path: P
     history = [json.loads(line) for line in history_path.read_text().splitlines()]
     plots = out / PLOTS.name
     with PreparedFile(data / "test.h5") as test:
-        model, _ = keras_file.load_network(model_path)
+        model, spec = keras_file.load_network(model_path)
+        if not spec.same_as(test.spec):
+            raise UserError(
+                f"{model_path}: of other data than {test.path} (found {spec.to_json()} with its dark frame, expected "
+                f"{test.spec.to_json()} with that of the file). Fix: run `make repro`"
+            )
         outputs = model.predict(Batches(test, PREDICTED_AT_ONCE), verbose=0)
         best = epochs.best(history)
         values: dict[str, Any] = {"best_epoch": best, "shots": test.shots}

@@ -25,7 +25,7 @@ from xtcav_ml.data.raw_frames import RawFrames, count_frames
 from xtcav_ml.learning import backend
 from xtcav_ml.learning.predictor import FRAMES_A_CALL, NO_CLASS, Prediction, Predictor
 from xtcav_ml.science.spec import LearningSpec
-from xtcav_ml.system import interrupts
+from xtcav_ml.system import interrupts, seal
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.system.progress import console, counting
 
@@ -35,13 +35,19 @@ SOURCE = "source"  # attribute that names the raw file
 
 
 def predict_files(
-    model_path: Path, inputs: Sequence[Path], out: Path, threads: int, layout: Layout = NOTES
+    model_path: Path,
+    inputs: Sequence[Path],
+    out: Path,
+    threads: int,
+    layout: Layout = NOTES,
+    *,
+    sealed: bool = True,
 ) -> list[Path]:
     """Write `out`/NAME.predictions.h5 for each raw file of `inputs` (files and folders), and return their paths.
 
     Checks all files before it reads one, and refuses a file that changes before its turn, or whose predictions would replace
     those of another. A file needs frames and the model's features, where `layout` has them. Skips a file that has predictions
-    by this model already, so that an interrupted command resumes. Raises UserError for a fault of a file.
+    by this model already, so that an interrupted command resumes. `sealed` as for `Predictor`. Raises UserError for a fault of a file.
     """
     if not model_path.is_file():
         raise UserError(f"{model_path}: missing (expected a model). Fix: run `make repro`, or name another")
@@ -55,7 +61,7 @@ def predict_files(
         folders |= dict.fromkeys(listing.files, Folder(listing.folder, layout))
     _require_own(targets)
     device = backend.configure(seed=0, threads=threads)
-    predictor = Predictor(model_path)
+    predictor = Predictor(model_path, sealed=sealed)
     states = {file: file_state(file) for file in targets}
     raw_files.refuse({file: _problems(file, predictor.spec, folders[file]) for file in targets})
     for file in targets:
@@ -111,7 +117,11 @@ def _require_own(targets: Mapping[Path, Path]) -> None:
 
 def _done(target: Path, attributes: Mapping[str, str]) -> bool:
     written = attributes_of(target)
-    return all(written.get(name) == value for name, value in attributes.items())
+    return (
+        bool(written)
+        and seal.left_out(target) is not None
+        and all(written.get(name) == value for name, value in attributes.items())
+    )
 
 
 def _problems(file: Path, spec: LearningSpec, folder: Folder) -> list[str]:
@@ -165,7 +175,7 @@ def _write(
     if spec.classes:
         written |= {"probability": prediction.probabilities, "predicted": prediction.predicted}
     written |= {f"predicted.{name}": prediction.numbers[:, i] for i, name in enumerate(spec.regression)}
-    with creating(target) as file:
+    with creating(target, sealed=True) as file:
         for name, values in written.items():
             create_rows(file, name, len(values), values.shape[1:], values.dtype)[:] = values
         file.attrs.update(attributes)

@@ -92,7 +92,9 @@ def _apply(root: Path, journal: Journal, events: Sequence[Event]) -> None:
         client.log_artifact(journal.run_id, str(journal.folder / events[0]["file"]), events[0]["folder"])
     elif kind == "model":
         path = journal.folder / events[0]["file"]
-        versions.log_version(str(journal.run_id), path, model_file.read_spec(path), events[0]["requirements"])
+        versions.log_version(
+            str(journal.run_id), path, model_file.read_spec(path, sealed=False), events[0]["requirements"]
+        )
     else:
         if events[0]["status"] is not None:  # else it stays as it is
             client.set_terminated(journal.run_id, events[0]["status"], events[0]["time_ms"])

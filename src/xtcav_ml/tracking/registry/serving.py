@@ -20,7 +20,7 @@ class ShotModel:
     """What MLflow calls."""
 
     def __init__(self, path: Path) -> None:
-        self.predictor = Predictor(path)
+        self.predictor = Predictor(path, sealed=False)  # the manifest has its digest
 
     def predict(self, data: Any, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """Return a row a shot: the probability of each class, the name of the likeliest, and each number.
