@@ -20,7 +20,7 @@ from xtcav_ml.science.spec import LearningSpec
 
 MODULES = {"keras.initializers", "keras.regularizers", "keras.constraints"}
 OBJECTS = {("keras.src.models.functional", "Functional"), ("keras", "DTypePolicy")}
-OBJECTS |= {("keras.layers", kind) for kind in LAYERS}
+OBJECTS |= {("keras.layers", kind) for kind in LAYERS.split()}
 """Modules, and objects by module and class, that a network may be put together of: none runs code of its own or of a file."""
 
 TENSOR = "__keras_tensor__"  # Keras' name of the output of another layer

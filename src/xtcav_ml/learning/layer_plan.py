@@ -24,12 +24,12 @@ STANDARDIZE, STANDARDIZE_FEATURES, IN_UNITS = "standardize", "standardize_featur
 
 CONV, CONV_MAX_POOL = "Conv2D", "ConvMaxPool"
 
-LAYERS = frozenset(
+LAYERS = (
     "InputLayer Normalization Rescaling GaussianNoise Conv2D Conv2DTranspose DepthwiseConv2D SeparableConv2D Dense "
     "MaxPooling2D AveragePooling2D GlobalMaxPooling2D GlobalAveragePooling2D ZeroPadding2D Cropping2D UpSampling2D "
     "Activation ReLU LeakyReLU PReLU ELU Softmax BatchNormalization LayerNormalization GroupNormalization "
     "Dropout SpatialDropout2D GaussianDropout Flatten Reshape Permute RepeatVector "
-    "Concatenate Add Subtract Multiply Average Maximum Minimum Dot".split()
+    "Concatenate Add Subtract Multiply Average Maximum Minimum Dot"
 )
 """Classes of keras.layers that a network may have; a model file with another one is refused, as it might run code."""
 

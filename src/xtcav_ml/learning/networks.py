@@ -48,7 +48,7 @@ def _layer_class(kind: str) -> type[keras.layers.Layer]:
         from xtcav_ml.learning.fused_conv import ConvMaxPool  # for TensorFlow only
 
         return ConvMaxPool
-    if kind not in layer_plan.LAYERS:
+    if kind not in layer_plan.LAYERS.split():
         raise ValueError(f"layers must be of layer_plan.LAYERS, got {kind}")
     layer_class: type[keras.layers.Layer] = getattr(keras.layers, kind)
     return layer_class

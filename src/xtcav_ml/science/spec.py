@@ -45,7 +45,7 @@ class LearningSpec:
         """Return whether another specification is the same, with its dark frame."""
         darks = [spec.preprocessing.dark for spec in (self, other)]
         frames = [np.empty(0) if dark is None else np.stack([dark.mean, dark.noise]) for dark in darks]
-        return self.to_json() == other.to_json() and np.array_equal(*frames)
+        return self.to_json() == other.to_json() and np.array_equal(frames[0], frames[1])
 
     def to_json(self) -> str:
         """Return everything but the dark frame."""

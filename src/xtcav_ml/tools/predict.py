@@ -47,7 +47,8 @@ def predict_files(
 
     Checks all files before it reads one, and refuses a file that changes before its turn, or whose predictions would replace
     those of another. A file needs frames and the model's features, where `layout` has them. Skips a file that has predictions
-    by this model already, so that an interrupted command resumes. `sealed` as for `Predictor`. Raises UserError for a fault of a file.
+    by this model already, so that an interrupted command resumes. `sealed` as for `Predictor`. Raises UserError for a fault
+    of a file.
     """
     if not model_path.is_file():
         raise UserError(f"{model_path}: missing (expected a model). Fix: run `make repro`, or name another")
@@ -117,11 +118,8 @@ def _require_own(targets: Mapping[Path, Path]) -> None:
 
 def _done(target: Path, attributes: Mapping[str, str]) -> bool:
     written = attributes_of(target)
-    return (
-        bool(written)
-        and seal.left_out(target) is not None
-        and all(written.get(name) == value for name, value in attributes.items())
-    )
+    same = all(written.get(name) == value for name, value in attributes.items())
+    return same and seal.left_out(target) is not None
 
 
 def _problems(file: Path, spec: LearningSpec, folder: Folder) -> list[str]:
