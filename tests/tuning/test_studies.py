@@ -1,6 +1,5 @@
 import optuna
 import pytest
-from optuna.trial import TrialState
 
 from xtcav_ml.config.tune import Choices, Range, TuneParams
 from xtcav_ml.tuning import studies
@@ -29,10 +28,10 @@ def path(tmp_path):
     return tmp_path / "study.db"
 
 
-def finish(study, count, start=0):
+def finish(study, count):
     """Run `count` trials whose value is a function of their parameters."""
     for _ in range(count):
-        trial = studies.ask(study, TUNE)
+        trial = studies.next_trial(study, TUNE, BASE)
         study.tell(trial, trial.params["train.rate"] * trial.params["train.kernel"])
 
 
@@ -41,7 +40,12 @@ def test_same_conditions_same_study_and_others_another(path):
     finish(one, 1)
     assert len(studies.open_study(TUNE, {"data": "a"}, path).trials) == 1
     assert studies.open_study(TUNE, {"data": "b"}, path).trials == []
-    for change in ({"epochs": 3}, {"seed": 2}, {"space": {"train.rate": Range(low=0.1, high=1.0)}}):
+    for change in (
+        {"epochs": 3},
+        {"seed": 2},
+        {"startup_trials": 3},
+        {"space": {"train.rate": Range(low=0.1, high=1.0)}},
+    ):
         assert studies.open_study(TUNE.model_copy(update=change), {"data": "a"}, path).trials == []
     assert len(studies.open_study(TUNE.model_copy(update={"trials": 9}), {"data": "a"}, path).trials) == 1
 
@@ -67,30 +71,26 @@ def test_an_interrupted_search_suggests_what_an_uninterrupted_one_does(tmp_path)
 )
 def test_the_baseline_is_the_first_trial_if_it_lies_in_the_space(path, changes, inside):
     study = studies.open_study(TUNE, {}, path)
-    assert studies.enqueue_if_inside(study, TUNE, {**BASE, **changes}) is inside
-    assert studies.spent(study) == 0
-    if inside:
-        assert studies.ask(study, TUNE).params == {name: BASE[name] for name in TUNE.space}
+    assert studies.inside(TUNE, BASE | changes) is inside
+    first = studies.next_trial(study, TUNE, BASE | changes)
+    assert (first.params == {name: BASE[name] for name in TUNE.space}) is inside
 
 
-def test_a_lost_trial_does_not_count_and_waits_again_but_not_for_ever(path):
+def test_a_trial_that_was_interrupted_is_the_next_one_and_counts_once(path):
     study = studies.open_study(TUNE, {}, path)
-    first = studies.ask(study, TUNE)
-    assert studies.spent(study) == 1
-    for _ in range(studies.RETRIES):  # the tuner is killed each time
-        studies.queue_lost_again(study)
-        assert studies.spent(study) == 0
-        assert studies.ask(study, TUNE).params == first.params
-    studies.queue_lost_again(study)
-    assert not study.get_trials(states=(TrialState.WAITING,))
+    finish(study, 3)
+    first = studies.next_trial(study, TUNE, BASE)
+    first.report(0.5, 1)
+    again = studies.next_trial(studies.open_study(TUNE, {}, path), TUNE, BASE)
+    assert (again.number, again.params, again.user_attrs) == (first.number, first.params, first.user_attrs)
+    assert study.trials[again.number].intermediate_values == {1: 0.5}
+    assert len(studies.ended(study)) == 3
 
 
-@pytest.mark.parametrize(("note", "counts"), [("interrupted", 0), ("time limit", 0), ("died with exit code -9", 1)])
-def test_a_failure_of_its_own_counts(path, note, counts):
+def test_a_suggestion_is_a_function_of_the_seed_and_the_trials_before(path):
     study = studies.open_study(TUNE, {}, path)
-    trial = studies.ask(study, TUNE)
-    trial.set_user_attr("note", note)
-    study.tell(trial, state=TrialState.FAIL)
-    assert studies.spent(study) == counts
-    studies.queue_lost_again(study)
-    assert len(study.get_trials(states=(TrialState.WAITING,))) == 1 - counts
+    finish(study, 6)
+    turned = TUNE.model_copy(update={"space": dict(reversed(TUNE.space.items()))})
+    assert studies.suggest(study.trials, TUNE) == studies.suggest(study.trials, turned)
+    assert studies.suggest(study.trials, TUNE) != studies.suggest(study.trials[:5], TUNE)
+    assert studies.suggest(study.trials, TUNE) != studies.suggest(study.trials, TUNE.model_copy(update={"seed": 2}))

@@ -11,7 +11,7 @@ def test_a_trial_trains_until_it_is_stopped_and_says_what_is_missing(tmp_path):
     params = PARAMS.model_copy(update={"epochs": 10_000})
 
     def trial():
-        return ChildProcess(train_trial, params, tmp_path, subject="trial 0", cure="")
+        return ChildProcess(train_trial, params, tmp_path, tmp_path / "states", subject="trial 0", cure="")
 
     with pytest.raises(UserError, match=r"validation\.h5"):
         list(trial())
@@ -22,3 +22,8 @@ def test_a_trial_trains_until_it_is_stopped_and_says_what_is_missing(tmp_path):
         assert 0 <= values["val_accuracy"] <= 1
         process.stop = number == 2
     assert numbers == [1, 2]
+    again = trial()
+    for number, repeated in again:
+        again.stop = number == 3
+        assert number != 2 or repeated == values
+    assert list((tmp_path / "states").rglob("epoch-000003.ckpt"))

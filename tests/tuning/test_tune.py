@@ -1,5 +1,7 @@
 """The search without Keras: trials of a known score, in a study and a store of their own."""
 
+import contextlib
+import itertools
 from types import SimpleNamespace
 
 import optuna
@@ -12,7 +14,8 @@ from tests.conftest import ROOT, lay_store
 from xtcav_ml.config.tune import Choices, Range
 from xtcav_ml.lineage import environment
 from xtcav_ml.science.spec import LearningSpec
-from xtcav_ml.system.errors import UserError
+from xtcav_ml.system.child_process import Killed
+from xtcav_ml.system.errors import DiskFull, UserError
 from xtcav_ml.tracking import mlflow_store, uploader
 from xtcav_ml.tracking.tracker import Run, Tracker
 from xtcav_ml.tuning import studies, tune
@@ -21,12 +24,14 @@ from xtcav_ml.tuning import studies, tune
 class Known:
     """A trial of two epochs whose score is its momentum."""
 
-    def __init__(self, target, params, data, **_):
+    def __init__(self, target, params, *_, **__):
         self.params, self.stop = params, False
 
     def __iter__(self):
         for number in (1, 2):
             yield number, {"val_accuracy": self.params.optimizer.momentum}
+            if self.stop:
+                return
 
     def close(self):
         pass
@@ -50,7 +55,7 @@ def search(tmp_path, monkeypatch, params):
     spec = LearningSpec.of(params.prepare, params.data.frame_shape, dark=None)
     prepared = SimpleNamespace(path=tmp_path / "train.h5", spec=spec, shots=1000)
     with Tracker(tmp_path) as tracker:
-        yield tune._Search(study, params.train, rules, prepared, tracker)
+        yield tune._Search(study, params.train, rules, prepared, tracker, tmp_path)
 
 
 def refuse(*_, **__):
@@ -71,7 +76,7 @@ def test_another_environment_is_another_study(search, tmp_path, monkeypatch):
 
 
 def test_trials_are_told_and_recorded(search, tmp_path):
-    search.run_trials(tmp_path)
+    search.run_trials()
     assert [trial.state for trial in search.study.trials] == [TrialState.COMPLETE] * 3
     assert search.tracker.uploader.drain() == []
     client, experiment = mlflow_store.connect(tmp_path)
@@ -83,29 +88,101 @@ def test_trials_are_told_and_recorded(search, tmp_path):
 def test_a_store_that_fails_does_not_end_the_search(search, tmp_path, monkeypatch, names):
     for name in names:
         monkeypatch.setattr(MlflowClient, name, refuse)
-    search.run_trials(tmp_path)
+    search.run_trials()
     assert [trial.state for trial in search.study.trials] == [TrialState.COMPLETE] * 3
     assert search.tracker.uploader.drain()
     assert search.tracker.uploader.failure == "the store is full"
 
 
-def test_a_trial_whose_run_cannot_be_begun_is_lost_and_tried_again(search, tmp_path, monkeypatch):
-    real = Tracker.start
+def outcome(study):
+    """Return all that a trial says but its run and its times."""
+    return [
+        (trial.state, trial.params, trial.value, trial.intermediate_values, trial.user_attrs.get("note"))
+        for trial in study.trials
+    ]
 
-    def second(tracker, name, tags, **options):
-        if name == "trial-1":
-            raise OSError("no room for its journal")
-        return real(tracker, name, tags, **options)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(Tracker, "start", second)
-        with pytest.raises(OSError, match="no room"):
-            search.run_trials(tmp_path)
-    assert [trial.state for trial in search.study.trials] == [TrialState.COMPLETE, TrialState.FAIL]
-    assert studies.spent(search.study) == 1
-    search.run_trials(tmp_path)
-    assert [trial.state.name for trial in search.study.trials] == ["COMPLETE", "FAIL", "COMPLETE", "COMPLETE"]
-    assert search.study.trials[2].params == search.study.trials[1].params
+@pytest.mark.thorough
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [
+        (Tracker, "start"),
+        (Run, "params"),
+        (Run, "metrics"),
+        (Run, "finish"),
+        (optuna.Study, "add_trial"),
+        (optuna.Study, "tell"),
+        (optuna.Trial, "report"),
+        (optuna.Trial, "should_prune"),
+    ],
+)
+def test_whatever_ends_a_search_it_goes_on_as_if_nothing_had(search, tmp_path, monkeypatch, owner, name):
+    search.run_trials()
+    expected = outcome(search.study)
+    search.study = studies.open_study(search.tune, {"another": 1}, tmp_path / "study.db")
+    real, ends = getattr(owner, name), itertools.cycle(["before", "after", *4 * [""]])
+
+    def ended(*arguments, **options):
+        when = next(ends)
+        if when == "before":
+            raise RuntimeError
+        result = real(*arguments, **options)
+        if when == "after":
+            raise RuntimeError
+        return result
+
+    monkeypatch.setattr(owner, name, ended)
+    for _ in range(30):
+        with contextlib.suppress(RuntimeError):
+            search.run_trials()
+            break
+    assert outcome(search.study) == expected
+
+
+def test_a_process_that_is_killed_is_followed_by_another_but_not_for_ever(search, monkeypatch):
+    started = []
+
+    class Fragile(Known):
+        def __iter__(self):
+            started.append(self.params.optimizer.momentum)
+            if started[-1] == search.base.optimizer.momentum:
+                raise Killed("trial 0: killed")
+            for number, values in super().__iter__():
+                yield number, values
+                if len(started) % 3:
+                    raise Killed("killed")
+
+    monkeypatch.setattr(tune, "ChildProcess", Fragile)
+    search.run_trials()
+    assert [trial.state.name for trial in search.study.trials] == ["FAIL", "COMPLETE", "COMPLETE"]
+    assert search.study.trials[0].user_attrs["note"] == "trial 0: killed"
+    assert started.count(search.base.optimizer.momentum) == tune.STARTS
+    assert len(started) > tune.STARTS + 2
+
+
+def test_a_full_disk_ends_the_search_and_not_the_trial(search, monkeypatch):
+    def full(_):
+        raise DiskFull("disk: full")
+
+    with monkeypatch.context() as patch, pytest.raises(DiskFull):
+        patch.setattr(Known, "__iter__", full)
+        search.run_trials()
+    assert [trial.state for trial in search.study.trials] == [TrialState.RUNNING]
+    search.run_trials()
+    assert [trial.state for trial in search.study.trials] == [TrialState.COMPLETE] * 3
+
+
+def test_a_trial_that_the_time_limit_ends_is_continued_by_the_next_call(search, monkeypatch):
+    search.run_trials()
+    expected = outcome(search.study)
+    search.study = studies.open_study(search.tune, {"another": 1}, search.out / "study.db")
+    with monkeypatch.context() as patch, pytest.raises(UserError, match=r"tune\.minutes"):
+        patch.setattr(tune.rules, "require_trial", lambda *_: setattr(search, "deadline", 0.0))
+        search.run_trials()
+    assert [trial.state for trial in search.study.trials] == [TrialState.RUNNING]
+    search.deadline = float("inf")
+    search.run_trials()
+    assert outcome(search.study) == expected
 
 
 def test_a_trial_that_was_completed_is_told_whatever_its_run_says_then(search, tmp_path, monkeypatch):
@@ -114,7 +191,7 @@ def test_a_trial_that_was_completed_is_told_whatever_its_run_says_then(search, t
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Run, "finish", stop)
-        search.run_trials(tmp_path)
+        search.run_trials()
     assert [trial.state for trial in search.study.trials] == [TrialState.COMPLETE]
 
 
@@ -132,5 +209,5 @@ def test_a_trial_that_was_completed_is_told_whatever_its_run_says_then(search, t
 def test_a_search_without_a_trainable_trial_names_the_reason_and_its_cure(search, tmp_path, space, memory, reason):
     search.tune = search.tune.model_copy(update={"space": space, "memory_gb": memory, "trials": 2})
     with pytest.raises(UserError, match=reason) as error:
-        search.run_trials(tmp_path)
+        search.run_trials()
     assert "tune.minutes" not in str(error.value)

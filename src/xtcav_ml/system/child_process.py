@@ -7,12 +7,26 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from typing import Any
 
-from xtcav_ml.system.errors import UserError
+from xtcav_ml.system import interrupts
+from xtcav_ml.system.errors import DiskFull, UserError, disk_full
 
 SECONDS_TO_END = 5.0  # seconds that a process may take to end by itself after a request to stop
+POLL_SECONDS = 0.1  # between looks for a request to stop, which may be held back
+
+KILLS = (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGHUP, -signal.SIGINT)
+"""Exit codes of a process that another one ended: a user, a batch system or, for lack of memory, the system."""
+
+
+RAISED = {"user error": UserError, "disk full": DiskFull}
+"""Errors of the target that are raised here as they are, by the kind of the message."""
+
+
+class Killed(UserError):
+    """The process was ended by another one, whatever it did."""
 
 
 class ChildProcess:
@@ -26,7 +40,8 @@ class ChildProcess:
         context = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(target=_work, args=(theirs, target, arguments), daemon=True)
-        self._process.start()
+        with _without_interrupts():
+            self._process.start()
         theirs.close()  # so that the child's end is the last: its death is then an end of file here
         self._subject, self._cure = subject, cure
         self.stop = False
@@ -55,19 +70,36 @@ class ChildProcess:
         self._pipe.close()
 
     def _receive(self) -> tuple[str, Any]:
-        """Return what came, a message or the result, by kind. Raises UserError for an error or the end of the process."""
+        """Return what came, a message or the result, by kind.
+
+        Raises UserError for an error or the end of the process, DiskFull or Killed where that was the reason.
+        """
         try:
+            while not self._pipe.poll(POLL_SECONDS):
+                interrupts.require_none()
             kind, content = self._pipe.recv()
         except (EOFError, ConnectionResetError):
             self._process.join()
             code = self._process.exitcode
-            killed = ", killed, perhaps for lack of memory" if code == -signal.SIGKILL else ""
-            kind, content = "end", f"its process died (found exit code {code}{killed}, expected 0)"
-        if kind == "user error":
-            raise UserError(content)
-        if kind in ("error", "end"):
+            why = ", killed, perhaps for lack of memory" if code == -signal.SIGKILL else ""
+            found = f"{self._subject}: its process died (found exit code {code}{why}, expected 0). Fix: {self._cure}"
+            raise (Killed if code in KILLS else UserError)(found) from None
+        if kind in RAISED:
+            raise RAISED[kind](content)
+        if kind == "error":
             raise UserError(f"{self._subject}: {content}. Fix: {self._cure}")
         return kind, content
+
+
+@contextlib.contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Let processes that are started meanwhile leave Ctrl-C to their parent, from their first instruction on."""
+    resource_tracker.ensure_running()  # starts with the first process, and then lets interrupts through
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _work(pipe: Connection, target: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
@@ -81,10 +113,11 @@ def _work(pipe: Connection, target: Callable[..., Any], arguments: tuple[Any, ..
     try:
         last = "result", target(send, *arguments)
     except UserError as error:
-        last = "user error", str(error)
+        last = "disk full" if isinstance(error, DiskFull) else "user error", str(error)
     except Exception as error:  # whatever it is, the parent continues and shows it on one line
         words = " ".join(str(error).split())
-        last = "error", f"failed (found {type(error).__name__}: {words}, expected a result)"
+        failed = "error", f"failed (found {type(error).__name__}: {words}, expected a result)"
+        last = ("disk full", str(full)) if (full := disk_full(error)) else failed
     with contextlib.suppress(OSError):  # the parent may be gone
         pipe.send(last)
 

@@ -1,6 +1,7 @@
 """The one error that a user sees: a single line that names file or key, problem, value and cure."""
 
 import errno
+import os
 import re
 import sys
 
@@ -9,27 +10,58 @@ class UserError(Exception):
     """A mistake that the user can correct. The command line prints it on one line, without a traceback, and exits with 1."""
 
 
+class DiskFull(UserError):
+    """No fault of what was written: with room on the disk the same command passes."""
+
+
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """No space, over the quota, over the largest file: making room on the disk is the fix."""
+
+FULL = re.compile("|".join([*map(os.strerror, DISK_FULL), "database or disk is full", "disk I/O error"]), re.IGNORECASE)
+"""What libraries and SQLite say of a full disk in errors of their own."""
 
 
 def file_error(path: object, error: OSError) -> UserError:
     """Return the error of a `path` that could not be read, created, written or replaced."""
     if error.errno in DISK_FULL:
-        expected, cure = "room on its disk", "make room, then run the command again"
-    else:
-        expected, cure = "a file or folder with permission to use it", "name another, or remove the obstacle"
-    return UserError(f"{path}: not usable (found {error.strerror!r}, expected {expected}). Fix: {cure}")
+        return _full(path, error.strerror)
+    expected = "a file or folder with permission to use it"
+    return UserError(
+        f"{path}: not usable (found {error.strerror!r}, expected {expected}). Fix: name another, or remove the obstacle"
+    )
 
 
-def as_user_error(error: UserError | OSError) -> UserError:
+def disk_full(error: BaseException) -> DiskFull | None:
+    """Return the one line of an error that is, or comes from, a full disk; None for any other."""
+    path, found = "", ""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, DiskFull):
+            return cause
+        if isinstance(cause, OSError):
+            path = path or str(cause.filename2 or cause.filename or "")
+        if match := FULL.search(str(cause)):
+            found = found or match[0]
+        cause = cause.__cause__ or cause.__context__
+    return _full(path or "a file", found) if found else None
+
+
+def as_user_error(error: Exception) -> UserError:
     """Return the one line of an error for the user; raises an error that no user can mend."""
     if isinstance(error, UserError):
         return error
-    path = error.filename2 or error.filename  # of a renaming, the new name
-    if path is None and error.errno not in DISK_FULL:
+    if full := disk_full(error):
+        return full
+    path = (error.filename2 or error.filename) if isinstance(error, OSError) else None  # of a renaming, the new name
+    if not isinstance(error, OSError) or path is None:
         raise error
-    return file_error(path or "a file", error)
+    return file_error(path, error)
+
+
+def _full(path: object, found: str | None) -> DiskFull:
+    return DiskFull(
+        f"{path}: not usable (found {found!r}, expected room on its disk). Fix: make room, then run the command again"
+    )
 
 
 MASK = "***@"  # replaces user and password in an address

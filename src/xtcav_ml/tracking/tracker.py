@@ -99,8 +99,8 @@ class Tracker:
     """The runs that a command logs to, while it is entered; at the end it prints whether all is uploaded.
 
     A run that is not finished by then is ended: KILLED on Ctrl-C, otherwise FAILED. Journals that earlier processes left,
-    killed or without an answer of MLflow, are uploaded too. The next run of the same `identity` resumes one that has no end;
-    others are ended KILLED.
+    killed or without an answer of MLflow, are uploaded too. The next run of the same `identity`, or a child of it with the same
+    key, resumes one that has no end; others are ended KILLED.
     """
 
     def __init__(self, root: Path, identity: str = "", experiment: str = EXPERIMENT) -> None:
@@ -109,7 +109,7 @@ class Tracker:
         self.uploader = Uploader(root)
         self.left: dict[str, dict[str, str]] = {}  # tags and status, by key, of runs not uploaded whole before
         self._begun: list[Run] = []
-        self._unfinished: Journal | None = None
+        self._unfinished: list[Journal] = []
 
     @interrupts.held()
     def __enter__(self) -> Self:
@@ -117,7 +117,7 @@ class Tracker:
             if journal.begin["store"] != self.store:
                 journal.close()
             elif self.identity and journal.begin["identity"] == self.identity and not journal.finished:
-                self._unfinished = journal
+                self._unfinished.append(journal)
             else:
                 self._upload_left(journal)
         return self
@@ -130,14 +130,13 @@ class Tracker:
 
         `run_key` names a run that may be in MLflow already, and then runs again; with `adds` it is there, and stays as it is.
         """
-        if parent is None and self._unfinished is not None:
-            journal, self._unfinished = self._unfinished, None
-        else:
+        journal = self._take_unfinished(parent, run_key)
+        if journal is None:
             begin = {
                 "event": "begin",
                 "run_key": run_key or uuid.uuid4().hex,
                 "store": self.store,
-                "identity": "" if parent else self.identity,
+                "identity": self.identity,
                 "experiment": self.experiment,
                 "name": name,
                 "parent": parent.key if parent else None,
@@ -159,8 +158,8 @@ class Tracker:
         for run in self._begun:
             if not run.journal.finished:
                 run.finish(KILLED if kind is KeyboardInterrupt else FAILED)
-        if self._unfinished is not None:
-            self._upload_left(self._unfinished)
+        for journal in self._unfinished:
+            self._upload_left(journal)
         pending = self.uploader.drain()
         if pending:
             self._warn(
@@ -170,6 +169,14 @@ class Tracker:
         elif self.uploader.tried.is_set():
             console().print(f"MLflow: all uploaded to {self.store}")
         self.uploader.close()
+
+    def _take_unfinished(self, parent: Run | None, run_key: str) -> Journal | None:
+        """Return the journal of a run without an end: of the identity's own one, or of the child with this key."""
+        for journal in reversed(self._unfinished):
+            if journal.begin["parent"] is None if parent is None else journal.begin["run_key"] == run_key:
+                self._unfinished.remove(journal)
+                return journal
+        return None
 
     def _upload_left(self, journal: Journal) -> None:
         """Upload a journal that another process began, ended as that did, or KILLED when it last wrote."""

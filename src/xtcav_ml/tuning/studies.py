@@ -1,11 +1,12 @@
-"""Optuna studies that survive an interrupted or killed tuner.
+"""Optuna studies that an interruption at any moment leaves as if there had been none.
 
-A study is named by all that decides its values: a later call resumes it, and a call with other data, code or parameters
-starts its own. Trials that ended because their tuner or its time did do not count and are tried again.
+A study is named by all that decides it: a later call continues it, and a call with other data, code or parameters starts its
+own. A trial enters it whole, in one step, and leaves it whole. One that is running has been interrupted, and is continued.
 """
 
 import hashlib
 import json
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,48 +14,66 @@ from typing import Any
 import optuna
 from optuna import Study, Trial
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.samplers import RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
 from xtcav_ml.config.tune import Choices, Range, TuneParams
+from xtcav_ml.system import atomic
 
-INTERRUPTED, TIME_LIMIT = "interrupted", "time limit"
-LOST = (None, INTERRUPTED, TIME_LIMIT)
-"""Notes of trials that failed whatever their parameters; a killed tuner leaves none."""
-
-RETRIES = 2  # how often a lost trial is tried again: its parameters may be the ones that kill the tuner
+Values = Mapping[str, Any]
+"""Values of parameters by their dotted names."""
 
 
 def open_study(tune: TuneParams, decides: Mapping[str, Any], path: Path) -> Study:
-    """Return the study in the SQLite file `path` for this search space and `decides`; create it on first use."""
+    """Return the study in the SQLite file `path` for these rules of the search and `decides`; create it on first use."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    space = {name: values.model_dump(mode="json") for name, values in tune.space.items()}
-    text = json.dumps([decides, space, tune.seed, tune.epochs], sort_keys=True)
+    if not path.exists():
+        with atomic.replacing(path) as temporary:  # Optuna makes its tables in many steps
+            _storage(temporary).engine.dispose()
+    free = {"study", "trials", "minutes", "memory_gb"}  # the budget may grow, and a limit be corrected
+    text = json.dumps([decides, tune.model_dump(mode="json", exclude=free)], sort_keys=True)
     return optuna.create_study(
         study_name=f"{tune.study}-{hashlib.sha256(text.encode()).hexdigest()[:8]}",
-        storage=f"sqlite:///{path.resolve()}",
+        storage=_storage(path),
         direction="maximize",
         load_if_exists=True,
+        sampler=RandomSampler(seed=0),  # never asked: see `suggest`
         pruner=optuna.pruners.MedianPruner(n_startup_trials=tune.startup_trials, n_warmup_steps=tune.warmup_epochs),
     )
 
 
-def enqueue_if_inside(study: Study, tune: TuneParams, values: Mapping[str, Any]) -> bool:
-    """Make `values` (dotted names) the next trial if they lie in the search space; return whether they do."""
-    inside = all(_contains(dimension, values[name]) for name, dimension in tune.space.items())
-    if inside:
-        study.enqueue_trial({name: values[name] for name in tune.space})
-    return inside
+def next_trial(study: Study, tune: TuneParams, baseline: Values) -> Trial:
+    """Return the trial that an earlier process began and did not end, or else begin the next one.
 
-
-def ask(study: Study, tune: TuneParams) -> Trial:
-    """Begin the next trial: one that waits, or else a suggestion.
-
-    Optuna does not store its sampler's random state. The number of trials begun seeds it, so that an interrupted search
-    suggests the same trials as an uninterrupted one.
+    The first is `baseline` (dotted names), if that lies in the search space.
     """
-    seed = hashlib.blake2b(repr((tune.seed, len(begun(study)))).encode(), digest_size=4).digest()
-    study.sampler = optuna.samplers.TPESampler(seed=int.from_bytes(seed, "big"), n_startup_trials=tune.startup_trials)
-    return study.ask({name: distribution(values) for name, values in tune.space.items()})
+    if not _running(study):
+        space = _distributions(tune)
+        first = not study.trials and inside(tune, baseline)
+        values = {name: baseline[name] for name in space} if first else suggest(study.trials, tune)
+        begun = optuna.trial.create_trial(
+            state=TrialState.RUNNING, params=values, distributions=space, user_attrs={"run_key": uuid.uuid4().hex}
+        )
+        study.add_trial(begun)
+    return Trial(study, _running(study)[0]._trial_id)  # nothing public gives a trial that another process began
+
+
+def suggest(before: list[FrozenTrial], tune: TuneParams) -> dict[str, Any]:
+    """Return parameters for the trial after those `before`, as a function of these and the seed alone.
+
+    Optuna stores neither the state of its sampler nor a suggestion in one step. So the sampler is a new one for every trial,
+    and works in memory.
+    """
+    seed = hashlib.blake2b(repr((tune.seed, len(before))).encode(), digest_size=4).digest()
+    sampler = TPESampler(seed=int.from_bytes(seed, "big"), n_startup_trials=tune.startup_trials)
+    study = optuna.create_study(direction="maximize", sampler=sampler)
+    study.add_trials(before)
+    return dict(study.ask(_distributions(tune)).params)
+
+
+def inside(tune: TuneParams, values: Values) -> bool:
+    """Return whether `values` lie in the search space."""
+    return all(_contains(dimension, values[name]) for name, dimension in tune.space.items())
 
 
 def distribution(values: Range | Choices) -> BaseDistribution:
@@ -66,34 +85,22 @@ def distribution(values: Range | Choices) -> BaseDistribution:
     return FloatDistribution(float(values.low), float(values.high), log=values.log)
 
 
-def begun(study: Study) -> list[FrozenTrial]:
-    """Return the trials that run or have ended."""
-    return [trial for trial in study.get_trials(deepcopy=False) if trial.state != TrialState.WAITING]
+def _distributions(tune: TuneParams) -> dict[str, BaseDistribution]:
+    """Return the search space in the order of the names, in which the sampler draws."""
+    return {name: distribution(values) for name, values in sorted(tune.space.items())}
 
 
-def lost(trial: FrozenTrial) -> bool:
-    """Return whether a trial failed for no reason of its own."""
-    return trial.state == TrialState.FAIL and trial.user_attrs.get("note") in LOST
+def ended(study: Study) -> list[FrozenTrial]:
+    """Return the trials that have ended, which are those that count against the budget."""
+    return [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
 
 
-def spent(study: Study) -> int:
-    """Return the number of trials that count against the budget: begun and not lost."""
-    return sum(not lost(trial) for trial in begun(study))
+def _running(study: Study) -> list[FrozenTrial]:
+    return list(study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
 
 
-def queue_lost_again(study: Study) -> None:
-    """End the trials that a killed tuner left running, and queue all lost trials again, at most RETRIES times each.
-
-    No other tuner may work on the study.
-    """
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        study.tell(trial.number, state=TrialState.FAIL)
-    trials = study.get_trials(deepcopy=False)
-    queued = {trial.user_attrs.get("retry_of") for trial in trials}
-    for trial in trials:
-        retries = trial.user_attrs.get("retries", 0)
-        if lost(trial) and trial.number not in queued and retries < RETRIES:
-            study.enqueue_trial(trial.params, {"retry_of": trial.number, "retries": retries + 1})
+def _storage(path: Path) -> optuna.storages.RDBStorage:
+    return optuna.storages.RDBStorage(f"sqlite:///{path.resolve()}")
 
 
 def _contains(values: Range | Choices, value: Any) -> bool:

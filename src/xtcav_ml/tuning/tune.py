@@ -1,14 +1,17 @@
 """tune: Optuna over params.yaml's search space on the prepared training and validation sets; never on the test set.
 
 Each trial trains in a process of its own with `train.seed`, so that the best one is best by its parameters, and `dvc repro`
-reaches its score. Every trial is a run in MLflow, a child of the study's.
+reaches its score. Every trial is a run in MLflow, a child of the study's. A trial leaves the study only when it has ended by
+itself: one that was interrupted goes on from its last epoch, so that the search is the one without an interruption.
 """
 
+import contextlib
 import fcntl
+import shutil
 import time
+import uuid
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +27,9 @@ from xtcav_ml.data.prepared import PreparedFile
 from xtcav_ml.learning import epochs, rules
 from xtcav_ml.lineage import git, lineage, project
 from xtcav_ml.lineage.environment import deciding
-from xtcav_ml.system import atomic
-from xtcav_ml.system.child_process import ChildProcess
-from xtcav_ml.system.errors import UserError
+from xtcav_ml.system import atomic, interrupts
+from xtcav_ml.system.child_process import ChildProcess, Killed
+from xtcav_ml.system.errors import DiskFull, UserError
 from xtcav_ml.system.progress import console
 from xtcav_ml.tracking.tracker import Run, Tracker
 from xtcav_ml.tuning import studies
@@ -38,8 +41,17 @@ RUN_STATES = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", Tria
 
 INFEASIBLE = "infeasible: "  # begins the note of a trial that cannot be trained
 
+STARTS = 10
+"""Processes that may be killed one after the other without an epoch between: the trial's parameters may be the reason."""
+
+CHECKPOINTS = "checkpoints"  # of the trial that runs, beside the study
+
 Ended = tuple[TrialState, float | None, str]
 """State in which a trial ended, its score, and a note on the reason where the state does not show it."""
+
+
+class OutOfTime(Exception):
+    """The time limit came while a trial ran."""
 
 
 def run_search(train: TrainParams, tune: TuneParams, data: Path, out: Path) -> None:
@@ -54,14 +66,11 @@ def run_search(train: TrainParams, tune: TuneParams, data: Path, out: Path) -> N
         rules.require_trainable(base, prepared.spec, prepared.shots)
         study = studies.open_study(tune, decides(base), out / "study.db")
         screen.print(
-            f"tune: study {study.study_name}, {studies.spent(study)} of {tune.trials} trials done, {tune.epochs} epochs each, "
-            f"at most {tune.minutes:g} minutes"
+            f"tune: study {study.study_name}, {len(studies.ended(study))} of {tune.trials} trials done, {tune.epochs} epochs "
+            f"each, at most {tune.minutes:g} minutes"
         )
-        baseline = flatten({"train": base.model_dump(mode="json")})
-        if not study.trials and not studies.enqueue_if_inside(study, tune, baseline):
-            screen.print("  the parameters of params.yaml lie outside tune.space: no trial for them")
         with Tracker(project.find_root(), identity=study.study_name) as tracker:
-            written = _Search(study, base, tune, prepared, tracker).run_trials(out)
+            written = _Search(study, base, tune, prepared, tracker, out).run_trials()
     best, score = study.best_trial, "score" if prepared.spec.regression else "accuracy"
     screen.print(f"\nBest: trial {best.number}, validation {score} {best.value:.3f}")
     for name, value in best.params.items():
@@ -84,24 +93,29 @@ def decides(base: TrainParams) -> dict[str, Any]:
 
 
 class _Search:
-    """The loop over trials."""
+    """The loop over trials. A request to stop is raised while a trial trains, and held back while the study changes."""
 
     def __init__(
-        self, study: Study, base: TrainParams, tune: TuneParams, prepared: PreparedFile, tracker: Tracker
+        self, study: Study, base: TrainParams, tune: TuneParams, prepared: PreparedFile, tracker: Tracker, out: Path
     ) -> None:
         self.study, self.base, self.tune, self.prepared, self.tracker = study, base, tune, prepared, tracker
+        self.out, self.checkpoints = out, out / CHECKPOINTS / study.study_name
+        self.baseline = flatten({"train": base.model_dump(mode="json")})
+        self.deadline = time.monotonic() + 60 * tune.minutes
 
-    def run_trials(self, out: Path) -> list[Path]:
+    @interrupts.held()
+    def run_trials(self) -> list[Path]:
         """Run trials until the budget is spent, write the results to `out`, and return these files."""
         parent = self._parent_run()
-        studies.queue_lost_again(self.study)
-        deadline = time.monotonic() + 60 * self.tune.minutes
+        if not self.study.trials and not studies.inside(self.tune, self.baseline):
+            console().print("  the parameters of params.yaml lie outside tune.space: no trial for them")
         status = "FAILED"
         try:
-            with search_table(list(self.tune.space), self.tune.minutes) as show:
-                while studies.spent(self.study) < self.tune.trials and time.monotonic() < deadline:
-                    self._run_trial(parent, show, deadline)
-            written = write_results(self.study, self.base, self.tune, out)
+            with search_table(list(self.tune.space), self.tune.minutes) as show, contextlib.suppress(OutOfTime):
+                while len(studies.ended(self.study)) < self.tune.trials and time.monotonic() < self.deadline:
+                    self._run_trial(parent, show)
+                    interrupts.require_none()
+            written = write_results(self.study, self.base, self.tune, self.out)
             for path in written:
                 parent.artifact(path)
             status = "FINISHED"
@@ -110,52 +124,69 @@ class _Search:
             status = "KILLED"
             raise
         finally:
-            trials = self.study.get_trials(deepcopy=False)
+            trials = studies.ended(self.study)
             if any(trial.state == TrialState.COMPLETE for trial in trials):
                 parent.metrics({"best_score": self.study.best_value, "trials": len(trials)}, step=len(trials))
             parent.finish(status)
 
-    def _run_trial(self, parent: Run, show: Show, deadline: float) -> None:
-        trial = studies.ask(self.study, self.tune)
-        state, value, note = TrialState.FAIL, None, studies.INTERRUPTED
-        run = None
+    def _run_trial(self, parent: Run, show: Show) -> None:
+        """Continue the trial that is running, or run the next one."""
+        trial = studies.next_trial(self.study, self.tune, self.baseline)
+        name, key = f"trial-{trial.number}", trial.user_attrs["run_key"]
+        run, status = self.tracker.start(name, {"stage": "trial"}, parent=parent, run_key=key), "KILLED"
         try:
-            run = self.tracker.start(f"trial-{trial.number}", {"stage": "trial"}, parent=parent)
-            trial.set_user_attr("run_key", run.key)
             run.params(trial.params)
-            state, value, note = self._train(trial, run, show, deadline)
-        finally:
+            state, value, note = self._train(trial, run, show)
             if note:
                 trial.set_user_attr("note", note)
+                run.tags({"note": note})
             self.study.tell(trial, value, state=state)
-            if run is not None:
-                if note:
-                    run.tags({"note": note})
-                run.finish("KILLED" if note in studies.LOST else RUN_STATES[state])
-            show(studies.begun(self.study))
+            status = RUN_STATES[state]
+            shutil.rmtree(self.checkpoints, ignore_errors=True)
+        finally:
+            run.finish(status)
+            show(self.study.get_trials(deepcopy=False))
 
-    def _train(self, trial: Trial, run: Run, show: Show, deadline: float) -> Ended:
+    def _train(self, trial: Trial, run: Run, show: Show) -> Ended:
+        """Train to the end, in another process if one is killed. Raises OutOfTime and, if the disk is full, UserError."""
         try:
             params = overridden(self.base, "train", trial.params)
             rules.require_trial(params, self.prepared.spec, self.prepared.shots, self.tune.memory_gb)
         except UserError as error:
             return TrialState.PRUNED, None, f"{INFEASIBLE}{error}"
-        arguments, subject = (params, self.prepared.path.parent), f"trial {trial.number}"
+        starts = 0
+        while True:
+            before = _reported(trial)
+            try:
+                return self._train_in_process(trial, params, run, show)
+            except Killed as error:
+                starts = 1 if len(_reported(trial)) > len(before) else starts + 1
+                if starts == STARTS:
+                    return TrialState.FAIL, None, str(error)
+                console().print(f"  trial {trial.number}: its process was killed, another continues")
+            except DiskFull:
+                raise
+            except UserError as error:
+                return TrialState.FAIL, None, str(error)
+
+    def _train_in_process(self, trial: Trial, params: TrainParams, run: Run, show: Show) -> Ended:
+        """Report each epoch to the study, once, and decide after it. Epochs before the last reported one were decided."""
+        arguments, subject = (params, self.prepared.path.parent, self.checkpoints), f"trial {trial.number}"
         training = ChildProcess(train_trial, *arguments, subject=subject, cure="lower tune.memory_gb")
-        best = float("-inf")
+        best, reported = float("-inf"), _reported(trial)
         try:
             for epoch, values in training:
                 best = max(best, epochs.score(values))
-                run.metrics({**values, "best_score": best}, step=epoch)
-                trial.report(best, epoch)
-                show(studies.begun(self.study))
-                if epoch < self.tune.epochs and trial.should_prune():
+                if epoch not in reported:
+                    run.metrics({**values, "best_score": best}, step=epoch)
+                    trial.report(best, epoch)
+                show(self.study.get_trials(deepcopy=False))
+                if epoch < max(reported, default=0) or epoch == self.tune.epochs:
+                    continue
+                if trial.should_prune():
                     training.stop = True
-                elif epoch < self.tune.epochs and time.monotonic() > deadline:
-                    training.stop = True
-                    return TrialState.FAIL, None, studies.TIME_LIMIT
-        except UserError as error:
-            return TrialState.FAIL, None, str(error)
+                elif time.monotonic() > self.deadline:
+                    raise OutOfTime
         finally:
             training.close()
         if training.stop:
@@ -164,13 +195,17 @@ class _Search:
 
     def _parent_run(self) -> Run:
         """Return the study's run, created on first use."""
-        key = self.study.user_attrs.get("run_key", "")
+        if "run_key" not in self.study.user_attrs:
+            self.study.set_user_attr("run_key", uuid.uuid4().hex)
         tags = {"stage": "tune", **{f"git.{name}": value for name, value in git.state().items()}}
-        run = self.tracker.start(self.study.study_name, tags, run_key=key)
-        if not key:
-            run.params(flatten({"train": self.base.model_dump(mode="json"), "tune": self.tune.model_dump(mode="json")}))
-            self.study.set_user_attr("run_key", run.key)
+        run = self.tracker.start(self.study.study_name, tags, run_key=self.study.user_attrs["run_key"])
+        run.params(self.baseline | flatten({"tune": self.tune.model_dump(mode="json")}))
         return run
+
+
+def _reported(trial: Trial) -> dict[int, float]:
+    """Return the scores that the study has of a trial, by epoch."""
+    return dict(trial.study.trials[trial.number].intermediate_values)
 
 
 def write_results(study: Study, base: TrainParams, tune: TuneParams, out: Path) -> list[Path]:
@@ -188,7 +223,7 @@ def write_results(study: Study, base: TrainParams, tune: TuneParams, out: Path) 
         "train": flatten({"train": overridden(base, "train", best.params).model_dump(mode="json")}),
     }
     atomic.write_json(out / "best.json", content)
-    charts = {"history": figures.search_history([(t.number, t.value, t.state.name) for t in study.trials])}
+    charts = {"history": figures.search_history([(t.number, t.value, t.state.name) for t in studies.ended(study)])}
     if len({trial.value for trial in complete}) > 1:  # importance is a share of the variance
         charts["importance"] = figures.importances(optuna.importance.get_param_importances(study))
     for name, figure in charts.items():
@@ -198,17 +233,19 @@ def write_results(study: Study, base: TrainParams, tune: TuneParams, out: Path) 
 
 def _no_trial(study: Study) -> str:
     """Return why no trial was completed, with the cure."""
-    notes = [trial.user_attrs.get("note") or trial.state.name for trial in study.trials]
+    ended = studies.ended(study)
+    notes = [trial.user_attrs.get("note") or trial.state.name for trial in ended]
     infeasible = [note.removeprefix(INFEASIBLE) for note in notes if note.startswith(INFEASIBLE)]
-    if infeasible and len(infeasible) == len(notes):
+    if infeasible and len(infeasible) == len(study.trials):
         reason, count = Counter(infeasible).most_common(1)[0]
         return f"tune.space: no trial can be trained, {count} of {len(notes)} for one reason: {reason}"
-    shown = "; ".join(f"trial {number}: {note}" for number, note in enumerate(notes[:3]))
-    cure = "raise tune.minutes" if studies.TIME_LIMIT in notes or not notes else "correct what the trials report"
+    shown = "; ".join(f"trial {number}: {note}" for number, note in enumerate(notes[:3])) or "none ended"
+    late = len(ended) < len(study.trials) or not ended
+    cure = "raise tune.minutes, or run `make tune` again" if late else "correct what the trials report"
     return f"tune: no trial was completed (found {len(notes)} others: {shown}, expected at least 1). Fix: {cure}"
 
 
-@contextmanager
+@contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Hold the lock of a tuner; the system releases it when the process ends, however."""
     with path.open("w") as file:
