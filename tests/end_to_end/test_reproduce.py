@@ -3,12 +3,17 @@
 import dataclasses
 import json
 import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from tests.conftest import write_shots
-from tests.end_to_end.conftest import SMALL_FRAMES, Project
+from tests.end_to_end.conftest import SMALL_FRAMES, Project, clean_environment
 from xtcav_ml.cli import main
 from xtcav_ml.lineage.fingerprint import Code
 from xtcav_ml.tools import reproduce
@@ -36,11 +41,14 @@ class Clones:
     clean: str  # runs of `there`
     edited: str
 
-    def run_there(self, *command, **options):
-        """Run a command in `there`, with the sources that are there."""
+    def there_environment(self):
+        """Return the variables for commands in `there`, with the sources that are there."""
         store = f"sqlite:///{self.here.folder}/mlruns/mlflow.db"
-        sources = str(self.there.folder / "src")
-        return self.there.run(*command, MLFLOW_TRACKING_URI=store, PYTHONPATH=sources, **options)
+        return {"MLFLOW_TRACKING_URI": store, "PYTHONPATH": str(self.there.folder / "src")}
+
+    def run_there(self, *command, **options):
+        """Run a command in `there`."""
+        return self.there.run(*command, **self.there_environment(), **options)
 
 
 @pytest.fixture(scope="module")
@@ -112,18 +120,44 @@ def test_an_edited_run_of_another_clone_comes_from_its_commit_patch_and_remote(c
     assert (folder / "src/xtcav_ml/extra.py").read_text() == "VALUE = 7\n"
     assert "learning_rate: 0.04" in (folder / "params.yaml").read_text()
     assert clones.here.run("git", "status", "--porcelain").stdout == ""
-    refused = clones.here.run("xtcav", "reproduce", clones.edited, check=False)
+    again = clones.here.run("xtcav", "reproduce", clones.edited).stdout
+    assert f"run {clones.edited} is reproduced" in again
+    assert "Running stage 'train'" not in again
+    refused = clones.run_there("xtcav", "reproduce", clones.clean, "--into", str(folder), check=False)
     assert refused.returncode == 1
-    assert refused.stderr.startswith(f"xtcav: {folder.relative_to(clones.here.folder)}: ")
+    assert refused.stderr.startswith(f"xtcav: {folder}: ")
     assert "--into" in refused.stderr
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_an_interrupted_one_goes_on_when_it_is_called_again(clones, how):
+    folder = clones.there.folder / f"killed-{how}"
+    command = ("xtcav", "reproduce", clones.clean, "--into", str(folder))
+    started = subprocess.Popen(
+        [Path(sys.executable).parent / "xtcav", *command[1:]],
+        cwd=clones.there.folder,
+        env={**clean_environment(), **clones.there_environment()},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 200
+    lock = folder / "dvc.lock"
+    while time.monotonic() < deadline and not (lock.is_file() and "prepare:" in lock.read_text()):
+        time.sleep(0.05)
+    started.send_signal(how)
+    started.wait(timeout=100)
+    said = clones.run_there(*command).stdout
+    assert f"run {clones.clean} is reproduced" in said
+    assert "Running stage 'prepare'" not in said
+    assert not list(folder.parent.glob(".killed*"))
 
 
 def test_what_does_not_come_out_the_same_is_named(clones, again, tmp_path, monkeypatch):
     monkeypatch.chdir(clones.here.folder)
     for name in ("MLFLOW_TRACKING_URI", "DVC_ROOT"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(restored, "restore", lambda first, root, folder: shutil.copytree(again[0], folder) and [])
-    monkeypatch.setattr(restored, "run_stages", lambda folder, settings: 0)
+    monkeypatch.setattr(restored, "restore", lambda first, root, folder: shutil.copytree(again[0], folder))
+    monkeypatch.setattr(restored, "run_stages", lambda folder, settings, lock: 0)
 
     def told(name, change):
         fetched = original.fetch_run

@@ -1,11 +1,12 @@
 """The tuner on the prepared set: trials in their right states, in Optuna and in MLflow, and a winner that can be repeated."""
 
 import contextlib
+import random
 import signal
-import sqlite3
-import time
+import subprocess
 
 import optuna
+import psutil
 import pytest
 
 from tests.end_to_end.conftest import Project
@@ -90,6 +91,61 @@ def test_a_spent_budget_is_said_and_a_larger_one_continues(tuned):
     assert len(study(tuned).trials) == 5
 
 
+def outcome(project):
+    """Return all that the study and MLflow say of the trials, less times and the names of runs."""
+    runs = {run.data.tags["run.key"]: run for run in project.runs("tags.stage = 'trial'")}
+    trials = study(project).trials
+    assert len(runs) == len(trials), "a trial has no run, or two"
+    told = [
+        (one.state.name, one.params, one.value, one.intermediate_values, one.user_attrs.get("note")) for one in trials
+    ]
+    ended = [runs[trial.user_attrs["run_key"]] for trial in trials]
+    steps = [
+        [row.step for row in project.client().get_metric_history(run.info.run_id, "accuracy/validation")]
+        for run in ended
+    ]
+    return told, [run.info.status for run in ended], steps, project.json("results/tuning/best.json")
+
+
+def end_somehow(tuner, choose):
+    """Kill the tuner, ask it to stop, or kill the process of its trial, after which it goes on."""
+    how = choose.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT, "trial", "trial"])
+    if how == "trial":
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for child in psutil.Process(tuner.pid).children():
+                if "spawn_main" in " ".join(child.cmdline()):
+                    child.send_signal(choose.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGINT]))
+        return
+    tuner.send_signal(how)
+    _, said = tuner.communicate(timeout=120)
+    assert b"Traceback" not in said, said.decode()
+
+
+def search_with_kills(project, choose, most, longest):
+    """Run the search to its end with at most so many kills, each after at most `longest` seconds; return their number."""
+    kills = 0
+    while True:
+        tuner = project.start("tune")
+        while kills < most and tuner.poll() is None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                tuner.wait(choose.uniform(0, longest))
+            if tuner.poll() is None:
+                end_somehow(tuner, choose)
+                kills += 1
+        _, said = tuner.communicate(timeout=500)
+        if tuner.returncode == 0:
+            return kills
+        assert kills, said.decode()
+
+
+def test_a_search_that_is_killed_four_times_is_the_uninterrupted_one(tuned, tmp_path):
+    project = Project.with_small_frames(tmp_path / "killed", **FEW_TRIALS)
+    search_with_kills(project, random.Random(3), 4, 12)
+    assert outcome(project) == outcome(tuned)
+    assert not list((project.folder / "results/tuning").rglob("*.ckpt"))
+    assert not list((project.folder / "results/tuning").glob(".*"))
+
+
 def test_promoted_parameters_reach_the_score_of_their_trial(tuned):
     best = tuned.json("results/tuning/best.json")
     before = (tuned.folder / "params.yaml").read_text()
@@ -107,37 +163,13 @@ def test_promoted_parameters_reach_the_score_of_their_trial(tuned):
     assert tuned.json("results/metrics.json")["validation_accuracy"] == best["score"]
 
 
-def test_a_killed_tuner_is_continued(tmp_path):
-    project = Project.with_small_frames(tmp_path, **{**FEW_TRIALS, "tune.trials": 2})
-    tuner = project.start("tune")
-    try:
-        database = tmp_path / "results/tuning/study.db"
-        deadline = time.monotonic() + 90
-        while time.monotonic() < deadline and not (database.is_file() and _running(project)):
-            time.sleep(0.2)
-        assert _running(project), "the tuner never began a trial"
-    finally:
-        tuner.send_signal(signal.SIGKILL)
-        tuner.wait()
-    project.run("xtcav", "tune")
-    trials = study(project).trials
-    assert [trial.state.name for trial in trials].count("FAIL") == 1
-    assert all(trial.state.is_finished() for trial in trials)
-    assert len(trials) == 3  # the budget of 2, and the one that was killed
-    lost = next(trial for trial in trials if trial.state.name == "FAIL")
-    retried = next(trial for trial in trials if trial.user_attrs.get("retry_of") == lost.number)
-    assert retried.params == lost.params
-    assert retried.state.name == "COMPLETE"
-    assert all(run.info.status != "RUNNING" for run in project.runs())
-
-
-def _running(project):
-    """Return whether a trial has begun; asked of SQLite, since Optuna would make the tables that the tuner is making."""
-    question = "SELECT count(*) FROM trials JOIN trial_user_attributes USING (trial_id) WHERE state = 'RUNNING'"
-    try:
-        with contextlib.closing(
-            sqlite3.connect(f"file:{project.folder}/results/tuning/study.db?mode=ro", uri=True)
-        ) as file:
-            return file.execute(question).fetchone()[0] > 0
-    except sqlite3.OperationalError:  # the file is there before its tables are
-        return False
+@pytest.mark.slow
+def test_two_hundred_kills(tuned, tmp_path):
+    """Prints how many kills and searches there were."""
+    choose, kills, searches = random.Random(5), 0, 0
+    while kills < 200:
+        project = Project.with_small_frames(tmp_path / f"killed-{searches}", **FEW_TRIALS)
+        kills += search_with_kills(project, choose, choose.randint(10, 40), 10)
+        searches += 1
+        assert outcome(project) == outcome(tuned)
+    print(f"{kills} kills in {searches} searches, each equal to the one without")

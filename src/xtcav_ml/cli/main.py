@@ -12,8 +12,8 @@ from typer.core import TyperGroup
 from xtcav_ml import cli
 from xtcav_ml.config.paths import STAGES
 from xtcav_ml.lineage import project
-from xtcav_ml.system import interrupts, variables
-from xtcav_ml.system.errors import UserError, as_user_error, warn
+from xtcav_ml.system import interrupts, streams, variables
+from xtcav_ml.system.errors import as_user_error, warn
 
 GROUPS = ("Pipeline stages", "Parameters", "Data", "Models", "Results", "Search", "Tracking")
 """Headings of the help, in this order; a command's file names its own as GROUP."""
@@ -67,9 +67,10 @@ def main() -> None:
     interrupts.listen()
     command = "".join(sys.argv[1:2]).replace("-", "_")
     try:
-        variables.pin_process()
-        project.require_own_code()
-        application([command] if command in files() else files())()
-    except (UserError, OSError) as error:
+        with streams.forgiving():
+            variables.pin_process()
+            project.require_own_code()
+            application([command] if command in files() else files())()
+    except Exception as error:
         warn(as_user_error(error))
         sys.exit(1)

@@ -16,7 +16,8 @@ def reproduce(
     """Repeat a run in a new folder and compare its outputs.
 
     Checks out the run's commit, edits, parameters and data, and runs all stages; only raw data come from DVC's cache. Then
-    compares the hashes of all files, the test metrics and the values of each epoch. Exit code 1 if anything differs.
+    compares the hashes of all files, the test metrics and the values of each epoch. Exit code 1 if anything differs. Called
+    again after an interruption, it goes on.
     This executes code from the run: reproduce only runs of people you trust.
     """
     from xtcav_ml.tools import reproduce as tool

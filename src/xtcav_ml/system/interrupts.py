@@ -70,7 +70,8 @@ def _stop(number: int, frame: FrameType | None) -> None:
     if _held and not again:
         if _first is None:
             _first, _owed = now, True
-            os.write(2, HELD_BACK)  # print may be what was interrupted
+            with contextlib.suppress(OSError):
+                os.write(2, HELD_BACK)  # print may be what was interrupted
         return
     _first = _first or now
     raise KeyboardInterrupt

@@ -1,7 +1,6 @@
 """reproduce: an MLflow run, repeated in a folder of its own from what MLflow has of it -> what is the same."""
 
 import json
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,31 +21,34 @@ REPRODUCED = Path("reproduced")
 def reproduce_run(prefix: str, into: Path | None) -> bool:
     """Repeat the run whose id is or begins with `prefix` in the folder `into`; returns whether all results are the same.
 
-    Raises UserError if the run, or something that it needs, is missing, if the folder exists, or if a stage fails.
+    Goes on where an earlier call was interrupted. Raises UserError if the run, or something that it needs, is missing, if the
+    folder exists and is not this run's, or if a stage fails.
     """
     root, screen = project.find_root(), console()
     uploader.be_brief()
     run = original.fetch_run(root, prefix)
     folder = into or root / REPRODUCED / run.run_id[:8]
-    if folder.exists():
-        raise UserError(
-            f"{folder}: exists already (found a folder, expected a new path). Fix: remove it, or name another with --into"
-        )
     edited = "edited" if run.tags.get("git.dirty") == "true" else "as committed"
     screen.print(f"{run.name}, run {run.run_id}: commit {run.tags['git.commit'][:12]}, {edited}, into {folder}")
-    try:
-        remarks = restored.restore(run, root, folder)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
+    if folder.exists():
+        screen.print("  goes on in the folder of an earlier call")
+    else:
+        restored.restore(run, root, folder)
+    with restored.taken(run, folder) as (lock, remarks):
+        return _repeat(run, folder, remarks, lock)
+
+
+def _repeat(run: Original, folder: Path, remarks: Sequence[str], lock: int) -> bool:
+    """Run the stages in a folder with the run's project; returns whether all results are the same."""
+    screen = console()
     backend, settings = run.environment.get("backend", "tensorflow"), variables.counted(environment=run.environment)
     here = {name: value for name, value in environment().items() if not variables.counts(name)}
     here |= {"backend": backend} | settings | resources.gpus()
     differing = comparison.compare_environments(run.environment, here)
     machine = [f"{row.name} ({row.then} in the run, {row.now} here)" for row in differing]
-    for remark in remarks + machine:
+    for remark in [*remarks, *machine]:
         screen.print(f"note: {remark}")
-    if restored.run_stages(folder, {"KERAS_BACKEND": backend, **settings}):
+    if restored.run_stages(folder, {"KERAS_BACKEND": backend, **settings}, lock):
         raise UserError(
             f"{folder}: a stage fails (found the error above, expected exit code 0). Fix: run `dvc repro` there"
         )

@@ -1,5 +1,6 @@
 """A small project of git and DVC as it was for a run, whose stages then run."""
 
+import dataclasses
 import os
 import stat
 import subprocess
@@ -24,6 +25,18 @@ SETTINGS = """
     password = "x#y"
 """
 OWN = b"data: {raw: raw}\n"
+
+
+def restore(run, root, folder):
+    """Restore a run, and return the remarks that are kept with it."""
+    restored.restore(run, root, folder)
+    with restored.taken(run, folder) as (_, remarks):
+        return remarks
+
+
+def run_stages(folder):
+    with (folder / "params.yaml").open() as held:
+        return restored.run_stages(folder, {"KERAS_BACKEND": "jax"}, held.fileno())
 
 
 def dvc(folder, *arguments):
@@ -55,7 +68,7 @@ def root(tmp_path):
 
 def test_data_come_from_the_cache_and_settings_from_the_project(root, tmp_path):
     again = root / "reproduced" / "one"
-    assert restored.restore(run_of(root), root, again) == []
+    assert restore(run_of(root), root, again) == []
     assert (again / "raw" / "a.h5").read_text() == "shots"
     config = again / ".dvc" / "config.local"
     assert stat.S_IMODE(config.stat().st_mode) == 0o600
@@ -74,7 +87,7 @@ def test_edits_and_the_run_s_own_parameters_count_and_what_is_not_so_is_said(roo
     tags = {"git.diff.left_out": "big.bin"}
     (root / "new.py").write_text("new\n")
     patch = project_git.patch(root).content
-    remarks = restored.restore(run_of(root, other, patch, **tags), root, tmp_path / "again")
+    remarks = restore(run_of(root, other, patch, **tags), root, tmp_path / "again")
     assert (tmp_path / "again" / "new.py").read_text() == "new\n"
     assert [remark.split(",")[0] for remark in remarks] == ["not in the run", "params.yaml is the run's own"]
     assert "big.bin" in remarks[0]
@@ -87,6 +100,25 @@ def test_data_that_are_nowhere_are_one_line(root, tmp_path):
             path.unlink()
     with pytest.raises(UserError, match=r"raw: .*neither DVC's cache nor a remote.*Fix: run `dvc add`"):
         restored.restore(run_of(root), root, tmp_path / "again")
+    assert not list(tmp_path.glob("*again*"))
+
+
+def test_a_folder_is_held_by_one_at_a_time_and_is_no_other_run_s(root, tmp_path, capsys):
+    run, again = run_of(root), tmp_path / "again"
+    restored.restore(run, root, again)
+    with pytest.raises(UserError, match=r"again: exists already .*--into"):
+        restored.restore(run, root, again)
+    with restored.taken(run, again) as (lock, _):
+        heir = subprocess.Popen(["sleep", "1"], pass_fds=[lock])
+    with restored.taken(run, again):
+        assert heir.wait(timeout=10) == 0
+    assert "waits for the processes" in capsys.readouterr().out
+    for folder in (again, root):
+        with (
+            pytest.raises(UserError, match=r"exists already .*--into"),
+            restored.taken(dataclasses.replace(run, run_id="1" * 32), folder),
+        ):
+            pass
 
 
 STAGE = """\
@@ -104,7 +136,7 @@ def test_stages_run_though_cached_on_the_sources_of_their_folder(root, monkeypat
     monkeypatch.setenv("DVC_ROOT", "/elsewhere")
     (root / "dvc.yaml").write_text(STAGE)
     with pytest.raises(UserError, match=r"found '.*', expected .*src\)\. Fix: reproduce a run"):
-        restored.run_stages(root, {"KERAS_BACKEND": "jax"})
+        run_stages(root)
     package = root / "src" / "xtcav_ml"
     package.mkdir(parents=True)
     (package / "__init__.py").touch()
@@ -116,10 +148,12 @@ def test_stages_run_though_cached_on_the_sources_of_their_folder(root, monkeypat
     before = sum(len(files) for _, _, files in os.walk(root / ".dvc" / "cache"))
     (root / "params.yaml").write_bytes(OWN + b"# so that it is another run\n")
     for _ in range(2):
-        assert restored.run_stages(root, {"KERAS_BACKEND": "jax"}) == 0
+        (root / "dvc.lock").unlink()
+        assert run_stages(root) == 0
+        assert run_stages(root) == 0  # goes on: all is done
         (root / "params.yaml").write_bytes(OWN)
         (root / "made").unlink()
     assert (root.parent / "said").read_text() == 2 * f"{package}/__init__.py jax False {root}\n"
     assert sum(len(files) for _, _, files in os.walk(root / ".dvc" / "cache")) == before
     (root / "dvc.yaml").write_text(STAGE.replace("print", "exit"))
-    assert restored.run_stages(root, {"KERAS_BACKEND": "jax"}) != 0
+    assert run_stages(root) != 0

@@ -1,53 +1,95 @@
 """A run's project, restored in a folder of its own (commit, edits, params.yaml, raw data), and its stages, run again."""
 
 import configparser
+import contextlib
+import fcntl
+import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from xtcav_ml.config.base import read_tree
-from xtcav_ml.config.paths import PARAMS_FILE, SIMULATED
+from xtcav_ml.config.paths import LOCK_FILES, PARAMS_FILE, SIMULATED
 from xtcav_ml.lineage import git
-from xtcav_ml.system import variables
+from xtcav_ml.system import atomic, variables
 from xtcav_ml.system.errors import UserError
+from xtcav_ml.system.progress import console
 from xtcav_ml.tools.reproduction.original import Original
 from xtcav_ml.tools.workspace import environment_of, run_python
 
+MARK = Path(".git") / "xtcav-run.json"  # names the run that a folder was made for; the lock on the folder
 
-def restore(original: Original, root: Path, folder: Path) -> list[str]:
-    """Clone the project in `root` into `folder` as it was for a run; returns remarks on differences.
 
-    DVC's cache and remotes are those of `root`. Raises UserError if commit, edits or data are missing.
+def restore(original: Original, root: Path, folder: Path) -> None:
+    """Clone the project in `root` into `folder` as it was for a run, whole or not at all.
+
+    DVC's cache and remotes are those of `root`. The stages' records are left out, so that DVC runs each stage once here,
+    however often it is interrupted. Raises UserError if commit, edits or data are missing.
     """
-    git.clone_at(original.tags["git.commit"], original.tags.get("git.remote", "none"), root, folder)
-    remarks = []
-    if original.patch:
-        git.apply(original.patch, folder)
-    if "git.diff.left_out" in original.tags:
-        remarks.append(f"not in the run, since too large for a source: {original.tags['git.diff.left_out']}")
-    params = folder / PARAMS_FILE
-    if not params.is_file() or params.read_bytes() != original.params:
-        params.write_bytes(original.params)
-        remarks.append(f"{PARAMS_FILE} is the run's own, which is not that of its commit and edits")
-    _share_cache_and_remotes(root, folder)
-    _fetch_data(folder)
-    return remarks
+    with atomic.replacing(folder) as clone:
+        git.clone_at(original.tags["git.commit"], original.tags.get("git.remote", "none"), root, clone)
+        remarks = []
+        if original.patch:
+            git.apply(original.patch, clone)
+        if "git.diff.left_out" in original.tags:
+            remarks.append(f"not in the run, since too large for a source: {original.tags['git.diff.left_out']}")
+        params = clone / PARAMS_FILE
+        if not params.is_file() or params.read_bytes() != original.params:
+            params.write_bytes(original.params)
+            remarks.append(f"{PARAMS_FILE} is the run's own, which is not that of its commit and edits")
+        _share_cache_and_remotes(root, clone)
+        _fetch_data(clone)
+        for lock in LOCK_FILES:
+            (clone / lock).unlink(missing_ok=True)
+        (clone / MARK).write_text(json.dumps({"run": original.run_id, "remarks": remarks}))
+        _require_new(folder)  # another process may have been faster
 
 
-def run_stages(folder: Path, settings: Mapping[str, str]) -> int:
-    """Run all stages in `folder`, none of them taken from DVC's cache; returns DVC's exit status.
+@contextlib.contextmanager
+def taken(original: Original, folder: Path) -> Iterator[tuple[int, list[str]]]:
+    """Hold the folder that `restore` made for a run; yield the lock's descriptor, and remarks on differences.
 
-    `settings` are the run's KERAS_BACKEND and variables that count; those of this process do not.
+    Processes that inherit the descriptor hold the folder too: it is waited for until the last one has ended. Raises UserError
+    if the folder is another one.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            file = stack.enter_context((folder / MARK).open())
+            mark = json.load(file)
+        except (OSError, ValueError):
+            mark = {}
+        if mark.get("run") != original.run_id:
+            _require_new(folder)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            console().print(f"  waits for the processes that work in {folder}")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield file.fileno(), mark["remarks"]
+
+
+def _require_new(folder: Path) -> None:
+    if folder.exists():
+        raise UserError(
+            f"{folder}: exists already (found a folder that is not this run's, expected a new path). Fix: remove it, or name "
+            "another with --into"
+        )
+
+
+def run_stages(folder: Path, settings: Mapping[str, str], lock: int) -> int:
+    """Run all stages that were not run in `folder`, none of them taken from DVC's cache; returns DVC's exit status.
+
+    `settings` are the run's KERAS_BACKEND and variables that count; those of this process do not. DVC inherits `lock`.
     Their output is shown. Nothing is added to the cache, and the run is logged to the folder's own store.
     """
     _require_own_source(folder)
-    command = [sys.executable, "-m", "dvc", "repro", "--force", "--no-commit"]
+    command = [sys.executable, "-m", "dvc", "repro", "--no-run-cache", "--no-commit"]
     kept = {name: value for name, value in environment_of(folder).items() if not variables.counts(name)}
     environment = {**kept, **settings}
-    with subprocess.Popen(command, cwd=folder, env=environment, start_new_session=True) as process:
+    with subprocess.Popen(command, cwd=folder, env=environment, start_new_session=True, pass_fds=[lock]) as process:
         try:
             return process.wait()
         except KeyboardInterrupt:  # DVC waits for its stage, which ends in order: both need the signal

@@ -1,0 +1,73 @@
+"""Standard output and error that are closed, full or missing, without an effect on what is computed.
+
+A reader that ends early (`| head -1`), a full disk or a closed descriptor makes Python's own streams raise at any print, and
+again when the interpreter ends. Here what cannot be written is dropped, and the command goes on. At its end a full disk is an
+error; a reader who has seen enough is none.
+"""
+
+import contextlib
+import io
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from xtcav_ml.system.errors import DISK_FULL, file_error
+
+DESCRIPTORS = {"stdin": 0, "stdout": 1, "stderr": 2}
+
+
+class _Stream(io.FileIO):
+    """A descriptor on which no write fails: the first failure is kept, and what comes after it dropped."""
+
+    failure: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        if self.failure is None:
+            try:
+                return super().write(data)
+            except OSError as error:
+                self.failure = error
+        return memoryview(data).nbytes
+
+
+@contextlib.contextmanager
+def forgiving() -> Iterator[None]:
+    """Replace this process's standard output and error by such streams, for good.
+
+    Raises UserError at the end if what was printed did not fit on the disk, unless there is an error already.
+    """
+    for descriptor in DESCRIPTORS.values():
+        _open_missing(descriptor)
+    streams = [_replace(name) for name in ("stdout", "stderr") if getattr(sys, name) is getattr(sys, f"__{name}__")]
+    try:
+        yield
+    except SystemExit as end:
+        if not end.code:
+            _require_written(streams)
+        raise
+    _require_written(streams)
+
+
+def _open_missing(descriptor: int) -> None:
+    """Let a closed descriptor lead nowhere: the next file to be opened would get its number, and what is printed."""
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_RDWR), descriptor)
+
+
+def _replace(name: str) -> _Stream:
+    stream = _Stream(DESCRIPTORS[name], "w", closefd=False)
+    encoding = getattr(getattr(sys, name), "encoding", "utf-8")  # there is none where the descriptor was closed
+    by_line = name == "stderr" or stream.isatty()
+    text = io.TextIOWrapper(io.BufferedWriter(stream), encoding, "backslashreplace", line_buffering=by_line)
+    setattr(sys, name, text)
+    return stream
+
+
+def _require_written(streams: list[_Stream]) -> None:
+    for stream in streams:
+        (sys.stdout if stream.fileno() == DESCRIPTORS["stdout"] else sys.stderr).flush()
+        if stream.failure is not None and stream.failure.errno in DISK_FULL:
+            raise file_error("standard output", stream.failure)
