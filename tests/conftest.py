@@ -157,6 +157,12 @@ def raw_folder(tmp_path: Path) -> Path:
     return folder
 
 
+def begin_event(name: str) -> dict[str, object]:
+    """Return the first event of a journal."""
+    texts = dict.fromkeys(("run_key", "store", "identity", "experiment"), "x")
+    return {"event": "begin", "name": name, **texts, "parent": None, "tags": {}, "adds": False, "time_ms": 1}
+
+
 def git(folder: Path, *arguments: str) -> str:
     """Run git in a folder as somebody, and return what it says."""
     identity = ("-c", "user.name=t", "-c", "user.email=t@example.org")

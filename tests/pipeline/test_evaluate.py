@@ -8,6 +8,7 @@ from tests.conftest import write_prepared_file
 from tests.learning.test_fit import PARAMS, write
 from xtcav_ml.config.prepare import Pixels
 from xtcav_ml.config.schema import EVENT_KEY
+from xtcav_ml.data import history
 from xtcav_ml.data.prepared import PreparedFile
 from xtcav_ml.learning import fit, keras_file
 from xtcav_ml.learning.batches import Batches
@@ -34,8 +35,8 @@ def trained(folder, *, epochs, labels=True, numbers=False, features=False):
     with write(folder / "test.h5", 48, 1, labels=labels, **learned) as test:
         fitted = fit.fit(test, test, params)
         keras_file.save(fitted.model, test.spec, folder / "model.keras")
-    lines = [json.dumps(row) for row in fitted.history]
-    (folder / "history.jsonl").write_text("\n".join(lines) + "\n")
+    lines = [history.line_of(epoch, row) for epoch, row in enumerate(fitted.history, start=1)]
+    (folder / "history.jsonl").write_text("".join(lines))
     return folder
 
 
@@ -124,15 +125,15 @@ def test_predictions_are_a_row_for_each_shot(folder, evaluated):
 
 
 def test_curves_of_epochs_with_other_quantities_stay_in_their_columns(folder):
-    history = [json.loads((folder / "history.jsonl").read_text())]
-    history.append({"gradient_cosine": 0.25, **{name: 2 * value for name, value in history[0].items()}})
-    del history[1]["gradient_norm"]
+    rows = history.read_history(folder / "history.jsonl")
+    rows.append({"gradient_cosine": 0.25, **{name: 2 * value for name, value in rows[0].items()}})
+    del rows[1]["gradient_norm"]
     other = folder / "other.jsonl"
-    other.write_text("".join(json.dumps(row) + "\n" for row in history))
+    other.write_text("".join(history.line_of(epoch, row) for epoch, row in enumerate(rows, start=1)))
     evaluate.evaluate_network(2, folder, folder / "model.keras", other, folder / "curves")
     with (folder / "curves/learning_curves.csv").open(newline="") as file:
-        rows = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
-    assert rows == history
+        written = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+    assert written == rows
 
 
 def test_all_pictures_are_drawn_and_named_and_are_the_same_bytes_again(folder, evaluated):

@@ -1,3 +1,4 @@
+import json
 import os
 import shutil
 import subprocess
@@ -7,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, begin_event
 from xtcav_ml.tracking.journal import EVENTS, STALE, UPLOADED, Journal, ownerless
 
-BEGIN = {"event": "begin", "name": "one"}
+BEGIN = begin_event("one")
 STEP = {"event": "metrics", "step": 1, "time_ms": 5, "values": {"loss": 0.1 + 0.2}}
-END = {"event": "finish", "status": "FINISHED"}
+END = {"event": "finish", "status": "FINISHED", "time_ms": 7}
 
 
 @pytest.fixture
@@ -96,10 +97,15 @@ def test_a_journal_goes_when_its_end_has_arrived_and_not_before(folder):
 def test_a_kept_file_is_as_it_was_whatever_becomes_of_the_first(folder, tmp_path):
     journal = Journal.create(folder, "a", BEGIN)
     (tmp_path / "picture.png").write_text("before")
-    names = [journal.copy(tmp_path / "picture.png") for _ in range(2)]
+    copies = [journal.copy(tmp_path / "picture.png") for _ in range(2)]
+    names = [copy["file"] for copy in copies]
     (tmp_path / "picture.png").write_text("after")
     assert [(journal.folder / name).read_text() for name in names] == ["before"] * 2
     assert {name.rpartition("/")[2] for name in names} == {"picture.png"}
+    assert [journal.file_of(copy).read_text() for copy in copies] == ["before"] * 2
+    (journal.folder / names[1]).write_text("befora")
+    with pytest.raises(FileNotFoundError, match=r"picture\.png"):
+        journal.file_of(copies[1])
 
 
 def test_a_disk_that_is_full_leaves_whole_lines(folder, monkeypatch):
@@ -118,12 +124,73 @@ def test_a_disk_that_is_full_leaves_whole_lines(folder, monkeypatch):
     assert events(again) == [BEGIN, END]
 
 
-def test_a_damaged_journal_is_skipped_with_a_message(folder, capsys):
+def old(*written):
+    """Return events as an earlier version wrote them."""
+    return b"".join(json.dumps(event).encode() + b"\n" for event in written)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda whole: b"",
+        lambda whole: bytes(len(whole)),
+        lambda whole: bytes(len(whole)) + b"\n",
+        lambda whole: b"no json\n",
+        lambda whole: b"\xff\xfe\n" + whole,
+        lambda whole: b"[" * 100_000 + b"\n",
+        lambda whole: b"\n" + whole,
+        lambda whole: b"".join(whole.splitlines(keepends=True)[1:]),
+        lambda whole: b"".join(whole.splitlines(keepends=True)[::2]),
+        lambda whole: b"".join(whole.splitlines(keepends=True)[::-1]),
+        lambda whole: whole + whole.splitlines(keepends=True)[1],
+        lambda whole: whole + whole,
+        lambda whole: whole.replace(b'"loss": 0.3', b'"loss": 0.2'),
+        lambda whole: whole + old(STEP),
+        lambda whole: old(["begin"]),
+        lambda whole: old({"event": "begin"}),
+        lambda whole: old(BEGIN, BEGIN),
+        lambda whole: old(STEP),
+        lambda whole: old(BEGIN, {**STEP, "values": [1]}),
+        lambda whole: old(BEGIN, {"event": "spoil"}),
+    ],
+)
+def test_a_damaged_journal_is_set_aside_and_the_others_are_read(folder, capsys, damage):
+    journal = Journal.create(folder, "a", BEGIN)
+    journal.append(STEP)
+    journal.append(END)
+    journal.close()
+    Journal.create(folder, "b", BEGIN).close()
+    damaged = damage((folder / "a" / EVENTS).read_bytes())
+    (folder / "a" / EVENTS).write_bytes(damaged)
+    assert [journal.folder.name for journal in ownerless(folder)] == ["b"]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "a/events.jsonl: damaged journal, set aside as " in line
+    assert "Fix: run `xtcav record`" in line
+    assert (folder.parent / "damaged/a" / EVENTS).read_bytes() == damaged
+    assert [journal.folder.name for journal in ownerless(folder)] == ["b"]
+    assert not capsys.readouterr().err
+
+
+def test_a_journal_of_an_earlier_version_is_read_and_continued(folder):
+    (folder / "a").mkdir(parents=True)
+    (folder / "a" / EVENTS).write_bytes(old(BEGIN, STEP))
+    (folder / "a" / UPLOADED).write_text(json.dumps({"offset": len(old(BEGIN)), "run_id": "r", "experiment_id": "7"}))
+    (journal,) = ownerless(folder)
+    assert (events(journal), journal.run_id, journal.pending) == ([BEGIN, STEP], "r", 1)
+    journal.append(END)
+    journal.close()
+    (journal,) = ownerless(folder)
+    assert events(journal) == [BEGIN, STEP, END]
+
+
+@pytest.mark.parametrize(
+    "state", ["[]", "{}", '{"offset": 3, "run_id": "r", "experiment_id": "7"}', "\0", '{"offset": "1"}']
+)
+def test_all_is_uploaded_again_if_what_the_store_has_is_not_known(folder, state):
     Journal.create(folder, "a", BEGIN).close()
-    (folder / "a" / EVENTS).write_bytes(b"no json\n")
-    assert not list(ownerless(folder))
-    assert "a/events.jsonl: unreadable journal" in capsys.readouterr().err
-    assert (folder / "a").is_dir()
+    (folder / "a" / UPLOADED).write_text(state)
+    (journal,) = ownerless(folder)
+    assert (journal.offset, journal.run_id) == (0, None)
 
 
 def test_what_a_kill_leaves_of_a_journal_that_had_not_begun_is_swept_when_it_is_nobody_s(folder, monkeypatch):

@@ -31,7 +31,7 @@ def results(workspace, monkeypatch):
     (folder / "history.jsonl").write_text('{"epoch": 1, "val_accuracy": 0.5}\n{"epoch": 2, "val_accuracy": 0.6}\n')
     (workspace / "model.keras").write_text("weights")
     kept = []
-    monkeypatch.setattr(model_file, "read_spec", lambda path: SimpleNamespace(path=path))
+    monkeypatch.setattr(model_file, "read_spec", lambda path, **_: SimpleNamespace(path=path))
     monkeypatch.setattr(versions, "log_version", lambda run_id, path, spec, versions: kept.append((run_id, path.name)))
     return SimpleNamespace(folder=folder, models=kept, model=workspace / "model.keras", root=workspace)
 

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from tests.conftest import begin_event
 from xtcav_ml.system import interrupts
 from xtcav_ml.tracking import uploader
 from xtcav_ml.tracking.journal import Journal
@@ -22,9 +23,9 @@ def _impatient(monkeypatch):
 
 
 def journal(tmp_path, name, count=3):
-    made = Journal.create(tmp_path, name, {"event": "begin", "name": name})
+    made = Journal.create(tmp_path, name, begin_event(name))
     for step in range(count):
-        made.append({"event": "metrics", "step": step, "values": {}})
+        made.append({"event": "metrics", "step": step, "time_ms": 1, "values": {}})
     return made
 
 
@@ -44,7 +45,7 @@ def test_all_is_uploaded_in_order_and_what_is_complete_is_removed(tmp_path):
     uploading = Uploader(tmp_path, one_by_one(took))
     first = journal(tmp_path, "a")
     uploading.add(first)
-    first.append({"event": "finish", "status": "FINISHED"})
+    first.append({"event": "finish", "status": "FINISHED", "time_ms": 1})
     uploading.wake.set()
     assert uploading.drain() == []
     assert [event["event"] for _, event in took] == ["begin", *["metrics"] * 3, "finish"]

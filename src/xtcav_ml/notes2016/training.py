@@ -1,6 +1,5 @@
 """experiment NAME: train the network of an experiment of the notes, with the same steps -> its results."""
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from statistics import median
@@ -9,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from xtcav_ml.config.train import TrainParams
+from xtcav_ml.data.history import read_history
 from xtcav_ml.data.prepared import PreparedFile
 from xtcav_ml.learning import fit, layer_plan
 from xtcav_ml.notes2016 import experiments
@@ -65,8 +65,9 @@ def train_experiment(
     history = out / "history.jsonl"
     train.train_network(params, data[0].parent, out / "model.keras", history, [steps, *listeners], identity)
     with PreparedFile(data[0]) as learned, PreparedFile(data[1]) as validation:
-        rows = [json.loads(line) for line in history.read_text(encoding="utf-8").splitlines()]
-        result = outcome(rows, learned.shots // params.batch_size, np.bincount(validation.labels).tolist())
+        result = outcome(
+            read_history(history), learned.shots // params.batch_size, np.bincount(validation.labels).tolist()
+        )
         layers = layer_plan.plan_layers(params.model, layer_plan.Ends.of(learned.spec))
         result |= {"parameters": layer_plan.parameter_count(layers), "train_shots": learned.shots}
     atomic.write_json(experiments.result_file(name), result | {"batch_size": params.batch_size})

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from xtcav_ml import figures
 from xtcav_ml.config.paths import CURVES, METRICS, PLOTS, PREDICTIONS
+from xtcav_ml.data.history import read_history
 from xtcav_ml.data.predictions import ACTUAL, PREDICTED, PROBABILITY
 from xtcav_ml.data.prepared import SHOT_COLUMNS, PreparedFile
 from xtcav_ml.learning import backend, epochs, keras_file, saliency
@@ -38,7 +39,7 @@ def evaluate_network(threads: int, data: Path, model_path: Path, history_path: P
         if not path.is_file():
             raise UserError(f"{path}: missing (expected an output of train). Fix: run `make repro`")
     backend.configure(seed=0, threads=threads)
-    history = [json.loads(line) for line in history_path.read_text().splitlines()]
+    history = read_history(history_path)
     plots = out / PLOTS.name
     with PreparedFile(data / "test.h5") as test:
         model, spec = keras_file.load_network(model_path)

@@ -1,12 +1,12 @@
 """train: train.h5 and validation.h5 -> a network, and its history as lines of JSON, each on disk before the next epoch."""
 
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
 
 from xtcav_ml.config.train import TrainParams
+from xtcav_ml.data.history import line_of
 from xtcav_ml.data.prepared import PreparedFile
 from xtcav_ml.learning import backend, fit, keras_file, layer_plan
 from xtcav_ml.learning.checkpoint import Checkpoints
@@ -74,7 +74,7 @@ class _Log:
             self.screen.print(f"  resumes after epoch {epochs}")
 
     def on_epoch(self, epoch: int, values: dict[str, float], seconds: Mapping[str, float]) -> None:
-        self.history.write(json.dumps({"epoch": epoch, **values}) + "\n")
+        self.history.write(line_of(epoch, values))
         self.history.flush()
         os.fsync(self.history.fileno())
         shown = [name for name in COLUMNS if f"val_{name}" in values]

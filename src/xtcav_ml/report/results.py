@@ -7,6 +7,7 @@ from typing import Any
 
 from xtcav_ml.config.paths import HISTORY, METRICS, PREDICTIONS
 from xtcav_ml.data import predictions
+from xtcav_ml.data.history import read_history
 from xtcav_ml.lineage import recorded
 from xtcav_ml.system.errors import UserError
 
@@ -28,28 +29,28 @@ class Results:
 
     def json(self, path: Path) -> dict[str, Any]:
         """Return the content of a JSON file, empty if it is missing. Raises UserError if it is damaged."""
-        rows = _json_lines(self.root / path, whole=True)
-        return rows[0] if rows else {}
+        return _json(self.root / path)
 
 
 def load_results(root: Path) -> Results:
     """Return the results of the project in `root`. Raises UserError if nothing was evaluated yet, or a file is damaged."""
-    metrics = _json_lines(root / METRICS, whole=True)
+    metrics = _json(root / METRICS)
     if not metrics:
         raise UserError(f"{METRICS}: missing (expected an output of evaluate). Fix: run `make repro`")
     text = (root / PREDICTIONS).read_text(encoding="utf-8") if (root / PREDICTIONS).is_file() else ""
     table = predictions.read_predictions(str(PREDICTIONS), text) if text else None
-    return Results(root, metrics[0], table, _json_lines(root / HISTORY), recorded.of_folder(root))
+    history = read_history(root / HISTORY) if (root / HISTORY).is_file() else []
+    return Results(root, metrics, table, history, recorded.of_folder(root))
 
 
-def _json_lines(path: Path, *, whole: bool = False) -> list[dict[str, Any]]:
-    """Return the JSON of each line of a file, or of the whole file; none if it is missing. Raises UserError if damaged."""
+def _json(path: Path) -> dict[str, Any]:
+    """Return the content of a JSON file, empty if it is missing. Raises UserError if it is damaged."""
     if not path.is_file():
-        return []
-    text = path.read_text(encoding="utf-8")
+        return {}
     try:
-        return [json.loads(part) for part in ([text] if whole else text.splitlines())]
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise UserError(
             f"{path}: invalid JSON (found {str(error)!r}, expected JSON). Fix: remove it, then run `make repro`"
         ) from None
+    return content

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from xtcav_ml.config.paths import HISTORY, LOCK_FILE, METRICS
+from xtcav_ml.data.history import read_history
 from xtcav_ml.lineage import dvc_lock, project, recorded
 from xtcav_ml.lineage.environment import environment
 from xtcav_ml.system import variables
@@ -95,9 +96,8 @@ def _compare(run: Original, folder: Path, machine: Sequence[str]) -> bool:
 def _curves(history: Path) -> dict[str, dict[int, float]]:
     """Return the metrics of each epoch by their names in MLflow."""
     curves: dict[str, dict[int, float]] = {}
-    for line in history.read_text(encoding="utf-8").splitlines():
-        values = json.loads(line)
-        epoch = values.pop("epoch")
+    for values in read_history(history):
+        epoch = int(values.pop("epoch"))
         for name, value in values.items():
             curves.setdefault(metric_name(name), {})[epoch] = value
     return curves

@@ -1,32 +1,49 @@
 """A run's log on disk: a folder of events for each run, from which `mlflow_writer.upload_next` uploads to MLflow.
 
-`events.jsonl` has a line of JSON for each event, on disk (fsync) before the call returns; a last line that a kill has torn
-is cut off when the journal is opened again. `files` has copies of the files that events name, `uploaded.json` the byte up to
-which all is uploaded. A process that writes or uploads holds a lock on the events, which the system releases when the process
-ends: a journal that can be locked has no living owner. It is removed when the run has ended and all is uploaded.
+`events.jsonl` has a line of JSON for each event, with its number and checksum, on disk (fsync) before the call returns; a last
+line that a kill has torn is cut off when the journal is opened again. `files` has copies of the files that events name, with
+their SHA-256 there, `uploaded.json` the byte up to which all is uploaded. A journal that is damaged otherwise is set aside.
+A process that writes or uploads holds a lock on the events, which the system releases when the process ends: a journal that
+can be locked has no living owner. It is removed when the run has ended and all is uploaded.
 
 MLflow's own asynchronous logging keeps what is waiting in memory only: a kill, or a server that is down, loses it.
 """
 
 import contextlib
 import fcntl
-import json
+import hashlib
 import os
 import shutil
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import UnionType
 from typing import Any, BinaryIO
 
-from xtcav_ml.system import atomic
+from xtcav_ml.system import atomic, lines
 from xtcav_ml.system.errors import reason, warn
 
 EVENTS, UPLOADED, FILES, GONE = "events.jsonl", "uploaded.json", "files", ".gone-"
+DAMAGED = "damaged"  # folder beside that of the journals
+NUMBER = "number"  # of an event in its journal, from 0
 STALE = 3600.0  # seconds after which a journal without its first event is taken for that of a killed process
 
 Event = dict[str, Any]
-"""An event's kind is in its `event`: begin, params, metrics, tags, dataset, artifact, model, finish. The first is `begin`."""
+"""An event's kind is in its `event`. The first is `begin`."""
+
+FIELDS: dict[str, dict[str, type | UnionType]] = {
+    "begin": {**dict.fromkeys(("run_key", "store", "identity", "experiment", "name"), str), "parent": str | None}
+    | {"tags": dict, "adds": bool, "time_ms": int},
+    "params": {"values": dict},
+    "metrics": {"values": dict, "step": int, "time_ms": int},
+    "tags": {"values": dict},
+    "dataset": dict.fromkeys(("name", "digest", "source", "context"), str),
+    "artifact": {"file": str, "folder": str | None},
+    "model": {"file": str, "requirements": list},
+    "finish": {"status": str | None, "time_ms": int},
+}
+"""The fields of an event, by its kind."""
 
 
 def folder_of(root: Path) -> Path:
@@ -41,15 +58,19 @@ class Journal:
         self.folder, self._file = folder, file
         self.size = file.seek(0, os.SEEK_END)  # bytes that are on disk for certain
         self.begin: Event = {}
+        self._count = 0  # of its events
         self.finished = False  # whether the run's end is written, the last event
         self.offset = 0  # the store has what is before this byte, in this run:
         self.run_id: str | None = None
         self.experiment_id: str | None = None
-        for event, _ in self.events():
+        ends = []
+        for event, end in self.events():
             self._follow(event)
+            ends.append(end)
         with contextlib.suppress(OSError, ValueError, KeyError):  # to upload it all again changes nothing in the store
-            state = json.loads((folder / UPLOADED).read_text())
-            self.offset, self.run_id, self.experiment_id = state["offset"], state["run_id"], state["experiment_id"]
+            state, _ = lines.parse((folder / UPLOADED).read_text(encoding="utf-8"))
+            if state["offset"] in ends:
+                self.offset, self.run_id, self.experiment_id = state["offset"], state["run_id"], state["experiment_id"]
 
     @classmethod
     def create(cls, parent: Path, name: str, begin: Event) -> "Journal":
@@ -65,11 +86,17 @@ class Journal:
 
     @classmethod
     def open(cls, folder: Path) -> "Journal | None":
-        """Return the journal in `folder` without a torn last line, or None if it has a living owner, or is gone."""
+        """Return the journal in `folder` without a torn last line, or None if it has a living owner, or is gone.
+
+        Raises ValueError if it is damaged.
+        """
         with contextlib.suppress(BlockingIOError, FileNotFoundError), contextlib.ExitStack() as stack:
             file = stack.enter_context((folder / EVENTS).open("r+b", buffering=0))
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            file.truncate(file.read().rfind(b"\n") + 1)
+            whole = file.read().rfind(b"\n") + 1
+            if not whole:
+                raise ValueError("no event")
+            file.truncate(whole)
             if os.fstat(file.fileno()).st_nlink:
                 journal = cls(folder, file)
                 stack.pop_all()
@@ -78,7 +105,7 @@ class Journal:
 
     def append(self, event: Event) -> None:
         """Write an event; it is on disk when this returns. Raises OSError, and leaves the journal as it was."""
-        line = json.dumps(event).encode() + b"\n"
+        line = lines.line({**event, NUMBER: self._count}).encode() + b"\n"
         try:
             self._file.seek(self.size)
             written = self._file.write(line)
@@ -92,29 +119,49 @@ class Journal:
         self.size += len(line)
         self._follow(event)
 
-    def copy(self, path: Path) -> str:
-        """Copy a file into the journal, where no stage changes it, and return its name there."""
+    def copy(self, path: Path) -> dict[str, str]:
+        """Copy a file into the journal, where no stage changes it, and return its name there and its SHA-256, for an event."""
         (self.folder / FILES).mkdir(exist_ok=True)
         copied = Path(tempfile.mkdtemp(dir=self.folder / FILES)) / path.name
         with atomic.replacing(copied) as temporary:
             shutil.copyfile(path, temporary)
-        return str(copied.relative_to(self.folder))
+        return {"file": str(copied.relative_to(self.folder)), "sha256": _sha256(copied)}
+
+    def file_of(self, event: Event) -> Path:
+        """Return the copy that an event names. Raises FileNotFoundError if it is missing or damaged."""
+        path: Path = self.folder / event["file"]
+        if _sha256(path) != event.get("sha256", _sha256(path)):
+            raise FileNotFoundError(f"a damaged copy, {path}")
+        return path
 
     def events(self, offset: int = 0) -> Iterator[tuple[Event, int]]:
-        """Give the events that begin at byte `offset` or after it, each with the byte at which it ends."""
+        """Give the events that begin at byte `offset` or after it, each with the byte at which it ends.
+
+        Raises ValueError if a line is damaged, missing or of another shape.
+        """
+        number = None if offset else 0  # of the next line, if it is known
+        older = True  # no line with a checksum came yet: an earlier version wrote none
         with (self.folder / EVENTS).open("rb") as file:
             file.seek(offset)
             while offset < self.size:
-                line = file.readline()
-                offset += len(line)
-                yield json.loads(line), offset
+                text = file.readline()
+                offset += len(text)
+                event, checked = lines.parse(text.decode().removesuffix("\n"))
+                found = event.pop(NUMBER, None)
+                if number not in (found, None) and (checked or not older):
+                    raise ValueError(f"line {found} for line {number}")
+                _require_shape(event, first=offset == len(text))
+                older &= not checked
+                number = None if found is None else found + 1
+                yield event, offset
 
     def acknowledge(self, offset: int, run_id: str | None, experiment_id: str | None) -> None:
         """Remember that the store has all up to byte `offset`, in run `run_id`."""
         self.offset, self.run_id, self.experiment_id = offset, run_id, experiment_id
         if not self._file.closed:  # else a late reply: the event is sent again
             state = {"offset": offset, "run_id": run_id, "experiment_id": experiment_id}
-            atomic.write_json(self.folder / UPLOADED, state)
+            with atomic.replacing(self.folder / UPLOADED) as temporary:
+                temporary.write_text(lines.line(state), encoding="utf-8")
 
     @property
     def pending(self) -> int:
@@ -131,14 +178,29 @@ class Journal:
         self._file.close()
 
     def _follow(self, event: Event) -> None:
+        self._count += 1
         self.begin = self.begin or event
         self.finished |= event["event"] == "finish"
+
+
+def _require_shape(event: Event, *, first: bool) -> None:
+    """Raise ValueError unless an event has the fields of its kind; the first one, and no other, begins the run."""
+    fields = FIELDS.get(str(event.get("event")))
+    wrong = fields is None or any(not isinstance(event.get(name), kind) for name, kind in fields.items())
+    if wrong or first != (event["event"] == "begin"):
+        raise ValueError(f"an event of another shape, {event.get('event')!r}")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def ownerless(parent: Path) -> Iterator[Journal]:
     """Give the journals in `parent` that no living process owns, the oldest first, and sweep what kills have left.
 
-    Other processes add and remove journals meanwhile. One that cannot be read is skipped with a message.
+    Other processes add and remove journals meanwhile. One that cannot be read is skipped with a message, one that is damaged
+    set aside.
     """
     ages: list[tuple[float, Path]] = []
     for folder in parent.glob("*"):
@@ -152,8 +214,22 @@ def ownerless(parent: Path) -> Iterator[Journal]:
         try:
             if journal := Journal.open(folder):
                 yield journal
-        except (OSError, ValueError) as error:
+        except ValueError as error:
+            _set_aside(folder, error)
+        except OSError as error:
             warn(
-                f"{folder / EVENTS}: unreadable journal, skipped (found {reason(error)!r}, expected lines of JSON). "
+                f"{folder / EVENTS}: unreadable journal, skipped (found {reason(error)!r}, expected a readable file). "
                 f"Fix: move {folder} away"
             )
+
+
+def _set_aside(folder: Path, error: ValueError) -> None:
+    """Move a damaged journal out of the way of the others."""
+    aside = folder.parent.parent / DAMAGED / folder.name
+    aside.parent.mkdir(exist_ok=True)
+    with contextlib.suppress(FileNotFoundError):  # another process was faster
+        folder.rename(aside)
+        warn(
+            f"{folder / EVENTS}: damaged journal, set aside as {aside} (found {reason(error)!r}, expected the events that were "
+            "written). Fix: run `xtcav record`, which logs the present results, and remove it"
+        )

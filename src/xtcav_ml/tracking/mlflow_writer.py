@@ -89,9 +89,9 @@ def _apply(root: Path, journal: Journal, events: Sequence[Event]) -> None:
         use = InputTag("mlflow.data.context", events[0]["context"])
         client.log_inputs(journal.run_id, [DatasetInput(dataset, [use])])
     elif kind == "artifact":
-        client.log_artifact(journal.run_id, str(journal.folder / events[0]["file"]), events[0]["folder"])
+        client.log_artifact(journal.run_id, str(journal.file_of(events[0])), events[0]["folder"])
     elif kind == "model":
-        path = journal.folder / events[0]["file"]
+        path = journal.file_of(events[0])
         versions.log_version(
             str(journal.run_id), path, model_file.read_spec(path, sealed=False), events[0]["requirements"]
         )

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from xtcav_ml.config.paths import METRICS, RESULTS, RUN_ADDRESS
+from xtcav_ml.data.history import read_history
 from xtcav_ml.lineage import lineage, project
 from xtcav_ml.system import atomic
 from xtcav_ml.system.errors import UserError, reason, warn
@@ -65,9 +66,8 @@ def record(model: Path, history: Path, results: Path) -> None:
         else:  # as the training would have logged it
             tags = {"stage": "train", "rebuilt": "true", **runs.origin_tags(origin)}
             run = runs.begin(tracker, origin, tags)
-            for line in history.read_text(encoding="utf-8").splitlines():
-                values = json.loads(line)
-                run.metrics(values, step=values.pop("epoch"))
+            for values in read_history(history):
+                run.metrics(values, step=int(values.pop("epoch")))
             runs.log_model(run, model)
         if tags.get(EVALUATION_TAG) != wanted[EVALUATION_TAG]:
             runs.log_evaluation(run, results, tags)

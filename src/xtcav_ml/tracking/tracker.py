@@ -85,7 +85,7 @@ class Run:
     @interrupts.held()
     def _write(self, kind: str, file: Path | None = None, **fields: Any) -> None:
         try:
-            copy = {} if file is None else {"file": self.journal.copy(file)}
+            copy = {} if file is None else self.journal.copy(file)
             self.journal.append({"event": kind, **fields, **copy})
         except OSError as error:
             warn(
