@@ -302,6 +302,12 @@ def partly(rows: int, **how: Any) -> Change:
     return write
 
 
+UNWRITTEN = {
+    "none": partly(0),
+    **{f"{rows} of 6": partly(rows, chunks=(1, *SHAPE)) for rows in (0, 1, 5)},
+    "blocks": partly(4, chunks=(2, 5, 5), compression="gzip"),
+}
+
 # What is done to a file
 
 
@@ -567,12 +573,12 @@ KINDS = {
         ),
     ),
     "frames beyond 32 bits": Kind(
-        "beyond 32 bits",
+        "a pixel is no number that can be kept (found ",
         each((IMAGE,), {kind: filled(2**40, kind) for kind in ("i8", "u8", ">i8", "f4", "f8")}),
         ask=read,
     ),
     "frames with a pixel that is no number": Kind(
-        "a pixel of ",
+        "a pixel is no number that can be kept (found ",
         each(
             (IMAGE,),
             {
@@ -587,7 +593,10 @@ KINDS = {
     ),
     "integers without a value": Kind(
         "no value (found nan in row 0, 6 such rows",
-        each(COLUMNS[2:], filled(np.nan, "f8")),
+        each(COLUMNS[2:4], {kind: filled(np.nan, kind) for kind in ("f4", "f8", ">f8")}),
+    ),
+    "no key in any row": Kind(
+        "no value in any row (found ", each(COLUMNS[4:], {"NaN": filled(np.nan, "f8"), "none": filled(-1, "i8")})
     ),
     "strings": Kind(TYPED, each(SOME, {"fixed": filled(b"3", "S4"), "any length": filled("3", h5py.string_dtype())})),
     "compound": Kind(TYPED, each(SOME, filled(np.zeros((), COMPOUND), COMPOUND))),
@@ -656,23 +665,16 @@ KINDS = {
             )
         },
     ),
-    "never written": Kind("not wholly written (found 0 of 1 pieces, ", each(COLUMNS, partly(0))),
+    "never written": Kind("not wholly written (found 6 of 6 rows unwritten, ", each(COLUMNS, partly(0))),
     "partly written": Kind(
-        "of 6 pieces, ",
+        "of 6 rows unwritten, ",
         each((PEAKS_LABEL, "run"), {f"{rows}": partly(rows, chunks=(1,)) for rows in (0, 1, 5)}),
     ),
     "frames partly written": Kind(
-        " pieces, ",
-        each(
-            (IMAGE,),
-            {
-                "none": partly(0),
-                **{f"{rows} of 6": partly(rows, chunks=(1, *SHAPE)) for rows in (0, 1, 5)},
-                "blocks": partly(4, chunks=(2, 5, 5), compression="gzip"),
-            },
-        ),
-        ask=read,
+        "of 6 rows unwritten, ",
+        each((IMAGE,), UNWRITTEN),
     ),
+    "frames partly written, read": Kind("was never written'", each((IMAGE,), UNWRITTEN), ask=read),
     "soft link to nowhere": Kind("missing (found no such path", each(SOME, linked(h5py.SoftLink("/nowhere")))),
     "soft link to itself": Kind(
         "too many links (found ", each(SOME, lambda file, name: linked(h5py.SoftLink(f"/{name}"))(file, name))

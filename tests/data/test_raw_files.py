@@ -119,14 +119,17 @@ def test_hidden_files_and_what_is_no_hdf5_are_ignored_and_counted(raw_folder, pa
     assert raw_files.open_set(data(raw_folder), params.prepare).listing == listing
 
 
-def test_predictions_among_the_raw_files_are_ignored_and_counted(raw_folder):
+def test_predictions_among_the_raw_files_are_ignored_and_counted(raw_folder, params):
     (raw_folder / "predictions").mkdir()
     shutil.copy(raw_folder / "a.h5", raw_folder / "predictions" / "raw.h5")
     with creating(raw_folder / "predictions" / "a.predictions.h5") as file:
         file.attrs[PREDICTED_BY] = "0" * 64
-    listing = list_files(raw_folder)
+    listing = raw_files.survey(list_files(raw_folder), data(raw_folder), params.prepare).listing
     assert [path.name for path in listing.files] == ["a.h5", "b.hdf5", "dark.h5", "raw.h5"]
     assert listing.note.endswith(": predictions/a.predictions.h5")
+    (raw_folder / "predictions" / "raw.h5").unlink()
+    with pytest.raises(UserError, match=r"predictions: no raw files \(found ignored 1 .*a\.predictions\.h5"):
+        raw_files.survey(list_files(raw_folder / "predictions"), data(raw_folder), params.prepare)
 
 
 def test_a_folder_that_cannot_be_read_is_no_silent_gap(raw_folder, monkeypatch):

@@ -99,7 +99,7 @@ def test_a_part_that_was_not_written_or_refers_on_is_refused(folder):
     path = write_virtual(folder / "master.h5", PARTS)
     with h5py.File(folder / "parts/b.h5", "w") as file:
         file.create_dataset("data", (2, *SHAPE), "i2", chunks=(1, *SHAPE))
-    assert "not wholly written (found 0 of 2 pieces" in problem(path, folder)
+    assert "not wholly written (found 2 of 2 rows unwritten" in problem(path, folder)
     layout = h5py.VirtualLayout((2, *SHAPE), "i2")
     layout[:] = h5py.VirtualSource("a.h5", "data", (2, *SHAPE))
     with h5py.File(folder / "parts/b.h5", "w") as file:

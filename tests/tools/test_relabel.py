@@ -17,7 +17,7 @@ def folder(tmp_path_factory, params):
     for run, count in ((69, 5), (70, 40)):
         shots = simulator.simulate_shots(params.simulate, run, 0, count)
         with h5py.File(folder / f"r{run}.h5", "w") as file:
-            for name in relabel.RELABEL_COLUMNS:
+            for name in relabel.REQUIRED:
                 file[name] = shots[name]
             for peak in ("t0", "t1", "t2"):
                 file[f"truth.{peak}"] = shots[f"acq.{peak}.ampl"]
@@ -74,7 +74,7 @@ def test_a_folder_without_raw_files_is_named(params, tmp_path):
 
 def test_files_without_waveforms_are_named(folder, params, tmp_path):
     with h5py.File(folder / "r69.h5") as source, h5py.File(tmp_path / "x.h5", "w") as target:
-        for name in relabel.RELABEL_COLUMNS:
+        for name in relabel.REQUIRED:
             if name != WAVEFORMS:
                 target[name] = source[name][:]
     with pytest.raises(UserError, match=r"x\.h5: acq\.waveforms: missing .*"):

@@ -14,12 +14,13 @@ def relabel(
 ) -> None:
     """Recompute the labels from the waveforms and compare.
 
-    The rule is simulate.rule of params.yaml.
+    The rule is simulate.rule of params.yaml. Finds waveforms, energies and keys where data.layout has them.
     """
     from xtcav_ml.config.base import load_section
     from xtcav_ml.config.data import DataParams
     from xtcav_ml.config.simulate import SimulateParams
     from xtcav_ml.tools import relabel as tool
 
-    raw = folder or Path(load_section("data", DataParams).raw)
-    tool.relabel_folder(raw, load_section("simulate", SimulateParams).rule, out)
+    data = load_section("data", DataParams)
+    rule = load_section("simulate", SimulateParams).rule
+    tool.relabel_folder(folder or Path(data.raw), rule, out, data.layout)

@@ -36,6 +36,11 @@ class Source(Section):
         """Return whether files have no such value."""
         return self.path is None and self.value is None and self.file_name is None
 
+    @property
+    def is_dataset(self) -> bool:
+        """Return whether files have a dataset of it, not an attribute or another single value."""
+        return self.path is not None and "@" not in self.path
+
 
 ABSENT = Source()
 RUN_IN_NAME = Source(file_name=r"(?i)(?:^|[^a-z])r(?:un)?[-_]?(\d+)")
@@ -82,7 +87,7 @@ class Layout(Section):
     @model_validator(mode="after")
     def _required(self) -> Self:
         image = self.source(IMAGE)
-        if image.path is None or image.half is not None or "@" in image.path or image.missing:
+        if not image.is_dataset or image.half is not None or image.missing:
             raise ValueError(f"datasets.{IMAGE}: not frames (found {image!r}, expected a path). Fix: name it")
         for name in self.datasets:
             if self.source(name).absent and name not in DERIVED:

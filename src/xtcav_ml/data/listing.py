@@ -3,7 +3,7 @@
 import contextlib
 import itertools
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -38,37 +38,39 @@ class Listing:
         kinds = "hidden, no HDF5, predictions, or parts of others"
         return f"ignored {len(self.ignored):,} ({kinds}): {', '.join(names)}{more}"
 
-    def without(self, parts: Collection[Path]) -> "Listing":
-        """Return the listing with files that others refer to among the ignored ones."""
-        ignored = {file for file in self.files if parts and file.resolve() in parts}
+    def without(self, others: Collection[Path]) -> "Listing":
+        """Return the listing with files that are no raw files after all among the ignored ones. Raises UserError if all are."""
+        others = {file.resolve() for file in others}
+        ignored = {file for file in self.files if others and file.resolve() in others}
         files = tuple(file for file in self.files if file not in ignored)
-        return replace(self, files=files, ignored=tuple(sorted({*self.ignored, *ignored})))
+        listing = replace(self, files=files, ignored=tuple(sorted({*self.ignored, *ignored})))
+        if not files:
+            raise UserError(
+                f"{self.folder}: no raw files (found {listing.note or 'an empty folder'}, expected HDF5). Fix: copy raw files "
+                "there, or correct data.raw in params.yaml or the argument"
+            )
+        return listing
 
 
 def list_files(folder: Path) -> Listing:
     """Return the HDF5 files in `folder` and its subfolders, by content: their names may end as they like.
 
-    Raises UserError if a folder cannot be read or there are none.
+    Opens none: predictions, and parts of others, are among them until who opens them takes them out. Raises UserError if a
+    folder cannot be read or there are none.
     """
     files: list[Path] = []
     ignored: list[Path] = []
     try:
         for path in _walk(folder):
             hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)  # as other systems' ._x
-            raw = not hidden and _is_hdf5(path) and not _is_prediction(path)
+            raw = not hidden and _is_hdf5(path)
             (files if raw else ignored).append(path)
     except OSError as error:
         raise UserError(
             f"{error.filename}: not readable (found {error.strerror!r}, expected a folder of raw files). Fix: correct data.raw "
             "in params.yaml or the argument, or fetch the data with `dvc pull`"
         ) from None
-    listing = Listing(folder, tuple(sorted(files)), tuple(sorted(ignored)))
-    if not files:
-        raise UserError(
-            f"{folder}: no raw files (found {listing.note or 'an empty folder'}, expected HDF5). Fix: copy raw files there, or "
-            "correct data.raw in params.yaml or the argument"
-        )
-    return listing
+    return Listing(folder, tuple(sorted(files)), tuple(sorted(ignored))).without(())
 
 
 def _walk(folder: Path) -> Iterator[Path]:
@@ -102,7 +104,10 @@ def _is_hdf5(path: Path) -> bool:
         return True  # it may be: `file_problems` reports that it cannot be read
 
 
-def _is_prediction(path: Path) -> bool:
-    with contextlib.suppress(UserError), reading(path) as file:
-        return PREDICTED_BY in file.attrs
-    return False
+def predictions(files: Iterable[Path]) -> list[Path]:
+    """Return those of the files that `xtcav predict` wrote."""
+    found = []
+    for path in files:
+        with contextlib.suppress(UserError), reading(path) as file:
+            found += [path] if PREDICTED_BY in file.attrs else []
+    return found

@@ -29,6 +29,7 @@ MAX_CHUNK = 2**30  # bytes that a chunk may unpack to: four megabytes of HDF5 ca
 MAX_LINKS = 16  # soft links on the way to a dataset
 MAX_PARTS = 10_000  # parts of a virtual dataset
 
+NOT_BLANK = np.bool_(False)
 INT64_MAX = np.uint64(2**63 - 1)
 
 PREFIXES = ("HDF5_VDS_PREFIX", "HDF5_EXT_PREFIX", "HDF5_EXTFILE_PREFIX")
@@ -138,7 +139,7 @@ def _opened(group: h5py.Group, name: bytes, cache: tuple[int, int] | None) -> An
 
 
 def require_stored(dataset: h5py.Dataset, folder: Folder) -> None:
-    """Raise Misfit unless all data of a dataset are there and can be read."""
+    """Raise Misfit unless all data of a dataset are there and can be read, but for rows that are `unwritten`."""
     properties = dataset.id.get_create_plist()
     if properties.get_layout() == h5py.h5d.VIRTUAL:
         _require_parts(dataset, folder)
@@ -159,7 +160,6 @@ def require_stored(dataset: h5py.Dataset, folder: Folder) -> None:
     size = math.prod(chunks or ()) * dataset.dtype.itemsize
     if size > MAX_CHUNK:
         raise Misfit("chunks are too large", f"{size:,} bytes", f"at most {MAX_CHUNK:,}", "use `h5repack -l`")
-    _require_written(dataset, properties, chunks)
 
 
 def tiles(dataset: h5py.Dataset) -> int:
@@ -179,15 +179,45 @@ def slow_chunks(dataset: h5py.Dataset) -> Misfit | None:
     return Misfit("slow, the chunks of a row exceed the memory", f"{size:,} bytes", f"at most {MAX_CHUNK:,}", fix)
 
 
-def _require_written(dataset: h5py.Dataset, properties: Any, chunks: tuple[int, ...] | None) -> None:
-    """Raise Misfit unless all of a dataset was written: HDF5 reads zeros elsewhere, meant only if there is a fill value."""
-    pieces, written = 1, int(dataset.id.get_storage_size() > 0)
-    if chunks:
-        pieces = math.prod(-(-rows // chunk) for rows, chunk in zip(dataset.shape, chunks, strict=True))
-        written = dataset.id.get_num_chunks()
-    meant = properties.fill_value_defined() == h5py.h5d.FILL_VALUE_USER_DEFINED
-    if dataset.size and written < pieces and not meant:
-        raise Misfit("not wholly written", f"{written} of {pieces} pieces", "all", WRITE_AGAIN)
+def unwritten(dataset: h5py.Dataset) -> NDArray[np.bool_] | None:
+    """Return the rows (N,) of a dataset that were not wholly written: HDF5 reads zeros there. None if there are none.
+
+    A fill value that the file names is meant to be read.
+    """
+    shape, properties = dataset.shape, dataset.id.get_create_plist()
+    layout = properties.get_layout()
+    elsewhere = layout == h5py.h5d.VIRTUAL or properties.get_external_count()  # whose parts are checked
+    if elsewhere or not math.prod(shape or (0,)) or properties.fill_value_defined() == h5py.h5d.FILL_VALUE_USER_DEFINED:
+        return None
+    rows = shape[0] if shape else 1
+    if layout != h5py.h5d.CHUNKED:
+        return None if dataset.id.get_storage_size() else np.ones(rows, bool)
+    length, *_ = chunks = properties.get_chunk()
+    written, wanted = (
+        dataset.id.get_num_chunks(),
+        [-(-size // chunk) for size, chunk in zip(shape, chunks, strict=True)],
+    )
+    if written == math.prod(wanted):
+        return None
+    counts = np.zeros(wanted[0], np.int64)
+
+    def count(chunk: Any) -> None:
+        counts[chunk.chunk_offset[0] // length] += 1
+
+    if written:
+        dataset.id.chunk_iter(count)
+    return np.asarray(np.repeat(counts < math.prod(wanted[1:]), length)[:rows])
+
+
+def require_written(dataset: h5py.Dataset, blank: NDArray[np.bool_] | None = None) -> None:
+    """Raise Misfit if rows of a dataset are `unwritten`, other than those that are `blank` (N,), which hold no shot."""
+    missing = unwritten(dataset)
+    if missing is None:
+        return
+    shots = missing if blank is None or len(blank) != len(missing) else missing & ~blank
+    if shots.any():
+        found = f"{np.count_nonzero(missing):,} of {len(missing):,} rows unwritten, row {np.argmax(shots)} the first"
+        raise Misfit("not wholly written", found, "all", WRITE_AGAIN)
 
 
 def _require_external(dataset: h5py.Dataset, folder: Folder) -> None:
@@ -236,6 +266,7 @@ def _require_part(part: Any, source: Any, dataset: h5py.Dataset) -> None:
     if part.is_virtual or part.external:
         raise Misfit("a part refers to other files again", place, "values", WRITE_AGAIN)
     require_stored(part, ALONE)
+    require_written(part)
 
 
 ALONE = Folder()
@@ -260,39 +291,42 @@ def rows_of(shape: tuple[int, ...] | None, row_shape: tuple[int, ...]) -> int | 
     return int(shape[0])
 
 
-def column(values: NDArray[Any], source: Source, expected: Dataset) -> NDArray[np.int64] | NDArray[np.float64]:
+def column(
+    values: NDArray[Any], source: Source, expected: Dataset, blank: NDArray[np.bool_] | np.bool_ = NOT_BLANK
+) -> NDArray[np.int64] | NDArray[np.float64]:
     """Return the values of a dataset (N, ...) as int64 or float64 (N,), without loss.
 
-    What `source.missing` names, and NaN in a label, becomes -1 in a label and NaN in a number. Raises Misfit if values would
-    change.
+    What `source.missing` names, NaN in a label, and all that rows hold which are `blank` (N,), becomes -1 in integers and NaN
+    in a number. Raises Misfit if values would change.
     """
     if expected.row_shape:
         return values.reshape(-1, *expected.row_shape)
-    flat = _half(values.reshape(-1), source)
-    if flat.dtype.kind == "b":
-        flat = flat.astype(np.int64)
-    missing = np.zeros(len(flat), bool)
+    flat = values.reshape(-1)
+    missing = np.zeros(len(flat), bool) | blank
     for number in source.missing:
         missing |= flat == number
+    if flat.dtype.kind == "b":
+        flat = flat.astype(np.int64)
     if expected.kind == "f":
         if flat.dtype.kind == "f" or missing.any():
             return np.where(missing, np.nan, flat.astype(np.float64))
         return _integers(flat, missing)
     missing |= np.isnan(flat) if flat.dtype.kind == "f" else False
-    if expected.kind == "label":
-        return np.where(missing, -1, _integers(flat, missing))
-    _refuse(missing, flat, "no value", "one for each shot")
-    return _integers(flat, missing)
+    if expected.kind != "label":
+        _refuse(missing & ~blank, flat, "no value", "one for each shot")
+    return np.where(missing, -1, _half(flat, missing, source))
 
 
-def _half(flat: NDArray[Any], source: Source) -> NDArray[Any]:
-    """Return the upper or lower 32 bits of 64-bit integers, if `source` asks for them."""
+def _half(flat: NDArray[Any], missing: NDArray[np.bool_], source: Source) -> NDArray[np.int64]:
+    """Return integers as `_integers`; of 64-bit ones the upper or lower 32 bits, if `source` asks for them."""
     if source.half is None:
-        return flat
+        return _integers(flat, missing)
     if flat.dtype.kind not in "iu" or flat.dtype.itemsize != 8:
         raise Misfit("no halves", flat.dtype, "64-bit integers", "remove `half` from data.layout")
     bits = flat.astype(np.uint64)
-    return (bits >> np.uint64(32) if source.half == "high" else bits & np.uint64(2**32 - 1)).astype(np.int64)
+    halves = (bits >> np.uint64(32) if source.half == "high" else bits & np.uint64(2**32 - 1)).astype(np.int64)
+    halves[missing | (flat < 0)] = -1  # as a fill value is
+    return halves
 
 
 def _integers(flat: NDArray[Any], missing: NDArray[np.bool_]) -> NDArray[np.int64]:

@@ -11,12 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xtcav_ml.config.layout import Source
-from xtcav_ml.config.schema import IMAGE, Dataset
+from xtcav_ml.config.schema import EVENT_KEY, IMAGE, Dataset
 from xtcav_ml.data import raw_dataset
 from xtcav_ml.data.hdf5 import reading, refusing_unreadable
+from xtcav_ml.data.listing import PREDICTED_BY
 from xtcav_ml.data.raw_dataset import ALONE, Folder, Misfit
 from xtcav_ml.system.errors import UserError
 
+KEY = Dataset("label", (), "part of the event key; -1 if a row has none")
+SET_KEY = "name it in data.layout.datasets, as null if files have none, or remove the file"
 SET_LAYOUT = "set data.layout (`xtcav scan` lists the datasets), or remove the file"
 
 
@@ -27,6 +30,9 @@ class RawFile:
         self.file, self.path, self.folder = file, path, folder.for_file()
         self._open: dict[str, h5py.Dataset] = {}  # datasets by path
         self._stored: set[str] = set()  # names of those whose data were found to be there
+        self._keys: dict[str, NDArray[Any]] = {}  # columns of the event key
+        self._written: set[str] = set()  # names of those whose rows were found to be written
+        self.blank: NDArray[np.bool_] | None = None  # rows that hold no shot, by `find_blank`
 
     @contextlib.contextmanager
     def naming(self, name: str) -> Iterator[None]:
@@ -62,10 +68,50 @@ class RawFile:
             self._stored.add(name)
         return dataset
 
+    def written(self, name: str) -> h5py.Dataset:
+        """Return a dataset. Raises Misfit as `stored`, or if rows were never written that are not `blank`."""
+        dataset = self.stored(name)
+        if name not in self._written:
+            raw_dataset.require_written(dataset, self.blank)
+            self._written.add(name)
+        return dataset
+
+    def find_blank(self) -> None:
+        """Find the rows that hold no shot: a part of the event key has no value there, is negative, or all parts are zero.
+
+        Without a time, a single zero may be the number of a shot. Raises UserError if a key cannot be read.
+        """
+        for name in EVENT_KEY:
+            with self.naming(name):
+                if self.folder.source(name).is_dataset and self.dataset(name).shape:
+                    self._keys[name] = self._key(name)
+        if not self._keys:
+            return
+        keys = np.stack(list(self._keys.values()))
+        zero = (keys == 0).all(axis=0)
+        if EVENT_KEY[0] not in self._keys and np.count_nonzero(zero) == 1:
+            zero[:] = False
+        self.blank = zero | (keys < 0).any(axis=0)
+        for name, values in self._keys.items():
+            if self.blank.all() and (values <= 0).all() and len(values):
+                with self.naming(name):
+                    raw_dataset.require_written(self.stored(name))
+                    raise Misfit("no value in any row", f"{values[0]} in row 0", "the event keys of shots", SET_KEY)
+
+    def _key(self, name: str) -> NDArray[Any]:
+        """Return a part of the event key (N,), -1 in rows that have none."""
+        dataset, source = self.stored(name), self.folder.source(name)
+        properties = dataset.id.get_create_plist()
+        if properties.fill_value_defined() == h5py.h5d.FILL_VALUE_USER_DEFINED and dataset.fillvalue:
+            source = source.model_copy(update={"missing": (*source.missing, dataset.fillvalue)})
+        missing = raw_dataset.unwritten(dataset)
+        blank = raw_dataset.NOT_BLANK if missing is None else missing
+        return raw_dataset.column(np.asarray(dataset[()]), source, KEY, blank)
+
     def rows(self, name: str, expected: Dataset) -> int | None:
         """Return the number of rows of `name`, None if one value stands for all shots. Raises Misfit if it breaks a rule."""
         source = self.folder.source(name)
-        if source.path is None or "@" in source.path:
+        if not source.is_dataset:
             self._single(source)
             return None
         dataset = self.dataset(name)
@@ -78,8 +124,7 @@ class RawFile:
     def shots(self, names: Iterable[str]) -> int:
         """Return the length of the first of datasets, or of the frames, that has a row a shot. Raises UserError if missing."""
         for name in (*names, IMAGE):
-            path = self.folder.source(name).path
-            if path is not None and "@" not in path:
+            if self.folder.source(name).is_dataset:
                 with self.naming(name):
                     shape = self.stored(name).shape or ()
                 if shape:
@@ -88,14 +133,15 @@ class RawFile:
 
     def column(self, name: str, expected: Dataset, shots: int) -> NDArray[Any]:
         """Return `name` as int64 or float64 (shots,). Raises Misfit if it breaks a rule."""
-        source = self.folder.source(name)
-        if source.path is None or "@" in source.path:
-            return np.repeat(raw_dataset.column(self._single(source), source, expected), shots)
-        values = np.asarray(self.stored(name)[()])
-        column = raw_dataset.column(np.atleast_1d(values), source, expected)
+        source, blank = self.folder.source(name), raw_dataset.NOT_BLANK if self.blank is None else self.blank
+        if not source.is_dataset:
+            return raw_dataset.column(np.repeat(self._single(source), shots), source, expected, blank)
+        values = self._keys[name] if name in self._keys else np.asarray(self.written(name)[()])
         if values.ndim and len(values) != shots:
             raise Misfit("another number of rows than the frames", len(values), shots, SET_LAYOUT)
-        return column if values.ndim else np.repeat(column, shots)
+        if name in self._keys:
+            return np.where(blank, -1, values)
+        return raw_dataset.column(values if values.ndim else np.repeat(values, shots), source, expected, blank)
 
     def has(self, name: str) -> bool:
         """Return whether the file has `name`, maybe as one value of all shots."""
@@ -125,7 +171,7 @@ class RawFile:
         return value.reshape(1)
 
     def problems(self, required: Mapping[str, Dataset]) -> list[str]:
-        """Return a line for each rule that `required` datasets break; reads metadata only."""
+        """Return a line for each rule that `required` datasets break; reads metadata and, if it is required, the event key."""
         problems: list[str] = []
         rows: dict[str, int] = {}
         for name, expected in required.items():
@@ -141,12 +187,31 @@ class RawFile:
             problems.append(
                 f"{self.path}: datasets differ in their number of rows (found {odd}, expected {usual}). Fix: {SET_LAYOUT}"
             )
+        return problems or self._unwritten(required)
+
+    def _unwritten(self, required: Mapping[str, Dataset]) -> list[str]:
+        """Return a line for each of `required` datasets that lacks a shot."""
+        problems = []
+        try:
+            if required.keys() >= set(EVENT_KEY):
+                self.find_blank()
+        except UserError as error:
+            return [str(error)]
+        for name in required:
+            if self.folder.source(name).is_dataset:
+                try:
+                    with self.naming(name):
+                        self.written(name)
+                except UserError as error:
+                    problems.append(str(error))
         return problems
 
     def columns(self, required: Mapping[str, Dataset], optional: Mapping[str, Dataset]) -> dict[str, NDArray[Any]]:
         """Return columns as `read_columns` does."""
         columns: dict[str, NDArray[Any]] = {}
         shots = self.shots(required)
+        if self.blank is None and required.keys() >= set(EVENT_KEY):
+            self.find_blank()
         for name, expected in {**required, **optional}.items():
             with self.naming(name):
                 if name in required or self.has(name):
@@ -188,7 +253,9 @@ class Inspection:
     """What a raw file has."""
 
     problems: list[str]  # a line each
+    prediction: bool = False  # `xtcav predict` wrote it: it is no raw file
     slow: str | None = None  # why its frames are slow to read
+    doubtful: bool = False  # a pixel of its type may be no number, or of more than 32 bits
     columns: Mapping[str, NDArray[Any]] = field(default_factory=dict)  # if there is no problem
 
 
@@ -202,12 +269,18 @@ def inspect(
     """Return the `file_problems` of a raw file, and if there is none its columns as `read_columns` does."""
     try:
         with reading(path) as file:
+            if PREDICTED_BY in file.attrs:
+                return Inspection([], prediction=True)
             raw = RawFile(file, path, folder)
             problems = raw.problems({**required, IMAGE: frames})
             if problems:
                 return Inspection(problems)
             slow = raw_dataset.slow_chunks(raw.dataset(IMAGE))
-            line = None if slow is None else f"{path}: {IMAGE}: {slow}"
-            return Inspection([], line, raw.columns(required, optional))
+            return Inspection(
+                problems,
+                slow=None if slow is None else f"{path}: {IMAGE}: {slow}",
+                doubtful=not np.can_cast(raw.dataset(IMAGE).dtype, np.int32),
+                columns=raw.columns(required, optional),
+            )
     except UserError as error:
         return Inspection([str(error)])

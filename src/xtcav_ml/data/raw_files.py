@@ -20,13 +20,14 @@ from xtcav_ml.data.hdf5 import file_state, require_unchanged
 from xtcav_ml.data.listing import Listing, list_files
 from xtcav_ml.data.prepared import SHOT_COLUMNS
 from xtcav_ml.data.raw_dataset import Folder
-from xtcav_ml.data.raw_file import Inspection, inspect
+from xtcav_ml.data.raw_file import KEY, Inspection, inspect
 from xtcav_ml.data.raw_frames import RawFrames
 from xtcav_ml.science import selection
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.system.progress import counting
 
 NUMBER, LABEL = Dataset("f", (), "number to learn or feature"), Dataset("label", (), "label or mask")
+KEYS = {name: SCHEMA[name] for name in SHOT_COLUMNS} | dict.fromkeys(EVENT_KEY, KEY)
 
 MOST_KINDS = 15  # kinds of problems that are shown
 VALUES = re.compile(r"[(]found .*?, (?=expected )")
@@ -46,6 +47,9 @@ class RawSet:
     file: NDArray[np.int64]  # of each shot, an index of `files`
     row: NDArray[np.int64]  # of each shot, in its file
     slow: Mapping[Path, tuple[str, ...]]  # why the frames of a file are slow to read
+    doubtful: tuple[
+        int, ...
+    ]  # numbers of the files in which a pixel may be no number: their frames must be read to know
     bad: Mapping[Path, tuple[str, ...]]  # the problems of the other files, a line each
 
     def frames(self, number: int) -> RawFrames:
@@ -82,7 +86,7 @@ def survey(listing: Listing, data: DataParams, prepare: PrepareParams) -> RawSet
             states[file] = file_state(file)
             inspected[file] = inspect(file, frames, required, truth, folder)
             advance(1)
-    listing = listing.without(folder.states)
+    listing = listing.without({*folder.states, *(file for file in listing.files if inspected[file].prediction)})
     problems = {
         file: inspected[file].problems or value_problems(file, inspected[file].columns, prepare)
         for file in listing.files
@@ -106,6 +110,7 @@ def survey(listing: Listing, data: DataParams, prepare: PrepareParams) -> RawSet
         file=np.repeat(np.arange(len(good)), rows),
         row=np.concatenate([np.arange(count) for count in rows] or [np.empty(0, np.int64)]),
         slow={file: (line,) for file in good if (line := inspected[file].slow)},
+        doubtful=tuple(number for number, file in enumerate(good) if inspected[file].doubtful),
         bad={file: tuple(problems[file]) for file in listing.files if problems[file]},
     )
 
@@ -114,7 +119,7 @@ def required_columns(prepare: PrepareParams) -> dict[str, Dataset]:
     """Return the datasets of one value a shot that params.yaml asks for, and the keys of a shot."""
     numbers = dict.fromkeys((*prepare.regression, *prepare.features), NUMBER)
     labels = dict.fromkeys(filter(None, (prepare.label, *prepare.include, *prepare.exclude)), LABEL)
-    return numbers | labels | {name: SCHEMA[name] for name in SHOT_COLUMNS}
+    return numbers | labels | KEYS
 
 
 def _complete(columns: dict[str, NDArray[Any]], layout: Layout) -> None:
@@ -142,6 +147,21 @@ def value_problems(file: Path, table: Mapping[str, NDArray[np.generic]], prepare
                 "expected a number or NaN). Fix: write NaN where there is none"
             )
     return lines
+
+
+def require_pixels(raw: RawSet, rows: NDArray[np.int64]) -> None:
+    """Raise UserError if a pixel of the shots at `rows` of the table is no number, or one of more than 32 bits.
+
+    Reads the frames of `doubtful` files, and nothing else.
+    """
+    wanted = {number: rows[raw.file[rows] == number] for number in raw.doubtful}
+    problems: dict[Path, tuple[str, ...]] = {}
+    with counting("frames that may hold no numbers", sum(map(len, wanted.values()))) as advance:
+        for number, of in wanted.items():
+            with raw.frames(number) as frames:
+                line = frames.pixel_problem(raw.row[of], advance)
+            problems |= {} if line is None else {raw.files[number]: (line,)}
+    refuse(problems)
 
 
 def require_same_content(raw: RawSet) -> int:
@@ -223,7 +243,7 @@ def require_run(raw: RawSet, run: int) -> NDArray[np.int64]:
     """Return the rows of the table that belong to `run`. Raises UserError if there are none, or they are of two experiments."""
     rows = np.flatnonzero(raw.columns["run"] == run)
     if not len(rows):
-        runs = ", ".join(map(str, np.unique(raw.columns["run"])))
+        runs = ", ".join(map(str, np.unique(raw.columns["run"][selection.keyed(raw.columns)])))
         raise UserError(
             f"prepare.dark_run: no such run in the raw files (found {run}, expected one of {runs}). Fix: name the dark run, or "
             "set null and remove the steps of prepare.images that need it"

@@ -3,6 +3,7 @@
 import contextlib
 import math
 import os
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from xtcav_ml.data import raw_dataset
 from xtcav_ml.data.hdf5 import file_state, refusing_unreadable, require_unchanged
 from xtcav_ml.data.raw_dataset import ALONE, Folder, Misfit
 from xtcav_ml.data.raw_file import RawFile
+from xtcav_ml.system.errors import UserError
 
 CHUNK_CACHE = 64 * 2**20  # least bytes of unpacked chunks that HDF5 keeps: 81 full frames
 WINDOW = 128  # frames, one after the other, that threads read at a time
@@ -23,10 +25,12 @@ WINDOW = 128  # frames, one after the other, that threads read at a time
 INT16, INT32 = np.iinfo(np.int16), np.iinfo(np.int32)
 
 
+class PixelError(Exception):
+    """A pixel, whose value this names, is not finite, or an integer beyond int32."""
+
+
 def chunk_cache(dataset: h5py.Dataset) -> tuple[int, int]:
-    """Return slots and bytes of a cache for the chunks of WINDOW frames: with less, each frame would unpack them anew."""
-    if dataset.chunks is None:
-        return 521, CHUNK_CACHE
+    """Return slots and bytes of a cache for the chunks of WINDOW frames: with less, each would unpack those around it anew."""
     layers = min(-(-WINDOW // dataset.chunks[0]) + 1, -(-dataset.shape[0] // dataset.chunks[0]))
     tiles = raw_dataset.tiles(dataset)
     size = layers * tiles * math.prod(dataset.chunks) * dataset.dtype.itemsize
@@ -36,7 +40,7 @@ def chunk_cache(dataset: h5py.Dataset) -> tuple[int, int]:
 def lossless(frame: NDArray[Any]) -> NDArray[Any]:
     """Return a frame as int16, else as int32, where these hold each value, else as float32, for calibrated pixels.
 
-    Raises OSError if a pixel is not a finite number, or an integer beyond int32.
+    Raises PixelError if none holds each value.
     """
     if np.can_cast(frame.dtype, np.int16):
         return frame.astype(np.int16, copy=False)
@@ -44,14 +48,14 @@ def lossless(frame: NDArray[Any]) -> NDArray[Any]:
         return frame.astype(np.int16)
     low, high = frame.min(), frame.max()  # NaN if a pixel is
     if not (np.isfinite(low) and np.isfinite(high)):
-        raise OSError(f"a pixel of {low if np.isfinite(high) else high}")
+        raise PixelError(low if np.isfinite(high) else high)
     if frame.dtype.kind == "f" and not np.array_equal(np.rint(frame), frame):
         return frame.astype(np.float32)
     if INT16.min <= low and high <= INT16.max:
         return frame.astype(np.int16)
     if INT32.min <= low and high <= INT32.max:
         return frame.astype(np.int32)
-    raise OSError(f"a pixel of {high if high > INT32.max else low}, beyond 32 bits")
+    raise PixelError(high if high > INT32.max else low)
 
 
 class RawFrames(AbstractContextManager["RawFrames"]):
@@ -59,8 +63,9 @@ class RawFrames(AbstractContextManager["RawFrames"]):
 
     Frames of int16 in one piece, as the experiment's, are read past HDF5, which lets only one thread read at a time. Others are
     read by HDF5, a frame a call: a list of rows takes it 25 times as long, point by point. Its cache holds the chunks around a
-    frame, which would else be unpacked again for each frame in them. Raises UserError if they cannot be read or the file
-    changes; with `expected` (a `file_state` of it), also if it has changed since then.
+    frame, which would else be unpacked again for each frame in them. Raises UserError
+    if they cannot be read, were never written, or the file changes; with `expected` (a `file_state`), also if it has changed
+    since then.
     """
 
     def __init__(self, path: Path, expected: tuple[int, ...] | None = None, folder: Folder = ALONE) -> None:
@@ -73,8 +78,10 @@ class RawFrames(AbstractContextManager["RawFrames"]):
             raw = RawFile(self._file, path, folder)
             self._folder = raw.folder
             with raw.naming(IMAGE):
-                raw.dataset(IMAGE, chunk_cache(raw.dataset(IMAGE)))
+                if raw.dataset(IMAGE).chunks is not None:
+                    raw.dataset(IMAGE, chunk_cache(raw.dataset(IMAGE)))
                 self._frames = raw.stored(IMAGE)
+                self._unwritten = raw_dataset.unwritten(self._frames)
                 self.shape, self._offset = _frames_shape(self._frames), self._offset_in(self._frames)
             self._descriptor = os.open(path, os.O_RDONLY)
             stack.pop_all()
@@ -89,8 +96,13 @@ class RawFrames(AbstractContextManager["RawFrames"]):
 
     def read(self, rows: NDArray[np.int64]) -> NDArray[Any]:
         """Return the frames (len(rows), rows, columns), ADU, at any rows: int16, or what holds all of them without loss."""
-        with refusing_unreadable(self.path, IMAGE):
-            frames = [self._frame(int(row)) for row in rows]
+        frames = []
+        for row in rows:
+            try:
+                with refusing_unreadable(self.path, IMAGE):
+                    frames.append(self._frame(int(row)))
+            except PixelError as error:
+                raise UserError(self._line(error, f"row {row}")) from None
         require_unchanged(self.path, self._state)
         self._folder.require_unchanged()
         if len(frames) == 1:
@@ -99,9 +111,31 @@ class RawFrames(AbstractContextManager["RawFrames"]):
         kind = np.float32 if np.dtype(np.float32) in kinds else np.result_type(np.int16, *kinds)
         return np.stack(frames).astype(kind, copy=False) if frames else np.empty((0, *self.shape[1:]), np.int16)
 
+    def pixel_problem(self, rows: NDArray[np.int64], advance: Callable[[int], None]) -> str | None:
+        """Return a line if frames at `rows` hold a pixel that is no number, or one of more than 32 bits; reads all of them."""
+        problems: dict[int, PixelError] = {}
+        for row in rows.tolist():
+            try:
+                with refusing_unreadable(self.path, IMAGE):
+                    self._frame(row)
+            except PixelError as error:
+                problems[row] = error
+            advance(1)
+        require_unchanged(self.path, self._state)
+        first = next(iter(problems), None)
+        return None if first is None else self._line(problems[first], f"row {first}, {len(problems):,} such frames")
+
+    def _line(self, error: "PixelError", place: str) -> str:
+        return (
+            f"{self.path}: {IMAGE}: a pixel is no number that can be kept (found {error} in {place}, expected finite ones of "
+            "32 bits). Fix: write numbers there, or leave these shots out by a mask (prepare.include or exclude)"
+        )
+
     def _frame(self, row: int) -> NDArray[Any]:
         if not 0 <= row < self.shape[0]:
             raise OSError(f"there is no row {row} of {self.shape[0]}")
+        if self._unwritten is not None and self._unwritten[row]:
+            raise OSError(f"row {row} was never written")
         if self._offset is not None:
             return self._piece(self._offset + row * 2 * math.prod(self.shape[1:]))
         values = self._frames[row] if self._frames.ndim > 2 else self._frames[()]

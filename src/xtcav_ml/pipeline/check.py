@@ -51,10 +51,12 @@ def check_raw_files(params: Params, out: Path) -> None:
     """Check the raw files too, and write a summary of them to `out`. Raises UserError at the first kind of problem."""
     _check_params(params)
     raw_set = raw_files.open_set(params.data, params.prepare)
+    dark = np.empty(0, np.int64)
     if params.prepare.dark_run is not None:
-        raw_files.require_run(raw_set, params.prepare.dark_run)
+        dark = raw_files.require_run(raw_set, params.prepare.dark_run)
     selected = selection.select(raw_set.columns, params.prepare)
     raw_files.require_same_content(raw_set)
+    raw_files.require_pixels(raw_set, np.concatenate([dark, *selected.splits.values()]))
     _check_training(params, len(selected.splits["train"]))
     atomic.write_json(out, _summary(raw_set, params.prepare))
     sizes = ", ".join(f"{len(rows):,} {name}" for name, rows in selected.splits.items())
@@ -65,6 +67,7 @@ def check_raw_files(params: Params, out: Path) -> None:
     if raw_set.listing.note:
         console().print(f"check: {raw_set.listing.note}")
     console().print(f"check: {len(raw_set.files)} files, {len(raw_set.row):,} shots in {params.data.raw} -> {sizes}")
+    console().print(f"check: dropped {sum(selected.dropped.values()):,} shots: {selection.in_words(selected.dropped)}")
 
 
 def _check_params(params: Params) -> None:
@@ -117,12 +120,14 @@ def _check_search(params: Params, spec: LearningSpec, shots: int | None) -> None
 
 def _summary(raw_set: raw_files.RawSet, prepare: PrepareParams) -> Mapping[str, object]:
     """Return the numbers of shots by file, run and label, for people and for DVC."""
+    keyed = selection.keyed(raw_set.columns)
+    blank = len(raw_set.row) - len(keyed)
 
     def counts(name: str) -> dict[str, int]:
-        values, numbers = np.unique(raw_set.columns[name], return_counts=True)
+        values, numbers = np.unique(raw_set.columns[name][keyed], return_counts=True)
         return {str(value): int(number) for value, number in zip(values, numbers, strict=True)}
 
-    return {
+    return ({"no_event_key": blank} if blank else {}) | {
         "files": {name: int((raw_set.file == i).sum()) for i, name in enumerate(raw_set.names)},
         "bad_files": [line for lines in raw_set.bad.values() for line in lines],
         "shots": len(raw_set.row),

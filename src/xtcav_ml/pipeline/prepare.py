@@ -139,8 +139,7 @@ def _report(
         if clipped := counts[split]["clipped"]:
             watched += f", {clipped:,} pixels beyond prepare.pixels.quantum x int16"
         screen.print(f"  {split:<10} {len(rows):>6,} shots: {', '.join(parts)}; {watched}")
-    dropped = ", ".join(f"{count:,} {reason}" for reason, count in selected.dropped.items() if count)
-    screen.print(f"  dropped    {sum(selected.dropped.values()):>6,} shots: {dropped or 'none'}")
+    screen.print(f"  dropped    {sum(selected.dropped.values()):>6,} shots: {selection.in_words(selected.dropped)}")
 
 
 def _report_dark(dark: images.Dark | None, prepare: PrepareParams) -> None:

@@ -31,6 +31,11 @@ class Selection:
     dropped: dict[str, int]
 
 
+def in_words(dropped: Mapping[str, int]) -> str:
+    """Return numbers of dropped rows by reason in words."""
+    return ", ".join(f"{count:,} {reason}" for reason, count in dropped.items() if count) or "none"
+
+
 def select(table: Table, prepare: PrepareParams) -> Selection:
     """Deal the shots of `table` (columns of equal length, one row a shot) to train, validation and test.
 
@@ -59,8 +64,9 @@ def select(table: Table, prepare: PrepareParams) -> Selection:
 def usable(table: Table, prepare: PrepareParams) -> tuple[Indices, dict[str, int]]:
     """Return the rows to learn from, in order of their event keys, and the number of the others by reason.
 
-    Left out are the dark run, shots that `include` and `exclude` leave out, that have no label or none of the numbers to
-    learn, or a feature that is not finite, and repetitions. Raises UserError if a shot is repeated with different values.
+    Left out are rows without an event key (-1), the dark run, shots that `include` and `exclude` leave out, that have no label
+    or none of the numbers to learn, or a feature that is not finite, and repetitions. Raises UserError if a shot is repeated
+    with different values.
     """
     order = np.arange(len(table["run"]))
     dropped: dict[str, int] = {}
@@ -71,6 +77,8 @@ def usable(table: Table, prepare: PrepareParams) -> tuple[Indices, dict[str, int
         order = order[which]
 
     first = unique(table, [*prepare.learned, *prepare.include, *prepare.exclude])
+    if len(rows := keyed(table)) < len(order):
+        keep(np.isin(order, rows), "no event key")
     if prepare.dark_run is not None:
         keep(table["run"][order] != prepare.dark_run, "dark run")
     for name, value in prepare.include.items():
@@ -118,14 +126,20 @@ def event_key(table: Table, row: int) -> str:
     return f"(seconds, nanoseconds, fiducials) = ({', '.join(str(table[name][row]) for name in EVENT_KEY)})"
 
 
+def keyed(table: Table) -> Indices:
+    """Return the rows that have an event key; others hold no shot."""
+    return np.flatnonzero(table[EVENT_KEY[0]] != -1)
+
+
 def _by_key(table: Table, order: Indices) -> Indices:
     """Return the indices that sort `order` by event key, then by file name."""
     return np.lexsort([table[FILE][order], *(table[name][order] for name in reversed(EVENT_KEY))]).astype(np.int64)
 
 
 def _repeats(table: Table) -> tuple[Indices, NDArray[np.bool_]]:
-    """Return all rows in order of their keys, and whether each but the first is the same shot as the one before it."""
-    order = _by_key(table, np.arange(len(table["run"])))
+    """Return the rows with a key in order of these, and whether each but the first is the same shot as the one before it."""
+    order = keyed(table)
+    order = order[_by_key(table, order)]
     same = np.ones(max(len(order) - 1, 0), dtype=bool)
     for name in EVENT_KEY:
         same &= table[name][order[1:]] == table[name][order[:-1]]
@@ -158,7 +172,8 @@ def _deal_files(table: Table, order: Indices, split: Split) -> tuple[NDArray[np.
     The key of its first shot identifies a file, so that a copy under another name lies in the same split. Raises UserError
     if a shot is in files of different splits.
     """
-    by_key = _by_key(table, np.arange(len(table["run"])))
+    by_key = keyed(table)
+    by_key = by_key[_by_key(table, by_key)]
     files, starts = np.unique(table[FILE][by_key], return_index=True)
     first = np.stack([table[name][by_key[starts]].astype(np.int64) for name in EVENT_KEY], axis=1).tolist()
     homes = np.array([_named(uniform_hash(split.seed, *key), split) for key in first], dtype=SPLIT_NAME)

@@ -17,7 +17,7 @@ from xtcav_ml.config.layout import NOTES, Layout
 from xtcav_ml.config.schema import IMAGE, SCHEMA, Dataset
 from xtcav_ml.data import raw_files
 from xtcav_ml.data.hdf5 import attributes_of, create_rows, creating, file_state, require_unchanged
-from xtcav_ml.data.listing import PREDICTED_BY, Listing, list_files
+from xtcav_ml.data.listing import PREDICTED_BY, Listing, list_files, predictions
 from xtcav_ml.data.prepared import SHOT_COLUMNS
 from xtcav_ml.data.raw_dataset import Folder
 from xtcav_ml.data.raw_file import file_problems, read_columns
@@ -30,7 +30,7 @@ from xtcav_ml.system.errors import UserError
 from xtcav_ml.system.progress import console, counting
 
 SUFFIX = ".predictions.h5"
-KEYS = {name: SCHEMA[name] for name in SHOT_COLUMNS}  # written with the predictions where a file has them
+KEYS = dict.fromkeys(SHOT_COLUMNS, raw_files.LABEL)  # written with the predictions where a file has them; -1 for none
 SOURCE = "source"  # attribute that names the raw file
 
 
@@ -52,19 +52,26 @@ def predict_files(
     """
     if not model_path.is_file():
         raise UserError(f"{model_path}: missing (expected a model). Fix: run `make repro`, or name another")
+    device = backend.configure(seed=0, threads=threads)
+    predictor = Predictor(model_path, sealed=sealed)
     targets: dict[Path, Path] = {}
     folders: dict[Path, Folder] = {}
+    states: dict[Path, tuple[int, ...]] = {}
+    problems: dict[Path, list[str]] = {}
     for path in inputs:
-        listing = list_files(path) if path.is_dir() else Listing(path.parent, (path,))
+        listing = _listing(path)
+        folder = Folder(listing.folder, layout)
+        states |= {file: file_state(file) for file in listing.files}
+        problems |= {file: _problems(file, predictor.spec, folder) for file in listing.files}
+        listing = listing.without(folder.states) if path.is_dir() else listing
+        if listing.note:
+            console().print(f"predict: {path}: {listing.note}")
         targets |= {
             file: out / file.relative_to(listing.folder).with_name(file.stem + SUFFIX) for file in listing.files
         }
-        folders |= dict.fromkeys(listing.files, Folder(listing.folder, layout))
+        folders |= dict.fromkeys(listing.files, folder)
     _require_own(targets)
-    device = backend.configure(seed=0, threads=threads)
-    predictor = Predictor(model_path, sealed=sealed)
-    states = {file: file_state(file) for file in targets}
-    raw_files.refuse({file: _problems(file, predictor.spec, folders[file]) for file in targets})
+    raw_files.refuse({file: problems[file] for file in targets})
     for file in targets:
         require_unchanged(file, states[file])
     digest = hashlib.sha256(model_path.read_bytes()).hexdigest()
@@ -92,6 +99,14 @@ def predict_files(
             _write(targets[file], predictor.spec, prediction, columns, attributes[file])
             screen.print(f"  {file.name}: {_totals(prediction, predictor.spec)}")
     return list(targets.values())
+
+
+def _listing(path: Path) -> Listing:
+    """Return a file alone, or the files of a folder but predictions."""
+    if not path.is_dir():
+        return Listing(path.parent, (path,))
+    listing = list_files(path)
+    return listing.without(predictions(listing.files))
 
 
 def _source(target: Path, file: Path) -> str:

@@ -1,36 +1,42 @@
 """relabel: labels and peaks from the waveforms by the rule of params.yaml, compared with those that the files hold."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from xtcav_ml.config.layout import NOTES, Layout
 from xtcav_ml.config.peaks import PeakRule
 from xtcav_ml.config.schema import EVENT_KEY, PEAK_CLASSES, PEAKS_LABEL, SCHEMA, WAVEFORMS
 from xtcav_ml.data import raw_files
 from xtcav_ml.data.hdf5 import create_rows, creating
-from xtcav_ml.data.listing import list_files
+from xtcav_ml.data.listing import list_files, predictions
+from xtcav_ml.data.raw_dataset import Folder
 from xtcav_ml.data.raw_file import file_problems, read_columns
 from xtcav_ml.science import labels
 from xtcav_ml.system.progress import console, counting, titled_table
 
-RELABEL_COLUMNS = (WAVEFORMS, "bld.L3energy", PEAKS_LABEL, "run", "run.index", *EVENT_KEY)
+REQUIRED = (
+    {name: SCHEMA[name] for name in (WAVEFORMS, "bld.L3energy")} | {PEAKS_LABEL: raw_files.LABEL} | raw_files.KEYS
+)
 
 
-def relabel_folder(folder: Path, rule: PeakRule, out: Path | None) -> NDArray[np.int64]:
+def relabel_folder(folder: Path, rule: PeakRule, out: Path | None, layout: Layout = NOTES) -> NDArray[np.int64]:
     """Print how far the rule agrees with the labels in `folder`; with `out`, write labels and peaks to that HDF5 file.
 
-    Returns counts of shots (stored label, computed label), each axis from -1, no label, to the last class. Raises UserError if
-    the folder or a file cannot be read, waveforms, L3 energy or labels are missing, or a stored label is not a class.
+    Leaves out rows without an event key, and does not write keys that files of `layout` lack. Returns counts of shots (stored
+    label, computed label), each axis from -1, no label, to the last class. Raises UserError if the folder or a file cannot be
+    read, waveforms, L3 energy or labels are missing, or a stored label is not a class.
     """
-    files = list_files(folder).files
-    required = {name: SCHEMA[name] for name in RELABEL_COLUMNS}
-    raw_files.refuse({file: file_problems(file, required) for file in files})
-    raw_files.refuse({file: _label_problems(file) for file in files})
-    tables = list(_relabelled(files, rule))
-    columns = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
+    listing, place = list_files(folder), Folder(folder, layout)
+    listing = listing.without(predictions(listing.files))
+    problems = {file: file_problems(file, REQUIRED, place) for file in listing.files}
+    listing = listing.without(place.states)
+    raw_files.refuse({file: problems[file] for file in listing.files})
+    raw_files.refuse({file: _label_problems(file, place) for file in listing.files})
+    columns, blank = _relabelled(listing.files, rule, place)
     stored, computed = (labels.astype(np.int64) for labels in (columns.pop("stored"), columns[PEAKS_LABEL]))
     names = ("no label", *PEAK_CLASSES)
     counts = np.zeros((len(names), len(names)), dtype=np.int64)
@@ -42,6 +48,8 @@ def relabel_folder(folder: Path, rule: PeakRule, out: Path | None) -> NDArray[np
     screen.print(table)
     share = counts.trace() / max(counts.sum(), 1)
     screen.print(f"the rule gives the stored label in {share:.2%} of {counts.sum():,} shots")
+    for note in filter(None, (listing.note, f"{blank:,} rows have no event key" if blank else "")):
+        screen.print(f"left out: {note}")
     if out is not None:
         with creating(out) as file:
             for name, values in columns.items():
@@ -50,23 +58,30 @@ def relabel_folder(folder: Path, rule: PeakRule, out: Path | None) -> NDArray[np
     return counts
 
 
-def _label_problems(file: Path) -> list[str]:
-    stored = read_columns(file, {PEAKS_LABEL: raw_files.LABEL})[PEAKS_LABEL]
+def _label_problems(file: Path, place: Folder) -> list[str]:
+    stored = read_columns(file, {name: REQUIRED[name] for name in (PEAKS_LABEL, *EVENT_KEY)}, folder=place)[PEAKS_LABEL]
     return raw_files.label_problems(file, PEAKS_LABEL, stored, PEAK_CLASSES, "label these shots -1")
 
 
-def _relabelled(files: Sequence[Path], rule: PeakRule) -> Iterator[dict[str, NDArray[np.generic]]]:
-    """Yield, file by file, the keys, the stored label, and the label and peaks by the rule."""
+def _relabelled(files: Sequence[Path], rule: PeakRule, place: Folder) -> tuple[dict[str, NDArray[np.generic]], int]:
+    """Return the keys, the stored label, and the label and peaks by the rule, and the number of rows without a key."""
+    tables = []
     with counting("files", len(files)) as advance:
         for file in files:
-            columns = read_columns(file, {name: SCHEMA[name] for name in RELABEL_COLUMNS})
+            columns = read_columns(file, REQUIRED, folder=place)
             waveforms, energy = (cast(NDArray[np.floating], columns[name]) for name in (WAVEFORMS, "bld.L3energy"))
             peaks = labels.find_peaks(waveforms, energy, rule)
-            yield {
-                **{name: columns[name] for name in ("run", "run.index", *EVENT_KEY)},
-                "stored": columns[PEAKS_LABEL],
-                PEAKS_LABEL: labels.peaks_label(peaks),
-                **{f"acq.{name}.pos": peaks.position[i] for i, name in enumerate(labels.PEAKS)},
-                **{f"acq.{name}.ampl": peaks.amplitude[i] for i, name in enumerate(labels.PEAKS)},
-            }
+            tables.append(
+                {
+                    **{name: columns[name] for name in raw_files.KEYS if not place.source(name).absent},
+                    "stored": columns[PEAKS_LABEL],
+                    PEAKS_LABEL: labels.peaks_label(peaks),
+                    **{f"acq.{name}.pos": peaks.position[i] for i, name in enumerate(labels.PEAKS)},
+                    **{f"acq.{name}.ampl": peaks.amplitude[i] for i, name in enumerate(labels.PEAKS)},
+                    "keyed": columns[EVENT_KEY[0]] != -1,
+                }
+            )
             advance(1)
+    joined = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
+    keyed = joined.pop("keyed")
+    return {name: values[keyed] for name, values in joined.items()}, int((~keyed).sum())

@@ -53,7 +53,7 @@ def count_shots(listing: Listing, data: DataParams, prepare: PrepareParams) -> d
         kept = selection.select(raw_set.columns, prepare).splits
     except UserError as error:
         refused = str(error)
-    runs, shots = np.unique(raw_set.columns["run"], return_counts=True)
+    runs, shots = np.unique(raw_set.columns["run"][selection.keyed(raw_set.columns)], return_counts=True)
     total, usable = len(raw_set.row), len(rows)
     return {
         "files": len(raw_set.listing.files),
@@ -61,6 +61,7 @@ def count_shots(listing: Listing, data: DataParams, prepare: PrepareParams) -> d
         "ignored": raw_set.listing.note,
         "problems": raw_files.grouped(raw_set.bad),
         "slow": raw_files.grouped(raw_set.slow),
+        "unread": len(raw_set.doubtful),
         "shots": total,
         "shots_by_run": {str(run): int(count) for run, count in zip(runs, shots, strict=True)},
         "left_out": left_out,
@@ -93,11 +94,12 @@ def _print(counts: Mapping[str, Any], folder: Path, label_name: str | None) -> N
         screen.print(f"  bad: {problem}")
     for line in counts["slow"]:
         screen.print(f"  {line}")
+    if counts["unread"]:
+        screen.print(f"  frames of {counts['unread']:,} files may hold what is no number: `xtcav check` reads them")
     if not shots:
         return
     screen.print("  runs: " + ", ".join(f"{run} ({count:,})" for run, count in counts["shots_by_run"].items()))
-    left_out = ", ".join(f"{count:,} {reason}" for reason, count in counts["left_out"].items() if count)
-    screen.print(f"  left out: {left_out or 'none'}")
+    screen.print(f"  left out: {selection.in_words(counts['left_out'])}")
     for name, count in counts["numbers"].items():
         screen.print(f"  {name}: a number in {count:,} of the usable shots")
     if counts["labels"]:
