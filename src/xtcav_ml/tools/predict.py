@@ -54,26 +54,7 @@ def predict_files(
         raise UserError(f"{model_path}: missing (expected a model). Fix: run `make repro`, or name another")
     device = backend.configure(seed=0, threads=threads)
     predictor = Predictor(model_path, sealed=sealed)
-    targets: dict[Path, Path] = {}
-    folders: dict[Path, Folder] = {}
-    states: dict[Path, tuple[int, ...]] = {}
-    problems: dict[Path, list[str]] = {}
-    for path in inputs:
-        listing = _listing(path)
-        folder = Folder(listing.folder, layout)
-        states |= {file: file_state(file) for file in listing.files}
-        problems |= {file: _problems(file, predictor.spec, folder) for file in listing.files}
-        listing = listing.without(folder.states) if path.is_dir() else listing
-        if listing.note:
-            console().print(f"predict: {path}: {listing.note}")
-        targets |= {
-            file: out / file.relative_to(listing.folder).with_name(file.stem + SUFFIX) for file in listing.files
-        }
-        folders |= dict.fromkeys(listing.files, folder)
-    _require_own(targets)
-    raw_files.refuse({file: problems[file] for file in targets})
-    for file in targets:
-        require_unchanged(file, states[file])
+    targets, folders, states = _checked(inputs, out, predictor.spec, layout)
     digest = hashlib.sha256(model_path.read_bytes()).hexdigest()
     attributes = {
         file: {
@@ -99,6 +80,33 @@ def predict_files(
             _write(targets[file], predictor.spec, prediction, columns, attributes[file])
             screen.print(f"  {file.name}: {_totals(prediction, predictor.spec)}")
     return list(targets.values())
+
+
+def _checked(
+    inputs: Sequence[Path], out: Path, spec: LearningSpec, layout: Layout
+) -> tuple[dict[Path, Path], dict[Path, Folder], dict[Path, tuple[int, ...]]]:
+    """Return for each raw file of `inputs` its target below `out`, its folder, and its `file_state` before it was checked."""
+    targets: dict[Path, Path] = {}
+    folders: dict[Path, Folder] = {}
+    states: dict[Path, tuple[int, ...]] = {}
+    problems: dict[Path, list[str]] = {}
+    for path in inputs:
+        listing = _listing(path)
+        folder = Folder(listing.folder, layout)
+        states |= {file: file_state(file) for file in listing.files}
+        problems |= {file: _problems(file, spec, folder) for file in listing.files}
+        listing = listing.without(folder.states) if path.is_dir() else listing
+        if listing.note:
+            console().print(f"predict: {path}: {listing.note}")
+        targets |= {
+            file: out / file.relative_to(listing.folder).with_name(file.stem + SUFFIX) for file in listing.files
+        }
+        folders |= dict.fromkeys(listing.files, folder)
+    _require_own(targets)
+    raw_files.refuse({file: problems[file] for file in targets})
+    for file in targets:
+        require_unchanged(file, states[file])
+    return targets, folders, states
 
 
 def _listing(path: Path) -> Listing:
