@@ -25,6 +25,7 @@ ROOT = Path(__file__).parent.parent
 
 THOROUGH = [
     "end_to_end/test_interrupt.py",
+    "end_to_end/test_writers.py",
     "end_to_end/test_repro_again.py",
     "end_to_end/test_record.py",
     "end_to_end/test_moved.py",

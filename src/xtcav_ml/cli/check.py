@@ -7,7 +7,8 @@ def check() -> None:
     """Check params.yaml and the raw files before hours of work."""
     from xtcav_ml.config import params_file
     from xtcav_ml.pipeline import check as stage
+    from xtcav_ml.system.one_writer import writing
     from xtcav_ml.tracking import resources
 
-    with resources.measured("check"):
+    with writing(CHECKED), resources.measured("check"):
         stage.check_raw_files(params_file.load_params(), CHECKED)

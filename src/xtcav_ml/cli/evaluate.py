@@ -1,4 +1,4 @@
-from xtcav_ml.config.paths import HISTORY, MODEL, PREPARED, RESULTS
+from xtcav_ml.config.paths import HISTORY, METRICS, MODEL, PREPARED, RESULTS
 
 GROUP = "Pipeline stages"
 
@@ -8,8 +8,9 @@ def evaluate() -> None:
     from xtcav_ml.config.base import load_section
     from xtcav_ml.config.train import TrainParams
     from xtcav_ml.pipeline import evaluate as stage
+    from xtcav_ml.system.one_writer import writing
     from xtcav_ml.tracking import resources
 
-    with resources.measured("evaluate"):
+    with writing(METRICS), resources.measured("evaluate"):
         threads = load_section("train", TrainParams).threads
         stage.evaluate_network(threads, PREPARED, MODEL, HISTORY, RESULTS)

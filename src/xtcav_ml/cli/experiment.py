@@ -16,6 +16,7 @@ def experiment(
     `make notes` runs all but the long ones.
     """
     from xtcav_ml.notes2016 import experiments, side_by_side
+    from xtcav_ml.system.one_writer import writing
 
     if check:
         from xtcav_ml.notes2016 import validation
@@ -26,6 +27,14 @@ def experiment(
         (side_by_side.write_comparison if table else side_by_side.list_experiments)()
         return
     side_by_side.announce(name)
+    with writing(experiments.data_folder(name) if data else experiments.result_file(name)):
+        _make(name, data)
+
+
+def _make(name: str, data: bool) -> None:
+    """Make the data of an experiment, or train it."""
+    from xtcav_ml.notes2016 import experiments, side_by_side
+
     if data:
         from xtcav_ml.notes2016 import shots
 

@@ -8,6 +8,8 @@ def fingerprint() -> None:
     the locked versions of its libraries. `git diff code/` names the modules that changed.
     """
     from xtcav_ml.lineage import fingerprint as code
+    from xtcav_ml.system.one_writer import writing
 
-    changed = code.write_codes()
+    with writing(code.FOLDER):
+        changed = code.write_codes()
     print(f"fingerprint: {', '.join(changed) or 'no program'} changed")

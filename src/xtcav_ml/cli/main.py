@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 from xtcav_ml import cli
 from xtcav_ml.config.paths import STAGES
 from xtcav_ml.lineage import project
-from xtcav_ml.system import interrupts, streams, variables
+from xtcav_ml.system import interrupts, parent_process, streams, variables
 from xtcav_ml.system.errors import as_user_error, warn
 
 GROUPS = ("Pipeline stages", "Parameters", "Data", "Models", "Results", "Search", "Tracking")
@@ -62,13 +62,14 @@ def main() -> None:
     """Run a command with the project's own code; a user's mistake is one line and exit code 1, never a traceback.
 
     Imports only the file of that command; all of them for the help. SIGTERM, with which batch systems end a job, acts as
-    Ctrl-C: the present step ends in order.
+    Ctrl-C: the present step ends in order. A stage whose `dvc` is killed ends with it.
     """
     interrupts.listen()
     command = "".join(sys.argv[1:2]).replace("-", "_")
     try:
         with streams.forgiving():
             variables.pin_process()
+            parent_process.end_with_dvc()
             project.require_own_code()
             application([command] if command in files() else files())()
     except Exception as error:

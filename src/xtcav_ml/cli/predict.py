@@ -27,6 +27,7 @@ def predict(
     from xtcav_ml.config.base import load_section
     from xtcav_ml.config.data import DataParams
     from xtcav_ml.config.layout import NOTES
+    from xtcav_ml.system.one_writer import writing
     from xtcav_ml.tools import predict as tool
 
     with contextlib.ExitStack() as stack:
@@ -38,6 +39,7 @@ def predict(
             folder = stack.enter_context(tempfile.TemporaryDirectory())
             path = versions.fetch(project.find_root(), model, Path(folder))
         layout = load_section("data", DataParams).layout if PARAMS_FILE.is_file() else NOTES
+        stack.enter_context(writing(out))
         threads = threads or len(os.sched_getaffinity(0))
         registered = model.startswith("models:/")  # the registry has its digest
         tool.predict_files(path, files, out, threads, layout, sealed=not registered)

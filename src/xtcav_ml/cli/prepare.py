@@ -9,7 +9,8 @@ def prepare() -> None:
     from xtcav_ml.config.data import DataParams
     from xtcav_ml.config.prepare import PrepareParams
     from xtcav_ml.pipeline import prepare as stage
+    from xtcav_ml.system.one_writer import writing
     from xtcav_ml.tracking import resources
 
-    with resources.measured("prepare"):
+    with writing(PREPARED), resources.measured("prepare"):
         stage.prepare_files(load_section("data", DataParams), load_section("prepare", PrepareParams), PREPARED)

@@ -9,6 +9,8 @@ def promote() -> None:
     Comments are kept. Run `make repro` afterwards.
     """
     from xtcav_ml.config.paths import PARAMS_FILE
+    from xtcav_ml.system.one_writer import writing
     from xtcav_ml.tuning.promote import promote_best
 
-    promote_best(BEST, PARAMS_FILE)
+    with writing(PARAMS_FILE):
+        promote_best(BEST, PARAMS_FILE)

@@ -24,6 +24,9 @@ def promote_model(
     must be FINISHED, of a clean commit, and its model files unchanged. MLflow keeps the reason with the version. Exit code 1
     if it is refused.
     """
+    from xtcav_ml.lineage import project
+    from xtcav_ml.system.one_writer import writing
     from xtcav_ml.tools import promote_model as tool
 
-    tool.promote_version(run, dry_run, margin)
+    with writing(project.find_root() / "mlruns" / "champion"):
+        tool.promote_version(run, dry_run, margin)

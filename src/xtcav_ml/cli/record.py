@@ -1,10 +1,12 @@
-from xtcav_ml.config.paths import HISTORY, MODEL, RESULTS
+from xtcav_ml.config.paths import HISTORY, MODEL, RESULTS, RUN_ADDRESS
 
 GROUP = "Pipeline stages"
 
 
 def record() -> None:
     """Make sure that MLflow has the run of these results."""
+    from xtcav_ml.system.one_writer import writing
     from xtcav_ml.tracking import record as stage
 
-    stage.record(MODEL, HISTORY, RESULTS)
+    with writing(RUN_ADDRESS):
+        stage.record(MODEL, HISTORY, RESULTS)

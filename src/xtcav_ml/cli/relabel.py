@@ -19,8 +19,10 @@ def relabel(
     from xtcav_ml.config.base import load_section
     from xtcav_ml.config.data import DataParams
     from xtcav_ml.config.simulate import SimulateParams
+    from xtcav_ml.system.one_writer import writing
     from xtcav_ml.tools import relabel as tool
 
     data = load_section("data", DataParams)
     rule = load_section("simulate", SimulateParams).rule
-    tool.relabel_folder(folder or Path(data.raw), rule, out, data.layout)
+    with writing(out):
+        tool.relabel_folder(folder or Path(data.raw), rule, out, data.layout)

@@ -13,10 +13,12 @@ def report(
 ) -> None:
     """Write results and their origin to one HTML page."""
     from xtcav_ml.report import current
+    from xtcav_ml.system.one_writer import writing
 
-    if current.is_current(Path(), out):
-        print(f"report: nothing to do, {out} is that of the present results")
-        return
-    from xtcav_ml.report import page
+    with writing(out):
+        if current.is_current(Path(), out):
+            print(f"report: nothing to do, {out} is that of the present results")
+            return
+        from xtcav_ml.report import page
 
-    page.write_page(Path(), out)
+        page.write_page(Path(), out)

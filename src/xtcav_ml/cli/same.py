@@ -17,6 +17,9 @@ def same(revision: Annotated[str, COMMIT] = "HEAD") -> None:
     alone are taken over (`dvc commit`) instead of being made again; if not, prints the first file that differs and changes
     nothing. Exit code 1 if anything differs.
     """
+    from xtcav_ml.lineage import fingerprint, project
+    from xtcav_ml.system.one_writer import writing
     from xtcav_ml.tools import same as tool
 
-    sys.exit(0 if tool.take_over_if_same(revision) else 1)
+    with writing(project.find_root() / fingerprint.FOLDER):
+        sys.exit(0 if tool.take_over_if_same(revision) else 1)

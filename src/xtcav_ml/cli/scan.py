@@ -25,9 +25,12 @@ def scan(
     from xtcav_ml.config.data import DataParams
     from xtcav_ml.config.paths import PARAMS_FILE
     from xtcav_ml.config.prepare import PrepareParams
+    from xtcav_ml.system.one_writer import writing
     from xtcav_ml.tools import scan as tool
 
     data = load_section("data", DataParams)
     prepare = load_section("prepare", PrepareParams)
-    good = tool.scan_folder(folder or Path(data.raw), data, prepare, as_json, PARAMS_FILE if propose else None)
+    changed = PARAMS_FILE if propose else None
+    with writing(changed):
+        good = tool.scan_folder(folder or Path(data.raw), data, prepare, as_json, changed)
     sys.exit(0 if good else 1)

@@ -17,7 +17,9 @@ def show(
     """Draw raw and prepared frames of each class."""
     from xtcav_ml.config.base import load_section
     from xtcav_ml.config.data import DataParams
+    from xtcav_ml.system.one_writer import writing
     from xtcav_ml.tools import show as tool
 
     data = load_section("data", DataParams)
-    tool.draw_sheet(file, raw or Path(data.raw), out, shots, data.layout)
+    with writing(out):
+        tool.draw_sheet(file, raw or Path(data.raw), out, shots, data.layout)

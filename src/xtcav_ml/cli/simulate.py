@@ -7,7 +7,8 @@ def simulate() -> None:
     from xtcav_ml.config.paths import SIMULATED
     from xtcav_ml.config.simulate import SimulateParams
     from xtcav_ml.pipeline import simulate as stage
+    from xtcav_ml.system.one_writer import writing
     from xtcav_ml.tracking import resources
 
-    with resources.measured("simulate"):
+    with writing(SIMULATED), resources.measured("simulate"):
         stage.simulate_files(load_section("simulate", SimulateParams), SIMULATED)

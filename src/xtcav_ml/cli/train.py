@@ -9,10 +9,12 @@ def train() -> None:
     from xtcav_ml.config.train import TrainParams
     from xtcav_ml.learning import backend
     from xtcav_ml.pipeline import train as stage
+    from xtcav_ml.system.one_writer import writing
     from xtcav_ml.tracking import resources, runs
 
-    params = load_section("train", TrainParams)
-    with runs.training_run(backend.configure(params.seed, params.threads)) as (run, identity):
-        with resources.measured("train"):
-            stage.train_network(params, PREPARED, MODEL, HISTORY, [run], identity)
-        runs.log_model(run, MODEL)
+    with writing(MODEL):
+        params = load_section("train", TrainParams)
+        with runs.training_run(backend.configure(params.seed, params.threads)) as (run, identity):
+            with resources.measured("train"):
+                stage.train_network(params, PREPARED, MODEL, HISTORY, [run], identity)
+            runs.log_model(run, MODEL)

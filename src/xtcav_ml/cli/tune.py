@@ -20,8 +20,10 @@ def tune(
     Needs the prepared data. Writes to results/tuning and MLflow.
     """
     from xtcav_ml.config import params_file
+    from xtcav_ml.system.one_writer import writing
     from xtcav_ml.tuning.tune import run_search
 
     params = params_file.load_params()
     changes = {name: value for name, value in (("trials", trials), ("minutes", minutes)) if value is not None}
-    run_search(params.train, params.tune.model_copy(update=changes), PREPARED, TUNING)
+    with writing(TUNING):
+        run_search(params.train, params.tune.model_copy(update=changes), PREPARED, TUNING)

@@ -7,5 +7,7 @@ def validate() -> None:
     """Check params.yaml, before anything is simulated."""
     from xtcav_ml.config import params_file
     from xtcav_ml.pipeline import check as stage
+    from xtcav_ml.system.one_writer import writing
 
-    stage.validate_params(params_file.load_params(), VALIDATED)
+    with writing(VALIDATED):
+        stage.validate_params(params_file.load_params(), VALIDATED)

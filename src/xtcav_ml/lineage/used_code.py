@@ -18,6 +18,8 @@ INERT = {
     "system.progress": "what is shown while a stage runs",
     "system.errors": "what is shown when it fails",
     "system.interrupts": "when it stops: what is written is whole or not there",
+    "system.parent_process": "when a process ends: what is written is whole or not there",
+    "system.one_writer": "which of two processes writes first",
     "system.child_process": "which processes do the work and when they end",
     "learning.rules": "what is refused: all its functions return nothing or the memory that a rule compares with a limit",
     "learning.checkpoint": "it returns what `fit` gave it, bit for bit, or nothing: its FORMAT changes with its layout",

@@ -19,7 +19,8 @@ SMALL = 2**22  # bytes of a file that is read
 
 def made_from(root: Path, out: Path) -> str:
     """Return a digest of the results of the project in `root`, of its commit, and of this package, but not of `out` itself."""
-    files = sorted(path for path in _inputs(root) if path.is_file() and path.suffix not in (".html", ".pyc"))
+    inputs = (path for path in _inputs(root) if path.suffix not in (".html", ".pyc") and not path.name.startswith("."))
+    files = sorted(path for path in inputs if path.is_file())
     states = [(str(path), _state(path)) for path in files]
     return digest(json.dumps([states, git.state(root), str(out)]))
 

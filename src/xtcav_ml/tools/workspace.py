@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from xtcav_ml.system.parent_process import killed_with_parent
+
 ELSEWHERE = ("MLFLOW_", "DVC_ROOT", "DVC_STAGE", "DVC_EXP_")
 """Begin the variables that would point a stage to another project, or its run to another store."""
 
@@ -22,4 +24,12 @@ def environment_of(folder: Path) -> dict[str, str]:
 def run_python(folder: Path, *arguments: str, shown: bool = False) -> subprocess.CompletedProcess[str]:
     """Run Python in `folder` with `environment_of` it, and keep what it prints, or let it be `shown`."""
     command, environment = [sys.executable, *arguments], environment_of(folder)
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=not shown, text=True, check=False)
+    return subprocess.run(
+        command,
+        cwd=folder,
+        env=environment,
+        capture_output=not shown,
+        text=True,
+        check=False,
+        preexec_fn=killed_with_parent(),
+    )

@@ -10,7 +10,6 @@ MLflow's own asynchronous logging keeps what is waiting in memory only: a kill, 
 """
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import shutil
@@ -21,7 +20,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, BinaryIO
 
-from xtcav_ml.system import atomic, lines
+from xtcav_ml.system import atomic, lines, one_writer
 from xtcav_ml.system.errors import reason, warn
 
 EVENTS, UPLOADED, FILES, GONE = "events.jsonl", "uploaded.json", "files", ".gone-"
@@ -78,7 +77,7 @@ class Journal:
         with atomic.replacing(parent / name) as temporary:
             temporary.mkdir()
             file = (temporary / EVENTS).open("x+b", buffering=0)
-            fcntl.flock(file, fcntl.LOCK_EX)
+            one_writer.locked(file)
             journal = cls(temporary, file)
             journal.append(begin)
         journal.folder = parent / name
@@ -90,9 +89,10 @@ class Journal:
 
         Raises ValueError if it is damaged.
         """
-        with contextlib.suppress(BlockingIOError, FileNotFoundError), contextlib.ExitStack() as stack:
+        with contextlib.suppress(FileNotFoundError), contextlib.ExitStack() as stack:
             file = stack.enter_context((folder / EVENTS).open("r+b", buffering=0))
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not one_writer.locked(file, wait=False, without=False):
+                return None
             whole = file.read().rfind(b"\n") + 1
             if not whole:
                 raise ValueError("no event")

@@ -6,12 +6,10 @@ itself: one that was interrupted goes on from its last epoch, so that the search
 """
 
 import contextlib
-import fcntl
 import shutil
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -57,12 +55,12 @@ class OutOfTime(Exception):
 def run_search(train: TrainParams, tune: TuneParams, data: Path, out: Path) -> None:
     """Resume the study until it has `tune.trials` trials or `tune.minutes` are over; write its results to `out`.
 
-    Raises UserError if prepared data are missing, another tuner is at work, or no trial could be completed.
+    No other tuner may be at work. Raises UserError if prepared data are missing, or no trial could be completed.
     """
     base = overridden(train, "train", {"train.epochs": tune.epochs})
     out.mkdir(parents=True, exist_ok=True)
     screen = console()
-    with _locked(out / "lock"), PreparedFile(data / "train.h5") as prepared:
+    with PreparedFile(data / "train.h5") as prepared:
         rules.require_trainable(base, prepared.spec, prepared.shots)
         study = studies.open_study(tune, decides(base), out / "study.db")
         screen.print(
@@ -243,16 +241,3 @@ def _no_trial(study: Study) -> str:
     late = len(ended) < len(study.trials) or not ended
     cure = "raise tune.minutes, or run `make tune` again" if late else "correct what the trials report"
     return f"tune: no trial was completed (found {len(notes)} others: {shown}, expected at least 1). Fix: {cure}"
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold the lock of a tuner; the system releases it when the process ends, however."""
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(
-                f"{path}: in use (found the lock of another tuner, expected a free lock). Fix: wait until it ends, or stop it"
-            ) from None
-        yield

@@ -1,0 +1,64 @@
+"""A process that works for another one ends with it, by SIGKILL too: nothing then works on beside the next call."""
+
+import contextlib
+import ctypes
+import os
+import select
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+DEATH_SIGNAL = 1  # Linux' option of prctl: the signal that a process gets when its parent ends
+ADOPTING = ("systemd", "init")  # programs that, with process 1, adopt those whose parent has ended
+
+
+def end_with_dvc() -> None:
+    """Call in a command: as a stage it ends as soon as the `dvc` that runs it is gone, as if killed with it.
+
+    Otherwise the next `dvc repro` would run the same stage beside it.
+    """
+    if "DVC_STAGE" not in os.environ:
+        return
+    try:
+        dvc = os.pidfd_open(_dvc_above())
+    except ProcessLookupError:
+        os._exit(1)
+
+    def follow() -> None:
+        select.select([dvc], [], [])
+        with contextlib.suppress(OSError):
+            os.write(2, b"xtcav: ends here, as its dvc did; the next `dvc repro` resumes\n")
+        os._exit(1)
+
+    threading.Thread(target=follow, name="dvc", daemon=True).start()
+
+
+def _dvc_above() -> int:
+    """Return the number of the nearest `dvc` above this process, else of its parent. Raises ProcessLookupError if it ended."""
+    above = parent = os.getppid()
+    while above > 0:
+        try:
+            command = Path(f"/proc/{above}/cmdline").read_text(errors="replace").split("\0")
+            status = Path(f"/proc/{above}/stat").read_text()
+        except OSError:  # it ended meanwhile
+            break
+        if any(Path(word).name == "dvc" for word in command[:4]):
+            return above
+        name = status[status.index("(") + 1 : status.rindex(")")]
+        if above == parent and (above == 1 or name in ADOPTING):
+            raise ProcessLookupError
+        above = int(status.rpartition(")")[2].split()[1])
+    return parent
+
+
+def killed_with_parent() -> Callable[[], None]:
+    """Return what a new process calls before its program begins (`preexec_fn`), to be killed when this one ends."""
+    library, parent = ctypes.CDLL(None), os.getpid()
+
+    def ask() -> None:
+        library.prctl(DEATH_SIGNAL, signal.SIGKILL)
+        if os.getppid() != parent:  # it has ended already
+            os._exit(1)
+
+    return ask

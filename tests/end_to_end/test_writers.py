@@ -1,0 +1,100 @@
+"""Two at once, and those whose `dvc` was killed: one of them writes, and each result has one run."""
+
+import os
+import random
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.end_to_end.conftest import Project, clean_environment
+
+
+class Trainers(threading.Thread):
+    """Counts the processes that run `xtcav train` in a folder, until it is told to end."""
+
+    def __init__(self, folder):
+        super().__init__(daemon=True)
+        self.folder, self.most, self.over = folder, 0, threading.Event()
+
+    def now(self):
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                words = (process / "cmdline").read_text().split("\0")
+                if words[-2:] == ["train", ""] and (process / "cwd").resolve() == self.folder:
+                    found.append(int(process.name))
+            except OSError:
+                continue
+        return [one for one in found if not any(parent_of(one) == other for other in found)]
+
+    def run(self):
+        while not self.over.wait(0.02):
+            self.most = max(self.most, len(self.now()))
+
+
+def parent_of(process):
+    try:
+        return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
+
+
+def start(project):
+    """Start `dvc repro` as a shell does, so that a kill of it alone is possible."""
+    program = Path(sys.executable).parent / "dvc"
+    environment = {**clean_environment(), "PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}"}
+    return subprocess.Popen(
+        [program, "repro", "train"],
+        cwd=project.folder,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def wait_for(condition):
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline and not condition():
+        time.sleep(0.005)
+
+
+def reached(folder):
+    """Return the last epoch whose state is on disk."""
+    return max((int(one.stem.split("-")[1]) for one in folder.glob("models/checkpoints/*/*.ckpt")), default=0)
+
+
+def kill_often(folder, times, epochs):
+    """Kill `dvc repro` alone while its training runs, again and again; then let it end: one trainer at a time, one run."""
+    project = Project.with_small_frames(folder, real=True, **{"train.epochs": epochs})
+    watch, choose = Trainers(folder.resolve()), random.Random(2)
+    watch.start()
+    for number in range(times):
+        running, before = start(project), reached(folder)
+        wait_for(watch.now)
+        if number % 3 == 1:  # Python starts, and libraries, before it trains
+            time.sleep(choose.uniform(0, 3))
+        elif number % 3 == 2:
+            wait_for(lambda before=before: reached(folder) > before)
+            time.sleep(choose.uniform(0, 0.3))
+        assert running.poll() is None
+        running.kill()
+        running.wait()
+    done = project.run("dvc", "repro")
+    watch.over.set()
+    watch.join()
+    assert watch.most == 1
+    assert [run.info.status for run in project.runs("tags.stage = 'train'")] == ["FINISHED"]
+    assert "resumes after epoch" in done.stdout
+
+
+def test_a_stage_ends_with_its_dvc_and_the_next_one_resumes(tmp_path):
+    kill_often(tmp_path, times=5, epochs=100)
+
+
+@pytest.mark.slow
+def test_a_hundred_kills_of_dvc_alone(tmp_path):
+    kill_often(tmp_path, times=100, epochs=2500)

@@ -1,0 +1,110 @@
+"""Two processes never write an output at the same time, whatever ends them."""
+
+import errno
+import multiprocessing
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from xtcav_ml.system import one_writer
+from xtcav_ml.system.one_writer import writing
+
+FORK = multiprocessing.get_context("fork")
+
+
+def hold(output, seconds, held):
+    with writing(output):
+        held.set()
+        time.sleep(seconds)
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """Another process that writes an output for a minute, unless it is ended."""
+    held = FORK.Event()
+    process = FORK.Process(target=hold, args=(tmp_path / "model", 60, held), daemon=True)
+    process.start()
+    assert held.wait(10)
+    yield process
+    process.kill()
+    process.join()
+
+
+def end_soon(process, how):
+    def end():
+        time.sleep(0.1)
+        os.kill(process.pid, how)
+
+    FORK.Process(target=end, daemon=True).start()
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_the_next_writer_says_for_whom_it_waits_and_goes_on_when_that_is_ended(tmp_path, holder, how, capsys):
+    began = time.monotonic()
+    end_soon(holder, how)
+    with writing(tmp_path / "model"):
+        assert 0.05 < time.monotonic() - began < 10
+    said = capsys.readouterr().out
+    assert said.startswith(f"{tmp_path / 'model'}: waits for process {holder.pid} of ")
+    assert len(said.splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_output_is_free_and_nothing_is_left_behind(tmp_path, holder, capsys):
+    with writing(tmp_path / "new folder/report.html"), writing(None):
+        assert [path.name for path in (tmp_path / "new folder").iterdir()] == [".report.html.lock"]
+    assert not list((tmp_path / "new folder").iterdir())
+    assert not capsys.readouterr().out
+
+
+def count(output, times):
+    for _ in range(times):
+        with writing(output):
+            value = int(output.read_text())
+            time.sleep(0.0005)
+            output.write_text(str(value + 1))
+
+
+def test_no_writer_is_lost_among_many(tmp_path):
+    output = tmp_path / "count"
+    output.write_text("0")
+    writers = [FORK.Process(target=count, args=(output, 20)) for _ in range(8)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(60)
+    assert output.read_text() == "160"
+    assert [path.name for path in tmp_path.iterdir()] == ["count"]
+
+
+def test_a_child_process_does_not_keep_the_lock(tmp_path):
+    with writing(tmp_path / "model"):
+        child = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,), daemon=True)
+        child.start()
+    try:
+        with Path(tmp_path / ".model.lock").open("wb") as file:
+            assert one_writer.locked(file, wait=False)
+    finally:
+        child.kill()
+        child.join()
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_one_line(tmp_path, monkeypatch, capsys, number):
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(one_writer.fcntl, "flock", refuse)
+    with writing(tmp_path / "model"):
+        (tmp_path / "model").write_text("written")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"xtcav: {tmp_path}/.model.lock: not locked (found ")
+
+
+def test_where_nothing_can_be_written_the_writer_itself_says_so(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with writing(tmp_path / "file/report.html"):
+        assert (tmp_path / "file").read_text() == "mine"
