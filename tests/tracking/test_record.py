@@ -1,9 +1,11 @@
 """Results on disk into MLflow, in a workspace as DVC has it, but of small files."""
 
 import base64
+import hashlib
 import http.server
 import json
 import threading
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -12,9 +14,11 @@ from mlflow import MlflowClient
 
 from tests.conftest import lay_store, stored_runs
 from xtcav_ml.data import model_file
+from xtcav_ml.lineage import lineage
+from xtcav_ml.system.errors import UserError
 from xtcav_ml.tracking import record, runs
 from xtcav_ml.tracking.registry import versions
-from xtcav_ml.tracking.tracker import Tracker
+from xtcav_ml.tracking.tracker import Run, Tracker
 
 METRICS = {"accuracy": 0.7, "accuracy_low": 0.6, "accuracy_high": 0.8, "shots": 72, "regression": {}}
 TAGS = {"lineage.key": "k", "model.md5": "m"}
@@ -36,8 +40,20 @@ def results(workspace, monkeypatch):
     return SimpleNamespace(folder=folder, models=kept, model=workspace / "model.keras", root=workspace)
 
 
-def recorded(results):
-    record.record(results.model, results.folder / "history.jsonl", results.folder)
+def commit(results):
+    """Write the lock of a pipeline that has just made these results."""
+    files = [*results.folder.glob("*.*"), results.model]
+    outs = [{"path": str(one.relative_to(results.root)), "md5": lineage.file_md5(one)} for one in files]
+    plots = [(one.name, lineage.file_md5(one)) for one in sorted((results.folder / "plots").iterdir())]
+    listed = json.dumps([{"md5": digest, "relpath": name} for name, digest in plots])
+    outs.append({"path": "results/plots", "md5": f"{hashlib.md5(listed.encode()).hexdigest()}.dir"})
+    (results.root / "dvc.lock").write_text(json.dumps({"stages": {"evaluate": {"outs": outs}}}))
+
+
+def recorded(results, committed=True):
+    if committed:
+        commit(results)
+    record.record(Path("model.keras"), Path("results/history.jsonl"), Path("results"))
 
 
 def address(results):
@@ -117,6 +133,48 @@ def test_a_run_is_found_by_the_model_that_it_made(results):
     first, second = stored_runs(results.root)
     assert first.data.metrics["accuracy/test"] == 0.7
     assert "accuracy/test" not in second.data.metrics
+
+
+@pytest.mark.parametrize(
+    "name", ["results/metrics.json", "results/predictions.csv", "results/plots/frames.png", "model.keras"]
+)
+@pytest.mark.parametrize("text", ["", '{"accuracy": 1.0}', "[]"])
+def test_results_that_the_pipeline_did_not_write_are_refused_and_leave_the_run_as_it_is(results, name, text):
+    trained(results)
+    recorded(results)
+    before = stored_runs(results.root)[0].to_dictionary()
+    (results.root / name).write_text(text)
+    (results.folder / "resources/run.json").unlink()
+    with pytest.raises(UserError, match=r"not the output of a stage.*`dvc commit`"):
+        recorded(results, committed=False)
+    assert [one.to_dictionary() for one in stored_runs(results.root)] == [before]
+
+
+@pytest.mark.parametrize("is_trained", [True, False])
+def test_wherever_record_is_stopped_the_next_one_completes_the_one_run(results, monkeypatch, is_trained):
+    if is_trained:
+        trained(results)
+    for number in range(1, 12, 3):
+        calls, real = [], Run._write
+
+        def write(run, kind, *arguments, calls=calls, real=real, number=number, **fields):
+            calls.append(kind)
+            if len(calls) == number + 1 and kind != "finish":
+                raise KeyboardInterrupt
+            real(run, kind, *arguments, **fields)
+
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(Run, "_write", write)
+            recorded(results)
+            raise KeyboardInterrupt
+        if is_trained:
+            assert [run.info.status for run in stored_runs(results.root)] == ["FINISHED"]
+    recorded(results)
+    (found,) = stored_runs(results.root)
+    assert found.info.status == "FINISHED"
+    for name in ("accuracy/test", "test/shots"):
+        assert len(MlflowClient().get_metric_history(found.info.run_id, name)) == 1
+    assert len(MlflowClient().get_metric_history(found.info.run_id, "accuracy/validation")) == 1 + (not is_trained)
 
 
 def test_a_store_that_is_down_gets_training_and_test_metrics_when_it_is_back(results, monkeypatch, capsys):

@@ -306,7 +306,7 @@ def test_a_run_that_is_known_can_run_again_or_be_added_to(root):
     with Tracker(root) as tracker:
         more = tracker.start("more", {"a": "b"}, run_key=first.key, adds=True)
         more.metrics({"late": 1.0})
-        more.finish(None)
+        more.finish()
     found = stored(root, first)
     assert (found.info.status, found.info.end_time, found.info.run_name) == ("FINISHED", ended, "one")
     assert (found.data.tags["a"], found.data.metrics) == ("b", {"late": 1.0})

@@ -81,6 +81,18 @@ def of_output(stage: str, path: Path) -> Lineage:
     return Lineage(ran.params, ran.deps, recorded_code(stage, ran.code, lambda name: Path(name).read_bytes()))
 
 
+def require_outputs(paths: Sequence[Path]) -> None:
+    """Raise UserError if dvc.lock does not have these very files and folders, in this folder, as outputs of stages."""
+    outputs = {path: md5 for stage in _lock(LOCK_FILE).values() for path, md5 in stage.outs.items()}
+    for path in paths:
+        found, expected = _folder_md5(path) if path.is_dir() else file_md5(path), outputs.get(str(path))
+        if found != expected:
+            raise UserError(
+                f"{path}: not the output of a stage (found MD5 {found}, expected {expected} as in {LOCK_FILE}). Fix: run `dvc "
+                "repro`, or `dvc commit` if it is to count all the same"
+            )
+
+
 def of_revision(stage: str, read: Callable[[str], bytes]) -> Lineage:
     """Return the lineage of the outputs of `stage` from the files that `read` returns by name.
 
@@ -114,6 +126,13 @@ def file_md5(path: Path) -> str:
         raise UserError(
             f"{path}: cannot be read (found {error.strerror!r}, expected a file). Fix: run `make repro`"
         ) from None
+
+
+def _folder_md5(folder: Path) -> str:
+    """Return the hash of a folder in DVC, which is that of a list of its files."""
+    files = sorted((path.relative_to(folder).as_posix(), path) for path in folder.rglob("*") if path.is_file())
+    listed = json.dumps([{"md5": file_md5(path), "relpath": name} for name, path in files])
+    return f"{hashlib.md5(listed.encode(), usedforsecurity=False).hexdigest()}.dir"
 
 
 def _hashes(paths: Sequence[Path], lock: Path, workspace: Path) -> dict[str, str]:

@@ -11,8 +11,9 @@ OWN_STORE = "mlruns/mlflow.db"  # the store of a project, unless MLFLOW_TRACKING
 LINEAGE = "lineage"  # where a run has params.yaml, dvc.lock, diff.patch and the code of its stages among its artifacts
 
 RUN_TAG, KEY_TAG, MODEL_TAG, EVALUATION_TAG = "run.key", "lineage.key", "model.md5", "evaluation.md5"
-CODE_TAG = "code.fingerprint"
-"""Tags by which a run is looked up: its journal's key, what decided its training, its model, the model's evaluation."""
+CODE_TAG, WRITER_TAG = "code.fingerprint", "run.writer"
+"""Tags by which a run is looked up: its journal's key, what decided its training, its model, the model's evaluation; and the
+journal of whoever created it."""
 
 METRIC_SECTIONS = (
     ("val_predicted_", "predicted/", ""),

@@ -11,12 +11,14 @@ from pathlib import Path
 import mlflow
 from mlflow.entities import Run
 from mlflow.environment_variables import MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR
+from sqlalchemy.exc import SQLAlchemyError
 
 from xtcav_ml.system.errors import UserError, masked, reason
 from xtcav_ml.tracking import sqlite_store, store_problems
 from xtcav_ml.tracking.mlflow_names import EXPERIMENT, store_uri
 
-TrackingError = (mlflow.MlflowException, OSError)  # of a store, and of HTTP and the file system on the way to it
+TrackingError = (mlflow.MlflowException, SQLAlchemyError, OSError)
+"""Of a store, of its database, and of HTTP and the file system on the way to it."""
 
 
 def client(root: Path) -> mlflow.MlflowClient:
@@ -29,13 +31,15 @@ def client(root: Path) -> mlflow.MlflowClient:
 
 
 def _client(uri: str) -> mlflow.MlflowClient:
+    logging.getLogger("mlflow.store.db.utils").setLevel(
+        logging.CRITICAL
+    )  # tables that it makes, errors with a traceback
     mlflow.set_tracking_uri(uri)
     return mlflow.MlflowClient(uri)
 
 
 def connect(root: Path, experiment: str = EXPERIMENT) -> tuple[mlflow.MlflowClient, str]:
     """Return a client and the id of an experiment, both created on first use. Raises UserError if the store fails."""
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # it names every table that it makes
     MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)
     uri, artifacts = store_uri(root), sqlite_store.prepare(root)
     if database := sqlite_store.database_of(uri):

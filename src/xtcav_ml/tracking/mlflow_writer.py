@@ -1,16 +1,21 @@
 """The one way from disk to MLflow: `upload_next` writes a journal's next events there, however often it is repeated.
 
-A run is looked up by its key before it is created, and what a lost reply has doubled is removed when it ends. A metric goes
-with the time at which it was logged, so that one that arrives twice is the same row to MLflow's SQL store, which keeps one.
+A run is looked up by its key before it is created. A lost reply doubles it, or another process that creates it at the same
+time: the first one stays (`_first`), and who has created another one removes it and uploads all to the first. MLflow has no
+transactions: clocks that differ by more than an upload takes could leave two.
+
+A metric goes with the time at which it was logged, so that one that arrives twice is the same row to MLflow's SQL store, which
+keeps one. Those of results that several may log, each from its own copy, go with the time at which their run began.
 """
 
 import contextlib
 import json
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import mlflow
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
 from xtcav_ml.data import model_file
@@ -74,11 +79,14 @@ def _apply(root: Path, journal: Journal, events: Sequence[Event]) -> None:
     kind, client = events[0]["event"], mlflow_store.client(root)
     if kind == "begin":
         client, journal.experiment_id = mlflow_store.connect(root, journal.begin["experiment"])
-        journal.run_id = _begin(client, journal.experiment_id, journal.begin)
+        journal.run_id = _begin(client, journal)
     elif kind in REQUEST_VALUES:
+        common = client.get_run(journal.run_id).info.start_time if journal.begin.get("common") else None
         rows = [(event["event"], event, *pair) for event in events for pair in event["values"].items()]
         metrics = [
-            Metric(name, value, at["time_ms"], at["step"]) for kind, at, name, value in rows if kind == "metrics"
+            Metric(name, value, common or at["time_ms"], at["step"])
+            for kind, at, name, value in rows
+            if kind == "metrics"
         ]
         params = {name: Param(name, value) for kind, _, name, value in rows if kind == "params"}  # the last of a name
         tags = {name: RunTag(name, value) for kind, _, name, value in rows if kind == "tags"}
@@ -91,45 +99,64 @@ def _apply(root: Path, journal: Journal, events: Sequence[Event]) -> None:
     elif kind == "artifact":
         client.log_artifact(journal.run_id, str(journal.file_of(events[0])), events[0]["folder"])
     elif kind == "model":
+        _require_first(client, journal)
         path = journal.file_of(events[0])
         versions.log_version(
             str(journal.run_id), path, model_file.read_spec(path, sealed=False), events[0]["requirements"]
         )
     else:
-        if events[0]["status"] is not None:  # else it stays as it is
+        run = _require_first(client, journal)
+        if events[0]["status"] is not None and run.info.status != "FINISHED":  # which it stays
             client.set_terminated(journal.run_id, events[0]["status"], events[0]["time_ms"])
-        for other in _ids(client, str(journal.experiment_id), journal.begin["run_key"]):
-            if other != journal.run_id:
-                client.delete_run(other)
         if journal.begin["adds"] or journal.begin["tags"].get("stage") == "train":
             versions.tag_metrics(str(journal.run_id))
 
 
-def _begin(client: mlflow.MlflowClient, experiment: str, begin: Event) -> str:
-    """Return the id of the run, created on first use, and running unless this only adds to it."""
+def _begin(client: mlflow.MlflowClient, journal: Journal) -> str:
+    """Return the id of the run, created on first use, and running unless it is finished and others may write it too."""
+    begin = journal.begin
     tags = {**begin["tags"], mlflow_names.RUN_TAG: begin["run_key"]}
-    existing = _ids(client, experiment, begin["run_key"])
-    if existing:
-        if not begin["adds"]:
-            client.update_run(existing[0], "RUNNING")
-        client.log_batch(existing[0], tags=[RunTag(name, value) for name, value in tags.items()])
-        return existing[0]
+    if existing := _runs(client, journal, begin["run_key"]):
+        info = existing[0].info
+        if not begin["adds"] and not (begin.get("common") and info.status == "FINISHED"):
+            client.update_run(info.run_id, "RUNNING")
+        client.log_batch(info.run_id, tags=[RunTag(name, value) for name, value in tags.items()])
+        return str(info.run_id)
     if begin["adds"]:
         raise OSError(f"the run that {begin['name']} adds to is not uploaded yet")
     if begin["parent"]:
-        parents = _ids(client, experiment, begin["parent"])
+        parents = _runs(client, journal, begin["parent"])
         if not parents:
             raise OSError(f"the parent run of {begin['name']} is not uploaded yet")
-        tags[MLFLOW_PARENT_RUN_ID] = parents[0]
-    tags[MLFLOW_RUN_NAME] = begin["name"]
-    return str(client.create_run(experiment, start_time=begin["time_ms"], tags=tags).info.run_id)
+        tags[MLFLOW_PARENT_RUN_ID] = parents[0].info.run_id
+    tags |= {MLFLOW_RUN_NAME: begin["name"], mlflow_names.WRITER_TAG: journal.folder.name}
+    began = time.time_ns() // 1_000_000 if begin.get("common") else begin["time_ms"]
+    journal.run_id = str(client.create_run(journal.experiment_id, start_time=began, tags=tags).info.run_id)
+    return str(_require_first(client, journal).info.run_id)
 
 
-def _ids(client: mlflow.MlflowClient, experiment: str, run_key: str) -> list[str]:
-    """Return MLflow's ids of the runs with a key: one, none yet, or more after a lost reply."""
-    return [
-        str(run.info.run_id) for run in mlflow_store.search_runs(client, experiment, {mlflow_names.RUN_TAG: run_key})
-    ]
+def _require_first(client: mlflow.MlflowClient, journal: Journal) -> Run:
+    """Return the journal's run, and remove others that it has created.
+
+    If another one is the first with its key, remove the journal's own and raise OSError: all is then uploaded to that.
+    """
+    runs = _runs(client, journal, journal.begin["run_key"])
+    for run in runs[1:]:
+        if run.data.tags.get(mlflow_names.WRITER_TAG, journal.folder.name) == journal.folder.name:
+            versions.forget(client, run)
+            client.delete_run(run.info.run_id)
+    if not runs:
+        return client.get_run(str(journal.run_id))  # deleted meanwhile, or another database, as this then raises
+    if runs[0].info.run_id != journal.run_id:
+        journal.acknowledge(0, None, None)
+        raise OSError("another process has begun the run")
+    return runs[0]
+
+
+def _runs(client: mlflow.MlflowClient, journal: Journal, run_key: str) -> list[Run]:
+    """Return the runs with a key: one, none yet, or more; the first is that which stays."""
+    runs = mlflow_store.search_runs(client, str(journal.experiment_id), {mlflow_names.RUN_TAG: run_key})
+    return sorted(runs, key=lambda run: (run.info.status != "FINISHED", int(run.info.start_time), str(run.info.run_id)))
 
 
 def _refused(error: Exception) -> bool:

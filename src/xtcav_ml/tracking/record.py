@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
 
-from xtcav_ml.config.paths import METRICS, RESULTS, RUN_ADDRESS
+from xtcav_ml.config.paths import METRICS, PLOTS, PREDICTIONS, RESULTS, RUN_ADDRESS
 from xtcav_ml.data.history import read_history
 from xtcav_ml.lineage import lineage, project
 from xtcav_ml.system import atomic
@@ -29,8 +29,8 @@ ANSWER_SECONDS = 5.0  # a server's time to answer
 def record(model: Path, history: Path, results: Path) -> None:
     """Add to MLflow what it lacks of the run that made `model`, and write the run's address below `results`.
 
-    Raises UserError if a result is missing. If the store does not answer now, a journal is kept for it, or a message names
-    the cure.
+    Raises UserError if a result is missing, or is not that in dvc.lock: edited, or torn. If the store does not answer now, a
+    journal is kept for it, or a message names the cure.
     """
     for path in (model, history, results / METRICS.name):
         if not path.is_file():
@@ -48,8 +48,9 @@ def record(model: Path, history: Path, results: Path) -> None:
         if same and not pending:
             return
     address.unlink(missing_ok=True)  # of an earlier run: what follows may fail
+    lineage.require_outputs([model, history, *(path for path in _evaluated(results) if path.exists())])
     from xtcav_ml.tracking import mlflow_store, runs
-    from xtcav_ml.tracking.tracker import FINISHED, Tracker
+    from xtcav_ml.tracking.tracker import Tracker
 
     with Tracker(root) as tracker:
         try:
@@ -65,16 +66,20 @@ def record(model: Path, history: Path, results: Path) -> None:
             run = tracker.start("evaluation", identity, run_key=run_key, adds=True)
         else:  # as the training would have logged it
             tags = {"stage": "train", "rebuilt": "true", **runs.origin_tags(origin)}
-            run = runs.begin(tracker, origin, tags)
+            run = runs.begin(tracker, origin, tags, run_key="-".join(identity.values()))
             for values in read_history(history):
                 run.metrics(values, step=int(values.pop("epoch")))
             runs.log_model(run, model)
         if tags.get(EVALUATION_TAG) != wanted[EVALUATION_TAG]:
             runs.log_evaluation(run, results, tags)
-        run.finish(None if run_key else FINISHED)
+        run.finish()
     if (run_id := run.journal.run_id) is not None:
         where = {"run_id": run_id, "experiment_id": run.journal.experiment_id, "store": tracker.store}
         atomic.write_json(address, where)
+
+
+def _evaluated(results: Path) -> list[Path]:
+    return [results / path.name for path in (METRICS, PREDICTIONS, PLOTS)]
 
 
 def _find(root: Path, left: Mapping[str, Tags], identity: Tags) -> tuple[str, Tags]:

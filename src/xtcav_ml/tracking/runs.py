@@ -77,12 +77,16 @@ def origin_tags(origin: lineage.Lineage) -> dict[str, str]:
     }
 
 
-def begin(tracker: Tracker, origin: lineage.Lineage, tags: Mapping[str, str], experiment: str = "") -> Run:
+def begin(
+    tracker: Tracker, origin: lineage.Lineage, tags: Mapping[str, str], experiment: str = "", run_key: str = ""
+) -> Run:
     """Return a run of the train stage, or of an experiment of the notes, with `tags` and its origin.
 
-    The origin are parameters and data, params.yaml, the code of the training, and the edits since the commit.
+    The origin are parameters and data, params.yaml, the code of the training, and the edits since the commit. A `run_key` is
+    that of a run which several processes may make at a time.
     """
-    run = tracker.start(f"{experiment or origin.params['train']['model']['name']}-{origin.key[:8]}", tags)
+    name = f"{experiment or origin.params['train']['model']['name']}-{origin.key[:8]}"
+    run = tracker.start(name, tags, run_key=run_key, common=bool(run_key))
     if run.logged:
         return run
     stages = _stages()

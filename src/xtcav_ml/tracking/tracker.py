@@ -73,9 +73,9 @@ class Run:
         self.tags({MODEL_TAG: file_md5(path)})
         self._write("model", path, requirements=requirements)
 
-    def finish(self, status: str | None = FINISHED, time_ms: int | None = None) -> None:
-        """End the run FINISHED, FAILED or KILLED; None leaves it as it is. Nothing may be logged to it after that."""
-        self._write("finish", status=status, time_ms=time_ms or _now())
+    def finish(self, status: str = FINISHED, time_ms: int | None = None) -> None:
+        """End the run FINISHED, FAILED or KILLED, or leave it as it is if this adds to it. Nothing may be logged after that."""
+        self._write("finish", status=None if self.journal.begin["adds"] else status, time_ms=time_ms or _now())
 
     def _write_values(self, kind: str, values: Mapping[str, str]) -> None:
         entries = list(values.items())
@@ -124,11 +124,18 @@ class Tracker:
 
     @interrupts.held()
     def start(
-        self, name: str, tags: Mapping[str, str], parent: Run | None = None, run_key: str = "", adds: bool = False
+        self,
+        name: str,
+        tags: Mapping[str, str],
+        parent: Run | None = None,
+        run_key: str = "",
+        adds: bool = False,
+        common: bool = False,
     ) -> Run:
         """Begin a run, below run `parent` if that is given, or resume the one that was left unfinished.
 
         `run_key` names a run that may be in MLflow already, and then runs again; with `adds` it is there, and stays as it is.
+        A `common` one may be written by several processes at a time, all the same values: it gets them once.
         """
         journal = self._take_unfinished(parent, run_key)
         if journal is None:
@@ -142,6 +149,7 @@ class Tracker:
                 "parent": parent.key if parent else None,
                 "tags": dict(tags),
                 "adds": adds,
+                "common": common or adds,
                 "time_ms": _now(),
             }
             journal = Journal.create(folder_of(self.root), uuid.uuid4().hex, begin)

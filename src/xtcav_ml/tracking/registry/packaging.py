@@ -31,7 +31,7 @@ def write_package(
 ) -> str:
     """Create `folder` from the model file `path`, with the `commit` to install; return the SHA-256 of its manifest.
 
-    `identity` are MLflow's `model_id`, `run_id` and `artifact_path`.
+    `identity` are MLflow's `model_id`, `run_id`, `artifact_path` and `utc_time_created`.
     """
     # With parameters, none here, MLflow's example is the body of a request as well: one file of a full frame in digits.
     info = {"artifact_path": EXAMPLE, "serving_input_path": EXAMPLE, "type": "ndarray", "params": "true"}

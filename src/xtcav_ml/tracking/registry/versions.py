@@ -3,6 +3,7 @@
 What the store has already is not uploaded again, so that everything here can be repeated after a lost reply.
 """
 
+import datetime
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -44,6 +45,8 @@ def log_version(run_id: str, path: Path, spec: LearningSpec, requirements: Seque
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary) / "model"
             identity = {"model_id": model.model_id, "run_id": run_id, "artifact_path": f"{SCHEME}{model.model_id}"}
+            created = datetime.datetime.fromtimestamp(model.creation_timestamp / 1000, datetime.UTC)
+            identity["utc_time_created"] = str(created.replace(tzinfo=None))  # so that two processes write the same
             commit = run.data.tags.get("git.commit", "none")
             digest = packaging.write_package(folder, path, spec, requirements, identity, commit)
             client.log_model_artifacts(model.model_id, str(folder))
@@ -64,8 +67,10 @@ def _logged(client: mlflow.MlflowClient, run: Run, digest: str) -> LoggedModel:
     if not models:
         client.create_logged_model(experiment, "model", run_id, tags={FILE_TAG: digest}, params=dict(run.data.params))
         models = client.search_logged_models([experiment], query)
-    first, *others = sorted(models, key=lambda one: (one.status != LoggedModelStatus.READY, one.creation_timestamp))
-    for other in others:  # MLflow repeats a request whose reply is lost, and then creates two
+    first, *others = sorted(
+        models, key=lambda one: (one.status != LoggedModelStatus.READY, one.creation_timestamp, one.model_id)
+    )
+    for other in others:  # of a request whose reply was lost, or of another process
         client.delete_logged_model(other.model_id)
     return first
 
@@ -98,6 +103,14 @@ def _versions(client: mlflow.MlflowClient, run_id: str = "", source: str = "") -
     query = f"name = '{MODEL_NAME}'" + (f" and run_id = '{run_id}'" if run_id else "")
     versions = client.search_model_versions(query, max_results=10_000)
     return sorted((one for one in versions if source in ("", one.source)), key=lambda one: -int(one.version))
+
+
+def forget(client: mlflow.MlflowClient, run: Run) -> None:
+    """Remove what was logged of the models of a run that is removed. Raises TrackingError."""
+    for version in _versions(client, run.info.run_id):
+        client.delete_model_version(MODEL_NAME, version.version)
+    for model in client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run.info.run_id}'"):
+        client.delete_logged_model(model.model_id)
 
 
 def tag_metrics(run_id: str) -> None:
