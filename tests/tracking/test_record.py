@@ -135,18 +135,19 @@ def test_a_run_is_found_by_the_model_that_it_made(results):
     assert "accuracy/test" not in second.data.metrics
 
 
-@pytest.mark.parametrize(
-    "name", ["results/metrics.json", "results/predictions.csv", "results/plots/frames.png", "model.keras"]
-)
-@pytest.mark.parametrize("text", ["", '{"accuracy": 1.0}', "[]"])
-def test_results_that_the_pipeline_did_not_write_are_refused_and_leave_the_run_as_it_is(results, name, text):
+def test_results_that_the_pipeline_did_not_write_are_refused_and_leave_the_run_as_it_is(results):
     trained(results)
     recorded(results)
     before = stored_runs(results.root)[0].to_dictionary()
-    (results.root / name).write_text(text)
-    (results.folder / "resources/run.json").unlink()
-    with pytest.raises(UserError, match=r"not the output of a stage.*`dvc commit`"):
-        recorded(results, committed=False)
+    for name in ("results/metrics.json", "results/predictions.csv", "results/plots/frames.png", "model.keras"):
+        path = results.root / name
+        content = path.read_bytes()
+        for text in ("", '{"accuracy": 1.0}', "[]"):
+            path.write_text(text)
+            (results.folder / "resources/run.json").unlink(missing_ok=True)
+            with pytest.raises(UserError, match=r"not the output of a stage.*`dvc commit`"):
+                recorded(results, committed=False)
+        path.write_bytes(content)
     assert [one.to_dictionary() for one in stored_runs(results.root)] == [before]
 
 

@@ -39,7 +39,7 @@ def promote_version(name: str, dry_run: bool, margin: float = MARGIN) -> None:
             raise
         if not dry_run:  # the reason first: a promotion that is cut short is then repeated
             versions.annotate(version, f"Promoted: {reason}", {"promotion": "promoted", **tags})
-            versions.crown(version, champion)
+            versions.crown(root, version, champion)
     console().print(f"{version} {'would be' if dry_run else 'is now'} the champion: {reason}")
 
 

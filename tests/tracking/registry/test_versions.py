@@ -203,9 +203,26 @@ def test_the_champion_before_is_kept(root):
     for _ in range(2):
         run = begin(root)
         log(run, root)
-        versions.crown(versions.find(root, run.run_id), versions.champion(root))
+        versions.crown(root, versions.find(root, run.run_id), versions.champion(root))
     assert versions.champion(root).number == "2"
     assert versions.find(root, "previous").number == "1"
+
+
+def test_a_champion_that_changes_during_the_comparison_is_kept(root, monkeypatch):
+    runs = [begin(root) for _ in range(3)]
+    for run in runs:
+        log(run, root)
+    old, rival, new = (versions.find(root, run.run_id) for run in runs)
+    versions.crown(root, old, versions.champion(root))
+    versions.crown(root, rival, old)
+    with pytest.raises(
+        UserError,
+        match=f"champion: changed meanwhile .found {rival}, expected {old}".replace("(", ".").replace(")", "."),
+    ):
+        versions.crown(root, new, old)
+    assert versions.champion(root) == rival
+    versions.crown(root, rival, old)  # as another process did
+    assert versions.champion(root) == rival
 
 
 def test_a_model_is_fetched_by_alias_or_number_and_an_unknown_one_is_one_line(root):

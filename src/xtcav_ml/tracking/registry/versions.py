@@ -169,12 +169,25 @@ def champion(root: Path) -> Version | None:
     return _version(client, client.get_model_version(MODEL_NAME, number)) if number else None
 
 
-def crown(version: Version, before: Version | None) -> None:
-    """Let alias `champion` name `version`, and `previous` the one that was it."""
+def crown(root: Path, version: Version, before: Version | None) -> None:
+    """Let alias `champion` name `version`, and `previous` the one that was it: `before`.
+
+    Raises UserError if another process has made a third one the champion meanwhile, with which `version` was not compared.
+    """
     client = mlflow.MlflowClient()
+    _require_champion(root, before, version)
     if before is not None:
         client.set_registered_model_alias(MODEL_NAME, PREVIOUS, before.number)
     client.set_registered_model_alias(MODEL_NAME, CHAMPION, version.number)
+    _require_champion(root, version)
+
+
+def _require_champion(root: Path, *expected: Version | None) -> None:
+    if (found := champion(root)) not in expected:
+        raise UserError(
+            f"alias {CHAMPION} of {MODEL_NAME}: changed meanwhile (found {found}, expected {expected[0]}). Fix: run the command "
+            "again"
+        )
 
 
 def annotate(version: Version, text: str, tags: Mapping[str, str]) -> None:
