@@ -185,8 +185,7 @@ def crown(root: Path, version: Version, before: Version | None) -> None:
 def _require_champion(root: Path, *expected: Version | None) -> None:
     if (found := champion(root)) not in expected:
         raise UserError(
-            f"alias {CHAMPION} of {MODEL_NAME}: changed meanwhile (found {found}, expected {expected[0]}). Fix: run the command "
-            "again"
+            f"{MODEL_NAME}@{CHAMPION}: changed meanwhile (found {found}, expected {expected[0]}). Fix: run the command again"
         )
 
 
