@@ -167,6 +167,24 @@ def tiles(dataset: h5py.Dataset) -> int:
     return math.prod(-(-length // chunk) for length, chunk in zip(dataset.shape[1:], dataset.chunks[1:], strict=True))
 
 
+def frames_shape(dataset: h5py.Dataset) -> tuple[int, int, int]:
+    """Return frames, rows and columns; axes of length 1 beside these do not count. Raises Misfit for another shape."""
+    axes: list[int] = list(dataset.shape or ())
+    sides = axes[-2:] if len(axes) in (2, 3) else [length for length in axes[1:] if length != 1]
+    if len(sides) != 2:
+        raise Misfit("wrong shape", dataset.shape, "(shots, rows, columns)", "correct data.layout")
+    return axes[0] if len(axes) > 2 else 1, sides[0], sides[1]
+
+
+def offset_in(file: h5py.File, frames: h5py.Dataset) -> int | None:
+    """Return where int16 in one piece begin in the file; None for others, which HDF5 must read."""
+    own = not frames.is_virtual and not frames.external and frames.file == file
+    if not own or frames.id.get_type() != h5py.h5t.NATIVE_INT16:  # numpy calls 12 bits in 16 int16 as well
+        return None
+    offset: int | None = frames.id.get_offset()  # None unless they are in one piece
+    return offset
+
+
 def slow_chunks(dataset: h5py.Dataset) -> Misfit | None:
     """Return why rows are slow to read if the chunks of one do not fit into memory, and are unpacked anew for each row."""
     if dataset.chunks is None:
@@ -184,14 +202,17 @@ def unwritten(dataset: h5py.Dataset) -> NDArray[np.bool_] | None:
 
     A fill value that the file names is meant to be read.
     """
-    shape, properties = dataset.shape, dataset.id.get_create_plist()
+    properties = dataset.id.get_create_plist()
     layout = properties.get_layout()
+    if layout == h5py.h5d.CONTIGUOUS and dataset.id.get_storage_size():
+        return None
+    shape = dataset.shape
     elsewhere = layout == h5py.h5d.VIRTUAL or properties.get_external_count()  # whose parts are checked
     if elsewhere or not math.prod(shape or (0,)) or properties.fill_value_defined() == h5py.h5d.FILL_VALUE_USER_DEFINED:
         return None
     rows = shape[0] if shape else 1
     if layout != h5py.h5d.CHUNKED:
-        return None if dataset.id.get_storage_size() else np.ones(rows, bool)
+        return np.ones(rows, bool) if layout == h5py.h5d.CONTIGUOUS else None
     length, *_ = chunks = properties.get_chunk()
     written, wanted = (
         dataset.id.get_num_chunks(),

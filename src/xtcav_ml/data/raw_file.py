@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from xtcav_ml.config.layout import Source
 from xtcav_ml.config.schema import EVENT_KEY, IMAGE, Dataset
 from xtcav_ml.data import raw_dataset
-from xtcav_ml.data.hdf5 import reading, refusing_unreadable
+from xtcav_ml.data.hdf5 import UNREADABLE, reading, refusing_unreadable
 from xtcav_ml.data.listing import PREDICTED_BY
 from xtcav_ml.data.raw_dataset import ALONE, Folder, Misfit
 from xtcav_ml.system.errors import UserError
@@ -21,6 +21,14 @@ from xtcav_ml.system.errors import UserError
 KEY = Dataset("label", (), "part of the event key; -1 if a row has none")
 SET_KEY = "name it in data.layout.datasets, as null if files have none, or remove the file"
 SET_LAYOUT = "set data.layout (`xtcav scan` lists the datasets), or remove the file"
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Where the frames of a file are."""
+
+    shape: tuple[int, int, int]  # frames, rows, columns
+    offset: int | None  # bytes before frames of int16 in one piece; None for others
 
 
 class RawFile:
@@ -37,13 +45,15 @@ class RawFile:
     @contextlib.contextmanager
     def naming(self, name: str) -> Iterator[None]:
         """Raise what is wrong with a dataset as a UserError that names the file, the dataset and its path."""
-        path = self.folder.source(name).path
-        place = name if path in (None, name) else f"{name} ({path})"
         try:
+            yield
+        except (Misfit, *UNREADABLE) as error:
+            path = self.folder.source(name).path
+            place = name if path in (None, name) else f"{name} ({path})"
+            if isinstance(error, Misfit):
+                raise UserError(f"{self.path}: {place}: {error}") from None
             with refusing_unreadable(self.path, place):
-                yield
-        except Misfit as error:
-            raise UserError(f"{self.path}: {place}: {error}") from None
+                raise
 
     def dataset(self, name: str, cache: tuple[int, int] | None = None) -> h5py.Dataset:
         """Return a dataset; `cache` as `locate` has it. Raises Misfit if it is missing."""
@@ -105,8 +115,14 @@ class RawFile:
         if properties.fill_value_defined() == h5py.h5d.FILL_VALUE_USER_DEFINED and dataset.fillvalue:
             source = source.model_copy(update={"missing": (*source.missing, dataset.fillvalue)})
         missing = raw_dataset.unwritten(dataset)
+        self._written.add(name)  # or blank
         blank = raw_dataset.NOT_BLANK if missing is None else missing
         return raw_dataset.column(np.asarray(dataset[()]), source, KEY, blank)
+
+    def piece(self) -> Piece:
+        """Return where the frames are. Raises Misfit as `stored`."""
+        frames = self.stored(IMAGE)
+        return Piece(raw_dataset.frames_shape(frames), raw_dataset.offset_in(self.file, frames))
 
     def rows(self, name: str, expected: Dataset) -> int | None:
         """Return the number of rows of `name`, None if one value stands for all shots. Raises Misfit if it breaks a rule."""
@@ -255,6 +271,7 @@ class Inspection:
     problems: list[str]  # a line each
     prediction: bool = False  # `xtcav predict` wrote it: it is no raw file
     slow: str | None = None  # why its frames are slow to read
+    piece: Piece | None = None  # where its frames are, if they are int16 in one piece
     doubtful: bool = False  # a pixel of its type may be no number, or of more than 32 bits
     columns: Mapping[str, NDArray[Any]] = field(default_factory=dict)  # if there is no problem
 
@@ -275,10 +292,11 @@ def inspect(
             problems = raw.problems({**required, IMAGE: frames})
             if problems:
                 return Inspection(problems)
-            slow = raw_dataset.slow_chunks(raw.dataset(IMAGE))
+            slow, piece = raw_dataset.slow_chunks(raw.dataset(IMAGE)), raw.piece()
             return Inspection(
                 problems,
                 slow=None if slow is None else f"{path}: {IMAGE}: {slow}",
+                piece=None if piece.offset is None else piece,
                 doubtful=not np.can_cast(raw.dataset(IMAGE).dtype, np.int32),
                 columns=raw.columns(required, optional),
             )

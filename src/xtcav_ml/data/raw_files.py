@@ -20,7 +20,7 @@ from xtcav_ml.data.hdf5 import file_state, require_unchanged
 from xtcav_ml.data.listing import Listing, list_files
 from xtcav_ml.data.prepared import SHOT_COLUMNS
 from xtcav_ml.data.raw_dataset import Folder
-from xtcav_ml.data.raw_file import KEY, Inspection, inspect
+from xtcav_ml.data.raw_file import KEY, Inspection, Piece, inspect
 from xtcav_ml.data.raw_frames import RawFrames
 from xtcav_ml.science import selection
 from xtcav_ml.system.errors import UserError
@@ -46,6 +46,7 @@ class RawSet:
     columns: Mapping[str, NDArray[np.generic]]  # and schema.FILE: the name of the file in its folder
     file: NDArray[np.int64]  # of each shot, an index of `files`
     row: NDArray[np.int64]  # of each shot, in its file
+    pieces: tuple[Piece | None, ...]  # of the files, where their frames are if they are int16 in one piece
     slow: Mapping[Path, tuple[str, ...]]  # why the frames of a file are slow to read
     doubtful: tuple[
         int, ...
@@ -54,7 +55,7 @@ class RawSet:
 
     def frames(self, number: int) -> RawFrames:
         """Return the frames of a file, to be closed. Raises UserError if it has changed since it was checked."""
-        return RawFrames(self.files[number], self.states[number], self.folder)
+        return RawFrames(self.files[number], self.states[number], self.folder, self.pieces[number])
 
 
 def open_set(data: DataParams, prepare: PrepareParams) -> RawSet:
@@ -109,6 +110,7 @@ def survey(listing: Listing, data: DataParams, prepare: PrepareParams) -> RawSet
         columns=columns,
         file=np.repeat(np.arange(len(good)), rows),
         row=np.concatenate([np.arange(count) for count in rows] or [np.empty(0, np.int64)]),
+        pieces=tuple(inspected[file].piece for file in good),
         slow={file: (line,) for file in good if (line := inspected[file].slow)},
         doubtful=tuple(number for number, file in enumerate(good) if inspected[file].doubtful),
         bad={file: tuple(problems[file]) for file in listing.files if problems[file]},

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from xtcav_ml.config.schema import IMAGE
 from xtcav_ml.data import raw_dataset
 from xtcav_ml.data.hdf5 import file_state, refusing_unreadable, require_unchanged
-from xtcav_ml.data.raw_dataset import ALONE, Folder, Misfit
-from xtcav_ml.data.raw_file import RawFile
+from xtcav_ml.data.raw_dataset import ALONE, Folder
+from xtcav_ml.data.raw_file import Piece, RawFile
 from xtcav_ml.system.errors import UserError
 
 CHUNK_CACHE = 64 * 2**20  # least bytes of unpacked chunks that HDF5 keeps: 81 full frames
@@ -63,36 +63,42 @@ class RawFrames(AbstractContextManager["RawFrames"]):
 
     Frames of int16 in one piece, as the experiment's, are read past HDF5, which lets only one thread read at a time. Others are
     read by HDF5, a frame a call: a list of rows takes it 25 times as long, point by point. Its cache holds the chunks around a
-    frame, which would else be unpacked again for each frame in them. Raises UserError
-    if they cannot be read, were never written, or the file changes; with `expected` (a `file_state`), also if it has changed
-    since then.
+    frame, which would else be unpacked again for each frame in them. Raises UserError if
+    they cannot be read, were never written, or the file changes; with `expected` (a `file_state`), also if it has changed since
+    then. With the `piece` that was found by then, HDF5 need not open the file.
     """
 
-    def __init__(self, path: Path, expected: tuple[int, ...] | None = None, folder: Folder = ALONE) -> None:
+    def __init__(
+        self,
+        path: Path,
+        expected: tuple[int, ...] | None = None,
+        folder: Folder = ALONE,
+        piece: Piece | None = None,
+    ) -> None:
         self.path, self._state = path, file_state(path) if expected is None else expected
         require_unchanged(path, self._state)  # before it is opened: its successor may be anything
-        with refusing_unreadable(path):
-            self._file = h5py.File(path, "r", locking=False)
+        self._folder = folder.for_file()
+        self._unwritten: NDArray[np.bool_] | None = None
         with contextlib.ExitStack() as stack:
-            stack.callback(self._file.close)
-            raw = RawFile(self._file, path, folder)
-            self._folder = raw.folder
-            with raw.naming(IMAGE):
-                if raw.dataset(IMAGE).chunks is not None:
-                    raw.dataset(IMAGE, chunk_cache(raw.dataset(IMAGE)))
-                self._frames = raw.stored(IMAGE)
-                self._unwritten = raw_dataset.unwritten(self._frames)
-                self.shape, self._offset = _frames_shape(self._frames), self._offset_in(self._frames)
-            self._descriptor = os.open(path, os.O_RDONLY)
-            stack.pop_all()
+            if piece is None:
+                with refusing_unreadable(path):
+                    file = stack.enter_context(h5py.File(path, "r", locking=False))
+                raw = RawFile(file, path, folder)
+                self._folder, piece = raw.folder, self._found(raw)
+            self.shape, self._offset = piece.shape, piece.offset
+            with refusing_unreadable(path):
+                self._descriptor = os.open(path, os.O_RDONLY)
+            stack.callback(os.close, self._descriptor)
+            self._closing = stack.pop_all()
 
-    def _offset_in(self, frames: h5py.Dataset) -> int | None:
-        """Return where frames of int16 in one piece begin in the file; None for others, which HDF5 must read."""
-        own = not frames.is_virtual and not frames.external and frames.file == self._file
-        if not own or frames.id.get_type() != h5py.h5t.NATIVE_INT16:  # numpy calls 12 bits in 16 int16 as well
-            return None
-        offset: int | None = frames.id.get_offset()  # None unless they are in one piece
-        return offset
+    def _found(self, raw: RawFile) -> Piece:
+        """Return where the frames of a file are, with the dataset ready to read."""
+        with raw.naming(IMAGE):
+            if raw.dataset(IMAGE).chunks is not None:
+                raw.dataset(IMAGE, chunk_cache(raw.dataset(IMAGE)))
+            self._frames = raw.stored(IMAGE)
+            self._unwritten = raw_dataset.unwritten(self._frames)
+            return raw.piece()
 
     def read(self, rows: NDArray[np.int64]) -> NDArray[Any]:
         """Return the frames (len(rows), rows, columns), ADU, at any rows: int16, or what holds all of them without loss."""
@@ -153,20 +159,10 @@ class RawFrames(AbstractContextManager["RawFrames"]):
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
-        os.close(self._descriptor)
+        self._closing.close()
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _frames_shape(dataset: h5py.Dataset) -> tuple[int, int, int]:
-    """Return frames, rows and columns; axes of length 1 beside these do not count. Raises Misfit for another shape."""
-    axes: list[int] = list(dataset.shape or ())
-    sides = axes[-2:] if len(axes) in (2, 3) else [length for length in axes[1:] if length != 1]
-    if len(sides) != 2:
-        raise Misfit("wrong shape", dataset.shape, "(shots, rows, columns)", "correct data.layout")
-    return axes[0] if len(axes) > 2 else 1, sides[0], sides[1]
 
 
 def count_frames(path: Path, folder: Folder = ALONE) -> int:
