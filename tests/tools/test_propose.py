@@ -96,3 +96,52 @@ def test_suspected_numbers_are_shown(tmp_path, params, capsys):
     (structure,) = json.loads(capsys.readouterr().out)["structures"]
     suspected = {row["path"]: row["suspects"] for row in structure["datasets"] if row["suspects"]}
     assert suspected == {"ebeam/L3_energy": [-9999.0]}
+
+
+def compound(file: h5py.File, table: foreign_files.Shots) -> None:
+    """All that is known of a shot in one table, as pandas and PyTables write it."""
+    names = {"fiducials": "evt.fiducials", "peaksLabel": "acq.peaksLabel", "lasing": "lasing", "event_time": "time"}
+    table = table | {"time": foreign_files.packed(table)}
+    rows = np.zeros(len(table["run"]), [(name, table[source].dtype) for name, source in names.items()])
+    for name, source in names.items():
+        rows[name] = table[source]
+    file["data/events"], file["frames"] = rows, table["xtcavimg"]
+
+
+def named_runs(file: h5py.File, table: foreign_files.Shots) -> None:
+    foreign_files.smalldata(file, table)
+    file["run"] = np.array([f"run{run}".encode() for run in table["run"]], dtype=h5py.string_dtype())
+    file["xtcavimg"] = file["xtcav/image"]
+
+
+@pytest.mark.parametrize("write", [compound, named_runs])
+def test_a_proposal_loses_no_event_key(tmp_path, params, params_file, write, monkeypatch):
+    monkeypatch.setitem(foreign_files.KINDS, "notes", write)
+    folder = foreign_files.write(tmp_path / "raw", "notes")
+    assert scan.scan_folder(folder, DATA, params.prepare, as_json=False, params_file=params_file)
+    raw_set = raw_files.open_set(load_section("data", DataParams, params_file), params.prepare)
+    monkeypatch.undo()
+    plain = foreign_files.write(tmp_path / "plain", "notes")
+    expected = raw_files.open_set(DATA.model_copy(update={"raw": str(plain), "frame_shape": SHAPE}), params.prepare)
+    for name in ("evt.seconds", "evt.nanoseconds", "evt.fiducials", "acq.peaksLabel", "lasing", "run", "run.index"):
+        np.testing.assert_array_equal(raw_set.columns[name], expected.columns[name])
+
+
+def test_a_proposal_reads_files_of_one_frame_and_takes_no_table_for_a_label(tmp_path, params, params_file, capsys):
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    for run in (68, 70):
+        table = foreign_files.shots(run, 5, lasing=int(run != 68))
+        for shot in range(5):
+            with h5py.File(folder / f"shot-r{run}-{shot}.h5", "w") as file:
+                file["image"], file["user/lasing"] = table["xtcavimg"][shot], int(table["lasing"][shot])
+                file["peaksLabel"], file["pulses/lasing"] = int(table["acq.peaksLabel"][shot]), np.zeros((3, 4))
+    scan.scan_folder(folder, DATA, params.prepare, as_json=False, params_file=params_file)
+    data = load_section("data", DataParams, params_file)
+    assert data.frame_shape == SHAPE
+    assert data.layout.source("xtcavimg").path == "image"
+    assert data.layout.source("lasing").path == "user/lasing"
+    raw_set = raw_files.open_set(data, params.prepare)
+    assert len(raw_set.row) == 10
+    with raw_set.frames(9) as frames:
+        np.testing.assert_array_equal(frames.read(np.arange(1))[0], foreign_files.shots(70, 5)["xtcavimg"][4])

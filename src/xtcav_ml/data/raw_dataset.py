@@ -122,6 +122,17 @@ def locate(
     return node
 
 
+def located(file: h5py.File, path: str, folder: Folder, cache: tuple[int, int] | None = None) -> tuple[Any, str | None]:
+    """Return the object at `path` as `locate` does, or a compound dataset and the name of the field that the path ends in."""
+    found = locate(file, path, folder, cache)
+    parent, _, field = path.rpartition("/")
+    if found is not None or not parent:
+        return found, None
+    compound = locate(file, parent, folder)
+    fields = compound.dtype.fields if isinstance(compound, h5py.Dataset) else None
+    return (compound, field) if fields and field in fields else (None, None)
+
+
 def _opened(group: h5py.Group, name: bytes, cache: tuple[int, int] | None) -> Any:
     found = h5py.h5o.open(group.id, name)
     if isinstance(found, h5py.h5g.GroupID):
@@ -306,7 +317,12 @@ def rows_of(shape: tuple[int, ...] | None, row_shape: tuple[int, ...]) -> int | 
     lengths, wanted = (tuple(n for n in axes if n != 1) for axes in ((shape or ())[1:], row_shape))
     if not shape or lengths != wanted or math.prod(shape[1:]) != math.prod(row_shape):
         rows = ", ".join(["shots", *map(str, row_shape)])
-        raise Misfit("wrong shape", shape, f"({rows})", "correct data.frame_shape or data.layout, or remove the file")
+        fix = (
+            "correct data.frame_shape or data.layout"
+            if row_shape
+            else "name a dataset of one number a shot in data.layout"
+        )
+        raise Misfit("wrong shape", shape, f"({rows})", f"{fix}, or remove the file")
     if shape[0] > MAX_ROWS:
         raise Misfit("too many rows", f"{shape[0]:,}", f"at most {MAX_ROWS:,}", "split the file")
     return int(shape[0])

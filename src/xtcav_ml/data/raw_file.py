@@ -37,6 +37,7 @@ class RawFile:
     def __init__(self, file: h5py.File, path: Path, folder: Folder = ALONE) -> None:
         self.file, self.path, self.folder = file, path, folder.for_file()
         self._open: dict[str, h5py.Dataset] = {}  # datasets by path
+        self._fields: dict[str, str | None] = {}  # of compound datasets, by path
         self._stored: set[str] = set()  # names of those whose data were found to be there
         self._keys: dict[str, NDArray[Any]] = {}  # columns of the event key
         self._written: set[str] = set()  # names of those whose rows were found to be written
@@ -61,7 +62,7 @@ class RawFile:
         if path in self._open and cache is None:
             return self._open[path]
         self._open.pop(path, None)  # HDF5 gives a cache only to a dataset that nobody has open
-        found = raw_dataset.locate(self.file, path, self.folder, cache)
+        found, self._fields[path] = raw_dataset.located(self.file, path, self.folder, cache)
         if found is None:
             raise Misfit("missing", "no such path", "a dataset", SET_LAYOUT)
         if not isinstance(found, h5py.Dataset):
@@ -117,7 +118,13 @@ class RawFile:
         missing = raw_dataset.unwritten(dataset)
         self._written.add(name)  # or blank
         blank = raw_dataset.NOT_BLANK if missing is None else missing
-        return raw_dataset.column(np.asarray(dataset[()]), source, KEY, blank)
+        return raw_dataset.column(self._values(name, dataset), source, KEY, blank)
+
+    def _values(self, name: str, dataset: h5py.Dataset) -> NDArray[Any]:
+        return np.asarray(dataset[self._field(name) or ()])
+
+    def _field(self, name: str) -> str | None:
+        return self._fields[self.folder.source(name).path or ""]
 
     def piece(self) -> Piece:
         """Return where the frames are. Raises Misfit as `stored`."""
@@ -131,9 +138,14 @@ class RawFile:
             self._single(source)
             return None
         dataset = self.dataset(name)
-        rows = raw_dataset.rows_of(dataset.shape, expected.row_shape)
-        if dataset.dtype.kind not in "biuf":
-            raise Misfit("wrong type", dataset.dtype, "numbers", SET_LAYOUT)
+        kind, shape, field = dataset.dtype, dataset.shape, self._field(name)
+        if field is not None:
+            if expected.row_shape:
+                raise Misfit("a field of a compound dataset", field, "a dataset of its own", SET_LAYOUT)
+            kind, shape = kind[field].base, shape + kind[field].shape
+        rows = raw_dataset.rows_of(shape, expected.row_shape)
+        if kind.kind not in "biuf":
+            raise Misfit("wrong type", kind, "numbers", SET_LAYOUT)
         self.stored(name)
         return rows
 
@@ -152,7 +164,7 @@ class RawFile:
         source, blank = self.folder.source(name), raw_dataset.NOT_BLANK if self.blank is None else self.blank
         if not source.is_dataset:
             return raw_dataset.column(np.repeat(self._single(source), shots), source, expected, blank)
-        values = self._keys[name] if name in self._keys else np.asarray(self.written(name)[()])
+        values = self._keys[name] if name in self._keys else self._values(name, self.written(name))
         if values.ndim and len(values) != shots:
             raise Misfit("another number of rows than the frames", len(values), shots, SET_LAYOUT)
         if name in self._keys:
@@ -165,7 +177,7 @@ class RawFile:
         if source.path is None:
             named = source.file_name is not None and raw_dataset.number_in_name(self.path, source.file_name) is not None
             return named or source.value is not None
-        return raw_dataset.locate(self.file, source.path.partition("@")[0], self.folder) is not None
+        return raw_dataset.located(self.file, source.path.partition("@")[0], self.folder)[0] is not None
 
     def _single(self, source: Source) -> NDArray[Any]:
         """Return the value of all shots (1,); 0 where there is none."""

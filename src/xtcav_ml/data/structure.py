@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xtcav_ml.data.hdf5 import UNREADABLE, reading
-from xtcav_ml.data.raw_dataset import ALONE, Misfit, require_stored
+from xtcav_ml.data.raw_dataset import ALONE, Misfit, located, require_stored
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.system.progress import counting
 
@@ -67,7 +67,8 @@ def _walk(file: h5py.File) -> Iterator[Entry]:
                 if isinstance(node, h5py.Group):
                     waiting.append((f"{path}/", node))
                 elif isinstance(node, h5py.Dataset):
-                    yield _entry(path, node)
+                    yield (entry := _entry(path, node))
+                    yield from _fields(entry, node)
             elif isinstance(link, h5py.ExternalLink):
                 yield Entry(path, None, "link", f"in {link.filename}", elsewhere=True)
 
@@ -92,6 +93,17 @@ def _entry(path: str, dataset: h5py.Dataset) -> Entry:
     )
     storage = "in other files" if elsewhere else ", ".join([chunks, *filters])
     return Entry(path, shape, str(kind), storage, kind.kind in "biuf", elsewhere)
+
+
+def _fields(entry: Entry, dataset: h5py.Dataset) -> Iterator[Entry]:
+    """Yield the fields of a compound dataset as datasets of their own."""
+    if entry.shape is None or not (kinds := dataset.dtype.fields):
+        return
+    for name, (kind, *_) in kinds.items():
+        numbers = kind.base.kind in "biuf"
+        yield Entry(
+            f"{entry.path}/{name}", entry.shape + kind.shape, str(kind.base), "a field", numbers, entry.elsewhere
+        )
 
 
 def structures(files: Sequence[Path]) -> list[tuple[list[Path], list[Entry]]]:
@@ -120,9 +132,11 @@ def suspects_in(files: Sequence[Path], datasets: Sequence[Entry]) -> dict[str, t
             plain = entry.numbers and not entry.elsewhere and entry.dtype != "bool"
             if plain and entry.shape is not None and len(entry.shape) == 1:
                 with contextlib.suppress(Misfit, *UNREADABLE):
-                    dataset = file[entry.path]
+                    dataset, field = located(file, entry.path, ALONE)
                     require_stored(dataset, ALONE)
-                    found[entry.path] = suspects(dataset[:MOST_VALUES])
+                    found[entry.path] = suspects(
+                        dataset[:MOST_VALUES] if field is None else dataset[field, :MOST_VALUES]
+                    )
     return {name: numbers for name, numbers in found.items() if numbers}
 
 
