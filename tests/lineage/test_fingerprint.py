@@ -339,3 +339,12 @@ def test_every_inert_library_is_locked():
 
 def test_what_is_listed_as_inert_is_there():
     assert all(name in Package(PACKAGE).files or (PACKAGE / name).is_dir() for name in INERT)
+
+
+def test_the_libraries_of_a_gpu_count_with_its_backend(monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    versions = fingerprint.locked_versions(ROOT / "requirements-jax.txt")
+    deciding = fingerprint._deciding({"keras"}, versions)
+    assert deciding.keys() >= {"jax", "jax-cuda13-plugin", "nvidia-cudnn-cu13", "nvidia-cublas"}
+    assert "nvidia-ml-py" not in deciding
+    assert not {"jax-cuda13-plugin", "jax"} & fingerprint._deciding({"numpy"}, versions).keys()

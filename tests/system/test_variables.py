@@ -60,11 +60,15 @@ def test_whatever_the_umask_new_files_can_be_read_by_who_writes_them():
         ("NPY_DISABLE_CPU_FEATURES", {"numpy"}),
         ("OPENBLAS_CORETYPE", {"numpy"}),
         ("NUMBA_CPU_NAME", {"numba"}),
-        ("TF_XLA_FLAGS", {"tensorflow"}),
+        ("TF_XLA_FLAGS", {"tensorflow", "jax"}),
         ("ONEDNN_MAX_CPU_ISA", {"tensorflow"}),
         ("XLA_FLAGS", {"tensorflow", "jax"}),
         ("JAX_ENABLE_X64", {"jax"}),
-        ("TF_SOMETHING_OF_THE_NEXT_VERSION", {"tensorflow"}),
+        ("TF_SOMETHING_OF_THE_NEXT_VERSION", {"tensorflow", "jax"}),
+        ("TF_CUDNN_WORKSPACE_LIMIT_IN_MB", {"tensorflow", "jax"}),
+        ("CUBLAS_EMULATE_SINGLE_PRECISION", {"tensorflow", "jax"}),
+        ("CUBLASLT_LOG_LEVEL", set()),
+        ("CUDNN_PATH", set()),
         ("TF_CLI_CONFIG_FILE", set()),
         ("TF_CPP_MIN_LOG_LEVEL", set()),
         ("TF_ENABLE_ONEDNN_OPTS", set()),
@@ -98,3 +102,31 @@ def test_what_is_meant_is_kept(monkeypatch):
         monkeypatch.setenv(name, value)  # so that it is put back
     assert set(variables.pin()) == {"KERAS_MAX_EPOCHS", "MLFLOW_EXPERIMENT_NAME"}
     assert os.environ.keys() >= {*kept}
+
+
+def test_a_gpu_computes_the_same_bits_each_time_and_the_users_own_flags_come_last(monkeypatch):
+    for name, value in variables.SET.items():
+        monkeypatch.setenv(name, value)
+    for own in ("", "--xla_gpu_deterministic_ops=false"):
+        monkeypatch.setenv("XLA_FLAGS", own)
+        for _ in range(2):  # a stage's process pins again what `dvc repro` has pinned
+            variables.pin()
+            assert os.environ["XLA_FLAGS"] == f"--xla_gpu_deterministic_ops=true {own}".rstrip()
+        assert variables.counted(["jax"]).get("XLA_FLAGS", "") == own
+
+
+@pytest.mark.parametrize(
+    ("gpus", "value", "hidden"),
+    [
+        *((1, value, True) for value in ("", "-1", "NoDevFiles", "1", "-1,0")),
+        *((2, value, False) for value in (None, "0", "1", "1,0", "0,-1", "GPU-5e3f", "MIG-5e3f")),
+        *((0, value, False) for value in (None, "", "-1", "0")),
+    ],
+)
+def test_a_hidden_gpu_counts_and_the_choice_of_one_does_not(monkeypatch, gpus, value, hidden):
+    monkeypatch.setattr(variables, "_gpus", lambda: gpus)
+    environment = {} if value is None else {"CUDA_VISIBLE_DEVICES": value}
+    for library in ("tensorflow", "jax"):
+        assert variables.counted([library], environment) == ({"CUDA_VISIBLE_DEVICES": "-1"} if hidden else {})
+    assert variables.counted(["numpy", "h5py"], environment) == {}
+    assert variables.has_gpu(environment) == (gpus > 0 and not hidden)

@@ -1,6 +1,7 @@
 """Keras, imported in one place: quietly, on the backend that KERAS_BACKEND names (TensorFlow by default), deterministic."""
 
 import contextlib
+import functools
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from xtcav_ml.learning import rules
 from xtcav_ml.lineage import environment
 from xtcav_ml.system import variables
-from xtcav_ml.system.errors import UserError
+from xtcav_ml.system.errors import UserError, reason, warn
 
 
 @contextlib.contextmanager
@@ -44,6 +45,7 @@ def _without(*names: str) -> Iterator[None]:
 rules.require_backend()
 os.environ["KERAS_BACKEND"] = environment.backend()
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # real errors come as exceptions
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # what a step uses, not three quarters of the GPU
 variables.pin()
 
 UNUSED = {"jax", "matplotlib", "sklearn"} - {os.environ["KERAS_BACKEND"]}
@@ -54,6 +56,7 @@ with _quiet(), _without(*UNUSED):
 
 __all__ = [
     "configure",
+    "enough_memory",
     "feed",
     "free_on_gpu",
     "gradient",
@@ -79,7 +82,13 @@ def configure(seed: int, threads: int) -> str:
     if name() == "jax":
         import jax
 
-        return f"JAX on {', '.join(device.device_kind for device in jax.devices())}"
+        with _quiet():
+            on_gpu = jax.default_backend() != "cpu"
+        if on_gpu and jax.config.jax_default_matmul_precision is None:
+            jax.config.update("jax_default_matmul_precision", "highest")  # else TensorFloat-32, of 11 bits
+        if not on_gpu and not os.environ.get("JAX_PLATFORMS"):
+            _warn_of_unused_gpu("requirements-jax.txt")
+        return f"JAX on {jax.devices()[0].device_kind}"  # it trains on the first
     import tensorflow as tf
 
     try:
@@ -96,8 +105,35 @@ def configure(seed: int, threads: int) -> str:
             "Fix: start a new process"
         ) from None
     tf.config.experimental.enable_op_determinism()
+    if gpus:
+        tf.config.experimental.enable_tensor_float_32_execution(False)
+    else:
+        _warn_of_unused_gpu("requirements-cuda.txt")
     names = [tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name) for gpu in gpus]
     return f"TensorFlow on {', '.join(names)}" if gpus else f"TensorFlow on CPU, {threads} threads"
+
+
+@functools.cache  # a stage configures more than once
+def _warn_of_unused_gpu(lock: str) -> None:
+    if variables.has_gpu():
+        warn(
+            f"KERAS_BACKEND: the GPU of this machine is not used (found {name()} on a CPU, expected the GPU's libraries). Fix: "
+            f"run `.venv/bin/pip install --require-hashes -r {lock}`, or hide the GPU with CUDA_VISIBLE_DEVICES=-1"
+        )
+
+
+@contextlib.contextmanager
+def enough_memory() -> Iterator[None]:
+    """Raise UserError if what runs here needs more memory of the GPU than is free."""
+    try:
+        yield
+    except Exception as error:
+        if type(error).__name__ != "ResourceExhaustedError" and "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        raise UserError(
+            f"train.batch_size: a training step takes too much memory of the GPU (found {reason(error)!r}, expected enough). "
+            f"Fix: {rules.CURES['train.batch_size']}, make the network smaller, or end what else runs on the GPU"
+        ) from None
 
 
 def runs_fused_layers() -> bool:

@@ -49,6 +49,7 @@ class Fitted:
     history: list[dict[str, float]]  # one row an epoch
 
 
+@backend.enough_memory()
 def fit(
     train: PreparedFile,
     validation: PreparedFile,
@@ -59,8 +60,8 @@ def fit(
     """Train a new network on `train` and return it with its best weights on `validation`.
 
     The result is a function of the files and `params` alone, bit for bit on one type of machine, also if it resumes from
-    `checkpoints`. Raises UserError as `rules.require_trainable`, and if the loss is not finite; passes on StopTraining of a
-    listener, and KeyboardInterrupt after the minibatch in which a stop was requested.
+    `checkpoints`. Raises UserError as `rules.require_trainable`, if the loss is not finite, or if a GPU has too little memory;
+    passes on StopTraining of a listener, and KeyboardInterrupt after the minibatch in which a stop was requested.
     """
     rules.require_trainable(params, train.spec, train.shots)
     ends, statistics = Ends.of(train.spec), normalization.statistics_of(train, params.model.standardize)

@@ -125,7 +125,7 @@ def planned_memory(train: TrainParams, ends: Ends) -> int:
     """Estimate the bytes of a training step on this machine. Raises UserError without a backend or such a network."""
     require_backend()
     layers = layer_plan.plan_layers(train.model, ends)
-    if environment.backend() == "tensorflow" and not _has_gpu():
+    if environment.backend() == "tensorflow" and not variables.has_gpu():
         layers = layer_plan.fused(layers, train.precision)
     return layer_plan.step_memory(layers, train.batch_size)
 
@@ -135,13 +135,9 @@ def memory() -> float:
 
     Infinity with an NVIDIA GPU: a step then uses the GPU's memory, whose size only the libraries know.
     """
-    if _has_gpu():
+    if variables.has_gpu():
         return float("inf")
     group = Path("/sys/fs/cgroup/memory.max")
     limit = group.read_text().strip() if group.is_file() else "max"
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return min(machine, int(limit)) if limit.isdigit() else machine
-
-
-def _has_gpu() -> bool:
-    return any(Path("/dev").glob("nvidia[0-9]*"))

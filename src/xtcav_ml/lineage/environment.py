@@ -9,7 +9,10 @@ from pathlib import Path
 
 from xtcav_ml.system import variables
 
-RECORDED_LIBRARIES = ("dvc", "h5py", "jax", "jaxlib", "keras", "mlflow", "numba", "numpy", "optuna", "tensorflow")
+RECORDED_LIBRARIES = (
+    *("dvc", "h5py", "jax", "jaxlib", "keras", "mlflow", "numba", "numpy", "optuna", "tensorflow"),
+    *("jax-cuda13-plugin", "nvidia-cudnn-cu12", "nvidia-cudnn-cu13"),
+)
 
 
 def environment(libraries: Iterable[str] = RECORDED_LIBRARIES) -> dict[str, str]:

@@ -164,13 +164,18 @@ def _deciding(imports: set[str], versions: Mapping[str, str]) -> dict[str, str]:
     """
     inert = {name for names in INERT_LIBRARIES.values() for name in names.split()}
     others = LOCKS.keys() - {environment.backend()}
-    backend = {environment.backend()} if "keras" in imports else set()
+    backend = {environment.backend(), *_of_gpus(versions)} if "keras" in imports else set()
     waiting = {DISTRIBUTIONS.get(name, _distribution(name)) for name in imports | backend}
     deciding: set[str] = set()
     while waiting:
         deciding |= (waiting := (waiting - inert - others) & versions.keys())
         waiting = {other for name in waiting for other in required(name)} - deciding
     return {name: versions[name] for name in sorted(deciding)}
+
+
+def _of_gpus(versions: Mapping[str, str]) -> set[str]:
+    """Return the locked distributions that compute on a GPU, which no other one requires without extras."""
+    return {name for name in versions if re.match(r"jax-cuda|nvidia-(?!ml-py)", name)}
 
 
 @functools.cache

@@ -1,9 +1,9 @@
 """Environment variables that could decide a result unseen: this package sets or removes them, or they count as code.
 
 `COUNTED` are part of the fingerprint of each stage that uses the library, as versions are: another value is another
-`lineage.key`, and `dvc repro` runs the stage again. A variable in no table changes no byte: nothing here computes with OpenMP
-or MKL (OMP_*, MKL_*); no order of a set, local time, width of a terminal or language is written (PYTHONHASHSEED, TZ, COLUMNS,
-LANG). MLFLOW_TRACKING_URI and KERAS_BACKEND are meant.
+`lineage.key`, and `dvc repro` runs the stage again. So does CUDA_VISIBLE_DEVICES where it hides all GPUs of a machine. A
+variable in no table changes no byte: nothing here computes with OpenMP or MKL (OMP_*, MKL_*); no order of a set, local time,
+width of a terminal or language is written (PYTHONHASHSEED, TZ, COLUMNS, LANG). MLFLOW_TRACKING_URI and KERAS_BACKEND are meant.
 """
 
 import fnmatch
@@ -12,6 +12,7 @@ import itertools
 import os
 import sys
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 from xtcav_ml.system.errors import UserError
 
@@ -20,6 +21,12 @@ SET = {
     "TF_ENABLE_ONEDNN_OPTS": "1",  # without oneDNN, other last bits
     "OPENBLAS_NUM_THREADS": "1",  # sums that threads share have other last bits, and some machines more cores
 }
+
+FIRST = {
+    # on a GPU else sums in the order in which threads arrive, and the convolution that was the fastest in a trial
+    "XLA_FLAGS": "--xla_gpu_deterministic_ops=true",
+}
+"""Put before the user's own value, which may say otherwise, and alone counts."""
 
 REMOVED = (
     # train.threads is the number of threads, and TensorFlow is made deterministic
@@ -51,17 +58,21 @@ NEUTRAL = (
     "TF_USE_LEGACY_KERAS *NDNN_VERBOSE* DNNL_VERBOSE* *_JIT_PROFILE* OPENBLAS_VERBOSE NUMPY_MADVISE_HUGEPAGE "
     "NUMPY_WARN_IF_NO_MEM_POLICY NUMBA_CACHE_* NUMBA_NUM_THREADS NUMBA_THREADING_LAYER* NUMBA_DUMP_* NUMBA_DEBUG_* "
     "NUMBA_WARNINGS NUMBA_DISABLE_PERFORMANCE_WARNINGS NUMBA_COLOR_SCHEME JAX_COMPILATION_CACHE_* JAX_PERSISTENT_* JAX_LOG* "
-    "JAX_TRACEBACK_* XLA_PYTHON_CLIENT_*"
+    "JAX_TRACEBACK_* XLA_PYTHON_CLIENT_* "
+    # messages of a GPU's libraries, and their folders
+    "CUBLAS*LOG* CUDNN_*LOG* CUDNN_HOME CUDNN_PATH CUDNN_ROOT* CUDNN_DIR CUDNN_INC* CUDNN_LIB*"
 )
 """Exceptions from REMOVED and COUNTED: they cannot change a byte."""
 
 COUNTED = {
     "numpy": "NPY_* NUMPY_* OPENBLAS_CORETYPE GLIBC_TUNABLES",
     "numba": "NUMBA_*",
-    "tensorflow": "TF_* XLA_* ONEDNN_* DNNL_* AUTOGRAPH_* NVIDIA_TF32_OVERRIDE CUBLAS_WORKSPACE_CONFIG",
-    "jax": "JAX_* XLA_* NVIDIA_TF32_OVERRIDE CUBLAS_WORKSPACE_CONFIG",
+    "tensorflow": "TF_* XLA_* ONEDNN_* DNNL_* AUTOGRAPH_* NVIDIA_TF32_OVERRIDE CUBLAS* CUDNN_*",
+    "jax": "JAX_* TF_* XLA_* NVIDIA_TF32_OVERRIDE CUBLAS* CUDNN_*",  # XLA was TensorFlow's
 }
 """By the library that reads them; all others that it reads are among them, also those of its future versions."""
+
+VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
 
 LIBRARIES = (*COUNTED, "h5py", "keras", "scipy", "sklearn", "matplotlib", "mlflow", "optuna", "typer")
 """Of which another version, before the locked one on the path, would compute or store something else."""
@@ -73,6 +84,8 @@ def pin() -> list[str]:
     for name in removed:
         del os.environ[name]
     os.environ.update(SET)
+    for name, first in FIRST.items():
+        os.environ[name] = f"{first} {_own(name, os.environ)}".rstrip()
     return removed
 
 
@@ -99,14 +112,37 @@ def pin_process() -> None:
 
 def counted(libraries: Iterable[str] = COUNTED, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
     """Return the variables of an environment that may change what `libraries` compute; an empty one is not set."""
-    libraries = list(libraries)
-    return {name: value for name, value in sorted(environment.items()) if value and counts(name, libraries)}
+    own = {name: _own(name, environment) for name in environment if counts(name, libraries)}
+    if {"tensorflow", "jax"} & {*libraries} and hides_gpus(environment):
+        own[VISIBLE_GPUS] = "-1"  # which of several equal ones a batch system gave does not count
+    return {name: value for name, value in sorted(own.items()) if value}
+
+
+def _own(name: str, environment: Mapping[str, str]) -> str:
+    """Return the user's own value of a variable."""
+    return environment.get(name, "").removeprefix(FIRST.get(name, "")).strip()
 
 
 def counts(name: str, libraries: Iterable[str] = COUNTED) -> bool:
     """Return whether a variable may change what `libraries` compute."""
     patterns = [COUNTED.get(library, "") for library in libraries]
     return _matches(name, *patterns) and not _matches(name, REMOVED, NEUTRAL, *SET)
+
+
+def has_gpu(environment: Mapping[str, str] = os.environ) -> bool:
+    """Return whether this machine has an NVIDIA GPU that libraries may use."""
+    return bool(_gpus()) and not hides_gpus(environment)
+
+
+def hides_gpus(environment: Mapping[str, str] = os.environ) -> bool:
+    """Return whether a variable hides all NVIDIA GPUs of this machine: its CPU, with other last bits, then trains."""
+    shown, gpus = environment.get(VISIBLE_GPUS, "0").split(",")[0].strip(), _gpus()
+    missing = shown.lstrip("-").isdigit() and int(shown) not in range(gpus)
+    return gpus > 0 and (missing or shown in ("", "NoDevFiles"))
+
+
+def _gpus() -> int:
+    return len(list(Path("/dev").glob("nvidia[0-9]*")))
 
 
 def _matches(name: str, *tables: str) -> bool:

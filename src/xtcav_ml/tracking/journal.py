@@ -122,7 +122,8 @@ class Journal:
     def copy(self, path: Path) -> dict[str, str]:
         """Copy a file into the journal, where no stage changes it, and return its name there and its SHA-256, for an event."""
         (self.folder / FILES).mkdir(exist_ok=True)
-        copied = Path(tempfile.mkdtemp(dir=self.folder / FILES)) / path.name
+        made = tempfile.mkdtemp(dir=self.folder / FILES)  # absolute from Python 3.12 on
+        copied = self.folder / FILES / Path(made).name / path.name
         with atomic.replacing(copied) as temporary:
             shutil.copyfile(path, temporary)
         return {"file": str(copied.relative_to(self.folder)), "sha256": _sha256(copied)}
