@@ -3,6 +3,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -35,6 +36,17 @@ def test_events_come_back_as_they_were(folder):
     assert not again.finished
     again.append(END)
     assert again.finished
+
+
+def test_a_copied_file_has_a_name_in_a_journal_of_a_relative_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make = tempfile.mkdtemp
+    monkeypatch.setattr(
+        tempfile, "mkdtemp", lambda **named: str(Path(make(**named)).absolute())
+    )  # as from Python 3.12 on
+    Path("picture.png").write_bytes(b"one")
+    journal = Journal.create(Path("journal"), "a", BEGIN)
+    assert journal.file_of(journal.copy(Path("picture.png"))).read_bytes() == b"one"
 
 
 def test_a_torn_last_line_is_cut_off_and_what_comes_after_is_whole(folder):
