@@ -48,7 +48,7 @@ def test_without_a_terminal_each_trial_is_one_line(trials, capsys):
 
 def test_on_a_terminal_the_table_grows(trials, monkeypatch):
     screen = Console(file=io.StringIO(), force_terminal=True, width=120)
-    monkeypatch.setattr(live_table, "console", lambda: screen)
+    monkeypatch.setattr(live_table, "console", lambda live: screen)
     with search_table([NAME], 9) as show:
         for count in (1, 2, 3):
             show(trials[:count])

@@ -11,9 +11,15 @@ from rich.table import Table
 LINE_SECONDS = 10.0  # seconds between plain lines where there is no terminal
 
 
-def console() -> Console:
-    """Return a console that leaves long lines whole, so that they can be searched and copied."""
-    return Console(soft_wrap=True, highlight=False, markup=False)
+WIDEST = 10_000  # columns of a line that may be longer than the terminal is wide
+
+
+def console(live: bool = False) -> Console:
+    """Return a console that leaves long lines and wide tables whole, so that they can be searched and copied.
+
+    One that is `live` keeps to the width of the terminal, within which it draws again.
+    """
+    return Console(soft_wrap=True, highlight=False, markup=False, width=None if live else WIDEST)
 
 
 def titled_table(title: str, headings: Iterable[str], left: Container[str] = ()) -> Table:
@@ -34,7 +40,7 @@ def pace(speed: float) -> str:
 @contextlib.contextmanager
 def counting(unit: str, total: int) -> Iterator[Callable[[int], None]]:
     """Yield a function to call with the number of `unit`, of `total`, just completed."""
-    screen = console()
+    screen = console(live=True)
     if screen.is_terminal:
         columns = (TextColumn(f"  {unit}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
         with Progress(*columns, TimeRemainingColumn(), console=screen, transient=True) as bar:

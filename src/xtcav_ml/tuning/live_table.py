@@ -26,7 +26,7 @@ def search_table(names: Sequence[str], minutes: float) -> Iterator[Show]:
 
     Without a terminal it prints the last one, which has changed, once it has ended.
     """
-    screen, started = console(), time.monotonic()
+    screen, started = console(live=True), time.monotonic()
 
     def elapsed() -> float:
         return (time.monotonic() - started) / 60
