@@ -39,7 +39,9 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
         _fsync(path.parent)
         _remove(aside)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)  # a write does not say to which file
         if aside.exists() and not path.exists():
             aside.rename(path)
         _remove(temporary)

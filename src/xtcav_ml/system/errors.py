@@ -4,6 +4,7 @@ import errno
 import os
 import re
 import sys
+from pathlib import Path
 
 
 class UserError(Exception):
@@ -31,15 +32,18 @@ def file_error(path: object, error: OSError) -> UserError:
     )
 
 
-def disk_full(error: BaseException) -> DiskFull | None:
-    """Return the one line of an error that is, or comes from, a full disk; None for any other."""
-    path, found = "", ""
+def disk_full(error: BaseException, path: str | Path = "") -> DiskFull | None:
+    """Return the one line of an error that is, or comes from, a full disk; None for any other.
+
+    It names `path`, by default the file that the error names.
+    """
+    found = ""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, DiskFull):
             return cause
         if isinstance(cause, OSError):
-            path = path or str(cause.filename2 or cause.filename or "")
+            path = path or cause.filename2 or cause.filename or ""
         if match := FULL.search(str(cause)):
             found = found or match[0]
         cause = cause.__cause__ or cause.__context__

@@ -16,7 +16,7 @@ from xtcav_ml.config.paths import METRICS, PLOTS, PREDICTIONS, RESULTS, RUN_ADDR
 from xtcav_ml.data.history import read_history
 from xtcav_ml.lineage import lineage, project
 from xtcav_ml.system import atomic
-from xtcav_ml.system.errors import UserError, reason, warn
+from xtcav_ml.system.errors import UserError, disk_full, reason, warn
 from xtcav_ml.tracking import sqlite_store
 from xtcav_ml.tracking.journal import folder_of
 from xtcav_ml.tracking.mlflow_names import EVALUATION_TAG, KEY_TAG, MODEL_TAG, RUN_TAG, store_name, store_uri
@@ -56,6 +56,8 @@ def record(model: Path, history: Path, results: Path) -> None:
         try:
             run_key, tags = _find(root, tracker.left, identity)
         except (*mlflow_store.TrackingError, UserError) as error:
+            if full := disk_full(error):  # waiting would not help
+                raise full from None
             warn(
                 f"{results}: run not recorded: {error}"
                 if isinstance(error, UserError)

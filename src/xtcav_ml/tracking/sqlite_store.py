@@ -10,7 +10,7 @@ import sqlite3
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from xtcav_ml.system.errors import UserError
+from xtcav_ml.system.errors import UserError, disk_full
 from xtcav_ml.tracking.mlflow_names import EXPERIMENT, NOTES, own_database, store_uri
 
 SQLITE, ARTIFACTS = "sqlite:///", "artifacts"
@@ -93,14 +93,14 @@ def _earlier_folders(connection: sqlite3.Connection, folder: Path) -> set[str]:
 
 
 def _unusable(database: Path, error: sqlite3.Error | PermissionError) -> UserError:
+    if full := disk_full(error, database):
+        return full
     name = getattr(error, "sqlite_errorname", "")
     if name in ("SQLITE_NOTADB", "SQLITE_CORRUPT"):
         problem, expected = "unreadable", "MLflow's SQLite database"
         cure = "restore a copy, or move it away, and a new one is created"
     elif name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         problem, expected, cure = "in use", "no other process that locks it", "wait for that process, or end it"
-    elif name == "SQLITE_FULL":
-        problem, expected, cure = "not writable", "room on its disk", "make room, then run the command again"
     else:
         problem, expected = "not writable", "permission to write to it and to its folder"
         cure = "ask the owner for it, or copy the project with `cp -r` and work in the copy"
