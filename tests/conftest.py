@@ -38,6 +38,7 @@ THOROUGH = [
     "end_to_end/test_diff.py",
     "end_to_end/test_disk_full.py",
     "end_to_end/test_environment.py",
+    "end_to_end/test_streams.py",
     "end_to_end/test_notes.py",
     "end_to_end/test_own_files.py",
     "end_to_end/test_your_files.py",
@@ -50,6 +51,7 @@ THOROUGH = [
     "server/test_postgres.py",
     "server/test_services.py",
     "system/test_child_process.py",
+    "system/test_streams.py",
 ]
 """Kills, servers, browsers, full disks, other backends, later runs of the pipeline: the files that `make test` leaves to
 `make test-thorough`. CONTRIBUTING.md has the promises that they hold."""

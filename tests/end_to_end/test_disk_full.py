@@ -1,9 +1,14 @@
 """A disk that fills up: a clear error, the old output as it was, and an interpreter that ends in order."""
 
 import hashlib
+import os
+import shutil
+import subprocess
+from pathlib import Path
 
 import pytest
 
+from tests.commands import COMMANDS, SHORT, finished_project, shell_line
 from tests.end_to_end.conftest import Project
 
 
@@ -45,3 +50,101 @@ def test_one_line_and_the_old_output(project, command, output, kilobytes):
     assert "Traceback" not in done.stderr
     assert digests(folder) == before
     assert not list(folder.parent.glob(".*.tmp.*"))
+
+
+PLENTY = "900m"
+OWN_ORDER = ("mlruns/", "results/tuning/", "results/resources/", "results/history.jsonl", "models/checkpoints/")
+"""What grows while a command runs, and is in order at any length."""
+
+
+class SmallDisk:
+    """A file system in memory with a copy of a project, whose free space is set before each command."""
+
+    def __init__(self, source: Project, folder: Path) -> None:
+        self.source, self.mount, self.project = source.folder.parent, folder, Project(folder / "project")
+
+    def resize(self, size: str) -> None:
+        subprocess.run(["mount", "-o", f"remount,size={size}", self.mount], check=True)
+
+    def renew(self) -> None:
+        """Make the copy again, with plenty of room."""
+        self.resize(PLENTY)
+        for path in self.mount.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        shutil.copytree(self.source, self.mount, dirs_exist_ok=True, symlinks=True)
+
+    def run(self, name: str, kilobytes: int) -> tuple[subprocess.CompletedProcess[str], int]:
+        """Run a command with so much room; return how it ended, and how much more is used."""
+        self.project.run("bash", "-c", COMMANDS[name].before)
+        before = self.used()
+        self.resize(f"{before + kilobytes}k")
+        try:
+            return self.project.run("bash", "-c", shell_line(name), check=False, TMPDIR="/tmp"), self.used() - before
+        finally:
+            self.resize(PLENTY)
+
+    def used(self) -> int:
+        state = os.statvfs(self.mount)
+        return (state.f_blocks - state.f_bfree) * state.f_frsize // 1024
+
+    def files(self) -> dict[str, str]:
+        """Return the digests of the project's files, except those that may have any length."""
+        paths = (path for path in self.project.folder.rglob("*") if path.is_file() and ".git" not in path.parts)
+        names = {path.relative_to(self.project.folder).as_posix(): path for path in paths}
+        return {
+            name: hashlib.sha256(path.read_bytes()).hexdigest()
+            for name, path in names.items()
+            if not name.startswith(OWN_ORDER) or ".tmp." in name
+        }
+
+
+@pytest.fixture(scope="module")
+def disk(tmp_path_factory):
+    source = finished_project(tmp_path_factory.mktemp("source"))
+    folder = tmp_path_factory.mktemp("disk")
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={PLENTY}", "tmpfs", folder], check=True)
+    yield SmallDisk(source, folder)
+    subprocess.run(["umount", folder], check=True)
+
+
+def require_order(disk, name, kilobytes):
+    """Run a command with so much room; if it fails, then by one line, with the old files; and again with more room."""
+    disk.renew()
+    disk.project.run("bash", "-c", COMMANDS[name].before)
+    before = disk.files()
+    done, _ = disk.run(name, kilobytes)
+    after = disk.files()
+    assert not [path for path in after if ".tmp." in path], after
+    if done.returncode:
+        lines = done.stderr.splitlines()
+        assert done.returncode == 1, done
+        assert lines, done
+        assert all(line.startswith(("xtcav: ", "INFO", "I0", "WARNING")) for line in lines), done.stderr
+        assert "room" in lines[-1], done.stderr
+        assert before.items() <= after.items(), {path for path in before if before[path] != after.get(path)}
+        again = disk.project.run("bash", "-c", shell_line(name), check=False)
+        assert again.returncode == 0, again.stderr
+    return done.returncode
+
+
+needs_mount = pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts a file system; the tests above need none")
+
+
+@needs_mount
+@pytest.mark.parametrize(
+    ("name", "kilobytes"),
+    [("tune", 0), ("tune", 150), ("record", 0), ("train", 40), ("evaluate", 60), ("report", 100), ("promote", 0)],
+)
+def test_a_small_disk_is_one_line_and_the_old_output(disk, name, kilobytes):
+    assert require_order(disk, name, kilobytes) == 1
+
+
+@needs_mount
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SHORT)
+def test_every_command_with_twenty_sizes_of_the_free_space(disk, name):
+    disk.renew()
+    done, needed = disk.run(name, 500_000)
+    assert done.returncode == 0, done.stderr
+    codes = [require_order(disk, name, max(needed, 20) * step // 20) for step in range(20)]
+    print(f"{name}: needs {needed} kB; refused {sum(codes)} of {len(codes)} times")

@@ -15,6 +15,7 @@ from typing import Any
 from xtcav_ml.system.errors import DISK_FULL, file_error
 
 DESCRIPTORS = {"stdin": 0, "stdout": 1, "stderr": 2}
+NAMES = {"stdout": "standard output", "stderr": "standard error"}
 
 
 class _Stream(io.FileIO):
@@ -39,12 +40,11 @@ def forgiving() -> Iterator[None]:
     """
     for descriptor in DESCRIPTORS.values():
         _open_missing(descriptor)
-    streams = [_replace(name) for name in ("stdout", "stderr") if getattr(sys, name) is getattr(sys, f"__{name}__")]
+    streams = {name: _replace(name) for name in NAMES if _is_own(name)}
     try:
         yield
     except SystemExit as end:
-        if not end.code:
-            _require_written(streams)
+        _require_written(streams, end.code)
         raise
     _require_written(streams)
 
@@ -57,6 +57,15 @@ def _open_missing(descriptor: int) -> None:
         os.dup2(os.open(os.devnull, os.O_RDWR), descriptor)
 
 
+def _is_own(name: str) -> bool:
+    """Return whether a stream leads to its descriptor, or is missing; False for that of a test, which keeps what is printed."""
+    stream = getattr(sys, name)
+    try:
+        return stream is None or stream.fileno() == DESCRIPTORS[name]
+    except (OSError, AttributeError):
+        return False
+
+
 def _replace(name: str) -> _Stream:
     stream = _Stream(DESCRIPTORS[name], "w", closefd=False)
     encoding = getattr(getattr(sys, name), "encoding", "utf-8")  # there is none where the descriptor was closed
@@ -66,8 +75,8 @@ def _replace(name: str) -> _Stream:
     return stream
 
 
-def _require_written(streams: list[_Stream]) -> None:
-    for stream in streams:
-        (sys.stdout if stream.fileno() == DESCRIPTORS["stdout"] else sys.stderr).flush()
-        if stream.failure is not None and stream.failure.errno in DISK_FULL:
-            raise file_error("standard output", stream.failure)
+def _require_written(streams: dict[str, _Stream], code: object = 0) -> None:
+    for name, stream in streams.items():
+        getattr(sys, name).flush()
+        if not code and stream.failure is not None and stream.failure.errno in DISK_FULL:
+            raise file_error(NAMES[name], stream.failure)

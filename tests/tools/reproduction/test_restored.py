@@ -123,7 +123,7 @@ def test_a_folder_is_held_by_one_at_a_time_and_is_no_other_run_s(root, tmp_path,
 
 STAGE = """\
 stages:
-  one:
+  evaluate:
     cmd: python -c "import os, xtcav_ml; print(xtcav_ml.__file__, os.environ['KERAS_BACKEND'],
       'MLFLOW_TRACKING_URI' in os.environ, os.environ['DVC_ROOT'])" >> ../said && echo x > made
     deps: [params.yaml]

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from xtcav_ml.config.base import read_tree
-from xtcav_ml.config.paths import LOCK_FILES, PARAMS_FILE, SIMULATED
-from xtcav_ml.lineage import git
+from xtcav_ml.config.paths import LOCK_FILES, PARAMS_FILE, SIMULATED, STAGES
+from xtcav_ml.lineage import dvc_lock, git
 from xtcav_ml.system import atomic, variables
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.system.progress import console
@@ -80,13 +80,15 @@ def _require_new(folder: Path) -> None:
 
 
 def run_stages(folder: Path, settings: Mapping[str, str], lock: int) -> int:
-    """Run all stages that were not run in `folder`, none of them taken from DVC's cache; returns DVC's exit status.
+    """Run all stages that have not run in `folder`, none of them taken from DVC's cache; returns DVC's exit status.
 
     `settings` are the run's KERAS_BACKEND and variables that count; those of this process do not. DVC inherits `lock`.
     Their output is shown. Nothing is added to the cache, and the run is logged to the folder's own store.
     """
     _require_own_source(folder)
-    command = [sys.executable, "-m", "dvc", "repro", "--no-run-cache", "--no-commit"]
+    if (first := _first_left(folder)) is None:
+        return 0
+    command = [sys.executable, "-m", "dvc", "repro", "--force", "--no-commit", *first]
     kept = {name: value for name, value in environment_of(folder).items() if not variables.counts(name)}
     environment = {**kept, **settings}
     with subprocess.Popen(command, cwd=folder, env=environment, start_new_session=True, pass_fds=[lock]) as process:
@@ -96,6 +98,19 @@ def run_stages(folder: Path, settings: Mapping[str, str], lock: int) -> int:
             os.killpg(process.pid, signal.SIGINT)
             process.wait()
             raise
+
+
+def _first_left(folder: Path) -> list[str] | None:
+    """Return DVC's arguments for the stages that have not ended yet; None if all have.
+
+    DVC itself would run each one again whose outputs are not in its cache.
+    """
+    locks = [folder / name for name in LOCK_FILES]
+    done = {name for lock in locks if lock.is_file() for name in dvc_lock.parse(lock.read_bytes())}
+    left = STAGES[1 + max((number for number, name in enumerate(STAGES) if name in done), default=-1) :]
+    if not left:
+        return None
+    return [] if left == STAGES else ["--downstream", left[0]]
 
 
 def _require_own_source(folder: Path) -> None:

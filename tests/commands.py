@@ -1,0 +1,69 @@
+"""Every command of `xtcav`, as it is called in a project of small frames whose stages have run."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.end_to_end.conftest import Project
+from xtcav_ml.config.base import flatten, load_section
+from xtcav_ml.config.train import TrainParams
+
+
+@dataclass(frozen=True)
+class Call:
+    """Arguments of a command, and what the shell does before, so that there is something to do."""
+
+    arguments: str = ""
+    before: str = "true"
+    long: bool = False  # it takes minutes, or does not end by itself
+
+
+COMMANDS = {
+    "check": Call(before="rm results/data.json"),
+    "compare": Call(". HEAD"),
+    "describe": Call(),
+    "evaluate": Call(before="rm -r results/plots results/metrics.json"),
+    "experiment": Call("--table"),
+    "fingerprint": Call(before="rm code/train.json"),
+    "params": Call(),
+    "predict": Call("models/model.keras raw"),
+    "prepare": Call(before="rm -r data/prepared"),
+    "promote": Call(before="mkdir -p results/tuning; cp ../best.json results/tuning"),
+    "promote_model": Call("candidate --dry-run"),
+    "record": Call(before="rm -r mlruns/mlflow.db* results/resources/run.json"),
+    "relabel": Call("raw --out labels.h5"),
+    "report": Call(),
+    "reproduce": Call("$(grep -o '[0-9a-f]\\{32\\}' results/resources/run.json)", long=True),
+    "runs": Call(),
+    "same": Call("HEAD", long=True),
+    "scan": Call("raw"),
+    "show": Call(),
+    "simulate": Call(),
+    "summary": Call(),
+    "sync": Call(),
+    "train": Call(before="rm models/model.keras"),
+    "tune": Call(),
+    "ui": Call("--port 1", long=True),
+    "validate": Call(before="rm results/params_valid.txt"),
+}
+SHORT = [name for name, call in COMMANDS.items() if not call.long]
+
+
+def finished_project(top: Path, **params: object) -> Project:
+    """Return a project in `top`/project in which all stages have run and are committed, with a best trial beside it."""
+    few = {"train.epochs": 1, "tune.trials": 2, "tune.epochs": 2, "tune.startup_trials": 1, "tune.warmup_epochs": 1}
+    project = Project.with_small_frames(top / "project", **{**few, "simulate.lasing_shots": [15, 15], **params})
+    for command in ("git add -A", "git commit -qm data", "dvc repro", "git add -A", "git commit -qm results"):
+        project.run("bash", "-c", command)
+    train = flatten(
+        {"train": load_section("train", TrainParams, project.folder / "params.yaml").model_dump(mode="json")}
+    )
+    best = {"study": "s", "trial": 0, "score": 0.5, "epochs": 1, "params": {"train.optimizer.momentum": 0.5}}
+    changed = train | {"train.optimizer.momentum": 0.5}
+    (top / "best.json").write_text(json.dumps({**best, "train": changed}))
+    return project
+
+
+def shell_line(name: str) -> str:
+    """Return the command as it is typed."""
+    return f"xtcav {name.replace('_', '-')} {COMMANDS[name].arguments}".rstrip()
