@@ -155,5 +155,6 @@ def test_stages_run_though_cached_on_the_sources_of_their_folder(root, monkeypat
         (root / "made").unlink()
     assert (root.parent / "said").read_text() == 2 * f"{package}/__init__.py jax False {root}\n"
     assert sum(len(files) for _, _, files in os.walk(root / ".dvc" / "cache")) == before
+    (root / "dvc.lock").unlink()
     (root / "dvc.yaml").write_text(STAGE.replace("print", "exit"))
     assert run_stages(root) != 0
