@@ -15,7 +15,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,6 +35,9 @@ class Database:
 
     name: str
     keywords: Mapping[str, str] = field(repr=False)  # of libpq's connection: host, port, user, password, sslmode, ...
+    revive: Callable[[], None] = field(
+        default=lambda: None, repr=False
+    )  # starts the server again if it is ours and has ended
 
     def environment(self) -> dict[str, str]:
         """Return the variables by which libpq finds the server."""
@@ -101,15 +104,15 @@ def embedded(folder: Path) -> Iterator[Database]:
     with tempfile.TemporaryDirectory(prefix="xtcav-postgres-") as sockets, log.open("ab") as output:
         command = [*_not_as_root(), str(programs() / "postgres"), "-D", str(cluster)]
         command += ["-c", "listen_addresses=", "-c", f"unix_socket_directories={sockets}"]
-        with services.running(command, signal.SIGINT, os.environ, output) as process:
-            database = Database("mlflow", {"host": sockets, "user": user})
+        with services.Kept("PostgreSQL", lambda: services.running(command, signal.SIGINT, os.environ, output)) as kept:
+            database = Database("mlflow", {"host": sockets, "user": user}, kept.revive)
             deadline = time.monotonic() + START
             while True:
                 try:
                     database.make("postgres")
                     break
                 except psycopg.OperationalError:
-                    if process.poll() is not None or time.monotonic() > deadline:
+                    if kept.process.poll() is not None or time.monotonic() > deadline:
                         raise UserError(
                             f"{log}: PostgreSQL did not start (found {_fatal(log)!r}, expected an answer within {START:g} s). "
                             "Fix: read the log, and stop any other server on this folder"

@@ -1,5 +1,6 @@
 """A team's MLflow server: PostgreSQL behind it, artifacts through it, accounts with passwords, exact host names."""
 
+import contextlib
 import ipaddress
 import os
 import secrets
@@ -20,6 +21,7 @@ PASSWORD, SECRET = "MLFLOW_AUTH_ADMIN_PASSWORD", "MLFLOW_FLASK_SERVER_SECRET_KEY
 ORIGINS, HOSTS = "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS", "MLFLOW_SERVER_ALLOWED_HOSTS"
 PASSWORD_LENGTH = 12  # characters that MLflow wants at least
 START = 120.0  # seconds within which the server must answer; the first start creates some hundred tables
+LOOK = 1.0  # seconds between two looks whether PostgreSQL still runs
 OF_CLIENTS = ("MLFLOW_TRACKING_", postgres.ADDRESS)  # variables that MLflow's own process does not get
 HERE = Path(__file__).parent
 
@@ -36,7 +38,7 @@ def run(folder: Path, host: str, port: int, allowed: Sequence[str]) -> None:
         users = folder.resolve() / "users.ini"
         with atomic.replacing(users) as temporary:
             temporary.write_text((HERE / "users.ini").read_text().replace("/mlflow_users", f"/{database.name}_users"))
-        command = [sys.executable, "-m", "mlflow", "server", "--app-name", "basic-auth"]
+        command = [sys.executable, "-m", "server.gate", "server", "--app-name", "basic-auth"]
         command += ["--host", host, "--port", str(port), "--serve-artifacts"]
         command += ["--artifacts-destination", str(folder.resolve() / "artifacts")]
         environment = {
@@ -45,6 +47,7 @@ def run(folder: Path, host: str, port: int, allowed: Sequence[str]) -> None:
             **database.environment(),  # all of its address but the name
             "MLFLOW_BACKEND_STORE_URI": f"postgresql+psycopg:///{database.name}",
             "MLFLOW_AUTH_CONFIG_PATH": str(users),
+            "PYTHONPATH": str(HERE.parent),
         }
         with services.running(command, signal.SIGTERM, environment) as server:
             _await_answer(server, host, port)
@@ -54,8 +57,12 @@ def run(folder: Path, host: str, port: int, allowed: Sequence[str]) -> None:
             if "password" not in database.keywords:
                 print(f"Database   {postgres.programs()}/psql --host {database.keywords['host']} {database.name}")
             sys.stdout.flush()
+            while server.poll() is None:
+                database.revive()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    server.wait(LOOK)
             raise UserError(
-                f"mlflow server: ended by itself (found exit code {server.wait()}, expected none yet). Fix: read its messages"
+                f"mlflow server: ended by itself (found exit code {server.poll()}, expected none yet). Fix: read its messages"
             )
 
 

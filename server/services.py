@@ -4,9 +4,9 @@ import contextlib
 import ctypes
 import os
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from subprocess import DEVNULL, Popen, TimeoutExpired
-from typing import IO
+from typing import IO, Self
 
 PR_SET_PDEATHSIG = 1  # of prctl(2)
 GRACE = 30.0  # seconds that a program gets to end in order
@@ -42,3 +42,26 @@ def running(
             with contextlib.suppress(ProcessLookupError):  # its children, where it could not end them
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+
+
+class Kept:
+    """A program that `start` runs, and that `revive` starts again if it has ended by itself."""
+
+    process: Popen[bytes]
+
+    def __init__(self, name: str, start: Callable[[], contextlib.AbstractContextManager[Popen[bytes]]]) -> None:
+        self._name, self._start, self._stack = name, start, contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        self.process = self._stack.enter_context(self._start())
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def revive(self) -> None:
+        """Start the program again if it has ended, and say so."""
+        if self.process.poll() is not None:
+            print(f"{self._name} ended (exit code {self.process.returncode}) and is started again", flush=True)
+            self._stack.close()
+            self.process = self._stack.enter_context(self._start())
