@@ -22,7 +22,6 @@ def predict(
     """
     import contextlib
     import os
-    import tempfile
 
     from xtcav_ml.config.base import load_section
     from xtcav_ml.config.data import DataParams
@@ -33,11 +32,9 @@ def predict(
     with contextlib.ExitStack() as stack:
         path = Path(model)
         if model.startswith("models:/"):
-            from xtcav_ml.lineage import project
             from xtcav_ml.tracking.registry import versions
 
-            folder = stack.enter_context(tempfile.TemporaryDirectory())
-            path = versions.fetch(project.find_root(), model, Path(folder))
+            path = stack.enter_context(versions.local(model))
         layout = load_section("data", DataParams).layout if PARAMS_FILE.is_file() else NOTES
         stack.enter_context(writing(out))
         threads = threads or len(os.sched_getaffinity(0))

@@ -1,23 +1,25 @@
-"""A registered model over HTTP, by the very command of the README; what a request may get wrong; files that were changed."""
+"""A registered model over HTTP, by the very command of docs/models.md; what requests may get wrong; files that were changed."""
 
+import base64
+import gzip
+import http.client
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from pathlib import Path
 
 import mlflow
 import numpy as np
+import psutil
 import pytest
 from mlflow.pyfunc import scoring_server
 
 from tests.conftest import StoredRun, lay_store, write_prepared_file
 from tests.learning.test_fit import untrained
-from tests.servers import end
+from tests.servers import end, free_port
 from xtcav_ml.data.prepared import PreparedFile
 from xtcav_ml.learning import keras_file
 from xtcav_ml.learning.predictor import Predictor
@@ -57,42 +59,39 @@ def plain(root, keras_ready):
 
 
 @pytest.fixture(scope="module")
-def address(root, plain):
-    """`mlflow models serve` of it on a free port, ended with all its workers afterwards."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    log = root / "log.txt"
-    arguments = ("-m", plain[1], "--env-manager", "local", "--host", "127.0.0.1", "--port", str(port))
+def served(root, plain):
+    """`xtcav serve` of it on a free port: the port, and the process."""
+    port, log = free_port(), root / "log.txt"
     with log.open("w") as output:
         server = subprocess.Popen(
-            [Path(sys.executable).parent / "mlflow", "models", "serve", *arguments],
+            [
+                sys.executable,
+                "-c",
+                "from xtcav_ml.cli.main import main; main()",
+                "serve",
+                plain[1],
+                "--port",
+                str(port),
+            ],
             cwd=root,
-            env={
-                **os.environ,
-                "MLFLOW_TRACKING_URI": f"sqlite:///{root}/mlruns/mlflow.db",
-                "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-            },
+            env={**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{root}/mlruns/mlflow.db"},
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
     try:
         deadline = time.monotonic() + 90
-        while time.monotonic() < deadline and server.poll() is None and not _answers(f"http://127.0.0.1:{port}/ping"):
+        while time.monotonic() < deadline and server.poll() is None and "invocations" not in log.read_text():
             time.sleep(0.2)
-        assert _answers(f"http://127.0.0.1:{port}/ping"), log.read_text()
-        yield f"http://127.0.0.1:{port}/invocations"
+        assert f"http://127.0.0.1:{port}/invocations" in log.read_text(), log.read_text()
+        yield port, psutil.Process(server.pid)
     finally:
         end(server)
 
 
-def _answers(url):
-    try:
-        with urllib.request.urlopen(url, timeout=5):
-            return True
-    except OSError:
-        return False
+@pytest.fixture(scope="module")
+def address(served):
+    return f"http://127.0.0.1:{served[0]}/invocations"
 
 
 def post(url, body):
@@ -133,28 +132,203 @@ def test_the_model_s_own_example_is_a_request(address, root, plain, tmp_path):
     assert len(strict(text)["predictions"]) == 1
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        json.dumps({"inputs": FRAMES[:2, 1:].tolist()}),
-        json.dumps({"inputs": FRAMES[0].tolist()}),
-        json.dumps({"inputs": [FRAMES[0].tolist(), FRAMES[0, 1:].tolist()]}),  # ragged
-        json.dumps({"inputs": np.full((1, *SHAPE), 70_000).tolist()}),  # no int16
-        json.dumps({"inputs": [[["dark"] * 10] * 8]}),
-        json.dumps({"inputs": [[[None] * 10] * 8]}),
-        json.dumps({"inputs": {"frame": FRAMES[:1].tolist(), "gas": [1.0]}}),
-        json.dumps({"frames": FRAMES[:1].tolist()}),
-        '{"inputs": [[[NaN]]]}',
-        '{"inputs": ',
-        "",
-    ],
-    ids=["rows", "axes", "ragged", "range", "text", "null", "feature", "key", "NaN", "cut", "empty"],
-)
-def test_a_wrong_request_is_refused_and_the_server_goes_on(address, body):
-    status, text = post(address, body.encode())
-    assert 400 <= status < 500, text
-    assert strict(text)["error_code"]
-    assert post(address, json.dumps({"inputs": FRAMES[:1].tolist()}).encode())[0] == 200
+GOOD = FRAMES[:1].tolist()
+JSON = {"Content-Type": "application/json"}
+
+
+def changed(value):
+    """Return a request whose frame has `value` as one of its pixels."""
+    frame = FRAMES[:1].tolist()
+    frame[0][3][4] = value
+    return {"inputs": frame}
+
+
+def deep(levels, inner="1"):
+    return "[" * levels + inner + "]" * levels
+
+
+SHAPES = {
+    "rows": FRAMES[:2, 1:].tolist(),
+    "columns": FRAMES[:2, :, 1:].tolist(),
+    "axes": FRAMES[0].tolist(),
+    "too many axes": [FRAMES[:1].tolist()],
+    "one pixel": 5,
+    "flat": FRAMES[0].ravel().tolist(),
+    "ragged": [FRAMES[0].tolist(), FRAMES[0, 1:].tolist()],
+    "ragged row": [[*FRAMES[0, 1:].tolist(), [1]]],
+    "none": [],
+    "none in one": [[]],
+    "empty rows": [[[]] * 8],
+    "by name": {"frame": GOOD},
+    "feature": {"frame": GOOD, "gas": [1.0]},
+    "text": "frames",
+    "null": None,
+    "true": True,
+    "base64": base64.b64encode(FRAMES[:1].tobytes()).decode(),
+    "base64 cut": base64.b64encode(FRAMES[:1].tobytes()[:-3]).decode(),
+    "base64 object": {"b64": base64.b64encode(FRAMES[:1].tobytes()).decode()},
+    "too many": FRAMES[:1].tolist() * 257,
+    "objects": [[{"0": 1}] * 8],
+}
+PIXELS = {
+    "fraction": 100.5,
+    "whole fraction": 100.0,
+    "scaled": 0.5,
+    "true": True,
+    "false": False,
+    "text": "dark",
+    "number in text": "100",
+    "null": None,
+    "list": [1],
+    "object": {"value": 1},
+    "above": 2**15,
+    "below": -(2**15) - 1,
+    "uint16": 65_535,
+    "int64": 2**63,
+    "uint64": 2**64 - 1,
+    "huge": 10**400,
+    "small": 1e-300,
+    "exponent": 1e2,
+}
+KEYS = {
+    "key": {"frames": GOOD},
+    "instances": {"instances": GOOD},
+    "records": {"dataframe_records": [{"frame": 1}]},
+    "split": {"dataframe_split": {"columns": ["frame"], "data": [[1]]}},
+    "split of another shape": {"dataframe_split": {"columns": 5}},
+    "both": {"inputs": GOOD, "instances": GOOD},
+    "parameters": {"inputs": GOOD, "params": {"a": 1}},
+    "messages": {"messages": [{"role": "user", "content": "x"}]},
+    "prompt": {"prompt": "x"},
+    "empty": {},
+    "list": GOOD,
+    "number": 5,
+    "null": None,
+    "text": "inputs",
+}
+BODIES = {
+    "cut": b'{"inputs": ',
+    "empty": b"",
+    "space": b"  ",
+    "NaN": b'{"inputs": [[[NaN]]]}',
+    "Infinity": b'{"inputs": [[[-Infinity]]]}',
+    "comment": b'{"inputs": [[[1]]]} // x',
+    "comma": b'{"inputs": [[[1,]]]}',
+    "quotes": b"{'inputs': [[[1]]]}",
+    "two": b'{"inputs": 1}{"inputs": 1}',
+    "NUL": b'{"inputs": "\\u0000"}',
+    "raw NUL": b"\0" * 1000,
+    "binary": FRAMES.tobytes(),
+    "no UTF-8": b'{"inputs": "\xff\xfe"}',
+    "UTF-16": json.dumps({"inputs": GOOD}).encode("utf-16"),
+    "byte order mark": b"\xef\xbb\xbf" + json.dumps({"inputs": GOOD}).encode(),
+    "surrogate": b'{"inputs": "\\ud800"}',
+    "leading zero": b'{"inputs": [[[01]]]}',
+    "hexadecimal": b'{"inputs": [[[0x10]]]}',
+    "many digits": b'{"inputs": [[[' + b"9" * 5000 + b"]]]}",
+    "CSV": b"frame\n1\n",
+    "XML": b"<inputs/>",
+    "form": b"inputs=1",
+    "twice": b'{"inputs": [[[1]]], "inputs": [[[2]]]}',
+    "deep": b'{"inputs": ' + deep(100).encode() + b"}",
+    "very deep": deep(100_000).encode(),
+    "deep objects": b'{"inputs":' * 50_000 + b"1" + b"}" * 50_000,
+    "open": b"[" * 1_000_000,
+    "long text": b'{"inputs": "' + b"x" * 10_000_000 + b'"}',
+    "long key": b'{"' + b"x" * 1_000_000 + b'": 1}',
+    "long list": b'{"inputs": [' + b"1," * 5_000_000 + b"1]}",
+    "many frames": b'{"inputs": [' + b"[]," * 1_000_000 + b"[]]}",
+    "many keys": json.dumps({f"k{i}": i for i in range(200_000)}).encode(),
+}
+HEADERS = {
+    "no type": {},
+    "empty type": {"Content-Type": ""},
+    "text": {"Content-Type": "text/plain"},
+    "CSV": {"Content-Type": "text/csv"},
+    "parquet": {"Content-Type": "application/x-parquet"},
+    "form": {"Content-Type": "application/x-www-form-urlencoded"},
+    "multipart": {"Content-Type": "multipart/form-data; boundary=x"},
+    "charset": {"Content-Type": "application/json; charset=utf-16"},
+    "format": {"Content-Type": "application/json; format=pandas-split"},
+    "old": {"Content-Type": "application/json-numpy-split"},
+    "odd": {"Content-Type": "\xff\xfe"},
+    "long": {"Content-Type": "application/json" * 500},
+    "gzip": {**JSON, "Content-Encoding": "gzip"},
+    "deflate": {**JSON, "Content-Encoding": "deflate, br"},
+    "length": {**JSON, "Content-Length": "x"},
+    "negative": {**JSON, "Content-Length": "-5"},
+    "long length": {**JSON, "Content-Length": "9" * 30},
+    "coding": {**JSON, "Transfer-Encoding": "gzip"},
+    "long header": {**JSON, "X-Odd": "x" * 100_000},
+}
+METHODS = ["GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "FOO"]
+PATHS = [
+    "/",
+    "/invocations/",
+    "/Invocations",
+    "/../invocations",
+    "/%2e%2e/x",
+    "/version",
+    "/docs",
+    "/openapi.json",
+    "/metrics",
+    "//",
+]
+
+
+def ask(served, method="POST", path="/invocations", body=None, headers=JSON):
+    """Return status and text of the answer to a request that is sent as it is; it must come within a second."""
+    connection = http.client.HTTPConnection("127.0.0.1", served[0], timeout=20)
+    begun = time.monotonic()
+    try:
+        connection.putrequest(method, path, skip_accept_encoding=True)
+        for name, value in headers.items():
+            connection.putheader(name, value.encode("latin-1"))
+        if body is not None and not {"Content-Length", "Transfer-Encoding"} & set(headers):
+            connection.putheader("Content-Length", str(len(body)))
+        connection.endheaders(body)
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode(), time.monotonic() - begun
+    finally:
+        connection.close()
+
+
+def table():
+    """Yield all bad requests: a name, and the arguments of `ask`."""
+    for kind, entries in (("inputs", {name: {"inputs": value} for name, value in SHAPES.items()}), ("keys", KEYS)):
+        yield from ((f"{kind}: {name}", {"body": json.dumps(value).encode()}) for name, value in entries.items())
+    yield from ((f"pixel: {name}", {"body": json.dumps(changed(value)).encode()}) for name, value in PIXELS.items())
+    yield from ((f"body: {name}", {"body": body}) for name, body in BODIES.items())
+    good = json.dumps({"inputs": GOOD}).encode()
+    yield from ((f"headers: {name}", {"body": good, "headers": headers}) for name, headers in HEADERS.items())
+    yield "gzip", {"body": gzip.compress(good), "headers": {**JSON, "Content-Encoding": "gzip"}}
+    yield "gzip without saying so", {"body": gzip.compress(good)}
+    yield from ((f"method: {method}", {"method": method, "headers": {}}) for method in METHODS)
+    yield from ((f"path: {path}", {"path": path, "body": good}) for path in PATHS)
+    yield "chunked", {"body": b"5\r\n[1,2]\r\n0\r\n\r\n", "headers": {**JSON, "Transfer-Encoding": "chunked"}}
+    chunks = b"100000\r\n" + b" " * 2**20 + b"\r\n"
+    yield "chunked without end", {"body": chunks * 40, "headers": {**JSON, "Transfer-Encoding": "chunked"}}
+    yield "60 MB", {"body": b'{"inputs": [' + b"1," * 30_000_000}
+    yield "60 MB of nothing", {"body": b" " * 60_000_000}
+    yield "ping with a body", {"path": "/ping", "method": "POST", "body": good}
+
+
+def test_every_bad_request_is_refused_at_once_in_a_few_words_and_memory_stays(served):
+    _, process = served
+    assert ask(served, body=json.dumps({"inputs": GOOD}).encode())[0] == 200
+    wrong, longest = [], 0
+    for name, request in table():
+        status, text, seconds = ask(served, **request)
+        longest = max(longest, seconds)
+        if not (400 <= status < 500 and len(text) <= 300 and "Traceback" not in text and seconds < 1):
+            wrong.append((name, status, text[:100], round(seconds, 2)))
+    assert not wrong
+    assert len(list(table())) > 108
+    before = process.memory_info().rss
+    large = [request for name, request in table() if "60 MB" in name or "long" in name] * 3
+    assert all(400 <= ask(served, **request)[0] < 500 for request in large)
+    assert process.memory_info().rss < before + 100e6
+    assert ask(served, body=json.dumps({"inputs": GOOD}).encode())[0] == 200
 
 
 def test_a_feature_that_is_missing_is_null_in_the_answer_and_changes_no_other(root, keras_ready):

@@ -13,6 +13,7 @@ from typing import Any
 import mlflow
 import numpy as np
 from mlflow.types import ColSpec, Schema, TensorSpec
+from numpy.typing import NDArray
 
 from xtcav_ml.learning.layer_plan import FRAME_INPUT
 from xtcav_ml.science.spec import LearningSpec
@@ -66,8 +67,15 @@ def signature(spec: LearningSpec) -> mlflow.models.ModelSignature:
 
 
 def example(spec: LearningSpec) -> list[Any] | dict[str, Any]:
-    """Return one input as lists: the mean dark frame, or zeros where none was measured; every feature is 0."""
+    """Return one input as lists."""
+    inputs = arrays(spec)
+    return {name: array.tolist() for name, array in inputs.items()} if isinstance(inputs, dict) else inputs.tolist()
+
+
+def arrays(spec: LearningSpec) -> NDArray[np.int16] | dict[str, NDArray[Any]]:
+    """Return one input: the mean dark frame, or zeros where none was measured; every feature is 0."""
     dark = spec.preprocessing.dark
     frame = np.zeros(spec.preprocessing.raw_shape) if dark is None else np.rint(dark.mean)
-    frames = frame.astype(np.int16)[np.newaxis].tolist()
-    return {FRAME_INPUT: frames, **{name: [0.0] for name in spec.features}} if spec.features else frames
+    frames = frame.astype(np.int16)[np.newaxis]
+    features = {name: np.zeros(1, np.float32) for name in spec.features}
+    return {FRAME_INPUT: frames, **features} if features else frames

@@ -3,10 +3,11 @@
 What the store has already is not uploaded again, so that everything here can be repeated after a lost reply.
 """
 
+import contextlib
 import datetime
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus, R
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
+from xtcav_ml.lineage import project
 from xtcav_ml.science.spec import LearningSpec
 from xtcav_ml.system.errors import UserError, masked
 from xtcav_ml.tracking.mlflow_names import of_test, store_uri
@@ -211,3 +213,13 @@ def fetch(root: Path, uri: str, folder: Path) -> Path:
     manifest.verify(Path(copied), uri, version.tags.get(MANIFEST_TAG, "none"))
     (file,) = (Path(copied) / packaging.DATA).iterdir()
     return file
+
+
+@contextlib.contextmanager
+def local(model: str) -> Iterator[Path]:
+    """Give the model file that `model` names: a path, or one of this project's store, which is copied."""
+    if not model.startswith(SCHEME):
+        yield Path(model)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield fetch(project.find_root(), model, Path(folder))

@@ -1,0 +1,80 @@
+"""A request to a served model: JSON in, the arrays that the model's signature means out, and nothing bent to fit.
+
+MLflow's own server casts what it reads: it cuts fractions, and takes booleans and texts for numbers.
+"""
+
+from typing import Any
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from xtcav_ml.learning.layer_plan import FRAME_INPUT
+from xtcav_ml.science.spec import LearningSpec
+from xtcav_ml.system.http_limits import Refused
+
+FRAMES = 256
+"""Frames of one request at most."""
+
+PIXEL = np.iinfo(np.int16)
+
+
+def inputs_of(body: bytes, spec: LearningSpec) -> NDArray[np.int16] | dict[str, NDArray[Any]]:
+    """Return what the model's function takes, from {"inputs": ...} with frames, or with frames and features by name.
+
+    Raises Refused, status 400, if a frame has not the model's shape, a pixel is no whole number of int16, or a feature is
+    neither a number nor null.
+    """
+    try:
+        request = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise Refused(400, f"body: not JSON (found {str(error)[:120]!r}). Fix: send UTF-8 without NaN") from None
+    if not isinstance(request, dict) or "inputs" not in request or request.keys() - {"inputs", "params"}:
+        raise Refused(400, 'body: not a request (expected {"inputs": ...}). Fix: see the model\'s input_example.json')
+    if request.get("params"):
+        raise Refused(400, "params: the model has none")
+    inputs = request["inputs"]
+    if not spec.features:
+        return frames_of(inputs, spec.preprocessing.raw_shape)
+    names = (FRAME_INPUT, *spec.features)
+    if not isinstance(inputs, dict) or inputs.keys() != set(names):
+        raise Refused(400, f"inputs: not by name (expected an object with exactly {', '.join(names)})")
+    frames = frames_of(inputs[FRAME_INPUT], spec.preprocessing.raw_shape)
+    return {FRAME_INPUT: frames, **{name: _feature(name, inputs[name], len(frames)) for name in spec.features}}
+
+
+def frames_of(value: Any, shape: tuple[int, int]) -> NDArray[np.int16]:
+    """Return frames (N, rows, columns), ADU, of nested lists. Raises Refused, status 400."""
+    rows, columns = shape
+    _require_list("inputs", value, range(1, FRAMES + 1), "frames")
+    for number, frame in enumerate(value):
+        _require_list(f"frame {number}", frame, range(rows, rows + 1), "rows")
+        for index, row in enumerate(frame):
+            name = f"frame {number}, row {index}"
+            _require_list(name, row, range(columns, columns + 1), "pixels")
+            if set(map(type, row)) != {int}:
+                odd = next(pixel for pixel in row if type(pixel) is not int)
+                raise Refused(400, f"{name}: not pixels (found {repr(odd)[:40]}, expected whole numbers in ADU)")
+            if min(row) < PIXEL.min or max(row) > PIXEL.max:
+                raise Refused(400, f"{name}: out of range (expected {PIXEL.min} to {PIXEL.max} ADU)")
+    return np.array(value, np.int16)
+
+
+def _feature(name: str, values: Any, frames: int) -> NDArray[np.float32]:
+    """Return a feature (N,), NaN where it is null."""
+    _require_list(name, values, range(frames, frames + 1), "values, one a frame")
+    if not set(map(type, values)) <= {int, float, type(None)}:
+        raise Refused(400, f"{name}: not numbers (expected numbers, or null where one is missing)")
+    with np.errstate(over="ignore"):  # beyond float32 is infinite, thus missing
+        return np.array(values, np.float64).astype(np.float32)
+
+
+def _require_list(name: str, value: Any, lengths: range, unit: str) -> None:
+    if type(value) is not list:
+        raise Refused(400, f"{name}: no list (found {type(value).__name__}, expected {_count(lengths)} {unit})")
+    if len(value) not in lengths:
+        raise Refused(400, f"{name}: wrong length (found {len(value)}, expected {_count(lengths)} {unit})")
+
+
+def _count(lengths: range) -> str:
+    return str(lengths[0]) if len(lengths) == 1 else f"{lengths[0]} to {lengths[-1]}"
