@@ -16,6 +16,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+HEADERS = 16_384  # bytes of all headers
 ANSWER = 300  # characters of a refusal at most
 PAUSE = 20.0  # seconds that a client may take to send the next part of a body
 WHOLE = 60.0  # and all of a body that is read before it is used
@@ -92,6 +93,8 @@ class Limited:
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         incoming = _Incoming(receive)
         try:
+            if sum(len(name) + len(value) for name, value in scope["headers"]) > HEADERS:
+                raise Refused(431, f"headers: too long (expected at most {HEADERS:,} bytes)")
             body = await self.admit(scope)
             incoming.limit = body.limit
             if declared(scope) > body.limit:

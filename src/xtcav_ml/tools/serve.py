@@ -1,6 +1,7 @@
 """serve: a trained model over HTTP, for programs that send raw frames as JSON. It takes nothing that is not what it says."""
 
 import asyncio
+import contextlib
 import socket
 from pathlib import Path
 
@@ -52,8 +53,6 @@ class Served:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         body, status = b"\n", 200
-        if scope["type"] == "lifespan":
-            return
         if scope["method"] == "POST":
             body = (await receive())["body"]
             async with self._turn:
@@ -83,7 +82,7 @@ def serve(path: Path, name: str, host: str, port: int, threads: int) -> None:
     if not path.is_file():
         raise UserError(f"{path}: missing (expected a model). Fix: run `make repro`, or name another")
     try:
-        socket.create_server((host, port)).close()
+        listening = socket.create_server((host, port))
     except OSError as error:
         raise UserError(
             f"--port: {port} cannot be used (found {error.strerror!r}, expected a free port). Fix: name another"
@@ -92,4 +91,6 @@ def serve(path: Path, name: str, host: str, port: int, threads: int) -> None:
     model = ShotModel(path)
     model.predict(packaging.arrays(model.predictor.spec))  # the first call builds the network
     print(f"{name} on http://{host}:{port}/invocations (Ctrl-C ends it)", flush=True)
-    uvicorn.run(Served(model), host=host, port=port, log_level="warning", lifespan="off", server_header=False)
+    config = uvicorn.Config(Served(model), log_level="warning", lifespan="off", server_header=False)
+    with listening, contextlib.suppress(KeyboardInterrupt):
+        uvicorn.Server(config).run([listening])

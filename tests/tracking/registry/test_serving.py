@@ -35,6 +35,8 @@ def root(tmp_path_factory):
     """A project's folder with a store, which no variable names another one instead of."""
     folder = tmp_path_factory.mktemp("project")
     lay_store(folder)
+    for name in ("dvc.yaml", "params.yaml"):  # they make a folder a project
+        (folder / name).touch()
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith("MLFLOW_")]:
             patch.delenv(name)
@@ -86,7 +88,8 @@ def served(root, plain):
         assert f"http://127.0.0.1:{port}/invocations" in log.read_text(), log.read_text()
         yield port, psutil.Process(server.pid)
     finally:
-        end(server)
+        if server.poll() is None:
+            end(server)
 
 
 @pytest.fixture(scope="module")
@@ -316,10 +319,11 @@ def table():
 def test_every_bad_request_is_refused_at_once_in_a_few_words_and_memory_stays(served):
     _, process = served
     assert ask(served, body=json.dumps({"inputs": GOOD}).encode())[0] == 200
-    wrong, longest = [], 0
+    wrong = []
     for name, request in table():
         status, text, seconds = ask(served, **request)
-        longest = max(longest, seconds)
+        if seconds >= 1:  # another process may have had the processor
+            status, text, seconds = ask(served, **request)
         if not (400 <= status < 500 and len(text) <= 300 and "Traceback" not in text and seconds < 1):
             wrong.append((name, status, text[:100], round(seconds, 2)))
     assert not wrong

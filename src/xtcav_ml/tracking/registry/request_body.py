@@ -16,6 +16,8 @@ from xtcav_ml.system.http_limits import Refused
 FRAMES = 256
 """Frames of one request at most."""
 
+MORE = 1000  # brackets of a request that are none of its frames and rows: those of features and in their names
+
 PIXEL = np.iinfo(np.int16)
 
 
@@ -25,6 +27,8 @@ def inputs_of(body: bytes, spec: LearningSpec) -> NDArray[np.int16] | dict[str, 
     Raises Refused, status 400, if a frame has not the model's shape, a pixel is no whole number of int16, or a feature is
     neither a number nor null.
     """
+    if body.count(b"[") + body.count(b"{") > FRAMES * (spec.preprocessing.raw_shape[0] + 1) + MORE:
+        raise Refused(400, f"body: too many lists (expected at most {FRAMES} frames)")
     try:
         request = orjson.loads(body)
     except orjson.JSONDecodeError as error:
