@@ -20,6 +20,7 @@ import requests
 from server import postgres
 from tests.conftest import ROOT
 from tests.end_to_end.conftest import Project, clean_environment
+from tests.server import attacks
 
 ADMIN, MEMBER, GUEST, ROLE = NAMES = [f"name-{secrets.token_hex(8)}" for _ in range(4)]
 ADMIN_PASSWORD, MEMBER_PASSWORD, GUEST_PASSWORD, ROLE_PASSWORD, SECRET = PASSWORDS = [
@@ -222,6 +223,103 @@ def test_who_has_an_account_reads_but_does_not_write_to_what_another_made(served
     assert team.post("3.0/mlflow/roles/assign", admin, username=GUEST, role_id=role).status_code == 200
     assert team.post("2.0/mlflow/runs/create", guest, experiment_id=experiment).status_code == 200
     assert team.post("2.0/mlflow/runs/create", (MEMBER, MEMBER_PASSWORD), experiment_id=experiment).status_code == 200
+
+
+def test_nothing_that_is_not_theirs_is_open_to_anybody(served):
+    """Requests of nobody, and of a guest who may only read, to what is another's or the server's; odd ones of a guest."""
+    team, _ = served
+    client, run = the_run(team)
+    with signed_in(team, MEMBER, MEMBER_PASSWORD):
+        (model,) = client.search_logged_models([run.info.experiment_id])
+    before = everything(team)
+    of_guest = attacks.of_guest(run.info.experiment_id, run.info.run_id, "xtcav", model.model_id)
+    for account, requests_, allowed in (
+        (None, attacks.of_nobody(), {401}),
+        ((GUEST, GUEST_PASSWORD), of_guest, {400, 403, 404, 405, 415}),
+        ((GUEST, GUEST_PASSWORD), attacks.odd(), set(range(200, 500)) - {429}),
+    ):
+        answers = [(attack, *attack.send(team.port, account)) for attack in requests_]
+        assert len(answers) > 90
+        assert [one for one in answers if one[1] not in allowed] == []
+    assert everything(team) == before
+    assert not Path("/tmp/elsewhere").exists()
+
+
+def everything(team: Team) -> tuple[object, ...]:
+    """Return what the member has in the server: the run, its model and version, and every artifact's bytes."""
+    client, run = the_run(team)
+    with signed_in(team, MEMBER, MEMBER_PASSWORD):
+        (model,) = client.search_logged_models([run.info.experiment_id])
+        versions = client.search_model_versions("name = 'xtcav'")
+        experiments = [
+            one.name for one in client.search_experiments() if "elsewhere" in one.artifact_location + one.name
+        ]
+    artifacts = {path: path.read_bytes() for path in all_files(team.folder / "artifacts")}
+    return repr((run.info, run.data, model.tags, versions, experiments)), artifacts
+
+
+def test_a_location_that_is_in_the_database_already_is_not_followed(served, tmp_path):
+    team, process = served
+    (tmp_path / "secret.txt").write_text("secret")
+    with database_of(process) as connection:
+        member = (MEMBER, MEMBER_PASSWORD)
+        made = team.post("2.0/mlflow/experiments/create", member, name="of before").json()["experiment_id"]
+        run = team.post("2.0/mlflow/runs/create", member, experiment_id=made).json()["run"]["info"]["run_id"]
+        for location in (f"file://{tmp_path}", str(tmp_path), f"{team.folder}/artifacts/../../"):
+            connection.execute("UPDATE runs SET artifact_uri = %s WHERE run_uuid = %s", (location, run))
+            for call in (
+                f"/get-artifact?path=secret.txt&run_uuid={run}",
+                f"/api/2.0/mlflow/artifacts/list?run_id={run}",
+            ):
+                status, text = attacks.Attack("GET", call).send(team.port, member)
+                assert (status, "secret" in text) == (400, False), text
+
+
+def database_of(process: subprocess.Popen) -> psycopg.Connection:
+    """Return a connection to the database of a running server."""
+    folder = postmaster(process).cmdline()[-1].partition("unix_socket_directories=")[2]
+    return psycopg.connect(dbname="mlflow", host=folder, autocommit=True)
+
+
+def postmaster(process: subprocess.Popen) -> psutil.Process:
+    """Return the PostgreSQL that the others are children of."""
+    return next(one for one in below(process) if "listen_addresses=" in one.cmdline())
+
+
+def test_postgresql_that_is_killed_comes_back_by_itself(served):
+    team, process = served
+    postmaster(process).kill()
+    deadline = time.monotonic() + 30
+    while (answer := team.get()).status_code != 200:
+        assert answer.status_code == 503  # clients try again
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    assert "PostgreSQL ended (exit code -9) and is started again" in team.log.read_text()
+
+
+@pytest.mark.slow
+def test_many_clients_lose_nothing_while_postgresql_is_killed_twice(served):
+    """400 clients log ten metrics each, as MLflow's client does it, which tries again by itself."""
+    team, process = served
+    with signed_in(team, MEMBER, MEMBER_PASSWORD) as client, ThreadPoolExecutor(400) as pool:
+        experiment = client.create_experiment("many clients")
+
+        def log(number: int) -> str:
+            run = client.create_run(experiment, run_name=str(number)).info.run_id
+            for step in range(10):
+                client.log_metric(run, "value", number + step / 10, step=step)
+            return run
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "10")
+            logged = [pool.submit(log, number) for number in range(400)]
+            for _ in range(2):
+                time.sleep(8)
+                postmaster(process).kill()
+            runs = [one.result() for one in logged]
+        for number, run in enumerate(runs):
+            history = {one.step: one.value for one in client.get_metric_history(run, "value")}
+            assert history == {step: number + step / 10 for step in range(10)}
 
 
 def test_no_name_and_no_password_is_left_anywhere(served):

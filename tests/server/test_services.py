@@ -68,3 +68,17 @@ with services.running([sys.executable, "-c", {ENDS_IN_ORDER!r}], signal.SIGTERM,
         service = psutil.Process(int(parent.stdout.readline()))
         parent.kill()
         assert not psutil.wait_procs([service], timeout=20)[1]
+
+
+def test_a_program_that_is_killed_is_started_again(tmp_path, capsys):
+    with services.Kept("it", lambda: started(tmp_path, ENDS_IN_ORDER)) as kept:
+        first = kept.process
+        kept.revive()
+        assert kept.process is first
+        first.kill()
+        first.wait()
+        kept.revive()
+        second = kept.process
+        first_line(tmp_path / "output", second)
+    assert capsys.readouterr().out == "it ended (exit code -9) and is started again\n"
+    assert second.returncode == 7

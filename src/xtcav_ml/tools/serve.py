@@ -5,7 +5,6 @@ import contextlib
 import socket
 from pathlib import Path
 
-import orjson
 import uvicorn
 
 from xtcav_ml.learning import backend
@@ -66,7 +65,7 @@ class Served:
 
     def _predict(self, body: bytes) -> bytes:
         table = self._model.predict(request_body.inputs_of(body, self._model.predictor.spec))
-        return orjson.dumps({"predictions": table.to_dict(orient="records")})
+        return request_body.answer_of(table)
 
 
 def _require_some(body: bytes) -> None:

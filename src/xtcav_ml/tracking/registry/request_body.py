@@ -1,4 +1,4 @@
-"""A request to a served model: JSON in, the arrays that the model's signature means out, and nothing bent to fit.
+"""A request to a served model, and its answer: JSON in, the arrays that the signature means out, and nothing bent to fit.
 
 MLflow's own server casts what it reads: it cuts fractions, and takes booleans and texts for numbers.
 """
@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import orjson
+import pandas as pd
 from numpy.typing import NDArray
 
 from xtcav_ml.learning.layer_plan import FRAME_INPUT
@@ -45,6 +46,11 @@ def inputs_of(body: bytes, spec: LearningSpec) -> NDArray[np.int16] | dict[str, 
         raise Refused(400, f"inputs: not by name (expected an object with exactly {', '.join(names)})")
     frames = frames_of(inputs[FRAME_INPUT], spec.preprocessing.raw_shape)
     return {FRAME_INPUT: frames, **{name: _feature(name, inputs[name], len(frames)) for name in spec.features}}
+
+
+def answer_of(table: pd.DataFrame) -> bytes:
+    """Return the body of the answer: an object for each row."""
+    return orjson.dumps({"predictions": table.to_dict(orient="records")})
 
 
 def frames_of(value: Any, shape: tuple[int, int]) -> NDArray[np.int16]:
