@@ -47,7 +47,9 @@ def run(folder: Path, host: str, port: int, allowed: Sequence[str]) -> None:
             **database.environment(),  # all of its address but the name
             "MLFLOW_BACKEND_STORE_URI": f"postgresql+psycopg:///{database.name}",
             "MLFLOW_AUTH_CONFIG_PATH": str(users),
-            "PYTHONPATH": str(HERE.parent),
+            "PYTHONPATH": os.pathsep.join(
+                [str(HERE.parent), os.environ.get("PYTHONPATH", "")]
+            ),  # where `server` is, whatever the present folder
         }
         with services.running(command, signal.SIGTERM, environment) as server:
             _await_answer(server, host, port)

@@ -196,7 +196,7 @@ def test_another_name_in_the_host_header_is_refused(served):
     for host in ("10.attacker.example", f"attacker.example:{team.port}", "127.0.0.1:1", "192.168.0.1"):
         assert team.get(Host=host).status_code == 403, host
     foreign = team.post(
-        "experiments/create", (MEMBER, MEMBER_PASSWORD), {"Origin": "http://attacker.example"}, name="x"
+        "2.0/mlflow/experiments/create", (MEMBER, MEMBER_PASSWORD), {"Origin": "http://attacker.example"}, name="x"
     )
     assert foreign.status_code == 403
 

@@ -1,5 +1,6 @@
 """compose.yaml, which nobody here can start: its parts fit together, MLflow knows its options, versions are pinned."""
 
+import ast
 import re
 
 import mlflow.cli
@@ -33,9 +34,9 @@ def test_secrets_come_from_the_environment_and_must_be_set(compose):
 
 
 def test_mlflow_knows_every_option(compose):
-    program, command, *options = compose["services"]["mlflow"]["command"]
-    assert (program, command) == ("mlflow", "server")
-    context = mlflow.cli.server.make_context("server", options, resilient_parsing=False)
+    command = compose["services"]["mlflow"]["command"]
+    assert command[:4] == ["python", "-m", "server.gate", "server"]
+    context = mlflow.cli.server.make_context("server", command[4:], resilient_parsing=False)
     assert context.params["app_name"] == "basic-auth"
     assert context.params["serve_artifacts"]
 
@@ -54,3 +55,17 @@ def test_it_listens_to_this_machine_alone_and_has_the_database_for_accounts(comp
     assert "ports" not in compose["services"]["postgres"]
     created = compose["configs"]["users.sql"]["content"].removeprefix("CREATE DATABASE ").rstrip(";")
     assert f"/{created}\n" in (serve.HERE / "users.ini").read_text()
+
+
+def test_the_gate_needs_only_the_files_that_the_container_has(compose):
+    files = {one["target"]: compose["configs"][one["source"]]["file"] for one in compose["services"]["mlflow"]["configs"]}
+    modules = {
+        target.removeprefix("/gate/").removesuffix(".py").replace("/", "."): (serve.HERE / file).read_text()
+        for target, file in files.items()
+        if target.startswith("/gate/")
+    }
+    assert "server.gate" in modules
+    for text in modules.values():
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.ImportFrom) and node.module.partition(".")[0] in ("server", "xtcav_ml"):
+                assert {node.module, *(f"{node.module}.{one.name}" for one in node.names)} & set(modules)
