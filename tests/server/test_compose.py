@@ -58,7 +58,9 @@ def test_it_listens_to_this_machine_alone_and_has_the_database_for_accounts(comp
 
 
 def test_the_gate_needs_only_the_files_that_the_container_has(compose):
-    files = {one["target"]: compose["configs"][one["source"]]["file"] for one in compose["services"]["mlflow"]["configs"]}
+    files = {
+        one["target"]: compose["configs"][one["source"]]["file"] for one in compose["services"]["mlflow"]["configs"]
+    }
     modules = {
         target.removeprefix("/gate/").removesuffix(".py").replace("/", "."): (serve.HERE / file).read_text()
         for target, file in files.items()

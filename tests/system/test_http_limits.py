@@ -2,6 +2,7 @@ import asyncio
 import json
 
 import pytest
+from mlflow.exceptions import MlflowException
 
 from xtcav_ml.system import http_limits
 from xtcav_ml.system.http_limits import Body, Limited, Rate, Refused, plain_json
@@ -137,3 +138,11 @@ def test_json_that_readers_take_differently_is_refused(body):
 def test_plain_json():
     value = {"name": "\u00e9\U0001f600", "list": [1, 1.5, None, True, {"deep": [[2**63]]}]}
     assert plain_json(json.dumps(value).encode()) == value
+
+
+@pytest.mark.parametrize("status", [401, 404, 408, 429, 503])
+def test_mlflow_s_clients_know_a_refusal_that_may_change(status):
+    assert MlflowException("", json.loads(Refused(status, "x").body())["error_code"]).get_http_status_code() in (
+        status,
+        504,
+    )

@@ -17,6 +17,9 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 HEADERS = 16_384  # bytes of all headers
+CODES = {401: "UNAUTHENTICATED", 404: "ENDPOINT_NOT_FOUND", 408: "DEADLINE_EXCEEDED", 429: "REQUEST_LIMIT_EXCEEDED"}
+CODES |= {503: "TEMPORARILY_UNAVAILABLE"}
+"""Names of statuses, by which MLflow's clients know them."""
 ANSWER = 300  # characters of a refusal at most
 PAUSE = 20.0  # seconds that a client may take to send the next part of a body
 WHOLE = 60.0  # and all of a body that is read before it is used
@@ -36,8 +39,8 @@ class Refused(Exception):
     def body(self) -> bytes:
         """Return the answer: JSON of at most ANSWER characters, in the form of MLflow's errors."""
         text = str(self).encode("ascii", "backslashreplace").decode()
-        kind = "INVALID_PARAMETER_VALUE" if self.status == 400 else "BAD_REQUEST"
-        while len(answer := json.dumps({"error_code": kind, "message": text})) > ANSWER:
+        code = CODES.get(self.status, "INVALID_PARAMETER_VALUE")
+        while len(answer := json.dumps({"error_code": code, "message": text})) > ANSWER:
             text = text[: -len(answer) + ANSWER - 3].rstrip(".") + "..."
         return answer.encode()
 
