@@ -38,6 +38,7 @@ HEADERS = set(
     b"access-control-request-method access-control-request-headers".split()
 )
 """Headers that MLflow sees."""
+RETRY = {"retry-after": "2"}
 REALM = 'Basic realm="mlflow"'
 
 
@@ -80,20 +81,24 @@ class Gate:
         keys = (f"address {scope['client'][0]}", f"account {name}")
         for key in keys:
             self._attempts.take(key)
-        try:
-            right = await asyncio.to_thread(self._authenticate, name, password)
-        except Exception:  # whatever keeps the database from answering: MLflow's clients try again
-            raise Refused(
-                503, "accounts: the database does not answer. Fix: try again", **{"retry-after": "2"}
-            ) from None
-        if not right:
-            raise Refused(401, "account: wrong name or password", **{"www-authenticate": REALM})
-        for key in keys:
-            self._attempts.give_back(key)
+        refusal = await self._check(name, password)
+        if refusal is None or refusal.status != 401:
+            for key in keys:
+                self._attempts.give_back(key)
+        if refusal is not None:
+            raise refusal
         self._known.pop(entry, None)
         self._known[entry] = now
         if len(self._known) > ACCOUNTS:
             del self._known[next(iter(self._known))]
+
+    async def _check(self, name: str, password: str) -> Refused | None:
+        """Return why this password does not let in: it is wrong, or the database does not answer."""
+        try:
+            right = await asyncio.to_thread(self._authenticate, name, password)
+        except Exception:  # whatever it is, MLflow's clients try again
+            return Refused(503, "accounts: the database does not answer. Fix: try again", **RETRY)
+        return None if right else Refused(401, "account: wrong name or password", **{"www-authenticate": REALM})
 
 
 def _require_object(body: bytes) -> None:

@@ -106,8 +106,9 @@ def test_guesses_are_slowed_down_but_not_those_who_are_in(app):
 
 
 def test_a_database_that_does_not_answer_is_to_be_tried_again(app):
-    status_, headers, _, _ = call(app, path=SESSION, headers=[account("nobody answers:x")])
-    assert (status_, headers[b"retry-after"]) == (503, b"2")
+    for _ in range(gate.ATTEMPT_BURST + 1):  # which is nobody's guess
+        status_, headers, _, _ = call(app, path=SESSION, headers=[account("nobody answers:x")])
+        assert (status_, headers[b"retry-after"]) == (503, b"2")
 
 
 @pytest.mark.parametrize("query", [b"a=%ff", b"a=%00", b"a=\xff", b"a=" + b"x" * 10_000, b"a=%ed%a0%80", b"a&" * 2000])
