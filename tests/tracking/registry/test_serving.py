@@ -25,6 +25,7 @@ from xtcav_ml.learning import keras_file
 from xtcav_ml.learning.predictor import Predictor
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.tracking.registry import versions
+from xtcav_ml.tracking.registry.serving import ShotModel
 
 SHOTS, SHAPE = 40, (8, 10)
 FRAMES = np.random.default_rng(0).integers(90, 200, (SHOTS, *SHAPE)).astype(np.int16)
@@ -355,6 +356,15 @@ def test_a_feature_that_is_missing_is_null_in_the_answer_and_changes_no_other(ro
         assert missing == 3e38 or set(second.values()) == {None}
     with pytest.raises(mlflow.MlflowException):
         ask([[0.5, 0.5]])
+
+
+def test_the_function_takes_no_frames_of_another_type(plain):
+    for model in (ShotModel(plain[0]), mlflow.pyfunc.load_model(plain[1])):
+        assert model.predict(FRAMES[:2]).shape == (2, 3)
+        for frames in (FRAMES / 200, FRAMES > 100, FRAMES.astype(np.uint16), FRAMES.astype(str)):
+            with pytest.raises(mlflow.MlflowException) as error:
+                model.predict(frames[:2])
+            assert error.value.get_http_status_code() == 400
 
 
 def test_changed_files_are_refused_before_any_is_read(root, plain, tmp_path):

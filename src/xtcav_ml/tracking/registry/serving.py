@@ -5,8 +5,9 @@ read before the whole folder is as its manifest says.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+import mlflow
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -27,17 +28,21 @@ class ShotModel:
 
         A shot of which a feature is not finite has None in all of them: a server answers in JSON, which has no NaN.
         `data` are raw frames (N, rows, columns) int16 or, for a model with features, a dict of `frame` and of each feature
-        by its name, (N,). Raises ValueError if the shapes are not the model's.
+        by its name, (N,). Raises MlflowException, status 400 over HTTP, for another type or a name that is missing, and
+        ValueError if the shapes are not the model's.
         """
         spec = self.predictor.spec
         inputs = data if isinstance(data, dict) else {FRAME_INPUT: data}
         absent = [name for name in (FRAME_INPUT, *spec.features) if name not in inputs]
         if absent:
-            raise ValueError(f"inputs: incomplete (found {sorted(inputs)}, expected {absent[0]!r} too). Fix: add it")
+            _refuse(f"inputs: incomplete (found {sorted(inputs)}, expected {absent[0]!r} too). Fix: add it")
+        frames = np.asarray(inputs[FRAME_INPUT])
+        if frames.dtype != np.int16:
+            _refuse(
+                f"frames: not as the camera gives them (found {frames.dtype}, expected int16). Fix: do not scale them"
+            )
         features = [np.asarray(inputs[name], np.float32).reshape(-1) for name in spec.features]
-        outputs = self.predictor.predict(
-            np.asarray(inputs[FRAME_INPUT]), np.stack(features, axis=1) if features else None
-        )
+        outputs = self.predictor.predict(frames, np.stack(features, axis=1) if features else None)
         columns: dict[str, Any] = {
             f"probability of {name}": _or_none(outputs.probabilities[:, i]) for i, name in enumerate(spec.classes)
         }
@@ -46,6 +51,10 @@ class ShotModel:
             columns["predicted"] = pd.Series(names, dtype=object)  # of texts, pandas would make None a NaN
         columns |= {name: _or_none(outputs.numbers[:, i]) for i, name in enumerate(spec.regression)}
         return pd.DataFrame(columns)
+
+
+def _refuse(message: str) -> NoReturn:
+    raise mlflow.MlflowException.invalid_parameter_value(message)
 
 
 def _or_none(values: NDArray[np.float32]) -> NDArray[Any]:
