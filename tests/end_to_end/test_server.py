@@ -211,20 +211,6 @@ def test_nobody_gets_in_without_the_right_password(served):
     assert line.startswith("xtcav: MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD: ")
 
 
-def test_who_has_an_account_reads_but_does_not_write_to_what_another_made(served):
-    team, _ = served
-    guest = (GUEST, GUEST_PASSWORD)
-    experiment = team.get(guest).json()["experiment"]["experiment_id"]
-    assert team.post("2.0/mlflow/runs/create", guest, experiment_id=experiment).status_code == 403
-    admin = (ADMIN, ADMIN_PASSWORD)  # who makes a role for the team, as server/README.md says
-    role = team.post("3.0/mlflow/roles/create", admin, workspace="default", name="team").json()["role"]["id"]
-    what = {"resource_type": "experiment", "resource_pattern": "*", "permission": "EDIT"}
-    assert team.post("3.0/mlflow/roles/permissions/add", admin, role_id=role, **what).status_code == 200
-    assert team.post("3.0/mlflow/roles/assign", admin, username=GUEST, role_id=role).status_code == 200
-    assert team.post("2.0/mlflow/runs/create", guest, experiment_id=experiment).status_code == 200
-    assert team.post("2.0/mlflow/runs/create", (MEMBER, MEMBER_PASSWORD), experiment_id=experiment).status_code == 200
-
-
 def test_nothing_that_is_not_theirs_is_open_to_anybody(served):
     """Requests of nobody, and of a guest who may only read, to what is another's or the server's; odd ones of a guest."""
     team, _ = served
@@ -256,6 +242,21 @@ def everything(team: Team) -> tuple[object, ...]:
         ]
     artifacts = {path: path.read_bytes() for path in all_files(team.folder / "artifacts")}
     return repr((run.info, run.data, model.tags, versions, experiments)), artifacts
+
+
+def test_who_has_an_account_reads_but_does_not_write_to_what_another_made(served):
+    """From here on the guest is of the team."""
+    team, _ = served
+    guest = (GUEST, GUEST_PASSWORD)
+    experiment = team.get(guest).json()["experiment"]["experiment_id"]
+    assert team.post("2.0/mlflow/runs/create", guest, experiment_id=experiment).status_code == 403
+    admin = (ADMIN, ADMIN_PASSWORD)  # who makes a role for the team, as server/README.md says
+    role = team.post("3.0/mlflow/roles/create", admin, workspace="default", name="team").json()["role"]["id"]
+    what = {"resource_type": "experiment", "resource_pattern": "*", "permission": "EDIT"}
+    assert team.post("3.0/mlflow/roles/permissions/add", admin, role_id=role, **what).status_code == 200
+    assert team.post("3.0/mlflow/roles/assign", admin, username=GUEST, role_id=role).status_code == 200
+    assert team.post("2.0/mlflow/runs/create", guest, experiment_id=experiment).status_code == 200
+    assert team.post("2.0/mlflow/runs/create", (MEMBER, MEMBER_PASSWORD), experiment_id=experiment).status_code == 200
 
 
 def test_a_location_that_is_in_the_database_already_is_not_followed(served, tmp_path):
