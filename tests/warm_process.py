@@ -1,8 +1,9 @@
 """One process for a session with TensorFlow, MLflow and DVC imported; each `xtcav` and `dvc` of a test is a fork of it.
 
-Tests put copies of this file, named as the programs, first on the PATH. Such a copy sends its folder, arguments, environment
-and standard streams to the warm process over a socket, and ends with the exit code that comes back. Nothing of TensorFlow has
-run before the fork, so the weights are the same bits as those of a process of its own (tests/end_to_end/test_repro.py).
+Tests put copies of this file, named as the programs, first on the PATH. Such a copy sends its folder, arguments, environment,
+limits and standard streams to the warm process over a socket, and ends with the exit code that comes back. If the copy is
+killed, so is the fork. Nothing of TensorFlow has run before the fork, so the weights are the same bits as those of a process
+of its own (tests/end_to_end/test_repro_again.py).
 """
 
 import contextlib
@@ -11,6 +12,7 @@ import gc
 import importlib
 import json
 import os
+import resource
 import select
 import signal
 import socket
@@ -35,8 +37,17 @@ IMPORTED += (
     "dvc.cli",
     "dvc.commands.repro",
     "dvc.repo.reproduce",
+    "scipy.stats",
+    "sklearn.metrics",
+    "typer.main",
+    "rich.progress",
+    "matplotlib.backends.backend_agg",
+    "PIL.PngImagePlugin",
 )
 """The first decides what Keras imports, so it is the first."""
+
+Request = tuple[list[str], str, dict[str, str], int, tuple[int, int]]
+"""Arguments, folder, environment, umask and the limits of a file's size of a program that is to run."""
 
 
 def environment(folder: Path) -> dict[str, str]:
@@ -74,25 +85,26 @@ def exclusive(path: Path):
 
 def ask(argv: list[str]) -> int:
     """Run a program in the warm process as if it were this one; return its exit code, negative if a signal ended it."""
+    os.umask(mask := os.umask(0))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(os.environ[SOCKET])
-        body = json.dumps([argv, str(Path.cwd()), dict(os.environ)]).encode()
+        body = json.dumps([argv, str(Path.cwd()), dict(os.environ), mask, limits]).encode()
         socket.send_fds(connection, [len(body).to_bytes(4, "big")], [0, 1, 2])
         connection.sendall(body)
         return int(connection.recv(8) or -signal.SIGKILL)
 
 
-def receive(connection: socket.socket) -> tuple[list[str], str, dict[str, str], list[int]]:
-    """Return arguments, folder, environment and streams of a request."""
+def receive(connection: socket.socket) -> tuple[Request, list[int]]:
+    """Return what is asked for, and the standard streams."""
     head, streams, *_ = socket.recv_fds(connection, 4, 3)
     body = b""
     while len(body) < int.from_bytes(head, "big"):
         body += connection.recv(65536)
-    argv, folder, variables = json.loads(body)
-    return argv, folder, variables, streams
+    return json.loads(body), streams
 
 
-def serve(path: str, owner: int) -> tuple[list[str], str, dict[str, str], list[int]]:
+def serve(path: str, owner: int) -> tuple[Request, list[int]]:
     """Fork for each request, and return it in the fork; otherwise end when process `owner` is gone, and all forks with it."""
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(f"{path}.new")
@@ -100,12 +112,15 @@ def serve(path: str, owner: int) -> tuple[list[str], str, dict[str, str], list[i
     Path(f"{path}.new").rename(path)
     gone, forks = os.pidfd_open(owner), {}
     while True:
-        ready = select.select([listener, gone, *forks], [], [])[0]
+        asking = {connection: process for process, connection in forks.values()}
+        ready = set(select.select([listener, gone, *forks, *asking], [], [])[0])
         if gone in ready:
             for process, _ in forks.values():
                 os.kill(process, signal.SIGKILL)
             os._exit(0)
-        for ended in set(ready) & set(forks):
+        for connection in ready & set(asking):  # who asked says nothing more: it was killed
+            os.kill(asking[connection], signal.SIGKILL)
+        for ended in ready & set(forks):
             process, connection = forks.pop(ended)
             code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
             with contextlib.suppress(BrokenPipeError), connection:
@@ -113,17 +128,24 @@ def serve(path: str, owner: int) -> tuple[list[str], str, dict[str, str], list[i
             os.close(ended)
         if listener in ready:
             connection, _ = listener.accept()
-            request = receive(connection)
+            request, streams = receive(connection)
             process = os.fork()
             if process == 0:
                 for one in (listener, connection, *(pair[1] for pair in forks.values())):
                     one.close()
                 for number in (gone, *forks):
                     os.close(number)
-                return request
+                return request, streams
             forks[os.pidfd_open(process)] = process, connection
-            for stream in request[3]:
+            for stream in streams:
                 os.close(stream)
+
+
+def forget_sources(sources: str) -> None:
+    """Let this process import the package anew, from other `sources` (PYTHONPATH) than those of the warm process."""
+    sys.path[:0] = sources.split(os.pathsep)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "xtcav_ml"]:
+        del sys.modules[name]
 
 
 def main(path: str, owner: int) -> int:
@@ -131,12 +153,17 @@ def main(path: str, owner: int) -> int:
     for name in IMPORTED:
         importlib.import_module(name)
     gc.freeze()
-    sys.argv[:], folder, variables, streams = serve(path, owner)
+    (sys.argv[:], folder, variables, mask, limits), streams = serve(path, owner)
     sys.orig_argv[:] = [sys.executable, *sys.argv]
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
     os.chdir(folder)
+    os.umask(mask)
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    sources = variables.get("PYTHONPATH", "")
+    if sources != os.environ.get("PYTHONPATH", ""):
+        forget_sources(sources)
     os.environ.clear()
     os.environ.update(variables)
     package = {"dvc": "dvc.cli", "xtcav": "xtcav_ml.cli.main"}[Path(sys.argv[0]).name]

@@ -94,14 +94,23 @@ class Project:
         project.run("git", "commit", "-q", "--amend", "--no-edit", "-a")
         return project
 
-    def run(self, *command: str, check: bool = True, **env: str) -> subprocess.CompletedProcess[str]:
-        """Run a command in the project, with this Python's programs first on the PATH, or their warm copies if not `real`."""
+    @classmethod
+    def finished(cls, folder: Path, real: bool = False) -> "Project":
+        """Return a project with own files of small frames after one `dvc repro`, committed with its results."""
+        shutil.copytree(_finished(cls.shared), folder, dirs_exist_ok=True)
+        return cls(folder, real)
+
+    def environment(self) -> dict[str, str]:
+        """Return what has this Python's programs first on the PATH, or their warm copies if not `real`."""
         path = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-        programs = path if self.real else warm_process.environment(self.shared)
+        return {**clean_environment(), **(path if self.real else warm_process.environment(self.shared))}
+
+    def run(self, *command: str, check: bool = True, **env: str) -> subprocess.CompletedProcess[str]:
+        """Run a command in the project's `environment`."""
         done = subprocess.run(
             command,
             cwd=self.folder,
-            env={**clean_environment(), **programs, **env},
+            env={**self.environment(), **env},
             capture_output=True,
             text=True,
             timeout=550,
@@ -112,11 +121,12 @@ class Project:
         return done
 
     def start(self, *command: str) -> subprocess.Popen[bytes]:
-        """Start an `xtcav` command and go on."""
+        """Start an `xtcav` command and go on. If it is killed, its standard error ends with the process that did the work."""
+        environment = self.environment()
         return subprocess.Popen(
-            [Path(sys.executable).parent / "xtcav", *command],
+            [Path(environment["PATH"].partition(os.pathsep)[0]) / "xtcav", *command],
             cwd=self.folder,
-            env=clean_environment(),
+            env=environment,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
         )
@@ -170,6 +180,19 @@ def _prepared(shared: Path) -> Path:
             for name, run, count, lasing in (("dark.h5", 68, 8, 0), ("a.h5", 70, 300, 1), ("b.h5", 71, 300, 1)):
                 write_shots(project.folder / "raw" / name, run=run, count=count, lasing=lasing)
             project.run("dvc", "repro", "prepare")
+            project.folder.rename(folder)
+    return folder
+
+
+def _finished(shared: Path) -> Path:
+    """Return the folder of a project with own files of small frames, run and committed once a session; to be copied."""
+    folder = shared / "finished"
+    with warm_process.exclusive(shared / "finished.lock"):
+        if not folder.exists():
+            project = Project.with_small_frames(shared / "finishing")
+            project.run("dvc", "repro")
+            project.run("git", "add", "-A")
+            project.run("git", "commit", "-qm", "results")
             project.folder.rename(folder)
     return folder
 

@@ -41,10 +41,7 @@ PATIENCE = 30_000
 @pytest.fixture(scope="module")
 def two_runs(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """Two runs with different learning rates, the first committed; of small frames: what is looked at are the pages."""
-    project = Project.with_small_frames(tmp_path_factory.mktemp("two_runs"), **{"train.optimizer.learning_rate": 0.01})
-    project.run("dvc", "repro")
-    project.run("git", "add", "-A")
-    project.run("git", "commit", "-qm", "results")
+    project = Project.finished(tmp_path_factory.mktemp("two_runs"))
     project.set(**{"train.optimizer.learning_rate": 0.002})
     project.run("dvc", "repro")
     return project
@@ -80,7 +77,7 @@ def _wait_for(url: str, log: Path) -> None:
             with urllib.request.urlopen(url, timeout=5):
                 return
         except (urllib.error.URLError, OSError):
-            time.sleep(0.2)
+            time.sleep(0.05)
     pytest.fail(f"no answer from {url} in 60 s:\n{log.read_text()}")
 
 
@@ -109,7 +106,7 @@ def page(tmp_path: Path) -> Iterator[Any]:
 def runs_of(project: Project) -> list[Any]:
     """The first run with each of the two learning rates."""
     runs = {run.data.params["train.optimizer.learning_rate"]: run for run in project.runs("tags.stage = 'train'")[::-1]}
-    return [runs["0.01"], runs["0.002"]]
+    return [runs["0.05"], runs["0.002"]]
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +142,7 @@ def test_the_compare_page_shows_learning_rates_and_accuracies(address, page, thr
     page.goto(f'{address}/#/compare-runs?runs=[{ids}]&experiments=["{runs[0].info.experiment_id}"]')
     page.get_by_text("Comparing 3 Runs").wait_for()
     row = page.locator("tr", has=page.get_by_role("rowheader", name="train.optimizer.learning_rate", exact=True))
-    assert row.locator("td").all_inner_texts() == ["0.01", "0.002", "0.03"]
+    assert row.locator("td").all_inner_texts() == ["0.05", "0.002", "0.03"]
 
     shown = row_of_metrics(page, "accuracy/test")
     for run, text in zip(runs, shown, strict=True):

@@ -15,9 +15,7 @@ def repro(project):
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    project = Project.with_small_frames(tmp_path_factory.mktemp("code"), real=True)  # each edit in new processes
-    assert repro(project)[-3:] == ["train", "evaluate", "record"]
-    return project
+    return Project.finished(tmp_path_factory.mktemp("code"))
 
 
 def edit(project, name, old, new):

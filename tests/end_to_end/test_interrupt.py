@@ -13,18 +13,18 @@ from tests.end_to_end.conftest import SMALL_FRAMES, Project
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    return Project.with_small_frames(tmp_path_factory.mktemp("interrupt"), real=True, **{"train.epochs": 10_000})
+    return Project.with_small_frames(tmp_path_factory.mktemp("interrupt"), **{"train.epochs": 10_000})
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 def test_a_training_told_to_stop_ends_its_run_killed(project, how):
     history = project.folder / "results/history.jsonl"
     history.unlink(missing_ok=True)
-    training = project.start("train")
+    training = Project(project.folder, real=True).start("train")
     try:
         deadline = time.monotonic() + 90
         while time.monotonic() < deadline and not (history.is_file() and history.read_text().count("\n") > 1):
-            time.sleep(0.1)
+            time.sleep(0.02)
         training.send_signal(how)
         _, said = training.communicate(timeout=60)
     finally:
@@ -79,7 +79,7 @@ def training(tmp_path_factory):
     """A project whose network draws random numbers, and what its training gives when nobody stops it."""
     blocks = [{**SMALL_FRAMES["train.model.blocks"][0], "batch_norm": True, "dropout": 0.1}]
     project = Project.with_small_frames(
-        tmp_path_factory.mktemp("training"), real=True, **{"train.model.blocks": blocks, "train.epochs": EPOCHS}
+        tmp_path_factory.mktemp("training"), **{"train.model.blocks": blocks, "train.epochs": EPOCHS}
     )
     project.run("dvc", "repro", "train")
     return project, results_of(project)

@@ -16,10 +16,7 @@ RATE = "train.optimizer.learning_rate"
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A project that has run once, in a folder that is copied for each test."""
-    project = Project.with_small_frames(tmp_path_factory.mktemp("moved") / "finished")
-    project.run("dvc", "repro")
-    project.run("git", "add", "-A")
-    project.run("git", "commit", "-qm", "results")
+    project = Project.finished(tmp_path_factory.mktemp("moved") / "finished")
     (run,) = project.runs()
     project.first_output = run.info.run_id
     return project

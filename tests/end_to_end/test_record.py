@@ -14,11 +14,10 @@ RATE = "train.optimizer.learning_rate"
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    project = Project.with_small_frames(tmp_path_factory.mktemp("record"))
+    project = Project.finished(tmp_path_factory.mktemp("record"))
     project.run("dvc", "add", "raw")
-    project.run("dvc", "repro")
     project.run("git", "add", "-A")
-    project.run("git", "commit", "-qm", "results")
+    project.run("git", "commit", "-q", "--amend", "--no-edit")
     return project
 
 

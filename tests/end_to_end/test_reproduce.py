@@ -54,8 +54,8 @@ class Clones:
 @pytest.fixture(scope="module")
 def clones(tmp_path_factory):
     top = tmp_path_factory.mktemp("reproduce")
-    here = Project.copy(top / "here", real=True, **SMALL_FRAMES)
-    there = Project(top / "there", real=True)
+    here = Project.copy(top / "here", **SMALL_FRAMES)
+    there = Project(top / "there")
     here.run("git", "clone", "-q", "--bare", str(here.folder), str(top / "hub.git"))
     here.run("git", "remote", "add", "origin", str(top / "hub.git"))
     here.run("git", "clone", "-q", str(top / "hub.git"), str(there.folder))
