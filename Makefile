@@ -11,8 +11,7 @@ help:  ## list the targets
 repro: .venv/installed  ## run every stage that is out of date, then write the report and print a summary
 	@xtcav validate
 	@dvc repro
-	@xtcav report
-	@xtcav summary
+	@xtcav report --summary
 
 notes: .venv/installed  ## repeat the experiments of the 2016 notes without the long ones; NAME=... repeats that one
 	@dvc repro $(addprefix experiments/dvc.yaml:,$(if $(NAME),long@$(NAME),train measure))

@@ -5,6 +5,7 @@ import functools
 import sqlite3
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from ruamel.yaml import YAML
 from xtcav_ml.config import params_file
 from xtcav_ml.config.prepare import Pixels, Step
 from xtcav_ml.data.prepared import FrameBlock, write_prepared
+from xtcav_ml.lineage import fingerprint
 from xtcav_ml.science.images import Dark, Preprocessing
 from xtcav_ml.science.spec import LearningSpec
 
@@ -81,6 +83,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 SHAPE = (24, 20)
 STORED = Pixels(dtype="int16", quantum=0.0005)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _package_parsed_once() -> Iterator[None]:
+    """Fingerprints of this package, which no test edits, parse it once a session."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fingerprint, "Package", functools.cache(fingerprint.Package))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -15,9 +15,7 @@ from tests.end_to_end.conftest import Project
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
     large = {"train.model.hidden": [8000], "train.model.initial_sd": 0.01, "train.epochs": 1}  # 8 MB of weights
-    project = Project.with_small_frames(
-        tmp_path_factory.mktemp("full"), **{"simulate.lasing_shots": [15, 15], **large}
-    )
+    project = Project.with_small_frames(tmp_path_factory.mktemp("full"), **{"simulate.lasing_shots": [15, 15], **large})
     project.run("xtcav", "simulate")
     project.run("xtcav", "train")
     project.run("xtcav", "predict", "models/model.keras", "raw")

@@ -220,13 +220,21 @@ def test_the_lock_is_read_as_uv_writes_it(tmp_path):
         fingerprint.locked_versions(tmp_path / "no.txt")
 
 
-def test_a_file_is_written_only_if_it_changed(tmp_path):
+def test_a_file_is_written_only_if_it_changed(tmp_path, monkeypatch):
     lock = tmp_path / "requirements.txt"
     lock.write_text("numpy==1.0\ntensorflow==2.0\n")
     assert fingerprint.write_codes(tmp_path) == list(PROGRAMS)
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "code").iterdir()}
+    (tmp_path / fingerprint.STAMP).unlink()  # without it everything is read again
     assert fingerprint.write_codes(tmp_path) == []
     assert {path: path.stat().st_mtime_ns for path in before} == before
+    with monkeypatch.context() as patch:
+        patch.setattr(fingerprint, "program_code", None)  # where nothing changed, nothing is parsed
+        assert fingerprint.write_codes(tmp_path) == []
+    monkeypatch.setenv("NPY_DISABLE_CPU_FEATURES", "X86_V4")
+    assert fingerprint.write_codes(tmp_path) == list(PROGRAMS)
+    monkeypatch.delenv("NPY_DISABLE_CPU_FEATURES")
+    assert fingerprint.write_codes(tmp_path) == list(PROGRAMS)
     lock.write_text("numpy==1.0\ntensorflow==2.1\n")
     assert fingerprint.write_codes(tmp_path) == ["train", "evaluate", "notes-train", "notes-measure"]
     (tmp_path / "code/train.json").write_text("{")

@@ -10,6 +10,7 @@ GROUP = "Results"
 
 def report(
     out: Annotated[Path, typer.Option(help="HTML file to write.")] = REPORT,
+    summary: Annotated[bool, typer.Option("--summary", help="Then summarize the results as well.")] = False,
 ) -> None:
     """Write results and their origin to one HTML page."""
     from xtcav_ml.report import current
@@ -18,7 +19,11 @@ def report(
     with writing(out):
         if current.is_current(Path(), out):
             print(f"report: nothing to do, {out} is that of the present results")
-            return
-        from xtcav_ml.report import page
+        else:
+            from xtcav_ml.report import page
 
-        page.write_page(Path(), out)
+            page.write_page(Path(), out)
+    if summary:
+        from xtcav_ml.tools.summary import print_summary
+
+        print_summary(Path())

@@ -8,6 +8,7 @@ import importlib.metadata
 import json
 import re
 import sys
+import sysconfig
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,9 @@ PACKAGE = Path(__file__).parents[1]
 LOCKS = {"tensorflow": Path("requirements.txt"), "jax": Path("requirements-jax.txt")}  # by the backend
 FOLDER = Path("code")
 """Where `write_codes` keeps a file for each program, which git tracks: `git diff code/train.json` names the changes."""
+
+STAMP = Path(".dvc/tmp/fingerprint")
+"""Holds a digest of all that `write_codes` last read and wrote: where it is the same, the package need not be parsed."""
 
 PROGRAMS = {stage: (f"cli.{stage}:{stage}",) for stage in ("validate", *STAGES)} | {
     "notes-validate": ("notes2016.validation:check_experiments",),
@@ -116,6 +120,9 @@ def write_codes(workspace: Path = Path()) -> list[str]:
 
     Raises as `present_code`.
     """
+    stamp, inputs = workspace / STAMP, _inputs(workspace)
+    if stamp.is_file() and stamp.read_text() == _stamp(workspace, inputs):
+        return []
     package, versions, changed = Package(PACKAGE), locked_versions(workspace / _lock()), []
     for program in PROGRAMS:
         path, now = workspace / file_of(program), program_code(package, program, versions)
@@ -124,7 +131,28 @@ def write_codes(workspace: Path = Path()) -> list[str]:
             atomic.write_json(path, vars(now))
         if before is None or before.fingerprint != now.fingerprint:
             changed.append(program)
+    with atomic.replacing(stamp) as temporary:
+        temporary.write_text(_stamp(workspace, inputs))
     return changed
+
+
+def _inputs(workspace: Path) -> list[object]:
+    """Return all that decides what `write_codes` writes: sources, lock, variables, and which libraries are installed."""
+    contents = [(str(path), path.read_bytes()) for path in sorted(PACKAGE.rglob("*.py"))]
+    installed = Path(sysconfig.get_path("purelib")).stat().st_mtime_ns
+    return [
+        contents,
+        locked_versions(workspace / _lock()),
+        environment.backend(),
+        variables.counted(),
+        installed,
+        sys.version,
+    ]
+
+
+def _stamp(workspace: Path, inputs: list[object]) -> str:
+    paths = [workspace / file_of(program) for program in PROGRAMS]
+    return digest(repr([*inputs, *(path.read_bytes() for path in paths if path.is_file())]))
 
 
 def read_code(path: Path) -> Code | None:
