@@ -6,6 +6,7 @@ killed, so is the fork. Nothing of TensorFlow has run before the fork, so the we
 of its own (tests/end_to_end/test_repro_again.py).
 """
 
+import atexit
 import contextlib
 import fcntl
 import gc
@@ -18,6 +19,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -148,7 +150,7 @@ def forget_sources(sources: str) -> None:
         del sys.modules[name]
 
 
-def main(path: str, owner: int) -> int:
+def main(path: str, owner: int) -> None:
     """Import what takes time, serve, and in each fork be the program that was asked for."""
     for name in IMPORTED:
         importlib.import_module(name)
@@ -167,10 +169,18 @@ def main(path: str, owner: int) -> int:
     os.environ.clear()
     os.environ.update(variables)
     package = {"dvc": "dvc.cli", "xtcav": "xtcav_ml.cli.main"}[Path(sys.argv[0]).name]
-    return importlib.import_module(package).main()
+    try:
+        code = importlib.import_module(package).main()
+    except SystemExit as end:
+        code = end.code
+    threading._shutdown()  # what an interpreter does at its end, less freeing all memory, which would copy it first
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(code if isinstance(code, int) else bool(code))
 
 
 if __name__ == "__main__":
     if Path(sys.argv[0]).name in PROGRAMS:
         sys.exit(ask(sys.argv))
-    sys.exit(main(sys.argv[1], int(sys.argv[2])))
+    main(sys.argv[1], int(sys.argv[2]))

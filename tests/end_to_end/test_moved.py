@@ -48,14 +48,15 @@ def require_old_run(project, out):
         assert str(project.folder.parent) not in place
 
 
-def train_again(project, rate):
-    """A training goes to the project's store, with all its files."""
+def train_again(project, rate, stage="record"):
+    """A training goes to the project's store, with all its files; those of the test set too if `stage` is the last one."""
     project.set(**{RATE: rate})
-    project.run("dvc", "repro")
+    project.run("dvc", "repro", stage)
     new = [run for run in project.runs() if run.data.params.get(RATE) == str(rate)]
     assert [run.info.status for run in new] == ["FINISHED"]
     folder = project.folder / "mlruns/artifacts" / new[0].info.run_id
-    assert (folder / "artifacts/predictions.csv").is_file()
+    assert (folder / "artifacts/lineage/params.yaml").is_file()
+    assert (folder / "artifacts/predictions.csv").is_file() == (stage == "record")
     assert len(list((project.folder / "mlruns/artifacts/models").iterdir())) == 2
 
 
@@ -93,7 +94,7 @@ def test_old_runs_are_there_and_new_ones_come_into_it(original, tmp_path, take, 
         "Running stage 'record':",
     ]
     require_old_run(there, tmp_path / "out")
-    train_again(there, 0.06)
+    train_again(there, 0.06, "record" if take is move else "train")
     assert paths(original.folder) == before
     assert original.folder.exists() == (take is not move)
     assert {path.name for path in tmp_path.iterdir()} - {"out"} == {name} | ({"original"} if before else set())
@@ -114,7 +115,7 @@ def test_a_symbolic_link_is_the_same_project(original, tmp_path):
     link.first_output = original.first_output
     link.folder.symlink_to(original.folder)
     require_old_run(link, tmp_path / "out")
-    train_again(link, 0.07)
+    train_again(link, 0.07, "train")
     assert len(original.runs()) == 2
 
 

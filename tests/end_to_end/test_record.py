@@ -15,6 +15,7 @@ RATE = "train.optimizer.learning_rate"
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
     project = Project.finished(tmp_path_factory.mktemp("record"))
+    project.run("git", "rm", "-rq", "--cached", "raw")
     project.run("dvc", "add", "raw")
     project.run("git", "add", "-A")
     project.run("git", "commit", "-q", "--amend", "--no-edit")

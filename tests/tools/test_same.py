@@ -63,6 +63,23 @@ def test_equal_bytes_take_all_outputs_over(project):
     assert fingerprint.read_code(root / "code/train.json") == fingerprint.present_code("train", root)
 
 
+def test_a_stage_of_the_same_code_is_run_once_and_none_after_the_last_that_differs(project, monkeypatch):
+    _, _, commands = project
+    run, ran = same._run_stage, []
+
+    def of_prepare(folder, command):
+        run(folder, command)
+        ran.append((folder.name, command))
+        if command == "fingerprint" and folder.name == "now":
+            fingerprint.atomic.write_json(folder / "code/prepare.json", vars(fingerprint.Code("two")))
+
+    monkeypatch.setattr(same, "_run_stage", of_prepare)
+    assert same.take_over_if_same("HEAD")
+    both = [(folder, stage) for stage in ("fingerprint", "prepare") for folder in ("then", "now")]
+    assert sorted(ran) == sorted([*both, ("then", "simulate"), ("then", "check")])
+    assert commands[-1] == ("commit", "--force", *STAGES)
+
+
 def test_the_first_stage_and_file_that_differ_are_named_and_nothing_is_changed(project, capsys):
     root, _, commands = project
     (root / "src/code.py").write_text("two")

@@ -1,6 +1,7 @@
 """same: whether the present code gives the bytes of a commit's code, on a few simulated shots -> outputs are kept.
 
-Both run simulate, check, prepare, train and evaluate, each on its own files, in temporary folders. Only if every output is the
+Both run simulate, check, prepare, train and evaluate, each on its own files, in temporary folders; a stage with one fingerprint
+in both is run once, and none after the last that differs. Only if every output is the
 same, byte for byte, DVC records the present outputs as those of the present code: those whose data and parameters have not
 changed, and that the commit's code made. Otherwise nothing is changed. Both run with the installed libraries: a stage whose
 locked libraries have changed, or are not those installed, is left out.
@@ -63,12 +64,17 @@ def take_over_if_same(revision: str) -> bool:
                 shutil.copytree(root / name, now / name, ignore=shutil.ignore_patterns("__pycache__"))
             else:
                 shutil.copy2(root / name, now / name)
-        difference = first_difference(then, now)
+        codes, present = _codes(then), _codes(now)
+        changed = [
+            stage
+            for stage in STAGE_OUTPUTS
+            if stage not in codes or codes[stage].fingerprint != present[stage].fingerprint
+        ]
+        difference = first_difference(then, now, changed)
         if difference is not None:
             screen.print(f"same: no, {difference} differs from that of {revision}; nothing was changed")
             return False
         screen.print(f"same: yes, every output is that of {revision}, byte for byte")
-        codes, present = _codes(then), _codes(now)
     untested = {stage: _other_libraries(codes[stage], present[stage]) for stage in codes}
     for stage, libraries in untested.items():
         if libraries:
@@ -85,8 +91,10 @@ def take_over_if_same(revision: str) -> bool:
     return True
 
 
-def first_difference(then: Path, now: Path) -> str | None:
+def first_difference(then: Path, now: Path, changed: Collection[str]) -> str | None:
     """Run the stages in two projects; return the first stage and file that differs, None if all are the same.
+
+    `changed` names the stages whose code differs: `now` takes the outputs of the others from `then`.
 
     Raises UserError if a stage fails.
     """
@@ -94,10 +102,17 @@ def first_difference(then: Path, now: Path) -> str | None:
         params = YAML(typ="safe", pure=True).load((folder / PARAMS_FILE).read_bytes())
         with (folder / PARAMS_FILE).open("w", encoding="utf-8") as file:
             YAML(typ="safe", pure=True).dump(merged(params, FEW_SHOTS), file)
-    for stage, outputs in STAGE_OUTPUTS.items():
+    stages = list(STAGE_OUTPUTS)
+    for stage in stages[: max((stages.index(each) + 1 for each in changed), default=0)]:
         console().print(f"same: {stage}")
-        for folder in (then, now):
-            _run_stage(folder, stage)
+        outputs = STAGE_OUTPUTS[stage]
+        _run_stage(then, stage)
+        if stage not in changed:
+            for name in (file.relative_to(then) for path in outputs for file in _files(then / path)):
+                (now / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(then / name, now / name)
+            continue
+        _run_stage(now, stage)
         for path in outputs:
             names = sorted({file.relative_to(one) for one in (then, now) for file in _files(one / path)})
             for name in names or [path]:
