@@ -395,6 +395,7 @@ def outcome_refused(params: Params, out: Path) -> None:
     check.check_raw_files(params, out / "data.json")
 
 
+@pytest.mark.thorough
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=8)
 @given(
     frames=st.sampled_from([*FRAMES, None]),
