@@ -100,17 +100,14 @@ class Project:
         shutil.copytree(_finished(cls.shared), folder, dirs_exist_ok=True)
         return cls(folder, real)
 
-    def environment(self) -> dict[str, str]:
-        """Return what has this Python's programs first on the PATH, or their warm copies if not `real`."""
-        path = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-        return {**clean_environment(), **(path if self.real else warm_process.environment(self.shared))}
-
     def run(self, *command: str, check: bool = True, **env: str) -> subprocess.CompletedProcess[str]:
-        """Run a command in the project's `environment`."""
+        """Run a command in the project, with this Python's programs first on the PATH, or their warm copies if not `real`."""
+        path = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+        programs = path if self.real else warm_process.environment(self.shared)
         done = subprocess.run(
             command,
             cwd=self.folder,
-            env={**self.environment(), **env},
+            env={**clean_environment(), **programs, **env},
             capture_output=True,
             text=True,
             timeout=550,
@@ -120,13 +117,16 @@ class Project:
             assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
         return done
 
-    def start(self, *command: str) -> subprocess.Popen[bytes]:
-        """Start an `xtcav` command and go on. If it is killed, its standard error ends with the process that did the work."""
-        environment = self.environment()
+    def start(self, *command: str, warm: bool = False) -> subprocess.Popen[bytes]:
+        """Start an `xtcav` command and go on.
+
+        A warm one cannot be signalled, but killed: its standard error ends when the fork has ended that did the work.
+        """
+        environment = warm_process.environment(self.shared) if warm else {}
         return subprocess.Popen(
-            [Path(environment["PATH"].partition(os.pathsep)[0]) / "xtcav", *command],
+            [(self.shared / "warm" if warm else Path(sys.executable).parent) / "xtcav", *command],
             cwd=self.folder,
-            env=environment,
+            env={**clean_environment(), **environment},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
         )

@@ -20,7 +20,7 @@ def project(tmp_path_factory):
 def test_a_training_told_to_stop_ends_its_run_killed(project, how):
     history = project.folder / "results/history.jsonl"
     history.unlink(missing_ok=True)
-    training = Project(project.folder, real=True).start("train")
+    training = project.start("train")
     try:
         deadline = time.monotonic() + 90
         while time.monotonic() < deadline and not (history.is_file() and history.read_text().count("\n") > 1):
@@ -51,7 +51,7 @@ def kill_often(project, stage, folder, times):
     assert digests(folder) == complete
     choose = random.Random(0)
     for _ in range(times):
-        running = project.start(stage)
+        running = project.start(stage, warm=True)
         time.sleep(choose.uniform(0, 1.1 * seconds))
         running.kill()
         running.communicate()
@@ -101,7 +101,7 @@ def kill_training_often(training, times):
 
     choose = random.Random(1)
     for epoch in sorted(choose.choices(range(1, EPOCHS - 10), k=times)):
-        running = project.start("train")
+        running = project.start("train", warm=True)
         deadline = time.monotonic() + 90
         while time.monotonic() < deadline and reached() < epoch and running.poll() is None:
             time.sleep(0.002)
@@ -137,7 +137,7 @@ def test_a_killed_predict_goes_on_where_it_was(training, tmp_path):
     expected = digests(whole)
     assert len(expected) == 12
     for done in (1, 5):
-        running = project.start("predict", str(model), str(shots), "--out", str(killed))
+        running = project.start("predict", str(model), str(shots), "--out", str(killed), warm=True)
         deadline = time.monotonic() + 90
         while time.monotonic() < deadline and len(list(killed.glob("*.h5"))) < done:
             time.sleep(0.002)
