@@ -77,7 +77,8 @@ install-dev: .venv/installed-dev  ## and what developers need
 	@$(MAKE_PORTABLE)
 	@touch $@
 
-PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Python compiles what it imports: pip would compile three times as many files.
+PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 
 # Programs find Python in their own folder, `activate` finds .venv around itself, and Python finds src beside .venv.
 define PORTABLE
