@@ -61,6 +61,7 @@ def fill(bare):
     (results / "resources/evaluate.json").write_text(json.dumps({**used, "max_gpu0_memory_mb": 777.0}))
     (results / "resources/run.json").write_text(json.dumps({"run_id": "f" * 32, "experiment_id": "1", "store": EVIL}))
     best = {"study": "peaks-1", "trial": 7, "score": 0.875, "epochs": 3, "params": {"train.rate": 0.0123456, "x": EVIL}}
+    best["train"] = best["params"]
     (results / "tuning/best.json").write_text(json.dumps(best))
     for name in ("resources/train.png", "tuning/history.png"):
         (results / name).write_bytes((results / "plots/frames.png").read_bytes())

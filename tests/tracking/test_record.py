@@ -20,7 +20,9 @@ from xtcav_ml.tracking import record, runs
 from xtcav_ml.tracking.registry import versions
 from xtcav_ml.tracking.tracker import Run, Tracker
 
-METRICS = {"accuracy": 0.7, "accuracy_low": 0.6, "accuracy_high": 0.8, "shots": 72, "regression": {}}
+CLASS = {"precision": 0.7, "recall": None, "shots": 72}
+METRICS = {"accuracy": 0.7, "accuracy_low": 0.6, "accuracy_high": 0.8, "shots": 72, "regression": {}, "best_epoch": 2}
+METRICS |= {"largest_class": 0.5, "z_score": 3.0, "confusion": [[72]], "classes": {"yes": CLASS}}
 TAGS = {"lineage.key": "k", "model.md5": "m"}
 
 
@@ -77,6 +79,9 @@ def test_a_run_that_the_store_does_not_know_is_made_anew_once(results):
         "test/accuracy_low": 0.6,
         "test/accuracy_high": 0.8,
         "test/shots": 72,
+        "test/best_epoch": 2,
+        "test/largest_class": 0.5,
+        "test/z_score": 3.0,
     }
     assert found.data.metrics == expected
     assert [row.step for row in MlflowClient().get_metric_history(found.info.run_id, "accuracy/validation")] == [1, 2]

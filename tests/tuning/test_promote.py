@@ -22,7 +22,7 @@ def promoted(tmp_path):
         path.write_text(text)
         train = base.load_section("train", TrainParams, path)
         trial = overridden(train, "train", {"train.epochs": epochs, **found})
-        best = {"study": "s", "trial": 3, "epochs": epochs, "params": found}
+        best = {"study": "s", "trial": 3, "score": 0.5, "epochs": epochs, "params": found}
         best["train"] = flatten({"train": trial.model_dump(mode="json")})
         (tmp_path / "best.json").write_text(json.dumps(best))
         promote.promote_best(tmp_path / "best.json", path)

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 from xtcav_ml.config.paths import VALIDATED
 
 GROUP = "Pipeline stages"
@@ -6,8 +8,10 @@ GROUP = "Pipeline stages"
 def validate() -> None:
     """Check params.yaml, before anything is simulated."""
     from xtcav_ml.config import params_file
+    from xtcav_ml.lineage import dvc_files
     from xtcav_ml.pipeline import check as stage
     from xtcav_ml.system.one_writer import writing
 
+    dvc_files.require_usable(Path())
     with writing(VALIDATED):
         stage.validate_params(params_file.load_params(), VALIDATED)

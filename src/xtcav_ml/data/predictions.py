@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from xtcav_ml.config.schema import EVENT_KEY
 from xtcav_ml.science import metrics, significance
 from xtcav_ml.science.significance import Difference
 from xtcav_ml.science.thresholds import INTERVAL, SIGNIFICANT
-from xtcav_ml.system.errors import UserError
+from xtcav_ml.system.errors import UserError, reading
 
 RUN_KEY = ("run", "run.index")
 """Identifies a shot within one experiment. Tables are matched by it only if one of them was written without event keys."""
@@ -56,7 +57,8 @@ class Predictions:
 
 def read_rows(name: str, text: str) -> TableRows:
     """Return the table of predictions that `text` holds; `name` is for the error. Raises UserError if it is none."""
-    rows = list(csv.DictReader(text.splitlines()))
+    with reading(name, "a row for each shot", CURE, (csv.Error,)):
+        rows = list(csv.DictReader(text.splitlines()))
     faults = [f"no column {column!r}" for column in RUN_KEY if rows and column not in rows[0]]
     faults += [f"a broken line {line}" for line, row in enumerate(rows, start=2) if None in row or None in row.values()]
     if faults or not rows:
@@ -65,6 +67,12 @@ def read_rows(name: str, text: str) -> TableRows:
             f"{name}: not a table of predictions (found {fault}, expected a row for each shot). Fix: {CURE}"
         )
     return rows
+
+
+def read_file(path: Path) -> Predictions:
+    """Return the predictions of a file. Raises UserError if it is missing or damaged."""
+    with reading(path, "a table of predictions", "remove it, then run `make repro`"):
+        return read_predictions(str(path), path.read_text(encoding="utf-8"))
 
 
 def read_predictions(name: str, text: str) -> Predictions:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -9,7 +10,9 @@ from ruamel.yaml.error import YAMLError
 
 from xtcav_ml.config.paths import LOCK_FILE, PARAMS_FILE
 from xtcav_ml.lineage import fingerprint
-from xtcav_ml.system.errors import UserError
+from xtcav_ml.system.errors import DAMAGES, reading
+
+CURE = "run `git checkout {0}`, or remove it, then `dvc repro`"
 
 
 @dataclass(frozen=True)
@@ -22,16 +25,11 @@ class Stage:
     outs: dict[str, str] = field(default_factory=dict)
 
 
-def parse(text: str | bytes) -> dict[str, Stage]:
+def parse(text: str | bytes, file: Path = LOCK_FILE) -> dict[str, Stage]:
     """Return the stages of a dvc.lock by name, those of a `foreach` as name@item. Raises UserError if it is damaged."""
-    try:
+    with reading(file, "stages", CURE.format(file), (*DAMAGES, YAMLError)):
         stages = (YAML(typ="safe", pure=True).load(text) or {}).get("stages", {})
         return {name: _stage(name, entry) for name, entry in stages.items()}
-    except (YAMLError, AttributeError, LookupError, TypeError) as error:
-        raise UserError(
-            f"{LOCK_FILE}: damaged (found {type(error).__name__}, expected stages). Fix: "
-            f"run `git checkout {LOCK_FILE}`, then `dvc repro`"
-        ) from None
 
 
 def raw_data(stages: Mapping[str, Stage], prepared: Mapping[str, str]) -> dict[str, str]:
@@ -44,5 +42,5 @@ def raw_data(stages: Mapping[str, Stage], prepared: Mapping[str, str]) -> dict[s
 def _stage(name: str, entry: Mapping[str, Any]) -> Stage:
     params = entry.get("params", {})
     codes = [values["fingerprint"] for file, values in params.items() if file.startswith(f"{fingerprint.FOLDER}/")]
-    deps, outs = ({file["path"]: file["md5"] for file in entry.get(kind, [])} for kind in ("deps", "outs"))
+    deps, outs = ({f"{file['path']}": f"{file['md5']}" for file in entry.get(kind, [])} for kind in ("deps", "outs"))
     return Stage(params.get(str(PARAMS_FILE), {}), codes[0] if codes else "", deps, outs)

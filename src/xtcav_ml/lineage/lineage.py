@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from xtcav_ml.config.paths import LOCK_FILE, PARAMS_FILE
 from xtcav_ml.lineage import dvc_lock, fingerprint
 from xtcav_ml.lineage.environment import deciding
 from xtcav_ml.lineage.fingerprint import Code
-from xtcav_ml.system.errors import UserError
+from xtcav_ml.system.errors import DAMAGES, UserError, reading
 
 EXPERIMENTS = Path("experiments")
 
@@ -58,10 +59,10 @@ def _digest(part: Any) -> str:
 
 def of_stage(stage: str, workspace: Path = Path()) -> Lineage:
     """Return the lineage of the outputs that `stage` of dvc.yaml would have now. Raises UserError if a file is missing."""
-    definition = _stages((workspace / "dvc.yaml").read_bytes())[stage]
+    definition = _definition((workspace / "dvc.yaml").read_bytes(), stage)
     from xtcav_ml.config.base import read_tree  # a third of the time that `record` needs to find nothing to do
 
-    data = _hashes([Path(dep) for dep in definition["deps"]], workspace / LOCK_FILE, workspace)
+    data = _hashes(definition["deps"], workspace / LOCK_FILE, workspace)
     return Lineage(
         _params(definition, read_tree(workspace / PARAMS_FILE)), data, fingerprint.present_code(stage, workspace)
     )
@@ -101,8 +102,10 @@ def of_revision(stage: str, read: Callable[[str], bytes]) -> Lineage:
     ran = dvc_lock.parse(read(str(LOCK_FILE))).get(stage)
     if ran is None:
         raise UserError(f"{LOCK_FILE}: stage {stage!r} is missing (expected its deps and outs). Fix: run `make repro`")
-    params = _params(_stages(read("dvc.yaml"))[stage], YAML(typ="safe", pure=True).load(read(str(PARAMS_FILE))))
-    return Lineage(params, ran.deps, Code.from_json(read(str(fingerprint.file_of(stage)))))
+    with reading(PARAMS_FILE, "parameters", f"run `git checkout {PARAMS_FILE}`", (*DAMAGES, YAMLError)):
+        params = _params(_definition(read("dvc.yaml"), stage), YAML(typ="safe", pure=True).load(read(str(PARAMS_FILE))))
+    with reading(fingerprint.file_of(stage), "the code of a stage", "run `xtcav fingerprint`"):
+        return Lineage(params, ran.deps, Code.from_json(read(str(fingerprint.file_of(stage)))))
 
 
 def recorded_code(program: str, recorded: str, read: Callable[[str], bytes]) -> Code:
@@ -155,12 +158,14 @@ def _lock(path: Path) -> dict[str, dvc_lock.Stage]:
     return dvc_lock.parse(path.read_bytes()) if path.is_file() else {}
 
 
-def _stages(text: bytes) -> Mapping[str, Any]:
-    stages: Mapping[str, Any] = YAML(typ="safe", pure=True).load(text)["stages"]
-    return stages
+def _definition(text: bytes, stage: str) -> Mapping[str, Any]:
+    """Return what a dvc.yaml has of a stage. Raises UserError if it is damaged."""
+    with reading("dvc.yaml", f"stage {stage} with deps", "run `git checkout dvc.yaml`", (*DAMAGES, YAMLError)):
+        definition: dict[str, Any] = YAML(typ="safe", pure=True).load(text)["stages"][stage]
+        return {"params": [], **definition, "deps": [Path(dep) for dep in definition["deps"]]}
 
 
 def _params(definition: Mapping[str, Any], tree: Any) -> dict[str, Any]:
     """Return the values of params.yaml that a stage of dvc.yaml names; mappings name another file's."""
-    names = [name for name in definition.get("params", []) if isinstance(name, str)]
+    names = [name for name in definition["params"] if isinstance(name, str)]
     return {name: functools.reduce(operator.getitem, name.split("."), tree) for name in names}

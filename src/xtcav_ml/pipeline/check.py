@@ -42,7 +42,7 @@ def validate_params(params: Params, out: Path) -> None:
         list_files(Path(params.data.raw))
     if problem := git.problem():
         warn(problem)
-    if not out.is_file() or out.read_text(encoding="utf-8") != VALID:  # else the report is still that of these results
+    if not out.is_file() or out.read_bytes() != VALID.encode():  # else the report is still that of these results
         with atomic.replacing(out) as temporary:
             temporary.write_text(VALID)
 

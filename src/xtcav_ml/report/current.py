@@ -34,7 +34,7 @@ def _state(path: Path) -> tuple[int, ...] | str:
 
 def is_current(root: Path, out: Path) -> bool:
     """Return whether the page `out` was made from all that is there now."""
-    return out.is_file() and f'content="{made_from(root, out)}"' in out.read_text(encoding="utf-8")
+    return out.is_file() and f'content="{made_from(root, out)}"' in out.read_text(encoding="utf-8", errors="replace")
 
 
 def _inputs(root: Path) -> Iterator[Path]:

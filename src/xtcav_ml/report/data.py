@@ -13,6 +13,7 @@ from xtcav_ml.config.prepare import PrepareParams
 from xtcav_ml.data import raw_files
 from xtcav_ml.data.listing import list_files
 from xtcav_ml.data.prepared import PreparedFile
+from xtcav_ml.data.result_files import Checked
 from xtcav_ml.report.format import percent
 from xtcav_ml.report.results import Results
 from xtcav_ml.science import selection
@@ -27,7 +28,7 @@ def data_section(results: Results) -> dict[str, Any]:
     title = f"Labels ({label}) of each set, as in the table"
     totals = {name: sum(counts.values()) for name, counts in sets.items()} if label else {}
     return {
-        "checked": results.json(CHECKED),
+        "checked": results.json(CHECKED, Checked),
         "folder": results.recorded.params.get("data.raw") if results.recorded else None,
         "label": label,
         "sets": list(sets),

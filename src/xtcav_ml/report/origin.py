@@ -5,6 +5,7 @@ from typing import Any
 
 from xtcav_ml.config.base import flatten, read_tree
 from xtcav_ml.config.paths import BEST, PARAMS_FILE, RESOURCES, RUN_ADDRESS, STAGES, TUNING
+from xtcav_ml.data.result_files import Address, Best, Usage
 from xtcav_ml.lineage import git, recorded
 from xtcav_ml.lineage.environment import environment
 from xtcav_ml.report.format import amount
@@ -39,7 +40,7 @@ def outdated(results: Results) -> list[str]:
 
 def search_section(results: Results) -> dict[str, Any] | None:
     """Return the best trial of `make tune`, its parameters, and the search's pictures by title; None if it has not run."""
-    best = results.json(BEST)
+    best = results.json(BEST, Best)
     if not best:
         return None
     titles = {
@@ -53,7 +54,7 @@ def search_section(results: Results) -> dict[str, Any] | None:
 
 def resources_section(results: Results) -> dict[str, Any]:
     """Return time, memory and the rest of each stage's last run on this machine, and their pictures by title."""
-    used = {stage: values for stage in STAGES if (values := results.json(RESOURCES / f"{stage}.json"))}
+    used = {stage: values for stage in STAGES if (values := results.json(RESOURCES / f"{stage}.json", Usage))}
     gpus = {name: name.replace("_", " ") for values in used.values() for name in values if "gpu" in name}
     titles = (USAGE_TITLES | gpus).items()
     rows = [[title, *(amount(values.get(name)) for values in used.values())] for name, title in titles]
@@ -68,5 +69,5 @@ def _pictures(results: Results, folder: Path, titles: dict[str, str]) -> dict[st
 
 def origin_section(results: Results) -> dict[str, Any]:
     """Return commit, MLflow run (empty if there is none), hashes of data and code, environment and parameters."""
-    run = results.json(RUN_ADDRESS)
+    run = results.json(RUN_ADDRESS, Address)
     return {"state": git.state(results.root), "run": run, "recorded": results.recorded, "environment": environment()}

@@ -7,12 +7,13 @@ from typing import Any
 
 import jinja2
 
-from xtcav_ml.config.paths import PLOTS
+from xtcav_ml.config.paths import PLOTS, RESULTS
 from xtcav_ml.lineage import git
 from xtcav_ml.report import current, data, earlier, format, frames, origin, quality, training
 from xtcav_ml.report.results import Results, load_results
 from xtcav_ml.science.thresholds import INTERVAL
 from xtcav_ml.system import atomic
+from xtcav_ml.system.errors import DAMAGES, reading
 from xtcav_ml.system.progress import console
 
 SECTIONS: dict[str, tuple[str, Callable[[Results], dict[str, Any] | None]]] = {
@@ -29,6 +30,8 @@ SECTIONS: dict[str, tuple[str, Callable[[Results], dict[str, Any] | None]]] = {
     "origin": ("Lineage", origin.origin_section),
 }
 """Title of each section, and the function that gathers its content, None if it is left out; its text is in its template."""
+
+MEND = "run `dvc checkout`, or remove what is in it, then run `make repro`"
 
 FILTERS = (format.percent, format.number, format.amount, format.ranges, format.meaning)
 
@@ -55,12 +58,13 @@ def render(results: Results, made_from: str = "") -> str:
     )
     environment.globals["INTERVAL"] = INTERVAL
     environment.filters |= {function.__name__: function for function in FILTERS}
-    sections = {name: (title, gather(results)) for name, (title, gather) in SECTIONS.items()}
-    return environment.get_template("page.html").render(
-        sections={name: section for name, section in sections.items() if section[1] is not None},
-        metrics=results.metrics,
-        outdated=origin.outdated(results),
-        state=git.state(results.root),
-        made_from=made_from,
-        made=datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
-    )
+    with reading(results.root / RESULTS, "files of one `make repro`", MEND, (*DAMAGES, jinja2.TemplateError)):
+        sections = {name: (title, gather(results)) for name, (title, gather) in SECTIONS.items()}
+        return environment.get_template("page.html").render(
+            sections={name: section for name, section in sections.items() if section[1] is not None},
+            metrics=results.metrics,
+            outdated=origin.outdated(results),
+            state=git.state(results.root),
+            made_from=made_from,
+            made=datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
+        )

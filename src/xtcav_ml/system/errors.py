@@ -1,9 +1,11 @@
 """The one error that a user sees: a single line that names file or key, problem, value and cure."""
 
+import contextlib
 import errno
 import os
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -30,6 +32,27 @@ def file_error(path: object, error: OSError) -> UserError:
     return UserError(
         f"{path}: not usable (found {error.strerror!r}, expected {expected}). Fix: name another, or remove the obstacle"
     )
+
+
+DAMAGES = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError, EOFError)
+"""What a reader raises that finds other bytes, another type, other keys than it expects."""
+
+REMOVE = "remove it, then "
+
+
+@contextlib.contextmanager
+def reading(path: object, expected: str, cure: str, damages: tuple[type[Exception], ...] = DAMAGES) -> Iterator[None]:
+    """Raise UserError about `path` if what reads it finds no file, or finds it damaged."""
+    caught: tuple[type[Exception], ...] = (*damages, OSError)
+    try:
+        yield
+    except FileNotFoundError:
+        raise UserError(f"{path}: missing (expected {expected}). Fix: {cure.removeprefix(REMOVE)}") from None
+    except caught as error:
+        if disk_full(error):
+            raise
+        found = error.strerror if isinstance(error, OSError) else f"{type(error).__name__}: {reason(error)}"
+        raise UserError(f"{path}: damaged (found {found!r}, expected {expected}). Fix: {cure}") from None
 
 
 def disk_full(error: BaseException, path: str | Path = "") -> DiskFull | None:

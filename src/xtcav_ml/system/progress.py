@@ -1,6 +1,7 @@
 """What a command prints: tables, and progress as a live bar on a terminal or a plain line now and then elsewhere."""
 
 import contextlib
+import threading
 import time
 from collections.abc import Callable, Container, Iterable, Iterator
 
@@ -9,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 LINE_SECONDS = 10.0  # seconds between plain lines where there is no terminal
+SILENT_SECONDS = 3.0  # seconds that a wait may take before a line tells of it
 
 
 WIDEST = 10_000  # columns of a line that may be longer than the terminal is wide
@@ -64,3 +66,15 @@ def counting(unit: str, total: int) -> Iterator[Callable[[int], None]]:
             screen.print(f"  {completed:,} of {total:,} {unit}, {pace(completed / (now - started))}")
 
     yield report
+
+
+@contextlib.contextmanager
+def told(waiting: str) -> Iterator[None]:
+    """Print a line if what is done meanwhile takes longer than SILENT_SECONDS."""
+    timer = threading.Timer(SILENT_SECONDS, console().print, [waiting])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()

@@ -1,6 +1,5 @@
 """summary: the results in the workspace in a few lines, for the end of `make repro`."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,9 +7,9 @@ from typing import Any
 from rich.table import Table
 
 from xtcav_ml.config.paths import METRICS, PLOTS, PREDICTIONS, REPORT, RESOURCES, RUN_ADDRESS, STAGES
-from xtcav_ml.data import predictions
+from xtcav_ml.data import predictions, result_files
 from xtcav_ml.science.thresholds import INTERVAL
-from xtcav_ml.system.errors import UserError
+from xtcav_ml.system.errors import reading
 from xtcav_ml.system.progress import console, titled_table
 
 
@@ -19,12 +18,7 @@ def print_summary(root: Path) -> None:
 
     Raises UserError if there are no results yet.
     """
-    try:
-        metrics = json.loads((root / METRICS).read_text())
-    except OSError as error:
-        raise UserError(
-            f"{METRICS}: cannot be read (found {error.strerror!r}, expected results). Fix: run `make repro`"
-        ) from None
+    metrics = result_files.read_metrics(root / METRICS)
     screen = console()
     if "accuracy" in metrics:
         screen.print(
@@ -47,7 +41,7 @@ def print_summary(root: Path) -> None:
     resources = _resources(root)
     if resources.row_count:
         screen.print(resources)
-    address = _read(root / RUN_ADDRESS)
+    address = result_files.read_if_there(root / RUN_ADDRESS, result_files.Address)
     screen.print(f"Plots      {PLOTS}/ " + ", ".join(sorted(path.name for path in (root / PLOTS).glob("*.png"))))
     if (root / REPORT).is_file():
         screen.print(f"Report     {REPORT} (all of this and more on one page, for any browser)")
@@ -61,12 +55,12 @@ def print_summary(root: Path) -> None:
 
 def _confusion(metrics: Mapping[str, Any], predictions_file: Path) -> Table:
     """Return the matrix; its rows are in the order of the classes' numbers, as are the columns of `predictions_file`."""
-    text = predictions_file.read_text(encoding="utf-8")
-    classes = predictions.read_predictions(str(predictions_file), text).classes()
+    classes = predictions.read_file(predictions_file).classes()
     table = titled_table("label (rows) against prediction (columns)", ("", *classes, "recall"))
-    for label, row in zip(classes, metrics["confusion"], strict=True):
-        recall = metrics["classes"][label]["recall"]
-        table.add_row(label, *map(str, row), "-" if recall is None else f"{recall:.0%}")
+    with reading(predictions_file, f"the classes of {METRICS}", "run `make repro`"):
+        for label, row in zip(classes, metrics["confusion"], strict=True):
+            recall = metrics["classes"][label]["recall"]
+            table.add_row(label, *map(str, row), "-" if recall is None else f"{recall:.0%}")
     return table
 
 
@@ -74,14 +68,15 @@ def _resources(root: Path) -> Table:
     headings = ("stage", "run time, s", "CPU time, s", "peak memory, MB", "threads", "processes")
     names = ("run_time_s", "cpu_time_s", "max_memory_mb", "max_threads", "max_processes")
     table = titled_table("latest run of each stage", headings, {"stage"})
-    used = {stage: values for stage in STAGES if (values := _read(root / RESOURCES / f"{stage}.json"))}
+    used = {stage: values for stage in STAGES if (values := _usage(root / RESOURCES / f"{stage}.json"))}
     for stage, values in used.items():
-        table.add_row(stage, *(f"{values[name]:,.0f}" for name in names))
+        with reading(RESOURCES / f"{stage}.json", f"values of {', '.join(names)}", "remove it"):
+            table.add_row(stage, *(f"{values[name]:,.0f}" for name in names))
     if used:
         elapsed, cpu, memory = ([values[name] for values in used.values()] for name in names[:3])
         table.add_row("all", f"{sum(elapsed):,.0f}", f"{sum(cpu):,.0f}", f"{max(memory):,.0f}", "", "", style="bold")
     return table
 
 
-def _read(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text()) if path.is_file() else {}
+def _usage(path: Path) -> dict[str, float]:
+    return result_files.read_if_there(path, result_files.Usage)

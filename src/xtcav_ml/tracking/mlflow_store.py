@@ -14,6 +14,7 @@ from mlflow.environment_variables import MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR
 from sqlalchemy.exc import SQLAlchemyError
 
 from xtcav_ml.system.errors import UserError, masked, reason
+from xtcav_ml.system.progress import told
 from xtcav_ml.tracking import sqlite_store, store_problems
 from xtcav_ml.tracking.mlflow_names import EXPERIMENT, store_uri
 
@@ -41,11 +42,12 @@ def _client(uri: str) -> mlflow.MlflowClient:
 def connect(root: Path, experiment: str = EXPERIMENT) -> tuple[mlflow.MlflowClient, str]:
     """Return a client and the id of an experiment, both created on first use. Raises UserError if the store fails."""
     MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)
-    uri, artifacts = store_uri(root), sqlite_store.prepare(root)
-    if database := sqlite_store.database_of(uri):
-        with contextlib.closing(sqlite3.connect(database)) as connection:
-            store_problems.require_known_schema(database, connection)
+    uri = store_uri(root)
     with answering(root):
+        artifacts = sqlite_store.prepare(root)
+        if database := sqlite_store.database_of(uri):
+            with contextlib.closing(sqlite3.connect(database)) as connection:
+                store_problems.require_known_schema(database, connection)
         store = _client(uri)
         existing = store.get_experiment_by_name(experiment)
         if existing:
@@ -56,10 +58,12 @@ def connect(root: Path, experiment: str = EXPERIMENT) -> tuple[mlflow.MlflowClie
 @contextlib.contextmanager
 def answering(root: Path, item: str = "") -> Iterator[None]:
     """Raise UserError for a TrackingError: the store lacks `item`, if one is named, or does not answer, or refuses the user."""
+    store = masked(store_uri(root))
     try:
-        yield
+        with told(f"MLflow: waits for an answer of {store}"):
+            yield
     except TrackingError as error:
-        store, why = masked(store_uri(root)), reason(error)
+        why = reason(error)
         if isinstance(error, mlflow.MlflowException) and error.get_http_status_code() in (401, 403):
             message = (
                 f"MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD: {store} refuses this account (found {why!r}, expected "

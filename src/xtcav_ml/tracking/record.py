@@ -40,7 +40,7 @@ def record(model: Path, history: Path, results: Path) -> None:
     wanted = {**identity, EVALUATION_TAG: lineage.file_md5(results / METRICS.name)}
     address = results / RUN_ADDRESS.relative_to(RESULTS)
     with contextlib.suppress(
-        FileNotFoundError, ValueError, KeyError, UserError
+        OSError, ValueError, KeyError, TypeError, UserError
     ):  # of an earlier run, or damaged by a merge
         logged, pending = json.loads(address.read_text()), any(folder_of(root).glob("[!.]*"))
         sqlite_store.prepare(root)

@@ -18,6 +18,7 @@ from xtcav_ml.config import parameters
 from xtcav_ml.config.base import flatten, read_tree, validate_section
 from xtcav_ml.config.paths import LOCK_FILE, METRICS, PARAMS_FILE, PLOTS, PREDICTIONS, RESOURCES, SIMULATED, STAGES
 from xtcav_ml.config.train import TrainParams
+from xtcav_ml.data import result_files
 from xtcav_ml.lineage import dvc_lock, fingerprint, git, lineage, project, recorded
 from xtcav_ml.lineage.environment import environment, versions
 from xtcav_ml.science.thresholds import INTERVAL
@@ -54,7 +55,9 @@ def training_run(
         yield run, origin.identity
         numbers, picture = (RESOURCES / f"{usage}{suffix}" for suffix in (".json", ".png"))
         if numbers.is_file():
-            run.metrics({f"usage/{name}": value for name, value in json.loads(numbers.read_text()).items()})
+            run.metrics(
+                {f"usage/{name}": value for name, value in result_files.read(numbers, result_files.Usage).items()}
+            )
         if picture.is_file():
             run.artifact(picture, PLOTS.name)
         run.finish()
@@ -137,7 +140,7 @@ def log_evaluation(run: Run, results: Path, tags: Mapping[str, str]) -> None:
 
     With it go the test data, dvc.lock, which has the hashes of all files, and all code.
     """
-    metrics, earlier = json.loads((results / METRICS.name).read_text()), int(tags.get(COUNT_TAG, 0))
+    metrics, earlier = result_files.read_metrics(results / METRICS.name), int(tags.get(COUNT_TAG, 0))
     numbers = {name: value for name, value in metrics.items() if isinstance(value, (int, float))}
     for target, errors in metrics.get("regression", {}).items():
         numbers |= {f"{target}_{name}": value for name, value in errors.items() if value is not None}

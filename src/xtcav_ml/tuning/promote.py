@@ -1,11 +1,11 @@
 """promote: write the best parameters of a search to params.yaml, and keep its comments."""
 
-import json
 from pathlib import Path
 
 from xtcav_ml.config.base import flatten, load_section, overridden
 from xtcav_ml.config.params_file import write_values
 from xtcav_ml.config.train import TrainParams
+from xtcav_ml.data import result_files
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.system.progress import console
 
@@ -16,12 +16,7 @@ def promote_best(best_file: Path, params_file: Path) -> None:
     `train.epochs` is raised to the trial's if it is less; with the cosine schedule, whose rates depend on it, it becomes the
     trial's. Raises UserError if there is no best trial, or params.yaml has changed in other places since the search.
     """
-    try:
-        best = json.loads(best_file.read_text())
-    except (OSError, json.JSONDecodeError) as error:
-        raise UserError(
-            f"{best_file}: no best parameters (found {str(error)!r}, expected those of a search). Fix: run `make tune`"
-        ) from None
+    best = result_files.read(best_file, result_files.Best, "run `make tune`")
     train = load_section("train", TrainParams, params_file)
     trial = overridden(train, "train", {"train.epochs": best["epochs"], **best["params"]})
     now, then = flatten({"train": trial.model_dump(mode="json")}), best["train"]

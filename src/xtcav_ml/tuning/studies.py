@@ -4,21 +4,30 @@ A study is named by all that decides it: a later call continues it, and a call w
 own. A trial enters it whole, in one step, and leaves it whole. One that is running has been interrupted, and is continued.
 """
 
+import contextlib
 import hashlib
 import json
+import sqlite3
+import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna import Study, Trial
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.exceptions import OptunaError
 from optuna.samplers import RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
 from xtcav_ml.config.tune import Choices, Range, TuneParams
-from xtcav_ml.system import atomic
+from xtcav_ml.system import atomic, errors
+from xtcav_ml.system.errors import UserError
+from xtcav_ml.system.progress import told
+
+LOCKED_SECONDS = 120.0  # for which another process may lock the file of a study
 
 Values = Mapping[str, Any]
 """Values of parameters by their dotted names."""
@@ -99,8 +108,54 @@ def _running(study: Study) -> list[FrozenTrial]:
     return list(study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
 
 
+@contextlib.contextmanager
+def usable(path: Path) -> Iterator[None]:
+    """Raise UserError if the file of a study is damaged, or locked by another process for longer than LOCKED_SECONDS."""
+    try:
+        yield
+    except (SQLAlchemyError, OptunaError, RuntimeError) as error:  # the last of these: of another version of Optuna
+        if errors.disk_full(error):
+            raise
+        why = errors.reason(error.__cause__ if isinstance(error.__cause__, SQLAlchemyError) else error)
+        if "database is locked" in why:
+            problem, cure = "in use", "end the process that locks it"
+        else:
+            problem, cure = "damaged", "move it away, since a new search can begin"
+        raise UserError(
+            f"{path}: {problem} (found {why!r}, expected Optuna's database). Fix: {cure}, then run `make tune`"
+        ) from None
+
+
+def _patiently(call: Callable[..., Any], *arguments: Any) -> None:
+    """Call SQLite again while another process locks the file, and tell so; a request to stop ends that."""
+    deadline = time.monotonic() + LOCKED_SECONDS
+    with told("tune: waits for another process, which has locked the study"):
+        while True:
+            try:
+                call(*arguments)
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise
+
+
+class _Cursor(sqlite3.Cursor):
+    def execute(self, *arguments: Any) -> "_Cursor":
+        _patiently(super().execute, *arguments)
+        return self
+
+
+class _Connection(sqlite3.Connection):
+    def cursor(self, factory: Any = _Cursor) -> Any:
+        return super().cursor(factory)
+
+    def commit(self) -> None:
+        _patiently(super().commit)
+
+
 def _storage(path: Path) -> optuna.storages.RDBStorage:
-    return optuna.storages.RDBStorage(f"sqlite:///{path.resolve()}")
+    patient = {"factory": _Connection, "timeout": 1.0}
+    return optuna.storages.RDBStorage(f"sqlite:///{path.resolve()}", engine_kwargs={"connect_args": patient})
 
 
 def _contains(values: Range | Choices, value: Any) -> bool:

@@ -60,7 +60,7 @@ def run_search(train: TrainParams, tune: TuneParams, data: Path, out: Path) -> N
     base = overridden(train, "train", {"train.epochs": tune.epochs})
     out.mkdir(parents=True, exist_ok=True)
     screen = console()
-    with PreparedFile(data / "train.h5") as prepared:
+    with studies.usable(out / "study.db"), PreparedFile(data / "train.h5") as prepared:
         rules.require_trainable(base, prepared.spec, prepared.shots)
         study = studies.open_study(tune, decides(base), out / "study.db")
         screen.print(

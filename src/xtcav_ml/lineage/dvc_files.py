@@ -1,0 +1,54 @@
+"""DVC's own files, which it writes in place: a kill or a full disk leaves them empty or torn, which stops each `dvc repro`."""
+
+import json
+from pathlib import Path
+
+from xtcav_ml.config.paths import LOCK_FILES
+from xtcav_ml.lineage import dvc_lock
+from xtcav_ml.system.errors import reading
+
+BUSY = Path(".dvc/tmp/rwlock")
+"""Which processes of DVC read and write which files: {"read": {path: [...]}, "write": {path: ...}}."""
+
+
+def require_usable(root: Path) -> None:
+    """Remove a torn or outdated list of DVC's processes if none runs in `root`, and say so.
+
+    Raises UserError if one does, or if a dvc.lock is damaged.
+    """
+    for lock in LOCK_FILES:
+        if (root / lock).exists():
+            with reading(lock, "stages", dvc_lock.CURE.format(lock)):
+                text = (root / lock).read_bytes()
+                if not text.strip():
+                    raise ValueError("an empty file")
+            dvc_lock.parse(text, lock)
+    if not (root / BUSY).exists() or _is_whole(root / BUSY):
+        return
+    running = _dvc_in(root)
+    with reading(BUSY, "JSON", f"wait for process {', '.join(map(str, running))} of DVC, then run the command again"):
+        if running:
+            raise ValueError("a torn file")
+    (root / BUSY).unlink()
+    print(f"{BUSY}: removed, it was torn, and no process of DVC runs in this project")
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        content = json.loads(path.read_bytes())
+        return all(isinstance(content.get(kind, {}), dict) for kind in ("read", "write"))
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return False
+
+
+def _dvc_in(root: Path) -> list[int]:
+    """Return the numbers of the processes of `dvc` whose folder is `root`."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (process / "cmdline").read_text(errors="replace").split("\0")[:4]
+            if any(Path(word).name == "dvc" for word in words) and (process / "cwd").samefile(root):
+                found.append(int(process.name))
+        except OSError:  # of another user, or ended
+            continue
+    return found
