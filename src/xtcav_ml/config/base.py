@@ -2,16 +2,23 @@
 
 import difflib
 import functools
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+from ruamel.yaml.nodes import CollectionNode
 
 from xtcav_ml.config.paths import PARAMS_FILE
-from xtcav_ml.system.errors import UserError
+from xtcav_ml.system.errors import UserError, cut
+
+MOST_BYTES, MOST_VALUES, MOST_LEVELS, MOST_BITS = 2**16, 4000, 40, 64
+"""Of a file of parameters, many times what one has: bytes, values or separators, levels of nesting, bits of an integer."""
+
+UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+"""Control characters but tab and line feed, and halves of characters: no file can be named with them, and none be written."""
 
 
 class Section(BaseModel):
@@ -31,24 +38,74 @@ def parameter(meaning: str, unit: str = "", **rules: Any) -> Any:
 @functools.lru_cache(maxsize=8)
 def _parsed(text: str) -> Any:
     """Return the tree of a text, parsed once: a command reads params.yaml section by section, at 0.05 s a parse."""
-    return YAML(typ="safe", pure=True).load(text)
+    _require_short(text)
+    yaml = YAML(typ="safe", pure=True)
+    node = yaml.compose(text)
+    _require_bounded(node)
+    tree = None if node is None else yaml.constructor.construct_document(node)
+    _require_plain(tree)
+    return tree
+
+
+def _require_short(text: str) -> None:
+    """Raise ValueError if a text would take the parser long: it needs time for each separator, and more for each bracket."""
+    depth = deepest = 0
+    for bracket in re.findall(r"[][{}]", text):
+        depth = max(depth + (1 if bracket in "[{" else -1), 0)
+        deepest = max(depth, deepest)
+    if deepest > MOST_LEVELS or len(re.findall(r"[,:\n]", text)) > MOST_VALUES:
+        raise ValueError(f"more than {MOST_VALUES:,} separators or {MOST_LEVELS} levels of brackets")
+
+
+def _require_bounded(root: Any) -> None:
+    """Raise ValueError if a tree of YAML nodes, with what aliases and merges repeat written out, is too large or too deep."""
+    waiting, seen = [(root, 0)], 0
+    while waiting:
+        node, level = waiting.pop()
+        seen += 1
+        if seen > MOST_VALUES or level > MOST_LEVELS:
+            raise ValueError(f"more than {MOST_VALUES:,} values or {MOST_LEVELS} levels")
+        if isinstance(node, tuple):
+            waiting += [(part, level) for part in node]
+        elif isinstance(node, CollectionNode):
+            waiting += [(part, level + 1) for part in node.value]
+
+
+def _require_plain(tree: Any) -> None:
+    """Raise ValueError if a key is no text, a text has characters that are not shown, or an integer is of no use."""
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, str) and UNSEEN.search(node):
+            raise ValueError(f"a character that is not shown in {shown(node)}")
+        if isinstance(node, int) and node.bit_length() > MOST_BITS:
+            raise ValueError(f"an integer of {node.bit_length():,} bits")
+        if isinstance(node, dict):
+            if odd := [key for key in node if not isinstance(key, str)]:
+                raise ValueError(f"a key that is no text, {shown(odd[0])}")
+            waiting += [part for entry in node.items() for part in entry]
+        elif isinstance(node, list):
+            waiting += node
 
 
 def read_tree(path: Path = PARAMS_FILE) -> dict[str, Any]:
     """Return the file as plain dicts and lists, not to be changed. YAML 1.2, in which `1e-3` is a number.
 
-    Raises UserError if the file is missing, is not YAML or is not a mapping.
+    Raises UserError if the file is missing, is not YAML, is not a mapping, or is larger than any params.yaml.
     """
     try:
-        tree = _parsed(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            text = file.read(MOST_BYTES + 1)
+        if len(text) > MOST_BYTES:
+            raise ValueError(f"more than {MOST_BYTES:,} bytes")
+        tree = _parsed(text.decode("utf-8-sig"))
     except OSError as error:
         raise UserError(
             f"{path}: not readable (found {error.strerror!r}, expected YAML). Fix: go to the project's folder"
         ) from None
-    except (YAMLError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"{path}: invalid YAML (found {' '.join(str(error).split())}, expected keys). Fix: correct it"
-        ) from None
+    except Exception as error:  # whatever the parser makes of it
+        what = " ".join(str(error).split()).partition(" To suppress this check")[0] or type(error).__name__
+        raise UserError(f"{path}: invalid YAML (found {cut(what)}, expected keys). Fix: correct it") from None
     if not isinstance(tree, dict):
         raise UserError(
             f"{path}: no sections (found {type(tree).__name__}, expected a mapping). Fix: start each section with `name:`"
@@ -72,8 +129,14 @@ def validate_section(value: Any, kind: type[S], name: str, path: Path = PARAMS_F
         raise UserError(f"{path}: " + "; ".join(_explain(e, kind, name) for e in error.errors())) from None
 
 
+def shown(value: Any) -> str:
+    """Return a value as it is quoted in an error."""
+    return cut(repr(value))
+
+
 def unknown_key(key: str, expected: list[str]) -> str:
     """Return the problem of a key that is none of those `expected`, with the nearest one as the fix."""
+    key = cut(key)
     near = [m for text in (key, key.rsplit(".", 1)[-1]) for m in difflib.get_close_matches(text, expected, 1, 0.5)]
     names = near[0] if near else f"one of {', '.join(sorted(expected))}"
     return f"{key}: unknown key (found {key!r}, expected {names}). Fix: {'' if near else 'remove or '}rename it"
@@ -110,9 +173,10 @@ def _explain(error: Any, kind: type[BaseModel], name: str) -> str:
         case "value_error":  # a rule of ours, whose message has the values and the fix
             return f"{key}: {error['ctx']['error']}"
         case "union_tag_invalid":
-            return f"{key}: invalid value (found {value!r}, expected one of {error['ctx']['expected_tags']}). Fix: name one"
+            tags = error["ctx"]["expected_tags"]
+            return f"{key}: invalid value (found {shown(value)}, expected one of {tags}). Fix: name one"
     rule = error["msg"].partition(" should ")[2] or error["msg"]  # pydantic's "Input should be less than 1"
-    return f"{key}: invalid value (found {value!r}, expected it to {rule}). Fix: correct the value"
+    return f"{key}: invalid value (found {shown(value)}, expected it to {rule}). Fix: correct the value"
 
 
 def _known_keys(kind: type[BaseModel], location: list[Any]) -> list[str]:
@@ -162,5 +226,5 @@ def overridden(section: S, name: str, changes: Mapping[str, Any]) -> S:
 def _key(node: Any, part: str) -> str | int | None:
     """Return the key or index of `part` in a dict or list; None if there is none."""
     if isinstance(node, list):
-        return int(part) if part.isdigit() and int(part) < len(node) else None
+        return int(part) if part.isdecimal() and len(part) < 10 and int(part) < len(node) else None
     return part if isinstance(node, dict) and part in node else None

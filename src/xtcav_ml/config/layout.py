@@ -1,5 +1,6 @@
 """Section `data.layout`: where raw files keep what a shot has, if not under the names of the experiment's schema."""
 
+import re
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -11,6 +12,20 @@ Number = Annotated[int, Field(ge=-(2**63), lt=2**63)] | Annotated[float, Field(g
 
 DERIVED = (*EVENT_KEY, "run.index")
 """Keys that files may lack: they then follow from the others, or from file and row."""
+
+
+def _require_group(pattern: str) -> None:
+    """Raise ValueError unless a regular expression has a group."""
+    try:
+        groups = re.compile(pattern).groups
+    except (re.error, RecursionError, OverflowError) as error:
+        raise ValueError(
+            f"file_name: no regular expression (found {str(error)!r}, expected one). Fix: correct it"
+        ) from None
+    if not groups:
+        raise ValueError(
+            f"file_name: no group (found {pattern!r}, expected parentheses around the number). Fix: add them"
+        )
 
 
 class Source(Section):
@@ -27,6 +42,8 @@ class Source(Section):
         places = [name for name in ("path", "value", "file_name") if getattr(self, name) is not None]
         if len(places) > 1:
             raise ValueError(f"places exclude one another (found {', '.join(places)}, expected one). Fix: remove one")
+        if self.file_name is not None:
+            _require_group(self.file_name)
         if self.half is not None and self.path is None:
             raise ValueError(f"half: no dataset (found path null and half {self.half}, expected a path). Fix: name it")
         return self

@@ -46,7 +46,7 @@ class Range(Section):
 class Choices(Section):
     """One of these values; null where the parameter may be null."""
 
-    choices: tuple[Value, ...] = parameter("values to choose from", "of the parameter", min_length=2)
+    choices: tuple[Value, ...] = parameter("values to choose from", "of the parameter", min_length=2, max_length=100)
 
     @property
     def ends(self) -> tuple[Value, ...]:
@@ -71,4 +71,6 @@ class TuneParams(Section):
     )
     warmup_epochs: int = parameter("epochs before pruning; a network sits at chance first", "epochs", ge=0, le=100000)
     memory_gb: float = parameter("a network whose training step needs more memory is not tried", "GB", gt=0, le=1e6)
-    space: dict[str, Range | Choices] = parameter("range or choices by parameter", "of the parameter", min_length=1)
+    space: dict[str, Range | Choices] = parameter(
+        "range or choices by parameter", "of the parameter", min_length=1, max_length=100
+    )

@@ -10,7 +10,14 @@ from pathlib import Path
 
 
 class UserError(Exception):
-    """A mistake that the user can correct. The command line prints it on one line, without a traceback, and exits with 1."""
+    """A mistake that the user can correct. The command line prints it on one line, without a traceback, and exits with 1.
+
+    Characters that would move the cursor or break the line are shown as escapes: messages quote files and names.
+    """
+
+    def __init__(self, message: str) -> None:
+        shown = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
+        super().__init__(message if message.isprintable() else "".join(shown))
 
 
 class DiskFull(UserError):
@@ -102,8 +109,12 @@ def masked(uri: str) -> str:
 
 def reason(error: Exception) -> str:
     """Return the first line of an error, or its type, cut after REASON_LENGTH characters, addresses in it masked."""
-    line = masked((str(error).splitlines() or [type(error).__name__])[0])
-    return line if len(line) <= REASON_LENGTH else f"{line[:REASON_LENGTH]}..."
+    return cut(masked((str(error).splitlines() or [type(error).__name__])[0]))
+
+
+def cut(text: str) -> str:
+    """Return a text cut after REASON_LENGTH characters."""
+    return text if len(text) <= REASON_LENGTH else f"{text[:REASON_LENGTH]}..."
 
 
 def warn(message: object) -> None:
