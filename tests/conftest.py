@@ -45,6 +45,8 @@ THOROUGH = [
     "end_to_end/test_own_files.py",
     "end_to_end/test_your_files.py",
     "test_backends.py",
+    "test_flipped_bits.py",
+    "learning/test_hostile_models.py",
     "tracking/test_mlflow_writer.py",
     "tracking/test_sqlite_store.py",
     "tracking/registry/test_serving.py",

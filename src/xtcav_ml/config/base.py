@@ -35,6 +35,10 @@ def parameter(meaning: str, unit: str = "", **rules: Any) -> Any:
     return Field(description=meaning, json_schema_extra={"unit": unit}, **rules)
 
 
+class _Excess(Exception):
+    """More, or other characters, than a file of parameters has."""
+
+
 @functools.lru_cache(maxsize=8)
 def _parsed(text: str) -> Any:
     """Return the tree of a text, parsed once: a command reads params.yaml section by section, at 0.05 s a parse."""
@@ -48,23 +52,23 @@ def _parsed(text: str) -> Any:
 
 
 def _require_short(text: str) -> None:
-    """Raise ValueError if a text would take the parser long: it needs time for each separator, and more for each bracket."""
+    """Raise _Excess if a text would take the parser long: it needs time for each separator, and more for each bracket."""
     depth = deepest = 0
     for bracket in re.findall(r"[][{}]", text):
         depth = max(depth + (1 if bracket in "[{" else -1), 0)
         deepest = max(depth, deepest)
     if deepest > MOST_LEVELS or len(re.findall(r"[,:\n]", text)) > MOST_VALUES:
-        raise ValueError(f"more than {MOST_VALUES:,} separators or {MOST_LEVELS} levels of brackets")
+        raise _Excess(f"more than {MOST_VALUES:,} separators or {MOST_LEVELS} levels of brackets")
 
 
 def _require_bounded(root: Any) -> None:
-    """Raise ValueError if a tree of YAML nodes, with what aliases and merges repeat written out, is too large or too deep."""
+    """Raise _Excess if a tree of YAML nodes, with what aliases and merges repeat written out, is too large or too deep."""
     waiting, seen = [(root, 0)], 0
     while waiting:
         node, level = waiting.pop()
         seen += 1
         if seen > MOST_VALUES or level > MOST_LEVELS:
-            raise ValueError(f"more than {MOST_VALUES:,} values or {MOST_LEVELS} levels")
+            raise _Excess(f"more than {MOST_VALUES:,} values or {MOST_LEVELS} levels")
         if isinstance(node, tuple):
             waiting += [(part, level) for part in node]
         elif isinstance(node, CollectionNode):
@@ -72,17 +76,17 @@ def _require_bounded(root: Any) -> None:
 
 
 def _require_plain(tree: Any) -> None:
-    """Raise ValueError if a key is no text, a text has characters that are not shown, or an integer is of no use."""
+    """Raise _Excess if a key is no text, a text has characters that are not shown, or an integer is of no use."""
     waiting = [tree]
     while waiting:
         node = waiting.pop()
         if isinstance(node, str) and UNSEEN.search(node):
-            raise ValueError(f"a character that is not shown in {shown(node)}")
+            raise _Excess(f"a character that is not shown in {shown(node)}")
         if isinstance(node, int) and node.bit_length() > MOST_BITS:
-            raise ValueError(f"an integer of {node.bit_length():,} bits")
+            raise _Excess(f"an integer of {node.bit_length():,} bits")
         if isinstance(node, dict):
             if odd := [key for key in node if not isinstance(key, str)]:
-                raise ValueError(f"a key that is no text, {shown(odd[0])}")
+                raise _Excess(f"a key that is no text, {shown(odd[0])}")
             waiting += [part for entry in node.items() for part in entry]
         elif isinstance(node, list):
             waiting += node
@@ -97,7 +101,7 @@ def read_tree(path: Path = PARAMS_FILE) -> dict[str, Any]:
         with path.open("rb") as file:
             text = file.read(MOST_BYTES + 1)
         if len(text) > MOST_BYTES:
-            raise ValueError(f"more than {MOST_BYTES:,} bytes")
+            raise _Excess(f"more than {MOST_BYTES:,} bytes")
         tree = _parsed(text.decode("utf-8-sig"))
     except OSError as error:
         raise UserError(

@@ -119,16 +119,18 @@ def weight_count(content: bytes) -> int:
 
     Raises ValueError if one is not finite, or not in the file in one piece, or a link leads elsewhere.
     """
-    total, waiting, seen = 0, [], 0
+    total, waiting = 0, []
+    seen: set[int] = set()
     with h5py.File(io.BytesIO(content), "r") as file:
         waiting.append(file["/"])
         while waiting:
             group = waiting.pop()
             for name in group:
-                seen += 1
                 node = group[name] if isinstance(group.get(name, getlink=True), h5py.HardLink) else None
-                if seen > MOST_NODES or node is None:
-                    raise ValueError(f"weights with the link {name!r}" if node is None else f"{seen:,} weights")
+                address = 0 if node is None else int(h5py.h5o.get_info(node.id).addr)
+                if node is None or address in seen or len(seen) > MOST_NODES:
+                    raise ValueError(f"weights with the link {name!r}")
+                seen.add(address)
                 if isinstance(node, h5py.Group):
                     waiting.append(node)
                 else:

@@ -149,7 +149,7 @@ class Journal:
                 offset += len(text)
                 event, checked = lines.parse(text.decode().removesuffix("\n"))
                 found = event.pop(NUMBER, None)
-                if number not in (found, None) and (checked or not older):
+                if checked != (found is not None) or (number not in (found, None) and (checked or not older)):
                     raise ValueError(f"line {found} for line {number}")
                 _require_shape(event, first=offset == len(text))
                 older &= not checked
