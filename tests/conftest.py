@@ -44,6 +44,7 @@ THOROUGH = [
     "end_to_end/test_notes.py",
     "end_to_end/test_own_files.py",
     "end_to_end/test_your_files.py",
+    "data/test_layouts_trained.py",
     "test_backends.py",
     "test_flipped_bits.py",
     "learning/test_hostile_models.py",

@@ -16,6 +16,7 @@ from xtcav_ml.config.data import DataParams
 from xtcav_ml.config.layout import Layout
 from xtcav_ml.config.prepare import PrepareParams
 from xtcav_ml.config.schema import EVENT_KEY, FILE, IMAGE, PEAKS_LABEL, SCHEMA, TRUTH, Dataset
+from xtcav_ml.data import structure
 from xtcav_ml.data.hdf5 import file_state, require_unchanged
 from xtcav_ml.data.listing import Listing, list_files
 from xtcav_ml.data.prepared import SHOT_COLUMNS
@@ -87,7 +88,8 @@ def survey(listing: Listing, data: DataParams, prepare: PrepareParams) -> RawSet
             states[file] = file_state(file)
             inspected[file] = inspect(file, frames, required, truth, folder)
             advance(1)
-    listing = listing.without({*folder.states, *(file for file in listing.files if inspected[file].prediction)})
+    listing = listing.without([file for file in listing.files if inspected[file].prediction])
+    listing = without_parts(listing, folder, {file: inspected[file].problems for file in listing.files})
     problems = {
         file: inspected[file].problems or value_problems(file, inspected[file].columns, prepare)
         for file in listing.files
@@ -115,6 +117,18 @@ def survey(listing: Listing, data: DataParams, prepare: PrepareParams) -> RawSet
         doubtful=tuple(number for number, file in enumerate(good) if inspected[file].doubtful),
         bad={file: tuple(problems[file]) for file in listing.files if problems[file]},
     )
+
+
+def without_parts(listing: Listing, folder: Folder, problems: Mapping[Path, Sequence[str]]) -> Listing:
+    """Return the listing without the files that datasets of others lie in, where the layout allows that.
+
+    Such a file is no raw file if a dataset was read from it, or if it would be a bad one and a good one has any dataset there.
+    """
+    bad = {file.resolve() for file in listing.files if problems[file]}
+    if folder.root is None:
+        return listing
+    good = [file for file in listing.files if not problems[file]]
+    return listing.without({*folder.states, *(structure.parts_of(good) & bad if bad else ())})
 
 
 def required_columns(prepare: PrepareParams) -> dict[str, Dataset]:

@@ -30,7 +30,12 @@ class Entry:
     dtype: str
     storage: str  # in words
     numbers: bool = False
-    elsewhere: bool = False  # data in other files
+    parts: tuple[str, ...] = ()  # names of other files that its data are in
+
+    @property
+    def elsewhere(self) -> bool:
+        """Return whether its data are in other files."""
+        return bool(self.parts)
 
     @property
     def structure(self) -> tuple[object, ...]:
@@ -70,7 +75,7 @@ def _walk(file: h5py.File) -> Iterator[Entry]:
                     yield (entry := _entry(path, node))
                     yield from _fields(entry, node)
             elif isinstance(link, h5py.ExternalLink):
-                yield Entry(path, None, "link", f"in {link.filename}", elsewhere=True)
+                yield Entry(path, None, "link", f"in {link.filename}", parts=(link.filename,))
 
 
 def _node(group: h5py.Group, name: str) -> Any:
@@ -88,11 +93,10 @@ def _entry(path: str, dataset: h5py.Dataset) -> Entry:
     chunks = f"chunks {dataset.chunks}" if dataset.chunks else "in one piece"
     properties = dataset.id.get_create_plist()
     filters = [properties.get_filter(number)[3].decode(errors="replace") for number in range(properties.get_nfilters())]
-    elsewhere = bool(dataset.external) or (
-        dataset.is_virtual and any(each.file_name != "." for each in dataset.virtual_sources())
-    )
-    storage = "in other files" if elsewhere else ", ".join([chunks, *filters])
-    return Entry(path, shape, str(kind), storage, kind.kind in "biuf", elsewhere)
+    parts = {name for name, *_ in dataset.external or ()}
+    parts |= {each.file_name for each in dataset.virtual_sources()} - {"."} if dataset.is_virtual else set()
+    storage = "in other files" if parts else ", ".join([chunks, *filters])
+    return Entry(path, shape, str(kind), storage, kind.kind in "biuf", tuple(sorted(parts)))
 
 
 def _fields(entry: Entry, dataset: h5py.Dataset) -> Iterator[Entry]:
@@ -101,9 +105,12 @@ def _fields(entry: Entry, dataset: h5py.Dataset) -> Iterator[Entry]:
         return
     for name, (kind, *_) in kinds.items():
         numbers = kind.base.kind in "biuf"
-        yield Entry(
-            f"{entry.path}/{name}", entry.shape + kind.shape, str(kind.base), "a field", numbers, entry.elsewhere
-        )
+        yield Entry(f"{entry.path}/{name}", entry.shape + kind.shape, str(kind.base), "a field", numbers, entry.parts)
+
+
+def parts_of(files: Sequence[Path]) -> set[Path]:
+    """Return the other files that any dataset of files of HDF5 has its data in."""
+    return {(file.parent / part).resolve() for file in files for entry in entries(file) for part in entry.parts}
 
 
 def structures(files: Sequence[Path]) -> list[tuple[list[Path], list[Entry]]]:

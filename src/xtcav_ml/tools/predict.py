@@ -95,7 +95,7 @@ def _checked(
         folder = Folder(listing.folder, layout)
         states |= {file: file_state(file) for file in listing.files}
         problems |= {file: _problems(file, spec, folder) for file in listing.files}
-        listing = listing.without(folder.states) if path.is_dir() else listing
+        listing = raw_files.without_parts(listing, folder, problems) if path.is_dir() else listing
         if listing.note:
             console().print(f"predict: {path}: {listing.note}")
         targets |= {
