@@ -22,6 +22,7 @@ REQUESTS, REQUEST_BURST = 200.0, 2000  # a second, of one address
 ATTEMPTS, ATTEMPT_BURST = 1.0, 100  # passwords that were not known to be right, of one address and for one account
 REMEMBERED, ACCOUNTS = 60.0, 10_000  # seconds for which a password is known to have been right, and how many
 
+SERVED = "trackers or MLflow's pages of runs and models"
 HEALTH = "/health"
 ARTIFACTS = re.compile(r"/(ajax-)?api/2\.0/mlflow-artifacts/artifacts(/.*)?")
 SUBJECTS = "experiments|runs|metrics|registered-models|model-versions|logged-models|users|roles"
@@ -62,11 +63,11 @@ class Gate:
         self._requests.take(scope["client"][0])
         await self._require_account(scope)
         if not ROUTES.fullmatch(path) or CLOSED.fullmatch(path):
-            raise Refused(404, "path: nothing here. Fix: see server/README.md for what this server serves")
+            raise Refused(404, f"path: not found (expected a route of {SERVED}). Fix: see server/README.md")
         require_sound_query(scope["query_string"])
         scope["headers"] = [(name, value) for name, value in scope["headers"] if name in HEADERS]
         if not all(value.isascii() for _, value in scope["headers"]):
-            raise Refused(400, "headers: not ASCII")
+            raise Refused(400, "headers: not plain (found other characters, expected ASCII)")
         if scope["method"] == "PUT" and ARTIFACTS.fullmatch(path):
             return Body(ARTIFACT)
         return Body(REQUEST, _require_object)
@@ -97,13 +98,23 @@ class Gate:
         try:
             right = await asyncio.to_thread(self._authenticate, name, password)
         except Exception:  # whatever it is, MLflow's clients try again
-            return Refused(503, "accounts: the database does not answer. Fix: try again", **RETRY)
-        return None if right else Refused(401, "account: wrong name or password", **{"www-authenticate": REALM})
+            return Refused(
+                503,
+                "accounts: not known (found a database that does not answer, expected one that does). Fix: try again",
+                **RETRY,
+            )
+        return (
+            None
+            if right
+            else Refused(
+                401, "account: not found (expected an existing name with its password)", **{"www-authenticate": REALM}
+            )
+        )
 
 
 def _require_object(body: bytes) -> None:
     if body and not isinstance(plain_json(body), dict):
-        raise Refused(400, "body: no JSON object")
+        raise Refused(400, "body: no JSON object (found another value, expected {...})")
 
 
 def credentials(authorization: str) -> tuple[str, str]:
@@ -116,7 +127,7 @@ def credentials(authorization: str) -> tuple[str, str]:
     except ValueError:
         name = colon = password = ""
     if not (name and colon and sound(name + password)):
-        raise Refused(401, "account: no name and password", **{"www-authenticate": REALM})
+        raise Refused(401, "account: missing (expected a name and a password)", **{"www-authenticate": REALM})
     return name, password
 
 
@@ -136,7 +147,9 @@ def sound_path(scope: Scope) -> str:
             and "" not in parts[:-1]
         )
     if not plain:
-        raise Refused(400, "path: not plain (found dots, an empty part or a character that nothing can store)")
+        raise Refused(
+            400, f"path: not plain (found {text[:60]!r}, expected no dots, no empty part, and only what can be stored)"
+        )
     return str(scope["path"])
 
 
@@ -147,7 +160,9 @@ def require_sound_query(query: bytes) -> None:
     except ValueError:
         values = [("", "\0")]
     if len(query) > QUERY or not all(sound(text) for pair in values for text in pair):
-        raise Refused(400, f"query: not plain (expected at most {QUERY} characters, in UTF-8 with %XX)")
+        raise Refused(
+            400, f"query: not plain (found {query[:60]!r}, expected at most {QUERY} characters, in UTF-8 with %XX)"
+        )
 
 
 def _printable(text: str) -> bool:

@@ -42,5 +42,5 @@ def blame(store: Any) -> None:
 def wrong(error: Exception) -> MlflowException:
     """Return what says that the request was of another shape than MLflow expects."""
     return MlflowException.invalid_parameter_value(
-        f"request: a value of another type or size (found {str(error)[:120]!r})"
+        f"request: a value of another type or size (found {str(error)[:120]!r}, expected those of MLflow's documentation)"
     )

@@ -58,7 +58,7 @@ def test_a_body_within_its_limit_comes_through(check, parts):
 def test_a_larger_one_is_refused_and_read_to_its_end(check, headers):
     status, _, text, left = call(limited(Body(5, check)), [b"123", b"456", b"x" * 1000], headers=headers)
     assert status == 413
-    assert "at most 5 bytes" in json.loads(text)["message"]
+    assert "at most 5" in json.loads(text)["message"]
     assert not left
 
 
@@ -90,7 +90,7 @@ def test_a_rate_has_a_burst_and_comes_back(monkeypatch):
     rate = Rate(per_second=2, burst=3)
     for _ in range(3):
         rate.take("a")
-    with pytest.raises(Refused, match="too many") as refused:
+    with pytest.raises(Refused, match=r"^rate: ") as refused:
         rate.take("a")
     assert (refused.value.status, refused.value.headers) == (429, {"retry-after": "1"})
     rate.take("b")

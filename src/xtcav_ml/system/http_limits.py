@@ -70,7 +70,11 @@ class Rate:
             del self._left[next(iter(self._left))]
         if left < 1:
             wait = str(int((1 - left) / self.per_second) + 1)
-            raise Refused(429, f"too many requests. Fix: wait {wait} s", **{"retry-after": wait})
+            raise Refused(
+                429,
+                f"rate: too high (found one more, expected {self.per_second:g} a second). Fix: wait {wait} s",
+                **{"retry-after": wait},
+            )
 
     def give_back(self, key: str) -> None:
         """Return a token that was taken."""
@@ -96,12 +100,13 @@ class Limited:
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         incoming = _Incoming(receive)
         try:
-            if sum(len(name) + len(value) for name, value in scope["headers"]) > HEADERS:
-                raise Refused(431, f"headers: too long (expected at most {HEADERS:,} bytes)")
+            size = sum(len(name) + len(value) for name, value in scope["headers"])
+            if size > HEADERS:
+                raise Refused(431, f"headers: too long (found {size:,} bytes, expected at most {HEADERS:,})")
             body = await self.admit(scope)
             incoming.limit = body.limit
             if declared(scope) > body.limit:
-                raise too_large(body.limit)
+                raise too_large(declared(scope), body.limit)
             if body.check:
                 body.check(await incoming.whole())
         except Refused as refused:
@@ -136,7 +141,7 @@ class _Incoming:
                 while self._more:
                     parts.append((await self._part()).get("body", b""))
         except TimeoutError:
-            raise Refused(408, f"body: not sent in time (expected {WHOLE:g} s at most)") from None
+            raise Refused(408, f"body: not sent in time (found part of it, expected all within {WHOLE:g} s)") from None
         self._kept = b"".join(parts)
         return self._kept
 
@@ -157,11 +162,11 @@ class _Incoming:
         try:
             message = await asyncio.wait_for(self._receive(), PAUSE)
         except TimeoutError:
-            raise Refused(408, f"body: nothing came for {PAUSE:g} s") from None
+            raise Refused(408, f"body: not sent in time (found a pause, expected {PAUSE:g} s at most)") from None
         self._read += len(message.get("body", b""))
         self._more = message.get("more_body", False)
         if self._read > self.limit:
-            raise too_large(self.limit)
+            raise too_large(self._read, self.limit)
         return message
 
     async def drop(self) -> None:
@@ -187,7 +192,7 @@ def header(scope: Scope, name: str) -> str:
     """Return the value of a header, named in small letters, or an empty text. Raises Refused if it comes twice."""
     values = [value.decode("latin-1") for key, value in scope["headers"] if key == name.encode()]
     if len(values) > 1:
-        raise Refused(400, f"{name}: more than one of this header")
+        raise Refused(400, f"{name}: not clear (found {len(values)} such headers, expected one)")
     return values[0] if values else ""
 
 
@@ -195,13 +200,15 @@ def declared(scope: Scope) -> int:
     """Return the size of the body that the request declares, or 0. Raises Refused if it is no number."""
     text = header(scope, "content-length") or "0"
     if not (text.isascii() and text.isdigit()):
-        raise Refused(400, f"content-length: no number (found {text[:40]!r})")
+        raise Refused(400, f"content-length: no number (found {text[:40]!r}, expected digits)")
     return int(text)
 
 
-def too_large(limit: int) -> Refused:
+def too_large(size: int, limit: int) -> Refused:
     """Return the refusal of a body above the limit."""
-    return Refused(413, f"body: too large (expected at most {limit:,} bytes). Fix: send less at once")
+    return Refused(
+        413, f"body: too large (found {size:,} bytes or more, expected at most {limit:,}). Fix: send less at once"
+    )
 
 
 def plain_json(body: bytes) -> Any:
@@ -219,15 +226,18 @@ def plain_json(body: bytes) -> Any:
         level = [child for item in level for child in _children(item)]
         if not level:
             return value
-    raise Refused(400, f"body: nested too deep (expected at most {DEPTH} levels)")
+    raise Refused(400, f"body: nested too deep (found more than {DEPTH} levels, expected fewer)")
 
 
 def _children(value: Any) -> Iterator[Any]:
     if isinstance(value, str):
         if not sound(value):
-            raise Refused(400, f"body: a text that cannot be stored (found {value[:40]!r})")
+            raise Refused(
+                400,
+                f"body: a text that cannot be stored (found {value[:40]!r}, expected no NUL and no half characters)",
+            )
     elif isinstance(value, int) and value not in INTEGERS:
-        raise Refused(400, "body: an integer out of range (expected 64 bits)")
+        raise Refused(400, f"body: an integer out of range (found {value.bit_length()} bits, expected 64)")
     elif isinstance(value, dict):
         yield from value
         yield from value.values()

@@ -36,18 +36,27 @@ class Served:
     async def _admit(self, scope: Scope) -> Body:
         methods = METHODS.get(scope["path"])
         if methods is None:
-            raise Refused(404, f"path: nothing here (expected one of {', '.join(METHODS)})")
+            raise Refused(404, f"path: not found (expected one of {', '.join(METHODS)})")
         if scope["method"] not in methods:
-            raise Refused(405, f"method: not for this path (expected {methods[0]})", allow=", ".join(methods))
+            raise Refused(
+                405,
+                f"method: not for this path (found {scope['method'][:20]!r}, expected {methods[0]})",
+                allow=", ".join(methods),
+            )
         if scope["method"] != "POST":
             return Body(0)
-        kind, _, charset = header(scope, "content-type").lower().replace(" ", "").partition(";")
+        given, coding = header(scope, "content-type"), header(scope, "content-encoding")
+        kind, _, charset = given.lower().replace(" ", "").partition(";")
         if kind != "application/json" or charset not in ("", "charset=utf-8"):
-            raise Refused(415, "content-type: not taken (expected application/json in UTF-8)")
-        if header(scope, "content-encoding") not in ("", "identity"):
-            raise Refused(415, "content-encoding: not taken (expected none). Fix: send the body as it is")
+            raise Refused(415, f"content-type: not taken (found {given[:80]!r}, expected application/json in UTF-8)")
+        if coding not in ("", "identity"):
+            raise Refused(
+                415,
+                f"content-encoding: not taken (found {coding[:80]!r}, expected no such header). Fix: send the body as it is",
+            )
         if self._open > AT_ONCE:
-            raise Refused(429, "too many requests at once. Fix: wait for the answer to another", **{"retry-after": "1"})
+            message = f"requests: too many at once (found {self._open}, expected at most {AT_ONCE}). Fix: wait a second"
+            raise Refused(429, message, **{"retry-after": "1"})
         return Body(BODY, _require_some)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -70,7 +79,7 @@ class Served:
 
 def _require_some(body: bytes) -> None:
     if not body:
-        raise Refused(400, "body: empty (expected JSON)")
+        raise Refused(400, "body: missing (expected JSON)")
 
 
 def serve(path: Path, name: str, host: str, port: int, threads: int) -> None:

@@ -3,6 +3,7 @@
 MLflow's own server casts what it reads: it cuts fractions, and takes booleans and texts for numbers.
 """
 
+import reprlib
 from typing import Any
 
 import numpy as np
@@ -28,22 +29,30 @@ def inputs_of(body: bytes, spec: LearningSpec) -> NDArray[np.int16] | dict[str, 
     Raises Refused, status 400, if a frame has not the model's shape, a pixel is no whole number of int16, or a feature is
     neither a number nor null.
     """
-    if body.count(b"[") + body.count(b"{") > FRAMES * (spec.preprocessing.raw_shape[0] + 1) + MORE:
-        raise Refused(400, f"body: too many lists (expected at most {FRAMES} frames)")
+    lists = body.count(b"[") + body.count(b"{")
+    if lists > FRAMES * (spec.preprocessing.raw_shape[0] + 1) + MORE:
+        raise Refused(400, f"body: too many lists (found {lists:,}, expected those of at most {FRAMES} frames)")
     try:
         request = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise Refused(400, f"body: not JSON (found {str(error)[:120]!r}). Fix: send UTF-8 without NaN") from None
+        raise Refused(
+            400, f"body: not JSON (found {str(error)[:120]!r}, expected UTF-8 without NaN). Fix: correct it"
+        ) from None
     if not isinstance(request, dict) or "inputs" not in request or request.keys() - {"inputs", "params"}:
-        raise Refused(400, 'body: not a request (expected {"inputs": ...}). Fix: see the model\'s input_example.json')
+        raise Refused(
+            400,
+            f'body: not a request (found {reprlib.repr(request)}, expected {{"inputs": ...}}). Fix: see docs/models.md',
+        )
     if request.get("params"):
-        raise Refused(400, "params: the model has none")
+        raise Refused(400, f"params: none known (found {reprlib.repr(request['params'])}, expected no such key)")
     inputs = request["inputs"]
     if not spec.features:
         return frames_of(inputs, spec.preprocessing.raw_shape)
     names = (FRAME_INPUT, *spec.features)
     if not isinstance(inputs, dict) or inputs.keys() != set(names):
-        raise Refused(400, f"inputs: not by name (expected an object with exactly {', '.join(names)})")
+        raise Refused(
+            400, f"inputs: not by name (found {reprlib.repr(inputs)}, expected an object of {', '.join(names)})"
+        )
     frames = frames_of(inputs[FRAME_INPUT], spec.preprocessing.raw_shape)
     return {FRAME_INPUT: frames, **{name: _feature(name, inputs[name], len(frames)) for name in spec.features}}
 
@@ -64,17 +73,22 @@ def frames_of(value: Any, shape: tuple[int, int]) -> NDArray[np.int16]:
             _require_list(name, row, range(columns, columns + 1), "pixels")
             if set(map(type, row)) != {int}:
                 odd = next(pixel for pixel in row if type(pixel) is not int)
-                raise Refused(400, f"{name}: not pixels (found {repr(odd)[:40]}, expected whole numbers in ADU)")
-            if min(row) < PIXEL.min or max(row) > PIXEL.max:
-                raise Refused(400, f"{name}: out of range (expected {PIXEL.min} to {PIXEL.max} ADU)")
+                raise Refused(400, f"{name}: not pixels (found {reprlib.repr(odd)}, expected whole numbers in ADU)")
+            low, high = min(row), max(row)
+            if low < PIXEL.min or high > PIXEL.max:
+                found, limits = f"{low} to {high}"[:60], f"{PIXEL.min} to {PIXEL.max}"
+                raise Refused(400, f"{name}: out of range (found {found}, expected {limits} ADU)")
     return np.array(value, np.int16)
 
 
 def _feature(name: str, values: Any, frames: int) -> NDArray[np.float32]:
     """Return a feature (N,), NaN where it is null."""
     _require_list(name, values, range(frames, frames + 1), "values, one a frame")
-    if not set(map(type, values)) <= {int, float, type(None)}:
-        raise Refused(400, f"{name}: not numbers (expected numbers, or null where one is missing)")
+    odd = next((value for value in values if type(value) not in (int, float, type(None))), None)
+    if odd is not None:
+        raise Refused(
+            400, f"{name}: not numbers (found {reprlib.repr(odd)}, expected numbers, or null where one is missing)"
+        )
     with np.errstate(over="ignore"):  # beyond float32 is infinite, thus missing
         return np.array(values, np.float64).astype(np.float32)
 
