@@ -4,6 +4,7 @@ import subprocess
 
 import pytest
 
+from tests.conftest import ROOT
 from tests.conftest import git as git_as
 from xtcav_ml.lineage import git
 from xtcav_ml.system.errors import UserError
@@ -232,3 +233,18 @@ def test_a_patch_that_does_not_fit_is_an_error(commit, tmp_path):
     content = git.patch(tmp_path).content
     with pytest.raises(git.GitError, match=r"git apply .*a\.py"):  # they are edited already
         git.apply(content, tmp_path)
+
+
+@pytest.mark.parametrize("setting", ["true", "input", "false"])
+def test_a_clone_has_the_same_bytes_whatever_git_is_told_of_line_ends(tmp_path, setting):
+    origin = tmp_path / "origin"
+    origin.mkdir()
+    texts = {"params.yaml": b"a: 1\nb: 2\n", "Makefile": b"all:\n\techo\n", "other.txt": b"a\r\nb\r\n"}
+    for name, text in (texts | {".gitattributes": (ROOT / ".gitattributes").read_bytes()}).items():
+        (origin / name).write_bytes(text)
+    git_as(origin, "init", "-q")
+    git_as(origin, "-c", f"core.autocrlf={setting}", "add", ".")
+    git_as(origin, "commit", "-qm", "x")
+    git_as(tmp_path, "-c", f"core.autocrlf={setting}", "clone", "-q", "origin", "clone")
+    assert {name: (tmp_path / "clone" / name).read_bytes() for name in texts} == texts
+    assert git_as(tmp_path / "clone", "-c", f"core.autocrlf={setting}", "status", "--porcelain") == ""
