@@ -19,18 +19,18 @@ class Call:
 
 
 COMMANDS = {
-    "check": Call(before="rm results/data.json"),
+    "check": Call(before="rm -f results/data.json"),
     "compare": Call(". HEAD"),
     "describe": Call(),
-    "evaluate": Call(before="rm -r results/plots results/metrics.json"),
+    "evaluate": Call(),
     "experiment": Call("--table"),
-    "fingerprint": Call(before="rm code/train.json"),
+    "fingerprint": Call(before="rm -f code/train.json"),
     "params": Call(),
     "predict": Call("models/model.keras raw"),
-    "prepare": Call(before="rm -r data/prepared"),
+    "prepare": Call(),
     "promote": Call(before="mkdir -p results/tuning; cp ../best.json results/tuning"),
     "promote_model": Call("candidate --dry-run"),
-    "record": Call(before="rm -r mlruns/mlflow.db* results/resources/run.json"),
+    "record": Call(before="rm -rf mlruns/mlflow.db* results/resources/run.json"),
     "relabel": Call("raw --out labels.h5"),
     "report": Call(),
     "reproduce": Call("$(grep -o '[0-9a-f]\\{32\\}' results/resources/run.json)", long=True),
@@ -41,10 +41,10 @@ COMMANDS = {
     "simulate": Call(),
     "summary": Call(),
     "sync": Call(),
-    "train": Call(before="rm models/model.keras"),
+    "train": Call(),
     "tune": Call(),
     "ui": Call("--port 1", long=True),
-    "validate": Call(before="rm results/params_valid.txt"),
+    "validate": Call(before="rm -f results/params_valid.txt"),
 }
 SHORT = [name for name, call in COMMANDS.items() if not call.long]
 
