@@ -28,6 +28,7 @@ ROOT = Path(__file__).parent.parent
 THOROUGH = [
     "end_to_end/test_interrupt.py",
     "end_to_end/test_writers.py",
+    "end_to_end/test_damaged_files.py",
     "end_to_end/test_repro_again.py",
     "end_to_end/test_record.py",
     "end_to_end/test_moved.py",
@@ -49,6 +50,7 @@ THOROUGH = [
     "test_flipped_bits.py",
     "learning/test_hostile_models.py",
     "tracking/test_mlflow_writer.py",
+    "tracking/test_many_writers.py",
     "tracking/test_sqlite_store.py",
     "tracking/registry/test_serving.py",
     "tools/reproduction/test_restored.py",

@@ -16,7 +16,7 @@ from xtcav_ml.config.paths import METRICS, PLOTS, PREDICTIONS, RESULTS, RUN_ADDR
 from xtcav_ml.data.history import read_history
 from xtcav_ml.lineage import lineage, project
 from xtcav_ml.system import atomic
-from xtcav_ml.system.errors import UserError, disk_full, reason, warn
+from xtcav_ml.system.errors import DAMAGES, UserError, disk_full, reason, warn
 from xtcav_ml.tracking import sqlite_store
 from xtcav_ml.tracking.journal import folder_of
 from xtcav_ml.tracking.mlflow_names import EVALUATION_TAG, KEY_TAG, MODEL_TAG, RUN_TAG, store_name, store_uri
@@ -39,9 +39,7 @@ def record(model: Path, history: Path, results: Path) -> None:
     identity = {KEY_TAG: origin.key, MODEL_TAG: lineage.file_md5(model)}
     wanted = {**identity, EVALUATION_TAG: lineage.file_md5(results / METRICS.name)}
     address = results / RUN_ADDRESS.relative_to(RESULTS)
-    with contextlib.suppress(
-        OSError, ValueError, KeyError, TypeError, UserError
-    ):  # of an earlier run, or damaged by a merge
+    with contextlib.suppress(OSError, UserError, *DAMAGES):  # of an earlier run, or damaged by a merge
         logged, pending = json.loads(address.read_text()), any(folder_of(root).glob("[!.]*"))
         sqlite_store.prepare(root)
         same = logged["store"] == store_name(root) and is_finished(store_uri(root), logged["run_id"], wanted)
