@@ -51,7 +51,8 @@ def search(tmp_path, monkeypatch, params):
         update={"trials": 3, "epochs": 2, "space": {"train.optimizer.momentum": Range(low=0.5, high=0.9)}}
     )
     study = studies.open_study(rules, {}, tmp_path / "study.db")
-    monkeypatch.setattr(uploader, "BATCH_PAUSE", 0.01)
+    for name in ("BATCH_PAUSE", "FIRST_PAUSE", "LAST_PAUSE"):
+        monkeypatch.setattr(uploader, name, 0.01)
     spec = LearningSpec.of(params.prepare, params.data.frame_shape, dark=None)
     prepared = SimpleNamespace(path=tmp_path / "train.h5", spec=spec, shots=1000)
     with Tracker(tmp_path) as tracker:
