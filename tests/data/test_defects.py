@@ -659,9 +659,10 @@ KINDS = {
             for name, rows in (
                 (IMAGE, 2**21),
                 (WAVEFORMS, 2**16),
-                (PEAKS_LABEL, 2**29),
+                (PEAKS_LABEL, 2**23),
                 ("run", 2**28),
                 (ENERGY, 2**28),
+                (IMAGE, 2**19),
             )
         },
     ),

@@ -25,7 +25,9 @@ from xtcav_ml.data.hdf5 import file_state, reading, require_unchanged
 from xtcav_ml.data.selections import cover
 
 MAX_ROWS = 1_000_000  # rows that a file may declare: a kilobyte of HDF5 can declare more than any memory holds
-MAX_CHUNK = 2**30  # bytes that a chunk may unpack to: four megabytes of HDF5 can hold one of four gigabytes
+MAX_CHUNK, MAX_COLUMN_CHUNK = 2**28, 2**24
+"""Bytes that a chunk may unpack to, and one of a dataset with a value a shot: a megabyte of HDF5 can hold one of a gigabyte."""
+MAX_CACHE = 2**30  # bytes of unpacked chunks that are kept
 MAX_LINKS = 16  # soft links on the way to a dataset
 MAX_PARTS = 10_000  # parts of a virtual dataset
 
@@ -169,8 +171,9 @@ def require_stored(dataset: h5py.Dataset, folder: Folder) -> None:
             )
     chunks = properties.get_chunk() if properties.get_layout() == h5py.h5d.CHUNKED else None
     size = math.prod(chunks or ()) * dataset.dtype.itemsize
-    if size > MAX_CHUNK:
-        raise Misfit("chunks are too large", f"{size:,} bytes", f"at most {MAX_CHUNK:,}", "use `h5repack -l`")
+    most = MAX_CHUNK if dataset.ndim > 1 else MAX_COLUMN_CHUNK
+    if size > most:
+        raise Misfit("chunks are too large", f"{size:,} bytes", f"at most {most:,}", "use `h5repack -l`")
 
 
 def tiles(dataset: h5py.Dataset) -> int:
@@ -201,11 +204,11 @@ def slow_chunks(dataset: h5py.Dataset) -> Misfit | None:
     if dataset.chunks is None:
         return None
     size = tiles(dataset) * math.prod(dataset.chunks) * dataset.dtype.itemsize
-    if size <= MAX_CHUNK:
+    if size <= MAX_CACHE:
         return None
     lengths = "x".join(map(str, (1, *dataset.shape[1:])))
     fix = f"`h5repack -l {dataset.name[1:]}:CHUNK={lengths} IN OUT`"
-    return Misfit("slow, the chunks of a row exceed the memory", f"{size:,} bytes", f"at most {MAX_CHUNK:,}", fix)
+    return Misfit("slow, the chunks of a row exceed the memory", f"{size:,} bytes", f"at most {MAX_CACHE:,}", fix)
 
 
 def unwritten(dataset: h5py.Dataset) -> NDArray[np.bool_] | None:

@@ -34,7 +34,7 @@ def chunk_cache(dataset: h5py.Dataset) -> tuple[int, int]:
     layers = min(-(-WINDOW // dataset.chunks[0]) + 1, -(-dataset.shape[0] // dataset.chunks[0]))
     tiles = raw_dataset.tiles(dataset)
     size = layers * tiles * math.prod(dataset.chunks) * dataset.dtype.itemsize
-    return 10 * layers * tiles + 521, min(max(size, CHUNK_CACHE), raw_dataset.MAX_CHUNK)
+    return 10 * layers * tiles + 521, min(max(size, CHUNK_CACHE), raw_dataset.MAX_CACHE)
 
 
 def lossless(frame: NDArray[Any]) -> NDArray[Any]:

@@ -28,9 +28,15 @@ def test_every_file_is_listed_with_its_hash(folder):
 
 def test_what_mlflow_adds_to_a_model_it_loads_by_name_is_let_be_but_only_there(folder):
     manifest.write_manifest(folder)
-    (folder / "registered_model_meta").write_text("model_name: xtcav")
+    meta = "model_name: xtcav\nmodel_version: '1'\n"
+    (folder / "registered_model_meta").write_text(meta)
     manifest.verify(folder, "mine")
-    (folder / "data/registered_model_meta").write_text("model_name: xtcav")
+    for other in (meta + "code: x\n", "model_name: xtcav", "", "\0" * 1000, meta.replace("xtcav", "!!python/name:os")):
+        (folder / "registered_model_meta").write_text(other)
+        with pytest.raises(UserError, match="mine: registered_model_meta is not as it was logged"):
+            manifest.verify(folder, "mine")
+    (folder / "registered_model_meta").write_text(meta)
+    (folder / "data/registered_model_meta").write_text(meta)
     with pytest.raises(UserError, match="data/registered_model_meta is not as it was logged"):
         manifest.verify(folder, "mine")
 

@@ -13,7 +13,7 @@ from tests.conftest import STORED, StoredRun, lay_store
 from xtcav_ml.science.images import Dark, Preprocessing
 from xtcav_ml.science.spec import LearningSpec
 from xtcav_ml.system.errors import UserError
-from xtcav_ml.tracking.registry import versions
+from xtcav_ml.tracking.registry import manifest, versions
 
 DARK = Dark(np.full((3, 4), 99.6, np.float32), np.ones((3, 4), np.float32))
 PLAIN = LearningSpec("side", ("no", "yes"), (), (), Preprocessing((), STORED, (3, 4), DARK))
@@ -247,4 +247,16 @@ def test_a_model_whose_files_were_changed_in_the_store_is_refused(root):
         shutil.rmtree(root / "copy")
     (place / "sitecustomize.py").write_text("import os")
     with pytest.raises(UserError, match=r"sitecustomize\.py .*found a file that is not in its manifest"):
+        versions.fetch(root, "models:/xtcav/1", root / "copy")
+
+
+def test_the_registry_and_not_the_folder_decides_what_the_files_are(root):
+    log(begin(root), root)
+    (place,) = (root / "mlruns/artifacts/models").glob("*/artifacts")
+    flavour = (place / "MLmodel").read_text()
+    (place / "MLmodel").write_text(flavour.replace("xtcav_ml.tracking.registry.serving", "code_of_mine"))
+    (place / "code_of_mine.py").write_text("print('pwned')")
+    manifest.write_manifest(place)
+    manifest.verify(place, "mine")  # by itself it is in order
+    with pytest.raises(UserError, match=r"^models:/xtcav/1: manifest\.json is not as it was logged \(found another, "):
         versions.fetch(root, "models:/xtcav/1", root / "copy")

@@ -5,14 +5,16 @@ MLflow checks no content of a model that it loads.
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import NoReturn
 
 from xtcav_ml.system.errors import UserError
 
 MANIFEST = "manifest.json"
-NOT_LISTED = {MANIFEST, "registered_model_meta"}
-"""Files at the top of the folder: MLflow writes the latter, name and version, when it loads a model by its name."""
+NAMED = "registered_model_meta"
+NAME_AND_VERSION = re.compile(r"model_name: [\w.-]{1,250}\nmodel_version: '?\d{1,9}'?\n")
+"""A file at the top of the folder that MLflow writes when it loads a model by its name, and its content."""
 
 
 def sha256(path: Path) -> str:
@@ -59,5 +61,11 @@ def _hashes(folder: Path) -> dict[str, str]:
     return {
         name: "a link" if path.is_symlink() else sha256(path)
         for name, path in files.items()
-        if name not in NOT_LISTED and (path.is_symlink() or not path.is_dir())
+        if name != MANIFEST and not _is_name(path, name) and (path.is_symlink() or not path.is_dir())
     }
+
+
+def _is_name(path: Path, name: str) -> bool:
+    """Return whether a file of the folder is what MLflow adds to it, and holds nothing else."""
+    plain = name == NAMED and path.is_file() and not path.is_symlink() and path.stat().st_size < 500
+    return plain and NAME_AND_VERSION.fullmatch(path.read_text(encoding="utf-8", errors="replace")) is not None
