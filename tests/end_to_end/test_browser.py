@@ -71,14 +71,14 @@ def address(two_runs: Project, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 def _wait_for(url: str, log: Path) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while time.monotonic() < deadline:
         try:
             with urllib.request.urlopen(url, timeout=5):
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(0.05)
-    pytest.fail(f"no answer from {url} in 60 s:\n{log.read_text()}")
+    pytest.fail(f"no answer from {url} in 180 s:\n{log.read_text()}")
 
 
 @pytest.fixture
