@@ -107,7 +107,9 @@ def reading(path: Path, cache_bytes: int = 2**20) -> Iterator[h5py.File]:
 
 
 def attributes_of(path: Path) -> dict[str, Any]:
-    """Return the root attributes of a file that `creating` wrote; none if it is missing, unfinished or unreadable."""
+    """Return the root attributes of a file that `creating` wrote and sealed; none if it is missing or damaged."""
+    if not path.is_file() or seal.left_out(path) is None:  # HDF5 may read a damaged file for ever
+        return {}
     try:
         with reading(path) as file:
             return dict(file.attrs) if file.attrs.get(COMPLETE) else {}

@@ -25,7 +25,7 @@ from xtcav_ml.data.raw_frames import RawFrames, count_frames
 from xtcav_ml.learning import backend
 from xtcav_ml.learning.predictor import FRAMES_A_CALL, NO_CLASS, Prediction, Predictor
 from xtcav_ml.science.spec import LearningSpec
-from xtcav_ml.system import interrupts, seal
+from xtcav_ml.system import interrupts
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.system.progress import console, counting
 
@@ -141,8 +141,7 @@ def _require_own(targets: Mapping[Path, Path]) -> None:
 
 def _done(target: Path, attributes: Mapping[str, str]) -> bool:
     written = attributes_of(target)
-    same = all(written.get(name) == value for name, value in attributes.items())
-    return same and seal.left_out(target) is not None
+    return all(written.get(name) == value for name, value in attributes.items())
 
 
 def _problems(file: Path, spec: LearningSpec, folder: Folder) -> list[str]:
