@@ -93,9 +93,10 @@ class Journal:
             file = stack.enter_context((folder / EVENTS).open("r+b", buffering=0))
             if not one_writer.locked(file, wait=False, without=False):
                 return None
-            whole = file.read().rfind(b"\n") + 1
-            if not whole:
-                raise ValueError("no event")
+            content = file.read()
+            whole = content.rfind(b"\n") + 1
+            if not whole or lines.CHECKED.fullmatch(content[whole:-1].decode(errors="replace")):
+                raise ValueError("no end of a line")  # a kill tears a line before its last byte
             file.truncate(whole)
             if os.fstat(file.fileno()).st_nlink:
                 journal = cls(folder, file)
