@@ -19,6 +19,11 @@ UNREADABLE = (OSError, RuntimeError, LookupError, ValueError, TypeError, Arithme
 """What HDF5 and h5py raise on bytes that are no HDF5, or that declare what they cannot read."""
 
 
+def real(path: Path) -> Path:
+    """Return a path without links; links in a circle stay, where `Path.resolve` raises RuntimeError."""
+    return Path(os.path.realpath(path))
+
+
 class _Disk(io.FileIO):
     """A file for HDF5 to write to, in which no write ever fails.
 

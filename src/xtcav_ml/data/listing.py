@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from xtcav_ml.data.hdf5 import reading
+from xtcav_ml.data.hdf5 import reading, real
 from xtcav_ml.system.errors import UserError
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -40,8 +40,8 @@ class Listing:
 
     def without(self, others: Collection[Path]) -> "Listing":
         """Return the listing with files that are no raw files after all among the ignored ones. Raises UserError if all are."""
-        others = {file.resolve() for file in others}
-        ignored = {file for file in self.files if others and file.resolve() in others}
+        others = {real(file) for file in others}
+        ignored = {file for file in self.files if others and real(file) in others}
         files = tuple(file for file in self.files if file not in ignored)
         listing = replace(self, files=files, ignored=tuple(sorted({*self.ignored, *ignored})))
         if not files:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from xtcav_ml.config.layout import NOTES, Layout, Source
 from xtcav_ml.config.schema import Dataset
-from xtcav_ml.data.hdf5 import file_state, reading, require_unchanged
+from xtcav_ml.data.hdf5 import file_state, reading, real, require_unchanged
 from xtcav_ml.data.selections import cover
 
 MAX_ROWS = 1_000_000  # rows that a file may declare: a kilobyte of HDF5 can declare more than any memory holds
@@ -76,9 +76,9 @@ class Folder:
             )
         if redirected := [name for name in PREFIXES if name in os.environ]:
             raise Misfit("stored in another file", redirected[0], "HDF5's own search", f"unset {redirected[0]}")
-        paths = [(Path(file.filename).parent / name).resolve() for name in names]
+        paths = [real(Path(file.filename).parent / name) for name in names]
         for path in paths:
-            if not path.is_relative_to(self.root.resolve()):
+            if not path.is_relative_to(real(self.root)):
                 raise Misfit("stored outside the folder", path, f"a file below {self.root}", "copy it there")
             if not path.is_file():
                 raise Misfit("a part is missing", f"no file {path}", "all parts", "copy it there")

@@ -17,7 +17,7 @@ from xtcav_ml.config.layout import Layout
 from xtcav_ml.config.prepare import PrepareParams
 from xtcav_ml.config.schema import EVENT_KEY, FILE, IMAGE, PEAKS_LABEL, SCHEMA, TRUTH, Dataset
 from xtcav_ml.data import structure
-from xtcav_ml.data.hdf5 import file_state, require_unchanged
+from xtcav_ml.data.hdf5 import file_state, real, require_unchanged
 from xtcav_ml.data.listing import Listing, list_files
 from xtcav_ml.data.prepared import SHOT_COLUMNS
 from xtcav_ml.data.raw_dataset import Folder
@@ -124,9 +124,9 @@ def without_parts(listing: Listing, folder: Folder, problems: Mapping[Path, Sequ
 
     Such a file is no raw file if a dataset was read from it, or if it would be a bad one and a good one has any dataset there.
     """
-    bad = {file.resolve() for file in listing.files if problems[file]}
     if folder.root is None:
         return listing
+    bad = {real(file) for file in listing.files if problems[file]}
     good = [file for file in listing.files if not problems[file]]
     return listing.without({*folder.states, *(structure.parts_of(good) & bad if bad else ())})
 

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from xtcav_ml.data.hdf5 import UNREADABLE, reading
+from xtcav_ml.data.hdf5 import UNREADABLE, reading, real
 from xtcav_ml.data.raw_dataset import ALONE, Misfit, located, require_stored
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.system.progress import counting
@@ -110,7 +110,7 @@ def _fields(entry: Entry, dataset: h5py.Dataset) -> Iterator[Entry]:
 
 def parts_of(files: Sequence[Path]) -> set[Path]:
     """Return the other files that any dataset of files of HDF5 has its data in."""
-    return {(file.parent / part).resolve() for file in files for entry in entries(file) for part in entry.parts}
+    return {real(file.parent / part) for file in files for entry in entries(file) for part in entry.parts}
 
 
 def structures(files: Sequence[Path]) -> list[tuple[list[Path], list[Entry]]]:

@@ -13,8 +13,8 @@ from xtcav_ml.system.errors import UserError
 
 MANIFEST = "manifest.json"
 NAMED = "registered_model_meta"
-NAME_AND_VERSION = re.compile(r"model_name: [\w.-]{1,250}\nmodel_version: '?\d{1,9}'?\n")
-"""A file at the top of the folder that MLflow writes when it loads a model by its name, and its content."""
+NAME_AND_VERSION = re.compile(r"model_name: '?[\w .-]{1,250}'?\nmodel_version: ('?\d{1,9}'?|null)\n")
+"""A file at the top of the folder that MLflow writes when it loads a model, and its content: null where it has no name."""
 
 
 def sha256(path: Path) -> str:
