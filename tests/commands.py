@@ -37,6 +37,7 @@ COMMANDS = {
     "runs": Call(),
     "same": Call("HEAD", long=True),
     "scan": Call("raw"),
+    "serve": Call("models/model.keras --port 1", long=True),
     "show": Call(),
     "simulate": Call(),
     "summary": Call(),

@@ -210,9 +210,9 @@ def test_the_code_of_another_project_is_refused_before_anything_runs(original):
     assert paths(original.folder) == before
 
 
-def test_no_file_of_a_finished_project_names_its_folder_but_the_database(finished):
-    name = str(finished.folder).encode()
-    naming = {path.relative_to(finished.folder) for path in finished.folder.rglob("*") if path.is_file()}
-    naming = {path for path in naming if name in (finished.folder / path).read_bytes()}
+def test_no_file_of_a_finished_project_names_its_folder_but_the_database(original):
+    name = str(original.folder).encode()
+    naming = {path.relative_to(original.folder) for path in original.folder.rglob("*") if path.is_file()}
+    naming = {path for path in naming if name in (original.folder / path).read_bytes()}
     naming = {path for path in naming if path.parts[0] not in (".git", ".dvc", "src")}
     assert {str(path).partition("-")[0] for path in naming} == {"mlruns/mlflow.db"}  # and SQLite's log, mlflow.db-wal

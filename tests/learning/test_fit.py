@@ -47,10 +47,11 @@ def again(sets):
     return fit.fit(*sets, PARAMS)
 
 
-def untrained(prepared):
+def untrained(prepared, **changes):
     """Return a network as a training begins with it: who tests what goes in and out needs no other."""
-    ends, statistics = Ends.of(prepared.spec), normalization.statistics_of(prepared, PARAMS.model.standardize)
-    return networks.build(layer_plan.plan_layers(PARAMS.model, ends), PARAMS.model, statistics, seed=PARAMS.seed)
+    model = PARAMS.model.model_copy(update=changes)
+    ends, statistics = Ends.of(prepared.spec), normalization.statistics_of(prepared, model.standardize)
+    return networks.build(layer_plan.plan_layers(model, ends), model, statistics, seed=PARAMS.seed)
 
 
 def digest(model):
@@ -226,6 +227,14 @@ def test_a_saved_model_is_the_same_bytes_and_the_same_function(tmp_path, sets, f
         loaded.predict(batch, verbose=0)[CLASS_HEAD].tobytes()
         == fitted.model.predict(batch, verbose=0)[CLASS_HEAD].tobytes()
     )
+
+
+def test_a_model_with_dropout_is_read_though_its_file_has_no_seeds(tmp_path, sets):
+    blocks = tuple(block.model_copy(update={"dropout": 0.5, "batch_norm": True}) for block in PARAMS.model.blocks)
+    model = untrained(sets[0], blocks=blocks, hidden_dropout=0.5)
+    keras_file.save(model, sets[0].spec, tmp_path / "model.keras")
+    loaded, _ = keras_file.load_network(tmp_path / "model.keras")
+    assert digest(loaded) == digest(model)
 
 
 def test_a_model_that_is_none_of_ours_is_refused(tmp_path, fitted):

@@ -295,7 +295,7 @@ def run_trial(params, folder):
             rules.require_trial(trial, spec, shots, params.tune.memory_gb)
             feasible.append(trial)
     if feasible:
-        train_trial(lambda values: True, feasible[0], folder / "prepared")
+        train_trial(lambda values: True, feasible[0], folder / "prepared", folder / "checkpoints")
     else:
         event("no feasible trial")
 

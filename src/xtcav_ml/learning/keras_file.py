@@ -101,6 +101,6 @@ def _require_fits(outline: keras.Model, ends: Ends, weights: int) -> None:
     for layer in outline.layers:
         if math.prod(layer.output.shape[1:]) > MOST_VALUES:
             raise ValueError(f"the layer {layer.name!r} of {layer.output.shape[1:]}")
-    count = sum(math.prod(variable.shape) for variable in outline.variables)
+    count = sum(math.prod(variable.shape) for variable in outline.weights)  # the file has no seeds of dropout
     if count != weights:
         raise ValueError(f"{weights:,} weights for a network of {count:,}")
