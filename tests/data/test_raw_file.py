@@ -3,8 +3,10 @@ import numpy as np
 import pytest
 
 from tests.conftest import SHAPE, write_shots
-from xtcav_ml.config.schema import IMAGE, PEAKS_LABEL, SCHEMA, Dataset
-from xtcav_ml.data.raw_file import file_problems, read_columns
+from xtcav_ml.config.layout import Layout, Source
+from xtcav_ml.config.schema import EVENT_KEY, IMAGE, PEAKS_LABEL, SCHEMA, Dataset
+from xtcav_ml.data.raw_dataset import Folder
+from xtcav_ml.data.raw_file import KEY, file_problems, read_columns
 from xtcav_ml.data.raw_frames import read_frames
 from xtcav_ml.system.errors import UserError
 
@@ -114,4 +116,34 @@ def test_a_flipped_bit_is_an_error_not_a_frame(path):
     content[offset] ^= 4
     path.write_bytes(content)
     with pytest.raises(UserError, match="xtcavimg: not readable"):
+        read_frames(path, np.array([2]))
+
+
+def test_rows_without_a_key_have_none_where_no_key_is_needed(path):
+    for name in (*EVENT_KEY, "run"):
+        replace(path, name, shape=(6,), dtype="i4", chunks=(2,))
+        with h5py.File(path, "r+") as file:
+            file[name][:4] = 70
+    columns = read_columns(path, {}, dict.fromkeys((*EVENT_KEY, "run"), SCHEMA[PEAKS_LABEL]))
+    assert {name: values.tolist() for name, values in columns.items()} == dict.fromkeys(
+        (*EVENT_KEY, "run"), [70] * 4 + [-1] * 2
+    )
+
+
+def test_the_fill_value_of_a_field_is_no_value(path):
+    keys = np.array([(5, 1, row) for row in range(6)], [(name, "i4") for name in "abc"])
+    keys["c"][4] = -7
+    with h5py.File(path, "r+") as file:
+        file.create_dataset("key", data=keys, chunks=(6,), fillvalue=np.array((0, 0, -7), keys.dtype))
+    places = {name: Source(path=f"key/{field}") for name, field in zip(EVENT_KEY, "abc", strict=True)}
+    columns = read_columns(path, dict.fromkeys(EVENT_KEY, KEY), folder=Folder(path.parent, Layout(datasets=places)))
+    assert columns["evt.fiducials"].tolist() == [0, 1, 2, 3, -1, 5]
+
+
+def test_a_pixel_that_float32_cannot_hold_is_refused(path):
+    frames = np.full((6, *SHAPE), 0.5)
+    frames[2, 3, 4] = 1e39
+    replace(path, IMAGE, data=frames)
+    assert read_frames(path, np.array([1])).dtype == np.float32
+    with pytest.raises(UserError, match=r"xtcavimg: .*found 1e\+39"):
         read_frames(path, np.array([2]))

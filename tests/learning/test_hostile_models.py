@@ -128,7 +128,7 @@ class Mine:
 
 OBJECTS = {
     "Lambda": {"module": "keras.layers", "class_name": "Lambda", "config": {"name": "x", "function": "pwned"}},
-    "TFSMLayer": {"module": "keras.layers", "class_name": "TFSMLayer", "config": {"filepath": "/tmp", "name": "x"}},
+    "TFSMLayer": {"module": "keras.layers", "class_name": "TFSMLayer", "config": {"filepath": "/", "name": "x"}},
     "StringLookup": {"module": "keras.layers", "class_name": "StringLookup", "config": {"vocabulary": "/etc/passwd"}},
     "Wrapper": {"module": "keras.layers", "class_name": "TimeDistributed", "config": {}},
     "os": {"module": "os", "class_name": "system", "config": "mkdir pwned"},
@@ -233,7 +233,7 @@ CHANGES: dict[str, Callable[[Parts], object]] = {
     "lost weights": weights(lambda file: file.__delitem__(KERNEL)),
     "more weights": weights(lambda file: file.create_dataset("more", data=np.zeros(9))),
     "other entry": entry("assets/x.py", b"import os"),
-    "absolute path": entry("/tmp/pwned", b""),
+    "absolute path": entry("/pwned", b""),
     "path upwards": entry("../pwned", b""),
 }
 

@@ -27,11 +27,13 @@ def test_a_torn_list_of_processes_is_removed_where_none_runs(tmp_path, busy, con
     assert "removed" in capsys.readouterr().out
 
 
-def test_while_one_runs_it_is_named(tmp_path, busy):
+@pytest.mark.parametrize("folder", ["", "experiments"])
+def test_while_one_runs_it_is_named(tmp_path, busy, folder):
     busy.write_bytes(b"")
+    (tmp_path / "experiments").mkdir()
     program = tmp_path / "dvc"
     program.write_text("import time\nprint(flush=True)\ntime.sleep(60)\n")
-    with subprocess.Popen([sys.executable, program, "repro"], cwd=tmp_path, stdout=subprocess.PIPE) as running:
+    with subprocess.Popen([sys.executable, program, "repro"], cwd=tmp_path / folder, stdout=subprocess.PIPE) as running:
         try:
             running.stdout.readline()
             with pytest.raises(UserError, match=f"rwlock: damaged .* wait for process {running.pid} of DVC"):

@@ -44,26 +44,29 @@ def post(call: str, **body: Any) -> Attack:
     return Attack("POST", f"/api/2.0/mlflow/{call}", body)
 
 
-LOCATIONS = [
-    "file:///tmp/elsewhere",
-    "FILE:///tmp/elsewhere",
-    "file://localhost/tmp/elsewhere",
-    "file:/tmp/elsewhere",
-    "/tmp/elsewhere",
-    "./elsewhere",
-    "../elsewhere",
-    "C:/elsewhere",
-    "mlflow-artifacts:/../../elsewhere",
-    "mlflow-artifacts:/%2e%2e/%2e%2e/elsewhere",
-    "mlflow-artifacts://127.0.0.1:1/elsewhere",
-    "mlflow-artifacts:/elsewhere",
-    "s3://bucket/elsewhere",
-    "http://127.0.0.1:1/elsewhere",
-    "ftp://127.0.0.1:1/elsewhere",
-    "dbfs:/elsewhere",
-    "runs:/0/elsewhere",
-    "elsewhere\u2024\u2024/x",
-]
+def locations(folder: str) -> list[str]:
+    """Return places that only the server may name: the absolute path of a folder written in all ways, and others."""
+    return [
+        f"file://{folder}",
+        f"FILE://{folder}",
+        f"file://localhost{folder}",
+        f"file:{folder}",
+        folder,
+        "./elsewhere",
+        "../elsewhere",
+        "C:/elsewhere",
+        "mlflow-artifacts:/../../elsewhere",
+        "mlflow-artifacts:/%2e%2e/%2e%2e/elsewhere",
+        "mlflow-artifacts://127.0.0.1:1/elsewhere",
+        "mlflow-artifacts:/elsewhere",
+        "s3://bucket/elsewhere",
+        "http://127.0.0.1:1/elsewhere",
+        "ftp://127.0.0.1:1/elsewhere",
+        "dbfs:/elsewhere",
+        "runs:/0/elsewhere",
+        "elsewhere\u2024\u2024/x",
+    ]
+
 
 CLOSED = [
     "/ajax-api/3.0/mlflow/assistant/config",
@@ -136,15 +139,16 @@ def of_nobody() -> Iterator[Attack]:
     yield from (Attack(method, path, {} if method == "POST" else None) for path in paths for method in ("GET", "POST"))
 
 
-def of_guest(experiment: str, run: str, model: str, logged: str) -> Iterator[Attack]:
-    """Yield requests of somebody with an account to what is another's, or nobody's but the server's."""
-    for n, location in enumerate(LOCATIONS):
+def of_guest(experiment: str, run: str, model: str, logged: str, folder: str) -> Iterator[Attack]:
+    """Yield requests of somebody with an account to what is another's, or nobody's but the server's, as a `folder` is."""
+    for n, location in enumerate(locations(folder)):
         yield post("experiments/create", name=f"elsewhere {n}", artifact_location=location)
         yield post("model-versions/create", name="guest", source=location)
         yield post("model-versions/create", name="guest", source=location, model_id=logged, run_id=run)
-    yield post("experiments/create", name="elsewhere", artifactLocation="file:///tmp/elsewhere")
-    yield Attack("POST", "/ajax-api/2.0/mlflow/experiments/create", {"name": "e", "artifact_location": "file:///tmp/e"})
-    body = json.dumps({"name": "e", "artifact_location": "file:///tmp/e"})
+    yield post("experiments/create", name="elsewhere", artifactLocation=f"file://{folder}")
+    wanted = {"name": "e", "artifact_location": f"file://{folder}"}
+    yield Attack("POST", "/ajax-api/2.0/mlflow/experiments/create", wanted)
+    body = json.dumps(wanted)
     yield Attack("POST", "/api/2.0/mlflow/experiments/create", body.encode("utf-16"))
     yield Attack("POST", "/api/2.0/mlflow/experiments/create", body.encode(), {"Content-Type": "text/plain"})
     for path in CLOSED:

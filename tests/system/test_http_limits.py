@@ -15,6 +15,8 @@ def call(app, parts=(b"",), method="POST", path="/", headers=(), pause=0.0):
 
     async def receive():
         await asyncio.sleep(pause)
+        if not waiting or waiting[0] is None:
+            return {"type": "http.disconnect"}
         return {"type": "http.request", "body": waiting.pop(0), "more_body": bool(waiting)}
 
     async def send(message):
@@ -60,6 +62,11 @@ def test_a_larger_one_is_refused_and_read_to_its_end(check, headers):
     assert status == 413
     assert "at most 5" in json.loads(text)["message"]
     assert not left
+
+
+@pytest.mark.parametrize("check", [None, lambda body: None])
+def test_one_whose_client_leaves_is_not_taken_for_whole(check):
+    assert call(limited(Body(9, check)), [b"123", None])[0] == 400
 
 
 def test_one_that_does_not_come_is_refused(monkeypatch):

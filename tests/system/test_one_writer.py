@@ -47,7 +47,7 @@ def test_the_next_writer_says_for_whom_it_waits_and_goes_on_when_that_is_ended(t
     end_soon(holder, how)
     with writing(tmp_path / "model"):
         assert 0.05 < time.monotonic() - began < 10
-    said = capsys.readouterr().out
+    said = capsys.readouterr().err
     assert said.startswith(f"{tmp_path / 'model'}: waits for process {holder.pid} of ")
     assert len(said.splitlines()) == 1
     assert not list(tmp_path.iterdir())
@@ -57,7 +57,7 @@ def test_another_output_is_free_and_nothing_is_left_behind(tmp_path, holder, cap
     with writing(tmp_path / "new folder/report.html"), writing(None):
         assert [path.name for path in (tmp_path / "new folder").iterdir()] == [".report.html.lock"]
     assert not list((tmp_path / "new folder").iterdir())
-    assert not capsys.readouterr().out
+    assert not any(capsys.readouterr())
 
 
 def count(output, times):
@@ -108,3 +108,18 @@ def test_where_nothing_can_be_written_the_writer_itself_says_so(tmp_path):
     (tmp_path / "file").write_text("mine")
     with writing(tmp_path / "file/report.html"):
         assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_the_lock_of_another_user_is_waited_for_too(tmp_path, holder, monkeypatch, capsys):
+    real = Path.open
+
+    def only_to_read(self, mode="r", *rest, **more):
+        if mode == "a+b":  # as for a file of another user; root could
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self))
+        return real(self, mode, *rest, **more)
+
+    monkeypatch.setattr(Path, "open", only_to_read)
+    end_soon(holder, signal.SIGKILL)
+    with writing(tmp_path / "model"):
+        assert not holder.is_alive()
+    assert f"waits for process {holder.pid} of " in capsys.readouterr().err

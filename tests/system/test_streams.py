@@ -1,7 +1,9 @@
 """What is printed to a closed, full or missing stream is dropped: no traceback, and the work is done."""
 
+import os
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -38,3 +40,21 @@ def test_the_work_is_done_and_a_full_disk_is_said(tmp_path, way, lines):
             "Fix: make room, then run the command again"
         )
     assert done.stderr.splitlines() == told
+
+
+def test_a_closed_stream_leads_nowhere_for_other_programs_too(tmp_path):
+    program = "import subprocess\nfrom xtcav_ml.system.streams import forgiving\nwith forgiving():\n    "
+    program += 'subprocess.run(["sh", "-c", "echo said && echo said >&2 && touch done"], check=True)'
+    subprocess.run(["bash", "-c", f"{sys.executable} -c '{program}' >&- 2>&-"], cwd=tmp_path, check=True)
+    assert (tmp_path / "done").exists()
+
+
+def test_a_pipe_that_does_not_block_gets_everything(tmp_path):
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with subprocess.Popen([sys.executable, "-c", PROGRAM, "30000"], cwd=tmp_path, stdout=writer) as running:
+        os.close(writer)
+        time.sleep(0.3)  # until the pipe is full
+        with os.fdopen(reader) as pipe:
+            assert pipe.read().split() == [str(number) for number in range(30000)]
+        assert running.wait() == 0

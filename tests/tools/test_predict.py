@@ -138,7 +138,7 @@ def test_a_file_that_is_replaced_meanwhile_is_refused_and_not_taken_for_done(mod
         return wrapper
 
     if when == "after the check":
-        monkeypatch.setattr(predict, "_done", then(predict._done))
+        monkeypatch.setattr(predict, "_require_own", then(predict._require_own))
     elif when == "after the columns":
         monkeypatch.setattr(predict, "read_columns", then(predict.read_columns))
     elif when == "between the frames":
@@ -224,3 +224,12 @@ def test_a_registered_model_predicts_as_its_file_does(model, files, tmp_path, mo
     logged.chmod(0o644)
     logged.write_bytes(logged.read_bytes() + b"0")
     assert isinstance(CliRunner().invoke(main.application(["predict"]), command).exception, UserError)
+
+
+def test_predictions_of_nobody_knows_what_are_not_replaced(model, files, tmp_path):
+    (target,) = run(model, files[:1], tmp_path / "out")
+    target.write_bytes(target.read_bytes()[:-1])
+    with pytest.raises(UserError, match=r"r72\.predictions\.h5: damaged, or of another version .*Fix: remove it"):
+        run(model, files[:1], tmp_path / "out")
+    target.unlink()
+    assert run(model, files[:1], tmp_path / "out") == [target]

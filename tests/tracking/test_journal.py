@@ -181,6 +181,10 @@ def test_a_damaged_journal_is_set_aside_and_the_others_are_read(folder, capsys, 
     assert (folder.parent / "damaged/a" / EVENTS).read_bytes() == damaged
     assert [journal.folder.name for journal in ownerless(folder)] == ["b"]
     assert not capsys.readouterr().err
+    (folder / "a").mkdir()
+    (folder / "a" / EVENTS).write_bytes(damaged)  # once more
+    assert [journal.folder.name for journal in ownerless(folder)] == ["b"]
+    assert len(list((folder.parent / "damaged").iterdir())) == 2
 
 
 def test_a_journal_of_an_earlier_version_is_read_and_continued(folder):

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from xtcav_ml.config.tune import TuneParams
-from xtcav_ml.system import progress
+from xtcav_ml.system import interrupts, progress
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.tuning import studies
 
@@ -42,7 +42,7 @@ def test_a_lock_is_told_and_waited_for_and_nothing_is_lost(tmp_path, tune: TuneP
     with locked(tmp_path / "study.db", 1.5):
         study.set_user_attr("a", 1)
     assert study.user_attrs == {"a": 1}
-    assert "waits for another process" in capsys.readouterr().out
+    assert "waits for another process" in capsys.readouterr().err
 
 
 def test_the_wait_is_bounded_and_ends_in_one_line(tmp_path, tune, monkeypatch):
@@ -53,6 +53,14 @@ def test_the_wait_is_bounded_and_ends_in_one_line(tmp_path, tune, monkeypatch):
         pytest.raises(UserError, match=r"study\.db: in use .*database is locked"),
         studies.usable(tmp_path / "study.db"),
     ):
+        study.set_user_attr("a", 1)
+
+
+def test_a_request_to_stop_ends_the_wait(tmp_path, tune, monkeypatch):
+    study = studies.open_study(tune, {}, tmp_path / "study.db")
+    monkeypatch.setattr(interrupts, "pending", lambda: True)
+    monkeypatch.setattr(interrupts, "_first", 0.0)
+    with locked(tmp_path / "study.db", 1.5), pytest.raises(KeyboardInterrupt):
         study.set_user_attr("a", 1)
 
 

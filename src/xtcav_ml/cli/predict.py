@@ -30,13 +30,12 @@ def predict(
     from xtcav_ml.tools import predict as tool
 
     with contextlib.ExitStack() as stack:
-        path = Path(model)
-        if model.startswith("models:/"):
+        path, registered = Path(model), model.startswith("models:/")
+        if registered:
             from xtcav_ml.tracking.registry import versions
 
             path = stack.enter_context(versions.local(model))
         layout = load_section("data", DataParams).layout if PARAMS_FILE.is_file() else NOTES
         stack.enter_context(writing(out))
         threads = threads or len(os.sched_getaffinity(0))
-        registered = model.startswith("models:/")  # the registry has its digest
-        tool.predict_files(path, files, out, threads, layout, sealed=not registered)
+        tool.predict_files(path, files, out, threads, layout, sealed=not registered)  # the registry has its digest

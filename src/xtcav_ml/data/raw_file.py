@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xtcav_ml.config.layout import Source
-from xtcav_ml.config.schema import EVENT_KEY, IMAGE, Dataset
+from xtcav_ml.config.schema import EVENT_KEY, IMAGE, TRUTH, Dataset
 from xtcav_ml.data import raw_dataset
 from xtcav_ml.data.hdf5 import UNREADABLE, reading, refusing_unreadable
 from xtcav_ml.data.listing import PREDICTED_BY
@@ -113,8 +113,11 @@ class RawFile:
         """Return a part of the event key (N,), -1 in rows that have none."""
         dataset, source = self.stored(name), self.folder.source(name)
         properties = dataset.id.get_create_plist()
-        if properties.fill_value_defined() == h5py.h5d.FILL_VALUE_USER_DEFINED and dataset.fillvalue:
-            source = source.model_copy(update={"missing": (*source.missing, dataset.fillvalue)})
+        if properties.fill_value_defined() == h5py.h5d.FILL_VALUE_USER_DEFINED:
+            field = self._field(name)
+            fill = dataset.fillvalue if field is None else dataset.fillvalue[field]
+            if np.ndim(fill) == 0 and fill:
+                source = source.model_copy(update={"missing": (*source.missing, fill)})
         missing = raw_dataset.unwritten(dataset)
         self._written.add(name)  # or blank
         blank = raw_dataset.NOT_BLANK if missing is None else missing
@@ -242,8 +245,12 @@ class RawFile:
             self.find_blank()
         for name, expected in {**required, **optional}.items():
             with self.naming(name):
-                if name in required or self.has(name):
-                    columns[name] = self.column(name, expected, shots)
+                if name not in required and not self.has(name):
+                    continue
+                may_lack = name not in required and name != TRUTH and self.folder.source(name).is_dataset
+                if may_lack and self.dataset(name).shape:
+                    self._keys[name] = self._key(name)  # -1 in rows that have none
+                columns[name] = self.column(name, expected, shots)
         self.folder.require_unchanged()
         return columns
 

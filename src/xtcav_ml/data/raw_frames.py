@@ -49,6 +49,8 @@ def lossless(frame: NDArray[Any]) -> NDArray[Any]:
     low, high = frame.min(), frame.max()  # NaN if a pixel is
     if not (np.isfinite(low) and np.isfinite(high)):
         raise PixelError(low if np.isfinite(high) else high)
+    if frame.dtype.kind == "f" and max(-low, high) > np.finfo(np.float32).max:
+        raise PixelError(high if high > -low else low)
     if frame.dtype.kind == "f" and not np.array_equal(np.rint(frame), frame):
         return frame.astype(np.float32)
     if INT16.min <= low and high <= INT16.max:

@@ -88,7 +88,7 @@ def read(path: Path, kind: Any, cure: str = "remove it, then run `make repro`") 
     with reading(path, "JSON as this project writes it", cure):
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         try:
-            TypeAdapter(kind).validate_python(content)
+            TypeAdapter(kind).validate_python(content, strict=True)
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(map(str, first["loc"])) or "the whole"

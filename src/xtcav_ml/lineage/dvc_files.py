@@ -6,6 +6,7 @@ from pathlib import Path
 from xtcav_ml.config.paths import LOCK_FILES
 from xtcav_ml.lineage import dvc_lock
 from xtcav_ml.system.errors import reading
+from xtcav_ml.system.parent_process import is_dvc
 
 BUSY = Path(".dvc/tmp/rwlock")
 """Which processes of DVC read and write which files: {"read": {path: [...]}, "write": {path: ...}}."""
@@ -42,13 +43,14 @@ def _is_whole(path: Path) -> bool:
 
 
 def _dvc_in(root: Path) -> list[int]:
-    """Return the numbers of the processes of `dvc` whose folder is `root`."""
+    """Return the numbers of the processes of `dvc` in the project in `root`, also of those in a folder of it."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            words = (process / "cmdline").read_text(errors="replace").split("\0")[:4]
-            if any(Path(word).name == "dvc" for word in words) and (process / "cwd").samefile(root):
-                found.append(int(process.name))
+            if is_dvc(int(process.name)):
+                here = (process / "cwd").resolve()
+                if next((one for one in (here, *here.parents) if (one / ".dvc").is_dir()), here).samefile(root):
+                    found.append(int(process.name))
         except OSError:  # of another user, or ended
             continue
     return found

@@ -121,7 +121,7 @@ def write_codes(workspace: Path = Path()) -> list[str]:
     Raises as `present_code`.
     """
     stamp, inputs = workspace / STAMP, _inputs(workspace)
-    if stamp.is_file() and stamp.read_text() == _stamp(workspace, inputs):
+    if stamp.is_file() and stamp.read_bytes() == _stamp(workspace, inputs).encode():
         return []
     package, versions, changed = Package(PACKAGE), locked_versions(workspace / _lock()), []
     for program in PROGRAMS:

@@ -102,8 +102,9 @@ def of_revision(stage: str, read: Callable[[str], bytes]) -> Lineage:
     ran = dvc_lock.parse(read(str(LOCK_FILE))).get(stage)
     if ran is None:
         raise UserError(f"{LOCK_FILE}: stage {stage!r} is missing (expected its deps and outs). Fix: run `make repro`")
+    definition = _definition(read("dvc.yaml"), stage)
     with reading(PARAMS_FILE, "parameters", f"run `git checkout {PARAMS_FILE}`", (*DAMAGES, YAMLError)):
-        params = _params(_definition(read("dvc.yaml"), stage), YAML(typ="safe", pure=True).load(read(str(PARAMS_FILE))))
+        params = _params(definition, YAML(typ="safe", pure=True).load(read(str(PARAMS_FILE))))
     with reading(fingerprint.file_of(stage), "the code of a stage", "run `xtcav fingerprint`"):
         return Lineage(params, ran.deps, Code.from_json(read(str(fingerprint.file_of(stage)))))
 

@@ -31,7 +31,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Results], dict[str, Any] | None]]] = {
 }
 """Title of each section, and the function that gathers its content, None if it is left out; its text is in its template."""
 
-MEND = "run `dvc checkout`, or remove what is in it, then run `make repro`"
+MEND = "run `dvc repro --force evaluate`, then the command again"
 
 FILTERS = (format.percent, format.number, format.amount, format.ranges, format.meaning)
 

@@ -163,6 +163,8 @@ class _Incoming:
             message = await asyncio.wait_for(self._receive(), PAUSE)
         except TimeoutError:
             raise Refused(408, f"body: not sent in time (found a pause, expected {PAUSE:g} s at most)") from None
+        if message["type"] == "http.disconnect":
+            raise Refused(400, "body: cut short (found its beginning, expected all of it)")
         self._read += len(message.get("body", b""))
         self._more = message.get("more_body", False)
         if self._read > self.limit:

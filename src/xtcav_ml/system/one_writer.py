@@ -9,6 +9,7 @@ import datetime
 import errno
 import fcntl
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -28,7 +29,7 @@ def writing(output: Path | None) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         if output is not None and (file := _lock_of(output)) is not None:
             stack.enter_context(file)
-            stack.callback(Path(file.name).unlink, missing_ok=True)  # before it is released
+            stack.callback(_remove, Path(file.name))  # before it is released
         yield
 
 
@@ -52,6 +53,11 @@ def locked(file: IO[bytes], *, wait: bool = True, without: bool = True) -> bool:
     return True
 
 
+def _remove(lock: Path) -> None:
+    with contextlib.suppress(OSError):  # of another user, in a folder where each removes only one's own
+        lock.unlink()
+
+
 def _lock_of(output: Path) -> IO[bytes] | None:
     """Return the lock of a path, held, with the name of this process in it; None where no file can be made."""
     lock = output.parent / f".{output.name}.lock"
@@ -59,12 +65,15 @@ def _lock_of(output: Path) -> IO[bytes] | None:
         try:
             lock.parent.mkdir(parents=True, exist_ok=True)
             file = lock.open("a+b", buffering=0)
-        except OSError:  # what is then written tells why
-            return None
+        except OSError:
+            try:
+                file = lock.open("rb", buffering=0)  # of another user: that is enough to wait
+            except OSError:  # what is then written tells why
+                return None
         if not locked(file, wait=False):
             file.seek(0)
             holder = file.read().decode(errors="replace").strip() or "another process"
-            print(f"{output}: waits for {holder}, which writes it; Ctrl-C ends the wait", flush=True)
+            print(f"{output}: waits for {holder}, which writes it; Ctrl-C ends the wait", file=sys.stderr, flush=True)
             locked(file)
         if os.fstat(file.fileno()).st_nlink:
             break

@@ -6,10 +6,12 @@ import os
 import select
 import signal
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 DEATH_SIGNAL = 1  # Linux' option of prctl: the signal that a process gets when its parent ends
+LOOK_SECONDS = 1.0  # between looks where the kernel does not tell when a process ends
 ADOPTING = ("systemd", "init")  # programs that, with process 1, adopt those whose parent has ended
 
 
@@ -21,12 +23,18 @@ def end_with_dvc() -> None:
     if "DVC_STAGE" not in os.environ:
         return
     try:
-        dvc = os.pidfd_open(_dvc_above())
+        above = _dvc_above()
+        dvc = os.pidfd_open(above) if hasattr(os, "pidfd_open") else None
     except ProcessLookupError:
         os._exit(1)
+    except OSError:  # an older kernel, or a container that forbids it
+        dvc = None
 
     def follow() -> None:
-        select.select([dvc], [], [])
+        if dvc is not None:
+            select.select([dvc], [], [])
+        while dvc is None and Path(f"/proc/{above}").exists():
+            time.sleep(LOOK_SECONDS)
         with contextlib.suppress(OSError):
             os.write(2, b"xtcav: ends here, as its dvc did; the next `dvc repro` resumes\n")
         os._exit(1)
@@ -34,16 +42,22 @@ def end_with_dvc() -> None:
     threading.Thread(target=follow, name="dvc", daemon=True).start()
 
 
+def is_dvc(process: int) -> bool:
+    """Return whether a process, by its number, is a `dvc`. Raises OSError if it has ended."""
+    words = Path(f"/proc/{process}/cmdline").read_text(errors="replace").split("\0")[:4]  # with Python and its options
+    return any(Path(word).name == "dvc" for word in words)
+
+
 def _dvc_above() -> int:
     """Return the number of the nearest `dvc` above this process, else of its parent. Raises ProcessLookupError if it ended."""
     above = parent = os.getppid()
     while above > 0:
         try:
-            command = Path(f"/proc/{above}/cmdline").read_text(errors="replace").split("\0")
+            found = is_dvc(above)
             status = Path(f"/proc/{above}/stat").read_text()
         except OSError:  # it ended meanwhile
             break
-        if any(Path(word).name == "dvc" for word in command[:4]):
+        if found:
             return above
         name = status[status.index("(") + 1 : status.rindex(")")]
         if above == parent and (above == 1 or name in ADOPTING):
@@ -52,12 +66,12 @@ def _dvc_above() -> int:
     return parent
 
 
-def killed_with_parent() -> Callable[[], None]:
-    """Return what a new process calls before its program begins (`preexec_fn`), to be killed when this one ends."""
+def killed_with_parent(ending: int = signal.SIGKILL) -> Callable[[], None]:
+    """Return what a new process calls before its program begins (`preexec_fn`), to get signal `ending` when this one ends."""
     library, parent = ctypes.CDLL(None), os.getpid()
 
     def ask() -> None:
-        library.prctl(DEATH_SIGNAL, signal.SIGKILL)
+        library.prctl(DEATH_SIGNAL, ending)
         if os.getppid() != parent:  # it has ended already
             os._exit(1)
 

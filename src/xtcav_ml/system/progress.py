@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from xtcav_ml.system.errors import warn
+
 LINE_SECONDS = 10.0  # seconds between plain lines where there is no terminal
 SILENT_SECONDS = 3.0  # seconds that a wait may take before a line tells of it
 
@@ -71,7 +73,7 @@ def counting(unit: str, total: int) -> Iterator[Callable[[int], None]]:
 @contextlib.contextmanager
 def told(waiting: str) -> Iterator[None]:
     """Print a line if what is done meanwhile takes longer than SILENT_SECONDS."""
-    timer = threading.Timer(SILENT_SECONDS, console().print, [waiting])
+    timer = threading.Timer(SILENT_SECONDS, warn, [waiting])  # to stderr: the output may be JSON
     timer.daemon = True
     timer.start()
     try:

@@ -8,6 +8,7 @@ error; a reader who has seen enough is none.
 import contextlib
 import io
 import os
+import select
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -26,7 +27,9 @@ class _Stream(io.FileIO):
     def write(self, data: Any) -> int:
         if self.failure is None:
             try:
-                return super().write(data)
+                while (written := super().write(data)) is None:  # a descriptor that does not block
+                    select.select([], [self], [])
+                return written
             except OSError as error:
                 self.failure = error
         return memoryview(data).nbytes
@@ -55,6 +58,7 @@ def _open_missing(descriptor: int) -> None:
         os.fstat(descriptor)
     except OSError:
         os.dup2(os.open(os.devnull, os.O_RDWR), descriptor)
+        os.set_inheritable(descriptor, True)  # for processes that this one starts, too
 
 
 def _is_own(name: str) -> bool:

@@ -53,9 +53,13 @@ def predict_files(
     if not model_path.is_file():
         raise UserError(f"{model_path}: missing (expected a model). Fix: run `make repro`, or name another")
     device = backend.configure(seed=0, threads=threads)
-    predictor = Predictor(model_path, sealed=sealed)
-    targets, folders, states = _checked(inputs, out, predictor.spec, layout)
+    state = file_state(model_path)
     digest = hashlib.sha256(model_path.read_bytes()).hexdigest()
+    predictor = Predictor(model_path, sealed=sealed)
+    require_unchanged(model_path, state)
+    targets, folders, states = _checked(inputs, out, predictor.spec, layout)
+    written = {target: attributes_of(target) for target in targets.values()}
+    _require_own(targets, written)
     attributes = {
         file: {
             PREDICTED_BY: digest,
@@ -66,7 +70,7 @@ def predict_files(
         }
         for file, target in targets.items()
     }
-    waiting = [file for file, target in targets.items() if not _done(target, attributes[file])]
+    waiting = [file for file, target in targets.items() if not attributes[file].items() <= written[target].items()]
     screen = console()
     screen.print(
         f"predict: {len(targets)} files with {model_path}, "
@@ -102,7 +106,6 @@ def _checked(
             file: out / file.relative_to(listing.folder).with_name(file.stem + SUFFIX) for file in listing.files
         }
         folders |= dict.fromkeys(listing.files, folder)
-    _require_own(targets)
     raw_files.refuse({file: problems[file] for file in targets})
     for file in targets:
         require_unchanged(file, states[file])
@@ -122,8 +125,11 @@ def _source(target: Path, file: Path) -> str:
     return os.path.relpath(file.resolve(), target.parent.resolve())
 
 
-def _require_own(targets: Mapping[Path, Path]) -> None:
-    """Raise UserError if two files would have one target, or a target holds the predictions of another file."""
+def _require_own(targets: Mapping[Path, Path], written: Mapping[Path, Mapping[str, Any]]) -> None:
+    """Raise UserError if two files would have one target, or a target holds the predictions of another file.
+
+    `written` has the attributes of each target.
+    """
     for target, count in Counter(targets.values()).items():
         if count > 1:
             raise UserError(
@@ -131,17 +137,17 @@ def _require_own(targets: Mapping[Path, Path]) -> None:
                 "with an --out of its own"
             )
     for file, target in targets.items():
-        source = attributes_of(target).get(SOURCE, _source(target, file))
+        if target.exists() and not written[target]:
+            raise UserError(
+                f"{target}: damaged, or of another version (found no checksum, expected predictions of {file}). Fix: remove "
+                "it, or give another --out"
+            )
+        source = written[target].get(SOURCE, _source(target, file))
         if source != _source(target, file):
             raise UserError(
                 f"{target}: holds other predictions (found those of {source}, relative to it, expected those of {file}). Fix: "
                 "give each an --out of its own, or remove it"
             )
-
-
-def _done(target: Path, attributes: Mapping[str, str]) -> bool:
-    written = attributes_of(target)
-    return all(written.get(name) == value for name, value in attributes.items())
 
 
 def _problems(file: Path, spec: LearningSpec, folder: Folder) -> list[str]:

@@ -33,7 +33,7 @@ def relabel_folder(folder: Path, rule: PeakRule, out: Path | None, layout: Layou
     listing, place = list_files(folder), Folder(folder, layout)
     listing = listing.without(predictions(listing.files))
     problems = {file: file_problems(file, REQUIRED, place) for file in listing.files}
-    listing = listing.without(place.states)
+    listing = raw_files.without_parts(listing, place, problems)
     raw_files.refuse({file: problems[file] for file in listing.files})
     raw_files.refuse({file: _label_problems(file, place) for file in listing.files})
     columns, blank = _relabelled(listing.files, rule, place)

@@ -214,10 +214,11 @@ def ownerless(parent: Path) -> Iterator[Journal]:
                 shutil.rmtree(folder, ignore_errors=True)
     for _, folder in sorted(ages):
         try:
-            if journal := Journal.open(folder):
-                yield journal
-        except ValueError as error:
-            _set_aside(folder, error)
+            try:
+                if journal := Journal.open(folder):
+                    yield journal
+            except ValueError as error:
+                _set_aside(folder, error)
         except OSError as error:
             warn(
                 f"{folder / EVENTS}: unreadable journal, skipped (found {reason(error)!r}, expected a readable file). "
@@ -228,8 +229,10 @@ def ownerless(parent: Path) -> Iterator[Journal]:
 def _set_aside(folder: Path, error: ValueError) -> None:
     """Move a damaged journal out of the way of the others."""
     aside = folder.parent.parent / DAMAGED / folder.name
-    aside.parent.mkdir(exist_ok=True)
     with contextlib.suppress(FileNotFoundError):  # another process was faster
+        aside.parent.mkdir(exist_ok=True)
+        if aside.exists():  # of an earlier damage
+            aside = aside.with_name(f"{aside.name}-{time.time_ns()}")
         folder.rename(aside)
         warn(
             f"{folder / EVENTS}: damaged journal, set aside as {aside} (found {reason(error)!r}, expected the events that were "

@@ -1,8 +1,8 @@
 """The one way from disk to MLflow: `upload_next` writes a journal's next events there, however often it is repeated.
 
 A run is looked up by its key before it is created. A lost reply doubles it, or another process that creates it at the same
-time: the first one stays (`_first`), and who has created another one removes it and uploads all to the first. MLflow has no
-transactions: clocks that differ by more than an upload takes could leave two.
+time: the first one stays (`_require_first`), and who has created another one removes it and uploads all to the first. MLflow
+has no transactions: clocks that differ by more than an upload takes could leave two.
 
 A metric goes with the time at which it was logged, so that one that arrives twice is the same row to MLflow's SQL store, which
 keeps one. Those of results that several may log, each from its own copy, go with the time at which their run began.

@@ -23,7 +23,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from xtcav_ml.config.tune import Choices, Range, TuneParams
-from xtcav_ml.system import atomic, errors
+from xtcav_ml.system import atomic, errors, interrupts
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.system.progress import told
 
@@ -137,6 +137,8 @@ def _patiently(call: Callable[..., Any], *arguments: Any) -> None:
             except sqlite3.OperationalError as error:
                 if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                     raise
+                if interrupts.pending():  # nothing was changed yet
+                    interrupts.require_none()
 
 
 class _Cursor(sqlite3.Cursor):

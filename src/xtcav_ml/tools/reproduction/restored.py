@@ -2,7 +2,6 @@
 
 import configparser
 import contextlib
-import fcntl
 import json
 import os
 import signal
@@ -16,6 +15,7 @@ from xtcav_ml.config.paths import LOCK_FILES, PARAMS_FILE, SIMULATED, STAGES
 from xtcav_ml.lineage import dvc_lock, git
 from xtcav_ml.system import atomic, variables
 from xtcav_ml.system.errors import UserError
+from xtcav_ml.system.one_writer import locked
 from xtcav_ml.system.progress import console
 from xtcav_ml.tools.reproduction.original import Original
 from xtcav_ml.tools.workspace import environment_of, run_python
@@ -57,17 +57,15 @@ def taken(original: Original, folder: Path) -> Iterator[tuple[int, list[str]]]:
     """
     with contextlib.ExitStack() as stack:
         try:
-            file = stack.enter_context((folder / MARK).open())
+            file = stack.enter_context((folder / MARK).open("rb"))
             mark = json.load(file)
         except (OSError, ValueError):
             mark = {}
         if mark.get("run") != original.run_id:
             _require_new(folder)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not locked(file, wait=False):
             console().print(f"  waits for the processes that work in {folder}")
-            fcntl.flock(file, fcntl.LOCK_EX)
+            locked(file)
         yield file.fileno(), mark["remarks"]
 
 
@@ -107,10 +105,11 @@ def _first_left(folder: Path) -> list[str] | None:
     """
     locks = [folder / name for name in LOCK_FILES]
     done = {name for lock in locks if lock.is_file() for name in dvc_lock.parse(lock.read_bytes())}
-    left = STAGES[1 + max((number for number, name in enumerate(STAGES) if name in done), default=-1) :]
+    stages = (*STAGES, "record")
+    left = stages[1 + max((number for number, name in enumerate(stages) if name in done), default=-1) :]
     if not left:
         return None
-    return [] if left == STAGES else ["--downstream", left[0]]
+    return [] if left == stages else ["--downstream", left[0]]
 
 
 def _require_own_source(folder: Path) -> None:

@@ -20,8 +20,8 @@ from xtcav_ml.tracking.registry import manifest
 class ShotModel:
     """What MLflow calls."""
 
-    def __init__(self, path: Path) -> None:
-        self.predictor = Predictor(path, sealed=False)  # the manifest has its digest
+    def __init__(self, path: Path, *, sealed: bool = False) -> None:
+        self.predictor = Predictor(path, sealed=sealed)  # in the registry the manifest has its digest
 
     def predict(self, data: Any, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """Return a row a shot: the probability of each class, the name of the likeliest, and each number.
