@@ -23,7 +23,6 @@ from xtcav_ml.data.prepared import PreparedFile
 from xtcav_ml.learning import fit, keras_file
 from xtcav_ml.learning.checkpoint import Checkpoints, State
 from xtcav_ml.system.errors import UserError
-from xtcav_ml.tools import predict
 from xtcav_ml.tracking.journal import EVENTS, UPLOADED, Journal, ownerless
 
 Read = Callable[[Path], object]
@@ -54,8 +53,8 @@ def read_model(path: Path) -> object:
 
 
 def read_predictions(path: Path) -> object:
-    if not predict._done(path, ATTRIBUTES):
-        return None  # it is predicted again
+    if not ATTRIBUTES.items() <= attributes_of(path).items():
+        return None  # it is refused, or predicted again
     with h5py.File(path) as file:
         return plain([attributes_of(path), {name: dataset[()] for name, dataset in file.items()}])
 

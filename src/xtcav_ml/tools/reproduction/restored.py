@@ -105,7 +105,7 @@ def _first_left(folder: Path) -> list[str] | None:
     """
     locks = [folder / name for name in LOCK_FILES]
     done = {name for lock in locks if lock.is_file() for name in dvc_lock.parse(lock.read_bytes())}
-    stages = (*STAGES, "record")
+    stages = (*STAGES, *({"record"} & read_tree(folder / "dvc.yaml")["stages"].keys()))  # projects had none once
     left = stages[1 + max((number for number, name in enumerate(stages) if name in done), default=-1) :]
     if not left:
         return None
