@@ -239,10 +239,10 @@ CHANGES: dict[str, Callable[[Parts], object]] = {
 
 
 def refused(path) -> None:
-    began, before = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    began, before = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(UserError) as error:
         Predictor(path)
-    assert time.monotonic() - began < SECONDS
+    assert time.process_time() - began < SECONDS
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1000 * MEGABYTES
     assert str(error.value).isprintable()
     assert "Fix: " in str(error.value)
