@@ -14,22 +14,25 @@ from tests.end_to_end.conftest import Project, clean_environment
 
 
 class Trainers(threading.Thread):
-    """Counts the processes that run `xtcav train` in a folder, until it is told to end."""
+    """Counts the processes that run `xtcav train` in a folder, until it is told to end.
+
+    What one of them has forked, to start a program, looks like it for a moment and does not count.
+    """
 
     def __init__(self, folder):
         super().__init__(daemon=True)
         self.folder, self.most, self.over = folder, 0, threading.Event()
 
     def now(self):
-        found = []
+        found = {}
         for process in Path("/proc").glob("[0-9]*"):
             try:
                 words = (process / "cmdline").read_text().split("\0")
                 if words[-2:] == ["train", ""] and (process / "cwd").resolve() == self.folder:
-                    found.append(int(process.name))
-            except OSError:
+                    found[int(process.name)] = parent_of(process)
+            except OSError:  # it has ended
                 continue
-        return [one for one in found if not any(parent_of(one) == other for other in found)]
+        return [one for one, parent in found.items() if parent not in found]
 
     def run(self):
         while not self.over.wait(0.02):
@@ -37,10 +40,8 @@ class Trainers(threading.Thread):
 
 
 def parent_of(process):
-    try:
-        return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
-    except OSError:
-        return 0
+    """Return the parent's number of a process, by its folder in /proc. Raises OSError if it has ended."""
+    return int((process / "stat").read_text().rpartition(")")[2].split()[1])
 
 
 def start(project):

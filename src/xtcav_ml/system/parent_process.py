@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import functools
 import os
 import select
 import signal
@@ -18,12 +19,15 @@ ADOPTING = ("systemd", "init")  # programs that, with process 1, adopt those who
 def end_with_dvc() -> None:
     """Call in a command: as a stage it ends as soon as the `dvc` that runs it is gone, as if killed with it.
 
-    Otherwise the next `dvc repro` would run the same stage beside it.
+    Otherwise the next `dvc repro` would run the same stage beside it. The kernel sees to it where `dvc` is the parent; where
+    a shell is between them a thread does, after the call into a library that this process may be in.
     """
     if "DVC_STAGE" not in os.environ:
         return
     try:
         above = _dvc_above()
+        if above == os.getppid():
+            follow_parent(above)
         dvc = os.pidfd_open(above) if hasattr(os, "pidfd_open") else None
     except ProcessLookupError:
         os._exit(1)
@@ -33,7 +37,7 @@ def end_with_dvc() -> None:
     def follow() -> None:
         if dvc is not None:
             select.select([dvc], [], [])
-        while dvc is None and Path(f"/proc/{above}").exists():
+        while dvc is None and _is_alive(above):
             time.sleep(LOOK_SECONDS)
         with contextlib.suppress(OSError):
             os.write(2, b"xtcav: ends here, as its dvc did; the next `dvc repro` resumes\n")
@@ -46,6 +50,15 @@ def is_dvc(process: int) -> bool:
     """Return whether a process, by its number, is a `dvc`. Raises OSError if it has ended."""
     words = Path(f"/proc/{process}/cmdline").read_text(errors="replace").split("\0")[:4]  # with Python and its options
     return any(Path(word).name == "dvc" for word in words)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        return bool(
+            Path(f"/proc/{process}/cmdline").read_bytes()
+        )  # empty once it has ended and its parent has not looked
+    except OSError:
+        return False
 
 
 def _dvc_above() -> int:
@@ -66,13 +79,13 @@ def _dvc_above() -> int:
     return parent
 
 
+def follow_parent(parent: int, ending: int = signal.SIGKILL) -> None:
+    """Let the kernel send signal `ending` to this process when its parent, by its number, ends; end now if it has ended."""
+    ctypes.CDLL(None).prctl(DEATH_SIGNAL, ending)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
 def killed_with_parent(ending: int = signal.SIGKILL) -> Callable[[], None]:
     """Return what a new process calls before its program begins (`preexec_fn`), to get signal `ending` when this one ends."""
-    library, parent = ctypes.CDLL(None), os.getpid()
-
-    def ask() -> None:
-        library.prctl(DEATH_SIGNAL, ending)
-        if os.getppid() != parent:  # it has ended already
-            os._exit(1)
-
-    return ask
+    return functools.partial(follow_parent, os.getpid(), ending)
