@@ -12,7 +12,7 @@ from tests.data.test_layouts import at, everywhere, mapped, outcome, parameters,
 from xtcav_ml.config.schema import EVENT_KEY, IMAGE, PEAKS_LABEL
 from xtcav_ml.data import raw_files
 from xtcav_ml.data.listing import list_files
-from xtcav_ml.data.raw_file import file_problems
+from xtcav_ml.data.raw_file import file_problems, read_columns
 from xtcav_ml.pipeline import check, prepare
 from xtcav_ml.science import selection
 from xtcav_ml.system.errors import UserError
@@ -154,13 +154,22 @@ def test_frames_that_were_not_written_for_a_shot_are_refused_by_row(folder, para
         raw_files.open_set(given.data, given.prepare)
 
 
-def test_predict_and_others_that_need_no_key_refuse_unwritten_frames(folder, params):
-    with h5py.File(folder / "amo86815-r0070.h5", "r+") as file:
-        preallocated(file)
-    (line,) = file_problems(
-        folder / "amo86815-r0070.h5", {IMAGE: raw_files.replace(raw_files.SCHEMA[IMAGE], row_shape=SHAPE)}
+def test_without_a_key_rows_that_were_not_written_hold_no_shot(folder):
+    path, expected = (
+        folder / "amo86815-r0070.h5",
+        {IMAGE: raw_files.replace(raw_files.SCHEMA[IMAGE], row_shape=SHAPE), "bld.L3energy": raw_files.NUMBER},
     )
-    assert "not wholly written (found 7 of 127 rows unwritten, row 120 the first" in line
+    with h5py.File(path, "r+") as file:
+        energy = file["bld.L3energy"][:]
+        preallocated(file)
+    assert file_problems(path, expected) == []
+    columns = read_columns(path, {"bld.L3energy": raw_files.NUMBER})
+    np.testing.assert_array_equal(columns["bld.L3energy"], np.append(energy, [np.nan] * BLANK))
+    with h5py.File(path, "r+") as file:
+        del file[IMAGE]
+        file.create_dataset(IMAGE, (len(energy) + BLANK, *SHAPE), "i2")
+    (line,) = file_problems(path, expected)
+    assert "not wholly written (found 127 of 127 rows unwritten, row 0 the first" in line
 
 
 @pytest.fixture

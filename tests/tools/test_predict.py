@@ -167,6 +167,80 @@ def test_a_shot_without_its_feature_gets_no_prediction_and_changes_no_other(mode
         assert file["probability"][:][others].tobytes() == before["probability"][:][others].tobytes()
 
 
+def test_a_shot_without_a_frame_gets_no_prediction_and_changes_no_other(model, files, tmp_path, capsys):
+    (whole,) = run(model, files[:1], tmp_path / "whole")
+    with h5py.File(files[0], "r+") as file:
+        frames = file["xtcavimg"][:].astype(np.float32)
+        frames[3, 1, 2], frames[4, 0, 0] = np.nan, np.inf
+        energy = file["bld.L3energy"][:]
+        del file["xtcavimg"], file["bld.L3energy"]
+        file.create_dataset("xtcavimg", (77, *SHAPE), "f4", chunks=(1, *SHAPE))[:75] = frames
+        file.create_dataset("bld.L3energy", (77,), "f8", chunks=(1,))[:75] = energy
+        for name in ("run", "run.index", "evt.seconds", "evt.nanoseconds", "evt.fiducials"):
+            values = file[name][:]
+            del file[name]
+            file[name] = np.append(values, [-1, -1])
+    capsys.readouterr()
+    (path,) = run(model, files[:1], tmp_path / "out")
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  r72.h5: ")]
+    assert line.endswith("none for lack of a feature 2, none for lack of a frame 4")
+    lost = [3, 4, 75, 76]
+    with h5py.File(path) as file, h5py.File(whole) as before:
+        assert (file["predicted"][:][lost] == NO_CLASS).all()
+        assert np.isnan(file["probability"][:][lost]).all()
+        assert np.isnan(file["predicted.run.index"][:][lost]).all()
+        assert file["run"][75:].tolist() == [-1, -1]
+        others = np.delete(np.arange(75), lost[:2])
+        for name in ("probability", "predicted", "predicted.run.index"):
+            assert file[name][:][others].tobytes() == before[name][:][others].tobytes()
+
+
+def test_keys_that_cannot_be_read_are_not_needed_and_named(model, files, tmp_path, capsys):
+    (whole,) = run(model, files[:1], tmp_path / "whole")
+    with h5py.File(files[0], "r+") as file:
+        for name in ("run", "evt.seconds", "evt.fiducials", "run.index"):
+            del file[name]
+        file["run"], file["evt.seconds"], file["evt.fiducials"] = [b"run70"] * 75, np.linspace(0, 1, 75), [1, 2]
+    (path,) = run(model, files[:1], tmp_path / "out")
+    lines = [line for line in capsys.readouterr().out.splitlines() if "predictions lack a key: " in line]
+    said = [line.partition("r72.h5: ")[2].partition(",")[0] for line in lines]
+    assert sorted(said) == [
+        "evt.fiducials: another number of rows than the frames (found 2",
+        "evt.seconds: not a whole number (found 0.013513513513513514 in row 1",
+        "run: wrong type (found object",
+    ]
+    with h5py.File(path) as file, h5py.File(whole) as before:
+        assert set(before) - set(file) == {"run", "run.index", "evt.seconds", "evt.fiducials"}
+        assert file["probability"][:].tobytes() == before["probability"][:].tobytes()
+
+
+def test_bad_files_are_left_out_where_the_pipeline_leaves_them_out(model, files, tmp_path, capsys):
+    (tmp_path / "x.h5").write_bytes(b"broken")
+    written = predict.predict_files(model, [tmp_path], tmp_path / "out", 2, skip_bad=True)
+    assert [path.name for path in written] == ["r72.predictions.h5", "r73.predictions.h5"]
+    assert f"predict: skipped (data.bad_files: skip): {tmp_path}/x.h5: not a readable" in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"x\.h5: not a readable"):
+        predict.predict_files(model, [tmp_path / "x.h5"], tmp_path / "out", 2, skip_bad=True)
+
+
+def test_the_layout_of_other_files_is_that_of_a_file_of_parameters(model, files, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (expected,) = run(model, files[:1], tmp_path / "expected")
+    with h5py.File(files[0], "r+") as file:
+        file.move("xtcavimg", "camera/frames")
+    (tmp_path / "x.h5").write_bytes(b"broken")
+    layout = "layout: {datasets: {xtcavimg: camera/frames}}"
+    (tmp_path / "other.yaml").write_text(f"data: {{raw: x, bad_files: skip, frame_shape: [24, 20], {layout}}}\n")
+    command = ["predict", str(model), "r72.h5", "x.h5", "--threads", "2"]
+    application = main.application(["predict"])
+    assert isinstance(CliRunner().invoke(application, command).exception, UserError)
+    assert isinstance(CliRunner().invoke(application, [*command, "--params", "none.yaml"]).exception, UserError)
+    done = CliRunner().invoke(application, [*command, "--params", "other.yaml"])
+    assert done.exit_code == 0, done.output
+    with h5py.File(tmp_path / "results/predictions" / expected.name) as file, h5py.File(expected) as before:
+        assert file["probability"][:].tobytes() == before["probability"][:].tobytes()
+
+
 def test_all_files_are_checked_before_one_is_read(model, files, tmp_path):
     (tmp_path / "x.h5").write_bytes(b"broken")
     with h5py.File(files[1], "r+") as file:

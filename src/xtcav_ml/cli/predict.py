@@ -14,6 +14,9 @@ def predict(
     ],
     files: Annotated[list[Path], typer.Argument(help="Raw files, or folders of them; they need no labels.")],
     out: Annotated[Path, typer.Option(help="Folder for the predictions.")] = RESULTS / "predictions",
+    params: Annotated[
+        Path, typer.Option(help="File whose section data has the layout of these files, and bad_files.")
+    ] = PARAMS_FILE,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads on a CPU; default: all cores.")] = None,
 ) -> None:
     """Predict with a trained model.
@@ -35,7 +38,10 @@ def predict(
             from xtcav_ml.tracking.registry import versions
 
             path = stack.enter_context(versions.local(model))
-        layout = load_section("data", DataParams).layout if PARAMS_FILE.is_file() else NOTES
+        given = params != PARAMS_FILE or params.is_file()  # the default is there only in a project
+        data = load_section("data", DataParams, params) if given else None
         stack.enter_context(writing(out))
         threads = threads or len(os.sched_getaffinity(0))
-        tool.predict_files(path, files, out, threads, layout, sealed=not registered)  # the registry has its digest
+        layout, skip_bad = (NOTES, False) if data is None else (data.layout, data.bad_files == "skip")
+        sealed = not registered  # the registry has its digest
+        tool.predict_files(path, files, out, threads, layout, skip_bad=skip_bad, sealed=sealed)

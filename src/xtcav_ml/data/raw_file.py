@@ -41,7 +41,7 @@ class RawFile:
         self._stored: set[str] = set()  # names of those whose data were found to be there
         self._keys: dict[str, NDArray[Any]] = {}  # columns of the event key
         self._written: set[str] = set()  # names of those whose rows were found to be written
-        self.blank: NDArray[np.bool_] | None = None  # rows that hold no shot, by `find_blank`
+        self.blank: NDArray[np.bool_] | None = None  # rows that hold no shot, by `find_blank` or `find_unwritten`
 
     @contextlib.contextmanager
     def naming(self, name: str) -> Iterator[None]:
@@ -108,6 +108,18 @@ class RawFile:
                 with self.naming(name):
                     raw_dataset.require_written(self.stored(name))
                     raise Misfit("no value in any row", f"{values[0]} in row 0", "the event keys of shots", SET_KEY)
+
+    def find_unwritten(self, names: Iterable[str]) -> None:
+        """Find the rows that hold no shot where no event key tells: one of datasets was never written there.
+
+        A dataset that was not written at all tells nothing. Raises UserError if one cannot be read.
+        """
+        for name in names:
+            if self.folder.source(name).is_dataset:
+                with self.naming(name):
+                    missing = raw_dataset.unwritten(self.stored(name))
+                    if missing is not None and not missing.all():
+                        self.blank = missing if self.blank is None else self.blank | missing
 
     def _key(self, name: str) -> NDArray[Any]:
         """Return a part of the event key (N,), -1 in rows that have none."""
@@ -224,8 +236,7 @@ class RawFile:
         """Return a line for each of `required` datasets that lacks a shot."""
         problems = []
         try:
-            if required.keys() >= set(EVENT_KEY):
-                self.find_blank()
+            self._find_blank_by(required)
         except UserError as error:
             return [str(error)]
         for name in required:
@@ -237,16 +248,24 @@ class RawFile:
                     problems.append(str(error))
         return problems
 
+    def _find_blank_by(self, required: Mapping[str, Dataset]) -> None:
+        if required.keys() >= set(EVENT_KEY):
+            self.find_blank()
+        else:
+            self.find_unwritten(required)
+
     def columns(self, required: Mapping[str, Dataset], optional: Mapping[str, Dataset]) -> dict[str, NDArray[Any]]:
         """Return columns as `read_columns` does."""
         columns: dict[str, NDArray[Any]] = {}
         shots = self.shots(required)
-        if self.blank is None and required.keys() >= set(EVENT_KEY):
-            self.find_blank()
+        if self.blank is None:
+            self._find_blank_by(required)
         for name, expected in {**required, **optional}.items():
             with self.naming(name):
-                if name not in required and not self.has(name):
-                    continue
+                if name not in required:
+                    if not self.has(name):
+                        continue
+                    self.rows(name, expected)
                 may_lack = name not in required and name != TRUTH and self.folder.source(name).is_dataset
                 if may_lack and self.dataset(name).shape:
                     self._keys[name] = self._key(name)  # -1 in rows that have none

@@ -105,12 +105,30 @@ class RawFrames(AbstractContextManager["RawFrames"]):
     def read(self, rows: NDArray[np.int64]) -> NDArray[Any]:
         """Return the frames (len(rows), rows, columns), ADU, at any rows: int16, or what holds all of them without loss."""
         frames = []
-        for row in rows:
+        for row in rows.tolist():
             try:
-                with refusing_unreadable(self.path, IMAGE):
-                    frames.append(self._frame(int(row)))
+                frames.append(self._frame(row))
             except PixelError as error:
                 raise UserError(self._line(error, f"row {row}")) from None
+        return self._joined(frames)
+
+    def read_usable(self, rows: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Return the frames as `read`, zeros for those that were never written or hold a pixel that is no number, and which.
+
+        The latter are True in (len(rows),).
+        """
+        frames, lost = [], np.zeros(len(rows), bool)
+        for number, row in enumerate(rows.tolist()):
+            try:
+                lost[number] = self._unwritten is not None and self._unwritten[row]
+                frames.append(np.zeros(self.shape[1:], np.int16) if lost[number] else self._frame(row))
+            except PixelError:
+                lost[number] = True
+                frames.append(np.zeros(self.shape[1:], np.int16))
+        return self._joined(frames), lost
+
+    def _joined(self, frames: list[NDArray[Any]]) -> NDArray[Any]:
+        """Return frames that were read as one array. Raises UserError if the file has changed meanwhile."""
         require_unchanged(self.path, self._state)
         self._folder.require_unchanged()
         if len(frames) == 1:
@@ -124,8 +142,7 @@ class RawFrames(AbstractContextManager["RawFrames"]):
         problems: dict[int, PixelError] = {}
         for row in rows.tolist():
             try:
-                with refusing_unreadable(self.path, IMAGE):
-                    self._frame(row)
+                self._frame(row)
             except PixelError as error:
                 problems[row] = error
             advance(1)
@@ -140,6 +157,11 @@ class RawFrames(AbstractContextManager["RawFrames"]):
         )
 
     def _frame(self, row: int) -> NDArray[Any]:
+        """Return the frame at a row. Raises UserError if it cannot be read, PixelError as `lossless`."""
+        with refusing_unreadable(self.path, IMAGE):
+            return self._found_frame(row)
+
+    def _found_frame(self, row: int) -> NDArray[Any]:
         if not 0 <= row < self.shape[0]:
             raise OSError(f"there is no row {row} of {self.shape[0]}")
         if self._unwritten is not None and self._unwritten[row]:

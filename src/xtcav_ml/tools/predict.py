@@ -23,7 +23,7 @@ from xtcav_ml.data.raw_dataset import Folder
 from xtcav_ml.data.raw_file import file_problems, read_columns
 from xtcav_ml.data.raw_frames import RawFrames, count_frames
 from xtcav_ml.learning import backend
-from xtcav_ml.learning.predictor import FRAMES_A_CALL, NO_CLASS, Prediction, Predictor
+from xtcav_ml.learning.predictor import FRAMES_A_CALL, Prediction, Predictor
 from xtcav_ml.science.spec import LearningSpec
 from xtcav_ml.system import interrupts
 from xtcav_ml.system.errors import UserError
@@ -41,14 +41,16 @@ def predict_files(
     threads: int,
     layout: Layout = NOTES,
     *,
+    skip_bad: bool = False,
     sealed: bool = True,
 ) -> list[Path]:
     """Write `out`/NAME.predictions.h5 for each raw file of `inputs` (files and folders), and return their paths.
 
     Checks all files before it reads one, and refuses a file that changes before its turn, or whose predictions would replace
-    those of another. A file needs frames and the model's features, where `layout` has them. Skips a file that has predictions
-    by this model already, so that an interrupted command resumes. `sealed` as for `Predictor`. Raises UserError for a fault
-    of a file.
+    those of another. A file needs frames and the model's features, where `layout` has them; a bad one is left out with a line
+    if `skip_bad`. A shot whose frame was never written, or holds what is no number, gets no prediction. Skips a file that has
+    predictions by this model already, so that an interrupted command resumes. `sealed` as for `Predictor`. Raises UserError
+    for a fault of a file.
     """
     if not model_path.is_file():
         raise UserError(f"{model_path}: missing (expected a model). Fix: run `make repro`, or name another")
@@ -57,7 +59,7 @@ def predict_files(
     digest = hashlib.sha256(model_path.read_bytes()).hexdigest()
     predictor = Predictor(model_path, sealed=sealed)
     require_unchanged(model_path, state)
-    targets, folders, states = _checked(inputs, out, predictor.spec, layout)
+    targets, folders, states = _checked(inputs, out, predictor.spec, layout, skip_bad)
     written = {target: attributes_of(target) for target in targets.values()}
     _require_own(targets, written)
     attributes = {
@@ -76,18 +78,21 @@ def predict_files(
         f"predict: {len(targets)} files with {model_path}, "
         f"{len(targets) - len(waiting)} of them skipped as done -> {out}; {device}"
     )
+    unread: dict[Path, list[str]] = {}
     with counting("shots", sum(count_frames(file, folders[file]) for file in waiting)) as advance:
         for file in waiting:
-            columns = read_columns(file, _features(predictor.spec), KEYS, folders[file])
+            columns, unread[file] = _columns(file, predictor.spec, folders[file])
             with RawFrames(file, states[file], folders[file]) as frames:
-                prediction = _predict(predictor, frames, columns, advance)
+                prediction, lacking = _predict(predictor, frames, columns, advance)
             _write(targets[file], predictor.spec, prediction, columns, attributes[file])
-            screen.print(f"  {file.name}: {_totals(prediction, predictor.spec)}")
+            screen.print(f"  {file.name}: {_totals(prediction, predictor.spec, lacking)}")
+    for line in raw_files.grouped(unread):
+        screen.print(f"predict: predictions lack a key: {line}")
     return list(targets.values())
 
 
 def _checked(
-    inputs: Sequence[Path], out: Path, spec: LearningSpec, layout: Layout
+    inputs: Sequence[Path], out: Path, spec: LearningSpec, layout: Layout, skip_bad: bool
 ) -> tuple[dict[Path, Path], dict[Path, Folder], dict[Path, tuple[int, ...]]]:
     """Return for each raw file of `inputs` its target below `out`, its folder, and its `file_state` before it was checked."""
     targets: dict[Path, Path] = {}
@@ -106,7 +111,12 @@ def _checked(
             file: out / file.relative_to(listing.folder).with_name(file.stem + SUFFIX) for file in listing.files
         }
         folders |= dict.fromkeys(listing.files, folder)
-    raw_files.refuse({file: problems[file] for file in targets})
+    bad = {file: problems[file] for file in targets if problems[file]}
+    if not skip_bad or len(bad) == len(targets):
+        raw_files.refuse(bad)
+    for line in raw_files.grouped(bad):
+        console().print(f"predict: skipped (data.bad_files: skip): {line}")
+    targets = {file: target for file, target in targets.items() if file not in bad}
     for file in targets:
         require_unchanged(file, states[file])
     return targets, folders, states
@@ -159,10 +169,21 @@ def _features(spec: LearningSpec) -> dict[str, Dataset]:
     return dict.fromkeys(spec.features, raw_files.NUMBER)
 
 
+def _columns(file: Path, spec: LearningSpec, folder: Folder) -> tuple[dict[str, NDArray[Any]], list[str]]:
+    """Return the model's features, and the keys that the file has, with a line for each key that cannot be read."""
+    columns, problems = read_columns(file, _features(spec), folder=folder), []
+    for name, kind in KEYS.items():
+        try:
+            columns |= read_columns(file, {}, {name: kind}, folder)
+        except UserError as error:
+            problems.append(str(error))
+    return columns, problems
+
+
 def _predict(
     predictor: Predictor, frames: RawFrames, columns: Mapping[str, NDArray[Any]], advance: Callable[[int], None]
-) -> Prediction:
-    """Return the predictions of all shots of a file; a few frames in memory at a time.
+) -> tuple[Prediction, Counter[str]]:
+    """Return the predictions of all shots of a file, and for lack of what shots have none; a few frames in memory at a time.
 
     Raises UserError if it changes meanwhile, KeyboardInterrupt after a request to stop.
     """
@@ -172,21 +193,26 @@ def _predict(
     )
     for i, name in enumerate(spec.features):
         features[:, i] = columns[name]
-    for rows, some in _blocks(frames, shots):
+    lacking = Counter({"a feature": int((~np.isfinite(features).all(axis=1)).sum())})
+    for rows, (some, lost) in _blocks(frames, shots):
         interrupts.require_none()
         block = predictor.predict(some, features[rows])
         probabilities[rows], numbers[rows] = block.probabilities, block.numbers
+        probabilities[rows[lost]] = numbers[rows[lost]] = np.nan
+        lacking["a frame"] += int(lost.sum())
         advance(len(rows))
-    return Prediction(probabilities, numbers)
+    return Prediction(probabilities, numbers), +lacking
 
 
-def _blocks(frames: RawFrames, shots: int) -> Iterator[tuple[NDArray[np.int64], NDArray[Any]]]:
-    """Yield rows of a file and their frames; a thread reads the next ones meanwhile."""
+def _blocks(
+    frames: RawFrames, shots: int
+) -> Iterator[tuple[NDArray[np.int64], tuple[NDArray[Any], NDArray[np.bool_]]]]:
+    """Yield rows of a file and what `read_usable` has there; a thread reads the next ones meanwhile."""
     with ThreadPoolExecutor(1) as reader:
         blocks = [np.arange(first, min(first + FRAMES_A_CALL, shots)) for first in range(0, shots, FRAMES_A_CALL)]
-        coming = [reader.submit(frames.read, rows) for rows in blocks[:1]]
+        coming = [reader.submit(frames.read_usable, rows) for rows in blocks[:1]]
         for number, rows in enumerate(blocks, start=1):
-            coming += [reader.submit(frames.read, following) for following in blocks[number : number + 1]]
+            coming += [reader.submit(frames.read_usable, following) for following in blocks[number : number + 1]]
             yield rows, coming.pop(0).result()
 
 
@@ -207,14 +233,12 @@ def _write(
         file.attrs.update(attributes)
 
 
-def _totals(prediction: Prediction, spec: LearningSpec) -> str:
-    """Return the number of shots of each class, and the mean of each number."""
+def _totals(prediction: Prediction, spec: LearningSpec, lacking: Mapping[str, int]) -> str:
+    """Return the number of shots of each class, the mean of each number, and how many have neither for lack of what."""
     words = []
     if spec.classes:
         words = [f"{name} {(prediction.predicted == number).sum():,}" for number, name in enumerate(spec.classes)]
-        missing = (prediction.predicted == NO_CLASS).sum()
-        words += [f"none for lack of a feature {missing:,}"] * bool(missing)
     for i, name in enumerate(spec.regression):
         finite = prediction.numbers[:, i][np.isfinite(prediction.numbers[:, i])]
         words.append(f"{name} {finite.mean():.4g} on average" if len(finite) else f"{name} -")
-    return ", ".join(words)
+    return ", ".join([*words, *(f"none for lack of {what} {count:,}" for what, count in lacking.items())])
