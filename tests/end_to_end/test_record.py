@@ -1,5 +1,6 @@
 """Every result has its run in MLflow, wherever it came from: DVC's cache, an experiment elsewhere, a server that was down."""
 
+import json
 import re
 import time
 
@@ -28,10 +29,11 @@ def trained(project):
 
 def test_from_a_commit_to_its_runs_and_back(project):
     (run,) = trained(project)
-    for arguments in ([], ["HEAD"]):
-        said = project.run("xtcav", "runs", *arguments).stdout
-        assert f"{run.info.run_id}  {run.info.run_name}, FINISHED" in said
-        assert f"accuracy/test {run.data.metrics['accuracy/test']:.4f}" in said
+    for arguments in ([], ["."], ["HEAD"]):
+        (listed,) = json.loads(project.run("xtcav", "runs", *arguments, "--json").stdout)
+        assert (listed["run_id"], listed["state"]) == (run.info.run_id, "FINISHED")
+        assert listed["test_accuracy"] == run.data.metrics["accuracy/test"]
+        assert listed["differs"] == {}
     refused = project.run("xtcav", "runs", "HEAD~1", check=False)
     assert refused.returncode == 1
     assert re.fullmatch(r"xtcav: .*dvc\.lock.*\n", refused.stderr)
@@ -51,7 +53,7 @@ def test_from_a_commit_to_its_runs_and_back(project):
 def test_what_dvc_restores_has_its_run_once_in_a_store_that_is_empty(project, tmp_path):
     (first,) = trained(project)
     project.set(**{RATE: 0.06})
-    refused = project.run("xtcav", "runs", check=False)
+    refused = project.run("xtcav", "runs", ".", check=False)
     assert refused.returncode == 1
     assert "the workspace: no run in " in refused.stderr
     assert "lineage.key" in refused.stderr

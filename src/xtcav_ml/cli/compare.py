@@ -9,7 +9,9 @@ def compare(
     runs: Annotated[
         list[str],
         typer.Argument(
-            metavar="RUN", help="A predictions.csv, a folder that holds one (.), a git revision or an MLflow run id."
+            metavar="RUN",
+            help="A predictions.csv, a folder that holds one (.), a git revision, or an MLflow run's id, its first digits or "
+            "its name.",
         ),
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,

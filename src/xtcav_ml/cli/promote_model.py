@@ -9,7 +9,10 @@ GROUP = "Models"
 
 def promote_model(
     run: Annotated[
-        str, typer.Argument(metavar="RUN", help="An MLflow run id, the beginning of one, or an alias (candidate).")
+        str,
+        typer.Argument(
+            metavar="RUN", help="An MLflow run's id, its first digits or its name; or an alias (candidate)."
+        ),
     ],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the decision, change nothing.")] = False,
     margin: Annotated[

@@ -8,7 +8,7 @@ GROUP = "Tracking"
 
 
 def reproduce(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="An MLflow run id, or the beginning of one.")],
+    run: Annotated[str, typer.Argument(metavar="RUN", help="An MLflow run's id, its first digits or its name.")],
     into: Annotated[
         Path | None, typer.Option(help="New folder for it; default: reproduced/ and the beginning of the id.")
     ] = None,

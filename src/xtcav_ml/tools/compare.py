@@ -1,5 +1,6 @@
 """compare: predictions of two or more runs on the same test shots -> whether one differs significantly from the first."""
 
+import contextlib
 import json
 import re
 import tempfile
@@ -15,7 +16,7 @@ from xtcav_ml.lineage import git, lineage, project, recorded
 from xtcav_ml.science.thresholds import INTERVAL
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.system.progress import console, titled_table
-from xtcav_ml.tracking import mlflow_store
+from xtcav_ml.tracking import find_runs, mlflow_store
 from xtcav_ml.tracking.mlflow_names import CODE_TAG, KEY_TAG, LINEAGE
 
 RUN_ID = "[0-9a-f]{32}"
@@ -53,18 +54,15 @@ def _source(name: str) -> tuple[str, recorded.Recorded | None]:
             origin = recorded.of_folder(path.resolve().parents[1])  # the project of results/predictions.csv
             return path.read_text(encoding="utf-8", errors="replace"), origin
     root = project.find_root()
-    if re.fullmatch(RUN_ID, name):
-        with tempfile.TemporaryDirectory() as folder:
-            table = mlflow_store.download(root, name, PREDICTIONS.name, Path(folder))
-            return table.read_text(encoding="utf-8", errors="replace"), _of_run(root, name, Path(folder))
-    try:
-        text = git.file_at(name, str(PREDICTIONS), root).decode(errors="replace")
-    except git.GitError as error:
-        raise UserError(
-            f"{name}: no such run (found {error.reason!r}, expected a {PREDICTIONS.name}, a folder that holds one, an MLflow "
-            f"run id or a git revision with {PREDICTIONS}). Fix: check the name; `xtcav runs` lists MLflow runs"
-        ) from None
-    return text, recorded.read_locks(lambda file: git.file_at(name, file, root))
+    if not re.fullmatch(RUN_ID, name):
+        with contextlib.suppress(git.GitError):
+            text = git.file_at(name, str(PREDICTIONS), root).decode(errors="replace")
+            return text, recorded.read_locks(lambda file: git.file_at(name, file, root))
+    others = f"; or a {PREDICTIONS.name}, a folder that holds one, a git revision with {PREDICTIONS}"
+    run_id = find_runs.find_run(root, name, others).info.run_id
+    with tempfile.TemporaryDirectory() as folder:
+        table = mlflow_store.download(root, run_id, PREDICTIONS.name, Path(folder))
+        return table.read_text(encoding="utf-8", errors="replace"), _of_run(root, run_id, Path(folder))
 
 
 def _of_run(root: Path, run_id: str, folder: Path) -> recorded.Recorded:

@@ -82,13 +82,6 @@ def search_runs(client: mlflow.MlflowClient, experiment: str, tags: Mapping[str,
     return list(client.search_runs([experiment], wanted, order_by=["attributes.start_time DESC", "attributes.run_id"]))
 
 
-def beginning(root: Path, digits: str) -> list[Run]:
-    """Return two runs at most whose id begins with hexadecimal `digits`. Raises UserError if the store does not answer."""
-    store, experiment = connect(root)
-    with answering(root):
-        return list(store.search_runs([experiment], f"attributes.run_id LIKE '{digits}%'", max_results=2))
-
-
 def curves(root: Path, run_id: str, names: Iterable[str]) -> dict[str, dict[int, float]]:
     """Return the values of metrics `names` of run `run_id` by step. Raises UserError if the store does not answer."""
     store, _ = connect(root)

@@ -79,18 +79,3 @@ def test_what_a_run_lacks_is_one_line_with_the_cure(root, changes, said):
         original.fetch_run(root, run.run_id)
     assert str(refused.value).startswith(f"run {run.run_id}")
     assert "\n" not in str(refused.value)
-
-
-@pytest.mark.parametrize("wanted", ["{:.3}", "{:.8}%", "{:.8}' OR '", "candidate", "{}0"])
-def test_what_is_no_run_s_id_nor_its_beginning_is_refused(root, wanted):
-    wanted = wanted.format(stored(root).run_id)
-    with pytest.raises(UserError, match=r"found no runs, .*Fix: .*`xtcav runs`") as refused:
-        original.fetch_run(root, wanted)
-    assert str(refused.value).startswith(f"{wanted}: ")
-
-
-def test_two_runs_begin_so(root, monkeypatch):
-    both = [json.dumps(name) for name in "ab"]
-    monkeypatch.setattr(original.mlflow_store, "beginning", lambda root, wanted: both)
-    with pytest.raises(UserError, match="found several"):
-        original.fetch_run(root, "abcd")

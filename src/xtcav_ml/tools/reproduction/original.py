@@ -12,9 +12,10 @@ from typing import Any
 from xtcav_ml.config.paths import LOCK_FILE, PARAMS_FILE, STAGES
 from xtcav_ml.lineage import dvc_lock, lineage
 from xtcav_ml.lineage.fingerprint import Code
-from xtcav_ml.system.errors import UserError, masked
+from xtcav_ml.system.errors import UserError
 from xtcav_ml.tracking import mlflow_store
-from xtcav_ml.tracking.mlflow_names import EVALUATION_TAG, LINEAGE, of_test, store_uri
+from xtcav_ml.tracking.find_runs import find_run
+from xtcav_ml.tracking.mlflow_names import EVALUATION_TAG, LINEAGE, of_test
 
 USAGE = "system/"  # prefix of metrics that no training has to repeat
 
@@ -39,20 +40,15 @@ class Original:
         return {name.removeprefix("env."): value for name, value in self.tags.items() if name.startswith("env.")}
 
 
-def fetch_run(root: Path, prefix: str) -> Original:
-    """Return the run whose id is or begins with `prefix`.
+def fetch_run(root: Path, name: str) -> Original:
+    """Return the run that `name` names, as `find_run`.
 
     Raises UserError if there is none or more than one, or if it lacks something that a repetition needs.
     """
-    runs = mlflow_store.beginning(root, prefix) if re.fullmatch("[0-9a-f]{4,32}", prefix) else []
-    if len(runs) != 1:
-        raise UserError(
-            f"{prefix}: not the id of a run in {masked(store_uri(root))} (found {'several' if runs else 'no'} runs, expected 1 "
-            "for an id or at least 4 of its first digits). Fix: choose one that `xtcav runs` lists"
-        )
-    run_id, tags = str(runs[0].info.run_id), dict(runs[0].data.tags)
-    _require_repeatable(run_id, runs[0].info.status, tags)
-    names = [name for name in runs[0].data.metrics if not name.startswith(USAGE) and not of_test(name)]
+    run = find_run(root, name)
+    run_id, tags = str(run.info.run_id), dict(run.data.tags)
+    _require_repeatable(run_id, run.info.status, tags)
+    names = [name for name in run.data.metrics if not name.startswith(USAGE) and not of_test(name)]
     with tempfile.TemporaryDirectory() as folder:
 
         def read(name: str) -> bytes:
@@ -71,7 +67,7 @@ def fetch_run(root: Path, prefix: str) -> Original:
             )
         return Original(
             run_id,
-            runs[0].info.run_name,
+            run.info.run_name,
             tags,
             read_lineage(PARAMS_FILE),
             patch,

@@ -19,6 +19,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 from xtcav_ml.lineage import project
 from xtcav_ml.science.spec import LearningSpec
 from xtcav_ml.system.errors import UserError, masked
+from xtcav_ml.tracking.find_runs import find_run
 from xtcav_ml.tracking.mlflow_names import of_test, store_uri
 from xtcav_ml.tracking.mlflow_store import answering, connect
 from xtcav_ml.tracking.registry import manifest, packaging
@@ -148,17 +149,24 @@ def _version(client: mlflow.MlflowClient, entry: ModelVersion) -> Version:
 
 
 def find(root: Path, wanted: str) -> Version:
-    """Return the version with alias `wanted`, or the newest of the one run whose id begins so. Raises UserError if none."""
+    """Return the version with alias `wanted`, or the newest of the one run whose id begins so or which has that name.
+
+    Raises UserError if there is none.
+    """
     client, _ = connect(root)
     versions = _versions(client)
     aliases = client.get_registered_model(MODEL_NAME).aliases if versions else {}
     matching = [one for one in versions if str(aliases.get(wanted)) == str(one.version)]
     matching = matching or [one for one in versions if wanted and one.run_id.startswith(wanted)]
+    if not matching and versions:
+        with contextlib.suppress(UserError):
+            matching = [one for one in versions if one.run_id == find_run(root, wanted).info.run_id]
     runs = {one.run_id for one in matching}
     if len(runs) != 1:
         raise UserError(
             f"{wanted}: not one version of model {MODEL_NAME!r} in {masked(store_uri(root))} (found {len(runs)} runs, "
-            f"expected an alias such as {CANDIDATE}, or the beginning of one run's id). Fix: choose one that `make ui` lists"
+            f"expected an alias such as {CANDIDATE}, the beginning of one run's id, or a run's name). Fix: choose one that "
+            "`make ui` lists"
         )
     return _version(client, matching[0])
 

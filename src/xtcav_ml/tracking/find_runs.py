@@ -1,0 +1,85 @@
+"""Runs by what a person calls them: an id, the first digits of one, or a name; and those of a state of the project."""
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from mlflow.entities import Run
+
+from xtcav_ml.lineage import lineage
+from xtcav_ml.system.errors import UserError, masked
+from xtcav_ml.tracking.mlflow_names import KEY_TAG, NOTES, store_uri
+from xtcav_ml.tracking.mlflow_store import answering, connect, search_runs
+
+DIGITS = "[0-9a-f]{4,32}"
+"""An id of a run, or enough of its beginning."""
+
+ACCURACY, VALIDATION = "accuracy/test", "accuracy/validation"
+
+
+def find_run(root: Path, name: str, others: str = "") -> Run:
+    """Return the run whose id is or begins with `name`, or which has that name, of this project or of the notes.
+
+    Raises UserError if it is none or several; the message says what `others` the caller takes.
+    """
+    store, own = connect(root)
+    with answering(root):
+        notes = store.get_experiment_by_name(NOTES)
+        experiments = [own, *([notes.experiment_id] if notes else [])]
+        runs = [run for wanted in _filters(name) for run in store.search_runs(experiments, wanted, max_results=3)]
+    runs = list({run.info.run_id: run for run in runs}.values())
+    if len(runs) != 1:
+        several = f"several runs, {', '.join(run.info.run_id[:8] for run in runs)}" if runs else "no run"
+        raise UserError(
+            f"{name}: not one run in {masked(store_uri(root))} (found {several}, expected a run's id, at least 4 of its first "
+            f"digits, or its name{others}). Fix: choose one that `xtcav runs` lists"
+        )
+    return runs[0]
+
+
+def _filters(name: str) -> list[str]:
+    """Return what MLflow is asked for: ids that begin so, and names; nothing where `name` could be no value of a filter."""
+    by_id = [f"attributes.run_id LIKE '{name}%'"] if re.fullmatch(DIGITS, name) else []
+    by_name = [] if set(name) & set("\\'`\0") else [f"attributes.run_name = '{name}'"]
+    return by_id + by_name
+
+
+def runs_of(root: Path, read_file: Callable[[str], bytes]) -> list[Run]:
+    """Return the runs of the training whose inputs `read_file` reads by name, newest first. Raises UserError."""
+    key = lineage.of_revision("train", read_file).key
+    store, experiment = connect(root)
+    with answering(root):
+        return search_runs(store, experiment, {KEY_TAG: key})
+
+
+def newest(root: Path, limit: int) -> list[Run]:
+    """Return the `limit` newest runs of training, newest first. Raises UserError if the store does not answer."""
+    store, experiment = connect(root)
+    with answering(root):
+        newest = ["attributes.start_time DESC"]
+        return list(store.search_runs([experiment], "tags.stage = 'train'", max_results=limit, order_by=newest))
+
+
+def describe(run: Run, current: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a list says of a run, as JSON has it; `current` are the parameters in params.yaml, by dotted name."""
+    metrics, tags = run.data.metrics, run.data.tags
+    interval = [metrics[name] for name in ("test/accuracy_low", "test/accuracy_high") if name in metrics]
+    stored = run.data.params
+    return {
+        "run_id": run.info.run_id,
+        "name": run.info.run_name,
+        "started": datetime.fromtimestamp(run.info.start_time / 1000).astimezone().isoformat(timespec="seconds"),
+        "state": run.info.status,
+        "test_accuracy": metrics.get(ACCURACY),
+        "test_accuracy_interval": interval or None,
+        "validation_accuracy": metrics.get(VALIDATION),
+        "differs": {
+            name: value for name, value in stored.items() if name not in current or value != str(current[name])
+        },
+        "lineage_key": tags.get(KEY_TAG),
+        "commit": tags.get("git.commit"),
+        "edited": tags.get("git.dirty") == "true",
+        "rebuilt": "rebuilt" in tags,
+    }

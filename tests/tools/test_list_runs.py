@@ -1,0 +1,68 @@
+import json
+
+import pytest
+
+from tests.conftest import ROOT, StoredRun, lay_store
+from xtcav_ml.system.errors import UserError
+from xtcav_ml.tools import list_runs
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    """The folder of a project with two finished runs of training and one of a search; the second is edited."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("MLFLOW_TRACKING_URI", "DVC_ROOT"):
+        monkeypatch.delenv(name, raising=False)
+    lay_store(tmp_path)
+    (tmp_path / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
+    (tmp_path / "dvc.yaml").touch()
+    return tmp_path
+
+
+def store(root, number, params, metrics, **tags):
+    run = StoredRun(root, **{"stage": "train", "git.dirty": "false", **tags})
+    run.client.update_run(run.run_id, name=f"run {number}")
+    run.params(params)
+    run.metrics(metrics)
+    run.finish()
+    return run
+
+
+def test_the_newest_is_first_with_its_accuracy_and_what_differs(root, capsys):
+    old = store(root, 1, {"train.seed": 1}, {})
+    measured = {"accuracy/test": 0.854, "test/accuracy_low": 0.817, "test/accuracy_high": 0.885}
+    new = store(root, 2, {"train.seed": 7, "train.epochs": 24, "data.raw": "raw"}, measured, **{"git.dirty": "true"})
+    store(root, 3, {}, {}, stage="trial")
+    list_runs.list_runs(None, 20, False)
+    first, second = [line for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
+    for part in (
+        new.run_id[:8],
+        "FINISHED",
+        "85.4% (81.7% to 88.5%)",
+        "run 2",
+        "train.seed 7, data.raw raw, code edited",
+    ):
+        assert part in first
+    assert "train.epochs" not in first
+    assert [cell.strip() for cell in second.split("│")[1::5]] == [old.run_id[:8], ""]
+
+
+def test_many_differences_are_counted(root, capsys):
+    store(root, 1, {f"train.new{i}": i for i in range(9)}, {})
+    list_runs.list_runs(None, 20, False)
+    assert "train.new2 2, and 6 more" in capsys.readouterr().out
+
+
+def test_json_has_whole_ids_and_numbers(root, capsys):
+    runs = [store(root, number, {"train.seed": 2}, {"accuracy/test": 0.5}) for number in range(3)]
+    list_runs.list_runs(None, 2, True)
+    listed = json.loads(capsys.readouterr().out)
+    assert {one["run_id"] for one in listed} < {run.run_id for run in runs}
+    assert len(listed) == 2
+    assert listed[0]["test_accuracy"] == 0.5
+    assert listed[0]["differs"] == {"train.seed": "2"}
+
+
+def test_without_runs_the_cure_is_named(root):
+    with pytest.raises(UserError, match=r"this project: no run in sqlite:.*Fix: run `make repro`"):
+        list_runs.list_runs(None, 20, False)
