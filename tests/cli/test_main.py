@@ -137,3 +137,11 @@ def test_a_mistake_is_one_line_and_no_traceback(tmp_path, monkeypatch, capsys):
     said = capsys.readouterr().err
     assert said.startswith("xtcav: params.yaml: not readable")
     assert len(said.splitlines()) == 1
+
+
+def test_the_version_and_the_short_help(capsys):
+    done = CliRunner().invoke(main.application(["runs"]), ["--version"])
+    assert done.exit_code == 0
+    assert re.fullmatch(r"xtcav \d+\.\d+\.\d+\n", done.output)
+    assert "Usage: " in CliRunner().invoke(main.application(["runs"]), ["-h"]).output
+    assert "REVISION" in CliRunner().invoke(main.application(["runs", "sync"]), ["runs", "-h"]).output

@@ -1,10 +1,11 @@
 """The program `xtcav`: each other file of this folder is one command, the function that has the file's name."""
 
 import importlib
+import importlib.metadata
 import itertools
 import pkgutil
 import sys
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -40,14 +41,27 @@ def files() -> list[str]:
     return sorted(name for _, name, _ in pkgutil.iter_modules(cli.__path__) if name != "main")
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"xtcav {importlib.metadata.version('xtcav-ml')}")
+        raise typer.Exit
+
+
 def application(names: list[str]) -> typer.Typer:
     """Return the program with the commands of these files, which it imports."""
     app = typer.Typer(
-        cls=Grouped, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
+        cls=Grouped,
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
     )
 
     @app.callback()
-    def xtcav() -> None:
+    def xtcav(
+        version: Annotated[bool, typer.Option("--version", callback=_print_version, help="Print the version.")] = False,
+    ) -> None:
         """Learn from XTCAV shot images. Parameters are in params.yaml; `make repro` runs the pipeline stages in order."""
 
     modules = {

@@ -13,9 +13,10 @@ def runs(
     limit: Annotated[int, typer.Option(min=1, max=50_000, help="The most to list.")] = 20,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """List training runs, newest first, and what differs from params.yaml.
+    """List the runs, newest first.
 
-    A revision's runs are those of its parameters, data and code. Exit code 1 if there is none.
+    Each with its accuracy and what differs from params.yaml. A revision's runs are those of its parameters, data and code.
+    Exit code 1 if there is none.
     """
     from xtcav_ml.tools import list_runs as tool
 

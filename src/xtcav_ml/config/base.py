@@ -3,14 +3,16 @@
 import difflib
 import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.nodes import CollectionNode
 
+from xtcav_ml.config import yaml_problems
 from xtcav_ml.config.paths import PARAMS_FILE
 from xtcav_ml.system.errors import UserError, cut
 
@@ -107,7 +109,9 @@ def read_tree(path: Path = PARAMS_FILE) -> dict[str, Any]:
         raise UserError(
             f"{path}: not readable (found {error.strerror!r}, expected YAML). Fix: go to the project's folder"
         ) from None
-    except Exception as error:  # whatever the parser makes of it
+    except MarkedYAMLError as error:
+        raise UserError(yaml_problems.explain(error, path)) from None
+    except Exception as error:  # whatever else the parser makes of it
         what = " ".join(str(error).split()).partition(" To suppress this check")[0] or type(error).__name__
         raise UserError(f"{path}: invalid YAML (found {cut(what)}, expected keys). Fix: correct it") from None
     if not isinstance(tree, dict):
@@ -130,7 +134,26 @@ def validate_section(value: Any, kind: type[S], name: str, path: Path = PARAMS_F
     try:
         return kind.model_validate(_tuples(value))
     except ValidationError as error:
-        raise UserError(f"{path}: " + "; ".join(_explain(e, kind, name) for e in error.errors())) from None
+        raise UserError(
+            f"{path}: " + "; ".join(_explain(e, kind, name) for e in _causes(error.errors(), kind))
+        ) from None
+
+
+def _causes(errors: Sequence[Any], kind: type[BaseModel]) -> list[Any]:
+    """Return the errors without the missing keys that a misspelt one would be, which come first as they are the cause."""
+    unknown = [error for error in errors if error["type"] == "extra_forbidden"]
+    meant = {(*e["loc"][:-1], _nearest(str(e["loc"][-1]), _known_keys(kind, _location(e)[:-1]))) for e in unknown}
+    rest = [e for e in errors if e not in unknown and not (e["type"] == "missing" and tuple(e["loc"]) in meant)]
+    return unknown + rest
+
+
+def _nearest(text: str, expected: Sequence[str]) -> str:
+    """Return that of `expected` which `text` may have been meant to be, or ""."""
+    return next(iter(difflib.get_close_matches(text, expected, 1, 0.5)), "")
+
+
+def _location(error: Any) -> list[Any]:
+    return [part for part in error["loc"] if not str(part).startswith(("function-", "tuple["))]
 
 
 def shown(value: Any) -> str:
@@ -141,8 +164,8 @@ def shown(value: Any) -> str:
 def unknown_key(key: str, expected: list[str]) -> str:
     """Return the problem of a key that is none of those `expected`, with the nearest one as the fix."""
     key = cut(key)
-    near = [m for text in (key, key.rsplit(".", 1)[-1]) for m in difflib.get_close_matches(text, expected, 1, 0.5)]
-    names = near[0] if near else f"one of {', '.join(sorted(expected))}"
+    near = _nearest(key, expected) or _nearest(key.rsplit(".", 1)[-1], expected)
+    names = near or f"one of {', '.join(sorted(expected))}"
     return f"{key}: unknown key (found {key!r}, expected {names}). Fix: {'' if near else 'remove or '}rename it"
 
 
@@ -167,7 +190,7 @@ def _tuples(value: Any) -> Any:
 
 
 def _explain(error: Any, kind: type[BaseModel], name: str) -> str:
-    location = [part for part in error["loc"] if not str(part).startswith(("function-", "tuple["))]
+    location = _location(error)
     key, value = ".".join([name, *map(str, location)]), error["input"]
     match error["type"]:
         case "extra_forbidden":
@@ -177,10 +200,22 @@ def _explain(error: Any, kind: type[BaseModel], name: str) -> str:
         case "value_error":  # a rule of ours, whose message has the values and the fix
             return f"{key}: {error['ctx']['error']}"
         case "union_tag_invalid":
-            tags = error["ctx"]["expected_tags"]
-            return f"{key}: invalid value (found {shown(value)}, expected one of {tags}). Fix: name one"
+            tag, tags, own = (str(error["ctx"][part]) for part in ("tag", "expected_tags", "discriminator"))
+            key = f"{key}.{own}".replace("'", "")
+            near = _nearest(tag, re.findall("'(.*?)'", tags))
+            expected, cure = (repr(near), "correct the name") if near else (f"one of {tags}", "name one")
+            return f"{key}: invalid value (found {shown(tag)}, expected {expected}). Fix: {cure}"
     rule = error["msg"].partition(" should ")[2] or error["msg"]  # pydantic's "Input should be less than 1"
-    return f"{key}: invalid value (found {shown(value)}, expected it to {rule}). Fix: correct the value"
+    cure = _number_meant(value) or "correct the value"
+    return f"{key}: invalid value (found {shown(value)}, expected it to {rule}). Fix: {cure}"
+
+
+def _number_meant(value: Any) -> str:
+    """Return the cure of a number that is written as in other countries or as a percentage; "" of anything else."""
+    if not (isinstance(value, str) and (match := re.fullmatch(r"(-?\d+)(?:[.,](\d+))?( ?%)?", value))):
+        return ""
+    whole, fraction, percent = match.groups(default="")
+    return f"write {float(f'{whole}.{fraction or 0}') / (100 if percent else 1):g} without quotes"
 
 
 def _known_keys(kind: type[BaseModel], location: list[Any]) -> list[str]:
