@@ -51,7 +51,7 @@ def parameters(params: Params, folder: Path, layout: dict[str, Any] | None = Non
 def outcome(params: Params, out: Path) -> dict[str, dict[str, np.ndarray]]:
     """Return what scan, check and prepare make of a folder: the columns of each prepared file."""
     scanned = scan.count_shots(list_files(Path(params.data.raw)), params.data, params.prepare)
-    assert scanned["bad_files"] == 0
+    assert scanned["bad_files"] == 0 or params.data.bad_files == "skip"
     check.check_raw_files(params, out / "data.json")
     prepare.prepare_files(params.data, params.prepare, out / "prepared")
     found = {}
