@@ -46,6 +46,7 @@ THOROUGH = [
     "end_to_end/test_notes.py",
     "end_to_end/test_own_files.py",
     "data/test_layouts_trained.py",
+    "data/test_strange_folders.py",
     "test_backends.py",
     "test_flipped_bits.py",
     "learning/test_hostile_models.py",

@@ -1,7 +1,7 @@
 """Raw files in other layouts: read with the same numbers as the experiment's, or refused in a line whose cure makes them pass.
 
 LAYOUTS are read with the layout that each names; CURED are refused first. All go through scan, check and prepare, whose output
-must equal that of the plain files. Mixtures of frames, labels, keys and storage are drawn by hypothesis.
+must equal that of the plain files. test_strange_folders has mixtures of them.
 """
 
 import functools
@@ -14,8 +14,6 @@ import h5py
 import hdf5plugin
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from tests import foreign_files
 from tests.conftest import SHAPE
@@ -112,6 +110,11 @@ def without(*names: str) -> Change:
 
 def packed_time(file: h5py.File) -> None:
     file["time"] = (file["evt.seconds"][:].astype("u8") << np.uint64(32)) | file["evt.nanoseconds"][:].astype("u8")
+    without("evt.seconds", "evt.nanoseconds")(file)
+
+
+def time_in_seconds(file: h5py.File) -> None:
+    file["time"] = file["evt.seconds"][:] + 1e-9 * file["evt.nanoseconds"][:]
     without("evt.seconds", "evt.nanoseconds")(file)
 
 
@@ -274,6 +277,11 @@ LAYOUTS: dict[str, tuple[dict[str, Any], Callable[[Path], object]]] = {
         at(evt_seconds={"path": "time", "half": "high"}, evt_nanoseconds={"path": "time", "half": "low"}),
         in_files(packed_time),
     ),
+    "time in seconds": (
+        at(evt_seconds={"path": "time", "half": "high"}, evt_nanoseconds={"path": "time", "half": "low"}),
+        in_files(time_in_seconds),
+    ),
+    "whole seconds as floats": ({}, in_files(mapped("evt.seconds", lambda values: values.astype(float)))),
     "no fiducials": (at(evt_fiducials=None), in_files(without("evt.fiducials"))),
     "no position in the run": ({"datasets": {"run.index": None}}, in_files(without("run.index"))),
     "a run of the whole file": ({}, in_files(mapped("run", lambda values: values[0]))),
@@ -370,6 +378,13 @@ CURED: dict[str, tuple[str, Change, dict[str, Any]]] = {
         missing_labels,
         at(acq_peaksLabel={"path": PEAKS_LABEL, "missing": (255,)}),
     ),
+    "a time in seconds": (
+        "evt.seconds: not a whole number (found 14",
+        each(
+            time_in_seconds, moved("time", "evt.seconds"), lambda file: file.create_dataset("evt.nanoseconds", data=0)
+        ),
+        at(evt_seconds={"path": "evt.seconds", "half": "high"}, evt_nanoseconds={"path": "evt.seconds", "half": "low"}),
+    ),
     "parts in other files": ("xtcavimg: stored in another file (found parts/", virtual(IMAGE, to="parts"), FOLLOW),
     "links to other files": ("xtcavimg: stored in another file (found data/", linked(IMAGE, to="data"), FOLLOW),
     "frames as bytes": ("xtcavimg: stored in another file (found amo86815-", in_raw_bytes, FOLLOW),
@@ -393,28 +408,6 @@ def test_what_is_refused_is_one_line_whose_cure_makes_it_pass(name, copied, plai
 
 def outcome_refused(params: Params, out: Path) -> None:
     check.check_raw_files(params, out / "data.json")
-
-
-@pytest.mark.thorough
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=8)
-@given(
-    frames=st.sampled_from([*FRAMES, None]),
-    labels=st.sampled_from([*LABELS, None]),
-    keys=st.sampled_from(["packed time", "no fiducials", "a run in the name of the file", "groups", None]),
-    files=st.sampled_from(["other suffixes", "folders of runs", "companions of other systems", None]),
-)
-def test_mixtures_are_read_with_the_same_numbers(frames, labels, keys, files, plain, params, tmp_path_factory):
-    if keys == "a run in the name of the file" and files == "folders of runs":
-        files = None
-    folder = tmp_path_factory.mktemp("mixture")
-    shutil.copytree(plain[0], folder / "raw")
-    layout: dict[str, Any] = {}
-    for name in (frames, labels, keys, files):
-        if name is not None:
-            layout |= LAYOUTS[name][0]
-            LAYOUTS[name][1](folder / "raw")
-    same(outcome(parameters(params, folder / "raw", layout), folder), plain[1])
-    shutil.rmtree(folder)
 
 
 def test_chunks_that_do_not_fit_into_memory_are_reported_with_the_cure(tmp_path, params, capsys):

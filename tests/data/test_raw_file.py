@@ -1,11 +1,14 @@
 import h5py
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.conftest import SHAPE, write_shots
 from xtcav_ml.config.layout import Layout, Source
 from xtcav_ml.config.schema import EVENT_KEY, IMAGE, PEAKS_LABEL, SCHEMA, Dataset
-from xtcav_ml.data.raw_dataset import Folder
+from xtcav_ml.data import raw_dataset
+from xtcav_ml.data.raw_dataset import Folder, Misfit
 from xtcav_ml.data.raw_file import KEY, file_problems, read_columns
 from xtcav_ml.data.raw_frames import read_frames
 from xtcav_ml.system.errors import UserError
@@ -138,6 +141,44 @@ def test_the_fill_value_of_a_field_is_no_value(path):
     places = {name: Source(path=f"key/{field}") for name, field in zip(EVENT_KEY, "abc", strict=True)}
     columns = read_columns(path, dict.fromkeys(EVENT_KEY, KEY), folder=Folder(path.parent, Layout(datasets=places)))
     assert columns["evt.fiducials"].tolist() == [0, 1, 2, 3, -1, 5]
+
+
+def split(times):
+    """Return the whole seconds and the nanoseconds of times in seconds."""
+    return [raw_dataset.column(np.asarray(times), Source(path="t", half=half), KEY) for half in ("high", "low")]
+
+
+@given(st.lists(st.floats(2.0**23, 2.0**33), min_size=1))
+def test_times_in_seconds_are_taken_apart_without_loss(times):
+    ordered = np.unique(times)
+    seconds, nanoseconds = split(ordered)
+    np.testing.assert_array_equal(seconds + nanoseconds / 1e9, ordered)
+    assert (nanoseconds >= 0).all()
+    assert (nanoseconds < 10**9).all()
+    assert len(np.unique(seconds * 10**9 + nanoseconds)) == len(ordered)
+    assert (np.diff(seconds * 10**9 + nanoseconds) > 0).all()
+
+
+def test_a_time_is_taken_apart_as_it_was_written():
+    seconds, nanoseconds = split([1466123456.0083, 1466123456.5, np.nan, -1.0, 0.0])
+    assert seconds.tolist() == [1466123456, 1466123456, -1, -1, 0]
+    assert nanoseconds.tolist() == [8300066, 500000000, -1, -1, 0]  # the nearest float is 66 ns off
+
+
+@pytest.mark.parametrize(
+    ("time", "said"),
+    [
+        (0.1 + 2**-40, "a time of finer steps than 1 ns (found 0.1"),
+        (5 - 2**-40, "a time of finer steps than 1 ns (found 4.99"),
+        (np.longdouble(1466123456) + np.longdouble(2) ** -32, "a time of finer steps than 1 ns (found 1466123456.0"),
+        (np.inf, "an integer of more than 63 bits (found inf"),
+        (1e30, "an integer of more than 63 bits (found 1e+30"),
+    ],
+)
+def test_a_time_that_would_change_is_refused(time, said):
+    with pytest.raises(Misfit) as error:
+        split([1.0, time])
+    assert said in str(error.value)
 
 
 def test_a_pixel_that_float32_cannot_hold_is_refused(path):

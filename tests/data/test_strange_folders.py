@@ -1,6 +1,6 @@
 """Folders as people have them, and mixtures of layouts: through scan, check, prepare, train and predict as the plain files.
 
-Whatever has the same prepared shots is learned alike, so one network predicts them all; a slow test trains one for each mixture.
+What has the same prepared shots is learned alike, so one network predicts them all; a slow test trains one for each mixture.
 """
 
 import os
@@ -178,7 +178,9 @@ def blank(folder: Path) -> None:
 
 
 FOLDERS: dict[str, Act] = {
-    "several suffixes": renamed(lambda path: path.with_suffix({"68": ".H5", "70": "", "71": ".data.1"}[path.stem[-2:]])),
+    "several suffixes": renamed(
+        lambda path: path.with_suffix({"68": ".H5", "70": "", "71": ".data.1"}[path.stem[-2:]])
+    ),
     "nested": renamed(lambda path: path.parent / "a" / path.stem[-2:] / "b c" / path.name),
     "the same name in each folder": renamed(lambda path: path.parent / path.stem / "data.h5"),
     "folders that are named as files": renamed(lambda path: path.parent / f"{path.stem}.d.h5" / path.name),
@@ -258,7 +260,10 @@ REFUSED: dict[str, tuple[str, Act]] = {
     "a text": ("text.nxs: not a readable HDF5 file (found ", within("text.nxs", b"hello")),
     "a signature alone": ("none.dat: not a readable HDF5 file (found ", within("none.dat", b"\x89HDF\r\n\x1a\n")),
     "a cut file": ("cut.h5: not a readable HDF5 file (found ", cut),
-    "a link to nowhere": ("x.h5: not a readable HDF5 file (found ", lambda folder: (folder / "x.h5").symlink_to("/no/x")),
+    "a link to nowhere": (
+        "x.h5: not a readable HDF5 file (found ",
+        lambda folder: (folder / "x.h5").symlink_to("/no/x"),
+    ),
     "a link to itself": ("x.h5: not a readable HDF5 file (found ", lambda folder: (folder / "x.h5").symlink_to("x.h5")),
     "a pipe": ("x.h5: not a readable HDF5 file (found ", lambda folder: os.mkfifo(folder / "x.h5")),
     "a file of another program": ("r0099.h5: ", foreign),
@@ -336,7 +341,9 @@ MIXTURES = {
 }
 
 
-def mixture(folder: Path, frames: str | None, labels: str | None, keys: str | None, files: str | None) -> dict[str, Any]:
+def mixture(
+    folder: Path, frames: str | None, labels: str | None, keys: str | None, files: str | None
+) -> dict[str, Any]:
     """Make a mixture of a folder of plain files, and return its layout."""
     referring = frames in REFERRING or labels == "parts of a label, in turns"
     assume(not (referring and files is not None))

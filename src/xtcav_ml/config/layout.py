@@ -34,7 +34,9 @@ class Source(Section):
     path: str | None = parameter("dataset, or attribute as object@name", default=None, min_length=1)
     value: Number | None = parameter("value of all shots", "of the dataset", default=None)
     file_name: str | None = parameter("regular expression; its group is a number in the name", default=None)
-    half: Literal["high", "low"] | None = parameter("32 bits of a dataset of 64-bit integers", default=None)
+    half: Literal["high", "low"] | None = parameter(
+        "`high` or `low` 32 bits of 64-bit integers; whole seconds or nanoseconds of a time in seconds", default=None
+    )
     missing: tuple[Number, ...] = parameter("numbers that mean no value", "of the dataset", default=())
 
     @model_validator(mode="after")

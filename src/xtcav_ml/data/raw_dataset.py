@@ -39,6 +39,7 @@ PREFIXES = ("HDF5_VDS_PREFIX", "HDF5_EXT_PREFIX", "HDF5_EXTFILE_PREFIX")
 
 WRITE_AGAIN = "write the file again, or remove it from the folder"
 COPY_AGAIN = "copy it again"
+TAKE_APART = ", or take a time in seconds apart by `half`: `high` for evt.seconds, `low` for evt.nanoseconds"
 
 
 class Misfit(Exception):
@@ -358,33 +359,50 @@ def column(
 
 
 def _half(flat: NDArray[Any], missing: NDArray[np.bool_], source: Source) -> NDArray[np.int64]:
-    """Return integers as `_integers`; of 64-bit ones the upper or lower 32 bits, if `source` asks for them."""
+    """Return integers as `_integers`; if `source` asks for a half, 32 bits of 64-bit ones, or a part of times in seconds."""
     if source.half is None:
         return _integers(flat, missing)
+    if flat.dtype.kind == "f":
+        return _part_of_time(flat, missing, source.half)
     if flat.dtype.kind not in "iu" or flat.dtype.itemsize != 8:
-        raise Misfit("no halves", flat.dtype, "64-bit integers", "remove `half` from data.layout")
+        raise Misfit("no halves", flat.dtype, "64-bit integers or floats", "remove `half` from data.layout")
     bits = flat.astype(np.uint64)
     halves = (bits >> np.uint64(32) if source.half == "high" else bits & np.uint64(2**32 - 1)).astype(np.int64)
     halves[missing | (flat < 0)] = -1  # as a fill value is
     return halves
 
 
+def _part_of_time(flat: NDArray[Any], missing: NDArray[np.bool_], half: str) -> NDArray[np.int64]:
+    """Return the whole seconds (half "high") or the nanoseconds of times in seconds, -1 where they are `missing` or negative.
+
+    A float of today's seconds has steps of 238 ns, so that both together are the same float again. Raises Misfit if they are
+    not: the steps are finer than a nanosecond.
+    """
+    whole = np.where(missing | (flat < 0), np.zeros_like(flat), flat)
+    _refuse(np.abs(whole) >= 2.0**63, flat, "an integer of more than 63 bits", "int64")
+    seconds = np.floor(whole)
+    nanoseconds = np.rint((whole - seconds) * 1e9)
+    _refuse(seconds + nanoseconds / 1e9 != whole, flat, "a time of finer steps than 1 ns", "seconds")
+    part = (seconds if half == "high" else nanoseconds).astype(np.int64)
+    return np.where(missing | (flat < 0), -1, part)
+
+
 def _integers(flat: NDArray[Any], missing: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Return whole numbers as int64, 0 where they are `missing`. Raises Misfit if one is not whole, or has more bits."""
     whole = np.where(missing, np.zeros_like(flat), flat)
     if flat.dtype.kind == "f":
-        _refuse(whole != np.rint(whole), flat, "not a whole number", "integers")
+        _refuse(whole != np.rint(whole), flat, "not a whole number", "integers", TAKE_APART)
         _refuse(np.abs(whole) >= 2.0**63, flat, "an integer of more than 63 bits", "int64")
     elif flat.dtype.kind == "u":
         _refuse(whole > INT64_MAX, flat, "an integer of more than 63 bits", "int64")
     return np.asarray(whole.astype(np.int64))
 
 
-def _refuse(bad: NDArray[np.bool_], flat: NDArray[Any], problem: str, expected: str) -> None:
+def _refuse(bad: NDArray[np.bool_], flat: NDArray[Any], problem: str, expected: str, cure: str = "") -> None:
     rows = np.flatnonzero(bad)
     if len(rows):
         found = f"{flat[rows[0]]} in row {rows[0]}, {len(rows):,} such rows"
-        raise Misfit(problem, found, expected, "correct it, or list it as `missing` in data.layout.datasets")
+        raise Misfit(problem, found, expected, f"correct it, or list it as `missing` in data.layout.datasets{cure}")
 
 
 def number_in_name(path: Path, pattern: str) -> int | None:

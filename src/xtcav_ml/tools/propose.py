@@ -116,8 +116,8 @@ def _place(source: Source, paths: Mapping[str, Entry]) -> str | None:
 
 
 def _holds(entry: Entry, source: Source) -> bool:
-    """Return whether a dataset has numbers, and halves of 64 bits where they are asked for."""
-    wide = entry.numbers and np.dtype(entry.dtype).kind in "iu" and np.dtype(entry.dtype).itemsize == 8
+    """Return whether a dataset has numbers, and 64 bits where halves are asked for."""
+    wide = entry.numbers and np.dtype(entry.dtype).kind in "iuf" and np.dtype(entry.dtype).itemsize == 8
     return wide if source.half else entry.numbers
 
 
