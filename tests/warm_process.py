@@ -1,9 +1,9 @@
 """One process for a session with TensorFlow, MLflow and DVC imported; each `xtcav` and `dvc` of a test is a fork of it.
 
 Tests put copies of this file, named as the programs, first on the PATH. Such a copy sends its folder, arguments, environment,
-limits and standard streams to the warm process over a socket, and ends with the exit code that comes back. If the copy is
-killed, so is the fork. Nothing of TensorFlow has run before the fork, so the weights are the same bits as those of a process
-of its own (tests/end_to_end/test_repro_again.py).
+limits and standard streams to the warm process over a socket, and ends with the exit code that comes back. A signal that it
+gets goes on to the fork; if it is killed, so is the fork. Nothing of TensorFlow has run before the fork, so the weights are the
+same bits as those of a process of its own (tests/end_to_end/test_repro_again.py). Child processes of a fork are forks, too.
 """
 
 import atexit
@@ -12,6 +12,7 @@ import fcntl
 import gc
 import importlib
 import json
+import multiprocessing
 import os
 import resource
 import select
@@ -48,8 +49,10 @@ IMPORTED += (
 )
 """The first decides what Keras imports, so it is the first."""
 
-Request = tuple[list[str], str, dict[str, str], int, tuple[int, int]]
-"""Arguments, folder, environment, umask and the limits of a file's size of a program that is to run."""
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+Request = tuple[list[str], str, dict[str, str], int, tuple[int, int], list[int]]
+"""Arguments, folder, environment, umask, limits of a file's size, and open standard streams of a program that is to run."""
 
 
 def environment(folder: Path) -> dict[str, str]:
@@ -88,13 +91,23 @@ def exclusive(path: Path):
 def ask(argv: list[str]) -> int:
     """Run a program in the warm process as if it were this one; return its exit code, negative if a signal ended it."""
     os.umask(mask := os.umask(0))
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    limits, streams = resource.getrlimit(resource.RLIMIT_FSIZE), [number for number in range(3) if is_open(number)]
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(os.environ[SOCKET])
-        body = json.dumps([argv, str(Path.cwd()), dict(os.environ), mask, limits]).encode()
-        socket.send_fds(connection, [len(body).to_bytes(4, "big")], [0, 1, 2])
+        body = json.dumps([argv, str(Path.cwd()), dict(os.environ), mask, limits, streams]).encode()
+        socket.send_fds(connection, [len(body).to_bytes(4, "big")], streams)
         connection.sendall(body)
+        for number in SIGNALS:
+            signal.signal(number, lambda number, _: connection.send(bytes([number])))
         return int(connection.recv(8) or -signal.SIGKILL)
+
+
+def is_open(descriptor: int) -> bool:
+    """Return whether a descriptor is that of an open file."""
+    with contextlib.suppress(OSError):
+        os.fstat(descriptor)
+        return True
+    return False
 
 
 def receive(connection: socket.socket) -> tuple[Request, list[int]]:
@@ -120,8 +133,9 @@ def serve(path: str, owner: int) -> tuple[Request, list[int]]:
             for process, _ in forks.values():
                 os.kill(process, signal.SIGKILL)
             os._exit(0)
-        for connection in ready & set(asking):  # who asked says nothing more: it was killed
-            os.kill(asking[connection], signal.SIGKILL)
+        for connection in ready & set(asking):  # who asked got a signal, or was killed
+            with contextlib.suppress(ConnectionResetError):
+                os.kill(asking[connection], next(iter(connection.recv(1)), signal.SIGKILL))
         for ended in ready & set(forks):
             process, connection = forks.pop(ended)
             code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
@@ -155,11 +169,15 @@ def main(path: str, owner: int) -> None:
     for name in IMPORTED:
         importlib.import_module(name)
     gc.freeze()
-    (sys.argv[:], folder, variables, mask, limits), streams = serve(path, owner)
+    (sys.argv[:], folder, variables, mask, limits, numbers), streams = serve(path, owner)
     sys.orig_argv[:] = [sys.executable, *sys.argv]
-    for number, stream in enumerate(streams):
+    for number in range(3):
+        os.close(number)
+    for number, stream in zip(numbers, streams, strict=True):
         os.dup2(stream, number)
         os.close(stream)
+    forks = multiprocessing.get_context("fork")
+    multiprocessing.get_context = lambda method=None: forks
     os.chdir(folder)
     os.umask(mask)
     resource.setrlimit(resource.RLIMIT_FSIZE, limits)

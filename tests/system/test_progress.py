@@ -1,3 +1,5 @@
+import time
+
 import pytest
 
 from xtcav_ml.system import progress
@@ -17,3 +19,12 @@ def test_slow_steps_say_how_long_they_take(monkeypatch, capsys):
     with progress.counting("steps", 7) as advance:
         advance(2)
     assert "2 of 7 steps, 8 s each" in capsys.readouterr().out
+
+
+def test_a_wait_within_another_is_told_once(monkeypatch, capsys):
+    monkeypatch.setattr(progress, "SILENT_SECONDS", 0.01)
+    with progress.told("waits"), progress.told("waits"):
+        time.sleep(0.1)
+    with progress.told("waits"):
+        time.sleep(0.1)
+    assert capsys.readouterr().err.splitlines() == ["xtcav: waits"] * 2

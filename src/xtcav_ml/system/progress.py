@@ -70,13 +70,21 @@ def counting(unit: str, total: int) -> Iterator[Callable[[int], None]]:
     yield report
 
 
+_waiting: set[str] = set()  # what is waited for now
+
+
 @contextlib.contextmanager
 def told(waiting: str) -> Iterator[None]:
-    """Print a line if what is done meanwhile takes longer than SILENT_SECONDS."""
+    """Print a line if what is done meanwhile takes longer than SILENT_SECONDS; a wait within another for the same is its part."""
+    if waiting in _waiting:
+        yield
+        return
     timer = threading.Timer(SILENT_SECONDS, warn, [waiting])  # to stderr: the output may be JSON
     timer.daemon = True
     timer.start()
+    _waiting.add(waiting)
     try:
         yield
     finally:
+        _waiting.discard(waiting)
         timer.cancel()
