@@ -1,9 +1,12 @@
+import contextlib
+import errno
 import random
 import shutil
 import signal
 import socket
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import mlflow
 import pytest
@@ -186,6 +189,26 @@ def test_a_server_that_accepts_and_never_answers_is_waited_for_once_and_briefly(
     assert "3 entries of 1 runs not uploaded" in printed
     (left,) = kept(root)
     shutil.rmtree(left)  # no other test's store is this server
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_a_full_disk_is_told_once_by_the_error_of_the_command_or_at_its_end(root, monkeypatch, capsys, fails):
+    full = OSError(errno.ENOSPC, "No space left on device", "history.jsonl")
+    with contextlib.suppress(OSError), Tracker(root) as tracker:
+        monkeypatch.setattr(
+            tracker.uploader, "_upload_next", lambda _, journal: journal.acknowledge(journal.size, None, None)
+        )
+        run = tracker.start("full", {})
+        with monkeypatch.context() as patch:
+            patch.setattr(run.journal, "append", Mock(side_effect=full))
+            for step in range(3):
+                run.metrics({"a": 1.0}, step=step)
+        run.finish()
+        assert not capsys.readouterr().err
+        if fails:
+            raise full
+    lines = capsys.readouterr().err.splitlines()
+    assert [("metrics of run" in line, "2 other entries" in line) for line in lines] == [(True, True)] * (not fails)
 
 
 def test_metrics_whose_reply_was_lost_are_there_once(root, monkeypatch):

@@ -75,7 +75,7 @@ _waiting: set[str] = set()  # what is waited for now
 
 @contextlib.contextmanager
 def told(waiting: str) -> Iterator[None]:
-    """Print a line if what is done meanwhile takes longer than SILENT_SECONDS; a wait within another for the same is its part."""
+    """Print a line if what is done meanwhile takes longer than SILENT_SECONDS; once for waits within each other."""
     if waiting in _waiting:
         yield
         return

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from xtcav_ml.lineage.lineage import file_md5
 from xtcav_ml.system import interrupts
-from xtcav_ml.system.errors import reason, warn
+from xtcav_ml.system.errors import FULL, disk_full, reason, warn
 from xtcav_ml.system.progress import console
 from xtcav_ml.tracking.journal import EVENTS, Journal, folder_of, ownerless
 from xtcav_ml.tracking.mlflow_names import EXPERIMENT, MODEL_TAG, metric_name, storable_name, store_name
@@ -31,6 +31,7 @@ class Run:
         self.key: str = journal.begin["run_key"]
         metrics = [event for event, _ in journal.events() if event["event"] == "metrics"]  # of a killed process
         self.logged = {(name, event["step"]) for event in metrics for name in event["values"]}
+        self.no_room: list[str] = []  # messages of what a full disk has not taken
 
     def params(self, values: Mapping[str, Any]) -> None:
         """Log parameters, in the order of `values`."""
@@ -88,10 +89,14 @@ class Run:
             copy = {} if file is None else self.journal.copy(file)
             self.journal.append({"event": kind, **fields, **copy})
         except OSError as error:
-            warn(
+            message = (
                 f"{file or self.journal.folder}: {kind} of run {self.key} not logged (found {reason(error)!r}, expected a "
                 "readable file and room on the disk). Fix: free the disk, or make the file readable"
             )
+            if disk_full(error):
+                self.no_room.append(message)
+            else:
+                warn(message)
         self._uploader.wake.set()
 
 
@@ -156,19 +161,29 @@ class Tracker:
         self.uploader.add(journal)
         if parent is None and journal.pending:  # give the store a moment to answer for the first time
             self.uploader.tried.wait(PROBE["http" if self.store.startswith("http") else "database"])
-            if self.uploader.failure or not self.uploader.tried.is_set():
+            failed = self.uploader.failure or not self.uploader.tried.is_set()
+            if failed and not FULL.search(self.uploader.failure):  # which the end tells
                 self._warn("run data are not uploaded yet, and training continues", "start the server")
         self._begun.append(Run(journal, self.uploader))
         return self._begun[-1]
 
     @interrupts.held()
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         for run in self._begun:
             if not run.journal.finished:
                 run.finish(KILLED if kind is KeyboardInterrupt else FAILED)
         for journal in self._unfinished:
             self._upload_left(journal)
         pending = self.uploader.drain()
+        if error is None or not disk_full(error):  # whose one line is enough
+            self._tell(pending)
+        self.uploader.close()
+
+    def _tell(self, pending: Sequence[Journal]) -> None:
+        """Print what a full disk has not taken, and whether all else is uploaded."""
+        no_room = [message for run in self._begun for message in run.no_room]
+        if no_room:
+            warn(no_room[0] + f"; so are {len(no_room) - 1} other entries" * (len(no_room) > 1))
         if pending:
             self._warn(
                 f"{sum(journal.pending for journal in pending)} entries of {len(pending)} runs not uploaded",
@@ -176,7 +191,6 @@ class Tracker:
             )
         elif self.uploader.tried.is_set():
             console().print(f"MLflow: all uploaded to {self.store}")
-        self.uploader.close()
 
     def _take_unfinished(self, parent: Run | None, run_key: str) -> Journal | None:
         """Return the journal of a run without an end: of the identity's own one, or of the child with this key."""
