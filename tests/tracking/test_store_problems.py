@@ -52,6 +52,11 @@ def test_a_deleted_experiment_is_restored(project):
     assert mlflow_store.connect(project)[1] == experiment
 
 
+def test_a_database_that_another_process_locks_is_in_use():
+    line = store_problems.no_answer("sqlite:////a/mlflow.db", "(sqlite3.OperationalError) database is locked")
+    assert re.match(r"sqlite:////a/mlflow\.db: in use .*database is locked.*Fix: wait for that process", line)
+
+
 def contents(database):
     with contextlib.closing(sqlite3.connect(database)) as connection:
         return list(connection.iterdump())

@@ -15,6 +15,8 @@ from xtcav_ml.system.errors import UserError, masked
 MIGRATIONS = Path(mlflow.__file__).parent / "store" / "db_migrations" / "versions"
 """A file for each version of the schema, which its name begins with."""
 
+LOCKED = "database is locked"  # as SQLite says it
+
 
 def require_known_schema(database: Path, connection: sqlite3.Connection) -> None:
     """Raise UserError if a newer MLflow has written a database. The installed one creates or upgrades all others."""
@@ -39,12 +41,16 @@ def require_active(experiment: Experiment, uri: str) -> None:
 
 
 def no_answer(uri: str, why: str) -> str:
-    """Return the message for a store that does not answer: an older schema, a proxy, or no server."""
+    """Return the message for a store that does not answer: an older schema, a lock, a proxy, or no server."""
     store, proxies = masked(uri), requests.utils.get_environ_proxies(uri) if uri.startswith("http") else {}
     if versions := re.search(r"out-of-date database schema .found version (\w+), but expected (\w+)", why):
         return (
             f"{store}: schema of an older MLflow (found {versions[1]}, expected {versions[2]}). Fix: keep a copy, then run "
             f"`.venv/bin/mlflow db upgrade '{store}'`"
+        )
+    if LOCKED in why:
+        return (
+            f"{store}: in use (found {why!r}, expected no other process that locks it). Fix: wait for that process, or end it"
         )
     if proxies:
         proxy = masked(proxies.get(urlsplit(uri).scheme) or next(iter(proxies.values())))
