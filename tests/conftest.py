@@ -42,6 +42,7 @@ THOROUGH = [
     "end_to_end/test_server.py",
     "end_to_end/test_diff.py",
     "end_to_end/test_disk_full.py",
+    "end_to_end/test_signals.py",
     "end_to_end/test_streams.py",
     "end_to_end/test_notes.py",
     "end_to_end/test_own_files.py",

@@ -171,6 +171,7 @@ def main(path: str, owner: int) -> None:
     gc.freeze()
     (sys.argv[:], folder, variables, mask, limits, numbers), streams = serve(path, owner)
     sys.orig_argv[:] = [sys.executable, *sys.argv]
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until the program listens
     for number in range(3):
         os.close(number)
     for number, stream in zip(numbers, streams, strict=True):

@@ -49,7 +49,9 @@ def no_answer(uri: str, why: str) -> str:
             f"`.venv/bin/mlflow db upgrade '{store}'`"
         )
     if LOCKED in why:
-        return f"{store}: in use (found {why!r}, expected no other process that locks it). Fix: wait for that process, or end it"
+        return (
+            f"{store}: in use (found {why!r}, expected no process that locks it). Fix: wait for that process, or end it"
+        )
     if proxies:
         proxy = masked(proxies.get(urlsplit(uri).scheme) or next(iter(proxies.values())))
         return (
