@@ -177,6 +177,7 @@ def main(path: str, owner: int) -> None:
     for number, stream in zip(numbers, streams, strict=True):
         os.dup2(stream, number)
         os.close(stream)
+    os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))  # as in a new interpreter
     forks = multiprocessing.get_context("fork")
     multiprocessing.get_context = lambda method=None: forks
     os.chdir(folder)

@@ -120,7 +120,7 @@ class Project:
     def start(self, *command: str, warm: bool = False) -> subprocess.Popen[bytes]:
         """Start an `xtcav` command and go on.
 
-        A warm one cannot be signalled, but killed: its standard error ends when the fork has ended that did the work.
+        What a warm one prints on standard error ends when the fork has ended that did the work.
         """
         environment = warm_process.environment(self.shared) if warm else {}
         return subprocess.Popen(

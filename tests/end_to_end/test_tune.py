@@ -4,6 +4,7 @@ import contextlib
 import random
 import signal
 import subprocess
+import time
 
 import optuna
 import psutil
@@ -28,7 +29,9 @@ FEW_TRIALS = {
 @pytest.fixture(scope="module")
 def tuned(tmp_path_factory):
     project = Project.with_small_frames(tmp_path_factory.mktemp("tuned"), **FEW_TRIALS)
+    began = time.monotonic()
     project.output = project.run("xtcav", "tune").stdout
+    project.seconds = time.monotonic() - began
     return project
 
 
@@ -107,14 +110,23 @@ def outcome(project):
     return told, [run.info.status for run in ended], steps, project.json("results/tuning/best.json")
 
 
-def end_somehow(tuner, choose):
+def trials_of(project):
+    """Return the processes of trials: children of a process that is a fork, as they are, in the project's folder."""
+    forks = {}
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.cwd() == str(project.folder.resolve()) and "tests.warm_process" in process.cmdline():
+                forks[process.pid] = process, process.ppid()
+    return [process for process, parent in forks.values() if parent in forks]
+
+
+def end_somehow(project, tuner, choose):
     """Kill the tuner, ask it to stop, or kill the process of its trial, after which it goes on."""
     how = choose.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT, "trial", "trial"])
     if how == "trial":
-        with contextlib.suppress(psutil.NoSuchProcess):
-            for child in psutil.Process(tuner.pid).children():
-                if "spawn_main" in " ".join(child.cmdline()):
-                    child.send_signal(choose.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGINT]))
+        for trial in trials_of(project):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                trial.send_signal(choose.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGINT]))
         return
     tuner.send_signal(how)
     _, said = tuner.communicate(timeout=120)
@@ -125,12 +137,12 @@ def search_with_kills(project, choose, most, longest):
     """Run the search to its end with at most so many kills, each after at most `longest` seconds; return their number."""
     kills = 0
     while True:
-        tuner = project.start("tune")
+        tuner = project.start("tune", warm=True)
         while kills < most and tuner.poll() is None:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 tuner.wait(choose.uniform(0, longest))
             if tuner.poll() is None:
-                end_somehow(tuner, choose)
+                end_somehow(project, tuner, choose)
                 kills += 1
         _, said = tuner.communicate(timeout=500)
         if tuner.returncode == 0:
@@ -140,7 +152,7 @@ def search_with_kills(project, choose, most, longest):
 
 def test_a_search_that_is_killed_four_times_is_the_uninterrupted_one(tuned, tmp_path):
     project = Project.with_small_frames(tmp_path / "killed", **FEW_TRIALS)
-    search_with_kills(project, random.Random(3), 4, 12)
+    search_with_kills(project, random.Random(3), 4, tuned.seconds / 2)
     assert outcome(project) == outcome(tuned)
     assert not list((project.folder / "results/tuning").rglob("*.ckpt"))
     assert not list((project.folder / "results/tuning").glob(".*"))
@@ -169,7 +181,7 @@ def test_two_hundred_kills(tuned, tmp_path):
     choose, kills, searches = random.Random(5), 0, 0
     while kills < 200:
         project = Project.with_small_frames(tmp_path / f"killed-{searches}", **FEW_TRIALS)
-        kills += search_with_kills(project, choose, choose.randint(10, 40), 10)
+        kills += search_with_kills(project, choose, choose.randint(10, 40), tuned.seconds / 4)
         searches += 1
         assert outcome(project) == outcome(tuned)
     print(f"{kills} kills in {searches} searches, each equal to the one without")

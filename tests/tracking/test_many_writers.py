@@ -9,11 +9,15 @@ import mlflow
 import pytest
 
 from tests.servers import Server
+from tests.tools import test_promote_model
+from tests.tools.test_compare import hits
 from tests.tracking import test_record
+from xtcav_ml.tools import promote_model
 from xtcav_ml.tracking import record
 from xtcav_ml.tracking.tracker import Tracker
 
-results = test_record.results
+results, project = test_record.results, test_promote_model.root
+FORKS = multiprocessing.get_context("fork")
 WRITERS = 8
 
 
@@ -28,24 +32,55 @@ def log_often(folder, uri, calls, go):
             pass
 
 
-def log_at_once(results, uri, calls):
-    """Log the results of copies of a workspace from as many processes; return the runs that are then in the store."""
-    test_record.commit(results)
-    context, folders = multiprocessing.get_context("fork"), []
-    for number in range(WRITERS):
-        folders.append(results.root / f"machine {number}")
-        shutil.copytree(results.root, folders[-1], ignore=shutil.ignore_patterns("machine *", "mlflow.db*"))
-    go = context.Barrier(WRITERS)
-    writers = [context.Process(target=log_often, args=(folder, uri, calls, go)) for folder in folders]
-    for writer in writers:
-        writer.start()
-    for writer in writers:
-        writer.join(500)
-    assert [writer.exitcode for writer in writers] == [0] * WRITERS
+def promote_often(folder, uri, calls, go):
+    os.chdir(folder)
+    os.environ["MLFLOW_TRACKING_URI"] = uri
+    go.wait()
+    for _ in range(calls):
+        promote_model.promote_version("candidate", dry_run=False)
+
+
+def log_versions(root, uri):
+    """Log two runs, each with a version of the model; the first one is the champion, the second one as good."""
+    os.environ["MLFLOW_TRACKING_URI"] = uri
+    first, _ = test_promote_model.trained(root, hits(40)), test_promote_model.trained(root, hits(38))
+    test_promote_model.promote(first)
+
+
+def finish(processes):
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(500)
+    assert [process.exitcode for process in processes] == [0] * len(processes)
+
+
+def at_once(work, root, uri, calls):
+    """Do `work` in copies of a workspace from as many processes; return the runs that are then in the store."""
+    folders = [root / f"machine {number}" for number in range(WRITERS)]
+    for folder in folders:
+        shutil.copytree(root, folder, ignore=shutil.ignore_patterns("machine *", "mlruns"))
+    go = FORKS.Barrier(WRITERS)
+    finish([FORKS.Process(target=work, args=(folder, uri, calls, go)) for folder in folders])
     client = mlflow.MlflowClient(uri)
-    experiment = client.get_experiment_by_name("xtcav").experiment_id
-    found = client.search_runs([experiment])
-    return client, found
+    return client, client.search_runs([client.get_experiment_by_name("xtcav").experiment_id])
+
+
+def log_at_once(results, uri, calls):
+    test_record.commit(results)
+    return at_once(log_often, results.root, uri, calls)
+
+
+def promote_at_once(root, uri, calls):
+    finish([FORKS.Process(target=log_versions, args=(root, uri))])
+    client, runs = at_once(promote_often, root, uri, calls)
+    second, first = runs  # the newest first
+    assert [run.info.status for run in runs] == ["FINISHED"] * 2
+    assert len(client.search_model_versions("name = 'xtcav'")) == 2
+    for alias, run in (("champion", second), ("previous", first)):
+        version = client.get_model_version_by_alias("xtcav", alias)
+        assert version.run_id == run.info.run_id
+        assert version.description.startswith("Promoted: ")
 
 
 def require_one(client, found):
@@ -66,5 +101,20 @@ def test_on_a_server_there_is_one_run_and_nothing_twice(results, calls, tmp_path
     server.start()
     try:
         require_one(*log_at_once(results, server.url, calls))
+    finally:
+        server.kill()
+
+
+@pytest.mark.parametrize("calls", [1, pytest.param(20, marks=pytest.mark.slow)])
+def test_in_a_database_a_champion_is_made_once(project, calls):
+    promote_at_once(project, f"sqlite:///{project}/mlruns/mlflow.db", calls)
+
+
+@pytest.mark.parametrize("calls", [1, pytest.param(20, marks=pytest.mark.slow)])
+def test_on_a_server_a_champion_is_made_once(project, calls, tmp_path_factory):
+    server = Server(tmp_path_factory.mktemp("server"))
+    server.start()
+    try:
+        promote_at_once(project, server.url, calls)
     finally:
         server.kill()
