@@ -35,7 +35,7 @@ COMMANDS = {
     "report": Call(),
     "reproduce": Call("$(grep -o '[0-9a-f]\\{32\\}' results/resources/run.json)", long=True),
     "runs": Call(),
-    "same": Call("HEAD", long=True),
+    "same": Call("HEAD"),
     "scan": Call("raw"),
     "serve": Call("models/model.keras --port 1", long=True),
     "show": Call(),

@@ -4,12 +4,17 @@ import contextlib
 import os
 import subprocess
 import sys
+import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import pytest
 
+from tests import warm_process
 from tests.commands import COMMANDS, SHORT, finished_project, shell_line
 from tests.end_to_end.conftest import clean_environment
+from tests.servers import end, free_port
 from xtcav_ml.cli import main
 
 NOISE = ("Traceback", "Exception ignored", "BrokenPipe", "ValueError")
@@ -25,8 +30,9 @@ def test_the_table_has_every_command():
 
 
 def run(project, name, way, **env):
-    line = f"git checkout -q params.yaml; {COMMANDS[name].before}; {shell_line(name)} {way}; exit ${{PIPESTATUS[0]}}"
-    done = project.run("bash", "-c", line, check=False, **env)
+    line = way.format(shell_line(name))
+    before = f"git checkout -q params.yaml; {COMMANDS[name].before}"
+    done = project.run("bash", "-c", f"{before}; {line}; exit ${{PIPESTATUS[0]}}", check=False, **env)
     assert not any(word in done.stderr for word in NOISE), done.stderr
     return done
 
@@ -36,7 +42,7 @@ def test_a_full_output_is_one_line_and_the_work_is_done(project, name):
     metrics = project.folder / "results/metrics.json"
     if name == "evaluate":
         metrics.unlink()
-    done = run(project, name, "> /dev/full")
+    done = run(project, name, "{} > /dev/full")
     if name == "validate":  # prints nothing
         assert done.returncode == 0
         return
@@ -60,7 +66,7 @@ def on_terminal(project, line, **env):
     process = subprocess.Popen(
         ["bash", "-c", line],
         cwd=project.folder,
-        env={**clean_environment(), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", **env},
+        env={**clean_environment(), **warm_process.environment(project.shared), **env},
         stdin=its,
         stdout=its,
         stderr=its,
@@ -79,7 +85,7 @@ NARROW = {"COLUMNS": "20", "LINES": "1"}
 
 @pytest.mark.parametrize("name", ["describe", "summary", "scan", "compare"])
 def test_tables_are_whole_however_narrow_the_terminal_is(project, name):
-    done = run(project, name, "", **NARROW, TERM="dumb")
+    done = run(project, name, "{}", **NARROW, TERM="dumb")
     assert done.returncode == 0, done.stderr
     tables = done.stdout.split("\n\n")
     assert any("┃" in table for table in tables)
@@ -94,14 +100,69 @@ def test_progress_on_a_narrow_terminal(project, terminal):
     assert "Best: trial" in said
 
 
+SLOWLY = "python -c 'import fcntl, os; os.set_blocking(1, False); fcntl.fcntl(1, fcntl.F_SETPIPE_SZ, 4096)'"
+"""Makes standard output, a pipe, one that does not block, with little room in it."""
+
+WAYS = {
+    "read no more": "{} | true",
+    "read one line": "{} | head -1",
+    "no output": "{} >&-",
+    "no error": "{} 2>&-",
+    "full": "{} > /dev/full",
+    "error full, no input": "{} < /dev/null 2> /dev/full",
+    "not blocking": f"{{{{ {SLOWLY}; {{}}; }}}} | (sleep 0.5; cat)",
+}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("way", ["| true", "| head -1", ">&-", "2>&-", "> /dev/full", "< /dev/null 2> /dev/full"])
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", SHORT)
 def test_every_command_with_every_output(project, name, way):
-    project.real = True
-    done = run(project, name, way)
-    assert done.returncode == ("/dev/full" in way and "2>" not in way), done.stderr
+    done = run(project, name, WAYS[way])
+    assert done.returncode == (way == "full" and name != "validate"), done.stderr
     assert len([line for line in done.stderr.splitlines() if line.startswith("xtcav: ")]) <= 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["read no more", "no error", "full"])
+def test_a_run_is_reproduced_with_every_output(project, tmp_path, way):
+    done = run(project, "reproduce", WAYS[way].replace("{}", f"{{}} --into {tmp_path}/again"))
+    assert done.returncode == (way == "full"), done.stderr
+    assert (tmp_path / "again/results/metrics.json").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["read no more", "no output", "no error", "full"])
+@pytest.mark.parametrize(("name", "page"), [("serve", "ping"), ("ui", "health")])
+def test_a_server_answers_with_every_output(project, name, page, way):
+    port = free_port()
+    line = WAYS[way].format(shell_line(name).replace("--port 1", f"--port {port}"))
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    server = subprocess.Popen(
+        ["bash", "-c", line],
+        cwd=project.folder,
+        env={**clean_environment(), "PATH": path},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        wait_for(f"http://127.0.0.1:{port}/{page}")
+    finally:
+        end(server)
+    said = server.stderr.read().decode()
+    assert not any(word in said for word in NOISE), said
+
+
+def wait_for(address):
+    deadline = time.monotonic() + 120
+    while True:
+        try:
+            with urllib.request.urlopen(address, timeout=5):
+                return
+        except (urllib.error.URLError, OSError):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
 
 
 @pytest.mark.slow
