@@ -12,6 +12,7 @@ from tests.servers import Server
 from tests.tools import test_promote_model
 from tests.tools.test_compare import hits
 from tests.tracking import test_record
+from tests.tuning.test_locked_study import locked
 from xtcav_ml.tools import promote_model
 from xtcav_ml.tracking import record
 from xtcav_ml.tracking.tracker import Tracker
@@ -103,6 +104,16 @@ def test_on_a_server_there_is_one_run_and_nothing_twice(results, calls, tmp_path
         require_one(*log_at_once(results, server.url, calls))
     finally:
         server.kill()
+
+
+def test_a_database_that_another_process_locks_meanwhile_gets_everything_once(results):
+    database = results.root / "mlruns/mlflow.db"
+    with locked(database, 3):
+        test_record.recorded(results)
+    with Tracker(results.root):
+        pass
+    client = mlflow.MlflowClient(f"sqlite:///{database}")
+    require_one(client, test_record.stored_runs(results.root))
 
 
 @pytest.mark.parametrize("calls", [1, pytest.param(20, marks=pytest.mark.slow)])
