@@ -4,6 +4,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
@@ -63,7 +64,10 @@ class SmallDisk:
         self.source, self.mount, self.project = source.folder.parent, folder, Project(folder / "project")
 
     def resize(self, size: str) -> None:
-        subprocess.run(["mount", "-o", f"remount,size={size}", self.mount], check=True)
+        done = subprocess.run(
+            ["mount", "-o", f"remount,size={size}", self.mount], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
 
     def renew(self) -> None:
         """Make the copy again, with plenty of room."""
@@ -73,13 +77,24 @@ class SmallDisk:
         shutil.copytree(self.source, self.mount, dirs_exist_ok=True, symlinks=True)
 
     def run(self, name: str, kilobytes: int) -> tuple[subprocess.CompletedProcess[str], int]:
-        """Run a command with so much room; return how it ended, and how much more is used."""
+        """Run a command with so much room; return how it ended, and how much more is used meanwhile at most."""
         self.project.run("bash", "-c", COMMANDS[name].before)
-        before = self.used()
+        before = most = self.used()
+        over = threading.Event()
+
+        def watch() -> None:
+            nonlocal most
+            while not over.wait(0.002):
+                most = max(most, self.used())
+
         self.resize(f"{before + kilobytes}k")
+        watching = threading.Thread(target=watch)
+        watching.start()
         try:
-            return self.project.run("bash", "-c", shell_line(name), check=False, TMPDIR="/tmp"), self.used() - before
+            return self.project.run("bash", "-c", shell_line(name), check=False, TMPDIR="/tmp"), most - before
         finally:
+            over.set()
+            watching.join()
             self.resize(PLENTY)
 
     def used(self) -> int:
