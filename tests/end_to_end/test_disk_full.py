@@ -64,10 +64,9 @@ class SmallDisk:
         self.source, self.mount, self.project = source.folder.parent, folder, Project(folder / "project")
 
     def resize(self, size: str) -> None:
-        done = subprocess.run(
-            ["mount", "-o", f"remount,size={size}", self.mount], capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
+        remount = ["mount", "-o", f"remount,size={size}", self.mount]
+        done = subprocess.run(remount, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{size}, {self.used()} used: {done.stderr}"
 
     def renew(self) -> None:
         """Make the copy again, with plenty of room."""
@@ -133,10 +132,11 @@ def require_order(disk, name, kilobytes):
         lines = done.stderr.splitlines()
         assert done.returncode == 1, done
         assert lines, done
-        own = [line for line in lines if not line.startswith(("INFO", "I0", "WARNING"))]  # others are libraries'
-        assert len(own) == 1, done.stderr
+        others = ("INFO", "I0", "WARNING", "xtcav: MLflow: waits for")  # libraries' own, and what a slow machine adds
+        assert len([line for line in lines if not line.startswith(others)]) == 1, done.stderr
         assert lines[-1].startswith("xtcav: "), done.stderr
         assert "room" in lines[-1], done.stderr
+        assert "a file: " not in lines[-1], done.stderr
         assert before.items() <= after.items(), {path for path in before if before[path] != after.get(path)}
         again = disk.project.run("bash", "-c", shell_line(name), check=False)
         assert again.returncode == 0, again.stderr
