@@ -15,7 +15,7 @@ import mlflow
 import pytest
 
 from tests.conftest import lay_store
-from xtcav_ml.system.errors import UserError
+from xtcav_ml.system.errors import DiskFull, UserError
 from xtcav_ml.tracking import mlflow_store, store_problems
 from xtcav_ml.tracking.mlflow_names import store_uri
 
@@ -55,6 +55,12 @@ def test_a_deleted_experiment_is_restored(project):
 def test_a_database_that_another_process_locks_is_in_use():
     line = store_problems.no_answer("sqlite:////a/mlflow.db", "(sqlite3.OperationalError) database is locked")
     assert re.match(r"sqlite:////a/mlflow\.db: in use .*database is locked.*Fix: wait for that process", line)
+
+
+def test_a_store_on_a_full_disk_is_named(project):
+    said = r"^sqlite:///.*mlflow\.db: not usable .*disk is full.*Fix: make room"
+    with pytest.raises(DiskFull, match=said), mlflow_store.answering(project):
+        raise mlflow.MlflowException("(sqlite3.OperationalError) database or disk is full")
 
 
 def contents(database):

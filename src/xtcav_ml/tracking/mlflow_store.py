@@ -13,7 +13,7 @@ from mlflow.entities import Run
 from mlflow.environment_variables import MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR
 from sqlalchemy.exc import SQLAlchemyError
 
-from xtcav_ml.system.errors import UserError, masked, reason
+from xtcav_ml.system.errors import UserError, disk_full, masked, reason
 from xtcav_ml.system.progress import told
 from xtcav_ml.tracking import sqlite_store, store_problems
 from xtcav_ml.tracking.mlflow_names import EXPERIMENT, store_uri
@@ -57,12 +57,14 @@ def connect(root: Path, experiment: str = EXPERIMENT) -> tuple[mlflow.MlflowClie
 
 @contextlib.contextmanager
 def answering(root: Path, item: str = "") -> Iterator[None]:
-    """Raise UserError for a TrackingError: the store lacks `item`, if one is named, or does not answer, or refuses the user."""
+    """Raise UserError for a TrackingError: the store lacks `item`, has no room, does not answer, or refuses the user."""
     store = masked(store_uri(root))
     try:
         with told(f"MLflow: waits for an answer of {store}"):
             yield
     except TrackingError as error:
+        if full := disk_full(error, store):
+            raise full from None
         why = reason(error)
         if isinstance(error, mlflow.MlflowException) and error.get_http_status_code() in (401, 403):
             message = (
