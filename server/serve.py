@@ -21,7 +21,7 @@ PASSWORD, SECRET = "MLFLOW_AUTH_ADMIN_PASSWORD", "MLFLOW_FLASK_SERVER_SECRET_KEY
 ORIGINS, HOSTS = "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS", "MLFLOW_SERVER_ALLOWED_HOSTS"
 PASSWORD_LENGTH = 12  # characters that MLflow wants at least
 START = 120.0  # seconds within which the server must answer; the first start creates some hundred tables
-LOOK = 1.0  # seconds between two looks whether PostgreSQL still runs
+LOOK = 1.0  # seconds between two looks whether PostgreSQL and MLflow still run
 OF_CLIENTS = ("MLFLOW_TRACKING_", postgres.ADDRESS)  # variables that MLflow's own process does not get
 HERE = Path(__file__).parent
 
@@ -51,21 +51,19 @@ def run(folder: Path, host: str, port: int, allowed: Sequence[str]) -> None:
                 [str(HERE.parent), os.environ.get("PYTHONPATH", "")]
             ),  # where `server` is, whatever the present folder
         }
-        with services.running(command, signal.SIGTERM, environment) as server:
-            _await_answer(server, host, port)
+        with services.Kept("MLflow", lambda: services.running(command, signal.SIGTERM, environment)) as server:
+            _await_answer(server.process, host, port)
             address = f"http://{host}:{port}"
             print(f"MLflow on {address}, artifacts in {folder / 'artifacts'} (Ctrl-C ends it)")
             print(f"Projects   MLFLOW_TRACKING_URI={address}, MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD")
             if "password" not in database.keywords:
                 print(f"Database   {postgres.programs()}/psql --host {database.keywords['host']} {database.name}")
             sys.stdout.flush()
-            while server.poll() is None:
+            while True:
                 database.revive()
+                server.revive()
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    server.wait(LOOK)
-            raise UserError(
-                f"mlflow server: ended by itself (found exit code {server.poll()}, expected none yet). Fix: read its messages"
-            )
+                    server.process.wait(LOOK)
 
 
 def _settings(host: str, port: int, allowed: Sequence[str]) -> dict[str, str]:

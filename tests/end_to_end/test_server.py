@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import os
 import re
 import secrets
 import signal
@@ -18,10 +19,13 @@ import psycopg
 import pytest
 import requests
 
-from server import postgres
+from server import postgres, serve
 from tests.conftest import ROOT
 from tests.end_to_end.conftest import Project, clean_environment
+from tests.end_to_end.test_browser import CHROMIUM, PATIENCE, SWITCHES
 from tests.server import attacks
+from xtcav_ml.tracking import mlflow_names, mlflow_writer, uploader
+from xtcav_ml.tracking.journal import Journal, folder_of
 
 ADMIN, MEMBER, GUEST, ROLE = NAMES = [f"name-{secrets.token_hex(8)}" for _ in range(4)]
 ADMIN_PASSWORD, MEMBER_PASSWORD, GUEST_PASSWORD, ROLE_PASSWORD, SECRET = PASSWORDS = [
@@ -173,6 +177,53 @@ def test_tools_use_the_server(served):
     assert team.address in team.run("xtcav", "ui").stdout
 
 
+@contextlib.contextmanager
+def browsing(team: Team, name: str, password: str):
+    """Give a page of Chromium, signed in, and the list of requests that fail; nothing but the server can be reached."""
+    from playwright.sync_api import sync_playwright
+
+    failed: list[tuple[int, str]] = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=SWITCHES)
+        account = {"username": name, "password": password}
+        context = browser.new_context(viewport={"width": 1700, "height": 2200}, http_credentials=account)
+        context.set_default_timeout(3 * PATIENCE)
+        context.route(lambda url: not url.startswith(team.address), lambda route: route.abort())
+        page = context.new_page()
+        page.on("response", lambda got: failed.append((got.status, got.url)) if got.status >= 400 else None)
+        page.on("pageerror", lambda error: failed.append((0, str(error))))
+        yield page, failed
+        browser.close()
+
+
+@pytest.mark.skipif(CHROMIUM is None and not os.environ.get("CI"), reason="there is no Chromium: see test_browser.py")
+@pytest.mark.parametrize(
+    ("name", "password"), [(ADMIN, ADMIN_PASSWORD), (GUEST, GUEST_PASSWORD)], ids=["admin", "guest"]
+)
+def test_mlflow_s_pages_work_behind_the_gate(served, name, password):
+    team, _ = served
+    _, run = the_run(team)
+    experiment, run_id = run.info.experiment_id, run.info.run_id
+    with browsing(team, name, password) as (page, failed):
+        page.goto(f"{team.address}/#/experiments")
+        page.get_by_role("link", name="xtcav", exact=True).click()
+        page.get_by_text(run.info.run_name, exact=True).first.click()
+        page.get_by_text("Finished", exact=True).first.wait_for()
+        page.get_by_role("tab", name="Artifacts").click()
+        page.get_by_text("plots", exact=True).click()
+        page.get_by_text("confusion_matrix.png").click()
+        page.wait_for_function("() => [...document.images].some(image => image.naturalWidth > 300 && image.complete)")
+        page.goto(f'{team.address}/#/compare-runs?runs=["{run_id}","{run_id}"]&experiments=["{experiment}"]')
+        page.get_by_role("rowheader", name="train.optimizer.learning_rate", exact=True).wait_for()
+        page.goto(f"{team.address}/#/models")
+        page.get_by_role("button", name="Try it now").click()  # what the first visit shows
+        page.locator("a:text-is('xtcav')").click()
+        page.locator("a:text-is('Version 1')").first.click()
+        page.get_by_title("candidate", exact=True).wait_for()
+        assert page.get_by_text("Assistant").locator("visible=true").count() == 0
+    assert [one for one in failed if not re.search("/assistant/|/gateway", one[1])] == []  # which are closed
+
+
 @pytest.mark.slow
 def test_a_search_and_another_clone_write_at_once(served, tmp_path):
     team, _ = served
@@ -234,6 +285,12 @@ def test_nothing_that_is_not_theirs_is_open_to_anybody(served, tmp_path):
         assert [one for one in answers if one[1] not in allowed] == []
     assert everything(team) == before
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_hardly_http_is_refused(served):
+    team, _ = served
+    answers = {name: attacks.send_raw(team.port, (GUEST, GUEST_PASSWORD), lines) for name, lines in attacks.RAW.items()}
+    assert {name: status for name, status in answers.items() if status not in (400, 403, 404, 413, 431)} == {}
 
 
 @pytest.mark.slow
@@ -299,15 +356,85 @@ def postmaster(process: subprocess.Popen) -> psutil.Process:
     return next(one for one in below(process) if "listen_addresses=" in one.cmdline())
 
 
-def test_postgresql_that_is_killed_comes_back_by_itself(served):
-    team, process = served
-    postmaster(process).kill()
-    deadline = time.monotonic() + 30
-    while (answer := team.get()).status_code != 200:
-        assert answer.status_code == 503  # clients try again
+def mlflow_server(process: subprocess.Popen) -> psutil.Process:
+    """Return the process that listens: MLflow's command line is above it."""
+    return next(one for one in below(process) if one.name().startswith("python") and not one.children())
+
+
+def wait_until_it_answers(team: Team) -> None:
+    deadline = time.monotonic() + 180
+    while (status := answer_of(team)) != 200:
+        assert status in (503, None)  # clients try again
         assert time.monotonic() < deadline
         time.sleep(0.2)
-    assert "PostgreSQL ended (exit code -9) and is started again" in team.log.read_text()
+
+
+def answer_of(team: Team) -> int | None:
+    """Return the status of an answer, or None where nobody listens."""
+    try:
+        return team.get().status_code
+    except requests.ConnectionError:
+        return None
+
+
+BEGIN = {
+    "event": "begin",
+    "store": "",
+    "identity": "",
+    "experiment": "many clients of ours",
+    "parent": None,
+    "tags": {},
+    "adds": False,
+    "time_ms": 1000,
+}
+
+
+def write_metrics(root: Path, clients: int, number: int) -> None:
+    """Log ten metrics of a run as a stage does it: each is in the journal before it is uploaded, and is tried again."""
+    journal = Journal.create(
+        folder_of(root), str(number), BEGIN | {"run_key": f"{clients} {number}", "name": str(number)}
+    )
+    with contextlib.closing(journal):
+        for step in range(11):
+            values = {"value": number + step / 10}
+            row = {"event": "metrics", "values": values, "step": step, "time_ms": 1000 + step}
+            journal.append(row if step < 10 else {"event": "finish", "status": "FINISHED", "time_ms": 2000})
+            while journal.pending:
+                try:
+                    mlflow_writer.upload_next(root, journal)
+                except Exception:  # as the uploader takes it
+                    time.sleep(1)
+
+
+@pytest.mark.parametrize(("clients", "kills"), [(24, 1), pytest.param(400, 2, marks=pytest.mark.slow)])
+def test_all_that_is_killed_comes_back_and_clients_lose_and_double_nothing(
+    served, tmp_path, monkeypatch, clients, kills
+):
+    team, process = served
+    begun = team.log.stat().st_size
+    for name, value in {**team.client_environment(MEMBER, MEMBER_PASSWORD), **uploader.REQUEST}.items():
+        monkeypatch.setenv(name, value)
+    with ThreadPoolExecutor(clients) as pool:
+        logged = [pool.submit(write_metrics, tmp_path, clients, number) for number in range(clients)]
+        for part in [postmaster, mlflow_server] * kills:
+            time.sleep(clients / 50)
+            part(process).kill()
+            time.sleep(2 * serve.LOOK)  # until then another one's answer may come
+            wait_until_it_answers(team)
+        for one in logged:
+            one.result()
+    for name in ("PostgreSQL", "MLflow"):
+        again = rf"^{name} ended \(exit code -?\d+\) and is started again$"
+        assert len(re.findall(again, team.log.read_text()[begun:], re.MULTILINE)) == kills
+    with signed_in(team, MEMBER, MEMBER_PASSWORD) as client:
+        experiment = client.get_experiment_by_name(BEGIN["experiment"]).experiment_id
+        runs = client.search_runs([experiment], max_results=1000)
+        ours = [run for run in runs if run.data.tags[mlflow_names.RUN_TAG].startswith(f"{clients} ")]
+        assert sorted(int(run.info.run_name) for run in ours) == list(range(clients))
+        for run in ours:
+            assert run.info.status == "FINISHED"
+            rows = sorted((one.step, one.value) for one in client.get_metric_history(run.info.run_id, "value"))
+            assert rows == [(step, int(run.info.run_name) + step / 10) for step in range(10)]
 
 
 @pytest.mark.slow

@@ -125,7 +125,7 @@ def test_a_model_without_features_is_served_plain_frames(tmp_path, monkeypatch, 
     with PreparedFile(path) as train:
         keras_file.save(untrained(train), train.spec, tmp_path / "model.keras")
     served = log_to_mlflow(tmp_path / "model.keras", tmp_path / "store", monkeypatch)
-    assert served.metadata.signature.inputs.inputs[0].shape == (-1, 8, 10)
+    assert served.metadata.metadata["inputs"] == {"frame": "int16 (-1, 8, 10)"}
     table = served.predict(frames)
     assert list(table) == ["probability of no", "probability of yes", "predicted"]
     expected = Predictor(tmp_path / "model.keras").predict(frames).probabilities

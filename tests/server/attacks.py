@@ -4,8 +4,9 @@ import base64
 import contextlib
 import http.client
 import json
+import socket
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 
@@ -103,6 +104,17 @@ CLOSED = [
     "/docs",
     "/openapi.json",
     "/api/3.0/mlflow/workspaces",
+    "/api/3.0/mlflow/traces",
+    "/api/2.0/mlflow/traces/delete-traces",
+    "/v1/logs",
+    "/api/2.0/mlflow/prompts/create",
+    "/api/3.0/mlflow/scorers/register",
+    "/api/3.0/mlflow/assessments",
+    "/ajax-api/3.0/mlflow/secrets/list",
+    "/ajax-api/3.0/mlflow/demo/generate",
+    "/api/2.0/preview/mlflow/runs/search",
+    "/API/2.0/mlflow/runs/search",
+    "/redoc",
 ]
 
 UP = [
@@ -167,8 +179,12 @@ def of_guest(experiment: str, run: str, model: str, logged: str, folder: str) ->
         yield Attack("GET", f"/ajax-api/2.0/mlflow/logged-models/{logged}/artifacts/files?artifact_file_path={path}")
     own = f"/api/2.0/mlflow-artifacts/artifacts/{experiment}/{run}/artifacts/x"
     yield from (Attack(method, own, b"x") for method in ("PUT", "DELETE"))
-    yield from _writes(experiment, run, model, logged)
-    yield from _accounts()
+    for path in (f"models/{logged}/artifacts/MLmodel", f"{run}/artifacts/", "x"):
+        own = f"/ajax-api/2.0/mlflow-artifacts/artifacts/{experiment}/{path}"
+        yield from (Attack(method, own, b"x") for method in ("PUT", "DELETE"))
+    for attack in (*_writes(experiment, run, model, logged), *_accounts(), *_permissions(experiment, model)):
+        yield attack
+        yield replace(attack, path=attack.path.replace("/api", "/ajax-api", 1))
 
 
 def _writes(experiment: str, run: str, model: str, logged: str) -> Iterator[Attack]:
@@ -226,7 +242,17 @@ def _accounts() -> Iterator[Attack]:
         yield Attack("POST", f"/api/3.0/mlflow/roles/{call}", {"workspace": "default", "name": "mine", "role_id": 1})
 
 
-ODD_TEXTS = ["a\0b", "\ud800", "x" * 10_000, "\u202e", "'; DROP TABLE runs; --", "%s%n", "\U0001f600" * 500, ""]
+def _permissions(experiment: str, model: str) -> Iterator[Attack]:
+    for kind, key, value in (("experiments", "experiment_id", experiment), ("registered-models", "name", model)):
+        wanted = {key: value, "username": "guest", "permission": "MANAGE"}
+        for method, call in (("POST", "create"), ("PATCH", "update"), ("DELETE", "delete")):
+            yield Attack(method, f"/api/2.0/mlflow/{kind}/permissions/{call}", wanted)
+        yield Attack("GET", f"/api/2.0/mlflow/{kind}/permissions/get?{key}={value}&username=admin")
+    wanted = {"username": "guest", "resource_type": "experiment", "resource_id": experiment, "permission": "MANAGE"}
+    yield from (Attack("POST", f"/api/3.0/mlflow/users/permissions/{call}", wanted) for call in ("grant", "revoke"))
+
+
+ODD_TEXTS = ["a\0b", "\ud800", "x" * 100_000, "\u202e", "'; DROP TABLE runs; --", "%s%n", "\U0001f600" * 500, ""]
 ODD_VALUES: list[Any] = [*ODD_TEXTS, 2**63, -(2**70), 10**400, 1e308, True, None, [], {}, [[[]]], {"a": {"b": 1}}, -1]
 CALLS = [
     ("POST", "experiments/create", ["name", "tags"]),
@@ -339,6 +365,50 @@ GRAPHQL = [
     {"operationName": "x" * 1000},
     {"query": "{ " + "a: __typename " * 3000 + "}"},
 ]
+
+
+SEARCH = b"POST /api/2.0/mlflow/experiments/search HTTP/1.1\r\ncontent-type: application/json\r\n"
+BODY = b'{"max_results": 1}'
+CHUNKED = SEARCH + b"transfer-encoding: chunked\r\nHEAD\r\n"
+GET = b"GET /get-artifact?path=x HTTP/1.1\r\nHEAD\r\n"
+RAW = {
+    "two lengths": SEARCH + b"content-length: 18\r\ncontent-length: 2\r\nHEAD\r\n" + BODY,
+    "signed length": SEARCH + b"content-length: +18\r\nHEAD\r\n" + BODY,
+    "hexadecimal length": SEARCH + b"content-length: 0x12\r\nHEAD\r\n" + BODY,
+    "large length": SEARCH + b"content-length: 99999999999999999999\r\nHEAD\r\n" + BODY,
+    "length and chunks": SEARCH + b"content-length: 18\r\ntransfer-encoding: chunked\r\nHEAD\r\n0\r\n\r\n",
+    "request behind the last chunk": CHUNKED + b"0\r\n\r\nGET / HTTP/1.1\r\nhost: x\r\n\r\n",
+    "chunk with more than it says": CHUNKED + b"2\r\n" + BODY + b"\r\n0\r\n\r\n",
+    "chunk of negative size": CHUNKED + b"-1\r\n" + BODY,
+    "chunk of no size": CHUNKED + b"zz\r\n" + BODY,
+    "chunk with a long extension": CHUNKED + b"12;" + b"x" * 100_000 + b"\r\n" + BODY + b"\r\n0\r\n\r\n",
+    "unknown coding": SEARCH + b"transfer-encoding: xchunked\r\nHEAD\r\n" + BODY,
+    "coding twice": SEARCH + b"transfer-encoding: chunked, chunked\r\nHEAD\r\n0\r\n\r\n",
+    "NUL in a header": GET.replace(b"HEAD", b"x: a\0b\r\nHEAD"),
+    "two hosts": GET.replace(b"HEAD", b"host: x\r\nHEAD"),
+    "two accounts": GET.replace(b"HEAD", b"authorization: Basic eDp5\r\nHEAD"),
+    "long header": GET.replace(b"HEAD", b"x: " + b"x" * 100_000 + b"\r\nHEAD"),
+    "address of another": GET.replace(b"/get", b"http://example.org/get"),
+    "address with a host": GET.replace(b"/get", b"http://127.0.0.1/get"),
+    "path without a slash": GET.replace(b"/get", b"get"),
+    "bytes in the path": GET.replace(b"/get", b"/\xff\xfe"),
+    "bytes in the query": GET.replace(b"=x", b"=\xff"),
+    "control character": GET.replace(b"/get", b"/\x01"),
+    "long path": GET.replace(b"/get", b"/" + b"x" * 100_000),
+    "no version": b"GET /\r\n\r\n",
+    "version 2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "no text": bytes(range(256)) * 20,
+}
+"""Requests as bytes, in which HEAD stands for the headers of host and account."""
+
+
+def send_raw(port: int, account: tuple[str, str], request: bytes) -> int:
+    """Return the status of the answer to bytes."""
+    encoded = base64.b64encode(":".join(account).encode()).decode()
+    head = f"host: 127.0.0.1:{port}\r\nauthorization: Basic {encoded}\r\n"
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        connection.sendall(request.replace(b"HEAD", head.encode()))
+        return int(connection.recv(100).split()[1])
 
 
 def odd() -> Iterator[Attack]:

@@ -1,13 +1,16 @@
+import contextlib
 import os
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import psutil
 import pytest
 
 from server import services
 from tests.conftest import ROOT
+from xtcav_ml.system.errors import UserError
 
 ENDS_IN_ORDER = """
 import signal, sys, time
@@ -82,3 +85,32 @@ def test_a_program_that_is_killed_is_started_again(tmp_path, capsys):
         first_line(tmp_path / "output", second)
     assert capsys.readouterr().out == "it ended (exit code -9) and is started again\n"
     assert second.returncode == 7
+
+
+def kept_of_ended(monkeypatch, seconds):
+    """Return what keeps a program that has always ended, the list of its starts, and a clock that goes on by `seconds`."""
+    starts = []
+    clock = iter(range(0, 10**9, seconds))
+    monkeypatch.setattr(services.time, "monotonic", lambda: next(clock))
+
+    def start():
+        starts.append(1)
+        return contextlib.nullcontext(SimpleNamespace(poll=lambda: 3, returncode=3))
+
+    return services.Kept("it", start), starts
+
+
+def test_a_program_that_ends_again_and_again_is_given_up(monkeypatch):
+    kept, starts = kept_of_ended(monkeypatch, seconds=1)
+    with kept, pytest.raises(UserError, match=r"^it: does not stay up \(found exit code 3, 30 times in a row"):
+        for _ in range(100):
+            kept.revive()
+    assert len(starts) == 1 + services.STARTS
+
+
+def test_a_program_that_ends_now_and_then_is_never_given_up(monkeypatch):
+    kept, starts = kept_of_ended(monkeypatch, seconds=int(services.STEADY) + 1)
+    with kept:
+        for _ in range(100):
+            kept.revive()
+    assert len(starts) == 101

@@ -1,12 +1,14 @@
 """A registered model over HTTP, by the very command of docs/models.md; what requests may get wrong; files that were changed."""
 
 import base64
+import contextlib
 import gzip
 import http.client
 import json
 import os
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -15,6 +17,7 @@ import mlflow
 import numpy as np
 import psutil
 import pytest
+import uvicorn
 from mlflow.pyfunc import scoring_server
 
 from tests.conftest import StoredRun, lay_store, write_prepared_file
@@ -356,6 +359,48 @@ def test_a_feature_that_is_missing_is_null_in_the_answer_and_changes_no_other(ro
         assert missing == 3e38 or set(second.values()) == {None}
     with pytest.raises(mlflow.MlflowException):
         ask([[0.5, 0.5]])
+
+
+@contextlib.contextmanager
+def served_by_mlflow(uri):
+    """Serve a model as `mlflow models serve` does it, and give what sends its inputs and returns status and text."""
+    port = free_port()
+    app = scoring_server.init(mlflow.pyfunc.load_model(uri))
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="critical"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    try:
+        yield lambda inputs, key="inputs": post(
+            f"http://127.0.0.1:{port}/invocations", json.dumps({key: inputs}).encode()
+        )
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def test_mlflow_s_own_server_bends_nothing_to_fit(plain):
+    """It casts to the types of a signature."""
+    with served_by_mlflow(plain[1]) as ask:
+        expected = strict(ask(FRAMES[:3].tolist())[1])["predictions"]
+        assert [row["predicted"] for row in expected] == list(ShotModel(plain[0]).predict(FRAMES[:3])["predicted"])
+        for key in ("inputs", "instances"):
+            assert strict(ask(FRAMES[:3].tolist(), key)[1])["predictions"] == expected
+            for name, pixel in PIXELS.items():
+                assert ask(changed(pixel)["inputs"], key)[0] == 400, name
+        assert {name: ask(value)[0] for name, value in SHAPES.items()} == dict.fromkeys(SHAPES, 400)
+        for frames in (FRAMES[:1] / 200, FRAMES[:1] > 100):
+            assert ask(frames.tolist())[0] == 400
+
+
+def test_mlflow_s_own_server_takes_no_features_that_are_no_numbers(root, keras_ready):
+    _, uri = registered(root, features={"ebeam": np.arange(SHOTS) / 10})
+    with served_by_mlflow(uri) as ask:
+        assert ask({"frame": GOOD, "ebeam": [None]})[0] == 200
+        for value in ("0.5", "text", True, [0.5], {}):
+            assert ask({"frame": GOOD, "ebeam": [value]})[0] == 400
+        assert ask({"frame": GOOD, "ebeam": [0.5, 0.5]})[0] == 400
 
 
 def test_the_function_takes_no_frames_of_another_type(plain):

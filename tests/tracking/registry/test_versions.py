@@ -71,13 +71,13 @@ def test_the_folder_has_signature_example_and_pinned_libraries(root, spec):
     log(run, root, spec)
     info = mlflow.models.get_model_info("models:/xtcav@candidate")
     inputs = {spec.name: (spec.type, spec.shape) for spec in info.signature.inputs.inputs}
-    frame = (np.dtype(np.int16), (-1, 3, 4))
-    expected = {"frame": frame, "gas": (np.dtype(np.float32), (-1,))} if spec.features else {None: frame}
-    assert inputs == expected
+    names = ["frame", "gas"] if spec.features else [None]
+    assert inputs == dict.fromkeys(names, (np.dtype(object), (-1,)))  # to which MLflow casts nothing
     assert [spec.required for spec in info.signature.outputs.inputs] == [not spec.features] * len(
         info.signature.outputs.inputs
     )
-    assert info.metadata == {"git.commit": "c"}
+    meant = {"frame": "int16 (-1, 3, 4)"} | ({"gas": "float32 (-1,)"} if spec.features else {})
+    assert info.metadata == {"git.commit": "c", "inputs": meant}
     folder = root / "copy"
     versions.fetch(root, "models:/xtcav@candidate", folder)
     model = mlflow.models.Model.load(str(folder))
@@ -88,7 +88,6 @@ def test_the_folder_has_signature_example_and_pinned_libraries(root, spec):
         assert (example["frame"].tolist(), example["gas"].tolist()) == ([[[0] * 4] * 3], [0])
         assert given.startswith('{"inputs":{"frame":[[[0,0,0,0],')
     else:
-        assert example.dtype == np.int16
         assert example.tolist() == [[[100] * 4] * 3]
         assert given.startswith('{"inputs":[[[100,100,100,100],')
     assert (folder / "requirements.txt").read_text().split() == [f"mlflow=={mlflow.__version__}", "keras==3.15.1"]

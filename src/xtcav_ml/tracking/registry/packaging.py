@@ -37,7 +37,10 @@ def write_package(
     # With parameters, none here, MLflow's example is the body of a request as well: one file of a full frame in digits.
     info = {"artifact_path": EXAMPLE, "serving_input_path": EXAMPLE, "type": "ndarray", "params": "true"}
     model = mlflow.models.Model(
-        **identity, model_uuid=identity["model_id"], saved_input_example_info=info, metadata={"git.commit": commit}
+        **identity,
+        model_uuid=identity["model_id"],
+        saved_input_example_info=info,
+        metadata={"git.commit": commit, "inputs": meant(spec)},
     )
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*input example")  # MLflow would write it twice, a line a pixel
@@ -54,16 +57,25 @@ def write_package(
 
 
 def signature(spec: LearningSpec) -> mlflow.models.ModelSignature:
-    """Return what the model takes, raw frames (-1, rows, columns) int16 and features (-1,), and the columns it returns."""
-    shape = (-1, *spec.preprocessing.raw_shape)
-    inputs = [TensorSpec(np.dtype(np.int16), shape, FRAME_INPUT if spec.features else None)]
-    inputs += [TensorSpec(np.dtype(np.float32), (-1,), name) for name in spec.features]
+    """Return what the model takes, frames and features by name, and the columns it returns.
+
+    Inputs are of type object: to another one MLflow casts what it reads from JSON, before the model sees that a pixel was a
+    fraction, a boolean or a text. `serving` refuses what is not as `meant` says.
+    """
+    names = (FRAME_INPUT, *spec.features) if spec.features else (None,)
+    inputs = [TensorSpec(np.dtype(object), (-1,), name) for name in names]
     # Of a shot of which a feature is missing, all outputs are.
     always = not spec.features
     outputs = [ColSpec("double", f"probability of {name}", required=always) for name in spec.classes]
     outputs += [ColSpec("string", "predicted", required=always)] if spec.classes else []
     outputs += [ColSpec("double", name, required=always) for name in spec.regression]
     return mlflow.models.ModelSignature(Schema(inputs), Schema(outputs))
+
+
+def meant(spec: LearningSpec) -> dict[str, str]:
+    """Return type and shape of each input by name."""
+    shape = (-1, *spec.preprocessing.raw_shape)
+    return {FRAME_INPUT: f"int16 {shape}"} | dict.fromkeys(spec.features, "float32 (-1,)")
 
 
 def example(spec: LearningSpec) -> list[Any] | dict[str, Any]:

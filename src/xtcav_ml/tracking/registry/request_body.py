@@ -1,6 +1,7 @@
 """A request to a served model, and its answer: JSON in, the arrays that the signature means out, and nothing bent to fit.
 
-MLflow's own server casts what it reads: it cuts fractions, and takes booleans and texts for numbers.
+MLflow's own server casts to the types of a signature: it cuts fractions, and takes booleans and texts for numbers. Therefore
+that of our models has none (`packaging.signature`), and `serving` checks what MLflow has read by the same rules.
 """
 
 import reprlib
@@ -54,7 +55,7 @@ def inputs_of(body: bytes, spec: LearningSpec) -> NDArray[np.int16] | dict[str, 
             400, f"inputs: not by name (found {reprlib.repr(inputs)}, expected an object of {', '.join(names)})"
         )
     frames = frames_of(inputs[FRAME_INPUT], spec.preprocessing.raw_shape)
-    return {FRAME_INPUT: frames, **{name: _feature(name, inputs[name], len(frames)) for name in spec.features}}
+    return {FRAME_INPUT: frames, **{name: feature_of(name, inputs[name], len(frames)) for name in spec.features}}
 
 
 def answer_of(table: pd.DataFrame) -> bytes:
@@ -81,8 +82,8 @@ def frames_of(value: Any, shape: tuple[int, int]) -> NDArray[np.int16]:
     return np.array(value, np.int16)
 
 
-def _feature(name: str, values: Any, frames: int) -> NDArray[np.float32]:
-    """Return a feature (N,), NaN where it is null."""
+def feature_of(name: str, values: Any, frames: int) -> NDArray[np.float32]:
+    """Return a feature (N,), NaN where it is null. Raises Refused, status 400."""
     _require_list(name, values, range(frames, frames + 1), "values, one a frame")
     odd = next((value for value in values if type(value) not in (int, float, type(None))), None)
     if odd is not None:

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from xtcav_ml.learning.layer_plan import FRAME_INPUT
 from xtcav_ml.learning.predictor import NO_CLASS, Predictor
-from xtcav_ml.tracking.registry import manifest
+from xtcav_ml.system.http_limits import Refused
+from xtcav_ml.tracking.registry import manifest, request_body
 
 
 class ShotModel:
@@ -28,20 +29,20 @@ class ShotModel:
 
         A shot of which a feature is not finite has None in all of them: a server answers in JSON, which has no NaN.
         `data` are raw frames (N, rows, columns) int16 or, for a model with features, a dict of `frame` and of each feature
-        by its name, (N,). Raises MlflowException, status 400 over HTTP, for another type or a name that is missing, and
-        ValueError if the shapes are not the model's.
+        by its name, (N,). Arrays of objects are what MLflow read from JSON, checked as `xtcav serve` checks it. Raises
+        MlflowException, status 400 over HTTP, for another type or a name that is missing, and ValueError if the shapes are not
+        the model's.
         """
         spec = self.predictor.spec
         inputs = data if isinstance(data, dict) else {FRAME_INPUT: data}
         absent = [name for name in (FRAME_INPUT, *spec.features) if name not in inputs]
         if absent:
             _refuse(f"inputs: incomplete (found {sorted(inputs)}, expected {absent[0]!r} too). Fix: add it")
-        frames = np.asarray(inputs[FRAME_INPUT])
-        if frames.dtype != np.int16:
-            _refuse(
-                f"frames: not as the camera gives them (found {frames.dtype}, expected int16). Fix: do not scale them"
-            )
-        features = [np.asarray(inputs[name], np.float32).reshape(-1) for name in spec.features]
+        try:
+            frames = _frames(np.asarray(inputs[FRAME_INPUT]), spec.preprocessing.raw_shape)
+            features = [_feature(name, np.asarray(inputs[name]), len(frames)) for name in spec.features]
+        except Refused as refused:
+            _refuse(str(refused))
         outputs = self.predictor.predict(frames, np.stack(features, axis=1) if features else None)
         columns: dict[str, Any] = {
             f"probability of {name}": _or_none(outputs.probabilities[:, i]) for i, name in enumerate(spec.classes)
@@ -51,6 +52,22 @@ class ShotModel:
             columns["predicted"] = pd.Series(names, dtype=object)  # of texts, pandas would make None a NaN
         columns |= {name: _or_none(outputs.numbers[:, i]) for i, name in enumerate(spec.regression)}
         return pd.DataFrame(columns)
+
+
+def _frames(values: NDArray[Any], shape: tuple[int, int]) -> NDArray[np.int16]:
+    if values.dtype == object:
+        return request_body.frames_of(values.tolist(), shape)
+    if values.dtype != np.int16:
+        _refuse(f"frames: not as the camera gives them (found {values.dtype}, expected int16). Fix: do not scale them")
+    return values
+
+
+def _feature(name: str, values: NDArray[Any], count: int) -> NDArray[np.float32]:
+    if values.dtype == object:
+        return request_body.feature_of(name, values.tolist(), count)
+    if values.dtype.kind not in "iuf":
+        _refuse(f"{name}: not numbers (found {values.dtype}, expected float32)")
+    return values.astype(np.float32).reshape(-1)
 
 
 def _refuse(message: str) -> NoReturn:
