@@ -206,19 +206,18 @@ def test_mlflow_s_pages_work_behind_the_gate(served, name, password):
     experiment, run_id = run.info.experiment_id, run.info.run_id
     with browsing(team, name, password) as (page, failed):
         page.goto(f"{team.address}/#/experiments")
-        page.get_by_role("link", name="xtcav", exact=True).click()
-        page.get_by_text(run.info.run_name, exact=True).first.click()
-        page.get_by_text("Finished", exact=True).first.wait_for()
-        page.get_by_role("tab", name="Artifacts").click()
-        page.get_by_text("plots", exact=True).click()
-        page.get_by_text("confusion_matrix.png").click()
+        page.locator("a:text-is('xtcav')").wait_for()
+        page.goto(f"{team.address}/#/experiments/{experiment}/runs")
+        page.locator(".ag-row", has_text=run.info.run_name).wait_for()
+        page.goto(f"{team.address}/#/experiments/{experiment}/runs/{run_id}")
+        page.get_by_text(run.data.tags["lineage.key"]).first.wait_for()
+        page.goto(f"{team.address}/#/experiments/{experiment}/runs/{run_id}/artifacts/plots/confusion_matrix.png")
         page.wait_for_function("() => [...document.images].some(image => image.naturalWidth > 300 && image.complete)")
         page.goto(f'{team.address}/#/compare-runs?runs=["{run_id}","{run_id}"]&experiments=["{experiment}"]')
         page.get_by_role("rowheader", name="train.optimizer.learning_rate", exact=True).wait_for()
         page.goto(f"{team.address}/#/models")
-        page.get_by_role("button", name="Try it now").click()  # what the first visit shows
-        page.locator("a:text-is('xtcav')").click()
-        page.locator("a:text-is('Version 1')").first.click()
+        page.locator("a:text-is('xtcav')").wait_for()
+        page.goto(f"{team.address}/#/models/xtcav/versions/1")
         page.get_by_title("candidate", exact=True).wait_for()
         assert page.get_by_text("Assistant").locator("visible=true").count() == 0
     assert [one for one in failed if not re.search("/assistant/|/gateway", one[1])] == []  # which are closed
