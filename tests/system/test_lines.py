@@ -38,5 +38,5 @@ def test_lines_of_earlier_versions_have_none():
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "1", "null", '"a"', "[" * 100_000, '{"a":' * 100_000])
 def test_what_is_no_mapping_is_an_error(text):
-    with pytest.raises(ValueError, match="[a-z]"):
+    with pytest.raises(ValueError, match=r"[a-z]"):
         lines.parse(text)
