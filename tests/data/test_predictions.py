@@ -4,6 +4,7 @@ from typer.testing import CliRunner
 from tests.report.conftest import lay_bare
 from xtcav_ml.cli import main
 from xtcav_ml.data import predictions
+from xtcav_ml.system import atomic
 from xtcav_ml.system.errors import UserError
 
 TABLE = """\
@@ -20,6 +21,15 @@ def test_a_table_by_shot_and_by_column():
     assert run.classes() == ["b", "a c"]  # in the order of their numbers, not of the alphabet
     assert run.learned() == ["classes", "peak"]
     assert run.floats("probability of a c").tolist() == [0.75, 0]
+
+
+@pytest.mark.parametrize("name", ["\u2028", "a\x85b", "\x1c", "a,b", 'a "b"', "=1+1", "@x", "<b>"])
+def test_a_name_of_any_characters_comes_back(tmp_path, name):
+    columns = dict(zip(predictions.RUN_KEY, range(9), strict=False))
+    row = {**columns, "actual": name, f"probability of {name}": 1}
+    atomic.write_csv(tmp_path / "predictions.csv", [row, row])
+    text = (tmp_path / "predictions.csv").read_text(encoding="utf-8")
+    assert predictions.read_rows("it", text) == [{key: str(value) for key, value in row.items()}] * 2
 
 
 def test_numbers_that_are_none_are_one_line():

@@ -2,7 +2,7 @@ import errno
 
 import pytest
 
-from xtcav_ml.system.errors import UserError, as_user_error
+from xtcav_ml.system.errors import UserError, as_user_error, warn
 
 
 @pytest.mark.parametrize(
@@ -21,3 +21,9 @@ def test_what_a_user_can_mend_is_one_line(error, line):
 def test_what_no_user_can_mend_is_raised():
     with pytest.raises(BrokenPipeError):
         as_user_error(BrokenPipeError(errno.EPIPE, "Broken pipe"))
+
+
+def test_what_a_message_quotes_does_nothing_to_the_terminal(capsys):
+    warn("a\x1b[31m.h5: \u202edamaged\n")
+    assert capsys.readouterr().err == "xtcav: a\\x1b[31m.h5: \\u202edamaged\\n\n"
+    assert str(UserError("\x1b\r")) == "\\x1b\\r"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from xtcav_ml.system import one_writer
-from xtcav_ml.system.one_writer import writing
+from xtcav_ml.system.one_writer import locked, writing
 
 FORK = multiprocessing.get_context("fork")
 
@@ -102,6 +102,8 @@ def test_a_file_system_without_locks_is_one_line(tmp_path, monkeypatch, capsys, 
         (tmp_path / "model").write_text("written")
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"xtcav: {tmp_path}/.model.lock: not locked (found ")
+    with (tmp_path / "model").open("rb") as file:
+        assert [locked(file, without=without) for without in (True, False)] == [True, False]
 
 
 def test_where_nothing_can_be_written_the_writer_itself_says_so(tmp_path):
@@ -124,3 +126,22 @@ def test_the_lock_of_another_user_is_waited_for_too(tmp_path, holder, monkeypatc
     with writing(tmp_path / "model"):
         assert 0.05 < time.monotonic() - began < 10
     assert f"waits for process {holder.pid} of " in capsys.readouterr().err
+
+
+def test_the_lock_names_its_present_holder_alone(tmp_path):
+    lock = tmp_path / ".model.lock"
+    lock.write_text("process 1 that was killed")
+    with writing(tmp_path / "model"):
+        assert lock.read_text().startswith(f"process {os.getpid()} of ")
+
+
+def test_a_lock_that_cannot_be_removed_is_left(tmp_path, monkeypatch):
+    def refuse(self):
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), str(self))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", refuse)
+        with writing(tmp_path / "model"):
+            pass
+    with writing(tmp_path / "model"):  # it was released
+        pass

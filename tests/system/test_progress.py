@@ -3,6 +3,7 @@ import time
 import pytest
 
 from xtcav_ml.system import progress
+from xtcav_ml.system.errors import shown
 
 
 @pytest.mark.parametrize(
@@ -28,3 +29,27 @@ def test_a_wait_within_another_is_told_once(monkeypatch, capsys):
     with progress.told("waits"):
         time.sleep(0.1)
     assert capsys.readouterr().err.splitlines() == ["xtcav: waits"] * 2
+
+
+ODD = {
+    "escape": "\x1b[2J\x1b]0;title\x07",
+    "C1": "\x9b31m",
+    "return": "a\rb",
+    "backspace": "a\b",
+    "right to left": "\u202egpj",
+    "half character": "\ud800",
+    "markup": "[red]x[/red]",
+}
+
+
+@pytest.mark.parametrize("name", ODD.values(), ids=ODD)
+def test_a_name_in_a_table_and_in_a_line_does_nothing_to_the_terminal(name, capsys):
+    table = progress.titled_table(f"title {name}", (f"heading {name}",))
+    table.add_row(f"cell {name}")
+    screen = progress.console()
+    screen.print(table)
+    screen.print(f"line {name}")
+    printed = capsys.readouterr().out
+    assert printed.replace("\n", "").isprintable()
+    for place in ("title", "heading", "cell", "line"):
+        assert f"{place} {shown(name)}" in printed

@@ -1,6 +1,7 @@
 """Tables of predictions, a row for each test shot -> the results of two or more runs on their common shots."""
 
 import csv
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -58,7 +59,7 @@ class Predictions:
 def read_rows(name: str, text: str) -> TableRows:
     """Return the table of predictions that `text` holds; `name` is for the error. Raises UserError if it is none."""
     with reading(name, "a row for each shot", CURE, (csv.Error,)):
-        rows = list(csv.DictReader(text.splitlines()))
+        rows = list(csv.DictReader(io.StringIO(text, newline="")))
     faults = [f"no column {column!r}" for column in RUN_KEY if rows and column not in rows[0]]
     faults += [f"a broken line {line}" for line, row in enumerate(rows, start=2) if None in row or None in row.values()]
     if faults or not rows:

@@ -9,15 +9,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 
+def shown(text: str) -> str:
+    """Return a text with escapes for what a terminal would not show but do: control characters, ends of lines, directions."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 class UserError(Exception):
     """A mistake that the user can correct. The command line prints it on one line, without a traceback, and exits with 1.
 
-    Characters that would move the cursor or break the line are shown as escapes: messages quote files and names.
+    What would move the cursor or break the line is shown as escapes: messages quote files and names.
     """
 
     def __init__(self, message: str) -> None:
-        shown = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
-        super().__init__(message if message.isprintable() else "".join(shown))
+        super().__init__(shown(message))
 
 
 class DiskFull(UserError):
@@ -119,4 +125,4 @@ def cut(text: str) -> str:
 
 def warn(message: object) -> None:
     """Print a problem to stderr."""
-    print(f"xtcav: {message}", file=sys.stderr)
+    print(f"xtcav: {shown(str(message))}", file=sys.stderr)

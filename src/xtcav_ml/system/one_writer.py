@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from xtcav_ml.system.errors import warn
+from xtcav_ml.system.errors import shown, warn
 
 ABSENT = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.EBADF)
 """Errors of a file system, as some across a network, that has no such locks."""
@@ -73,7 +73,8 @@ def _lock_of(output: Path) -> IO[bytes] | None:
         if not locked(file, wait=False):
             file.seek(0)
             holder = file.read().decode(errors="replace").strip() or "another process"
-            print(f"{output}: waits for {holder}, which writes it; Ctrl-C ends the wait", file=sys.stderr, flush=True)
+            waits = shown(f"{output}: waits for {holder}, which writes it; Ctrl-C ends the wait")
+            print(waits, file=sys.stderr, flush=True)
             locked(file)
         if os.fstat(file.fileno()).st_nlink:
             break

@@ -4,12 +4,14 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Container, Iterable, Iterator
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
-from xtcav_ml.system.errors import warn
+from xtcav_ml.system.errors import shown, warn
 
 LINE_SECONDS = 10.0  # seconds between plain lines where there is no terminal
 SILENT_SECONDS = 3.0  # seconds that a wait may take before a line tells of it
@@ -18,12 +20,20 @@ SILENT_SECONDS = 3.0  # seconds that a wait may take before a line tells of it
 WIDEST = 10_000  # columns of a line that may be longer than the terminal is wide
 
 
+class _Safe(Console):
+    """A console that shows names of files, classes and runs as they are, and does nothing that they say."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Return what is printed for a text, with escapes for what is none."""
+        return super().render_str("\n".join(shown(line) for line in text.split("\n")), **options)
+
+
 def console(live: bool = False) -> Console:
     """Return a console that leaves long lines and wide tables whole, so that they can be searched and copied.
 
     One that is `live` keeps to the width of the terminal, within which it draws again.
     """
-    return Console(soft_wrap=True, highlight=False, markup=False, width=None if live else WIDEST)
+    return _Safe(soft_wrap=True, highlight=False, markup=False, width=None if live else WIDEST)
 
 
 def titled_table(title: str, headings: Iterable[str], left: Container[str] = ()) -> Table:
