@@ -206,7 +206,7 @@ def test_mlflow_s_pages_work_behind_the_gate(served, name, password):
     experiment, run_id = run.info.experiment_id, run.info.run_id
     with browsing(team, name, password) as (page, failed):
         page.goto(f"{team.address}/#/experiments")
-        page.locator("a:text-is('xtcav') >> visible=true").first.wait_for()
+        page.get_by_text("xtcav", exact=True).locator("visible=true").first.wait_for()
         page.goto(f"{team.address}/#/experiments/{experiment}/runs")
         page.locator(".ag-row", has_text=run.info.run_name).wait_for()
         page.goto(f"{team.address}/#/experiments/{experiment}/runs/{run_id}")
@@ -216,7 +216,7 @@ def test_mlflow_s_pages_work_behind_the_gate(served, name, password):
         page.goto(f'{team.address}/#/compare-runs?runs=["{run_id}","{run_id}"]&experiments=["{experiment}"]')
         page.get_by_role("rowheader", name="train.optimizer.learning_rate", exact=True).wait_for()
         page.goto(f"{team.address}/#/models")
-        page.locator("a:text-is('xtcav') >> visible=true").first.wait_for()
+        page.get_by_text("xtcav", exact=True).locator("visible=true").first.wait_for()
         page.goto(f"{team.address}/#/models/xtcav/versions/1")
         page.get_by_title("candidate", exact=True).wait_for()
         assert page.get_by_text("Assistant").locator("visible=true").count() == 0
