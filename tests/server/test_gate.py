@@ -6,7 +6,7 @@ import pytest
 from server import gate
 from tests.server import attacks
 from tests.system.test_http_limits import call, echo
-from xtcav_ml.system.http_limits import Limited, Refused
+from xtcav_ml.system.http_limits import Body, Limited, Refused
 
 SESSION = "/api/2.0/mlflow/runs/search"
 
@@ -119,6 +119,59 @@ def test_a_query_that_nothing_can_store(query):
 
 def test_a_query():
     gate.require_sound_query(b"filter=name%20%3D%20%27%C3%A9%27&max_results=5&empty=")
+
+
+def admitted(query=b"", method="GET", path=SESSION, **names):
+    """Return what a gate that knows everybody lets the body be; a name in `names` is that of the account."""
+    header = account(f"{names.get('name', 'ann')}:right")
+    scope = {
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": query,
+        "method": method,
+        "client": ("127.0.0.1", 1),
+    }
+    scope["headers"] = [tuple(text.encode() for text in header)]
+    return asyncio.run((names.get("gate") or gate.Gate(lambda *_: True)).admit(scope))
+
+
+def test_every_query_is_looked_at():
+    assert admitted(b"a=b").limit == gate.REQUEST
+    with pytest.raises(Refused, match=r"^query: "):
+        admitted(b"a=%00")
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
+def test_only_what_is_put_is_an_artifact(method):
+    path = "/api/2.0/mlflow-artifacts/artifacts/1/file"
+    assert admitted(method="PUT", path=path) == Body(gate.ARTIFACT)
+    assert admitted(method=method, path=path).limit == gate.REQUEST
+
+
+def test_requests_of_one_address_have_a_rate(monkeypatch):
+    monkeypatch.setattr(gate, "REQUESTS", 1e-9)
+    monkeypatch.setattr(gate, "REQUEST_BURST", 2)
+    busy = gate.Gate(lambda *_: True)
+    assert [admitted(gate=busy).limit for _ in range(2)] == [gate.REQUEST] * 2
+    with pytest.raises(Refused) as refused:
+        admitted(gate=busy)
+    assert refused.value.status == 429
+    assert admitted(gate=busy, path="/health") == Body(0)
+
+
+def test_the_oldest_passwords_are_forgotten(monkeypatch):
+    monkeypatch.setattr(gate, "ACCOUNTS", 2)
+    checked = []
+    small = gate.Gate(lambda name, _: checked.append(name) or True)
+    for name in ("a", "b", "c", "c", "b", "a"):
+        admitted(gate=small, name=name)
+    assert checked == ["a", "b", "c", "a"]
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "Digest", "", "Basic\t"])
+def test_another_scheme_is_no_account(app, scheme):
+    encoded = account()[1].removeprefix("Basic ")
+    assert status(app, SESSION, ("authorization", f"{scheme} {encoded}")) == 401
 
 
 def test_a_websocket_is_closed(app):

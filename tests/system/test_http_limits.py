@@ -109,6 +109,20 @@ def test_a_rate_has_a_burst_and_comes_back(monkeypatch):
         rate.take("a")
 
 
+def test_a_long_pause_gives_no_more_than_the_burst(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(http_limits.time, "monotonic", lambda: now[0])
+    rate = Rate(1, 2)
+    rate.take("a")
+    now[0] = 1e6
+    rate.give_back("a")
+    rate.give_back("a")
+    for _ in range(2):
+        rate.take("a")
+    with pytest.raises(Refused):
+        rate.take("a")
+
+
 def test_a_rate_forgets_the_oldest(monkeypatch):
     monkeypatch.setattr(http_limits, "KEYS", 2)
     rate = Rate(per_second=1e-9, burst=1)
