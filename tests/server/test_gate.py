@@ -53,13 +53,20 @@ def test_the_rest_is_closed(app, path):
     assert status(app, path) == 404
 
 
+def test_a_name_with_nul_is_none_and_two_accounts_are_not_clear(app):
+    assert status(app, SESSION, account("a\0n:right")) == 401
+    assert app.checked == []
+    assert status(app, SESSION, account(), account()) == 400
+
+
 def test_health_needs_no_account(app):
     assert status(app, "/health", ("x", "y"), method="GET") == 200
     assert status(app, "/health", ("x", "y"), parts=[b"x"]) == 413
 
 
 @pytest.mark.parametrize(
-    "part", ["..%2fx", "%252e%252e/x", "..\\x", "/x", "%2fx", "x%00", "./x", "%ff", "%e2%82", "x/../y", "x%0a"]
+    "part",
+    ["..%2fx", "%252e%252e/x", "..\\x", "/x", "%2fx", "x%00", "./x", "%ff", "%e2%82", "x/../y", "x%0a", "x" * 9000],
 )
 def test_a_path_that_leads_up_or_elsewhere(part):
     scope = {"raw_path": f"/a/{part}/b".encode(), "path": ""}
