@@ -171,6 +171,13 @@ def company(folder: Path) -> None:
     os.mkfifo(folder / "control")
 
 
+def chunked_twice(folder: Path) -> None:
+    """Have a file of packed frames by two names: HDF5 has it open once when copies are compared."""
+    everywhere(FRAMES["frames many a chunk"], folder)
+    os.link(folder / "amo86815-r0070.h5", folder / "again.h5")
+    (folder / "last.h5").symlink_to("amo86815-r0071.h5")
+
+
 def blank(folder: Path) -> None:
     """Add rows that hold no shot: zeros, and rows that were never written."""
     everywhere(test_blank_rows.filled({}), folder)
@@ -201,6 +208,7 @@ FOLDERS: dict[str, Act] = {
     "a file a shot": one_by_one,
     "overlapping files": overlapping,
     "rows without a shot": blank,
+    "chunks, and a second name": chunked_twice,
 }
 
 

@@ -142,11 +142,13 @@ def _opened(group: h5py.Group, name: bytes, cache: tuple[int, int] | None) -> An
         return h5py.Group(found)
     if not isinstance(found, h5py.h5d.DatasetID):
         return h5py.Datatype(found)
-    if cache is None and not found.get_create_plist().get_external_count():
+    external = found.get_create_plist().get_external_count()
+    if cache is None and not external:
         return h5py.Dataset(found)
     del found  # HDF5 sets the following only when it opens a dataset that nobody has open
     access = h5py.h5p.create(h5py.h5p.DATASET_ACCESS)
-    access.set_efile_prefix(os.fsencode(Path(group.file.filename).parent))  # else from where the command runs
+    if external:  # for others a prefix would not be that of the same dataset, opened by another name of the file
+        access.set_efile_prefix(os.fsencode(Path(group.file.filename).parent))  # else from where the command runs
     if cache is not None:
         access.set_chunk_cache(*cache, 0.75)
     return h5py.Dataset(h5py.h5d.open(group.id, name, access))
