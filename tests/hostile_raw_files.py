@@ -394,7 +394,9 @@ CHUNKS: dict[str, Spoil] = {
     for megabytes in (14, 60, 200, 250, 900, 4000)
     for name in (IMAGE, PEAKS_LABEL, "more")
 } | {
-    "chunk that was never written": put(IMAGE, shape=IMAGES, dtype="i2", chunks=(2**21, *SHAPE), maxshape=(None, *SHAPE)),
+    "chunk that was never written": put(
+        IMAGE, shape=IMAGES, dtype="i2", chunks=(2**21, *SHAPE), maxshape=(None, *SHAPE)
+    ),
     "chunks of one pixel": put(IMAGE, data=np.ones(IMAGES, np.int16), chunks=(1, 1, 1)),
     "a chunk for each of 3,000 rows": put(PEAKS_LABEL, data=np.ones(3000, int), chunks=(1,)),
 }
@@ -427,9 +429,7 @@ FILTERS: dict[str, Spoil] = {
     "lz4 of 8 TiB": packed(IMAGE, struct.pack(">QI", 8 * TIB, 2**30) + NOISE, [(LZ4, (2**30,))]),
     "lz4 of negative blocks": packed(IMAGE, struct.pack(">QII", FRAME, 2**31, 2**31) + NOISE, [(LZ4, (0,))]),
     "lz4 of blocks beyond the end": packed(IMAGE, struct.pack(">QII", FRAME, 100, 2**30) + NOISE, [(LZ4, (0,))]),
-    "bitshuffle of 8 TiB": packed(
-        IMAGE, struct.pack(">QI", 8 * TIB, 8192) + NOISE, [(BITSHUFFLE, (0, 4, 2, 0, 2))]
-    ),
+    "bitshuffle of 8 TiB": packed(IMAGE, struct.pack(">QI", 8 * TIB, 8192) + NOISE, [(BITSHUFFLE, (0, 4, 2, 0, 2))]),
     "bitshuffle of blocks beyond the end": packed(
         IMAGE, struct.pack(">QII", FRAME, 64, 2**31 - 1) + NOISE, [(BITSHUFFLE, (0, 4, 2, 0, 2))]
     ),
@@ -474,7 +474,10 @@ LINKS: dict[str, Spoil] = {
     ),
     "virtual of itself": virtual(IMAGE, "."),
     "virtual of its file": virtual(IMAGE, "hostile.h5"),
-    "virtual of one another": lambda path: [virtual(IMAGE, ".", "other")(path), link("other", h5py.SoftLink(IMAGE))(path)],
+    "virtual of one another": lambda path: [
+        virtual(IMAGE, ".", "other")(path),
+        link("other", h5py.SoftLink(IMAGE))(path),
+    ],
     "virtual of zeros": virtual(PEAKS_LABEL, "/dev/zero"),
     "virtual of a pipe": virtual(IMAGE, "pipe"),
     "virtual of passwords": virtual(IMAGE, "/etc/passwd"),
@@ -482,7 +485,10 @@ LINKS: dict[str, Spoil] = {
     "raw values of a pipe": put(IMAGE, shape=IMAGES, dtype="i2", external=[("pipe", 0, h5py.h5f.UNLIMITED)]),
     "raw values of zeros": put(IMAGE, shape=IMAGES, dtype="i2", external=[("/dev/zero", 0, h5py.h5f.UNLIMITED)]),
     "raw values of 5,000 files": put(
-        IMAGE, shape=IMAGES, dtype="i2", external=[("/etc/passwd", number, 1) for number in range(5000)] + [("x", 0, 2000)]
+        IMAGE,
+        shape=IMAGES,
+        dtype="i2",
+        external=[("/etc/passwd", number, 1) for number in range(5000)] + [("x", 0, 2000)],
     ),
 }
 
@@ -539,7 +545,14 @@ BYTES: dict[str, Spoil] = {
     **{f"offsets of {size} bytes": patch(13, bytes([size, size])) for size in (0, 1, 4, 16, 255)},
     **{
         f"{words} at {address:#x}": patch(offset, struct.pack("<Q", address))
-        for words, offset in (("base", 24), ("end", 40), ("driver", 48), ("root", 64), ("root's index", 80), ("names", 88))
+        for words, offset in (
+            ("base", 24),
+            ("end", 40),
+            ("driver", 48),
+            ("root", 64),
+            ("root's index", 80),
+            ("names", 88),
+        )
         for address in (0, 64, 2**62, 2**64 - 1)
     },
     **{
@@ -552,9 +565,7 @@ BYTES: dict[str, Spoil] = {
         )
         for number in (0,)
     },
-    "index of itself": lambda path: found(
-        b"TREE", struct.pack("<Q", path.read_bytes().index(b"TREE")), 32
-    )(path),
+    "index of itself": lambda path: found(b"TREE", struct.pack("<Q", path.read_bytes().index(b"TREE")), 32)(path),
     "index of 255 levels": found(b"TREE", b"\xff", 5),
     "index of 65,535 entries": found(b"TREE", b"\xff\xff", 6),
     "index of chunks of itself": lambda path: (
@@ -566,8 +577,11 @@ BYTES: dict[str, Spoil] = {
     "node of 65,535 names": found(b"SNOD", b"\xff\xff", 6),
     "header that goes on in itself": continued,
     "header of 65,000 parts": chained,
-    **{f"header of {name} is {data[:2].hex()}": patch(name, data) for name in (IMAGE, "run")
-       for data in (b"\0", b"\xff" * 16, b"OHDR\x02\x3f" + NOISE[:60], b"\1\0\xff\xff", NOISE[:200])},
+    **{
+        f"header of {name} is {data[:2].hex()}": patch(name, data)
+        for name in (IMAGE, "run")
+        for data in (b"\0", b"\xff" * 16, b"OHDR\x02\x3f" + NOISE[:60], b"\1\0\xff\xff", NOISE[:200])
+    },
     **{f"flipped bit {seed}": flipped(seed) for seed in range(20)},
     **{f"flipped bit {seed} of the newest format": flipped(seed, new=True) for seed in range(6)},
     **{f"twenty flipped bits {seed}": flipped(seed, bits=20) for seed in range(6)},

@@ -10,9 +10,9 @@ import resource
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from types import SimpleNamespace
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -30,6 +30,8 @@ from xtcav_ml.tools import predict, scan
 SECONDS = 2.0
 MEMORY = 2**30 + 2**28
 """Bytes of address space beside those that are in use: HDF5's cache may take a gigabyte of them."""
+STEP = 40  # every fortieth file from twenty starts: half of them
+LIMIT = 8  # seconds after which a command is ended
 LONGEST = 300  # letters of a line
 
 
@@ -92,29 +94,32 @@ def ended(command: Callable[[], object]) -> str:
     return f"printed {lines[0][:400]!r}" if lines else "done"
 
 
-def judged(folder: Path, spoil: Spoil, params: Params) -> Iterator[tuple[str, float, str]]:
-    """Yield for each command what it took of the processor, s, and how it `ended`, on a file that is spoiled."""
-    file = folder / "raw/hostile.h5"
+def judged(folder: Path, params: Params) -> Iterator[tuple[str, float, str]]:
+    """Yield for each command what it takes of the processor, s, and how it `ended`."""
     for name in commands(params):
         reader, writer = os.pipe()
         if not (child := os.fork()):
-            try:
-                os.close(reader)
-                os.chdir(folder)
-                used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-                resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
-                resource.setrlimit(resource.RLIMIT_CPU, (int(time.process_time()) + 8,) * 2)
-                before = time.process_time()
-                words = ended(commands(params)[name])
-                os.write(writer, json.dumps([time.process_time() - before, words]).encode()[:60_000])
-            finally:
-                os._exit(0)
+            judge(folder, params, name, writer)
         os.close(writer)
-        with open(reader, "rb") as pipe:
+        with os.fdopen(reader, "rb") as pipe:
             answer = pipe.read()
         end = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        yield (name, *(json.loads(answer) if answer else (8.0, f"ended with {end}")))
-    assert file
+        yield (name, *(json.loads(answer) if answer else (LIMIT, f"ended with {end}")))
+
+
+def judge(folder: Path, params: Params, name: str, writer: int) -> NoReturn:
+    """Run a command in this process, which is a fork, and write what it took and how it ended."""
+    try:
+        os.chdir(folder)
+        before = time.process_time()
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
+        resource.setrlimit(resource.RLIMIT_CPU, (int(time.process_time()) + LIMIT,) * 2)
+        words = ended(commands(params)[name])
+        spent = [sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        os.write(writer, json.dumps([sum(spent) - before, words]).encode()[:60_000])
+    finally:
+        os._exit(0)
 
 
 def make(folder: Path, spoil: Spoil) -> Path:
@@ -124,3 +129,44 @@ def make(folder: Path, spoil: Spoil) -> Path:
     file.write_bytes((folder / "good.h5").read_bytes())
     spoil(file)
     return file
+
+
+@pytest.fixture
+def blind(params, monkeypatch):
+    """`predict` with a model that sees nothing."""
+    dark = Dark(np.full(SHAPE, 100, np.float32), np.full(SHAPE, 3, np.float32))
+    spec = LearningSpec.of(params.prepare, SHAPE, dark)
+    monkeypatch.setattr(predict, "Predictor", lambda path, sealed: Blind(spec))
+    monkeypatch.setattr(predict.backend, "configure", lambda **how: "no device")
+
+
+def faults(folder: Path, params: Params, names: Collection[str]) -> tuple[list[str], Counter[str]]:
+    """Return what is not meant to be of files, by name, and how often commands are done or refuse one."""
+    wrong, ends = [], Counter[str]()
+    for name in names:
+        make(folder, FILES[name])
+        for command, seconds, words in judged(folder, params):
+            word = words.partition(":")[0]
+            ends[word] += 1
+            if seconds > SECONDS or word not in ("done", "refused"):
+                wrong.append(f"{name}: {command}: {seconds:.1f} s, {words[-1000:]}")
+    return wrong, ends
+
+
+def test_the_good_file_is_read(blind, folder, params):
+    make(folder, lambda path: None)
+    assert [words for _, _, words in judged(folder, params)] == ["done"] * 4
+
+
+@pytest.mark.parametrize("first", range(STEP // 2))
+def test_some_of_the_files(blind, folder, params, first):
+    wrong, _ = faults(folder, params, list(FILES)[first::STEP])
+    assert not wrong
+
+
+@pytest.mark.slow
+def test_all_files(blind, folder, params):
+    assert len(FILES) >= 200
+    wrong, ends = faults(folder, params, FILES)
+    print(f"{len(FILES)} files: {dict(ends)}")
+    assert not wrong

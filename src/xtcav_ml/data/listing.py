@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from xtcav_ml.data.apart import Apart
 from xtcav_ml.data.hdf5 import reading, real
 from xtcav_ml.system.errors import UserError
 
@@ -107,7 +108,13 @@ def _is_hdf5(path: Path) -> bool:
 def predictions(files: Iterable[Path]) -> list[Path]:
     """Return those of the files that `xtcav predict` wrote."""
     found = []
-    for path in files:
-        with contextlib.suppress(UserError), reading(path) as file:
-            found += [path] if PREDICTED_BY in file.attrs else []
+    with Apart(_is_prediction) as look:
+        for path in files:
+            with contextlib.suppress(UserError):
+                found += [path] if look(path) else []
     return found
+
+
+def _is_prediction(path: Path) -> bool:
+    with reading(path) as file:
+        return PREDICTED_BY in file.attrs

@@ -10,7 +10,7 @@ import itertools
 import math
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,13 @@ PREFIXES = ("HDF5_VDS_PREFIX", "HDF5_EXT_PREFIX", "HDF5_EXTFILE_PREFIX")
 WRITE_AGAIN = "write the file again, or remove it from the folder"
 COPY_AGAIN = "copy it again"
 TAKE_APART = ", or take a time in seconds apart by `half`: `high` for evt.seconds, `low` for evt.nanoseconds"
+UNPACK = "unpack it with `h5repack`"
+
+ARRANGING = (h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32, h5py.h5z.FILTER_NBIT, h5py.h5z.FILTER_SCALEOFFSET)
+"""Filters that unpack to a size which the file cannot choose."""
+SOUND = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32, h5py.h5z.FILTER_LZF}
+"""Filters that do not crash, whatever they are given."""
+MOST_OVERHEAD = 4096  # bytes that filters may add to a chunk, beside an eighth
 
 
 class Misfit(Exception):
@@ -163,20 +170,44 @@ def require_stored(dataset: h5py.Dataset, folder: Folder) -> None:
     if properties.get_external_count():
         _require_external(dataset, folder)
         return
-    for number in range(properties.get_nfilters()):
-        code, _, _, name = properties.get_filter(number)
+    if properties.get_layout() != h5py.h5d.CHUNKED:
+        return
+    size = math.prod(properties.get_chunk()) * dataset.dtype.itemsize
+    most = MAX_CHUNK if dataset.ndim > 1 else MAX_COLUMN_CHUNK
+    if size > most:
+        raise Misfit("chunks are too large", f"{size:,} bytes", f"at most {most:,}", "use `h5repack -l`")
+    if filters := [properties.get_filter(number) for number in range(properties.get_nfilters())]:
+        _require_packed_once(filters)
+        _require_packed_smaller(dataset, size)
+
+
+def _require_packed_once(filters: Sequence[tuple[int, int, tuple[int, ...], bytes]]) -> None:
+    """Raise Misfit unless the filters of a dataset are installed and only one of them packs: more unpack to a million times."""
+    for code, _, _, name in filters:
         if not h5py.h5z.filter_avail(code):
             raise Misfit(
                 "packed with a filter that is not installed",
                 f"{name.decode(errors='replace') or 'filter'} ({code})",
                 "gzip, lzf, or a filter of hdf5plugin",
-                "unpack it with `h5repack`",
+                UNPACK,
             )
-    chunks = properties.get_chunk() if properties.get_layout() == h5py.h5d.CHUNKED else None
-    size = math.prod(chunks or ()) * dataset.dtype.itemsize
-    most = MAX_CHUNK if dataset.ndim > 1 else MAX_COLUMN_CHUNK
-    if size > most:
-        raise Misfit("chunks are too large", f"{size:,} bytes", f"at most {most:,}", "use `h5repack -l`")
+    packing = [name for code, _, _, name in filters if code not in ARRANGING]
+    if len(packing) > 1 or len({code for code, *_ in filters}) < len(filters):
+        raise Misfit("packed more than once", f"{len(filters)} filters", "each filter once, and one that packs", UNPACK)
+
+
+def _require_packed_smaller(dataset: h5py.Dataset, size: int) -> None:
+    """Raise Misfit if chunks that unpack to `size` bytes take more in the file: who made it means them to unpack to others."""
+    largest = 0
+
+    def look(chunk: Any) -> None:
+        nonlocal largest
+        largest = max(largest, chunk.size)
+
+    dataset.id.chunk_iter(look)
+    if largest > size + size // 8 + MOST_OVERHEAD:
+        found, expected = f"{largest:,} bytes packed", f"about {size:,} at most"
+        raise Misfit("packed chunks are larger than unpacked ones", found, expected, WRITE_AGAIN)
 
 
 def tiles(dataset: h5py.Dataset) -> int:
@@ -200,6 +231,13 @@ def offset_in(file: h5py.File, frames: h5py.Dataset) -> int | None:
         return None
     offset: int | None = frames.id.get_offset()  # None unless they are in one piece
     return offset
+
+
+def packed_doubtfully(dataset: h5py.Dataset) -> bool:
+    """Return whether HDF5 may crash on the values: all but a few filters trust what the file says of them."""
+    properties = dataset.id.get_create_plist()
+    codes = {properties.get_filter(number)[0] for number in range(properties.get_nfilters())}
+    return bool(dataset.is_virtual or codes - SOUND)
 
 
 def slow_chunks(dataset: h5py.Dataset) -> Misfit | None:

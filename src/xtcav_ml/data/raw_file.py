@@ -29,6 +29,7 @@ class Piece:
 
     shape: tuple[int, int, int]  # frames, rows, columns
     offset: int | None  # bytes before frames of int16 in one piece; None for others
+    doubtful: bool  # whether HDF5 may crash when it reads them
 
 
 class RawFile:
@@ -144,7 +145,8 @@ class RawFile:
     def piece(self) -> Piece:
         """Return where the frames are. Raises Misfit as `stored`."""
         frames = self.stored(IMAGE)
-        return Piece(raw_dataset.frames_shape(frames), raw_dataset.offset_in(self.file, frames))
+        shape, offset = raw_dataset.frames_shape(frames), raw_dataset.offset_in(self.file, frames)
+        return Piece(shape, offset, raw_dataset.packed_doubtfully(frames))
 
     def rows(self, name: str, expected: Dataset) -> int | None:
         """Return the number of rows of `name`, None if one value stands for all shots. Raises Misfit if it breaks a rule."""
@@ -302,6 +304,14 @@ def read_columns(
         return RawFile(file, path, folder).columns(required, optional or {})
 
 
+def find_piece(path: Path, folder: Folder = ALONE) -> Piece:
+    """Return where the camera frames of a raw file are. Raises UserError if they cannot be read."""
+    with reading(path) as file:
+        raw = RawFile(file, path, folder)
+        with raw.naming(IMAGE):
+            return raw.piece()
+
+
 @dataclass(frozen=True)
 class Inspection:
     """What a raw file has."""
@@ -309,7 +319,7 @@ class Inspection:
     problems: list[str]  # a line each
     prediction: bool = False  # `xtcav predict` wrote it: it is no raw file
     slow: str | None = None  # why its frames are slow to read
-    piece: Piece | None = None  # where its frames are, if they are int16 in one piece
+    piece: Piece | None = None  # where its frames are, if there is no problem
     doubtful: bool = False  # a pixel of its type may be no number, or of more than 32 bits
     columns: Mapping[str, NDArray[Any]] = field(default_factory=dict)  # if there is no problem
 
@@ -330,11 +340,11 @@ def inspect(
             problems = raw.problems({**required, IMAGE: frames})
             if problems:
                 return Inspection(problems)
-            slow, piece = raw_dataset.slow_chunks(raw.dataset(IMAGE)), raw.piece()
+            slow = raw_dataset.slow_chunks(raw.dataset(IMAGE))
             return Inspection(
                 problems,
                 slow=None if slow is None else f"{path}: {IMAGE}: {slow}",
-                piece=None if piece.offset is None else piece,
+                piece=raw.piece(),
                 doubtful=not np.can_cast(raw.dataset(IMAGE).dtype, np.int32),
                 columns=raw.columns(required, optional),
             )

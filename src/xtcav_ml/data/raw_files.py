@@ -17,6 +17,7 @@ from xtcav_ml.config.layout import Layout
 from xtcav_ml.config.prepare import PrepareParams
 from xtcav_ml.config.schema import EVENT_KEY, FILE, IMAGE, PEAKS_LABEL, SCHEMA, TRUTH, Dataset
 from xtcav_ml.data import structure
+from xtcav_ml.data.apart import Apart
 from xtcav_ml.data.hdf5 import file_state, real, require_unchanged
 from xtcav_ml.data.listing import Listing, list_files
 from xtcav_ml.data.prepared import SHOT_COLUMNS
@@ -47,7 +48,7 @@ class RawSet:
     columns: Mapping[str, NDArray[np.generic]]  # and schema.FILE: the name of the file in its folder
     file: NDArray[np.int64]  # of each shot, an index of `files`
     row: NDArray[np.int64]  # of each shot, in its file
-    pieces: tuple[Piece | None, ...]  # of the files, where their frames are if they are int16 in one piece
+    pieces: tuple[Piece | None, ...]  # of the files, where their frames are
     slow: Mapping[Path, tuple[str, ...]]  # why the frames of a file are slow to read
     doubtful: tuple[
         int, ...
@@ -83,10 +84,13 @@ def survey(listing: Listing, data: DataParams, prepare: PrepareParams) -> RawSet
     frames = replace(SCHEMA[IMAGE], row_shape=data.frame_shape)
     states: dict[Path, tuple[int, ...]] = {}
     inspected: dict[Path, Inspection] = {}
-    with counting("files", len(listing.files)) as advance:
+    looking = Apart(
+        lambda file: inspect(file, frames, required, truth, folder), lambda line: Inspection([line]), folder.states
+    )
+    with looking as look, counting("files", len(listing.files)) as advance:
         for file in listing.files:
             states[file] = file_state(file)
-            inspected[file] = inspect(file, frames, required, truth, folder)
+            inspected[file] = look(file)
             advance(1)
     listing = listing.without([file for file in listing.files if inspected[file].prediction])
     listing = without_parts(listing, folder, {file: inspected[file].problems for file in listing.files})

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from xtcav_ml.config.schema import IMAGE
 from xtcav_ml.data import raw_dataset
+from xtcav_ml.data.apart import Apart
 from xtcav_ml.data.hdf5 import file_state, refusing_unreadable, require_unchanged
 from xtcav_ml.data.raw_dataset import ALONE, Folder
 from xtcav_ml.data.raw_file import Piece, RawFile
@@ -60,14 +61,48 @@ def lossless(frame: NDArray[Any]) -> NDArray[Any]:
     raise PixelError(high if high > INT32.max else low)
 
 
+class _Hdf5Frames:
+    """The frames of a file that HDF5 reads, in this process or in a fork: it opens the file at the first call.
+
+    A frame a call: a list of rows takes HDF5 25 times as long, point by point. Its cache holds the chunks around a frame, which
+    would else be unpacked again for each frame in them.
+    """
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+        self._raw: RawFile | None = None
+
+    def __call__(self, path: Path, row: int | None = None) -> Any:
+        """Return the frame at a row; without one, the Piece, the rows that are `unwritten`, and the parts of the file."""
+        raw = self._raw = self._raw or self._opened(path)
+        if row is None:
+            with raw.naming(IMAGE):
+                return raw.piece(), raw_dataset.unwritten(raw.stored(IMAGE)), raw.folder.parts
+        frames = raw.dataset(IMAGE)
+        values = frames[row] if frames.ndim > 2 else frames[()]
+        return lossless(values.reshape(raw_dataset.frames_shape(frames)[1:]))
+
+    def close(self) -> None:
+        """Close the file, if it was opened in this process."""
+        if self._raw is not None:
+            self._raw.file.close()
+
+    def _opened(self, path: Path) -> RawFile:
+        with refusing_unreadable(path):
+            raw = RawFile(h5py.File(path, "r", locking=False), path, self._folder)
+        with raw.naming(IMAGE):
+            if raw.dataset(IMAGE).chunks is not None:
+                raw.dataset(IMAGE, chunk_cache(raw.dataset(IMAGE)))
+        return raw
+
+
 class RawFrames(AbstractContextManager["RawFrames"]):
     """The camera frames of one raw file, open to read from any thread.
 
     Frames of int16 in one piece, as the experiment's, are read past HDF5, which lets only one thread read at a time. Others are
-    read by HDF5, a frame a call: a list of rows takes it 25 times as long, point by point. Its cache holds the chunks around a
-    frame, which would else be unpacked again for each frame in them. Raises UserError if
-    they cannot be read, were never written, or the file changes; with `expected` (a `file_state`), also if it has changed since
-    then. With the `piece` that was found by then, HDF5 need not open the file.
+    read by HDF5, in a fork where that may crash. Raises UserError if they cannot be read, were never written, or the file
+    changes; with `expected` (a `file_state`), also if it has changed since then. `piece` is that of the file, if it was found
+    by then.
     """
 
     def __init__(
@@ -82,25 +117,19 @@ class RawFrames(AbstractContextManager["RawFrames"]):
         self._folder = folder.for_file()
         self._unwritten: NDArray[np.bool_] | None = None
         with contextlib.ExitStack() as stack:
+            frames = _Hdf5Frames(self._folder)
             if piece is None:
-                with refusing_unreadable(path):
-                    file = stack.enter_context(h5py.File(path, "r", locking=False))
-                raw = RawFile(file, path, folder)
-                self._folder, piece = raw.folder, self._found(raw)
+                with Apart(frames, kept=self._folder.states) as find:
+                    piece, self._unwritten, self._folder.parts = find(path)
+            if piece.offset is None:
+                self._hdf5 = stack.enter_context(Apart(frames)) if piece.doubtful else frames
+                stack.callback(frames.close)
+                _, self._unwritten, self._folder.parts = self._hdf5(path)
             self.shape, self._offset = piece.shape, piece.offset
             with refusing_unreadable(path):
                 self._descriptor = os.open(path, os.O_RDONLY)
             stack.callback(os.close, self._descriptor)
             self._closing = stack.pop_all()
-
-    def _found(self, raw: RawFile) -> Piece:
-        """Return where the frames of a file are, with the dataset ready to read."""
-        with raw.naming(IMAGE):
-            if raw.dataset(IMAGE).chunks is not None:
-                raw.dataset(IMAGE, chunk_cache(raw.dataset(IMAGE)))
-            self._frames = raw.stored(IMAGE)
-            self._unwritten = raw_dataset.unwritten(self._frames)
-            return raw.piece()
 
     def read(self, rows: NDArray[np.int64]) -> NDArray[Any]:
         """Return the frames (len(rows), rows, columns), ADU, at any rows: int16, or what holds all of them without loss."""
@@ -168,8 +197,8 @@ class RawFrames(AbstractContextManager["RawFrames"]):
             raise OSError(f"row {row} was never written")
         if self._offset is not None:
             return self._piece(self._offset + row * 2 * math.prod(self.shape[1:]))
-        values = self._frames[row] if self._frames.ndim > 2 else self._frames[()]
-        return lossless(values.reshape(self.shape[1:]))
+        frame: NDArray[Any] = self._hdf5(self.path, row)
+        return frame
 
     def _piece(self, offset: int) -> NDArray[np.int16]:
         frame = np.empty(self.shape[1:], np.int16)
@@ -187,12 +216,6 @@ class RawFrames(AbstractContextManager["RawFrames"]):
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def count_frames(path: Path, folder: Folder = ALONE) -> int:
-    """Return the number of camera frames in a raw file. Raises as RawFrames."""
-    with RawFrames(path, folder=folder) as frames:
-        return frames.shape[0]
 
 
 def read_frames(path: Path, rows: NDArray[np.int64], folder: Folder = ALONE) -> NDArray[Any]:

@@ -1,6 +1,7 @@
 """The datasets of any HDF5 file, whatever their names, and numbers in them that seem to mean that there is no value."""
 
 import contextlib
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from xtcav_ml.data.apart import Apart
 from xtcav_ml.data.hdf5 import UNREADABLE, reading, real
 from xtcav_ml.data.raw_dataset import ALONE, Misfit, located, require_stored
 from xtcav_ml.system.errors import UserError
@@ -110,7 +112,8 @@ def _fields(entry: Entry, dataset: h5py.Dataset) -> Iterator[Entry]:
 
 def parts_of(files: Sequence[Path]) -> set[Path]:
     """Return the other files that any dataset of files of HDF5 has its data in."""
-    return {real(file.parent / part) for file in files for entry in entries(file) for part in entry.parts}
+    with Apart(entries) as look:
+        return {real(file.parent / part) for file in files for entry in look(file) for part in entry.parts}
 
 
 def structures(files: Sequence[Path]) -> list[tuple[list[Path], list[Entry]]]:
@@ -119,10 +122,10 @@ def structures(files: Sequence[Path]) -> list[tuple[list[Path], list[Entry]]]:
     Files that are not readable HDF5 are left out.
     """
     kinds: dict[tuple[object, ...], tuple[list[Path], list[Entry]]] = {}
-    with counting("files", len(files)) as advance:
+    with Apart(entries) as look, counting("files", len(files)) as advance:
         for file in files:
             with contextlib.suppress(UserError):
-                datasets = entries(file)
+                datasets = look(file)
                 kinds.setdefault(tuple(entry.structure for entry in datasets), ([], datasets))[0].append(file)
             advance(1)
     return sorted(kinds.values(), key=lambda kind: -len(kind[0]))
@@ -131,10 +134,16 @@ def structures(files: Sequence[Path]) -> list[tuple[list[Path], list[Entry]]]:
 def suspects_in(files: Sequence[Path], datasets: Sequence[Entry]) -> dict[str, tuple[float, ...]]:
     """Return the numbers that seem to mean no value, by the path of a dataset of one number a shot that holds some.
 
-    Reads the largest of the files, which have the same structure.
+    Reads the largest of the files, which have the same structure. None if it cannot be read.
     """
+    with Apart(functools.partial(_suspects_in, datasets=datasets)) as look, contextlib.suppress(UserError):
+        return look(max(files, key=lambda file: file.stat().st_size))
+    return {}
+
+
+def _suspects_in(path: Path, datasets: Sequence[Entry]) -> dict[str, tuple[float, ...]]:
     found: dict[str, tuple[float, ...]] = {}
-    with reading(max(files, key=lambda file: file.stat().st_size)) as file:
+    with reading(path) as file:
         for entry in datasets:
             plain = entry.numbers and not entry.elsewhere and entry.dtype != "bool"
             if plain and entry.shape is not None and len(entry.shape) == 1:

@@ -1,5 +1,6 @@
 """predict: a trained model on raw files, labelled or not -> a file of predictions for each, row by row."""
 
+import functools
 import hashlib
 import json
 import os
@@ -8,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +17,13 @@ from numpy.typing import NDArray
 from xtcav_ml.config.layout import NOTES, Layout
 from xtcav_ml.config.schema import IMAGE, SCHEMA, Dataset
 from xtcav_ml.data import raw_files
+from xtcav_ml.data.apart import Apart
 from xtcav_ml.data.hdf5 import attributes_of, create_rows, creating, file_state, require_unchanged
 from xtcav_ml.data.listing import PREDICTED_BY, Listing, list_files, predictions
 from xtcav_ml.data.prepared import SHOT_COLUMNS
 from xtcav_ml.data.raw_dataset import Folder
-from xtcav_ml.data.raw_file import file_problems, read_columns
-from xtcav_ml.data.raw_frames import RawFrames, count_frames
+from xtcav_ml.data.raw_file import Piece, file_problems, find_piece, read_columns
+from xtcav_ml.data.raw_frames import RawFrames
 from xtcav_ml.learning import backend
 from xtcav_ml.learning.predictor import FRAMES_A_CALL, Prediction, Predictor
 from xtcav_ml.science.spec import LearningSpec
@@ -32,6 +34,15 @@ from xtcav_ml.system.progress import console, counting
 SUFFIX = ".predictions.h5"
 KEYS = dict.fromkeys(SHOT_COLUMNS, raw_files.LABEL)  # written with the predictions where a file has them; -1 for none
 SOURCE = "source"  # attribute that names the raw file
+
+
+class Looked(NamedTuple):
+    """What was read of a raw file before its turn: nothing if it has problems."""
+
+    problems: list[str]  # a line each
+    columns: Mapping[str, NDArray[Any]] = {}  # the model's features, and the keys that can be read
+    unread: Sequence[str] = ()  # a line for each key that cannot
+    piece: Piece | None = None  # where the frames are
 
 
 def predict_files(
@@ -59,7 +70,7 @@ def predict_files(
     digest = hashlib.sha256(model_path.read_bytes()).hexdigest()
     predictor = Predictor(model_path, sealed=sealed)
     require_unchanged(model_path, state)
-    targets, folders, states = _checked(inputs, out, predictor.spec, layout, skip_bad)
+    targets, folders, states, looked = _checked(inputs, out, predictor.spec, layout, skip_bad)
     written = {target: attributes_of(target) for target in targets.values()}
     _require_own(targets, written)
     attributes = {
@@ -78,32 +89,34 @@ def predict_files(
         f"predict: {len(targets)} files with {model_path}, "
         f"{len(targets) - len(waiting)} of them skipped as done -> {out}; {device}"
     )
-    unread: dict[Path, list[str]] = {}
-    with counting("shots", sum(count_frames(file, folders[file]) for file in waiting)) as advance:
+    with counting("shots", sum(piece.shape[0] for file in waiting if (piece := looked[file].piece))) as advance:
         for file in waiting:
-            columns, unread[file] = _columns(file, predictor.spec, folders[file])
-            with RawFrames(file, states[file], folders[file]) as frames:
+            columns = looked[file].columns
+            with RawFrames(file, states[file], folders[file], looked[file].piece) as frames:
                 prediction, lacking = _predict(predictor, frames, columns, advance)
             _write(targets[file], predictor.spec, prediction, columns, attributes[file])
             screen.print(f"  {file.name}: {_totals(prediction, predictor.spec, lacking)}")
-    for line in raw_files.grouped(unread):
+    for line in raw_files.grouped({file: looked[file].unread for file in waiting}):
         screen.print(f"predict: predictions lack a key: {line}")
     return list(targets.values())
 
 
 def _checked(
     inputs: Sequence[Path], out: Path, spec: LearningSpec, layout: Layout, skip_bad: bool
-) -> tuple[dict[Path, Path], dict[Path, Folder], dict[Path, tuple[int, ...]]]:
-    """Return for each raw file of `inputs` its target below `out`, its folder, and its `file_state` before it was checked."""
+) -> tuple[dict[Path, Path], dict[Path, Folder], dict[Path, tuple[int, ...]], dict[Path, Looked]]:
+    """Return for each raw file of `inputs` its target below `out`, its folder, its `file_state` at first, and what it has."""
     targets: dict[Path, Path] = {}
     folders: dict[Path, Folder] = {}
     states: dict[Path, tuple[int, ...]] = {}
-    problems: dict[Path, list[str]] = {}
+    looked: dict[Path, Looked] = {}
     for path in inputs:
         listing = _listing(path)
         folder = Folder(listing.folder, layout)
         states |= {file: file_state(file) for file in listing.files}
-        problems |= {file: _problems(file, spec, folder) for file in listing.files}
+        looking = functools.partial(_looked, spec=spec, folder=folder)
+        with Apart(looking, lambda line: Looked([line]), folder.states) as look:
+            looked |= {file: look(file) for file in listing.files}
+        problems = {file: looked[file].problems for file in listing.files}
         listing = raw_files.without_parts(listing, folder, problems) if path.is_dir() else listing
         if listing.note:
             console().print(f"predict: {path}: {listing.note}")
@@ -111,7 +124,7 @@ def _checked(
             file: out / file.relative_to(listing.folder).with_name(file.stem + SUFFIX) for file in listing.files
         }
         folders |= dict.fromkeys(listing.files, folder)
-    bad = {file: problems[file] for file in targets if problems[file]}
+    bad = {file: looked[file].problems for file in targets if looked[file].problems}
     if not skip_bad or len(bad) == len(targets):
         raw_files.refuse(bad)
     for line in raw_files.grouped(bad):
@@ -119,7 +132,7 @@ def _checked(
     targets = {file: target for file, target in targets.items() if file not in bad}
     for file in targets:
         require_unchanged(file, states[file])
-    return targets, folders, states
+    return targets, folders, states, looked
 
 
 def _listing(path: Path) -> Listing:
@@ -160,9 +173,16 @@ def _require_own(targets: Mapping[Path, Path], written: Mapping[Path, Mapping[st
             )
 
 
-def _problems(file: Path, spec: LearningSpec, folder: Folder) -> list[str]:
+def _looked(file: Path, spec: LearningSpec, folder: Folder) -> Looked:
+    """Return the problems of a raw file, and if there is none its columns and where its frames are."""
     frames = replace(SCHEMA[IMAGE], row_shape=spec.preprocessing.raw_shape)
-    return file_problems(file, {**_features(spec), IMAGE: frames}, folder)
+    problems = file_problems(file, {**_features(spec), IMAGE: frames}, folder)
+    if problems:
+        return Looked(problems)
+    try:
+        return Looked([], *_columns(file, spec, folder), find_piece(file, folder))
+    except UserError as error:
+        return Looked([str(error)])
 
 
 def _features(spec: LearningSpec) -> dict[str, Dataset]:

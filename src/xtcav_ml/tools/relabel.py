@@ -11,6 +11,7 @@ from xtcav_ml.config.layout import NOTES, Layout
 from xtcav_ml.config.peaks import PeakRule
 from xtcav_ml.config.schema import EVENT_KEY, PEAK_CLASSES, PEAKS_LABEL, SCHEMA, WAVEFORMS
 from xtcav_ml.data import raw_files
+from xtcav_ml.data.apart import Apart
 from xtcav_ml.data.hdf5 import create_rows, creating
 from xtcav_ml.data.listing import list_files, predictions
 from xtcav_ml.data.raw_dataset import Folder
@@ -32,7 +33,8 @@ def relabel_folder(folder: Path, rule: PeakRule, out: Path | None, layout: Layou
     """
     listing, place = list_files(folder), Folder(folder, layout)
     listing = listing.without(predictions(listing.files))
-    problems = {file: file_problems(file, REQUIRED, place) for file in listing.files}
+    with Apart(lambda file: file_problems(file, REQUIRED, place), lambda line: [line], place.states) as look:
+        problems = {file: look(file) for file in listing.files}
     listing = raw_files.without_parts(listing, place, problems)
     raw_files.refuse({file: problems[file] for file in listing.files})
     raw_files.refuse({file: _label_problems(file, place) for file in listing.files})

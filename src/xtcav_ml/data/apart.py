@@ -1,0 +1,135 @@
+"""Files that nobody has read before are read in a fork of this process: on some damaged ones HDF5 never ends, or crashes.
+
+Python can do nothing about either: HDF5 keeps Python's lock, and a crash is the end of the process.
+"""
+
+import contextlib
+import faulthandler
+import itertools
+import multiprocessing
+import os
+import resource
+import signal
+import threading
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, Generic, NoReturn, TypeVar, cast
+
+from xtcav_ml.system import parent_process
+from xtcav_ml.system.errors import UserError
+
+SECONDS, MOST_SECONDS = 1.0, 60.0
+"""Seconds of the processor that a file may take at least and at most: most take milliseconds. Waiting for a disk is none."""
+BYTES_A_SECOND = 10_000_000  # on the disk, for which a file may take longer
+MEMORY = 2**31  # bytes that the fork may take beside what it has: half is for unpacked chunks
+
+Answer = TypeVar("Answer")
+
+
+class Apart(contextlib.AbstractContextManager["Apart[Answer]"], Generic[Answer]):
+    """`function` of the path of a file, and of more, called in a fork of this process; any thread may call.
+
+    One fork serves until a file ends it. What the function returns is pickled; of what else it changes only new items of `kept`
+    come back. For a file that takes too long or crashes HDF5, a call returns what `refused` makes of the line that says so, or
+    raises it as a UserError.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Answer],
+        refused: Callable[[str], Answer] | None = None,
+        kept: dict[Any, Any] | None = None,
+    ) -> None:
+        self._function, self._refused, self._kept = function, refused, {} if kept is None else kept
+        self._fork, self._lock = 0, threading.Lock()
+
+    def __call__(self, path: Path, *more: Any) -> Answer:
+        """Return what the function does."""
+        with self._lock:
+            if not self._fork:
+                self._start()
+            try:
+                self._pipe.send((path, *more))
+                answer, error, new = self._pipe.recv()
+            except (EOFError, ConnectionError):
+                end = self._end()
+            except BaseException:  # as Ctrl-C: its answer would be taken for that to the next call
+                self._kill()
+                raise
+            else:
+                self._kept |= new
+                if error is not None:
+                    raise error
+                return cast(Answer, answer)
+        problem = f"{path}: not a readable HDF5 file (found {_in_words(end)}, expected intact HDF5)"
+        line = f"{problem}. Fix: copy the file again, or remove it"
+        if self._refused is None:
+            raise UserError(line)
+        return self._refused(line)
+
+    def _start(self) -> None:
+        parent, (self._pipe, theirs) = os.getpid(), multiprocessing.Pipe()
+        self._fork = os.fork()
+        if not self._fork:
+            self._pipe.close()
+            _serve(parent, theirs, self._answered)
+        theirs.close()
+
+    def _answered(self, *arguments: Any) -> tuple[Answer | None, Exception | None, dict[Any, Any]]:
+        """Return in the fork what the function returns, what it raises, and what it keeps anew."""
+        answer, raised, before = None, None, len(self._kept)
+        try:
+            answer = self._function(*arguments)
+        except Exception as error:
+            raised = error
+        return answer, raised, dict(itertools.islice(self._kept.items(), before, None))
+
+    def _end(self) -> int:
+        """Return how the fork ended, as `os.waitstatus_to_exitcode`."""
+        self._pipe.close()
+        fork, self._fork = self._fork, 0
+        return os.waitstatus_to_exitcode(os.waitpid(fork, 0)[1])
+
+    def _kill(self) -> None:
+        os.kill(self._fork, signal.SIGKILL)  # it has nothing to lose
+        self._end()
+
+    def __exit__(self, *_: object) -> None:
+        if self._fork:
+            self._kill()
+
+
+def _serve(parent: int, pipe: Connection, function: Callable[..., Any]) -> NoReturn:
+    """Answer calls until the other end of the pipe is closed; the kernel ends this process if one takes too long."""
+    try:
+        parent_process.follow_parent(parent)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # libraries write there what is said in one line
+        faulthandler.disable()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is for the parent
+        for number in (signal.SIGTERM, signal.SIGPROF):
+            signal.signal(number, signal.SIG_DFL)
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        for kind, limit in ((resource.RLIMIT_AS, used + MEMORY), (resource.RLIMIT_CORE, 0)):
+            most = resource.getrlimit(kind)[1]
+            resource.setrlimit(kind, (limit if most < 0 else min(limit, most), most))
+        while True:
+            path, *more = pipe.recv()
+            signal.setitimer(signal.ITIMER_PROF, _seconds(path))
+            answer = function(path, *more)
+            signal.setitimer(signal.ITIMER_PROF, 0)
+            pipe.send(answer)
+    finally:
+        os._exit(0)
+
+
+def _seconds(path: Path) -> float:
+    with contextlib.suppress(OSError):
+        return min(SECONDS + 512 * path.stat().st_blocks / BYTES_A_SECOND, MOST_SECONDS)
+    return SECONDS
+
+
+def _in_words(end: int) -> str:
+    if end == -signal.SIGPROF:
+        return "no end of reading its structure"
+    return f"a crash of HDF5 by {signal.Signals(-end).name}" if end < 0 else "a crash of HDF5"
