@@ -20,6 +20,7 @@ class ResourceExhaustedError(Exception):
     [
         RuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 321.28MiB with allocator GPU_0_bfc."),
         ResourceExhaustedError("OOM when allocating tensor with shape[32,8,726,568]\non /device:GPU:0"),
+        ResourceExhaustedError("OOM when allocating tensor with shape[32,8,726,568]\non /device:CPU:0"),
     ],
 )
 def test_a_gpu_with_too_little_memory_is_one_line(tmp_path, monkeypatch, error):
@@ -31,6 +32,7 @@ def test_a_gpu_with_too_little_memory_is_one_line(tmp_path, monkeypatch, error):
     with pytest.raises(UserError, match=r"train\.batch_size: .*found .*alloc.*Fix: lower it") as caught:
         fit.fit(*data, PARAMS)
     assert "\n" not in str(caught.value)
+    assert ("GPU" in str(caught.value)) == ("GPU" in str(error))  # else it is the machine's own memory
 
 
 def test_other_errors_of_a_step_are_passed_on():

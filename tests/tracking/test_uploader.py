@@ -10,7 +10,7 @@ import pytest
 from tests.conftest import begin_event
 from xtcav_ml.system import interrupts
 from xtcav_ml.tracking import uploader
-from xtcav_ml.tracking.journal import Journal
+from xtcav_ml.tracking.journal import EVENTS, Journal
 from xtcav_ml.tracking.uploader import Uploader
 
 
@@ -51,6 +51,23 @@ def test_all_is_uploaded_in_order_and_what_is_complete_is_removed(tmp_path):
     assert [event["event"] for _, event in took] == ["begin", *["metrics"] * 3, "finish"]
     uploading.close()
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("damage", ["flipped", "cut", "gone"])
+def test_one_that_is_damaged_meanwhile_is_left_and_the_end_is_no_traceback(tmp_path, damage):
+    made = journal(tmp_path, "a")
+    events = made.folder / EVENTS
+    if damage == "flipped":
+        events.write_bytes(events.read_bytes().replace(b"metrics", b"metricr", 1))
+    elif damage == "cut":
+        events.write_bytes(events.read_bytes()[:40])
+    else:
+        events.unlink()
+    uploading = Uploader(tmp_path, one_by_one([]))
+    uploading.add(made)
+    assert uploading.drain() == [made]
+    assert made.pending == 1
+    uploading.close()
 
 
 def test_one_that_cannot_go_keeps_no_other_waiting(tmp_path):

@@ -124,15 +124,15 @@ def _warn_of_unused_gpu(lock: str) -> None:
 
 @contextlib.contextmanager
 def enough_memory() -> Iterator[None]:
-    """Raise UserError if what runs here needs more memory of the GPU than is free."""
+    """Raise UserError if what runs here needs more memory, of the GPU or the machine, than is free."""
     try:
         yield
     except Exception as error:
         if type(error).__name__ != "ResourceExhaustedError" and "RESOURCE_EXHAUSTED" not in str(error):
             raise
         raise UserError(
-            f"train.batch_size: a training step takes too much memory of the GPU (found {reason(error)!r}, expected enough). "
-            f"Fix: {rules.CURES['train.batch_size']}, make the network smaller, or end what else runs on the GPU"
+            f"train.batch_size: a training step takes more memory than is free (found {reason(error)!r}, expected enough). Fix: "
+            f"{rules.CURES['train.batch_size']}, make the network smaller, or end what else uses the memory"
         ) from None
 
 

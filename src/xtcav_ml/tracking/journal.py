@@ -167,8 +167,11 @@ class Journal:
 
     @property
     def pending(self) -> int:
-        """Return how many events the store has not acknowledged."""
-        return sum(1 for _ in self.events(self.offset)) if self.offset < self.size else 0
+        """Return how many events the store has not acknowledged; 1 if they were damaged since the journal was opened."""
+        try:
+            return sum(1 for _ in self.events(self.offset)) if self.offset < self.size else 0
+        except (OSError, ValueError):  # who opens it next sets it aside, with a line
+            return 1
 
     def close(self) -> None:
         """Release the journal; it is removed if the run's end is written and the store has it all."""
