@@ -34,8 +34,10 @@ DEFLATE, SHUFFLE, FLETCHER, SZIP, NBIT, SCALEOFFSET, LZF, BLOSC, LZ4, BITSHUFFLE
     32008,
     32015,
 )
-PLUGINS = (LZF, BLOSC, LZ4, BITSHUFFLE, 32013, ZSTD, 32017, 32018, 32024, 32026, 32028, 32033, 307)
-"""Filters beside HDF5's own: those that h5py and hdf5plugin register."""
+PACKERS = {IMAGE: (LZF, BLOSC, LZ4, ZSTD, 32018, 32026, 32033, NBIT, SCALEOFFSET)} | dict.fromkeys(
+    (PEAKS_LABEL, "run"), (LZF, BLOSC, LZ4, ZSTD, 32026, NBIT, SCALEOFFSET)
+)
+"""Filters that h5py and hdf5plugin have and that HDF5 lets a file name with whatever numbers."""
 NOISE = bytes(np.random.default_rng(0).integers(0, 256, 4096, np.uint8))
 
 
@@ -403,9 +405,11 @@ CHUNKS: dict[str, Spoil] = {
 
 FILTERS: dict[str, Spoil] = {
     **{
-        f"zeros of {megabytes} MB in a chunk of {name}": packed(name, zeros(megabytes * MB), [(DEFLATE, (1,))])
-        for megabytes in (1, 100, 1000)
-        for name in (IMAGE, PEAKS_LABEL, "run")
+        f"zeros of {megabytes} MB in a chunk of {name}": packed(
+            name, zeros(megabytes * MB), [(DEFLATE, (1,))], rows=1 if name == IMAGE else ROWS
+        )
+        for megabytes, names in ((1, (IMAGE, PEAKS_LABEL, "run")), (50, (IMAGE, PEAKS_LABEL)), (1000, (IMAGE,)))
+        for name in names
     },
     **{
         f"{levels} gzips of {name}": packed(name, nested(levels), [(DEFLATE, (1,))] * levels)
@@ -419,13 +423,15 @@ FILTERS: dict[str, Spoil] = {
     **{
         f"filter {code} of {name}, {words}": packed(name, payload, [(code, values)])
         for name in (IMAGE, "run")
-        for code in (*PLUGINS, SZIP, NBIT, SCALEOFFSET)
+        for code in PACKERS[name]
         for words, values, payload in (
             ("noise", (2, 2, 2, 0, 5, 1, 1, 2), NOISE),
             ("ones", (2**32 - 1,) * 8, b"\xff" * 400),
             ("zeros", (0,) * 8, bytes(400)),
         )
     },
+    **{f"szip of {name}": packed(name, bytes(400), [(SZIP, (0,) * 8)]) for name in (IMAGE, PEAKS_LABEL, "run")},
+    **{f"bitshuffle of {name}": packed(name, bytes(400), [(BITSHUFFLE, (0,) * 8)]) for name in (IMAGE, "run")},
     "lz4 of 8 TiB": packed(IMAGE, struct.pack(">QI", 8 * TIB, 2**30) + NOISE, [(LZ4, (2**30,))]),
     "lz4 of negative blocks": packed(IMAGE, struct.pack(">QII", FRAME, 2**31, 2**31) + NOISE, [(LZ4, (0,))]),
     "lz4 of blocks beyond the end": packed(IMAGE, struct.pack(">QII", FRAME, 100, 2**30) + NOISE, [(LZ4, (0,))]),

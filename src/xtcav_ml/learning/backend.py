@@ -131,8 +131,8 @@ def enough_memory() -> Iterator[None]:
         if type(error).__name__ != "ResourceExhaustedError" and "RESOURCE_EXHAUSTED" not in str(error):
             raise
         raise UserError(
-            f"train.batch_size: a training step takes more memory than is free (found {reason(error)!r}, expected enough). Fix: "
-            f"{rules.CURES['train.batch_size']}, make the network smaller, or end what else uses the memory"
+            f"train.batch_size: a training step takes more memory than is free (found {reason(error)!r}, expected enough). "
+            f"Fix: {rules.CURES['train.batch_size']}, make the network smaller, or end what else uses the memory"
         ) from None
 
 
