@@ -46,6 +46,7 @@ THOROUGH = [
     "end_to_end/test_streams.py",
     "end_to_end/test_notes.py",
     "end_to_end/test_own_files.py",
+    "data/test_hostile_raw_files.py",
     "data/test_layouts_trained.py",
     "data/test_strange_folders.py",
     "test_backends.py",

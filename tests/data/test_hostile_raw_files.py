@@ -30,7 +30,7 @@ from xtcav_ml.tools import predict, scan
 SECONDS = 2.0
 MEMORY = 2**30 + 2**28
 """Bytes of address space beside those that are in use: HDF5's cache may take a gigabyte of them."""
-STEP = 40  # every fortieth file from twenty starts: half of them
+STEP = 11  # files from one to the next in the shorter test
 LIMIT = 8  # seconds after which a command is ended
 LONGEST = 300  # letters of a line
 
@@ -117,7 +117,7 @@ def judge(folder: Path, params: Params, name: str, writer: int) -> NoReturn:
         resource.setrlimit(resource.RLIMIT_CPU, (int(time.process_time()) + LIMIT,) * 2)
         words = ended(commands(params)[name])
         spent = [sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-        os.write(writer, json.dumps([sum(spent) - before, words]).encode()[:60_000])
+        os.write(writer, json.dumps([sum(spent) - before, words[-5000:]]).encode())
     finally:
         os._exit(0)
 
@@ -158,9 +158,8 @@ def test_the_good_file_is_read(blind, folder, params):
     assert [words for _, _, words in judged(folder, params)] == ["done"] * 4
 
 
-@pytest.mark.parametrize("first", range(STEP // 2))
-def test_some_of_the_files(blind, folder, params, first):
-    wrong, _ = faults(folder, params, list(FILES)[first::STEP])
+def test_some_of_the_files(blind, folder, params):
+    wrong, _ = faults(folder, params, list(FILES)[::STEP])
     assert not wrong
 
 
