@@ -62,8 +62,10 @@ class Apart(contextlib.AbstractContextManager["Apart[Answer]"], Generic[Answer])
                 if error is not None:
                     raise error
                 return cast(Answer, answer)
-        problem = f"{path}: not a readable HDF5 file (found {_in_words(end)}, expected intact HDF5)"
-        line = f"{problem}. Fix: copy the file again, or remove it"
+        line = (
+            f"{path}: not a readable HDF5 file (found {_in_words(end)}, expected intact HDF5). Fix: copy the file again, or "
+            "remove it"
+        )
         if self._refused is None:
             raise UserError(line)
         return self._refused(line)
