@@ -2,7 +2,7 @@ import errno
 
 import pytest
 
-from xtcav_ml.system.errors import UserError, as_user_error, warn
+from xtcav_ml.system.errors import UserError, as_user_error, brief, warn
 
 
 @pytest.mark.parametrize(
@@ -27,3 +27,10 @@ def test_what_a_message_quotes_does_nothing_to_the_terminal(capsys):
     warn("a\x1b[31m.h5: \u202edamaged\n")
     assert capsys.readouterr().err == "xtcav: a\\x1b[31m.h5: \\u202edamaged\\n\n"
     assert str(UserError("\x1b\r")) == "\\x1b\\r"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"), [("a\n\x1b[2J", r"a\n\x1b[2J"), ((6, 24), "(6, 24)"), ("ä" * 10**6, "ä" * 120 + "...")]
+)
+def test_a_name_of_a_file_is_shown_on_one_line_and_not_much_longer(text, shown):
+    assert brief(text) == shown

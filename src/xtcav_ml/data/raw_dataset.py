@@ -23,6 +23,7 @@ from xtcav_ml.config.layout import NOTES, Layout, Source
 from xtcav_ml.config.schema import Dataset
 from xtcav_ml.data.hdf5 import file_state, reading, real, require_unchanged
 from xtcav_ml.data.selections import cover
+from xtcav_ml.system.errors import brief
 
 MAX_ROWS = 1_000_000  # rows that a file may declare: a kilobyte of HDF5 can declare more than any memory holds
 MAX_CHUNK, MAX_COLUMN_CHUNK = 2**28, 2**24
@@ -53,7 +54,7 @@ class Misfit(Exception):
     """A dataset breaks a rule."""
 
     def __init__(self, problem: str, found: object, expected: object, fix: str) -> None:
-        super().__init__(f"{problem} (found {found}, expected {expected}). Fix: {fix}")
+        super().__init__(f"{problem} (found {brief(found)}, expected {expected}). Fix: {fix}")
 
 
 class Folder:

@@ -8,12 +8,20 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+LONGEST = 120  # letters that are shown of a name
+
 
 def shown(text: str) -> str:
     """Return a text with escapes for what a terminal would not show but do: control characters, ends of lines, directions."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def brief(text: object) -> str:
+    """Return what is `shown` of what a file gives as a name: its beginning, if it is long."""
+    whole = shown(str(text)[: LONGEST + 1])
+    return whole if len(whole) <= LONGEST else f"{whole[:LONGEST]}..."
 
 
 class UserError(Exception):

@@ -14,7 +14,7 @@ from xtcav_ml.config.prepare import PrepareParams
 from xtcav_ml.data import raw_files
 from xtcav_ml.data.listing import Listing, list_files
 from xtcav_ml.science import selection
-from xtcav_ml.system.errors import UserError
+from xtcav_ml.system.errors import UserError, brief
 from xtcav_ml.system.progress import console, titled_table
 from xtcav_ml.tools import propose
 
@@ -123,7 +123,8 @@ def _print_structures(counts: Mapping[str, Any]) -> None:
         table = titled_table(title, ("dataset", "shape", "type", "storage", "no value?"), {"dataset", "storage"})
         for row in structure["datasets"]:
             suspects = ", ".join(f"{number:g}" for number in row["suspects"])
-            table.add_row(row["path"], str(row["shape"] or "-"), row["type"], row["storage"], suspects)
+            place, kind, storage = map(brief, (row["path"], row["type"], row["storage"]))
+            table.add_row(place, str(row["shape"] or "-"), kind, storage, suspects)
         screen.print(table)
     if counts["proposal"]:
         screen.print("they would fit with (`xtcav scan --propose` writes it to params.yaml):")
