@@ -84,6 +84,17 @@ def test_trials_are_told_and_recorded(search, tmp_path):
     assert {run.info.status for run in client.search_runs([experiment])} == {"FINISHED"}
 
 
+def test_a_larger_budget_is_taken_by_the_same_run(search, tmp_path, capsys):
+    for trials in (1, 2):
+        search.tune = search.tune.model_copy(update={"trials": trials})
+        search.run_trials()
+    assert search.tracker.uploader.drain() == []
+    assert "refused" not in capsys.readouterr().err
+    client, experiment = mlflow_store.connect(tmp_path)
+    (run,) = client.search_runs([experiment], "tags.stage = 'tune'")
+    assert (run.info.status, run.data.tags["tune.trials"], run.data.metrics["trials"]) == ("FINISHED", "2", 2)
+
+
 @pytest.mark.thorough
 @pytest.mark.parametrize("names", [["log_batch"], ["set_terminated"], ["log_batch", "set_terminated"]])
 def test_a_store_that_fails_does_not_end_the_search(search, tmp_path, monkeypatch, names):

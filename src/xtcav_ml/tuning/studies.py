@@ -29,6 +29,8 @@ from xtcav_ml.system.progress import told
 
 LOCKED_SECONDS = 120.0  # for which another process may lock the file of a study
 
+BUDGET = {"trials", "minutes", "memory_gb"}  # of `tune`: it may grow, or a limit be corrected, in the same study
+
 Values = Mapping[str, Any]
 """Values of parameters by their dotted names."""
 
@@ -39,8 +41,7 @@ def open_study(tune: TuneParams, decides: Mapping[str, Any], path: Path) -> Stud
     if not path.exists():
         with atomic.replacing(path) as temporary:  # Optuna makes its tables in many steps
             _storage(temporary).engine.dispose()
-    free = {"study", "trials", "minutes", "memory_gb"}  # the budget may grow, and a limit be corrected
-    text = json.dumps([decides, tune.model_dump(mode="json", exclude=free)], sort_keys=True)
+    text = json.dumps([decides, tune.model_dump(mode="json", exclude={"study", *BUDGET})], sort_keys=True)
     return optuna.create_study(
         study_name=f"{tune.study}-{hashlib.sha256(text.encode()).hexdigest()[:8]}",
         storage=_storage(path),

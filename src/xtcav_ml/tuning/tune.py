@@ -192,12 +192,13 @@ class _Search:
         return TrialState.COMPLETE, best, ""
 
     def _parent_run(self) -> Run:
-        """Return the study's run, created on first use."""
+        """Return the study's run, created on first use; the budget is a tag, since MLflow lets no parameter change."""
         if "run_key" not in self.study.user_attrs:
             self.study.set_user_attr("run_key", uuid.uuid4().hex)
         tags = {"stage": "tune", **{f"git.{name}": value for name, value in git.state().items()}}
+        tags |= {f"tune.{name}": str(getattr(self.tune, name)) for name in sorted(studies.BUDGET)}
         run = self.tracker.start(self.study.study_name, tags, run_key=self.study.user_attrs["run_key"])
-        run.params(self.baseline | flatten({"tune": self.tune.model_dump(mode="json")}))
+        run.params(self.baseline | flatten({"tune": self.tune.model_dump(mode="json", exclude=studies.BUDGET)}))
         return run
 
 
