@@ -65,6 +65,24 @@ def test_the_model_of_the_train_stage_is_a_version_with_its_tags_and_the_candida
     assert dict(run.client.get_registered_model("xtcav").aliases) == {"candidate": version.version}
 
 
+def test_a_tag_that_another_process_sets_at_the_same_moment_is_set(root, monkeypatch):
+    run, failed, real = begin(root), [], MlflowClient.set_model_version_tag
+    log(run, root)
+    version = versions.find(root, "candidate")
+
+    def collide(*arguments):
+        real(*arguments)
+        if arguments not in failed:
+            failed.append(arguments)
+            raise MlflowException("(sqlite3.IntegrityError) UNIQUE constraint failed: model_version_tags.key")
+
+    monkeypatch.setattr(MlflowClient, "set_model_version_tag", collide)
+    versions.annotate(version, "text", {"a": "1", "b": "2"})
+    assert len(failed) == 2
+    (kept,) = known(run)
+    assert (kept.description, kept.tags["a"], kept.tags["b"]) == ("text", "1", "2")
+
+
 @pytest.mark.parametrize("spec", [PLAIN, WITH_FEATURE])
 def test_the_folder_has_signature_example_and_pinned_libraries(root, spec):
     run = begin(root)

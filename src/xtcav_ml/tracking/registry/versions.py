@@ -6,8 +6,9 @@ What the store has already is not uploaded again, so that everything here can be
 import contextlib
 import datetime
 import json
+import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from xtcav_ml.science.spec import LearningSpec
 from xtcav_ml.system.errors import UserError, masked
 from xtcav_ml.tracking.find_runs import find_run
 from xtcav_ml.tracking.mlflow_names import of_test, store_uri
-from xtcav_ml.tracking.mlflow_store import answering, connect
+from xtcav_ml.tracking.mlflow_store import TrackingError, answering, connect
 from xtcav_ml.tracking.registry import manifest, packaging
 
 MODEL_NAME = "xtcav"
@@ -29,6 +30,9 @@ MODEL_NAME = "xtcav"
 
 CANDIDATE, CHAMPION, PREVIOUS = "candidate", "champion", "previous"
 """Aliases: the newest version, the one that is in use, and the one that was before it."""
+
+COLLISION, COLLISIONS = re.compile("UNIQUE constraint|duplicate key", re.IGNORECASE), 5
+"""What SQLite and PostgreSQL say of a row that another process has made, and how many of these in a row are possible."""
 
 SCHEME = "models:/"  # beginning of MLflow's address of a model
 FILE_TAG, MANIFEST_TAG = "model.sha256", "manifest.sha256"
@@ -187,8 +191,8 @@ def crown(root: Path, version: Version, before: Version | None) -> None:
     client = mlflow.MlflowClient()
     _require_champion(root, before, version)
     if before is not None:
-        client.set_registered_model_alias(MODEL_NAME, PREVIOUS, before.number)
-    client.set_registered_model_alias(MODEL_NAME, CHAMPION, version.number)
+        _beside_others(client.set_registered_model_alias, MODEL_NAME, PREVIOUS, before.number)
+    _beside_others(client.set_registered_model_alias, MODEL_NAME, CHAMPION, version.number)
     _require_champion(root, version)
 
 
@@ -203,8 +207,20 @@ def annotate(version: Version, text: str, tags: Mapping[str, str]) -> None:
     """Give a version the description `text`, and tags."""
     client = mlflow.MlflowClient()
     for name, value in tags.items():
-        client.set_model_version_tag(MODEL_NAME, version.number, name, value)
+        _beside_others(client.set_model_version_tag, MODEL_NAME, version.number, name, value)
     client.update_model_version(MODEL_NAME, version.number, text)
+
+
+def _beside_others(write: Callable[..., None], *arguments: str) -> None:
+    """Write to the store, again where another process has just made the same row: MLflow then fails instead of changing it."""
+    for _ in range(COLLISIONS):
+        try:
+            write(*arguments)
+            return
+        except TrackingError as error:
+            if not COLLISION.search(str(error)):
+                raise
+    write(*arguments)
 
 
 def fetch(root: Path, uri: str, folder: Path) -> Path:
