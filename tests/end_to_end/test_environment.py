@@ -189,3 +189,39 @@ def test_the_settings_of_numba_in_the_project_are_refused(plain):
     path.unlink()
     assert done.returncode == 1
     assert "xtcav: .numba_config.yaml: " in done.stderr
+
+
+DVC_CONFIG = """[core]
+    autostage = true
+    hardlink_lock = true
+    remote = elsewhere
+[cache]
+    dir = {home}/cache
+    type = symlink
+[remote "elsewhere"]
+    url = {home}/remote
+"""
+GIT_CONFIG = """[core]
+    fileMode = false
+    autocrlf = true
+    hooksPath = {home}/hooks
+[commit]
+    gpgsign = true
+[status]
+    showUntrackedFiles = no
+[diff]
+    external = /bin/false
+"""
+
+
+def test_the_settings_of_dvc_and_git_in_the_home_folder_decide_nothing(plain, tmp_path):
+    home, project = tmp_path / "home", Project(tmp_path / "project")
+    shutil.copytree(plain.folder, project.folder)
+    for name, text in ((".config/dvc/config", DVC_CONFIG), (".gitconfig", GIT_CONFIG)):
+        (home / name).parent.mkdir(parents=True, exist_ok=True)
+        (home / name).write_text(text.format(home=home))
+    staged = project.run("git", "diff", "--cached").stdout
+    project.run("dvc", "repro", "train", HOME=str(home))
+    assert outputs(project) == (outputs(plain)[0], outputs(plain)[1] * 2)
+    assert not any(path.is_symlink() for name in OUTPUTS for path in (project.folder / name).rglob("*"))
+    assert project.run("git", "diff", "--cached").stdout == staged
