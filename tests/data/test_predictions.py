@@ -44,7 +44,9 @@ def test_a_table_is_as_good_as_itself():
         "mean absolute error of peak"
     ]
     assert {entry["difference"] for entry in found["comparisons"]} == {0}
-    assert all(entry["verdict"].startswith("no real difference between x and ") for entry in found["comparisons"])
+    assert all(
+        entry["verdict"].startswith("no significant difference between x and ") for entry in found["comparisons"]
+    )
 
 
 def test_two_experiments_with_the_same_run_numbers_are_reported_summarized_and_compared(tmp_path, monkeypatch):

@@ -136,6 +136,29 @@ def test_the_table_lists_all_runs_with_our_columns_and_the_versions_of_their_mod
         row.get_by_text(str(accuracy).removesuffix(".0"), exact=True).first.wait_for()  # as JavaScript prints it
 
 
+def test_make_ui_opens_runs_of_training_sorted_by_accuracy_with_what_one_compares(address, page, three_runs):
+    experiment = three_runs[0].info.experiment_id
+    page.goto(f"{address}/#/experiments/{experiment}/runs?workflowType=machine_learning&viewStateShareKey=xtcav")
+    trained = sorted(three_runs[:2], key=lambda run: -run.data.metrics["accuracy/test"])
+    for name in ("accuracy/test", "test/accuracy_low", "train.optimizer.learning_rate", "train.model.blocks.kernel"):
+        page.locator(".ag-header-cell", has_text=name).first.wait_for()
+    page.get_by_text(trained[0].info.run_name, exact=True).first.wait_for()
+    assert page.get_by_text("a third", exact=True).count() == 0
+    rows = page.locator(".ag-center-cols-container .ag-row").all_inner_texts()
+    assert len(rows) >= 2
+
+
+def test_a_run_s_first_screen_has_accuracy_confusion_matrix_picture_and_how_to_reproduce_it(address, page, three_runs):
+    run = three_runs[0]
+    page.goto(f"{address}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}")
+    page.get_by_text(f"Test accuracy {run.data.metrics['accuracy/test']:.1%}").wait_for()
+    page.get_by_text(f"xtcav reproduce {run.info.run_id}").wait_for()
+    page.get_by_role("columnheader", name="label \\ prediction").wait_for()
+    picture = page.locator("img[src*='confusion_matrix.png']")
+    picture.wait_for()
+    assert picture.evaluate("image => image.naturalWidth") > 100
+
+
 def test_the_compare_page_shows_learning_rates_and_accuracies(address, page, three_runs):
     runs = three_runs
     ids = ",".join(f'"{run.info.run_id}"' for run in runs)

@@ -71,7 +71,7 @@ def test_the_first_champion_needs_no_comparison(root, capsys):
     assert "is the champion already" in capsys.readouterr().out.replace("\n", " ")
 
 
-@pytest.mark.parametrize(("wrong", "said"), [(20, "is better than"), (38, "no real difference")])
+@pytest.mark.parametrize(("wrong", "said"), [(20, "is better than"), (38, "no significant difference")])
 def test_a_run_that_is_better_or_as_good_is_promoted_with_its_numbers(root, wrong, said):
     first, second = trained(root, hits(40)), trained(root, hits(wrong))
     promote(first)

@@ -195,7 +195,7 @@ def _entries(runs: Sequence[Predictions], measure: Measure, differences: Sequenc
     entries: list[dict[str, Any]] = []
     for run, difference, p in zip(runs[1:], differences, corrected, strict=True):
         names, shown, better = (run.name, runs[0].name), difference, None
-        sentence = f"no real difference between {runs[0].name} and {run.name}"
+        sentence = f"no significant difference between {runs[0].name} and {run.name}"
         if p < SIGNIFICANT:
             if (difference.value > 0) != measure.more_is_better:  # the first is better: the sentence is about it
                 names, shown = names[::-1], -difference

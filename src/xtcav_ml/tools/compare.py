@@ -12,12 +12,12 @@ from rich.table import Table
 
 from xtcav_ml.config.paths import PREDICTIONS
 from xtcav_ml.data import predictions
-from xtcav_ml.lineage import git, lineage, project, recorded
+from xtcav_ml.lineage import git, project, recorded
 from xtcav_ml.science.thresholds import INTERVAL
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.system.progress import console, titled_table
 from xtcav_ml.tracking import find_runs, mlflow_store
-from xtcav_ml.tracking.mlflow_names import CODE_TAG, KEY_TAG, LINEAGE
+from xtcav_ml.tracking.mlflow_names import LINEAGE
 
 RUN_ID = "[0-9a-f]{32}"
 
@@ -65,16 +65,11 @@ def _source(name: str) -> tuple[str, recorded.Recorded | None]:
         return table.read_text(encoding="utf-8", errors="replace"), _of_run(root, run_id, Path(folder))
 
 
-def _of_run(root: Path, run_id: str, folder: Path) -> recorded.Recorded:
-    """Return the origin of an MLflow run from its tags and artifacts, which are downloaded to `folder`."""
-    params, tags = mlflow_store.params_and_tags(root, run_id)
-    data = {tag.removeprefix("data."): md5 for tag, md5 in tags.items() if tag.startswith("data.")}
-
-    def read(name: str) -> bytes:
-        return mlflow_store.download(root, run_id, f"{LINEAGE}/{name}", folder).read_bytes()
-
-    code = {"train": lineage.recorded_code("train", tags.get(CODE_TAG, ""), read)}
-    return recorded.Recorded(tags.get(KEY_TAG, ""), params, data, code)
+def _of_run(root: Path, run_id: str, folder: Path) -> recorded.Recorded | None:
+    """Return the origin of an MLflow run from the lock and the code that it stored, which are downloaded to `folder`."""
+    return recorded.read_locks(
+        lambda name: mlflow_store.download(root, run_id, f"{LINEAGE}/{name}", folder).read_bytes()
+    )
 
 
 def _print(result: Mapping[str, Any]) -> None:

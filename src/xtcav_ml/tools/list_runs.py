@@ -5,13 +5,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from xtcav_ml.config.base import flatten, read_tree
+from xtcav_ml.config.base import read_tree
 from xtcav_ml.config.paths import PARAMS_FILE
 from xtcav_ml.lineage import git, project
 from xtcav_ml.science.thresholds import INTERVAL
 from xtcav_ml.system.errors import UserError, masked
 from xtcav_ml.system.progress import console, titled_table
 from xtcav_ml.tracking import find_runs, uploader
+from xtcav_ml.tracking.logged_params import logged_params
 from xtcav_ml.tracking.mlflow_names import store_uri
 
 WORKSPACE = "."
@@ -34,7 +35,7 @@ def list_runs(revision: str | None, limit: int, as_json: bool) -> None:
             f"{state}: no run in {masked(store_uri(root))} (found 0, expected a run of its lineage.key). Fix: run "
             "`make repro`, which trains it or logs the results in DVC's cache"
         )
-    current = flatten(read_tree(root / PARAMS_FILE))
+    current = logged_params(read_tree(root / PARAMS_FILE))
     rows = [find_runs.describe(run, current) for run in runs]
     if as_json:
         print(json.dumps(rows, indent=2, allow_nan=False))

@@ -1,6 +1,7 @@
 """Where MLflow keeps runs: the address of the store, a connection to it, its pages."""
 
 import contextlib
+import json
 import logging
 import os
 import sqlite3
@@ -17,6 +18,21 @@ from xtcav_ml.system.errors import UserError, disk_full, masked, reason
 from xtcav_ml.system.progress import told
 from xtcav_ml.tracking import sqlite_store, store_problems
 from xtcav_ml.tracking.mlflow_names import EXPERIMENT, store_uri
+
+VIEW_TAG, VIEW = "mlflow.sharedViewState.", "xtcav"  # an experiment's tag, and the name of its view
+COLUMNS = {
+    "metrics": ("accuracy/test", "test/accuracy_low", "test/accuracy_high", "loss/validation"),
+    "params": (
+        "train.optimizer.learning_rate",
+        "train.optimizer.momentum",
+        "train.model.blocks.kernel",
+        "train.model.blocks.pool",
+        "train.seed",
+        "data.raw",
+    ),
+    "attributes": ("Version", "Dataset"),
+}
+"""Columns of the view, as MLflow's page names them; Version is the commit."""
 
 TrackingError = (mlflow.MlflowException, SQLAlchemyError, OSError)
 """Of a store, of its database, and of HTTP and the file system on the way to it."""
@@ -98,22 +114,29 @@ def download(root: Path, run_id: str, name: str, folder: Path) -> Path:
         return Path(store.download_artifacts(run_id, name, str(folder)))
 
 
-def params_and_tags(root: Path, run_id: str) -> tuple[dict[str, str], dict[str, str]]:
-    """Return parameters, by dotted name, and tags of run `run_id`. Raises UserError if the store has no such run."""
-    store, _ = connect(root)
-    with answering(root, f"run {run_id}"):
-        data = store.get_run(run_id).data
-    return dict(data.params), dict(data.tags)
-
-
 def serve_ui(root: Path, host: str, port: int) -> None:
-    """Become the MLflow UI on this project's store; ends with Ctrl-C."""
+    """Become the MLflow UI on this project's store, or print the address of the server that has it; ends with Ctrl-C."""
     uri = store_uri(root)
+    store, experiment = connect(root)
+    with answering(root):
+        store.set_experiment_tag(experiment, VIEW_TAG + VIEW, json.dumps(view_state()))
+    page = f"#/experiments/{experiment}/runs?workflowType=machine_learning&viewStateShareKey={VIEW}"
     if uri.startswith(("http://", "https://")):
-        print(f"MLFLOW_TRACKING_URI names a server, which has its own pages: open {masked(uri)}")
+        print(f"MLFLOW_TRACKING_URI names a server, which has its own pages: open {masked(uri).rstrip('/')}/{page}")
         return
-    _, experiment = connect(root)
     arguments = ["-m", "mlflow", "ui", "--backend-store-uri", uri, "--host", host, "--port", str(port)]
-    page = f"#/experiments/{experiment}/runs?workflowType=machine_learning"  # without it, a page of language models
     print(f"MLflow UI on http://{host}:{port}/{page} (Ctrl-C ends it)", flush=True)
     os.execv(sys.executable, [sys.executable, *arguments])
+
+
+def view_state() -> dict[str, object]:
+    """Return the view of the runs that `make ui` opens, as MLflow's page keeps one that is shared.
+
+    The runs of training are sorted by test accuracy, and what one compares first has a column.
+    """
+    return {
+        "searchFilter": "tags.stage = 'train'",
+        "orderByKey": f"metrics.`{COLUMNS['metrics'][0]}`",
+        "orderByAsc": False,
+        "selectedColumns": [f"{kind}.`{name}`" for kind, names in COLUMNS.items() for name in names],
+    }

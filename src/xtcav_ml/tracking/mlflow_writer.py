@@ -89,7 +89,12 @@ def _apply(root: Path, journal: Journal, events: Sequence[Event]) -> None:
             if kind == "metrics"
         ]
         params = {name: Param(name, value) for kind, _, name, value in rows if kind == "params"}  # the last of a name
-        tags = {name: RunTag(name, value) for kind, _, name, value in rows if kind == "tags"}
+        run_id = str(journal.run_id)
+        tags = {
+            name: RunTag(name, value.replace(mlflow_names.RUN_ID, run_id))
+            for kind, _, name, value in rows
+            if kind == "tags"
+        }
         client.log_batch(journal.run_id, metrics, list(params.values()), list(tags.values()))
     elif kind == "dataset":
         source = json.dumps({"uri": events[0]["source"]})

@@ -5,31 +5,34 @@ It has its origin, tags and data as MLflow's datasets, and the files from which 
 
 import bisect
 import contextlib
+import getpass
 import hashlib
 import itertools
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from xtcav_ml.config import parameters
-from xtcav_ml.config.base import flatten, read_tree, validate_section
+from xtcav_ml.config.base import read_tree, validate_section
 from xtcav_ml.config.paths import LOCK_FILE, METRICS, PARAMS_FILE, PLOTS, PREDICTIONS, RESOURCES, SIMULATED, STAGES
 from xtcav_ml.config.train import TrainParams
-from xtcav_ml.data import result_files
+from xtcav_ml.data import predictions, result_files
 from xtcav_ml.lineage import dvc_lock, fingerprint, git, lineage, project, recorded
 from xtcav_ml.lineage.environment import environment, versions
 from xtcav_ml.science.thresholds import INTERVAL
 from xtcav_ml.system import atomic, interrupts
 from xtcav_ml.system.errors import UserError, warn
 from xtcav_ml.tracking import resources
-from xtcav_ml.tracking.mlflow_names import CODE_TAG, EVALUATION_TAG, EXPERIMENT, KEY_TAG, LINEAGE, NOTES
+from xtcav_ml.tracking.logged_params import logged_params, run_name
+from xtcav_ml.tracking.mlflow_names import ENVIRONMENT, EVALUATION_TAG, EXPERIMENT, KEY_TAG, LINEAGE, NOTES, RUN_ID
 from xtcav_ml.tracking.tracker import Run, Tracker
 
 REQUIREMENTS = ("keras", "tensorflow", "numpy", "h5py", "pandas", "pydantic", "ruamel.yaml")  # of a served model
-TABLE_CHARACTERS = 6500  # most of a note's table of parameters; MLflow takes 8,000 in all
+NOTE_CHARACTERS = 7500  # most of a note; MLflow takes 8,000, and the run's id is yet to come
+MOST_CLASSES = 12  # of a confusion matrix in a note; that of more is a picture only
 COUNT_TAG = "evaluation.count"  # of a run's evaluations; each is a step of its test metrics, and the first is step 0
 
 Tags = Mapping[str, str]
@@ -64,7 +67,7 @@ def training_run(
 
 
 def origin_tags(origin: lineage.Lineage) -> dict[str, str]:
-    """Return commit, DVC's experiment, environment, the hashes of data and of the code; `lineage.key` stands for the latter."""
+    """Return whose run it is, its commit, DVC's experiment, and `lineage.key`, which stands for parameters, data and code."""
     commit = git.state()
     if "problem" in commit:
         warn(commit["problem"])
@@ -72,12 +75,20 @@ def origin_tags(origin: lineage.Lineage) -> dict[str, str]:
     return {
         KEY_TAG: origin.key,
         "mlflow.source.git.commit": commit["commit"],  # the UI's own column
+        "mlflow.source.git.branch": commit.pop("branch"),
+        "mlflow.source.name": "dvc.yaml",
+        "mlflow.source.type": "LOCAL",
+        "mlflow.user": _user(),
         **{f"git.{name}": value for name, value in commit.items()},
         **{tag: os.environ[name] for tag, name in variables.items() if name in os.environ},
-        **{f"env.{name}": value for name, value in (environment() | resources.gpus()).items()},
-        **{f"data.{path}": value for path, value in origin.data.items()},
-        CODE_TAG: origin.code.fingerprint,
     }
+
+
+def _user() -> str:
+    """Return the account on the store's server, or else that of this machine."""
+    with contextlib.suppress(KeyError, OSError):  # a container may know no user
+        return os.environ.get("MLFLOW_TRACKING_USERNAME") or getpass.getuser()
+    return "unknown"
 
 
 def begin(
@@ -88,8 +99,7 @@ def begin(
     The origin are parameters and data, params.yaml, the code of the training, and the edits since the commit. A `run_key` is
     that of a run which several processes may make at a time.
     """
-    name = f"{experiment or origin.params['train']['model']['name']}-{origin.key[:8]}"
-    run = tracker.start(name, tags, run_key=run_key, common=bool(run_key))
+    run = tracker.start(run_name(origin.params["train"], experiment), tags, run_key=run_key, common=bool(run_key))
     if run.logged:
         return run
     stages = _stages()
@@ -98,7 +108,7 @@ def begin(
         params |= _params("prepare", "prepare", "data")
         if Path(params["data"]["raw"]) == SIMULATED:
             params |= _params("simulate", "simulate")
-    run.params(flatten(params))
+    run.params(logged_params(params))
     for path, digest in dvc_lock.raw_data(stages, origin.data).items():
         run.dataset(path, digest, path, "raw")
     for path, digest in origin.data.items():
@@ -108,6 +118,9 @@ def begin(
         code = Path(folder) / fingerprint.file_of("train").name
         atomic.write_json(code, vars(origin.code))
         run.artifact(code, f"{LINEAGE}/{fingerprint.FOLDER}")
+        made_in = Path(folder) / ENVIRONMENT
+        atomic.write_json(made_in, environment() | resources.gpus())
+        run.artifact(made_in, LINEAGE)
         with contextlib.suppress(git.GitError):  # no git, as the tags show
             changes = git.patch()
             if changes.left_out:
@@ -158,28 +171,46 @@ def log_evaluation(run: Run, results: Path, tags: Mapping[str, str]) -> None:
                 run.artifact(code, f"{LINEAGE}/{fingerprint.FOLDER}")
     run.metrics({f"test_{name}": value for name, value in numbers.items()}, step=earlier)
     digest = lineage.file_md5(results / METRICS.name)
-    run.tags({COUNT_TAG: str(earlier + 1), EVALUATION_TAG: digest, "mlflow.note.content": note(metrics, tags)})
+    classes = predictions.read_file(results / PREDICTIONS.name).classes() if "confusion" in metrics else []
+    text = note(metrics, tags, classes)
+    run.tags({COUNT_TAG: str(earlier + 1), EVALUATION_TAG: digest, "mlflow.note.content": text})
 
 
-def note(metrics: Mapping[str, Any], tags: Mapping[str, str]) -> str:
-    """Return what the page of a run with these tags opens with in MLflow, in Markdown, with the parameters of `train`."""
+def note(metrics: Mapping[str, Any], tags: Mapping[str, str], classes: Sequence[str] = ()) -> str:
+    """Return what the page of a run with these tags opens with in MLflow, in Markdown.
+
+    That is the result with its confusion matrix, what it was made from, how to reproduce it, and the parameters of `train`.
+    """
     lines = []
     if "accuracy" in metrics:
         interval = f"{INTERVAL} {metrics['accuracy_low']:.1%} to {metrics['accuracy_high']:.1%}"
         lines.append(f"**Test accuracy {metrics['accuracy']:.1%}** ({interval}) on {metrics['shots']} shots")
+    if 0 < len(classes) <= MOST_CLASSES and len(classes) == len(metrics.get("confusion", [])):
+        matrix = [[f"**{name}**", *map(str, row)] for name, row in zip(classes, metrics["confusion"], strict=True)]
+        lines.append(_markdown_table(["label \\ prediction", *classes], matrix))
+        lines.append(f"![](get-artifact?path={PLOTS.name}%2Fconfusion_matrix.png&run_uuid={RUN_ID})")
     for name, errors in metrics.get("regression", {}).items():
         if errors["shots"]:
             lines.append(f"**{name}: r.m.s. error {errors['rms_error']:.3g}** on {errors['shots']} test shots")
     commit = tags.get("git.commit", "none")[:12]
     edited = ", edited (`lineage/diff.patch`)" if tags.get("git.dirty") == "true" else ""
     lines.append(f"Data `{_params('prepare', 'data')['data']['raw']}`, commit `{commit}`{edited}")
-    lines.append("To repeat it: `xtcav reproduce` with this run's id")
+    lines.append(f"To reproduce it: `xtcav reproduce {RUN_ID}`")
     with contextlib.suppress(UserError):  # results of an earlier version, whose parameters have no meanings here
-        train = validate_section(_params("train", "train")["train"], TrainParams, "train", LOCK_FILE)
-        rows = parameters.section_rows(train, "train")
-        cells = [f"| {row.key} | {row.value} | {row.unit} | {row.meaning.replace('|', '&#124;')} |" for row in rows]
-        sizes = list(itertools.accumulate(len(line) + 1 for line in cells))
-        if sizes[-1] > TABLE_CHARACTERS:
-            cells[bisect.bisect(sizes, TABLE_CHARACTERS) :] = ["| ... | | | `xtcav params` lists the rest |"]
-        lines.append("\n".join(["| parameter | value | unit | meaning |", "|---|---|---|---|", *cells]))
+        lines.append(_parameters(NOTE_CHARACTERS - sum(map(len, lines))))
     return "\n\n".join(lines) + "\n"
+
+
+def _parameters(room: int) -> str:
+    """Return a table of the parameters of `train` with their meanings, of about `room` characters at most."""
+    train = validate_section(_params("train", "train")["train"], TrainParams, "train", LOCK_FILE)
+    rows = [[row.key, str(row.value), row.unit, row.meaning] for row in parameters.section_rows(train, "train")]
+    sizes = list(itertools.accumulate(sum(map(len, row)) + 14 for row in rows))
+    if sizes[-1] > room:
+        rows[bisect.bisect(sizes, room) :] = [["...", "", "", "`xtcav params` lists the rest"]]
+    return _markdown_table(["parameter", "value", "unit", "meaning"], rows)
+
+
+def _markdown_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [headings, ["---"] * len(headings), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |" for line in lines)

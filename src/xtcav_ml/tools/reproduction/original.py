@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from xtcav_ml.lineage.fingerprint import Code
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.tracking import mlflow_store
 from xtcav_ml.tracking.find_runs import find_run
-from xtcav_ml.tracking.mlflow_names import EVALUATION_TAG, LINEAGE, of_test
+from xtcav_ml.tracking.mlflow_names import ENVIRONMENT, EVALUATION_TAG, LINEAGE, of_test
 
 USAGE = "system/"  # prefix of metrics that no training has to repeat
 
@@ -33,11 +33,7 @@ class Original:
     code: Mapping[str, Code]  # of each stage
     metrics: Mapping[str, Any]  # of its metrics.json
     curves: Mapping[str, Mapping[int, float]]  # by name and epoch
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """Return libraries and machine of the run, named as by `environment`."""
-        return {name.removeprefix("env."): value for name, value in self.tags.items() if name.startswith("env.")}
+    environment: Mapping[str, str]  # libraries and machine, named as by `environment`
 
 
 def fetch_run(root: Path, name: str) -> Original:
@@ -75,7 +71,14 @@ def fetch_run(root: Path, name: str) -> Original:
             {name: lineage.recorded_code(name, stages[name].code, read_lineage) for name in ran},
             json.loads(read("metrics.json")),
             mlflow_store.curves(root, run_id, names),
+            _environment(read_lineage, tags),
         )
+
+
+def _environment(read: Callable[[str], bytes], tags: Mapping[str, str]) -> dict[str, str]:
+    """Return libraries and machine of a run, which earlier versions of this program kept as tags."""
+    earlier = {name.removeprefix("env."): value for name, value in tags.items() if name.startswith("env.")}
+    return earlier or dict(json.loads(read(ENVIRONMENT)))
 
 
 def _require_repeatable(run_id: str, status: str, tags: Mapping[str, str]) -> None:
