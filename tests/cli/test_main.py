@@ -145,3 +145,17 @@ def test_the_version_and_the_short_help(capsys):
     assert re.fullmatch(r"xtcav \d+\.\d+\.\d+\n", done.output)
     assert "Usage: " in CliRunner().invoke(main.application(["runs"]), ["-h"]).output
     assert "REVISION" in CliRunner().invoke(main.application(["runs", "sync"]), ["runs", "-h"]).output
+
+
+def test_ctrl_c_before_a_command_has_begun_is_no_traceback(monkeypatch, capsys):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(main.interrupts, "listen", lambda: None)
+    monkeypatch.setattr(main.variables, "pin_process", lambda: None)
+    monkeypatch.setattr(main.project, "require_own_code", stop)
+    monkeypatch.setattr(sys, "argv", ["xtcav", "params"])
+    with pytest.raises(SystemExit) as ended:
+        main.main()
+    assert ended.value.code == 130
+    assert not capsys.readouterr().err

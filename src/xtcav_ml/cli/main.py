@@ -86,6 +86,8 @@ def main() -> None:
             parent_process.end_with_dvc()
             project.require_own_code()
             application([command] if command in files() else files())()
+    except KeyboardInterrupt:  # before Typer, which handles it the same way
+        sys.exit(130)
     except Exception as error:
         warn(as_user_error(error))
         sys.exit(1)
