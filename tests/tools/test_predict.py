@@ -144,7 +144,7 @@ def test_a_file_that_is_replaced_meanwhile_is_refused_and_not_taken_for_done(mod
     elif when == "between the frames":
         monkeypatch.setattr(Predictor, "predict", then(Predictor.predict))
     else:
-        monkeypatch.setattr(predict, "_problems", lambda file, *rest: path.unlink() or [])
+        monkeypatch.setattr(predict, "_looked", lambda file, **rest: path.unlink() or predict.Looked([]))
     with pytest.raises(UserError, match=r"r72\.h5: changed while it was read"):
         run(model, [path], tmp_path / "out")
     assert not (tmp_path / "out/r72.predictions.h5").exists()
