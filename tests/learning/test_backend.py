@@ -32,7 +32,7 @@ def test_a_gpu_with_too_little_memory_is_one_line(tmp_path, monkeypatch, error):
     with pytest.raises(UserError, match=r"train\.batch_size: .*found .*alloc.*Fix: lower it") as caught:
         fit.fit(*data, PARAMS)
     assert "\n" not in str(caught.value)
-    assert ("GPU" in str(caught.value)) == ("GPU" in str(error))  # else it is the machine's own memory
+    assert "GPU" in str(error) or "GPU" not in str(caught.value)  # it is the machine's own memory
 
 
 def test_other_errors_of_a_step_are_passed_on():

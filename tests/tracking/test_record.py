@@ -33,6 +33,7 @@ def results(workspace, monkeypatch):
     (folder / "plots").mkdir(parents=True)
     for name in ("predictions.csv", "plots/confusion_matrix.png", "plots/frames.png"):
         (folder / name).write_text("content")
+    (folder / "predictions.csv").write_text("run,run.index,actual,predicted,probability of yes\n70,0,yes,yes,1\n")
     (folder / "metrics.json").write_text(json.dumps(METRICS))
     (folder / "history.jsonl").write_text('{"epoch": 1, "val_accuracy": 0.5}\n{"epoch": 2, "val_accuracy": 0.6}\n')
     (workspace / "model.keras").write_text("weights")
