@@ -93,3 +93,23 @@ def test_the_fork_ends_with_its_user_and_with_its_block(tmp_path):
         while Path(f"/proc/{fork}/stat").exists() and " Z " not in Path(f"/proc/{fork}/stat").read_text():
             assert time.monotonic() < deadline
             time.sleep(0.01)
+
+
+def test_the_fork_reads_ahead_and_a_file_that_ends_it_costs_no_other(monkeypatch):
+    monkeypatch.setattr(apart, "SECONDS", 0.1)
+    monkeypatch.setattr(apart, "AHEAD", 3)
+    names = ["a", "crash", "b", "c", "hang", "d", "e", "crash"]
+    with Apart(read, lambda line: (line.partition(":")[0], -1, 0)) as look:
+        answers = list(look.each([Path(name) for name in names]))
+    assert [answer[0] for answer in answers] == names
+    assert [answer[1] for answer in answers] == [0, -1, 0, 0, -1, 0, 0, -1]
+
+
+def test_answers_that_nobody_reads_are_not_taken_for_others(look):
+    for names in ("ab", "abc"):
+        reading = look.each([Path(name) for name in names])
+        assert next(reading)[0] == "a"
+        reading.close()
+    with pytest.raises(UserError, match=r"^mine$"):
+        list(look.each([Path("raise"), Path("b")]))
+    assert look(Path("d"))[0] == "d"

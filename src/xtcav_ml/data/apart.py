@@ -11,7 +11,7 @@ import os
 import resource
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Generic, NoReturn, TypeVar, cast
@@ -23,6 +23,7 @@ SECONDS, MOST_SECONDS = 1.0, 60.0
 """Seconds of the processor that a file may take at least and at most: most take milliseconds. Waiting for a disk is none."""
 BYTES_A_SECOND = 10_000_000  # on the disk, for which a file may take longer
 MEMORY = 2**31  # bytes that the fork may take beside what it has: half is for unpacked chunks
+AHEAD = 32  # paths that the fork gets at a time
 
 Answer = TypeVar("Answer")
 
@@ -47,21 +48,46 @@ class Apart(contextlib.AbstractContextManager["Apart[Answer]"], Generic[Answer])
     def __call__(self, path: Path, *more: Any) -> Answer:
         """Return what the function does."""
         with self._lock:
-            if not self._fork:
-                self._start()
-            try:
-                self._pipe.send((path, *more))
-                answer, error, new = self._pipe.recv()
-            except (EOFError, ConnectionError):
-                end = self._end()
-            except BaseException:  # as Ctrl-C: its answer would be taken for that to the next call
+            (answer,) = self._answers([path], more)
+            return answer
+
+    def each(self, paths: Sequence[Path]) -> Iterator[Answer]:
+        """Yield what the function returns for each path; the fork reads ahead. No other thread may call meanwhile."""
+        yield from self._answers(paths, ())
+
+    def _answers(self, paths: Sequence[Path], more: Sequence[Any]) -> Iterator[Answer]:
+        done = sent = 0
+        try:
+            while done < len(paths):
+                if sent == done or not self._fork:
+                    sent = self._send(paths[done : done + AHEAD], more) + done
+                done += 1
+                yield self._received(paths[done - 1])
+        finally:
+            if self._fork and done < sent:  # answers left over would be taken for those to the next call
                 self._kill()
-                raise
-            else:
-                self._kept |= new
-                if error is not None:
-                    raise error
-                return cast(Answer, answer)
+
+    def _send(self, paths: Sequence[Path], more: Sequence[Any]) -> int:
+        if not self._fork:
+            self._start()
+        with contextlib.suppress(ConnectionError):  # it has ended, as `_received` finds
+            self._pipe.send((paths, *more))
+        return len(paths)
+
+    def _received(self, path: Path) -> Answer:
+        try:
+            answer, error, new = self._pipe.recv()
+        except (EOFError, ConnectionError):
+            return self._refuse(path, self._end())
+        except BaseException:  # as Ctrl-C: its answer would be taken for that to the next call
+            self._kill()
+            raise
+        self._kept |= new
+        if error is not None:
+            raise error
+        return cast(Answer, answer)
+
+    def _refuse(self, path: Path, end: int) -> Answer:
         line = (
             f"{path}: not a readable HDF5 file (found {_in_words(end)}, expected intact HDF5). Fix: copy the file again, or "
             "remove it"
@@ -116,11 +142,12 @@ def _serve(parent: int, pipe: Connection, function: Callable[..., Any]) -> NoRet
             most = resource.getrlimit(kind)[1]
             resource.setrlimit(kind, (limit if most < 0 else min(limit, most), most))
         while True:
-            path, *more = pipe.recv()
-            signal.setitimer(signal.ITIMER_PROF, _seconds(path))
-            answer = function(path, *more)
-            signal.setitimer(signal.ITIMER_PROF, 0)
-            pipe.send(answer)
+            paths, *more = pipe.recv()
+            for path in paths:
+                signal.setitimer(signal.ITIMER_PROF, _seconds(path))
+                answer = function(path, *more)
+                signal.setitimer(signal.ITIMER_PROF, 0)
+                pipe.send(answer)
     finally:
         os._exit(0)
 

@@ -3,7 +3,7 @@
 import contextlib
 import itertools
 import os
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -105,16 +105,13 @@ def _is_hdf5(path: Path) -> bool:
         return True  # it may be: `file_problems` reports that it cannot be read
 
 
-def predictions(files: Iterable[Path]) -> list[Path]:
+def predictions(files: Sequence[Path]) -> list[Path]:
     """Return those of the files that `xtcav predict` wrote."""
-    found = []
-    with Apart(_is_prediction) as look:
-        for path in files:
-            with contextlib.suppress(UserError):
-                found += [path] if look(path) else []
-    return found
+    with Apart(_is_prediction, lambda line: False) as look:
+        return [path for path, found in zip(files, look.each(files), strict=True) if found]
 
 
 def _is_prediction(path: Path) -> bool:
-    with reading(path) as file:
+    with contextlib.suppress(UserError), reading(path) as file:
         return PREDICTED_BY in file.attrs
+    return False

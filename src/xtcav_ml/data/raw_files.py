@@ -82,15 +82,14 @@ def survey(listing: Listing, data: DataParams, prepare: PrepareParams) -> RawSet
     required = required_columns(prepare)
     truth = {TRUTH: LABEL} if prepare.label == PEAKS_LABEL else {}  # the true value of this label
     frames = replace(SCHEMA[IMAGE], row_shape=data.frame_shape)
-    states: dict[Path, tuple[int, ...]] = {}
+    states = {file: file_state(file) for file in listing.files}
     inspected: dict[Path, Inspection] = {}
     looking = Apart(
         lambda file: inspect(file, frames, required, truth, folder), lambda line: Inspection([line]), folder.states
     )
     with looking as look, counting("files", len(listing.files)) as advance:
-        for file in listing.files:
-            states[file] = file_state(file)
-            inspected[file] = look(file)
+        for file, inspection in zip(listing.files, look.each(listing.files), strict=True):
+            inspected[file] = inspection
             advance(1)
     listing = listing.without([file for file in listing.files if inspected[file].prediction])
     listing = without_parts(listing, folder, {file: inspected[file].problems for file in listing.files})

@@ -113,7 +113,12 @@ def _fields(entry: Entry, dataset: h5py.Dataset) -> Iterator[Entry]:
 def parts_of(files: Sequence[Path]) -> set[Path]:
     """Return the other files that any dataset of files of HDF5 has its data in."""
     with Apart(entries) as look:
-        return {real(file.parent / part) for file in files for entry in look(file) for part in entry.parts}
+        return {
+            real(file.parent / part)
+            for file, found in zip(files, look.each(files), strict=True)
+            for entry in found
+            for part in entry.parts
+        }
 
 
 def structures(files: Sequence[Path]) -> list[tuple[list[Path], list[Entry]]]:
@@ -122,13 +127,18 @@ def structures(files: Sequence[Path]) -> list[tuple[list[Path], list[Entry]]]:
     Files that are not readable HDF5 are left out.
     """
     kinds: dict[tuple[object, ...], tuple[list[Path], list[Entry]]] = {}
-    with Apart(entries) as look, counting("files", len(files)) as advance:
-        for file in files:
-            with contextlib.suppress(UserError):
-                datasets = look(file)
+    with Apart(_readable, lambda line: None) as look, counting("files", len(files)) as advance:
+        for file, datasets in zip(files, look.each(files), strict=True):
+            if datasets is not None:
                 kinds.setdefault(tuple(entry.structure for entry in datasets), ([], datasets))[0].append(file)
             advance(1)
     return sorted(kinds.values(), key=lambda kind: -len(kind[0]))
+
+
+def _readable(file: Path) -> list[Entry] | None:
+    with contextlib.suppress(UserError):
+        return entries(file)
+    return None
 
 
 def suspects_in(files: Sequence[Path], datasets: Sequence[Entry]) -> dict[str, tuple[float, ...]]:

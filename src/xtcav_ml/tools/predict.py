@@ -115,7 +115,7 @@ def _checked(
         states |= {file: file_state(file) for file in listing.files}
         looking = functools.partial(_looked, spec=spec, folder=folder)
         with Apart(looking, lambda line: Looked([line]), folder.states) as look:
-            looked |= {file: look(file) for file in listing.files}
+            looked |= dict(zip(listing.files, look.each(listing.files), strict=True))
         problems = {file: looked[file].problems for file in listing.files}
         listing = raw_files.without_parts(listing, folder, problems) if path.is_dir() else listing
         if listing.note:
