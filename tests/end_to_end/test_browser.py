@@ -138,6 +138,7 @@ def test_the_table_lists_all_runs_with_our_columns_and_the_versions_of_their_mod
 
 def test_make_ui_opens_runs_of_training_sorted_by_accuracy_with_what_one_compares(address, page, three_runs):
     experiment = three_runs[0].info.experiment_id
+    page.set_viewport_size({"width": 3000, "height": 1000})  # a page draws only the columns that it has room for
     page.goto(f"{address}/#/experiments/{experiment}/runs?workflowType=machine_learning&viewStateShareKey=xtcav")
     trained = sorted(three_runs[:2], key=lambda run: -run.data.metrics["accuracy/test"])
     for name in ("accuracy/test", "test/accuracy_low", "train.optimizer.learning_rate", "train.model.blocks.kernel"):

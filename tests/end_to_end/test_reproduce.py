@@ -184,7 +184,7 @@ def test_what_does_not_come_out_the_same_is_named(clones, again, tmp_path, monke
         train = first.code["train"]
         other = Code("0", train.libraries, {**train.modules, "learning.fit": "0"})
         code = {**first.code, "train": other}
-        return dataclasses.replace(first, curves=curves, code=code, tags={**first.tags, "env.numpy": "1.0"})
+        return dataclasses.replace(first, curves=curves, code=code, environment={**first.environment, "numpy": "1.0"})
 
     code, rows, said = told("epoch", otherwise)
     assert (code, rows) == (1, ["accuracy", "loss/validation, epoch 2"])

@@ -464,14 +464,16 @@ def test_many_clients_lose_nothing_while_postgresql_is_killed_twice(served):
 def test_no_name_and_no_password_is_left_anywhere(served):
     """They are looked for in every byte.
 
-    Names, and hashes of passwords, are in PostgreSQL's files, since there the accounts are.
+    Names, and hashes of passwords, are in PostgreSQL's files, since there the accounts are. A run names its user.
     """
     team, process = served
     _, run = the_run(team)
     lines = command_lines(process)
     assert str(team.folder).encode() in lines  # those of the server are among them
     logs = {"log": team.log.read_bytes(), "printed": "".join(team.said).encode(), "command lines": lines}
-    entries = {"the run": repr((run.info, run.data, run.inputs)).encode()}
+    assert run.info.user_id == run.data.tags.pop("mlflow.user") in NAMES
+    info = {name: value for name, value in dict(run.info).items() if name != "user_id"}
+    entries = {"the run": repr((info, run.data.to_dictionary(), run.inputs)).encode()}
     files = {path: path.read_bytes() for top in (team.folder, team.project.folder) for path in all_files(top)}
     assert any(path.is_relative_to(team.folder / "postgres") for path in files)
     assert any(path.is_relative_to(team.folder / "artifacts") for path in files)

@@ -30,7 +30,7 @@ COLUMNS = {
         "train.seed",
         "data.raw",
     ),
-    "attributes": ("Version", "Dataset"),
+    "attributes": ("Version",),
 }
 """Columns of the view, as MLflow's page names them; Version is the commit."""
 

@@ -115,8 +115,8 @@ def usable(path: Path) -> Iterator[None]:
     try:
         yield
     except (SQLAlchemyError, OptunaError, RuntimeError) as error:  # the last of these: of another version of Optuna
-        if errors.disk_full(error):
-            raise
+        if full := errors.disk_full(error, path):
+            raise full from None
         why = errors.reason(error.__cause__ if isinstance(error.__cause__, SQLAlchemyError) else error)
         if "database is locked" in why:
             problem, cure = "in use", "end the process that locks it"

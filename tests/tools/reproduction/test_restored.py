@@ -45,7 +45,7 @@ def dvc(folder, *arguments):
 
 def run_of(root, params=OWN, patch=b"", **tags):
     commit = git(root, "rev-parse", "HEAD").strip()
-    return Original("0" * 32, "one", {"git.commit": commit, **tags}, params, patch, {}, {}, {}, {})
+    return Original("0" * 32, "one", {"git.commit": commit, **tags}, params, patch, {}, {}, {}, {}, {})
 
 
 @pytest.fixture
