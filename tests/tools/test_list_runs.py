@@ -29,7 +29,7 @@ def store(root, number, params, metrics, **tags):
 
 
 def test_the_newest_is_first_with_its_accuracy_and_what_differs(root, capsys):
-    old = store(root, 1, {"train.seed": 1}, {})
+    old = store(root, 1, {"train.seed": 1, "train.model.blocks.0.kernel": 8, "data.frame_shape.1": 568}, {})
     measured = {"accuracy/test": 0.854, "test/accuracy_low": 0.817, "test/accuracy_high": 0.885}
     new = store(root, 2, {"train.seed": 7, "train.epochs": 24, "data.raw": "raw"}, measured, **{"git.dirty": "true"})
     store(root, 3, {}, {}, stage="trial")

@@ -16,6 +16,9 @@ from xtcav_ml.tracking.mlflow_store import answering, connect, search_runs
 DIGITS = "[0-9a-f]{4,32}"
 """An id of a run, or enough of its beginning."""
 
+OF_A_LIST = re.compile(r"\.\d+(\.|$)")
+"""In a parameter's name: earlier versions of this program logged each value of a list."""
+
 ACCURACY, VALIDATION = "accuracy/test", "accuracy/validation"
 
 
@@ -62,7 +65,7 @@ def newest(root: Path, limit: int) -> list[Run]:
         return list(store.search_runs([experiment], "tags.stage = 'train'", max_results=limit, order_by=newest))
 
 
-def describe(run: Run, current: Mapping[str, Any]) -> dict[str, Any]:
+def describe(run: Run, current: Mapping[str, str]) -> dict[str, Any]:
     """Return what a list says of a run, as JSON has it; `current` are the parameters in params.yaml, by dotted name."""
     metrics, tags = run.data.metrics, run.data.tags
     interval = [metrics[name] for name in ("test/accuracy_low", "test/accuracy_high") if name in metrics]
@@ -76,7 +79,9 @@ def describe(run: Run, current: Mapping[str, Any]) -> dict[str, Any]:
         "test_accuracy_interval": interval or None,
         "validation_accuracy": metrics.get(VALIDATION),
         "differs": {
-            name: value for name, value in stored.items() if name not in current or value != str(current[name])
+            name: value
+            for name, value in stored.items()
+            if not OF_A_LIST.search(name) and (name not in current or value != current[name])
         },
         "lineage_key": tags.get(KEY_TAG),
         "commit": tags.get("git.commit"),
