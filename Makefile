@@ -29,7 +29,8 @@ ui: .venv/installed  ## the MLflow UI on this project's runs, at http://127.0.0.
 server: .venv/installed-server  ## an MLflow server for a team, with PostgreSQL (MLFLOW_AUTH_ADMIN_PASSWORD in the environment)
 	@exec python -m server
 
-PYTEST = pytest -n 2 --dist loadfile --no-loadscope-reorder
+# A worker that crashes ends the tests: xdist may otherwise wait for its files without end.
+PYTEST = pytest -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 test: .venv/installed-dev  ## the tests of an ordinary change, with one real `dvc repro`: at most 4 minutes
 	@$(PYTEST) -m "not thorough and not slow"
 

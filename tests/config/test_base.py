@@ -46,6 +46,7 @@ def test_shipped_file_is_valid_and_scientific_notation_is_a_number(tmp_path, par
         ),
         ("trian", {}, "trian: unknown key"),
         ("train.model.blocks.0.kernal", 3, "train.model.blocks.0.kernal: unknown key"),
+        ("train.model.blocks.1.stride", 7, "train.model.blocks.1: stride: the convolution leaves out pixels (found 7"),
         (
             "train.optimizer.momentum",
             1.0,

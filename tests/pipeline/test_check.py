@@ -139,7 +139,8 @@ def layer_blocks(draw, shape):
                 {"batch_norm": st.booleans(), "activation": ACTIVATIONS, "dropout": RATES},
             )
         )
-        block |= {"kernel": window(), "stride": draw(st.sampled_from([1, 1, 1, 2, 64]))}
+        block["kernel"] = window()
+        block["stride"] = min(block["kernel"], draw(st.sampled_from([1, 1, 1, 2, 64])))
         shape = [-(-side // block["stride"]) for side in shape]
         block |= {"pool_window": window(), "pool_stride": draw(st.sampled_from([1, 2, 2, 512]))}
         shape = [-(-side // block["pool_stride"]) for side in shape] if block["pool"] != "none" else shape

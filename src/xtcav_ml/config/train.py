@@ -19,13 +19,23 @@ class LayerBlock(Section):
 
     channels: int = parameter("kernels of the convolution", "channels", ge=1, le=4096)
     kernel: int = parameter("side of a kernel", "pixels", ge=1, le=512)
-    stride: int = parameter("stride of the convolution", "pixels", ge=1, le=64)
+    stride: int = parameter("stride of the convolution, at most its kernel", "pixels", ge=1, le=64)
     pool: Literal["max", "average", "none"] = parameter("pooling")
     pool_window: int = parameter("side of the pooling window", "pixels", ge=1, le=512)
     pool_stride: int = parameter("stride of the pooling", "pixels", ge=1, le=512)
     batch_norm: bool = parameter("normalize over the minibatch", default=False)
     activation: Activation = parameter("activation function", default="relu")
     dropout: Dropout = parameter("values set to 0 in training", "fraction of the values", default=0.0)
+
+    @model_validator(mode="after")
+    def _leaves_out_no_pixel(self) -> Self:
+        """TensorFlow 2.21 writes outside its memory where it differentiates a convolution that leaves out pixels, on a CPU."""
+        if self.stride > self.kernel:
+            raise ValueError(
+                f"stride: the convolution leaves out pixels (found {self.stride}, expected at most kernel = {self.kernel}). "
+                "Fix: lower it, or use `pool`"
+            )
+        return self
 
 
 class Model(Section):
