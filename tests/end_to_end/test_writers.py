@@ -28,7 +28,8 @@ class Trainers(threading.Thread):
         for process in Path("/proc").glob("[0-9]*"):
             try:
                 words = (process / "cmdline").read_text().split("\0")
-                if words[-2:] == ["train", ""] and (process / "cwd").resolve() == self.folder:
+                is_trainer = [Path(word).name for word in words[-3:]] == ["xtcav", "train", ""]
+                if is_trainer and (process / "cwd").resolve() == self.folder:
                     found[int(process.name)] = parent_of(process)
             except OSError:  # it has ended
                 continue
