@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tests.conftest import SHAPE, write_shots
 from xtcav_ml.config.layout import Layout, Source
 from xtcav_ml.config.schema import EVENT_KEY, IMAGE, PEAKS_LABEL, SCHEMA, Dataset
-from xtcav_ml.data import raw_dataset
+from xtcav_ml.data import raw_column
 from xtcav_ml.data.raw_dataset import Folder, Misfit
 from xtcav_ml.data.raw_file import KEY, file_problems, read_columns
 from xtcav_ml.data.raw_frames import read_frames
@@ -145,7 +145,7 @@ def test_the_fill_value_of_a_field_is_no_value(path):
 
 def split(times):
     """Return the whole seconds and the nanoseconds of times in seconds."""
-    return [raw_dataset.column(np.asarray(times), Source(path="t", half=half), KEY) for half in ("high", "low")]
+    return [raw_column.column(np.asarray(times), Source(path="t", half=half), KEY) for half in ("high", "low")]
 
 
 @given(st.lists(st.floats(2.0**23, 2.0**33), min_size=1))

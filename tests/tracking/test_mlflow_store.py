@@ -1,3 +1,4 @@
+import json
 import sqlite3
 
 import mlflow
@@ -54,3 +55,20 @@ def test_readers_do_not_block_writers(root):
     mlflow_store.connect(root)
     with sqlite3.connect(root / "mlruns/mlflow.db") as connection:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_the_page_opens_our_view_or_all_runs_of_a_store_that_one_may_only_read(root, monkeypatch, capsys):
+    monkeypatch.setattr(mlflow_store.os, "execv", lambda *_: None)
+    mlflow_store.serve_ui(root, "127.0.0.1", 5000)
+    assert "workflowType=machine_learning&viewStateShareKey=xtcav (" in capsys.readouterr().out
+    client, experiment = mlflow_store.connect(root)
+    state = json.loads(client.get_experiment(experiment).tags["mlflow.sharedViewState.xtcav"])
+    assert state["orderByKey"] == "metrics.`accuracy/test`"
+    assert "params.`train.optimizer.learning_rate`" in state["selectedColumns"]
+
+    def refuse(*_):
+        raise mlflow.MlflowException("denied")
+
+    monkeypatch.setattr(mlflow.MlflowClient, "set_experiment_tag", refuse)
+    mlflow_store.serve_ui(root, "127.0.0.1", 5000)
+    assert "workflowType=machine_learning (" in capsys.readouterr().out

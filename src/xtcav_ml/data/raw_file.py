@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from xtcav_ml.config.layout import Source
 from xtcav_ml.config.schema import EVENT_KEY, IMAGE, TRUTH, Dataset
-from xtcav_ml.data import raw_dataset
+from xtcav_ml.data import raw_column, raw_dataset
 from xtcav_ml.data.hdf5 import UNREADABLE, reading, refusing_unreadable
 from xtcav_ml.data.listing import PREDICTED_BY
 from xtcav_ml.data.raw_dataset import ALONE, Folder, Misfit
@@ -133,8 +133,8 @@ class RawFile:
                 source = source.model_copy(update={"missing": (*source.missing, fill)})
         missing = raw_dataset.unwritten(dataset)
         self._written.add(name)  # or blank
-        blank = raw_dataset.NOT_BLANK if missing is None else missing
-        return raw_dataset.column(self._values(name, dataset), source, KEY, blank)
+        blank = raw_column.NOT_BLANK if missing is None else missing
+        return raw_column.column(self._values(name, dataset), source, KEY, blank)
 
     def _values(self, name: str, dataset: h5py.Dataset) -> NDArray[Any]:
         return np.asarray(dataset[self._field(name) or ()])
@@ -160,7 +160,7 @@ class RawFile:
             if expected.row_shape:
                 raise Misfit("a field of a compound dataset", field, "a dataset of its own", SET_LAYOUT)
             kind, shape = kind[field].base, shape + kind[field].shape
-        rows = raw_dataset.rows_of(shape, expected.row_shape)
+        rows = raw_column.rows_of(shape, expected.row_shape)
         if kind.kind not in "biuf":
             raise Misfit("wrong type", kind, "numbers", SET_LAYOUT)
         self.stored(name)
@@ -178,28 +178,28 @@ class RawFile:
 
     def column(self, name: str, expected: Dataset, shots: int) -> NDArray[Any]:
         """Return `name` as int64 or float64 (shots,). Raises Misfit if it breaks a rule."""
-        source, blank = self.folder.source(name), raw_dataset.NOT_BLANK if self.blank is None else self.blank
+        source, blank = self.folder.source(name), raw_column.NOT_BLANK if self.blank is None else self.blank
         if not source.is_dataset:
-            return raw_dataset.column(np.repeat(self._single(source), shots), source, expected, blank)
+            return raw_column.column(np.repeat(self._single(source), shots), source, expected, blank)
         values = self._keys[name] if name in self._keys else self._values(name, self.written(name))
         if values.ndim and len(values) != shots:
             raise Misfit("another number of rows than the frames", len(values), shots, SET_LAYOUT)
         if name in self._keys:
             return np.where(blank, -1, values)
-        return raw_dataset.column(values if values.ndim else np.repeat(values, shots), source, expected, blank)
+        return raw_column.column(values if values.ndim else np.repeat(values, shots), source, expected, blank)
 
     def has(self, name: str) -> bool:
         """Return whether the file has `name`, maybe as one value of all shots."""
         source = self.folder.source(name)
         if source.path is None:
-            named = source.file_name is not None and raw_dataset.number_in_name(self.path, source.file_name) is not None
+            named = source.file_name is not None and raw_column.number_in_name(self.path, source.file_name) is not None
             return named or source.value is not None
         return raw_dataset.located(self.file, source.path.partition("@")[0], self.folder)[0] is not None
 
     def _single(self, source: Source) -> NDArray[Any]:
         """Return the value of all shots (1,); 0 where there is none."""
         if source.file_name is not None:
-            number = raw_dataset.number_in_name(self.path, source.file_name)
+            number = raw_column.number_in_name(self.path, source.file_name)
             if number is None:
                 fix = "name it in data.layout.datasets, or rename the file"
                 raise Misfit("no number in the file's name", self.path.stem, source.file_name, fix)

@@ -42,6 +42,7 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """No space, over the quota, over the largest file: making room on the disk is the fix."""
 
 FULL = re.compile("|".join([*map(os.strerror, DISK_FULL), "database or disk is full", "disk I/O error"]), re.IGNORECASE)
+LOCKED = "database is locked"  # as SQLite says it
 """What libraries and SQLite say of a full disk in errors of their own."""
 
 

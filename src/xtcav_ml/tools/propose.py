@@ -11,7 +11,7 @@ from xtcav_ml.config.data import DataParams
 from xtcav_ml.config.layout import DERIVED, PRESETS, RUN_IN_NAME, Layout, Source
 from xtcav_ml.config.prepare import PrepareParams
 from xtcav_ml.config.schema import EVENT_KEY, IMAGE
-from xtcav_ml.data.raw_dataset import number_in_name
+from xtcav_ml.data.raw_column import number_in_name
 from xtcav_ml.data.raw_files import required_columns
 from xtcav_ml.data.structure import Entry, structures, suspects_in
 

@@ -34,7 +34,7 @@ def relabel_folder(folder: Path, rule: PeakRule, out: Path | None, layout: Layou
     listing, place = list_files(folder), Folder(folder, layout)
     listing = listing.without(predictions(listing.files))
     with Apart(lambda file: file_problems(file, REQUIRED, place), lambda line: [line], place.states) as look:
-        problems = {file: look(file) for file in listing.files}
+        problems = dict(zip(listing.files, look.each(listing.files), strict=True))
     listing = raw_files.without_parts(listing, place, problems)
     raw_files.refuse({file: problems[file] for file in listing.files})
     raw_files.refuse({file: _label_problems(file, place) for file in listing.files})

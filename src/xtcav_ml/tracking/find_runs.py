@@ -10,7 +10,14 @@ from mlflow.entities import Run
 
 from xtcav_ml.lineage import lineage
 from xtcav_ml.system.errors import UserError, masked
-from xtcav_ml.tracking.mlflow_names import KEY_TAG, NOTES, store_uri
+from xtcav_ml.tracking.mlflow_names import (
+    ACCURACY,
+    ACCURACY_INTERVAL,
+    KEY_TAG,
+    NOTES,
+    VALIDATION_ACCURACY,
+    store_uri,
+)
 from xtcav_ml.tracking.mlflow_store import answering, connect, search_runs
 
 DIGITS = "[0-9a-f]{4,32}"
@@ -18,8 +25,6 @@ DIGITS = "[0-9a-f]{4,32}"
 
 OF_A_LIST = re.compile(r"\.\d+(\.|$)")
 """In a parameter's name: earlier versions of this program logged each value of a list."""
-
-ACCURACY, VALIDATION = "accuracy/test", "accuracy/validation"
 
 
 def find_run(root: Path, name: str, others: str = "") -> Run:
@@ -68,7 +73,7 @@ def newest(root: Path, limit: int) -> list[Run]:
 def describe(run: Run, current: Mapping[str, str]) -> dict[str, Any]:
     """Return what a list says of a run, as JSON has it; `current` are the parameters in params.yaml, by dotted name."""
     metrics, tags = run.data.metrics, run.data.tags
-    interval = [metrics[name] for name in ("test/accuracy_low", "test/accuracy_high") if name in metrics]
+    interval = [metrics[name] for name in ACCURACY_INTERVAL if name in metrics]
     stored = run.data.params
     return {
         "run_id": run.info.run_id,
@@ -77,7 +82,7 @@ def describe(run: Run, current: Mapping[str, str]) -> dict[str, Any]:
         "state": run.info.status,
         "test_accuracy": metrics.get(ACCURACY),
         "test_accuracy_interval": interval or None,
-        "validation_accuracy": metrics.get(VALIDATION),
+        "validation_accuracy": metrics.get(VALIDATION_ACCURACY),
         "differs": {
             name: value
             for name, value in stored.items()

@@ -50,6 +50,11 @@ def storable_name(name: str) -> str:
     return re.sub(r"[^\w./: -]", "_", name)
 
 
+ACCURACY = metric_name("test_accuracy")
+ACCURACY_INTERVAL = (metric_name("test_accuracy_low"), metric_name("test_accuracy_high"))
+VALIDATION_ACCURACY, VALIDATION_LOSS = metric_name("val_accuracy"), metric_name("val_loss")
+
+
 def of_test(name: str) -> bool:
     """Return whether metric `name` of MLflow was measured on the test set."""
     return name.startswith("test/") or name.endswith("/test")

@@ -17,11 +17,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from xtcav_ml.system.errors import UserError, disk_full, masked, reason
 from xtcav_ml.system.progress import told
 from xtcav_ml.tracking import sqlite_store, store_problems
-from xtcav_ml.tracking.mlflow_names import EXPERIMENT, store_uri
+from xtcav_ml.tracking.mlflow_names import ACCURACY, ACCURACY_INTERVAL, EXPERIMENT, VALIDATION_LOSS, store_uri
 
 VIEW_TAG, VIEW = "mlflow.sharedViewState.", "xtcav"  # an experiment's tag, and the name of its view
 COLUMNS = {
-    "metrics": ("accuracy/test", "test/accuracy_low", "test/accuracy_high", "loss/validation"),
+    "metrics": (ACCURACY, *ACCURACY_INTERVAL, VALIDATION_LOSS),
     "params": (
         "train.optimizer.learning_rate",
         "train.optimizer.momentum",
@@ -118,9 +118,10 @@ def serve_ui(root: Path, host: str, port: int) -> None:
     """Become the MLflow UI on this project's store, or print the address of the server that has it; ends with Ctrl-C."""
     uri = store_uri(root)
     store, experiment = connect(root)
-    with answering(root):
+    page = f"#/experiments/{experiment}/runs?workflowType=machine_learning"  # without it, a page of language models
+    with contextlib.suppress(*TrackingError):  # of a store that this user may only read
         store.set_experiment_tag(experiment, VIEW_TAG + VIEW, json.dumps(view_state()))
-    page = f"#/experiments/{experiment}/runs?workflowType=machine_learning&viewStateShareKey={VIEW}"
+        page += f"&viewStateShareKey={VIEW}"
     if uri.startswith(("http://", "https://")):
         print(f"MLFLOW_TRACKING_URI names a server, which has its own pages: open {masked(uri).rstrip('/')}/{page}")
         return
@@ -136,7 +137,7 @@ def view_state() -> dict[str, object]:
     """
     return {
         "searchFilter": "tags.stage = 'train'",
-        "orderByKey": f"metrics.`{COLUMNS['metrics'][0]}`",
+        "orderByKey": f"metrics.`{ACCURACY}`",
         "orderByAsc": False,
         "selectedColumns": [f"{kind}.`{name}`" for kind, names in COLUMNS.items() for name in names],
     }

@@ -10,12 +10,10 @@ import mlflow
 import requests
 from mlflow.entities import Experiment, LifecycleStage
 
-from xtcav_ml.system.errors import UserError, masked
+from xtcav_ml.system.errors import LOCKED, UserError, masked
 
 MIGRATIONS = Path(mlflow.__file__).parent / "store" / "db_migrations" / "versions"
 """A file for each version of the schema, which its name begins with."""
-
-LOCKED = "database is locked"  # as SQLite says it
 
 
 def require_known_schema(database: Path, connection: sqlite3.Connection) -> None:

@@ -118,7 +118,7 @@ def usable(path: Path) -> Iterator[None]:
         if full := errors.disk_full(error, path):
             raise full from None
         why = errors.reason(error.__cause__ if isinstance(error.__cause__, SQLAlchemyError) else error)
-        if "database is locked" in why:
+        if errors.LOCKED in why:
             problem, cure = "in use", "end the process that locks it"
         else:
             problem, cure = "damaged", "move it away, since a new search can begin"
