@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import os
 import sqlite3
 import subprocess
 import tempfile
@@ -89,6 +90,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: order.index(names[item]) if names[item] in order else len(order))
 
 
+STORE = "MLFLOW_TRACKING_URI"
 SHAPE = (24, 20)
 STORED = Pixels(dtype="int16", quantum=0.0005)
 
@@ -99,6 +101,18 @@ def _package_parsed_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fingerprint, "Package", functools.cache(fingerprint.Package))
         yield
+
+
+@pytest.fixture(autouse=True)
+def _store_of_one_test() -> Iterator[None]:
+    """MLflow keeps the store that it is told of in the environment, where the next test would find it."""
+    before = os.environ.get(STORE)
+    yield
+    if os.environ.get(STORE) != before:
+        import mlflow
+
+        mlflow.set_tracking_uri(before)
+        os.environ.pop(STORE, None) if before is None else os.environ.update({STORE: before})
 
 
 @pytest.fixture(scope="session")

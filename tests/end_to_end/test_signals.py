@@ -48,15 +48,16 @@ def states(tmp_path_factory):
             database.execute(f"DELETE FROM {table} WHERE key LIKE 'test/%' OR key LIKE '%/test'")
         database.execute("DELETE FROM tags WHERE key LIKE 'evaluation.%'")
     shutil.copytree(project.folder / "mlruns", top / "record")
-    with pytest.MonkeyPatch.context() as patch, Tracker(project.folder) as tracker:
+    with pytest.MonkeyPatch.context() as patch:
         for name, value in (("FAILURES", 1), ("FIRST_PAUSE", 0.01), ("LAST_PAUSE", 0.01)):
             patch.setattr(uploader, name, value)
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        patch.setattr(tracker.uploader, "_upload_next", refuse)
-        left = tracker.start("evaluation", {}, run_key=run_key, adds=True)
-        left.metrics({"test_accuracy": 0.5})
-        left.finish()
-        tracker.uploader.drain()
+        with Tracker(project.folder) as tracker:
+            patch.setattr(tracker.uploader, "_upload_next", refuse)
+            left = tracker.start("evaluation", {}, run_key=run_key, adds=True)
+            left.metrics({"test_accuracy": 0.5})
+            left.finish()
+            tracker.uploader.drain()
     shutil.copytree(project.folder / "mlruns", top / "sync")
     return SimpleNamespace(project=project, top=top)
 

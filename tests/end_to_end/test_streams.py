@@ -52,11 +52,11 @@ def test_a_full_output_is_one_line_and_the_work_is_done(project, name):
 
 
 def test_a_pipeline_whose_reader_has_gone_is_done_or_says_so(project):
-    """DVC itself does not start a stage that it cannot announce."""
+    """DVC itself does not start a stage that it cannot announce, and says so by a line or by the exit code of SIGPIPE, 141."""
     project.run("bash", "-c", "dvc repro | true")
     done = project.run("bash", "-c", "dvc repro --force --single-item evaluate > >(head -1)", check=False)
     assert "Traceback" not in done.stderr
-    assert done.returncode == 0 or "Broken pipe" in done.stderr
+    assert done.returncode in (0, 141) or "Broken pipe" in done.stderr
     project.run("dvc", "repro")
 
 

@@ -21,19 +21,33 @@ parent_process.end_with_dvc()
 print("works", flush=True)
 ctypes.PyDLL(None).sleep(60) if "in a library" in sys.argv else time.sleep(60)
 """
-DVC = "import subprocess, sys; subprocess.run(sys.argv[1:])"
+DVC = """
+import json, os, pathlib, subprocess, sys
+if os.environ["DVC_LIST"]:
+    busy = pathlib.Path(".dvc/tmp/rwlock")
+    busy.parent.mkdir(parents=True, exist_ok=True)
+    busy.write_text(json.dumps({"write": {"/model.keras": {"pid": os.getpid(), "cmd": "dvc repro"}}, "read": {}}))
+subprocess.run(sys.argv[1:])
+"""
+ADOPTS = """
+import contextlib, ctypes, os, subprocess, sys
+ctypes.CDLL(None).prctl(36, 1)  # PR_SET_CHILD_SUBREAPER
+subprocess.run(sys.argv[1:])
+with contextlib.suppress(ChildProcessError):
+    os.wait()
+"""
 
 
-@pytest.fixture
-def start(tmp_path):
-    """Return a function that starts a `dvc` that runs a command as a stage."""
-    (tmp_path / "dvc").write_text(DVC)
-    (tmp_path / "stage.py").write_text(STAGE)
-    environment = {**os.environ, "DVC_STAGE": "train"}
+@pytest.fixture(params=["", "yes"], ids=["", "DVC's list"])
+def start(tmp_path, request):
+    """Return a function that starts a `dvc` that runs a command as a stage, below a command."""
+    for name, program in (("dvc", DVC), ("stage.py", STAGE), ("adopts.py", ADOPTS)):
+        (tmp_path / name).write_text(program)
+    environment = {**os.environ, "DVC_STAGE": "train", "DVC_ROOT": str(tmp_path), "DVC_LIST": request.param}
 
-    def begin(*command):
+    def begin(*command, below=()):
         return subprocess.Popen(
-            [sys.executable, "dvc", *command],
+            [*below, sys.executable, "dvc", *command],
             cwd=tmp_path,
             env=environment,
             stdout=subprocess.PIPE,
@@ -62,4 +76,11 @@ def test_a_stage_ends_when_its_dvc_is_killed(start, command):
 def test_a_stage_whose_dvc_has_ended_does_not_begin(start):
     with start(sys.executable, "stage.py", "orphan") as dvc:
         output, _ = dvc.communicate(timeout=20)
+    assert b"works" not in output
+
+
+@pytest.mark.parametrize("start", ["DVC's list"], indirect=True)
+def test_a_stage_adopted_by_any_process_does_not_begin(start):
+    with start(sys.executable, "stage.py", "orphan", below=(sys.executable, "adopts.py")) as above:
+        output, _ = above.communicate(timeout=20)
     assert b"works" not in output

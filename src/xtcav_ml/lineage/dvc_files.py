@@ -6,10 +6,7 @@ from pathlib import Path
 from xtcav_ml.config.paths import LOCK_FILES
 from xtcav_ml.lineage import dvc_lock
 from xtcav_ml.system.errors import reading
-from xtcav_ml.system.parent_process import is_dvc
-
-BUSY = Path(".dvc/tmp/rwlock")
-"""Which processes of DVC read and write which files: {"read": {path: [...]}, "write": {path: ...}}."""
+from xtcav_ml.system.parent_process import BUSY, is_dvc
 
 
 def require_usable(root: Path) -> None:

@@ -3,17 +3,19 @@
 import contextlib
 import ctypes
 import functools
+import json
 import os
 import select
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 DEATH_SIGNAL = 1  # Linux' option of prctl: the signal that a process gets when its parent ends
 LOOK_SECONDS = 1.0  # between looks where the kernel does not tell when a process ends
-ADOPTING = ("systemd", "init")  # programs that, with process 1, adopt those whose parent has ended
+BUSY = Path(".dvc/tmp/rwlock")
+"""Which processes of DVC read and write which files: {"read": {path: [...]}, "write": {path: {"pid": ..., "cmd": ...}}}."""
 
 
 def end_with_dvc() -> None:
@@ -62,21 +64,36 @@ def _is_alive(process: int) -> bool:
 
 
 def _dvc_above() -> int:
-    """Return the number of the nearest `dvc` above this process, else of its parent. Raises ProcessLookupError if it ended."""
-    above = parent = os.getppid()
-    while above > 0:
-        try:
-            found = is_dvc(above)
-            status = Path(f"/proc/{above}/stat").read_text()
-        except OSError:  # it ended meanwhile
-            break
-        if found:
-            return above
-        name = status[status.index("(") + 1 : status.rindex(")")]
-        if above == parent and (above == 1 or name in ADOPTING):
-            raise ProcessLookupError
-        above = int(status.rpartition(")")[2].split()[1])
-    return parent
+    """Return the number of the `dvc` that runs this stage. Raises ProcessLookupError if it has ended.
+
+    It is the process above this one that DVC's list names as a writer. A stage whose `dvc` was killed has been adopted, by
+    process 1 or by any other above. A list that names no writer leaves the nearest `dvc`, else the parent.
+    """
+    above = list(_processes_above())
+    writers = _dvc_writing(Path(os.environ.get("DVC_ROOT", ".")))
+    for process, named_dvc in above:
+        if process in writers or (named_dvc and not writers):
+            return process
+    if writers or os.getppid() == 1:
+        raise ProcessLookupError
+    return os.getppid()
+
+
+def _processes_above() -> Iterator[tuple[int, bool]]:
+    """Yield the number of each process above this one, and whether it is a `dvc`."""
+    with contextlib.suppress(OSError):  # one has ended meanwhile
+        above = os.getppid()
+        while above > 0:
+            yield above, is_dvc(above)
+            above = int(Path(f"/proc/{above}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def _dvc_writing(root: Path) -> set[int]:
+    """Return the numbers of the processes that DVC's list names as writers, also of those that have ended since."""
+    try:
+        return {int(writer["pid"]) for writer in json.loads((root / BUSY).read_bytes())["write"].values()}
+    except (OSError, ValueError, LookupError, AttributeError, TypeError):  # none, or DVC is writing it
+        return set()
 
 
 def follow_parent(parent: int, ending: int = signal.SIGKILL) -> None:
