@@ -14,7 +14,8 @@ repro: .venv/installed  ## run every stage that is out of date, then write the r
 	@xtcav report --summary
 
 notes: .venv/installed  ## repeat the experiments of the 2016 notes without the long ones; NAME=... repeats that one
-	@dvc repro $(addprefix experiments/dvc.yaml:,$(if $(NAME),long@$(NAME),train measure))
+	@xtcav experiment --check
+	@dvc --cd experiments repro $(if $(NAME),long@$(NAME),train measure)
 	@xtcav experiment --table
 
 same: .venv/installed  ## keep the outputs if the edited code gives the same bytes as the committed code

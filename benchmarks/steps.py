@@ -3,7 +3,7 @@
 Each runs through `fit` at full size, in a process of its own and in turns (`xtcav experiment memory` does the same with the
 first of them); the estimate is that of `xtcav describe`. The data are those of the experiment: make notes NAME=peaks-1000, or
 
-    .venv/bin/dvc repro experiments/dvc.yaml:shots@peaks-1000
+    .venv/bin/dvc --cd experiments repro shots@peaks-1000
     .venv/bin/python benchmarks/steps.py [--only N] [--threads 2] [--steps 7]
 """
 

@@ -27,10 +27,10 @@ def test_a_torn_list_of_processes_is_removed_where_none_runs(tmp_path, busy, con
     assert "removed" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("folder", ["", "experiments"])
+@pytest.mark.parametrize("folder", ["", "data"])
 def test_while_one_runs_it_is_named(tmp_path, busy, folder):
     busy.write_bytes(b"")
-    (tmp_path / "experiments").mkdir()
+    (tmp_path / "data").mkdir()
     program = tmp_path / "dvc"
     program.write_text("import time\nprint(flush=True)\ntime.sleep(60)\n")
     with subprocess.Popen([sys.executable, program, "repro"], cwd=tmp_path / folder, stdout=subprocess.PIPE) as running:
@@ -51,8 +51,9 @@ def test_a_whole_list_is_left_to_dvc(tmp_path, busy):
 
 @pytest.mark.parametrize("name", ["dvc.lock", "data/raw/dvc.lock"])
 @pytest.mark.parametrize("content", [b"", b"\0" * 30, b"- a\n", b"stages: 5\n", b"stages: {train: [", b"\xff\xfe\xfa"])
-def test_a_damaged_lock_is_named_with_its_cure(tmp_path, name, content):
+def test_a_damaged_lock_is_named_with_its_cure(tmp_path, name, content, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "data/raw").mkdir(parents=True)
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=rf"^{name}: damaged .*`git checkout {name}`, or remove it"):
-        dvc_files.require_usable(tmp_path)
+        dvc_files.require_usable()

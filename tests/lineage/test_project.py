@@ -37,6 +37,9 @@ def test_in_a_stage_it_is_that_of_dvc(folder, monkeypatch):
     root = project.find_root()
     assert root.samefile(folder)
     assert not root.is_absolute()
+    monkeypatch.setenv("DVC_ROOT", str(folder / "experiments"))  # the notes', a DVC project in the project
+    monkeypatch.chdir(folder)
+    assert project.find_root() == Path()
     monkeypatch.setenv("DVC_ROOT", "/elsewhere")  # of the user's shell
     with pytest.raises(UserError, match=r"DVC_ROOT: .*found '/elsewhere'.*Fix: unset DVC_ROOT"):
         project.find_root()

@@ -19,8 +19,11 @@ def experiment(
     from xtcav_ml.system.one_writer import writing
 
     if check:
+        from xtcav_ml.config.paths import EXPERIMENTS
+        from xtcav_ml.lineage import dvc_files
         from xtcav_ml.notes2016 import validation
 
+        dvc_files.require_usable(EXPERIMENTS)
         validation.check_experiments()
         return
     if table or name is None:

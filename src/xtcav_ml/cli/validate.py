@@ -1,5 +1,3 @@
-from pathlib import Path
-
 from xtcav_ml.config.paths import VALIDATED
 
 GROUP = "Pipeline stages"
@@ -12,6 +10,6 @@ def validate() -> None:
     from xtcav_ml.pipeline import check as stage
     from xtcav_ml.system.one_writer import writing
 
-    dvc_files.require_usable(Path())
+    dvc_files.require_usable()
     with writing(VALIDATED):
         stage.validate_params(params_file.load_params(), VALIDATED)

@@ -7,6 +7,7 @@ STAGES = ("simulate", "check", "prepare", "train", "evaluate")
 
 PARAMS_FILE = Path("params.yaml")
 LOCK_FILE = Path("dvc.lock")
+EXPERIMENTS = Path("experiments")  # of the notes: a DVC project of its own in that of the project
 SIMULATED = Path("data/raw/simulated")  # `data.raw`, unless the data are your own
 LOCK_FILES = (LOCK_FILE, SIMULATED.parent / LOCK_FILE)
 PREPARED, MODEL, RESULTS = Path("data/prepared"), Path("models/model.keras"), Path("results")

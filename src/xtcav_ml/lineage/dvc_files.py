@@ -9,26 +9,27 @@ from xtcav_ml.system.errors import reading
 from xtcav_ml.system.parent_process import BUSY, is_dvc
 
 
-def require_usable(root: Path) -> None:
-    """Remove a torn or outdated list of DVC's processes if none runs in `root`, and say so.
+def require_usable(root: Path = Path()) -> None:
+    """Remove a torn or outdated list of DVC's processes if none runs in `root`, the folder of a DVC project, and say so.
 
     Raises UserError if one does, or if a dvc.lock is damaged.
     """
-    for lock in LOCK_FILES:
-        if (root / lock).exists():
+    for lock in (root / name for name in LOCK_FILES):
+        if lock.exists():
             with reading(lock, "stages", dvc_lock.CURE.format(lock)):
-                text = (root / lock).read_bytes()
+                text = lock.read_bytes()
                 if not text.strip():
                     raise ValueError("an empty file")
             dvc_lock.parse(text, lock)
-    if not (root / BUSY).exists() or _is_whole(root / BUSY):
+    busy = root / BUSY
+    if not busy.exists() or _is_whole(busy):
         return
     running = _dvc_in(root)
-    with reading(BUSY, "JSON", f"wait for process {', '.join(map(str, running))} of DVC, then run the command again"):
+    with reading(busy, "JSON", f"wait for process {', '.join(map(str, running))} of DVC, then run the command again"):
         if running:
             raise ValueError("a torn file")
-    (root / BUSY).unlink()
-    print(f"{BUSY}: removed, it was torn, and no process of DVC runs in this project")
+    busy.unlink()
+    print(f"{busy}: removed, it was torn, and no process of DVC runs in this project")
 
 
 def _is_whole(path: Path) -> bool:

@@ -1,6 +1,6 @@
 """What decides the bytes that a program writes, as one hash: the definitions that it uses, and its libraries' versions.
 
-`used_code` finds the definitions. This module hashes them and keeps the hashes in code/*.json.
+`used_code` finds the definitions. This module hashes them and keeps the hashes in files of a folder `code`.
 """
 
 import functools
@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from xtcav_ml.config.paths import STAGES
+from xtcav_ml.config.paths import EXPERIMENTS, STAGES
 from xtcav_ml.lineage import environment
 from xtcav_ml.lineage.used_code import INERT, Package, digest
 from xtcav_ml.system import atomic, variables
@@ -22,7 +22,7 @@ from xtcav_ml.system.errors import UserError
 PACKAGE = Path(__file__).parents[1]
 LOCKS = {"tensorflow": Path("requirements.txt"), "jax": Path("requirements-jax.txt")}  # by the backend
 FOLDER = Path("code")
-"""Where `write_codes` keeps a file for each program, which git tracks: `git diff code/train.json` names the changes."""
+"""Of a DVC project: `write_codes` keeps a file for each program in it, which git tracks. `git diff code/` names the changes."""
 
 STAMP = Path(".dvc/tmp/fingerprint")
 """Holds a digest of all that `write_codes` last read and wrote: where it is the same, the package need not be parsed."""
@@ -104,7 +104,7 @@ def code_of(
 
 def file_of(program: str) -> Path:
     """Return the file that `write_codes` keeps for a program."""
-    return FOLDER / f"{program}.json"
+    return Path(EXPERIMENTS if program.startswith("notes-") else "") / FOLDER / f"{program}.json"
 
 
 def present_code(program: str, workspace: Path = Path()) -> Code:

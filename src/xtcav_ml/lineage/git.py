@@ -18,7 +18,7 @@ from pathlib import Path
 
 from xtcav_ml.system.errors import MASK, UserError, masked
 
-TRACKED_OUTPUTS = ("**/dvc.lock", "code/*.json", "results/**", "experiments/results/**", "mlruns/**")
+TRACKED_OUTPUTS = ("**/dvc.lock", "**/code/*.json", "results/**", "experiments/results/**", "mlruns/**")
 SOURCES = (".", *(f":(exclude,glob){name}" for name in TRACKED_OUTPUTS))
 """All but the outputs of stages, which git tracks or ignores: changes there do not make the code dirty."""
 

@@ -13,13 +13,11 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from xtcav_ml.config.paths import LOCK_FILE, PARAMS_FILE
+from xtcav_ml.config.paths import EXPERIMENTS, LOCK_FILE, PARAMS_FILE
 from xtcav_ml.lineage import dvc_lock, fingerprint
 from xtcav_ml.lineage.environment import deciding
 from xtcav_ml.lineage.fingerprint import Code
 from xtcav_ml.system.errors import DAMAGES, UserError, reading
-
-EXPERIMENTS = Path("experiments")
 
 
 @dataclass(frozen=True)
@@ -144,11 +142,12 @@ def _hashes(paths: Sequence[Path], lock: Path, workspace: Path) -> dict[str, str
 
     The workspace's file is then a link to the cache's: gigabytes that DVC has just hashed.
     """
-    locked = {path: md5 for stage in _lock(lock).values() for path, md5 in stage.outs.items()}
-    cache = Path(os.environ.get("DVC_ROOT") or workspace) / ".dvc" / "cache" / "files" / "md5"
+    project = lock.parent
+    locked = {project / path: md5 for stage in _lock(lock).values() for path, md5 in stage.outs.items()}
+    cache = Path(os.environ.get("DVC_ROOT") or project) / ".dvc" / "cache" / "files" / "md5"
     hashes = {}
     for path in paths:
-        md5 = locked.get(str(path), "")
+        md5 = locked.get(workspace / path, "")
         cached = cache / md5[:2] / md5[2:]
         same = md5 and cached.is_file() and (workspace / path).exists() and cached.samefile(workspace / path)
         hashes[str(path)] = md5 if same else file_md5(workspace / path)

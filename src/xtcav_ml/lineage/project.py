@@ -10,17 +10,17 @@ PACKAGE = Path(__file__).parent.parent
 
 
 def find_root() -> Path:
-    """Return the project's folder: DVC_ROOT inside a stage, else this folder or the nearest above with a dvc.yaml.
+    """Return the project's folder, the nearest above DVC_ROOT inside a stage, else above this one, with its two files.
 
-    DVC runs queued experiments in temporary copies; DVC_ROOT is then still the original, where the MLflow store is. The path
-    is relative, so that it stays right if the project is moved meanwhile. Raises UserError if this folder is in no project,
-    or not in that of DVC_ROOT.
+    DVC runs queued experiments in temporary copies; DVC_ROOT is then still the original, where the MLflow store is. In a stage
+    of the notes it is their folder. The path is relative, so that it stays right if the project is moved meanwhile. Raises
+    UserError if this folder is in no project, or not in that of DVC_ROOT.
     """
     here, stage_root = Path.cwd(), os.environ.get("DVC_ROOT")
-    for depth, folder in enumerate((here, *here.parents)):
-        files = folder / "dvc.yaml", folder / PARAMS_FILE
-        if folder == Path(stage_root).resolve() if stage_root else all(file.is_file() for file in files):
-            return Path(*[".."] * depth)
+    start = Path(stage_root).resolve() if stage_root else here
+    for root in (start, *start.parents):
+        if (root / "dvc.yaml").is_file() and (root / PARAMS_FILE).is_file() and here.is_relative_to(root):
+            return Path(*[".."] * len(here.relative_to(root).parts))
     if stage_root:
         raise UserError(
             f"DVC_ROOT: another project than that of {here} (found {stage_root!r}, expected the folder itself or one above). "
