@@ -29,3 +29,32 @@ def test_a_state_of_another_device_is_not_gone_on_from(tmp_path, monkeypatch):
             )
     assert [identity["code"] for identity in found] == ["c", "c"]
     assert found[0] != found[1]
+
+
+VALUES = {f"{of}_{name}": 0.5 for of in ("train", "val") for name in ("loss", "accuracy", "squared_error")}
+
+
+@pytest.mark.parametrize(
+    ("names", "width", "shown", "hidden"),
+    [
+        (["loss", "accuracy"], 80, ["rate", "passed", "left"], ["gradient"]),
+        (["loss", "accuracy", "squared_error"], 80, ["sq. error"], ["passed"]),
+        (["loss", "accuracy", "squared_error"], 200, ["rate", "passed", "left", "gradient"], []),
+    ],
+)
+def test_a_row_an_epoch_is_as_wide_as_the_terminal_at_most(tmp_path, capsys, names, width, shown, hidden):
+    values = {name: value for name, value in VALUES.items() if name.partition("_")[2] in names}
+    values |= {"learning_rate": 0.01, "gradient_norm": 1.5}
+    with (tmp_path / "history.jsonl").open("w") as history:
+        log = train._Log(history, lambda steps: None, [], 4)
+        log.screen.width = width
+        log.on_epoch(1, values, {})  # done before an interruption
+        log.on_epoch(2, values, {"train": 60, "validation": 4, "checkpoint": 1, "read": 9})
+    over, headings, first, second = capsys.readouterr().out.splitlines()
+    assert max(map(len, (over, headings, first, second))) <= width
+    assert len(headings) == len(first) == len(second)
+    assert [name for name in shown if name not in headings] == []
+    assert [name for name in hidden if name in headings] == []
+    if "passed" in shown:
+        assert first.count(" -") == 2
+        assert "0:01:05  0:02:10" in second

@@ -1,9 +1,12 @@
+import re
 import time
 
 import pytest
 
+from tests.terminal import screens
 from xtcav_ml.system import progress
-from xtcav_ml.system.errors import shown
+from xtcav_ml.system.errors import shown as as_shown
+from xtcav_ml.system.errors import warn
 
 
 @pytest.mark.parametrize(
@@ -19,7 +22,7 @@ def test_slow_steps_say_how_long_they_take(monkeypatch, capsys):
     monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
     with progress.counting("steps", 7) as advance:
         advance(2)
-    assert "2 of 7 steps, 8 s each" in capsys.readouterr().out
+    assert "2 of 7 steps, 8 s each, 0:00:16 passed, 0:00:40 left" in capsys.readouterr().out
 
 
 def test_a_wait_within_another_is_told_once(monkeypatch, capsys):
@@ -52,4 +55,30 @@ def test_a_name_in_a_table_and_in_a_line_does_nothing_to_the_terminal(name, caps
     printed = capsys.readouterr().out
     assert printed.replace("\n", "").isprintable()
     for place in ("title", "heading", "cell", "line"):
-        assert f"{place} {shown(name)}" in printed
+        assert f"{place} {as_shown(name)}" in printed
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_what_is_printed_beside_a_bar_is_never_in_its_line(monkeypatch, capsys, width):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", str(width))
+    with progress.counting("steps", 3) as advance:
+        screen = progress.console()
+        for step in range(3):
+            advance(1)
+            time.sleep(0.11)  # the bar is drawn ten times a second
+            screen.print(f"row {step}")
+            print(f"line {step}")
+            warn(f"warning {step}")
+    shown = screens(capsys.readouterr().out, width)
+    assert any("━" in line for lines in shown for line in lines)
+    for lines in shown:
+        assert not any("━" in line and re.search("row|line|warning", line) for line in lines)
+    own = [line for line in shown[-1] if line]
+    assert own == [f"{kind} {step}" for step in range(3) for kind in ("row", "line", "xtcav: warning")]
+    assert all(len(line) <= width for lines in shown for line in lines if "━" in line)
+
+
+def test_a_clock_has_hours_minutes_and_seconds():
+    assert [progress.clock(seconds) for seconds in (0, 64.6, 36061)] == ["0:00:00", "0:01:05", "10:01:01"]

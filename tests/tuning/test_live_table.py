@@ -6,10 +6,19 @@ import pytest
 from optuna.trial import TrialState
 from rich.console import Console
 
-from xtcav_ml.tuning import live_table
+from tests.terminal import screens
+from xtcav_ml.system import progress
 from xtcav_ml.tuning.live_table import best_so_far, search_table, short
 
 NAME = "train.optimizer.momentum"
+REASON = "after epoch 2: 0.900 is below 0.950, the median of 3 completed trials then"
+
+
+def terminal(monkeypatch, width, height):
+    """Let the table be drawn on a terminal of this size; return its console."""
+    screen = Console(file=io.StringIO(), force_terminal=True, width=width, height=height)
+    monkeypatch.setattr(progress, "_Safe", lambda **_: screen)
+    return screen
 
 
 @pytest.fixture
@@ -19,6 +28,8 @@ def trials():
     for momentum, score, state in ((0.85, 0.7, "COMPLETE"), (0.5, 0.9, "PRUNED"), (0.6, 0.7, "COMPLETE")):
         trial = study.ask({NAME: optuna.distributions.FloatDistribution(momentum, momentum)})
         trial.report(score, 2)
+        if state == "PRUNED":
+            trial.set_user_attr("note", REASON)
         study.tell(trial, score if state == "COMPLETE" else None, state=TrialState[state])
     return study.trials
 
@@ -37,21 +48,49 @@ def test_short_names_tell_blocks_apart(name, expected):
 
 
 def test_without_a_terminal_each_trial_is_one_line(trials, capsys):
-    with search_table([NAME], 9) as show:
+    with search_table([NAME], 9, 20) as show:
         show([optuna.trial.create_trial(state=TrialState.RUNNING, intermediate_values={1: 0.1})])
         for count in (1, 2, 3):
             show(trials[:count])
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3
-    assert "trial   1 pruned   0.900  momentum=0.5 | best so far 0.700 (trial 0)" in lines[1]
+    assert f"trial   1 pruned   0.900  momentum=0.5 ({REASON}) | best so far: 0.700 (trial 0)" in lines[1]
+    assert "2 of 20 trials ended; 0:00:00 passed, at most 0:00:00 left" in lines[1]
 
 
-def test_on_a_terminal_the_table_grows(trials, monkeypatch):
-    screen = Console(file=io.StringIO(), force_terminal=True, width=120)
-    monkeypatch.setattr(live_table, "console", lambda live: screen)
-    with search_table([NAME], 9) as show:
+DEFAULT = [
+    "train.optimizer.learning_rate",
+    NAME,
+    *(f"train.model.blocks.{name}" for name in ("0.kernel", "1.kernel", "0.pool_window", "0.pool")),
+]
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "shown", "hidden"),
+    [
+        (20, 1, ["trial", "score", "no room for: state"], ["why it ended"]),
+        (80, 24, ["epoch", "0.kernel", "momentum", "no room for: ", f"trial 1 pruned: {REASON}"], ["why it ended"]),
+        (200, 60, ["0.pool", "why it ended", REASON], ["no room for"]),
+    ],
+)
+def test_a_terminal_shows_the_columns_that_it_has_room_for(trials, monkeypatch, width, height, shown, hidden):
+    screen = terminal(monkeypatch, width, height)
+    with search_table(DEFAULT, 9, 20) as show:
         for count in (1, 2, 3):
             show(trials[:count])
-    last = re.sub(r"\x1b\[[\d;?]*\w", "", screen.file.getvalue()).rpartition("best so far: ")[2]
-    assert last.startswith("0.700 (trial 0); 0.0 of 9 minutes")
-    assert re.search(r"1 │ +pruned │ 0\.900 │ +2 │ +0\.5 ", last)
+    lines = screens(screen.file.getvalue(), width)[-1]
+    words = " ".join(line.strip() for line in lines)
+    assert [part for part in shown if part not in words] == []
+    assert [part for part in hidden if part in words] == []
+    assert "…" not in words
+    table = [line for line in lines if line and line[0] in "┏┃┡│└"]
+    assert len({len(line) for line in table}) == 1, "a torn row"
+    assert any(re.match(r"│ +2 │ 0\.700", line) for line in table)
+
+
+def test_a_table_is_not_higher_than_the_terminal(monkeypatch):
+    screen = terminal(monkeypatch, 80, 24)
+    many = [optuna.trial.create_trial(state=TrialState.COMPLETE, value=0.5) for _ in range(50)]
+    with search_table([NAME], 9, 60) as show:
+        show(many)
+    assert len(screens(screen.file.getvalue(), 80)[-1]) <= 24

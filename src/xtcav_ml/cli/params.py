@@ -39,6 +39,6 @@ def params(
     for row in listed:
         default = "" if row.required else text(row.default)
         table.add_row(row.key, text(row.value), default, row.allowed, row.unit, row.meaning)
-    screen = console(live=True)
-    screen.width = max(screen.width, 80) if screen.is_terminal else LINE_LENGTH
+    screen = console()
+    screen.width = min(screen.width, LINE_LENGTH)
     screen.print(table)

@@ -11,12 +11,15 @@ from xtcav_ml.data.prepared import PreparedFile
 from xtcav_ml.learning import backend, fit, keras_file, layer_plan
 from xtcav_ml.learning.checkpoint import Checkpoints
 from xtcav_ml.science.warning_signs import warning_signs
-from xtcav_ml.system.progress import console, counting
+from xtcav_ml.system.progress import clock, console, counting
 
 CHECKPOINTS = "checkpoints"  # beside the model; DVC does not track, so does not remove it
 
-COLUMNS = {"loss": "loss", "accuracy": "accuracy", "squared_error": "squared error"}
+COLUMNS = {"loss": "loss", "accuracy": "accuracy", "squared_error": "sq. error"}
 """Values of an epoch that are shown, if it has them, and their headings."""
+
+WIDE, NARROW = 10, 9  # characters of a column: of these values, of the others
+PARTS = ("train", "validation", "checkpoint")  # of an epoch's time, one after the other
 
 
 def train_network(
@@ -48,9 +51,8 @@ def train_network(
         folder = model_path.parent / CHECKPOINTS
         checkpoints = None if identity is None else Checkpoints(folder, {**identity, "device": device})
         with history_path.open("w", encoding="utf-8") as history, counting("steps", steps) as advance:
-            fitted = fit.fit(
-                train, validation, params, [_Log(history, advance, train.classes), *listeners], checkpoints
-            )
+            log = _Log(history, advance, train.classes, params.epochs)
+            fitted = fit.fit(train, validation, params, [log, *listeners], checkpoints)
         keras_file.save(fitted.model, train.spec, model_path)
     if checkpoints is not None:
         checkpoints.clear()
@@ -59,10 +61,11 @@ def train_network(
 
 
 class _Log:
-    """Prints a live bar of steps and a line an epoch, and writes the epoch as a line of JSON that survives any end."""
+    """Prints a live bar of steps and a row an epoch, and writes the epoch as a line of JSON that survives any end."""
 
-    def __init__(self, history: TextIO, advance: Callable[[int], None], classes: Sequence[str]) -> None:
-        self.history, self.advance, self.classes, self.screen = history, advance, classes, console()
+    def __init__(self, history: TextIO, advance: Callable[[int], None], classes: Sequence[str], epochs: int) -> None:
+        self.history, self.advance, self.classes, self.epochs = history, advance, classes, epochs
+        self.screen, self.times = console(), list[float]()
 
     def on_step(self, step: int, steps: int) -> None:
         self.advance(1)
@@ -77,11 +80,32 @@ class _Log:
         self.history.write(line_of(epoch, values))
         self.history.flush()
         os.fsync(self.history.fileno())
-        shown = [name for name in COLUMNS if f"val_{name}" in values]
-        if epoch == 1:
-            headings = "".join(f"{COLUMNS[name]:>14}" for name in shown)
-            self.screen.print(f"  epoch{headings} | on validation:{headings} |  rate")
-        trained, validated = ("".join(f"{values[f'{of}_{name}']:>14.4f}" for name in shown) for of in ("train", "val"))
-        self.screen.print(f"  {epoch:>5}{trained} |               {validated} | {values['learning_rate']:.5f}")
+        if seconds:
+            self.times.append(sum(seconds[part] for part in PARTS))
+        self._print(epoch, values)
         for warning in warning_signs(values, self.classes):
             self.screen.print(f"  warning, epoch {epoch}: {warning}")
+
+    def _print(self, epoch: int, values: Mapping[str, float]) -> None:
+        """Print a row of as many columns as the terminal is wide; before the first one the headings."""
+        shown = [name for name in COLUMNS if f"val_{name}" in values]
+        trained, validated = (
+            "".join(f"{values[f'{of}_{name}']:>{WIDE}.4f}" for name in shown) for of in ("train", "val")
+        )
+        passed = sum(self.times)
+        left = clock(passed / len(self.times) * (self.epochs - epoch)) if self.times else "-"
+        more = {
+            "rate": f"{values['learning_rate']:.5f}",
+            "passed": clock(passed) if self.times else "-",
+            "left": left,
+            "gradient": f"{values.get('gradient_norm', 0):.2g}",
+        }
+        room = self.screen.width - len(f"  epoch{trained}  {validated}")
+        more = dict(list(more.items())[: room // NARROW])
+        if epoch == 1:
+            names, half = "".join(f"{COLUMNS[name]:>{WIDE}}" for name in shown), len(trained)
+            self.screen.print(f"       {'training':>{half}}  {'validation':>{half}}")
+            self.screen.print(f"  epoch{names}  {names}" + "".join(f"{name:>{NARROW}}" for name in more))
+        self.screen.print(
+            f"  {epoch:>5}{trained}  {validated}" + "".join(f"{text:>{NARROW}}" for text in more.values())
+        )

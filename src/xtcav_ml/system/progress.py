@@ -7,7 +7,7 @@ from collections.abc import Callable, Container, Iterable, Iterator
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -20,28 +20,62 @@ SILENT_SECONDS = 3.0  # seconds that a wait may take before a line tells of it
 WIDEST = 10_000  # columns of a line that may be longer than the terminal is wide
 
 
+NARROWEST = 80  # columns for which tables are made; a narrower terminal tears them
+
+_live: list["_Safe"] = []  # the consoles of the bars and tables that are live now, the newest last
+
+
 class _Safe(Console):
-    """A console that shows names of files, classes and runs as they are, and does nothing that they say."""
+    """A console that shows names of files, classes and runs as they are, and does nothing that they say.
+
+    What it prints while a bar or a table is live goes above that, and never into its lines.
+    """
+
+    def print(self, *things: Any, **options: Any) -> None:
+        """Print on the terminal's one console that knows where the cursor is."""
+        super(_Safe, _live[-1] if _live else self).print(*things, **options)
 
     def render_str(self, text: str, **options: Any) -> Text:
         """Return what is printed for a text, with escapes for what is none."""
         return super().render_str("\n".join(shown(line) for line in text.split("\n")), **options)
 
 
-def console(live: bool = False) -> Console:
-    """Return a console that leaves long lines and wide tables whole, so that they can be searched and copied.
+def console() -> Console:
+    """Return a console that leaves long lines whole, so that they can be searched and copied, and wide tables, too.
 
-    One that is `live` keeps to the width of the terminal, within which it draws again.
+    On a terminal a table keeps to its width: cells fold within their columns.
     """
-    return _Safe(soft_wrap=True, highlight=False, markup=False, width=None if live else WIDEST)
+    screen = _Safe(soft_wrap=True, highlight=False, markup=False)
+    screen.width = max(screen.width, NARROWEST) if screen.is_terminal else WIDEST
+    return screen
+
+
+@contextlib.contextmanager
+def drawing() -> Iterator[Console]:
+    """Yield a console of exactly the terminal's width, to draw on again and again; other consoles print above that."""
+    screen = _Safe(soft_wrap=True, highlight=False, markup=False)
+    if not screen.is_terminal:
+        yield screen
+        return
+    _live.append(screen)
+    try:
+        yield screen
+    finally:
+        _live.remove(screen)
 
 
 def titled_table(title: str, headings: Iterable[str], left: Container[str] = ()) -> Table:
     """Return an empty table; its columns are right-aligned, but those whose headings are in `left`."""
     table = Table(title=title, title_justify="left", title_style="")
     for heading in headings:
-        table.add_column(heading, justify="left" if heading in left else "right")
+        table.add_column(heading, justify="left" if heading in left else "right", overflow="fold")
     return table
+
+
+def clock(seconds: float) -> str:
+    """Return a time as hours, minutes and seconds, such as 0:01:05."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
 
 
 def pace(speed: float) -> str:
@@ -54,19 +88,28 @@ def pace(speed: float) -> str:
 @contextlib.contextmanager
 def counting(unit: str, total: int) -> Iterator[Callable[[int], None]]:
     """Yield a function to call with the number of `unit`, of `total`, just completed."""
-    screen = console(live=True)
-    if screen.is_terminal:
-        columns = (TextColumn(f"  {unit}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
-        with Progress(*columns, TimeRemainingColumn(), console=screen, transient=True) as bar:
-            task = bar.add_task(unit, total=total, rate="")
+    with drawing() as screen:
+        yield from _bar(unit, total, screen) if screen.is_terminal else _lines(unit, total, screen)
 
-            def advance(count: int) -> None:
-                speed = bar.tasks[task].speed
-                bar.update(task, advance=count, rate=pace(speed) if speed else "")
 
-            yield advance
-        return
+WORDS_OF_BAR = 62  # columns that the bar leaves to what stands beside it
 
+
+def _bar(unit: str, total: int, screen: Console) -> Iterator[Callable[[int], None]]:
+    bar = BarColumn(min(40, max(screen.width - WORDS_OF_BAR, 4)))
+    times = (TimeElapsedColumn(), TextColumn("passed,"), TimeRemainingColumn(), TextColumn("left"))
+    columns = (TextColumn(f"  {unit}"), bar, MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), *times)
+    with Progress(*columns, console=screen, transient=True) as progress:
+        task = progress.add_task(unit, total=total, rate="")
+
+        def advance(count: int) -> None:
+            speed = progress.tasks[task].speed
+            progress.update(task, advance=count, rate=f"{pace(speed)}," if speed else "")
+
+        yield advance
+
+
+def _lines(unit: str, total: int, screen: Console) -> Iterator[Callable[[int], None]]:
     completed, started, last = 0, time.monotonic(), time.monotonic()
 
     def report(count: int) -> None:
@@ -74,8 +117,10 @@ def counting(unit: str, total: int) -> Iterator[Callable[[int], None]]:
         completed += count
         now = time.monotonic()
         if now - last >= LINE_SECONDS:
-            last = now
-            screen.print(f"  {completed:,} of {total:,} {unit}, {pace(completed / (now - started))}")
+            last, passed = now, now - started
+            left = clock(passed / completed * (total - completed))
+            rate = pace(completed / passed)
+            screen.print(f"  {completed:,} of {total:,} {unit}, {rate}, {clock(passed)} passed, {left} left")
 
     yield report
 

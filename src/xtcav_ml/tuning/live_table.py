@@ -9,52 +9,99 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.measure import Measurement
+from rich.table import Table
 
-from xtcav_ml.system.progress import console, titled_table
+from xtcav_ml.system.progress import WIDEST, clock, drawing, titled_table
 
 LATEST = 20  # trials shown at once
+LINES_BESIDE = 10  # of the terminal's, that rows leave to headings, title and what stands below
 STYLES = {TrialState.RUNNING: "bold", TrialState.COMPLETE: ""}
+WHY = "why it ended"
+NOTE = "note"  # user attribute of a trial: why it ended, if it was not completed
 
 
 Show = Callable[[Sequence[FrozenTrial]], None]
 
 
 @contextlib.contextmanager
-def search_table(names: Sequence[str], minutes: float) -> Iterator[Show]:
-    """Yield a function that shows the trials of a search over the parameters `names`, at most `minutes` long.
+def search_table(names: Sequence[str], minutes: float, most: int) -> Iterator[Show]:
+    """Yield a function that shows the trials of a search over the parameters `names`, `most` trials and `minutes` long.
 
     Without a terminal it prints the last one, which has changed, once it has ended.
     """
-    screen, started = console(live=True), time.monotonic()
+    started, ended_before = time.monotonic(), -1
 
-    def elapsed() -> float:
-        return (time.monotonic() - started) / 60
-
-    def draw(trials: Sequence[FrozenTrial]) -> None:
-        title = f"best so far: {best_so_far(trials)}; {elapsed():.1f} of {minutes:g} minutes"
-        table = titled_table(title, ("trial", "state", "score", "epoch", *map(short, names)))
-        for trial in trials[-LATEST:]:
-            values = (_text(trial.params.get(name, "")) for name in names)
-            cells = (str(trial.number), trial.state.name.lower(), _score(trial), str(trial.last_step or 0), *values)
-            table.add_row(*cells, style=STYLES.get(trial.state, "dim"))
-        live.update(table, refresh=True)
+    def times(trials: Sequence[FrozenTrial]) -> str:
+        nonlocal ended_before
+        seconds, ended = time.monotonic() - started, sum(trial.state.is_finished() for trial in trials)
+        ended_before = ended if ended_before < 0 else ended_before
+        left = max(60 * minutes - seconds, 0)
+        if ended > ended_before:
+            left = min(left, seconds / (ended - ended_before) * (most - ended))
+        return f"{ended} of {most} trials ended; {clock(seconds)} passed, at most {clock(left)} left"
 
     def print_last(trials: Sequence[FrozenTrial]) -> None:
-        last = trials[-1]
+        words, last = times(trials), trials[-1]
         if last.state.is_finished():
             values = " ".join(f"{short(name)}={_text(value)}" for name, value in last.params.items())
-            note = f"  {last.user_attrs['note']}" if "note" in last.user_attrs else ""
+            why = f" ({_why(last)})" if _why(last) else ""
             screen.print(
-                f"  {elapsed():>4.1f} min  trial {last.number:>3} {last.state.name.lower():<8} {_score(last)}  "
-                f"{values}{note} | best so far {best_so_far(trials)}"
+                f"  trial {last.number:>3} {last.state.name.lower():<8} {_score(last):>5}  {values}{why} | "
+                f"best so far: {best_so_far(trials)}; {words}"
             )
 
-    if screen.is_terminal:
+    with drawing() as screen:
+        if not screen.is_terminal:
+            yield print_last
+            return
         with Live(console=screen, auto_refresh=False) as live:
-            yield draw
-    else:
-        yield print_last
+            yield lambda trials: live.update(frame(trials, names, screen, times(trials)), refresh=True)
+
+
+def frame(trials: Sequence[FrozenTrial], names: Sequence[str], screen: Console, times: str) -> RenderableType:
+    """Return the latest trials in as many columns and rows as `screen` has room for, and below what has none."""
+    rows = trials[-max(min(LATEST, screen.height - LINES_BESIDE), 1) :]
+    columns: dict[str, Callable[[FrozenTrial], str]] = {
+        "trial": lambda trial: str(trial.number),
+        "score": _score,
+        "state": lambda trial: trial.state.name.lower(),
+        "epoch": lambda trial: str(trial.last_step or 0),
+        **{name: lambda trial, name=name: _text(trial.params.get(name, "")) for name in names},  # type: ignore[misc]
+        WHY: _why,
+    }
+    shown = list(columns)
+    while len(shown) > 1 and _width(_table(rows, columns, shown), screen) > screen.width:
+        shown.pop()
+    below = [short(name) for name in columns if name not in shown and name != WHY]
+    notes = [f"no room for: {', '.join(below)}"] if below else []
+    late = next((trial for trial in reversed(trials) if _why(trial)), None)
+    if WHY not in shown and late is not None:
+        notes.append(f"trial {late.number} {late.state.name.lower()}: {_why(late)}")
+    return Group(f"best so far: {best_so_far(trials)}; {times}", _table(rows, columns, shown), *notes)
+
+
+def _table(
+    trials: Sequence[FrozenTrial], columns: dict[str, Callable[[FrozenTrial], str]], shown: Sequence[str]
+) -> Table:
+    table = titled_table("", [short(name).replace("_", "\n") for name in shown], {WHY})
+    for name, column in zip(shown, table.columns, strict=True):
+        column.no_wrap, column.min_width = name != WHY, 24 if name == WHY else None
+    for trial in trials:
+        table.add_row(*(columns[name](trial) for name in shown), style=STYLES.get(trial.state, "dim"))
+    return table
+
+
+def _width(table: Table, screen: Console) -> int:
+    """Return the columns of the terminal that a table needs to be whole."""
+    return Measurement.get(screen, screen.options.update(width=WIDEST), table).minimum
+
+
+def _why(trial: FrozenTrial) -> str:
+    """Return why a trial that was not completed ended."""
+    return str(trial.user_attrs.get(NOTE, ""))
 
 
 def best_so_far(trials: Sequence[FrozenTrial]) -> str:
@@ -72,7 +119,7 @@ def short(name: str) -> str:
 
 def _score(trial: FrozenTrial) -> str:
     """Return the best score so far."""
-    return f"{max(trial.intermediate_values.values()):.3f}" if trial.intermediate_values else "    -"
+    return f"{max(trial.intermediate_values.values()):.3f}" if trial.intermediate_values else "-"
 
 
 def _text(value: Any) -> str:

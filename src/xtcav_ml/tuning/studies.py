@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import optuna
@@ -103,6 +104,13 @@ def _distributions(tune: TuneParams) -> dict[str, BaseDistribution]:
 def ended(study: Study) -> list[FrozenTrial]:
     """Return the trials that have ended, which are those that count against the budget."""
     return [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
+
+
+def why_pruned(study: Study, epoch: int, score: float) -> str:
+    """Return in words why the pruner ended a trial after an `epoch` in which its best score was `score`."""
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    scores = [trial.intermediate_values[epoch] for trial in complete if epoch in trial.intermediate_values]
+    return f"after epoch {epoch}: {score:.3f} is below {median(scores):.3f}, the median of {len(scores)} completed trials then"
 
 
 def _running(study: Study) -> list[FrozenTrial]:

@@ -31,7 +31,7 @@ from xtcav_ml.system.errors import DiskFull, UserError
 from xtcav_ml.system.progress import console
 from xtcav_ml.tracking.tracker import Run, Tracker
 from xtcav_ml.tuning import studies
-from xtcav_ml.tuning.live_table import Show, search_table
+from xtcav_ml.tuning.live_table import NOTE, Show, search_table
 from xtcav_ml.tuning.trial import train_trial
 
 RUN_STATES = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", TrialState.FAIL: "FAILED"}
@@ -109,7 +109,10 @@ class _Search:
             console().print("  the parameters of params.yaml lie outside tune.space: no trial for them")
         status = "FAILED"
         try:
-            with search_table(list(self.tune.space), self.tune.minutes) as show, contextlib.suppress(OutOfTime):
+            with (
+                search_table(list(self.tune.space), self.tune.minutes, self.tune.trials) as show,
+                contextlib.suppress(OutOfTime),
+            ):
                 while len(studies.ended(self.study)) < self.tune.trials and time.monotonic() < self.deadline:
                     self._run_trial(parent, show)
                     interrupts.require_none()
@@ -136,8 +139,8 @@ class _Search:
             run.params(trial.params)
             state, value, note = self._train(trial, run, show)
             if note:
-                trial.set_user_attr("note", note)
-                run.tags({"note": note})
+                trial.set_user_attr(NOTE, note)
+                run.tags({NOTE: note})
             self.study.tell(trial, value, state=state)
             status = RUN_STATES[state]
             shutil.rmtree(self.checkpoints, ignore_errors=True)
@@ -188,7 +191,7 @@ class _Search:
         finally:
             training.close()
         if training.stop:
-            return TrialState.PRUNED, None, ""
+            return TrialState.PRUNED, None, studies.why_pruned(self.study, epoch, best)
         return TrialState.COMPLETE, best, ""
 
     def _parent_run(self) -> Run:
@@ -233,7 +236,7 @@ def write_results(study: Study, base: TrainParams, tune: TuneParams, out: Path) 
 def _no_trial(study: Study) -> str:
     """Return why no trial was completed, with the cure."""
     ended = studies.ended(study)
-    notes = [trial.user_attrs.get("note") or trial.state.name for trial in ended]
+    notes = [trial.user_attrs.get(NOTE) or trial.state.name for trial in ended]
     infeasible = [note.removeprefix(INFEASIBLE) for note in notes if note.startswith(INFEASIBLE)]
     if infeasible and len(infeasible) == len(study.trials):
         reason, count = Counter(infeasible).most_common(1)[0]
