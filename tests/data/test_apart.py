@@ -95,9 +95,10 @@ def test_the_fork_ends_with_its_user_and_with_its_block(tmp_path):
             time.sleep(0.01)
 
 
-def test_the_fork_reads_ahead_and_a_file_that_ends_it_costs_no_other(monkeypatch):
-    monkeypatch.setattr(apart, "SECONDS", 0.1)
-    monkeypatch.setattr(apart, "AHEAD", 3)
+@pytest.mark.parametrize("many", [1, 100])
+def test_forks_read_ahead_and_a_file_that_ends_one_costs_no_other(monkeypatch, many):
+    for name, value in (("SECONDS", 0.1), ("AHEAD", 3), ("MANY", many)):
+        monkeypatch.setattr(apart, name, value)
     names = ["a", "crash", "b", "c", "hang", "d", "e", "crash"]
     with Apart(read, lambda line: (line.partition(":")[0], -1, 0)) as look:
         answers = list(look.each([Path(name) for name in names]))
@@ -105,7 +106,20 @@ def test_the_fork_reads_ahead_and_a_file_that_ends_it_costs_no_other(monkeypatch
     assert [answer[1] for answer in answers] == [0, -1, 0, 0, -1, 0, 0, -1]
 
 
-def test_answers_that_nobody_reads_are_not_taken_for_others(look):
+def test_of_many_files_two_forks_read_every_other_few(monkeypatch):
+    monkeypatch.setattr(apart, "AHEAD", 2)
+    with Apart(read) as look:
+        few, many = ([fork for *_, fork in look.each([Path("good")] * count)] for count in (3, 8 * 32))
+    assert len(set(few)) == 1
+    first, second = many[0], many[2]
+    assert first != second
+    assert many == [first, first, second, second] * 64
+
+
+@pytest.mark.parametrize("many", [1, 100])
+def test_answers_that_nobody_reads_are_not_taken_for_others(look, monkeypatch, many):
+    monkeypatch.setattr(apart, "AHEAD", 1)
+    monkeypatch.setattr(apart, "MANY", many)
     for names in ("ab", "abc"):
         reading = look.each([Path(name) for name in names])
         assert next(reading)[0] == "a"

@@ -3,6 +3,7 @@
 Python can do nothing about either: HDF5 keeps Python's lock, and a crash is the end of the process.
 """
 
+import collections
 import contextlib
 import faulthandler
 import itertools
@@ -23,7 +24,8 @@ SECONDS, MOST_SECONDS = 1.0, 60.0
 """Seconds of the processor that a file may take at least and at most: most take milliseconds. Waiting for a disk is none."""
 BYTES_A_SECOND = 10_000_000  # on the disk, for which a file may take longer
 MEMORY = 2**31  # bytes that the fork may take beside what it has: half is for unpacked chunks
-AHEAD = 32  # paths that the fork gets at a time
+AHEAD = 32  # paths that a fork gets at a time
+MANY = 8 * AHEAD  # paths for which a second fork is worth its start
 
 Answer = TypeVar("Answer")
 
@@ -31,7 +33,7 @@ Answer = TypeVar("Answer")
 class Apart(contextlib.AbstractContextManager["Apart[Answer]"], Generic[Answer]):
     """`function` of the path of a file, and of more, called in a fork of this process; any thread may call.
 
-    One fork serves until a file ends it. What the function returns is pickled; of what else it changes only new items of `kept`
+    A fork serves until a file ends it. What the function returns is pickled; of what else it changes only new items of `kept`
     come back. For a file that takes too long or crashes HDF5, a call returns what `refused` makes of the line that says so, or
     raises it as a UserError.
     """
@@ -52,19 +54,36 @@ class Apart(contextlib.AbstractContextManager["Apart[Answer]"], Generic[Answer])
             return answer
 
     def each(self, paths: Sequence[Path]) -> Iterator[Answer]:
-        """Yield what the function returns for each path; the fork reads ahead. No other thread may call meanwhile."""
-        yield from self._answers(paths, ())
+        """Yield what the function returns for each path; the fork reads ahead, and a second one beside it if they are many.
 
-    def _answers(self, paths: Sequence[Path], more: Sequence[Any]) -> Iterator[Answer]:
-        done = sent = 0
+        No other thread may call meanwhile.
+        """
+        batches = iter([paths[first : first + AHEAD] for first in range(0, len(paths), AHEAD)])
+        with Apart(self._function, self._refused, self._kept) as second:
+            forks = (self, second) if len(paths) >= MANY else (self,)
+            asked = collections.deque(
+                (fork, batch, fork._send(batch, ())) for fork, batch in zip(forks, batches, strict=False)
+            )
+            try:
+                while asked:
+                    fork, batch, sent = asked.popleft()
+                    yield from fork._answers(batch, (), sent)
+                    for following in itertools.islice(batches, 1):
+                        asked.append((fork, following, fork._send(following, ())))
+            finally:
+                for fork, *_ in asked:
+                    fork._kill()
+
+    def _answers(self, paths: Sequence[Path], more: Sequence[Any], sent: int = 0) -> Iterator[Answer]:
+        done = 0
         try:
             while done < len(paths):
                 if sent == done or not self._fork:
-                    sent = self._send(paths[done : done + AHEAD], more) + done
+                    sent = self._send(paths[done:], more) + done
                 done += 1
                 yield self._received(paths[done - 1])
         finally:
-            if self._fork and done < sent:  # answers left over would be taken for those to the next call
+            if done < sent:  # answers left over would be taken for those to the next call
                 self._kill()
 
     def _send(self, paths: Sequence[Path], more: Sequence[Any]) -> int:
@@ -120,12 +139,12 @@ class Apart(contextlib.AbstractContextManager["Apart[Answer]"], Generic[Answer])
         return os.waitstatus_to_exitcode(os.waitpid(fork, 0)[1])
 
     def _kill(self) -> None:
-        os.kill(self._fork, signal.SIGKILL)  # it has nothing to lose
-        self._end()
+        if self._fork:
+            os.kill(self._fork, signal.SIGKILL)  # it has nothing to lose
+            self._end()
 
     def __exit__(self, *_: object) -> None:
-        if self._fork:
-            self._kill()
+        self._kill()
 
 
 def _serve(parent: int, pipe: Connection, function: Callable[..., Any]) -> NoReturn:
