@@ -10,7 +10,7 @@ help:  ## list the targets
 
 repro: .venv/installed  ## run every stage that is out of date, then write the report and print a summary
 	@xtcav validate
-	@dvc repro
+	dvc repro
 	@xtcav report --summary
 
 notes: .venv/installed  ## repeat the experiments of the 2016 notes without the long ones; NAME=... repeats that one

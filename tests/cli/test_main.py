@@ -1,14 +1,20 @@
+import functools
+import importlib
 import os
 import re
+import shlex
 import subprocess
 import sys
+import time
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from tests.conftest import ROOT
 from xtcav_ml import cli
 from xtcav_ml.cli import main
+from xtcav_ml.system import first_word, streams
 
 HEAVY = ("tensorflow", "keras", "mlflow", "optuna", "h5py", "numpy", "matplotlib", "pydantic", "rich")
 
@@ -50,6 +56,62 @@ def test_the_help_of_a_command_fits_80_columns(name):
     assert max(map(len, lines)) <= 80
 
 
+@pytest.mark.parametrize("name", main.files())
+def test_the_help_of_a_command_ends_with_examples_that_it_takes(name):
+    lines = run(name.replace("_", "-"), "--help").splitlines()
+    examples = lines[lines.index("Examples:") + 1 :]
+    own = [shlex.split(line, comments=True) for line in examples if line.startswith("  xtcav ")]
+    assert own
+    command = typer.main.get_command(main.application([name, "runs" if name != "runs" else "sync"]))
+    for program, called, *arguments in own:
+        assert (program, called) == ("xtcav", name.replace("_", "-"))
+        command.commands[called].make_context(called, arguments)  # raises for an argument or option that is none
+
+
+@pytest.mark.parametrize(
+    ("printed", "terminal", "words"), [(False, True, ["train: "]), (True, True, []), (False, False, [])]
+)
+def test_a_word_is_said_on_a_terminal_where_nothing_was_printed(monkeypatch, capsys, printed, terminal, words):
+    monkeypatch.setattr(first_word, "SECONDS", 0.01)
+    monkeypatch.setattr(streams._Stream, "used", printed)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    with first_word.within_a_second("train"):
+        time.sleep(0.1)
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert [line[: len("xtcav: train: ")] for line in said.err.splitlines()] == [f"xtcav: {word}" for word in words]
+
+
+def test_the_word_names_what_is_imported(tmp_path, monkeypatch, capsys):
+    (tmp_path / "slow_library.py").write_text("import time\ntime.sleep(0.2)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(first_word, "SLOW", {"slow_library": "the slow library"})
+    monkeypatch.setattr(first_word, "SECONDS", 0.05)
+    monkeypatch.setattr(streams._Stream, "used", False)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with first_word.within_a_second("train"):
+        importlib.import_module("slow_library")
+    assert capsys.readouterr().err == "xtcav: train: loads the slow library\n"
+
+
+@pytest.mark.parametrize("name", main.files())
+def test_a_stopped_command_says_what_is_kept_and_how_to_go_on(name, monkeypatch):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    module = importlib.import_module(f"xtcav_ml.cli.{name}")
+    monkeypatch.setattr(module, name, functools.wraps(getattr(module, name))(stop))
+    needed = {"compare": ["a", "b"], "predict": ["m", "f"], "serve": ["m"], "reproduce": ["r"], "promote_model": ["r"]}
+    app = main.application([name, "runs" if name != "runs" else "sync"])
+    done = CliRunner().invoke(app, [name.replace("_", "-"), *needed.get(name, [])])
+    assert done.exit_code == 130
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"xtcav: {name.replace('_', '-')}: stopped: ")
+    assert "; " in line
+    long = {"simulate", "check", "prepare", "train", "evaluate", "record", "tune", "experiment", "predict", "reproduce"}
+    assert (main.NOTHING_HALF in line) != (name in long | {"serve", "sync"})
+
+
 @pytest.mark.parametrize("arguments", [["scan", "--help"], ["promote-model", "--help"], ["--help"]])
 def test_only_the_file_of_the_command_is_imported(arguments):
     script = f"""
@@ -70,7 +132,9 @@ finally:
 
 
 def test_a_new_command_is_one_file(tmp_path, monkeypatch):
-    (tmp_path / "say_hello.py").write_text('GROUP = "Data"\n\ndef say_hello():\n    """Greet."""\n    print("hello")\n')
+    (tmp_path / "say_hello.py").write_text(
+        'GROUP = "Data"\nEXAMPLES = ("xtcav say-hello",)\n\ndef say_hello():\n    """Greet."""\n    print("hello")\n'
+    )
     monkeypatch.setattr(cli, "__path__", [*cli.__path__, str(tmp_path)])
     assert "hello\n" in run("say-hello")
     assert re.search(r"Data:\n( .*\n)+  say-hello +Greet\.", run("--help"))

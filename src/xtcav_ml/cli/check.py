@@ -1,6 +1,8 @@
 from xtcav_ml.config.paths import CHECKED
 
 GROUP = "Pipeline stages"
+EXAMPLES = ("xtcav check", "dvc repro check  # with the stages before it")
+KEPT = "nothing of an unfinished check is kept; `make repro` checks again"
 
 
 def check() -> None:

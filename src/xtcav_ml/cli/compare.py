@@ -3,6 +3,10 @@ from typing import Annotated
 import typer
 
 GROUP = "Results"
+EXAMPLES = (
+    "xtcav compare . HEAD~1  # the present results with those of the commit before",
+    "xtcav compare 3f2a 9c1b --json  # two runs of `xtcav runs`",
+)
 
 
 def compare(

@@ -1,4 +1,5 @@
 GROUP = "Parameters"
+EXAMPLES = ("xtcav describe",)
 
 
 def describe() -> None:

@@ -1,6 +1,8 @@
 from xtcav_ml.config.paths import HISTORY, METRICS, MODEL, PREPARED, RESULTS
 
 GROUP = "Pipeline stages"
+EXAMPLES = ("xtcav evaluate", "dvc repro evaluate  # with the stages before it")
+KEPT = "the trained network is kept; `make repro` evaluates it again"
 
 
 def evaluate() -> None:

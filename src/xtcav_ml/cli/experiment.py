@@ -3,6 +3,13 @@ from typing import Annotated
 import typer
 
 GROUP = "Search"
+EXAMPLES = (
+    "xtcav experiment  # lists them",
+    "xtcav experiment peaks-7 --data  # its images",
+    "xtcav experiment peaks-7",
+    "xtcav experiment --table",
+)
+KEPT = "finished epochs are kept; the same command resumes after the last one"
 
 
 def experiment(

@@ -1,4 +1,5 @@
 GROUP = "Pipeline stages"
+EXAMPLES = ("xtcav fingerprint", "git diff code/  # which modules changed")
 
 
 def fingerprint() -> None:

@@ -5,15 +5,16 @@ import importlib.metadata
 import itertools
 import pkgutil
 import sys
+from types import ModuleType
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from xtcav_ml import cli
 from xtcav_ml.config.paths import STAGES
 from xtcav_ml.lineage import project
-from xtcav_ml.system import interrupts, parent_process, streams, variables
+from xtcav_ml.system import first_word, interrupts, parent_process, streams, variables
 from xtcav_ml.system.errors import as_user_error, warn
 
 GROUPS = ("Pipeline stages", "Parameters", "Data", "Models", "Results", "Search", "Tracking")
@@ -34,6 +35,30 @@ class Grouped(TyperGroup):
             with formatter.section(group):
                 limit = formatter.width - 4 - width
                 formatter.write_dl([(f"{name:{width}}", one.get_short_help_str(limit)) for name, one in members])
+
+
+NOTHING_HALF = "nothing is left half done; the same command starts anew"
+"""What a stopped command says of its work, unless its file says more as KEPT."""
+
+
+def _command(module: ModuleType) -> type[TyperCommand]:
+    """Return the class of a command, whose help ends with the EXAMPLES of its file, and which says what a stop has left."""
+
+    class Command(TyperCommand):
+        def format_epilog(self, ctx: Any, formatter: Any) -> None:
+            with formatter.section("Examples"):
+                for example in module.EXAMPLES:
+                    formatter.write(f"{'':{formatter.current_indent}}{example}\n")
+
+        def invoke(self, ctx: Any) -> Any:
+            with first_word.within_a_second(str(self.name)):
+                try:
+                    return super().invoke(ctx)
+                except KeyboardInterrupt:
+                    warn(f"{self.name}: stopped: {getattr(module, 'KEPT', NOTHING_HALF)}")
+                    raise
+
+    return Command
 
 
 def files() -> list[str]:
@@ -68,7 +93,7 @@ def application(names: list[str]) -> typer.Typer:
         name: importlib.import_module(f"xtcav_ml.cli.{name}") for name in sorted(names, key=[*ORDER, *files()].index)
     }
     for name, module in sorted(modules.items(), key=lambda item: GROUPS.index(item[1].GROUP)):
-        app.command(name.replace("_", "-"), rich_help_panel=module.GROUP)(getattr(module, name))
+        app.command(name.replace("_", "-"), cls=_command(module), rich_help_panel=module.GROUP)(getattr(module, name))
     return app
 
 

@@ -3,6 +3,7 @@ from typing import Annotated
 import typer
 
 GROUP = "Parameters"
+EXAMPLES = ("xtcav params", "xtcav params train.optimizer.", "xtcav params --json")
 
 
 LINE_LENGTH = 250  # characters in a line where no terminal limits it: a parameter is then one line, for grep

@@ -6,6 +6,11 @@ import typer
 from xtcav_ml.config.paths import PARAMS_FILE, RESULTS
 
 GROUP = "Models"
+EXAMPLES = (
+    "xtcav predict models/model.keras data/raw/mine",
+    "xtcav predict models:/xtcav@champion shots.h5 --out predicted",
+)
+KEPT = "predictions of finished files are kept; the same command goes on after them"
 
 
 def predict(

@@ -1,6 +1,8 @@
 from xtcav_ml.config.paths import PREPARED
 
 GROUP = "Pipeline stages"
+EXAMPLES = ("xtcav prepare", "dvc repro prepare  # with the stages before it")
+KEPT = "raw files are as they were, prepared ones whole or not there; `make repro` prepares again"
 
 
 def prepare() -> None:

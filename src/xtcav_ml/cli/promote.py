@@ -1,6 +1,7 @@
 from xtcav_ml.config.paths import BEST
 
 GROUP = "Search"
+EXAMPLES = ("xtcav promote  # after `make tune`",)
 
 
 def promote() -> None:

@@ -5,6 +5,7 @@ import typer
 from xtcav_ml.science.thresholds import MARGIN
 
 GROUP = "Models"
+EXAMPLES = ("xtcav promote-model candidate --dry-run", "xtcav promote-model 3f2a --margin 0.01")
 
 
 def promote_model(

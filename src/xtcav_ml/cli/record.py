@@ -1,6 +1,8 @@
 from xtcav_ml.config.paths import HISTORY, MODEL, RESULTS, RUN_ADDRESS
 
 GROUP = "Pipeline stages"
+EXAMPLES = ("xtcav record",)
+KEPT = "what was logged is kept, in MLflow or mlruns/journal; `make repro` goes on"
 
 
 def record() -> None:

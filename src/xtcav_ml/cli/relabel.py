@@ -4,6 +4,7 @@ from typing import Annotated
 import typer
 
 GROUP = "Data"
+EXAMPLES = ("xtcav relabel", "xtcav relabel data/raw/mine --out labels.h5")
 
 
 def relabel(

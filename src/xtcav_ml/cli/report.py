@@ -6,6 +6,7 @@ import typer
 from xtcav_ml.config.paths import REPORT
 
 GROUP = "Results"
+EXAMPLES = ("xtcav report", "xtcav report --out mine.html --summary")
 
 
 def report(

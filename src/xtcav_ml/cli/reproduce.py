@@ -5,6 +5,8 @@ from typing import Annotated
 import typer
 
 GROUP = "Tracking"
+EXAMPLES = ("xtcav reproduce 3f2a  # the first digits of a run's id", "xtcav reproduce 3f2a --into again")
+KEPT = "ended stages and finished epochs are kept in the new folder; the same command goes on"
 
 
 def reproduce(

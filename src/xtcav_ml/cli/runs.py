@@ -3,6 +3,7 @@ from typing import Annotated
 import typer
 
 GROUP = "Tracking"
+EXAMPLES = ("xtcav runs", "xtcav runs . --limit 5  # of the workspace's state", "xtcav runs --json")
 
 
 def runs(

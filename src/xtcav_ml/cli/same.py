@@ -4,6 +4,7 @@ from typing import Annotated
 import typer
 
 GROUP = "Tracking"
+EXAMPLES = ("xtcav same", "xtcav same HEAD~1")
 
 
 COMMIT = typer.Argument(metavar="REVISION", help="The commit whose code made the outputs.")

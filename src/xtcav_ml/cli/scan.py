@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 GROUP = "Data"
+EXAMPLES = ("xtcav scan", "xtcav scan data/raw/mine --propose  # writes a layout to params.yaml")
 
 
 def scan(

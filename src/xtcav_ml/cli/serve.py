@@ -3,6 +3,8 @@ from typing import Annotated
 import typer
 
 GROUP = "Models"
+EXAMPLES = ("xtcav serve models/model.keras", "xtcav serve models:/xtcav@champion --port 8080")
+KEPT = "the server has ended; the same command starts it again"
 
 
 def serve(

@@ -6,6 +6,7 @@ import typer
 from xtcav_ml.config.paths import PREPARED, RESULTS
 
 GROUP = "Data"
+EXAMPLES = ("xtcav show", "xtcav show data/prepared/test.h5 --out test.png --shots 5")
 
 
 def show(

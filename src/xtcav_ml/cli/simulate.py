@@ -1,4 +1,6 @@
 GROUP = "Pipeline stages"
+EXAMPLES = ("xtcav simulate", "dvc repro simulate")
+KEPT = "no file of an unfinished simulation is kept; `make repro` simulates again"
 
 
 def simulate() -> None:

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 GROUP = "Results"
+EXAMPLES = ("xtcav summary",)
 
 
 def summary() -> None:

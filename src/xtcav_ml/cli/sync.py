@@ -1,6 +1,8 @@
 import sys
 
 GROUP = "Tracking"
+EXAMPLES = ("xtcav sync",)
+KEPT = "what was uploaded is in MLflow, the rest in mlruns/journal; `xtcav sync` goes on"
 
 
 def sync() -> None:

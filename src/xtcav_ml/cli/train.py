@@ -1,6 +1,8 @@
 from xtcav_ml.config.paths import HISTORY, MODEL, PREPARED
 
 GROUP = "Pipeline stages"
+EXAMPLES = ("xtcav train", "dvc repro train  # with the stages before it")
+KEPT = "finished epochs are kept in models/checkpoints; `make repro` resumes after the last one"
 
 
 def train() -> None:

@@ -5,6 +5,8 @@ import typer
 from xtcav_ml.config.paths import PREPARED, TUNING
 
 GROUP = "Search"
+EXAMPLES = ("xtcav tune", "xtcav tune --trials 50 --minutes 60")
+KEPT = "ended trials and finished epochs of the last one are kept; `make tune` goes on there"
 
 
 def tune(

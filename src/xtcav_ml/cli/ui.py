@@ -3,6 +3,7 @@ from typing import Annotated
 import typer
 
 GROUP = "Tracking"
+EXAMPLES = ("xtcav ui", "xtcav ui --port 5050")
 
 
 def ui(

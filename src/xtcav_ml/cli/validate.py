@@ -1,6 +1,7 @@
 from xtcav_ml.config.paths import VALIDATED
 
 GROUP = "Pipeline stages"
+EXAMPLES = ("xtcav validate",)
 
 
 def validate() -> None:

@@ -11,7 +11,7 @@ import os
 import select
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 from xtcav_ml.system.errors import DISK_FULL, file_error
 
@@ -23,8 +23,10 @@ class _Stream(io.FileIO):
     """A descriptor on which no write fails: the first failure is kept, and what comes after it dropped."""
 
     failure: OSError | None = None
+    used: ClassVar[bool] = False  # any of them
 
     def write(self, data: Any) -> int:
+        _Stream.used = True
         if self.failure is None:
             try:
                 while (written := super().write(data)) is None:  # a descriptor that does not block
@@ -33,6 +35,11 @@ class _Stream(io.FileIO):
             except OSError as error:
                 self.failure = error
         return memoryview(data).nbytes
+
+
+def silent() -> bool:
+    """Return whether this process has printed nothing yet."""
+    return not _Stream.used
 
 
 @contextlib.contextmanager
