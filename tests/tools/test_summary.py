@@ -1,7 +1,11 @@
 import json
+import re
+
+import pytest
 
 from tests.report.conftest import CLASSES, lay_results
 from xtcav_ml.tools import summary
+from xtcav_ml.tracking.last_run import LastRun
 
 
 def test_the_matrix_has_its_classes_in_the_order_of_their_numbers(tmp_path, capsys):
@@ -17,7 +21,7 @@ def test_it_names_the_report_once_there_is_one(tmp_path, capsys):
     assert "report.html" not in capsys.readouterr().out
     (root / "results/report.html").touch()
     summary.print_summary(root)
-    assert "Report     " in capsys.readouterr().out
+    assert f"\nReport     {(root / 'results/report.html').as_uri()}\n" in capsys.readouterr().out
 
 
 def test_the_distance_from_the_largest_class_is_shown(tmp_path, capsys):
@@ -25,3 +29,76 @@ def test_the_distance_from_the_largest_class_is_shown(tmp_path, capsys):
     z = json.loads((root / "results/metrics.json").read_text())["z_score"]
     summary.print_summary(root)
     assert f"{z:.1f} standard deviations lower" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_sparkline_rises_from_the_lowest_to_the_highest_bar_and_keeps_both_ends():
+    assert summary.sparkline([0.2, 0.5, 0.9, 0.2]) == "▁▄█▁"
+    assert summary.sparkline([0.5]) == "▁"
+    long = summary.sparkline(range(1000))
+    assert (len(long), long[0], long[-1]) == (summary.MOST_BARS, "▁", "█")
+    assert list(long) == sorted(long)
+
+
+def test_the_learning_curve_has_its_best_epoch(tmp_path, capsys):
+    root = lay_results(tmp_path, epochs=3)
+    summary.print_summary(root)
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("Learning   "))
+    assert re.fullmatch(r"Learning   [▁-█]{3} validation accuracy 0\.\d{3} to 0\.\d{3}, epoch \d of 3", line)
+
+
+def address(root, run_id, store="mlruns/mlflow.db"):
+    (root / "results/resources").mkdir(exist_ok=True)
+    content = {"run_id": run_id, "experiment_id": "1", "store": store}
+    (root / "results/resources/run.json").write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("before", "words"),
+    [
+        (None, "none before this one"),
+        (
+            LastRun("3f2a9c1b" * 4, "lr 0.01", 0.5, {"train.seed": ("1", "2")}),
+            "3f2a9c1b (lr 0.01): 50.0%, now +50.0 points; changed: train.seed 1 -> 2; `xtcav compare 3f2a9c1b .` tests "
+            "the difference",
+        ),
+        (LastRun("3f2a9c1b" * 4, "a", 1.0, {}), "3f2a9c1b (a): 100.0%, now +0.0 points; changed: no parameter; "),
+        (LastRun("3f2a9c1b" * 4, "a", 1, {f"p{i}": ("-", "1") for i in range(5)}), "p2 - -> 1, 2 more; "),
+    ],
+)
+def test_the_end_has_the_difference_from_the_run_before(tmp_path, capsys, monkeypatch, before, words):
+    root = lay_results(tmp_path, right=1.1)
+    address(root, "a" * 32)
+    monkeypatch.setattr(
+        summary, "run_before", lambda *asked: before if asked == (root, "a" * 32, "accuracy/test") else 1
+    )
+    summary.print_summary(root)
+    assert words in next(line for line in capsys.readouterr().out.splitlines() if line.startswith("Last run"))
+
+
+@pytest.mark.parametrize(
+    ("store", "place"),
+    [
+        ("mlruns/mlflow.db", "`make ui`, then http://127.0.0.1:5000/#/experiments/1/runs/"),
+        ("https://***@team.example/mlflow/", "https://***@team.example/mlflow/#/experiments/1/runs/"),
+    ],
+)
+def test_the_end_has_an_address_of_the_run(tmp_path, capsys, monkeypatch, store, place):
+    root = lay_results(tmp_path)
+    address(root, "a" * 32, store)
+    monkeypatch.setattr(summary, "run_before", lambda *_: None)
+    summary.print_summary(root)
+    printed = capsys.readouterr().out
+    assert f"{place}{'a' * 32}" in printed
+    assert ("Last run" in printed) == store.startswith("mlruns")
+
+
+def test_on_a_terminal_no_line_but_an_address_is_longer_than_it(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+    root = lay_results(tmp_path, numbers=("ebeam.photon_energy",))
+    (root / "results/report.html").touch()
+    address(root, "a" * 32)
+    monkeypatch.setattr(summary, "run_before", lambda *_: LastRun("b" * 32, "lr 0.1", 0.5, {"train.seed": ("1", "2")}))
+    summary.print_summary(root)
+    lines = re.sub(r"\x1b\[[\d;]*m", "", capsys.readouterr().out).splitlines()
+    assert [line for line in lines if len(line) > 80 and not re.search("(http|file)://", line)] == []

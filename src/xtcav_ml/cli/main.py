@@ -1,7 +1,6 @@
 """The program `xtcav`: each other file of this folder is one command, the function that has the file's name."""
 
 import importlib
-import importlib.metadata
 import itertools
 import pkgutil
 import sys
@@ -68,6 +67,8 @@ def files() -> list[str]:
 
 def _print_version(wanted: bool) -> None:
     if wanted:
+        import importlib.metadata
+
         print(f"xtcav {importlib.metadata.version('xtcav-ml')}")
         raise typer.Exit
 

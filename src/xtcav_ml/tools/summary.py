@@ -1,16 +1,23 @@
 """summary: the results in the workspace in a few lines, for the end of `make repro`."""
 
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
-from xtcav_ml.config.paths import METRICS, PLOTS, PREDICTIONS, REPORT, RESOURCES, RUN_ADDRESS, STAGES
+from xtcav_ml.config.paths import HISTORY, METRICS, PLOTS, PREDICTIONS, REPORT, RESOURCES, RUN_ADDRESS, STAGES
 from xtcav_ml.data import predictions, result_files
+from xtcav_ml.data.history import read_history
+from xtcav_ml.learning import epochs
 from xtcav_ml.science.thresholds import INTERVAL
 from xtcav_ml.system.errors import reading
 from xtcav_ml.system.progress import console, titled_table
+from xtcav_ml.tracking.last_run import run_before
+from xtcav_ml.tracking.mlflow_names import metric_name
+
+NAMED = 3  # changed parameters of those shown
 
 
 def print_summary(root: Path) -> None:
@@ -20,36 +27,108 @@ def print_summary(root: Path) -> None:
     """
     metrics = result_files.read_metrics(root / METRICS)
     screen = console()
+    screen.print()
+    for line in _results(metrics):
+        screen.print(textwrap.fill(line, screen.width))
     if "accuracy" in metrics:
-        screen.print(
-            f"\nTest accuracy {metrics['accuracy']:.1%} ({INTERVAL} {metrics['accuracy_low']:.1%} to "
-            f"{metrics['accuracy_high']:.1%}) on {metrics['shots']} shots; majority-class "
-            f"baseline: {metrics['largest_class']:.1%}, {metrics['z_score']:.1f} standard deviations lower (paired test)."
-        )
-        if "ceiling" in metrics:
-            screen.print(
-                f"Label noise limits accuracy to {metrics['ceiling']:.1%} ({metrics['ceiling_low']:.1%} to "
-                f"{metrics['ceiling_high']:.1%}): that share of the labels is what noise-free waveforms would give."
-            )
         screen.print(_confusion(metrics, root / PREDICTIONS))
-    for name, errors in metrics.get("regression", {}).items():
-        if errors["shots"]:
-            screen.print(
-                f"{name}: r.m.s. error {errors['rms_error']:.3g} on {errors['shots']} test shots; {errors['spread']:.3g} for "
-                "a constant prediction, the mean"
-            )
     resources = _resources(root)
     if resources.row_count:
         screen.print(resources)
+    for heading, text in {
+        "Learning": _learning(root / HISTORY),
+        "Plots": f"{PLOTS}/ " + ", ".join(sorted(path.name for path in (root / PLOTS).glob("*.png"))),
+        **_run(root, metrics),
+        "Report": (root / REPORT).resolve().as_uri() if (root / REPORT).is_file() else "",
+        "Next": "`make ui` compares runs in the browser, `make tune` searches hyperparameters; or edit params.yaml, then "
+        "`make repro`; `.venv/bin/dvc plots show`",
+    }.items():
+        if text:
+            screen.print(_block(heading, text, screen.width))
+
+
+def _results(metrics: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a sentence on what was reached in each quantity, and on what bounds it."""
+    if "accuracy" in metrics:
+        yield (
+            f"Test accuracy {metrics['accuracy']:.1%} ({INTERVAL} {metrics['accuracy_low']:.1%} to "
+            f"{metrics['accuracy_high']:.1%}) on {metrics['shots']} shots; majority-class "
+            f"baseline: {metrics['largest_class']:.1%}, {metrics['z_score']:.1f} standard deviations lower (paired test)."
+        )
+    if "ceiling" in metrics:
+        yield (
+            f"Label noise limits accuracy to {metrics['ceiling']:.1%} ({metrics['ceiling_low']:.1%} to "
+            f"{metrics['ceiling_high']:.1%}): that share of the labels is what noise-free waveforms would give."
+        )
+    for name, errors in metrics.get("regression", {}).items():
+        if errors["shots"]:
+            yield (
+                f"{name}: r.m.s. error {errors['rms_error']:.3g} on {errors['shots']} test shots; {errors['spread']:.3g} for "
+                "a constant prediction, the mean"
+            )
+
+
+def _block(heading: str, text: str, width: int) -> str:
+    """Return a heading and its text in a column of its own; an address is never broken, so that a click opens it."""
+    lines = textwrap.wrap(text, max(width - 11, 20), break_long_words=False, break_on_hyphens=False)
+    return textwrap.indent("\n".join(lines), " " * 11).replace(" " * 11, f"{heading:<11}", 1)
+
+
+def _learning(history: Path) -> str:
+    """Return the score of each epoch as a line of bars, with the best one; empty if there is no history."""
+    if not history.is_file():
+        return ""
+    rows = read_history(history)
+    scores, best = [epochs.score(row) for row in rows], epochs.best(rows)
+    kind = "score" if min(scores) < 0 else "accuracy"
+    return (
+        f"{sparkline(scores)} validation {kind} {scores[0]:.3f} to {scores[best - 1]:.3f}, epoch {best} of {len(rows)}"
+    )
+
+
+BARS = "▁▂▃▄▅▆▇█"
+MOST_BARS = 32  # epochs that are drawn; of more, some between are left out
+
+
+def sparkline(values: Sequence[float]) -> str:
+    """Return a bar for each value, the lowest and the highest as far apart as letters can be."""
+    count = min(len(values), MOST_BARS)
+    drawn = [values[round(i * (len(values) - 1) / max(count - 1, 1))] for i in range(count)]
+    low, high = min(drawn), max(drawn)
+    return "".join(BARS[round((value - low) / (high - low) * (len(BARS) - 1)) if high > low else 0] for value in drawn)
+
+
+def _run(root: Path, metrics: Mapping[str, Any]) -> dict[str, str]:
+    """Return the run of these results, where to look at it, and the one before it; nothing if the run is not recorded."""
     address = result_files.read_if_there(root / RUN_ADDRESS, result_files.Address)
-    screen.print(f"Plots      {PLOTS}/ " + ", ".join(sorted(path.name for path in (root / PLOTS).glob("*.png"))))
-    if (root / REPORT).is_file():
-        screen.print(f"Report     {REPORT} (all of this and more on one page, for any browser)")
-    if address:
-        screen.print(f"MLflow run {address['run_id']} in experiment {address['experiment_id']} of {address['store']}")
-    screen.print(
-        "Next       make ui (compare runs in the browser), make tune (search hyperparameters), "
-        "edit params.yaml and make repro again, .venv/bin/dvc plots show",
+    if not address:
+        return {}
+    page = f"#/experiments/{address['experiment_id']}/runs/{address['run_id']}?workflowType=machine_learning"
+    server = address["store"].startswith("http")
+    place = f"{address['store'].rstrip('/')}/{page}" if server else f"`make ui`, then http://127.0.0.1:5000/{page}"
+    run = f"{address['run_id']} in {address['store']}; {place}"
+    return {"Last run": "" if server else _last_run(root, address["run_id"], metrics), "MLflow run": run}
+
+
+def _last_run(root: Path, run_id: str, metrics: Mapping[str, Any]) -> str:
+    """Return what the run before reached, what changed since, and how to test the difference."""
+    targets = [name for name, errors in metrics.get("regression", {}).items() if errors["shots"]]
+    if "accuracy" not in metrics and not targets:
+        return ""
+    measured = "accuracy" if "accuracy" in metrics else f"{targets[0]}_rms_error"
+    last = run_before(root, run_id, metric_name(f"test_{measured}"))
+    if last is None:
+        return "none before this one"
+    digits, changed = last.run_id[:8], [f"{name} {then} -> {now}" for name, (then, now) in last.changed.items()]
+    more = [f"{len(changed) - NAMED} more"] if len(changed) > NAMED else []
+    difference = (
+        f"{last.value:.1%}, now {100 * (metrics['accuracy'] - last.value):+.1f} points"
+        if measured == "accuracy"
+        else f"{measured} {last.value:.3g}, now {metrics['regression'][targets[0]]['rms_error'] - last.value:+.3g}"
+    )
+    return (
+        f"{digits} ({last.name}): {difference}; changed: {', '.join([*changed[:NAMED], *more]) or 'no parameter'}; "
+        f"`xtcav compare {digits} .` tests the difference"
     )
 
 
