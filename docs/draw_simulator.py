@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from xtcav_ml.config.schema import PEAK_CLASSES
-from xtcav_ml.figures import STYLE
+from xtcav_ml.figures.drawing import STYLE
 
 ROOT = Path(__file__).parents[1]
 PUBLISHED = (0.10, 0.06, 0.43, 0.41)

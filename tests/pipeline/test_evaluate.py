@@ -6,6 +6,7 @@ import pytest
 
 from tests.conftest import write_prepared_file
 from tests.learning.test_fit import PARAMS, write
+from xtcav_ml.config.data import Axes
 from xtcav_ml.config.prepare import Pixels
 from xtcav_ml.config.schema import EVENT_KEY
 from xtcav_ml.data import history
@@ -18,7 +19,7 @@ from xtcav_ml.science import metrics
 from xtcav_ml.system.errors import UserError
 
 EVERY = ["learning_curves.png", "mistakes.png", "saliency.png"]
-OF_CLASSES = ["confusion_matrix.png", "calibration.png", "roc_pr.png", "frames.png"]
+OF_CLASSES = ["confusion_matrix.png", "calibration.png", "roc_pr.png", "frames.png", "mean_frames.png"]
 
 
 def trained(folder, *, epochs, labels=True, numbers=False, features=False):
@@ -72,21 +73,18 @@ def evaluated(folder):
     """The metrics, and the rows of each sheet that it drew, by file name and row name."""
     rows_of, sheets = {}, {}
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("frame_sheet", "overlay_sheet"):
-            real = getattr(evaluate.figures, name)
 
-            def draw(rows, *rest, real=real):
-                figure = real(rows, *rest)
-                rows_of[figure] = dict(rows)
-                return figure
+        def draw(rows, title, real=evaluate.sheet):
+            figure = real(rows, title)
+            rows_of[figure] = dict(rows)
+            return figure
 
-            patch.setattr(evaluate.figures, name, draw)
-
-        def write(path, figure, real=evaluate.figures.write_png):
+        def write(path, figure, real=evaluate.write_png):
             sheets[path.name] = rows_of.get(figure)
             real(path, figure)
 
-        patch.setattr(evaluate.figures, "write_png", write)
+        patch.setattr(evaluate, "sheet", draw)
+        patch.setattr(evaluate, "write_png", write)
         return run(folder), sheets
 
 
@@ -97,6 +95,8 @@ def test_metrics_are_those_of_the_predictions(folder, evaluated):
     sure = metrics.calibration(labels, probabilities)
     assert written["expected_calibration_error"] == sure.expected_error
     assert written["brier"] == sure.brier
+    assert written["calibration"]["count"] == sure.count.tolist()
+    assert written["calibration"]["accuracy"] == [None if np.isnan(rate) else rate for rate in sure.accuracy]
     assert written["accuracy"] == (probabilities.argmax(axis=1) == labels).mean()
     for value, name in enumerate(("no", "yes")):
         one = written["classes"][name]
@@ -156,15 +156,15 @@ def test_mistakes_are_the_most_confident_of_each_label_and_the_largest_errors(fo
         worst = sorted(wrong, key=lambda i: -probabilities[i].max())[: evaluate.FRAMES_PER_CLASS]
         other = ("no", "yes")[1 - value]
         captions = [f"predicted {other} {probabilities[i].max():.1%}\nrun 70, shot {i}" for i in worst]
-        assert [caption for _, caption in shown[name]] == captions
+        assert [picture.caption for picture in shown[name]] == captions
     error = np.abs(predicted[NUMBER_HEAD][:, 0] - targets[:, 0])
     farthest = np.argsort(-error)[: evaluate.FRAMES_PER_CLASS]
-    assert shots([caption for _, caption in shown["brightness"]]) == farthest.tolist()
+    assert shots(shown["brightness"]) == farthest.tolist()
     first = farthest[0]
-    expected = f"predicted {predicted[NUMBER_HEAD][first, 0]:.4g}, measured {targets[first, 0]:.4g}\n"
-    assert shown["brightness"][0][1].startswith(expected)
+    expected = f"predicted {predicted[NUMBER_HEAD][first, 0]:.4g}\nmeasured {targets[first, 0]:.4g}\n"
+    assert shown["brightness"][0].caption.startswith(expected)
     with PreparedFile(folder / "test.h5") as test:
-        assert shown["brightness"][0][0].tolist() == test.images(farthest[:1])[0].tolist()
+        assert shown["brightness"][0].frame.tolist() == test.images(farthest[:1])[0].tolist()
 
 
 def test_maps_are_drawn_of_frames_that_the_network_is_right_on(folder, evaluated):
@@ -173,14 +173,34 @@ def test_maps_are_drawn_of_frames_that_the_network_is_right_on(folder, evaluated
     right = predicted[CLASS_HEAD].argmax(axis=1) == labels
     for value, name in enumerate(("no", "yes")):
         expected = np.flatnonzero(right & (labels == value))[: evaluate.FRAMES_PER_CLASS]
-        assert shots([caption for *_, caption in shown[name]]) == expected.tolist()
+        assert shots(shown[name]) == expected.tolist()
     assert len(shown["brightness"]) == evaluate.FRAMES_PER_CLASS
-    maps = [found for row in shown.values() for _, found, _ in row]
-    assert all(found.shape == (8, 10) and found.min() >= 0 and found.max() <= 1 for found in maps)
+    assert all(picture.evidence.shape == (8, 10) for row in shown.values() for picture in row)
+    assert any(picture.evidence.any() for row in shown.values() for picture in row)
 
 
-def shots(captions):
-    return [int(caption.rpartition("shot ")[2]) for caption in captions]
+def shots(pictures):
+    return [int(picture.caption.rpartition("shot ")[2]) for picture in pictures]
+
+
+def test_the_mean_of_a_class_is_beside_the_mean_of_its_mistakes(folder, evaluated):
+    shown = evaluated[1]["mean_frames.png"]
+    labels, _, predicted = said(folder)
+    for value, name in enumerate(("no", "yes")):
+        members = labels == value
+        counts = [members.sum(), (members & (predicted[CLASS_HEAD].argmax(axis=1) != value)).sum()]
+        words = [f"{what}\nmean of {count}" for what, count in zip(("all", "mistakes"), counts, strict=True) if count]
+        assert [picture.caption for picture in shown[name]] == words
+
+
+def test_pictures_have_the_calibration_that_is_known(folder, tmp_path, monkeypatch):
+    grids = []
+    monkeypatch.setattr(evaluate, "write_png", lambda path, figure: None)
+    monkeypatch.setattr(evaluate, "sheet", lambda rows, title: grids.extend(p.grid for _, row in rows for p in row))
+    arguments = 2, folder, folder / "model.keras", folder / "history.jsonl", tmp_path
+    evaluate.evaluate_network(*arguments)
+    evaluate.evaluate_network(*arguments, axes=Axes(time_per_column=1.5, energy_per_row=-0.2))
+    assert {(grid.calibrated, grid.column, grid.row) for grid in grids} == {(False, 1, 1), (True, 1.5, -0.2)}
 
 
 def test_a_network_without_mistakes_has_an_empty_gallery(tmp_path, keras_ready):

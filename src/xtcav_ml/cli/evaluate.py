@@ -8,6 +8,8 @@ KEPT = "the trained network is kept; `make repro` evaluates it again"
 def evaluate() -> None:
     """Evaluate the trained network on the test set."""
     from xtcav_ml.config.base import load_section
+    from xtcav_ml.config.data import DataParams
+    from xtcav_ml.config.simulate import SimulateParams
     from xtcav_ml.config.train import TrainParams
     from xtcav_ml.pipeline import evaluate as stage
     from xtcav_ml.system.one_writer import writing
@@ -15,4 +17,5 @@ def evaluate() -> None:
 
     with writing(METRICS), resources.measured("evaluate"):
         threads = load_section("train", TrainParams).threads
-        stage.evaluate_network(threads, PREPARED, MODEL, HISTORY, RESULTS)
+        axes = load_section("data", DataParams).calibration(load_section("simulate", SimulateParams).axes)
+        stage.evaluate_network(threads, PREPARED, MODEL, HISTORY, RESULTS, axes=axes)

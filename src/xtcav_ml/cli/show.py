@@ -18,9 +18,11 @@ def show(
     """Draw raw and prepared frames of each class."""
     from xtcav_ml.config.base import load_section
     from xtcav_ml.config.data import DataParams
+    from xtcav_ml.config.simulate import SimulateParams
     from xtcav_ml.system.one_writer import writing
     from xtcav_ml.tools import show as tool
 
     data = load_section("data", DataParams)
+    axes = data.calibration(load_section("simulate", SimulateParams).axes)
     with writing(out):
-        tool.draw_sheet(file, raw or Path(data.raw), out, shots, data.layout)
+        tool.draw_sheet(file, raw or Path(data.raw), out, shots, data.layout, axes)

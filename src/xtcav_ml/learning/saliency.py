@@ -1,4 +1,4 @@
-"""Saliency maps: where in a frame the evidence for an output of the network lies."""
+"""Saliency maps: what each pixel of a frame adds to an output of the network."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,62 +8,52 @@ from numpy.typing import NDArray
 
 from xtcav_ml.learning import backend
 from xtcav_ml.learning.backend import keras
-from xtcav_ml.learning.layer_plan import FRAME_INPUT
+from xtcav_ml.learning.layer_plan import CLASS_HEAD, FRAME_INPUT, STANDARDIZE
 
-CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.SeparableConv2D, keras.layers.DepthwiseConv2D)
+STEPS = 16
+"""Points on the way from no beam to the frame. The sum of a map then misses the difference of the scores by some per cent."""
 
 
 def maps(
     model: keras.Model, inputs: Mapping[str, NDArray[Any]], head: str, units: NDArray[np.integer]
 ) -> NDArray[np.float32]:
-    """Return for each shot the evidence for unit `units` (N,) of layer `head`, 0 to 1, as (N, rows, columns) over the frame.
+    """Return for each shot what each pixel adds to the score of unit `units` (N,) of layer `head`, (N, rows, columns).
 
-    `inputs` are the network's, pixels as stored. Grad-CAM, R. R. Selvaraju et al., Proc. ICCV (2017) 618, of the last layer
-    with the size of the last convolution; its rows and columns cover the frame. Without a convolution the magnitude of the
-    gradient at the pixels: K. Simonyan et al., arXiv:1312.6034. A map is zero where there is no evidence for the unit.
+    `inputs` are the network's, pixels as stored. The score is that before the softmax; of a class, above the mean of all. A map
+    adds up to the score of the frame minus that of a frame without beam, which is the frame's own median everywhere.
+    Integrated gradients: M. Sundararajan et al., Proc. Mach. Learn. Res. 70 (2017) 3319. A pixel has the place that it has in
+    the frame, whatever kernels, strides and padding come after it.
     """
-    layer, is_convolved = _last_map(model)
-    output = keras.Model(model.input, layer.output)(dict(inputs), training=False)
-    values = keras.ops.convert_to_numpy(keras.ops.cast(output, "float32"))  # from any precision
-    gradients = _gradients(model, layer, values, inputs, head, units)
-    if is_convolved:
-        weights = gradients.mean(axis=(1, 2), keepdims=True)
-        evidence = np.maximum((weights * values).sum(axis=3), 0)
-    else:
-        evidence = np.abs(gradients).max(axis=3)
-    largest = evidence.max(axis=(1, 2), keepdims=True)
-    scaled: NDArray[np.float32] = np.divide(evidence, largest, out=np.zeros_like(evidence), where=largest > 0)
-    return scaled
+    shots = [
+        _map(model, {name: values[i : i + 1] for name, values in inputs.items()}, head, unit)
+        for i, unit in enumerate(units)
+    ]
+    return np.stack(shots)
 
 
-def _last_map(model: keras.Model) -> tuple[keras.layers.Layer, bool]:
-    """Return the layer whose output, (N, rows, columns, channels), is mapped, and whether it follows a convolution.
-
-    Pooled maps are skipped: they show the same at fewer pixels.
-    """
-    layers = [layer for layer in model.layers if len(layer.output.shape) == 4]
-    convolved = [layer.output.shape[1:3] for layer in layers if isinstance(layer, CONVOLUTIONS)]
-    if not convolved:
-        return layers[-1], False
-    return [layer for layer in layers if layer.output.shape[1:3] == convolved[-1]][-1], True
+def _map(model: keras.Model, inputs: Mapping[str, NDArray[Any]], head: str, unit: int) -> NDArray[np.float32]:
+    """Return the map (rows, columns) of one shot: inputs of a batch of one."""
+    frame, rest = inputs[FRAME_INPUT], {name: values for name, values in inputs.items() if name != FRAME_INPUT}
+    empty = np.full_like(frame, np.median(frame))
+    standardize = model.get_layer(STANDARDIZE)
+    ends = [np.asarray(keras.ops.cast(standardize(each), "float32")) for each in (empty, frame)]  # from any precision
+    along = ((np.arange(STEPS, dtype=np.float32) + 0.5) / STEPS)[:, np.newaxis, np.newaxis, np.newaxis]
+    others = {name: np.repeat(values, STEPS, axis=0) for name, values in rest.items()}
+    slopes = _gradients(model, ends[0] + along * (ends[1] - ends[0]), others, head, unit)
+    found: NDArray[np.float32] = ((ends[1] - ends[0])[0] * slopes.mean(axis=0))[..., 0]
+    return found
 
 
 def _gradients(
-    model: keras.Model,
-    layer: keras.layers.Layer,
-    values: NDArray[np.floating],
-    inputs: Mapping[str, NDArray[Any]],
-    head: str,
-    units: NDArray[np.integer],
+    model: keras.Model, values: NDArray[np.float32], others: Mapping[str, NDArray[Any]], head: str, unit: int
 ) -> NDArray[np.floating]:
-    """Return the derivative of unit `units` (N,) of `head`, before its softmax, by the output `values` of `layer`."""
+    """Return the derivative of the score of `unit` of `head` by standardized frames `values` (M, rows, columns, 1)."""
     last = model.get_layer(head)
-    names = [name for name in inputs if name != FRAME_INPUT]
-    rest = keras.Model([layer.output, *(model.input[name] for name in names)], last.input)
-    one_hot = np.eye(last.units, dtype=np.float32)[units]
-    others = [keras.ops.convert_to_tensor(inputs[name]) for name in names]
+    rest = keras.Model([model.get_layer(STANDARDIZE).output, *(model.input[name] for name in others)], last.input)
+    wanted = np.eye(last.units, dtype=np.float32)[unit] - (1 / last.units if head == CLASS_HEAD else 0)
+    more = [keras.ops.convert_to_tensor(each) for each in others.values()]
 
     def score(x: Any) -> Any:  # before the softmax, whose gradient vanishes where it is sure
-        return keras.ops.sum((keras.ops.matmul(rest([x, *others]), last.kernel) + last.bias) * one_hot, axis=1)
+        return keras.ops.sum((keras.ops.matmul(rest([x, *more]), last.kernel) + last.bias) * wanted, axis=1)
 
     return backend.gradient(score, values)

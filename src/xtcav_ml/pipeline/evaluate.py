@@ -2,38 +2,53 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xtcav_ml import figures
+from xtcav_ml.config.data import Axes
 from xtcav_ml.config.paths import CURVES, METRICS, PLOTS, PREDICTIONS
 from xtcav_ml.data.history import read_history
 from xtcav_ml.data.predictions import ACTUAL, PREDICTED, PROBABILITY
 from xtcav_ml.data.prepared import SHOT_COLUMNS, PreparedFile
+from xtcav_ml.figures import quality, training
+from xtcav_ml.figures.drawing import write_png
+from xtcav_ml.figures.frames import Grid, Picture, sheet
 from xtcav_ml.learning import backend, epochs, keras_file, saliency
 from xtcav_ml.learning.backend import keras
 from xtcav_ml.learning.batches import Batches
 from xtcav_ml.learning.layer_plan import CLASS_HEAD, FEATURES_INPUT, FRAME_INPUT, NUMBER_HEAD
-from xtcav_ml.science import metrics
+from xtcav_ml.science import bunch, metrics
 from xtcav_ml.system import atomic
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.system.progress import console
 
 PREDICTED_AT_ONCE = 64  # shots that the network predicts in one call
-FRAMES_PER_CLASS = 6
+FRAMES_PER_CLASS = 4
+MOST_IN_MEAN = 200  # frames of a mean one
+READ_AT_ONCE = 32  # frames
 
+
+TITLES = {
+    "frames": "test frames as the network sees them",
+    "mean_frames": "mean frame of each label, and of its mistakes",
+    "mistakes": "worst mistakes: the most confident of each label, the largest errors of each number",
+    "saliency": "where the network looks when it is right: red speaks for the label or a higher number, blue against",
+}
+"""Titles of the sheets of frames."""
 
 Outputs = Mapping[str, NDArray[np.float32]]  # of the network for all test shots, by the name of the head
 
 
-def evaluate_network(threads: int, data: Path, model_path: Path, history_path: Path, out: Path) -> None:
+def evaluate_network(
+    threads: int, data: Path, model_path: Path, history_path: Path, out: Path, *, axes: Axes | None = None
+) -> None:
     """Evaluate the network on `data`/test.h5 and write `out`/metrics.json, tables (CSV) and plots (PNG).
 
-    Raises UserError if a file is missing.
+    `axes` is the calibration of raw frames, None if it is not known. Raises UserError if a file is missing.
     """
     for path in (model_path, history_path):
         if not path.is_file():
@@ -51,14 +66,14 @@ def evaluate_network(threads: int, data: Path, model_path: Path, history_path: P
         outputs = model.predict(Batches(test, PREDICTED_AT_ONCE), verbose=0)
         best = epochs.best(history)
         values: dict[str, Any] = {"best_epoch": best, "shots": test.shots}
-        curves = [name for name in figures.curves_of(history) if name in figures.MEASURES]
-        figures.write_png(plots / "learning_curves.png", figures.learning_curves(history, best, curves))
+        curves = [name for name in training.curves_of(history) if name in training.MEASURES]
+        write_png(plots / "learning_curves.png", training.learning_curves(history, best, curves))
         if test.classes:
             values |= _classes(test, outputs[CLASS_HEAD], out) | _ceiling(test)
             values["validation_accuracy"] = history[best - 1]["val_accuracy"]
         if test.spec.regression:
             values["regression"] = _numbers(test, outputs[NUMBER_HEAD], plots)
-        _explain(test, model, outputs, plots)
+        _draw_frames(_Shown(test, Grid.of(test.spec.preprocessing, axes), outputs), model, plots)
         atomic.write_csv(out / CURVES.name, history)
         _write_predictions(out / PREDICTIONS.name, test, outputs)
         atomic.write_json(out / METRICS.name, values)
@@ -68,21 +83,25 @@ def _classes(test: PreparedFile, probabilities: NDArray[np.float32], out: Path) 
     """Measure the probabilities (N, classes), and draw the results."""
     measured = metrics.classification(test.labels, probabilities)
     calibrated = metrics.calibration(test.labels, probabilities)
-    curves = figures.class_curves(test.classes, test.labels, probabilities)
+    curves = quality.class_curves(test.classes, test.labels, probabilities)
     title = f"{measured.shots} test shots, accuracy {measured.accuracy:.1%}"
-    sheet = f"test frames by {test.spec.label}, as the network sees them"
     for name, figure in {
-        "confusion_matrix": figures.confusion_matrix(measured.confusion, test.classes, title),
-        "calibration": figures.calibration_curve(calibrated),
-        "roc_pr": figures.one_against_rest(curves, "each class against the rest, by its probability"),
-        "frames": figures.frame_sheet(_sample(test, probabilities), sheet),
+        "confusion_matrix": quality.confusion_matrix(measured.confusion, test.classes, title),
+        "calibration": quality.calibration_curve(calibrated),
+        "roc_pr": quality.one_against_rest(curves, "each class against the rest, by its probability"),
     }.items():
-        figures.write_png(out / PLOTS.name / f"{name}.png", figure)
+        write_png(out / PLOTS.name / f"{name}.png", figure)
     console().print(f"evaluate: {title} ({measured.accuracy_low:.1%} to {measured.accuracy_high:.1%}) -> {out}")
     values = _plain(measured, test.classes)
     for name, roc, pr in curves:
         values["classes"][name] |= _json({"auc": roc.area, "average_precision": pr.average})
-    return values | {"expected_calibration_error": calibrated.expected_error, "brier": calibrated.brier}
+    values |= {"expected_calibration_error": calibrated.expected_error, "brier": calibrated.brier}
+    return values | {"calibration": _bins(calibrated)}
+
+
+def _bins(calibrated: metrics.Calibration) -> dict[str, Any]:
+    """Return the bins of a calibration, of each what they hold, as lists."""
+    return _json({name: value.tolist() for name, value in vars(calibrated).items() if isinstance(value, np.ndarray)})
 
 
 def _ceiling(test: PreparedFile) -> dict[str, Any]:
@@ -102,7 +121,7 @@ def _ceiling(test: PreparedFile) -> dict[str, Any]:
 def _numbers(test: PreparedFile, predicted: NDArray[np.float32], folder: Path) -> dict[str, Any]:
     """Measure the predicted numbers (N, V), and draw the results."""
     numbers = {name: (test.targets[:, i], predicted[:, i]) for i, name in enumerate(test.spec.regression)}
-    figures.write_png(folder / "regression.png", figures.regression_scatter(numbers))
+    write_png(folder / "regression.png", quality.regression_scatter(numbers))
     errors = {name: metrics.regression(*pair) for name, pair in numbers.items()}
     for name, error in errors.items():
         console().print(
@@ -112,50 +131,69 @@ def _numbers(test: PreparedFile, predicted: NDArray[np.float32], folder: Path) -
     return _json({name: asdict(error) for name, error in errors.items()})
 
 
-def _explain(test: PreparedFile, model: keras.Model, outputs: Outputs, folder: Path) -> None:
-    """Draw the worst mistakes, and where the network looks in frames that it predicts rightly."""
-    wrong: list[tuple[str, list[figures.Picture]]] = []
-    overlays: list[tuple[str, list[figures.Overlay]]] = []
+@dataclass(frozen=True)
+class _Shown:
+    """What pictures of test frames show."""
+
+    test: PreparedFile
+    grid: Grid
+    outputs: Outputs
+
+    def pictures(self, rows: NDArray[np.int64], captions: Sequence[str]) -> list[Picture]:
+        """Return frames of the shots `rows`, each with its caption (of N) and the numbers of run and shot."""
+        shots = zip(self.test.column("run")[rows], self.test.column("run.index")[rows], strict=True)
+        below = [f"{captions[row]}\nrun {run}, shot {index}" for row, (run, index) in zip(rows, shots, strict=True)]
+        return [Picture(frame, text, self.grid) for frame, text in zip(self.test.images(rows), below, strict=True)]
+
+    def explained(
+        self, model: keras.Model, rows: NDArray[np.int64], captions: Sequence[str], head: str, unit: int
+    ) -> list[Picture]:
+        """Return the pictures of `pictures`, each with the evidence for unit `unit` of layer `head`."""
+        if not len(rows):
+            return []
+        inputs: dict[str, NDArray[Any]] = {FRAME_INPUT: self.test.stored(rows)[..., np.newaxis]}
+        if self.test.spec.features:
+            inputs[FEATURES_INPUT] = self.test.features[rows]
+        maps = bunch.smooth(saliency.maps(model, inputs, head, np.full(len(rows), unit)))
+        pictures = self.pictures(rows, captions)
+        return [replace(picture, evidence=seen) for picture, seen in zip(pictures, maps, strict=True)]
+
+    def mean(self, rows: NDArray[np.int64], what: str) -> list[Picture]:
+        """Return the mean frame of the first shots of `rows`, beams on one another; nothing if there are none."""
+        rows = rows[:MOST_IN_MEAN]
+        blocks = (self.test.images(rows[i : i + READ_AT_ONCE]) for i in range(0, len(rows), READ_AT_ONCE))
+        each = (frame for block in blocks for frame in block)
+        frame = bunch.mean_frame(each, self.test.frame_shape) if len(rows) else None
+        return [] if frame is None else [Picture(frame, f"{what}\nmean of {len(rows)}", self.grid)]
+
+
+def _draw_frames(shown: _Shown, model: keras.Model, folder: Path) -> None:
+    """Draw samples, mean frames, the worst mistakes, and where the network looks in frames that it predicts rightly."""
+    test = shown.test
+    sheets: dict[str, list[tuple[str, list[Picture]]]] = {"mistakes": [], "saliency": []}
     if test.classes:
-        predicted, sure = outputs[CLASS_HEAD].argmax(axis=1), outputs[CLASS_HEAD].max(axis=1)
+        sheets |= {"frames": [], "mean_frames": []}
+        probabilities = shown.outputs[CLASS_HEAD]
+        predicted, sure = probabilities.argmax(axis=1), probabilities.max(axis=1)
         captions = [f"predicted {test.classes[i]} {p:.1%}" for i, p in zip(predicted, sure, strict=True)]
     for value, name in enumerate(test.classes):
-        members = np.flatnonzero((test.labels == value) & (predicted != value))
-        worst = members[np.argsort(-sure[members], kind="stable")]
-        wrong.append((name, _pictures(test, worst[:FRAMES_PER_CLASS], captions)))
-        right = np.flatnonzero((test.labels == value) & (predicted == value))
-        overlays.append((name, _overlays(test, model, right[:FRAMES_PER_CLASS], captions, CLASS_HEAD, value)))
+        members = np.flatnonzero(test.labels == value)
+        right, wrong = members[predicted[members] == value], members[predicted[members] != value]
+        worst = wrong[np.argsort(-sure[wrong], kind="stable")][:FRAMES_PER_CLASS]
+        sheets["frames"].append((name, shown.pictures(members[:FRAMES_PER_CLASS], captions)))
+        sheets["mean_frames"].append((name, shown.mean(members, "all") + shown.mean(wrong, "mistakes")))
+        sheets["mistakes"].append((name, shown.pictures(worst, captions)))
+        sheets["saliency"].append((name, shown.explained(model, right[:FRAMES_PER_CLASS], captions, CLASS_HEAD, value)))
     for value, name in enumerate(test.spec.regression):
-        truth, predicted = test.targets[:, value], outputs[NUMBER_HEAD][:, value]
-        captions = [f"predicted {p:.4g}, measured {t:.4g}" for t, p in zip(truth, predicted, strict=True)]
-        error = np.abs(predicted - truth)
+        truth, numbers = test.targets[:, value], shown.outputs[NUMBER_HEAD][:, value]
+        captions = [f"predicted {p:.4g}\nmeasured {t:.4g}" for t, p in zip(truth, numbers, strict=True)]
+        error = np.abs(numbers - truth)
         by_error = np.argsort(error, kind="stable")[: np.isfinite(truth).sum()]  # NaN is last
-        wrong.append((name, _pictures(test, by_error[::-1][:FRAMES_PER_CLASS], captions)))
-        overlays.append((name, _overlays(test, model, by_error[:FRAMES_PER_CLASS], captions, NUMBER_HEAD, value)))
-    title = "worst mistakes: the most confident of each label; for regression, the largest errors"
-    figures.write_png(folder / "mistakes.png", figures.frame_sheet(wrong, title))
-    title = "where the network looks when it is right: what speaks for the label, or for a higher number"
-    figures.write_png(folder / "saliency.png", figures.overlay_sheet(overlays, title))
-
-
-def _pictures(test: PreparedFile, rows: NDArray[np.int64], captions: Sequence[str]) -> list[figures.Picture]:
-    """Return frames of the shots `rows`, each with its caption (of N) and the numbers of run and shot."""
-    shots = zip(test.column("run")[rows], test.column("run.index")[rows], strict=True)
-    below = [f"{captions[row]}\nrun {run}, shot {index}" for row, (run, index) in zip(rows, shots, strict=True)]
-    return list(zip(test.images(rows), below, strict=True))
-
-
-def _overlays(
-    test: PreparedFile, model: keras.Model, rows: NDArray[np.int64], captions: Sequence[str], head: str, unit: int
-) -> list[figures.Overlay]:
-    """Return the pictures of `_pictures`, each with the map of the evidence for unit `unit` of layer `head`."""
-    if not len(rows):
-        return []
-    inputs: dict[str, NDArray[Any]] = {FRAME_INPUT: test.stored(rows)[..., np.newaxis]}
-    if test.spec.features:
-        inputs[FEATURES_INPUT] = test.features[rows]
-    maps = saliency.maps(model, inputs, head, np.full(len(rows), unit))
-    return [(frame, seen, text) for (frame, text), seen in zip(_pictures(test, rows, captions), maps, strict=True)]
+        sheets["mistakes"].append((name, shown.pictures(by_error[::-1][:FRAMES_PER_CLASS], captions)))
+        near = by_error[:FRAMES_PER_CLASS]
+        sheets["saliency"].append((name, shown.explained(model, near, captions, NUMBER_HEAD, value)))
+    for name, rows in sheets.items():
+        write_png(folder / f"{name}.png", sheet(rows, TITLES[name]))
 
 
 def _plain(measured: metrics.Classification, classes: Sequence[str]) -> dict[str, Any]:
@@ -169,16 +207,6 @@ def _json(tree: dict[str, Any]) -> dict[str, Any]:
     """Return the numbers for JSON; NaN, of what could not be measured, is null."""
     plain: dict[str, Any] = json.loads(json.dumps(tree), parse_constant=lambda _: None)
     return plain
-
-
-def _sample(test: PreparedFile, probabilities: NDArray[np.float32]) -> list[tuple[str, list[figures.Picture]]]:
-    """Return the first frames of each class, with the prediction as caption."""
-    rows = []
-    for value, label in enumerate(test.classes):
-        members = np.flatnonzero(test.labels == value)[:FRAMES_PER_CLASS]
-        captions = [f"{test.classes[p.argmax()]} {p.max():.0%}" for p in probabilities[members]]
-        rows.append((label, list(zip(test.images(members), captions, strict=True))))
-    return rows
 
 
 def _write_predictions(path: Path, test: PreparedFile, outputs: Outputs) -> None:

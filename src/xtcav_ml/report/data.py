@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from xtcav_ml import figures
 from xtcav_ml.config.base import load_section
 from xtcav_ml.config.data import DataParams
 from xtcav_ml.config.paths import CHECKED, PARAMS_FILE, PREPARED
@@ -14,6 +13,8 @@ from xtcav_ml.data import raw_files
 from xtcav_ml.data.listing import list_files
 from xtcav_ml.data.prepared import PreparedFile
 from xtcav_ml.data.result_files import Checked
+from xtcav_ml.figures import quality
+from xtcav_ml.figures.drawing import svg
 from xtcav_ml.report.format import percent
 from xtcav_ml.report.results import Results
 from xtcav_ml.science import selection
@@ -33,7 +34,7 @@ def data_section(results: Results) -> dict[str, Any]:
         "label": label,
         "sets": list(sets),
         "rows": _rows(sets, totals),
-        "chart": figures.svg(figures.label_shares(sets), title) if label else None,
+        "chart": svg(quality.label_shares(sets), title) if label else None,
         "left_out": _left_out(results.root, totals),
     }
 

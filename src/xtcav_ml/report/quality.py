@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from xtcav_ml import figures
 from xtcav_ml.data.predictions import ACTUAL, PREDICTED, PROBABILITY
+from xtcav_ml.figures import quality as charts
+from xtcav_ml.figures.drawing import svg
 from xtcav_ml.report.format import number, percent
 from xtcav_ml.report.results import Results
 from xtcav_ml.science import metrics
@@ -21,23 +22,20 @@ def classification_section(results: Results) -> dict[str, Any] | None:
     truth = np.array([names.index(label) for label in run.columns[ACTUAL]])
     predicted = np.stack([run.floats(PROBABILITY + name) for name in names], axis=1)
     confusion = np.array(results.metrics["confusion"])
-    curves = figures.class_curves(names, truth, predicted)
+    curves = charts.class_curves(names, truth, predicted)
     in_words = "; ".join(
         f"{name}: " + ", ".join(f"{count} predicted as {other}" for other, count in zip(names, row, strict=True))
         for name, row in zip(names, confusion, strict=True)
     )
     roc, precision_recall = (
-        figures.one_against_rest(curves, panels=[panel])
-        for panel in (figures.roc_curve, figures.precision_recall_curve)
+        charts.one_against_rest(curves, panels=[panel]) for panel in (charts.roc_curve, charts.precision_recall_curve)
     )
-    calibration = figures.calibration_curve(metrics.calibration(truth, predicted))
+    calibration = charts.calibration_curve(metrics.calibration(truth, predicted))
     return {
-        "confusion": figures.svg(
-            figures.confusion_matrix(confusion, names), f"Confusion matrix, label by label. {in_words}"
-        ),
-        "calibration": figures.svg(calibration, "Calibration: accuracy by confidence"),
-        "roc": figures.svg(roc, "ROC of each class against the rest; areas are in the table"),
-        "precision_recall": figures.svg(precision_recall, "Precision against recall; averages are in the table"),
+        "confusion": svg(charts.confusion_matrix(confusion, names), f"Confusion matrix, label by label. {in_words}"),
+        "calibration": svg(calibration, "Calibration: accuracy by confidence"),
+        "roc": svg(roc, "ROC of each class against the rest; areas are in the table"),
+        "precision_recall": svg(precision_recall, "Precision against recall; averages are in the table"),
         "classes": _classes(results.metrics, names),
     }
 
@@ -60,11 +58,11 @@ def regression_section(results: Results) -> dict[str, Any] | None:
     errors, run = results.metrics.get("regression", {}), results.table
     if not errors or run is None:
         return None
-    charts = {}
+    drawn = {}
     for name, error in errors.items():
         if error["shots"]:
             pair = run.floats(f"{ACTUAL} {name}"), run.floats(f"{PREDICTED} {name}")
             description = f"{name}: predicted against measured, {error['shots']:,} shots; on the line they agree"
-            charts[name] = figures.svg(figures.regression_scatter({name: pair}), description)
+            drawn[name] = svg(charts.regression_scatter({name: pair}), description)
     keys = ("shots", "rms_error", "spread", "mean_error", "mean_absolute_error", "explained")
-    return {"rows": [[name, *(number(error[key]) for key in keys)] for name, error in errors.items()], "charts": charts}
+    return {"rows": [[name, *(number(error[key]) for key in keys)] for name, error in errors.items()], "charts": drawn}

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from xtcav_ml import figures
+from xtcav_ml.figures import training as charts_of
+from xtcav_ml.figures.drawing import svg
 from xtcav_ml.report.format import number, ranges
 from xtcav_ml.report.results import Results
 from xtcav_ml.science.warning_signs import warning_signs
@@ -25,12 +26,12 @@ def training_section(results: Results) -> dict[str, Any]:
     """
     history, best = results.history, results.metrics["best_epoch"]
     charts = {}
-    for name in figures.curves_of(history) if best <= len(history) else ():
+    for name in charts_of.curves_of(history) if best <= len(history) else ():
         kept = {key: value for key, value in history[best - 1].items() if key in (name, f"train_{name}", f"val_{name}")}
         values = ", ".join(f"{key} {number(value)}" for key, value in kept.items())
-        title = figures.CURVE_STYLES[name][0].upper() + figures.CURVE_STYLES[name][1:]
-        charts[title] = figures.svg(
-            figures.learning_curves(history, best, [name]), f"{title}, by epoch; in the kept epoch {best}: {values}"
+        title = charts_of.CURVE_STYLES[name][0].upper() + charts_of.CURVE_STYLES[name][1:]
+        charts[title] = svg(
+            charts_of.learning_curves(history, best, [name]), f"{title}, by epoch; in the kept epoch {best}: {values}"
         )
     signs = warnings(history, results.classes)
     return {"epochs": len(history), "best": best, "warnings": signs, "charts": charts}

@@ -102,9 +102,9 @@ def measured(stage: str) -> Iterator[Sampler]:
     atomic.write_json(RESOURCES / f"{stage}.json", summary)
     picture.unlink(missing_ok=True)  # it may be of an earlier, longer run
     if summary["run_time_s"] >= WORTH_A_PICTURE:
-        from xtcav_ml import figures  # half a second, which short stages need not wait for
+        from xtcav_ml.figures import drawing, training  # half a second, which short stages need not wait for
 
-        figures.write_png(picture, figures.usage(sampler.samples))
+        drawing.write_png(picture, training.usage(sampler.samples))
 
 
 def gpus() -> dict[str, str]:

@@ -17,11 +17,12 @@ import optuna
 from optuna import Study, Trial
 from optuna.trial import TrialState
 
-from xtcav_ml import figures
 from xtcav_ml.config.base import flatten, overridden
 from xtcav_ml.config.train import TrainParams
 from xtcav_ml.config.tune import TuneParams
 from xtcav_ml.data.prepared import PreparedFile
+from xtcav_ml.figures import training
+from xtcav_ml.figures.drawing import write_png
 from xtcav_ml.learning import epochs, rules
 from xtcav_ml.lineage import git, lineage, project
 from xtcav_ml.lineage.environment import deciding
@@ -225,11 +226,11 @@ def write_results(study: Study, base: TrainParams, tune: TuneParams, out: Path) 
         "train": flatten({"train": overridden(base, "train", best.params).model_dump(mode="json")}),
     }
     atomic.write_json(out / "best.json", content)
-    charts = {"history": figures.search_history([(t.number, t.value, t.state.name) for t in studies.ended(study)])}
+    charts = {"history": training.search_history([(t.number, t.value, t.state.name) for t in studies.ended(study)])}
     if len({trial.value for trial in complete}) > 1:  # importance is a share of the variance
-        charts["importance"] = figures.importances(optuna.importance.get_param_importances(study))
+        charts["importance"] = training.importances(optuna.importance.get_param_importances(study), len(complete))
     for name, figure in charts.items():
-        figures.write_png(out / f"{name}.png", figure)
+        write_png(out / f"{name}.png", figure)
     return [out / "best.json", *(out / f"{name}.png" for name in charts)]
 
 
