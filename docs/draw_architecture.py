@@ -65,7 +65,7 @@ WAYS = {
         ("pipeline", "train\nhistory.jsonl"),
         ("tracking", "journal\non disk"),
         ("tracking", "uploader,\nmlflow_writer"),
-        ("", "MLflow\naccuracy/train"),
+        ("", "MLflow\ntrain_accuracy"),
         ("data", "results\nread back"),
         ("report", "learning\ncurves"),
         ("", "report\n.html"),

@@ -115,7 +115,7 @@ def three_runs(two_runs: Project) -> list[Any]:
     client, runs = two_runs.client(), runs_of(two_runs)
     made = client.create_run(runs[0].info.experiment_id, tags={"mlflow.runName": "a third", "stage": "of this test"})
     client.log_param(made.info.run_id, "train.optimizer.learning_rate", "0.03")
-    client.log_metric(made.info.run_id, "accuracy/test", 0.125)
+    client.log_metric(made.info.run_id, "accuracy", 0.125)
     client.set_terminated(made.info.run_id)
     return [*runs, client.get_run(made.info.run_id)]
 
@@ -126,12 +126,12 @@ def test_the_table_lists_all_runs_with_our_columns_and_the_versions_of_their_mod
         page.get_by_text(run.info.run_name, exact=True).first.wait_for()
     page.locator(".ag-row", has_text="xtcav").get_by_text("v1", exact=True).wait_for()
     page.get_by_role("button", name="Columns").click()
-    for name in ("accuracy/test", "train.optimizer.learning_rate"):
+    for name in ("accuracy", "train.optimizer.learning_rate"):
         page.get_by_placeholder("Search columns").fill(name)
         page.get_by_role("dialog").get_by_text(name, exact=True).first.click()
     page.keyboard.press("Escape")
     for run in three_runs:
-        rate, accuracy = run.data.params["train.optimizer.learning_rate"], run.data.metrics["accuracy/test"]
+        rate, accuracy = run.data.params["train.optimizer.learning_rate"], run.data.metrics["accuracy"]
         row = page.locator(".ag-row", has=page.get_by_text(rate, exact=True))
         row.get_by_text(str(accuracy).removesuffix(".0"), exact=True).first.wait_for()  # as JavaScript prints it
 
@@ -140,8 +140,8 @@ def test_make_ui_opens_runs_of_training_sorted_by_accuracy_with_what_one_compare
     experiment = three_runs[0].info.experiment_id
     page.set_viewport_size({"width": 3000, "height": 1000})  # a page draws only the columns that it has room for
     page.goto(f"{address}/#/experiments/{experiment}/runs?workflowType=machine_learning&viewStateShareKey=xtcav")
-    trained = sorted(three_runs[:2], key=lambda run: -run.data.metrics["accuracy/test"])
-    for name in ("accuracy/test", "test/accuracy_low", "train.optimizer.learning_rate", "train.model.blocks.kernel"):
+    trained = sorted(three_runs[:2], key=lambda run: -run.data.metrics["accuracy"])
+    for name in ("accuracy", "accuracy_low", "train.optimizer.learning_rate", "train.model.blocks.kernel"):
         page.locator(".ag-header-cell", has_text=name).first.wait_for()
     page.get_by_text(trained[0].info.run_name, exact=True).first.wait_for()
     assert page.get_by_text("a third", exact=True).count() == 0
@@ -152,7 +152,7 @@ def test_make_ui_opens_runs_of_training_sorted_by_accuracy_with_what_one_compare
 def test_a_run_s_first_screen_has_accuracy_confusion_matrix_picture_and_how_to_reproduce_it(address, page, three_runs):
     run = three_runs[0]
     page.goto(f"{address}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}")
-    page.get_by_text(f"Test accuracy {run.data.metrics['accuracy/test']:.1%}").wait_for()
+    page.get_by_text(f"Test accuracy {run.data.metrics['accuracy']:.1%}").wait_for()
     page.get_by_text(f"xtcav reproduce {run.info.run_id}").wait_for()
     page.get_by_role("columnheader", name="label \\ prediction").wait_for()
     picture = page.locator("img[src*='confusion_matrix.png']")
@@ -168,9 +168,9 @@ def test_the_compare_page_shows_learning_rates_and_accuracies(address, page, thr
     row = page.locator("tr", has=page.get_by_role("rowheader", name="train.optimizer.learning_rate", exact=True))
     assert row.locator("td").all_inner_texts() == ["0.05", "0.002", "0.03"]
 
-    shown = row_of_metrics(page, "accuracy/test")
+    shown = row_of_metrics(page, "accuracy")
     for run, text in zip(runs, shown, strict=True):
-        assert float(text) == pytest.approx(run.data.metrics["accuracy/test"], abs=0.0006)
+        assert float(text) == pytest.approx(run.data.metrics["accuracy"], abs=0.0006)
 
 
 def row_of_metrics(page: Any, name: str) -> list[str]:

@@ -34,7 +34,7 @@ def test_a_training_told_to_stop_ends_its_run_killed(project, how):
     assert b"stopping after this step" in said
     run = project.runs("tags.stage = 'train'")[-1]
     assert run.info.status == "KILLED", said.decode()
-    assert run.data.metrics["accuracy/validation"] >= 0  # what there was is kept
+    assert run.data.metrics["val_accuracy"] >= 0  # what there was is kept
     assert not (project.folder / "models/model.keras").exists()
 
 
@@ -114,7 +114,7 @@ def kill_training_often(training, times):
     again = project.run("dvc", "repro", "--force", "--single-item", "train")
     runs = project.runs("tags.stage = 'train'")
     assert [run.info.status for run in runs] == ["FINISHED"] * before
-    for name in ("accuracy/validation", "loss/train"):
+    for name in ("val_accuracy", "train_loss"):
         rows = project.client().get_metric_history(runs[-1].info.run_id, name)
         assert [row.step for row in rows] == list(range(1, EPOCHS + 1))
     assert "resumes after epoch" in again.stdout

@@ -59,7 +59,7 @@ def test_their_hash_is_in_the_lock_and_the_run_is_tracked(own):
     assert deps["data/raw/mine"]["md5"].endswith(".dir")
     run = own.runs("tags.stage = 'train'")[0]
     assert run.data.params["data.raw"] == "data/raw/mine"
-    assert run.data.metrics["test/shots"] == own.json("results/metrics.json")["shots"]
+    assert run.data.metrics["shots"] == own.json("results/evaluation.json")["shots"]
 
 
 def test_prepared_frames_are_those_of_the_files(own):

@@ -32,7 +32,7 @@ def test_from_a_commit_to_its_runs_and_back(project):
     for arguments in ([], ["."], ["HEAD"]):
         (listed,) = json.loads(project.run("xtcav", "runs", *arguments, "--json").stdout)
         assert (listed["run_id"], listed["state"]) == (run.info.run_id, "FINISHED")
-        assert listed["test_accuracy"] == run.data.metrics["accuracy/test"]
+        assert listed["accuracy"] == run.data.metrics["accuracy"]
         assert listed["differs"] == {}
     refused = project.run("xtcav", "runs", "HEAD~1", check=False)
     assert refused.returncode == 1
@@ -95,7 +95,7 @@ def test_a_clone_that_pulls_the_results_has_their_run(project, tmp_path):
     (first, *_), (run,) = trained(project), trained(clone)
     assert run.data.tags["rebuilt"] == "true"
     assert run.data.tags["lineage.key"] == first.data.tags["lineage.key"]
-    assert run.data.metrics["accuracy/test"] == first.data.metrics["accuracy/test"]
+    assert run.data.metrics["accuracy"] == first.data.metrics["accuracy"]
     assert run.data.params == first.data.params
     assert "rebuilt" not in first.data.tags
     assert clone.run("git", "status", "--porcelain").stdout == ""
@@ -119,7 +119,7 @@ def test_experiments_leave_their_runs_in_the_project_s_store(project):
         assert run.info.status == "FINISHED"
         assert run.data.tags["dvc.exp.name"]
         assert run.data.tags["dvc.exp.baseline"] == commit
-        assert "accuracy/test" in run.data.metrics
+        assert "accuracy" in run.data.metrics
     assert len({run.data.tags["dvc.exp.name"] for run in found.values()}) == 3
 
 
@@ -144,8 +144,8 @@ def test_a_server_that_was_down_gets_everything_when_it_is_back(project, tmp_pat
         client = mlflow.MlflowClient(server.url)
         (run,) = client.search_runs([client.get_experiment_by_name("xtcav").experiment_id])
         assert run.info.status == "FINISHED"
-        assert run.data.metrics["accuracy/test"] == project.json("results/metrics.json")["accuracy"]
-        rows = client.get_metric_history(run.info.run_id, "accuracy/validation")
+        assert run.data.metrics["accuracy"] == project.json("results/evaluation.json")["accuracy"]
+        rows = client.get_metric_history(run.info.run_id, "val_accuracy")
         assert [row.step for row in rows] == [1, 2, 3]
         (model,) = client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run.info.run_id}'")
         assert model.status == "READY"

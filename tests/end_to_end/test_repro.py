@@ -1,5 +1,7 @@
 """`dvc repro` for real on full-size simulated frames, once: what a user gets of it. No test here changes anything."""
 
+import json
+
 import pytest
 
 from tests.end_to_end.conftest import Project
@@ -23,7 +25,7 @@ def test_stages_run_in_order_and_leave_their_outputs(project):
     for name in (
         "data/prepared/train.h5",
         "models/model.keras",
-        "results/metrics.json",
+        "results/evaluation.json",
         "results/plots/confusion_matrix.png",
     ):
         assert (project.folder / name).stat().st_size > 0
@@ -31,7 +33,7 @@ def test_stages_run_in_order_and_leave_their_outputs(project):
 
 
 def test_metrics_are_numbers_with_their_interval(project):
-    metrics = project.json("results/metrics.json")
+    metrics = project.json("results/evaluation.json")
     assert 0 <= metrics["accuracy_low"] <= metrics["accuracy"] <= metrics["accuracy_high"] <= 1
     assert sum(map(sum, metrics["confusion"])) == metrics["shots"]
     assert metrics["largest_class"] == max(map(sum, metrics["confusion"])) / metrics["shots"]
@@ -57,14 +59,22 @@ def test_the_run_in_mlflow_leads_back_to_data_code_and_parameters(project):
 
 def test_the_run_holds_epochs_resources_test_metrics_and_pictures(project):
     client, run = project.client(), project.runs("tags.stage = 'train'")[-1]
-    history = client.get_metric_history(run.info.run_id, "accuracy/validation")
+    history = client.get_metric_history(run.info.run_id, "val_accuracy")
     assert [point.step for point in history] == [1, 2]
     used = run.data.metrics
     assert used["system/max_memory_mb"] > 100
     assert used["system/run_time_s"] > 1
-    metrics = project.json("results/metrics.json")
-    assert used["accuracy/test"] == pytest.approx(metrics["accuracy"])
-    assert used["cross_entropy/test"] == pytest.approx(metrics["cross_entropy"])
+    metrics = project.json("results/evaluation.json")
+    for name in ("accuracy", "cross_entropy"):
+        assert used[name] == pytest.approx(metrics[name])
+    for name, shares in metrics["classes"].items():
+        assert used.get(f"classes/{name}/recall") == (shares["recall"] and pytest.approx(shares["recall"]))
+    last = json.loads((project.folder / "results/history.jsonl").read_text().splitlines()[-1])
+    kept = {name: value for name, value in last.items() if name not in ("epoch", "crc32")}
+    assert {name: used[name] for name in kept} == pytest.approx(kept)
+    assert {name for name in kept if name.startswith("val_predicted/")} == {
+        f"val_predicted/{name}" for name in metrics["classes"]
+    }
     assert {file.path for file in client.list_artifacts(run.info.run_id, "plots")} >= {"plots/confusion_matrix.png"}
 
 
@@ -89,8 +99,8 @@ def test_the_model_is_a_version_with_lineage_and_test_metrics(project):
     (version,) = project.client().search_model_versions(f"run_id = '{run.info.run_id}'")
     assert version.name == "xtcav"
     assert version.tags["lineage.key"] == run.data.tags["lineage.key"]
-    assert float(version.tags["accuracy/test"]) == pytest.approx(
-        project.json("results/metrics.json")["accuracy"], rel=1e-4
+    assert float(version.tags["accuracy"]) == pytest.approx(
+        project.json("results/evaluation.json")["accuracy"], rel=1e-4
     )
 
 

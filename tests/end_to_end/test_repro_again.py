@@ -39,14 +39,14 @@ def test_another_learning_rate_trains_again_and_simulates_nothing(two_runs):
     run = two_runs.runs("tags.stage = 'train'")[-1]
     assert run.data.params["train.optimizer.learning_rate"] == "0.02"
     assert run.data.tags["git.dirty"] == "true"  # params.yaml is not committed
-    assert not math.isnan(run.data.metrics["accuracy/test"])
+    assert not math.isnan(run.data.metrics["accuracy"])
 
 
 def test_summary_tells_what_a_user_wants_to_know(two_runs):
     said = two_runs.run("xtcav", "summary").stdout
-    metrics = two_runs.json("results/metrics.json")
+    metrics = two_runs.json("results/evaluation.json")
     run = two_runs.runs("tags.stage = 'train'")[-1]
-    assert run.data.metrics["accuracy/test"] == pytest.approx(metrics["accuracy"])
+    assert run.data.metrics["accuracy"] == pytest.approx(metrics["accuracy"])
     for part in (
         f"Test accuracy {metrics['accuracy']:.1%}",
         "95 % interval",
@@ -78,8 +78,8 @@ def test_a_run_of_a_clean_commit_becomes_the_champion_and_one_of_edited_paramete
 
 
 def test_going_back_restores_from_the_cache(two_runs):  # the last here: the others want the second run's results
-    first = two_runs.runs("tags.stage = 'train'")[0].data.metrics["accuracy/test"]
+    first = two_runs.runs("tags.stage = 'train'")[0].data.metrics["accuracy"]
     two_runs.set(**{"train.optimizer.learning_rate": 0.01})
     output = two_runs.run("dvc", "repro").stdout
     assert "Stage 'train' is cached - skipping run" in output
-    assert two_runs.json("results/metrics.json")["accuracy"] == pytest.approx(first)
+    assert two_runs.json("results/evaluation.json")["accuracy"] == pytest.approx(first)

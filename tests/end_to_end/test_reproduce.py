@@ -27,7 +27,7 @@ _evaluate_network = evaluate_network
 
 def evaluate_network(threads, prepared, model, history, results):
     _evaluate_network(threads, prepared, model, history, results)
-    path = results / "metrics.json"
+    path = results / "evaluation.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "extra": extra.VALUE}))
 """
 
@@ -100,7 +100,7 @@ def test_a_clean_run_comes_out_the_same_while_the_workspace_goes_on(clones, agai
     commit = clones.there.run("git", "rev-parse", "HEAD").stdout
     assert Project(folder).run("git", "rev-parse", "HEAD").stdout == commit
     assert Project(folder).run("git", "status", "--porcelain", "src", "params.yaml").stdout == ""
-    assert "extra" not in json.loads((folder / "results/metrics.json").read_text())
+    assert "extra" not in json.loads((folder / "results/evaluation.json").read_text())
     assert len(clones.here.runs()) == 2  # its own run is in its own store
     assert len(Project(folder).runs()) == 1
 
@@ -114,9 +114,9 @@ def test_an_edited_run_of_another_clone_comes_from_its_commit_patch_and_remote(c
     done = clones.here.run("xtcav", "reproduce", clones.edited)
     assert f"run {clones.edited} is reproduced" in done.stdout
     folder = clones.here.folder / "reproduced" / clones.edited[:8]
-    metrics = json.loads((folder / "results/metrics.json").read_text())
+    metrics = json.loads((folder / "results/evaluation.json").read_text())
     assert metrics["extra"] == 7
-    assert metrics == clones.there.json("results/metrics.json")
+    assert metrics == clones.there.json("results/evaluation.json")
     assert (folder / "src/xtcav_ml/extra.py").read_text() == "VALUE = 7\n"
     assert "learning_rate: 0.04" in (folder / "params.yaml").read_text()
     assert clones.here.run("git", "status", "--porcelain").stdout == ""
@@ -172,7 +172,9 @@ def test_what_does_not_come_out_the_same_is_named(clones, again, tmp_path, monke
     code, rows, _ = told("same", lambda first: first)
     assert (code, rows) == (0, [])
     artifact = tmp_path / "metrics.json"
-    artifact.write_text(json.dumps({**json.loads((again[0] / "results/metrics.json").read_text()), "accuracy": 0.125}))
+    artifact.write_text(
+        json.dumps({**json.loads((again[0] / "results/evaluation.json").read_text()), "accuracy": 0.125})
+    )
     clones.here.client().log_artifact(clones.clean, str(artifact))
     code, rows, said = told("metric", lambda first: first)
     assert (code, rows) == (1, ["accuracy"])

@@ -155,11 +155,11 @@ def test_the_run_is_there_with_metrics_and_artifacts(served, tmp_path):
     client, run = the_run(team)
     assert run.info.status == "FINISHED"
     assert run.info.artifact_uri.startswith("mlflow-artifacts:/")
-    results = team.project.json("results/metrics.json")
-    assert run.data.metrics["accuracy/test"] == results["accuracy"]
+    results = team.project.json("results/evaluation.json")
+    assert run.data.metrics["accuracy"] == results["accuracy"]
     assert run.data.params["train.optimizer.learning_rate"] == "0.05"
     with signed_in(team, MEMBER, MEMBER_PASSWORD):
-        assert len(client.get_metric_history(run.info.run_id, "accuracy/validation")) == 3
+        assert len(client.get_metric_history(run.info.run_id, "val_accuracy")) == 3
         table = Path(client.download_artifacts(run.info.run_id, "predictions.csv", str(tmp_path)))
         assert table.read_bytes() == (team.project.folder / "results/predictions.csv").read_bytes()
         (model,) = client.search_logged_models([run.info.experiment_id])
@@ -235,7 +235,7 @@ def test_a_search_and_another_clone_write_at_once(served, tmp_path):
         experiment = client.get_experiment_by_name("xtcav").experiment_id
         (seventh,) = client.search_runs([experiment], "tags.stage = 'train' and params.`train.seed` = '7'")
         (study,) = client.search_runs([experiment], "tags.stage = 'tune'")
-        assert len(client.get_metric_history(seventh.info.run_id, "accuracy/validation")) == 3
+        assert len(client.get_metric_history(seventh.info.run_id, "val_accuracy")) == 3
         trials = client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{study.info.run_id}'")
     assert {run.info.status for run in (seventh, study)} == {"FINISHED"}
     assert len(trials) == 2

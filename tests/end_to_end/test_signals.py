@@ -100,7 +100,7 @@ def require_true(project, complete=False):
     assert stored(project, "SELECT status FROM runs WHERE lifecycle_stage = 'active'") == [("FINISHED",)]
     assert not stored(project, "SELECT key FROM metrics GROUP BY run_uuid, key, step HAVING count(*) > 1")
     if complete:
-        assert stored(project, "SELECT step FROM metrics WHERE key = 'accuracy/test'") == [(0,)]
+        assert stored(project, "SELECT step FROM metrics WHERE key = 'accuracy'") == [(0,)]
 
 
 def end_at_random(states, name, ways, choose):

@@ -39,7 +39,7 @@ def run(project, name, way, **env):
 
 @pytest.mark.parametrize("name", SHORT)
 def test_a_full_output_is_one_line_and_the_work_is_done(project, name):
-    metrics = project.folder / "results/metrics.json"
+    metrics = project.folder / "results/evaluation.json"
     if name == "evaluate":
         metrics.unlink()
     done = run(project, name, "{} > /dev/full")
@@ -129,7 +129,7 @@ def test_every_command_with_every_output(project, name, way):
 def test_a_run_is_reproduced_with_every_output(project, tmp_path, way):
     done = run(project, "reproduce", WAYS[way].replace("{}", f"{{}} --into {tmp_path}/again"))
     assert done.returncode == (way == "full"), done.stderr
-    assert (tmp_path / "again/results/metrics.json").is_file()
+    assert (tmp_path / "again/results/evaluation.json").is_file()
 
 
 @pytest.mark.slow

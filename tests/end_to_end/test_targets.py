@@ -27,14 +27,14 @@ def project(tmp_path_factory):
 def test_classes_and_numbers_with_features(project):
     project.set(**{"prepare.regression": ["pulse.energy"], "prepare.features": ["bld.L3energy", "bld.gasdet"]})
     project.run("dvc", "repro")
-    metrics = project.json("results/metrics.json")
+    metrics = project.json("results/evaluation.json")
     assert metrics["accuracy"] > metrics["largest_class"] + 0.05
     found = metrics["regression"]["pulse.energy"]
     assert 0 < found["shots"] < metrics["shots"]
     assert found["rms_error"] < 0.8 * found["spread"]
     (run,) = project.runs("tags.stage = 'train'")
     assert run.data.metrics["test/pulse.energy_rms_error"] == pytest.approx(found["rms_error"])
-    assert {"squared_error/validation", "accuracy/validation"} <= run.data.metrics.keys()
+    assert {"val_squared_error", "val_accuracy"} <= run.data.metrics.keys()
     with (project.folder / "results/predictions.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert sum(row["actual pulse.energy"] != "nan" for row in rows) == found["shots"]
@@ -50,8 +50,8 @@ def test_another_label_with_weights_instead_of_discarding(project):
         **{"prepare.regression": [], "prepare.features": [], "train.class_weights": True},
     )
     said = project.run("dvc", "repro").stdout
-    assert list(project.json("results/metrics.json")["classes"]) == ["one", "two"]
-    assert project.json("results/metrics.json")["accuracy"] > 0.6
+    assert list(project.json("results/evaluation.json")["classes"]) == ["one", "two"]
+    assert project.json("results/evaluation.json")["accuracy"] > 0.6
     assert "0 balance" not in said
 
 
@@ -67,7 +67,7 @@ def test_numbers_alone(project):
     )
     said = project.run("dvc", "repro").stdout
     assert "evaluate: pulse.energy: r.m.s. error" in said
-    metrics = project.json("results/metrics.json")
+    metrics = project.json("results/evaluation.json")
     assert "accuracy" not in metrics
     assert metrics["regression"]["pulse.energy"]["rms_error"] < 0.8 * metrics["regression"]["pulse.energy"]["spread"]
     project.run("xtcav", "show")

@@ -104,8 +104,7 @@ def outcome(project):
     ]
     ended = [runs[trial.user_attrs["run_key"]] for trial in trials]
     steps = [
-        [row.step for row in project.client().get_metric_history(run.info.run_id, "accuracy/validation")]
-        for run in ended
+        [row.step for row in project.client().get_metric_history(run.info.run_id, "val_accuracy")] for run in ended
     ]
     return told, [run.info.status for run in ended], steps, project.json("results/tuning/best.json")
 
@@ -172,7 +171,7 @@ def test_promoted_parameters_reach_the_score_of_their_trial(tuned):
     changed = [line for line in after.splitlines() if line not in before.splitlines()]
     assert len(changed) <= len(SPACE) + 1
     tuned.run("dvc", "repro")
-    assert tuned.json("results/metrics.json")["validation_accuracy"] == best["score"]
+    assert tuned.json("results/evaluation.json")["best_val_accuracy"] == best["score"]
 
 
 @pytest.mark.slow

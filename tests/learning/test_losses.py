@@ -41,5 +41,7 @@ def test_what_is_predicted_is_found_among_the_metrics_of_all_heads(keras_ready):
     network = keras.Sequential([keras.Input((2,)), keras.layers.Softmax()])
     network.compile(loss="sparse_categorical_crossentropy", metrics=[losses.Accuracy(2)])
     network.evaluate(np.array([[1.0, 0.0], [0.0, 3.0], [0.0, 1.0], [0.0, 2.0]]), np.zeros(4), verbose=0)
-    table = {"val_confusion/0_0": 1.0, "val_confusion/0_1": 3.0, "val_confusion/1_0": 0.0, "val_confusion/1_1": 0.0}
-    assert losses.confusion_values(network) == {"val_predicted_0": 0.25, "val_predicted_1": 0.75, **table}
+    table = {"no as no": 1.0, "no as t0": 3.0, "t0 as no": 0.0, "t0 as t0": 0.0}
+    expected = {"val_predicted/no": 0.25, "val_predicted/t0": 0.75}
+    expected |= {f"val_confusion/{name}": count for name, count in table.items()}
+    assert losses.confusion_values(network, ["no", "t0"]) == expected

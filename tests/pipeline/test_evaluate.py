@@ -44,7 +44,7 @@ def trained(folder, *, epochs, labels=True, numbers=False, features=False):
 def run(folder, out="out"):
     """Evaluate, and return metrics.json."""
     evaluate.evaluate_network(2, folder, folder / "model.keras", folder / "history.jsonl", folder / out)
-    return json.loads((folder / out / "metrics.json").read_text())
+    return json.loads((folder / out / "evaluation.json").read_text())
 
 
 def pictures(folder, out="out"):

@@ -89,12 +89,14 @@ def lay_results(folder, *, classes=CLASSES, numbers=(), right=0.8, epochs=6, see
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
         writer.writerows(zip(*columns.values(), strict=True))
-    (results / "metrics.json").write_text(json.dumps(values, sort_keys=True))
+    (results / "evaluation.json").write_text(json.dumps(values, sort_keys=True))
+    few = {name: value for name, value in values.items() if name.startswith("accuracy")}
+    (results / "metrics.json").write_text(json.dumps(few or {"learned": "numbers"}))
     head = "accuracy" if classes else "squared_error"
     history = [
         {"epoch": i, f"train_{head}": i / 10, f"val_{head}": i / 11, "learning_rate": 0.1 / i, "gradient_norm": 1.0}
         | {"train_loss": 1 / i, "val_loss": 1 / i}
-        | {f"val_predicted_{k}": float(k == 1 and i < 3) for k in range(len(classes))}
+        | {f"val_predicted/{name}": float(k == 1 and i < 3) for k, name in enumerate(classes)}
         for i in range(1, epochs + 1)
     ]
     (results / "history.jsonl").write_text("".join(json.dumps(row) + "\n" for row in history))

@@ -34,7 +34,7 @@ def test_it_is_the_last_commit_with_other_metrics(history):
 
 
 def test_metrics_that_differ_by_nothing_but_spaces_are_the_same(history):
-    path = history / "results/metrics.json"
+    path = history / "results/evaluation.json"
     path.write_text(json.dumps(json.loads(path.read_text()), indent=4))
     assert "right 0.5" in said(history)
 
@@ -63,9 +63,11 @@ def test_runs_without_a_shot_in_common_get_no_paired_test(history):
     assert "No paired test" in said(history)
 
 
-def test_a_commit_without_table_and_lock_still_has_its_metrics(project):
+@pytest.mark.parametrize("name", ["evaluation.json", "metrics.json"])
+def test_a_commit_without_table_and_lock_still_has_its_metrics(project, name):
+    (project / "results/metrics.json").write_bytes((project / "results/evaluation.json").read_bytes())
     git(project, "init", "--quiet")
-    git(project, "add", "results/metrics.json")
+    git(project, "add", "results/metrics.json", f"results/{name}")  # all were in the former once
     git(project, "commit", "--quiet", "--message", "first")
     lay_results(project, right=0.3)
     assert "that commit or this folder has no results/predictions.csv" in said(project)

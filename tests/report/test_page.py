@@ -50,7 +50,7 @@ def whole(tmp_path_factory):
 def fill(bare):
     results = bare / "results"
     git(bare, "init", "--quiet")
-    git(bare, "add", "results/metrics.json", "results/predictions.csv")
+    git(bare, "add", "results/evaluation.json", "results/predictions.csv")
     git(bare, "commit", "--quiet", "--message", EVIL)
     lay(lay_results(bare, right=0.95, numbers=("bld.L3energy",)))
     for name in ("resources", "tuning"):
@@ -169,7 +169,7 @@ def test_results_alone_are_enough(bare, classes):
     assert ('id="numbers"' in text) == bool(numbers)
 
 
-@pytest.mark.parametrize("name", ["metrics.json", "history.jsonl", "resources/train.json"])
+@pytest.mark.parametrize("name", ["evaluation.json", "history.jsonl", "resources/train.json"])
 def test_a_damaged_file_is_one_line_and_leaves_the_last_page(bare, name):
     out = bare / "results/report.html"
     out.write_text("an earlier page")
@@ -181,7 +181,7 @@ def test_a_damaged_file_is_one_line_and_leaves_the_last_page(bare, name):
 
 
 def test_no_results_are_one_line(tmp_path):
-    with pytest.raises(UserError, match=r"results/metrics\.json: missing .* Fix: run `make repro`"):
+    with pytest.raises(UserError, match=r"results/evaluation\.json: missing .* Fix: run `make repro`"):
         page.write_page(tmp_path, tmp_path / "report.html")
 
 
@@ -211,7 +211,7 @@ def test_a_page_is_written_again_only_if_something_that_it_shows_has_changed(who
     before = out.stat().st_mtime_ns
     assert "nothing to do" in command().output
     assert out.stat().st_mtime_ns == before
-    os.utime(whole / "results/metrics.json")
+    os.utime(whole / "results/evaluation.json")
     assert "nothing to do" in command().output
     (whole / "results/resources/evaluate.json").write_text("{}")
     assert "sections" in command().output

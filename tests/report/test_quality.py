@@ -16,7 +16,7 @@ def test_the_headline_is_the_accuracy_with_its_interval_and_what_it_is_compared_
     assert f"{found['z_score']:.3g} sigma above baseline" in text
     assert "Ceiling" not in text
     found.update(ceiling=0.905, ceiling_low=0.87, ceiling_high=0.93)
-    (project / "results/metrics.json").write_text(json.dumps(found))
+    (project / "results/evaluation.json").write_text(json.dumps(found))
     assert "Ceiling 90.5% 87.0% to 93.0%" in read(project).text
 
 

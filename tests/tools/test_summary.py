@@ -26,7 +26,7 @@ def test_it_names_the_report_once_there_is_one(tmp_path, capsys):
 
 def test_the_distance_from_the_largest_class_is_shown(tmp_path, capsys):
     root = lay_results(tmp_path)
-    z = json.loads((root / "results/metrics.json").read_text())["z_score"]
+    z = json.loads((root / "results/evaluation.json").read_text())["z_score"]
     summary.print_summary(root)
     assert f"{z:.1f} standard deviations lower" in " ".join(capsys.readouterr().out.split())
 
@@ -69,7 +69,7 @@ def test_the_end_has_the_difference_from_the_run_before(tmp_path, capsys, monkey
     root = lay_results(tmp_path, right=1.1)
     address(root, "a" * 32)
     monkeypatch.setattr(
-        summary, "run_before", lambda *asked: before if asked == (root, "a" * 32, "accuracy/test") else 1
+        summary, "run_before", lambda *asked: before if asked == (root, "a" * 32, "accuracy") else 1
     )
     summary.print_summary(root)
     assert words in next(line for line in capsys.readouterr().out.splitlines() if line.startswith("Last run"))

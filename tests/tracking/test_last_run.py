@@ -5,7 +5,7 @@ import pytest
 from tests.conftest import StoredRun, lay_store
 from xtcav_ml.tracking.last_run import run_before
 
-METRIC = "accuracy/test"
+METRIC = "accuracy"
 
 
 @pytest.fixture(autouse=True)
@@ -13,9 +13,9 @@ def _local_store(monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
 
-def stored(root, value, status="FINISHED", stage="train", **params):
+def stored(root, value, status="FINISHED", stage="train", metric=METRIC, **params):
     run = StoredRun(root, stage=stage)
-    run.client.log_metric(run.run_id, METRIC, value)
+    run.client.log_metric(run.run_id, metric, value)
     run.params(params)
     run.client.set_terminated(run.run_id, status)
     time.sleep(0.002)  # starts are kept in milliseconds
@@ -25,7 +25,7 @@ def stored(root, value, status="FINISHED", stage="train", **params):
 def test_it_is_the_newest_finished_training_that_began_before(tmp_path):
     lay_store(tmp_path)
     first = stored(tmp_path, 0.4)
-    wanted = stored(tmp_path, 0.5, seed=1, epochs=24)
+    wanted = stored(tmp_path, 0.5, metric="accuracy/test", seed=1, epochs=24)  # as earlier versions named it
     stored(tmp_path, 0.6, status="FAILED")
     stored(tmp_path, 0.7, stage="trial")
     deleted = stored(tmp_path, 0.8)

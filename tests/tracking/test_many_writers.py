@@ -87,7 +87,7 @@ def promote_at_once(root, uri, calls):
 def require_one(client, found):
     (run,) = found
     assert run.info.status == "FINISHED"
-    for name, steps in (("accuracy/test", [0]), ("accuracy/validation", [1, 2])):
+    for name, steps in (("accuracy", [0]), ("val_accuracy", [1, 2])):
         assert [row.step for row in client.get_metric_history(run.info.run_id, name)] == steps
 
 

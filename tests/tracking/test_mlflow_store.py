@@ -63,7 +63,7 @@ def test_the_page_opens_our_view_or_all_runs_of_a_store_that_one_may_only_read(r
     assert "workflowType=machine_learning&viewStateShareKey=xtcav (" in capsys.readouterr().out
     client, experiment = mlflow_store.connect(root)
     state = json.loads(client.get_experiment(experiment).tags["mlflow.sharedViewState.xtcav"])
-    assert state["orderByKey"] == "metrics.`accuracy/test`"
+    assert state["orderByKey"] == "metrics.`accuracy`"
     assert "params.`train.optimizer.learning_rate`" in state["selectedColumns"]
 
     def refuse(*_):

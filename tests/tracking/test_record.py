@@ -34,7 +34,8 @@ def results(workspace, monkeypatch):
     for name in ("predictions.csv", "plots/confusion_matrix.png", "plots/frames.png"):
         (folder / name).write_text("content")
     (folder / "predictions.csv").write_text("run,run.index,actual,predicted,probability of yes\n70,0,yes,yes,1\n")
-    (folder / "metrics.json").write_text(json.dumps(METRICS))
+    (folder / "evaluation.json").write_text(json.dumps(METRICS))
+    (folder / "metrics.json").write_text(json.dumps({"accuracy": 0.7}))
     (folder / "history.jsonl").write_text('{"epoch": 1, "val_accuracy": 0.5}\n{"epoch": 2, "val_accuracy": 0.6}\n')
     (workspace / "model.keras").write_text("weights")
     kept = []
@@ -75,17 +76,19 @@ def test_a_run_that_the_store_does_not_know_is_made_anew_once(results):
     (found,) = stored_runs(results.root)
     assert found.info.status == "FINISHED"
     expected = {
-        "accuracy/validation": 0.6,
-        "accuracy/test": 0.7,
-        "test/accuracy_low": 0.6,
-        "test/accuracy_high": 0.8,
-        "test/shots": 72,
-        "test/best_epoch": 2,
-        "test/largest_class": 0.5,
-        "test/z_score": 3.0,
+        "val_accuracy": 0.6,
+        "accuracy": 0.7,
+        "accuracy_low": 0.6,
+        "accuracy_high": 0.8,
+        "shots": 72,
+        "best_epoch": 2,
+        "largest_class": 0.5,
+        "z_score": 3.0,
+        "classes/yes/precision": 0.7,
+        "classes/yes/shots": 72,
     }
     assert found.data.metrics == expected
-    assert [row.step for row in MlflowClient().get_metric_history(found.info.run_id, "accuracy/validation")] == [1, 2]
+    assert [row.step for row in MlflowClient().get_metric_history(found.info.run_id, "val_accuracy")] == [1, 2]
     assert (found.data.tags["rebuilt"], found.data.tags["stage"]) == ("true", "train")
     assert (
         "**Test accuracy 70.0%** (95 % interval 60.0% to 80.0%) on 72 shots" in found.data.tags["mlflow.note.content"]
@@ -121,11 +124,11 @@ def test_an_evaluation_goes_to_the_run_of_its_training_and_a_new_one_too(results
     run = trained(results)
     ended = stored_runs(results.root)[0].info.end_time
     recorded(results)
-    (results.folder / "metrics.json").write_text(json.dumps({**METRICS, "accuracy": 0.75}))
+    (results.folder / "evaluation.json").write_text(json.dumps({**METRICS, "accuracy": 0.75}))
     recorded(results)
     (found,) = stored_runs(results.root)
     assert (found.info.run_id, found.info.end_time, found.info.status) == (run.journal.run_id, ended, "FINISHED")
-    rows = MlflowClient().get_metric_history(run.journal.run_id, "accuracy/test")
+    rows = MlflowClient().get_metric_history(run.journal.run_id, "accuracy")
     assert [(row.step, row.value) for row in rows] == [(0, 0.7), (1, 0.75)]
     assert "rebuilt" not in found.data.tags
 
@@ -137,15 +140,15 @@ def test_a_run_is_found_by_the_model_that_it_made(results):
     results.model.write_text("of a CPU")
     recorded(results)
     first, second = stored_runs(results.root)
-    assert first.data.metrics["accuracy/test"] == 0.7
-    assert "accuracy/test" not in second.data.metrics
+    assert first.data.metrics["accuracy"] == 0.7
+    assert "accuracy" not in second.data.metrics
 
 
 def test_results_that_the_pipeline_did_not_write_are_refused_and_leave_the_run_as_it_is(results):
     trained(results)
     recorded(results)
     before = stored_runs(results.root)[0].to_dictionary()
-    for name in ("results/metrics.json", "results/predictions.csv", "results/plots/frames.png", "model.keras"):
+    for name in ("results/evaluation.json", "results/predictions.csv", "results/plots/frames.png", "model.keras"):
         path = results.root / name
         content = path.read_bytes()
         for text in ("", '{"accuracy": 1.0}', "[]"):
@@ -179,9 +182,9 @@ def test_wherever_record_is_stopped_the_next_one_completes_the_one_run(results, 
     recorded(results)
     (found,) = stored_runs(results.root)
     assert found.info.status == "FINISHED"
-    for name in ("accuracy/test", "test/shots"):
+    for name in ("accuracy", "shots"):
         assert len(MlflowClient().get_metric_history(found.info.run_id, name)) == 1
-    assert len(MlflowClient().get_metric_history(found.info.run_id, "accuracy/validation")) == 1 + (not is_trained)
+    assert len(MlflowClient().get_metric_history(found.info.run_id, "val_accuracy")) == 1 + (not is_trained)
 
 
 def test_a_store_that_is_down_gets_training_and_test_metrics_when_it_is_back(results, monkeypatch, capsys):
@@ -200,7 +203,7 @@ def test_a_store_that_is_down_gets_training_and_test_metrics_when_it_is_back(res
         pass
     (found,) = stored_runs(results.root)
     assert found.info.status == "FINISHED"
-    assert [row.step for row in MlflowClient().get_metric_history(found.info.run_id, "accuracy/test")] == [0]
+    assert [row.step for row in MlflowClient().get_metric_history(found.info.run_id, "accuracy")] == [0]
     recorded(results)
     assert address(results)["run_id"] == found.info.run_id
     assert len(stored_runs(results.root)) == 1

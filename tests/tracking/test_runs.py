@@ -29,8 +29,8 @@ def test_a_training_leaves_a_run_with_its_parameters_and_its_end(workspace):
     assert found.info.status == "FINISHED"
     assert found.data.params == {"train.model.name": "convnet", "prepare.include.gate_0_": "1", "data.raw": "mine"}
     values = found.data.metrics
-    assert {name: values[name] for name in values if name in ("accuracy/validation", "system/seconds_train")} == {
-        "accuracy/validation": 0.5,
+    assert {name: values[name] for name in values if name in ("val_accuracy", "system/seconds_train")} == {
+        "val_accuracy": 0.5,
         "system/seconds_train": 2.0,
     }
     assert values["system/max_memory_mb"] > 10
@@ -81,7 +81,7 @@ def test_a_store_that_takes_nothing_stops_no_training(workspace, monkeypatch, ca
     with Tracker(workspace):
         pass
     (found,) = stored_runs(workspace)
-    assert (found.info.status, found.data.metrics["accuracy/validation"]) == ("FINISHED", 0.5)
+    assert (found.info.status, found.data.metrics["val_accuracy"]) == ("FINISHED", 0.5)
 
 
 def test_a_run_that_is_stopped_while_it_is_begun_is_ended(workspace, monkeypatch):

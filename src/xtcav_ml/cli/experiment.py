@@ -58,12 +58,13 @@ def _make(name: str, data: bool) -> None:
     from xtcav_ml.learning import backend
     from xtcav_ml.lineage import lineage
     from xtcav_ml.notes2016 import training as stage
-    from xtcav_ml.tracking import resources, runs
+    from xtcav_ml.tracking import resources, runs, usage_series
 
     params = experiments.train_params(name)
     origin = lineage.of_experiment(experiments.all_params(name), experiments.data_files(name))
     with runs.training_run(backend.configure(params.seed, params.threads), name, origin) as (run, identity):
         with resources.measured(f"experiment-{name}") as sampler:
-            seconds = stage.train_experiment(name, params, [run], identity)
+            series = usage_series.Series(sampler, run)
+            seconds = stage.train_experiment(name, params, [run, series], identity)
         runs.log_model(run, experiments.trained_folder(name) / "model.keras")
     side_by_side.write_usage(name, sampler.summary(), seconds)

@@ -12,11 +12,12 @@ def train() -> None:
     from xtcav_ml.learning import backend
     from xtcav_ml.pipeline import train as stage
     from xtcav_ml.system.one_writer import writing
-    from xtcav_ml.tracking import resources, runs
+    from xtcav_ml.tracking import resources, runs, usage_series
 
     with writing(MODEL):
         params = load_section("train", TrainParams)
         with runs.training_run(backend.configure(params.seed, params.threads)) as (run, identity):
-            with resources.measured("train"):
-                stage.train_network(params, PREPARED, MODEL, HISTORY, [run], identity)
+            with resources.measured("train") as sampler:
+                series = usage_series.Series(sampler, run)
+                stage.train_network(params, PREPARED, MODEL, HISTORY, [run, series], identity)
             runs.log_model(run, MODEL)

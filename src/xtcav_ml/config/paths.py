@@ -13,7 +13,8 @@ LOCK_FILES = (LOCK_FILE, SIMULATED.parent / LOCK_FILE)
 PREPARED, MODEL, RESULTS = Path("data/prepared"), Path("models/model.keras"), Path("results")
 VALIDATED, CHECKED = RESULTS / "params_valid.txt", RESULTS / "data.json"
 HISTORY, CURVES = RESULTS / "history.jsonl", RESULTS / "learning_curves.csv"
-METRICS, PREDICTIONS, PLOTS = RESULTS / "metrics.json", RESULTS / "predictions.csv", RESULTS / "plots"
+EVALUATION, PREDICTIONS, PLOTS = RESULTS / "evaluation.json", RESULTS / "predictions.csv", RESULTS / "plots"
+METRICS = RESULTS / "metrics.json"  # those of EVALUATION that DVC tabulates
 REPORT, RESOURCES = RESULTS / "report.html", RESULTS / "resources"
 RUN_ADDRESS = RESOURCES / "run.json"  # the MLflow run of the results in the workspace
 

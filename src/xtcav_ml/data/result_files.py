@@ -24,7 +24,7 @@ class _Errors(BaseModel):
 
 
 class Metrics(BaseModel):
-    """metrics.json, of evaluate."""
+    """evaluation.json, of evaluate."""
 
     best_epoch: int
     shots: int
@@ -32,7 +32,7 @@ class Metrics(BaseModel):
 
 
 class ClassMetrics(Metrics):
-    """metrics.json where classes are learned."""
+    """evaluation.json where classes are learned."""
 
     accuracy: float
     accuracy_low: float
@@ -77,7 +77,7 @@ Usage = dict[str, float]
 
 
 def read_metrics(path: Path) -> dict[str, Any]:
-    """Return metrics.json. Raises UserError if it is missing or damaged."""
+    """Return evaluation.json. Raises UserError if it is missing or damaged."""
     content = read(path, Metrics)
     learned = {"confusion", "classes", "accuracy"} & content.keys()
     return read(path, ClassMetrics) if learned or not content.get("regression") else content

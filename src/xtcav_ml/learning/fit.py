@@ -77,7 +77,7 @@ def fit(
     batches = Batches(train, params.batch_size, params.seed, weights, varied)
     optimizer = optimizers.make_optimizer(params.optimizer, len(batches) * params.epochs)
     model.compile(optimizer=optimizer, **losses.compiled(ends, statistics.numbers.sd, params.regression_weight))
-    watch = _Watch(batches, listeners, params, checkpoints)
+    watch = _Watch(batches, listeners, params, checkpoints, train.classes)
     if checkpoints is not None:
         watch.resume(model, checkpoints)
     if not watch.ended():
@@ -99,10 +99,16 @@ class _Watch(keras.callbacks.Callback):  # type: ignore[misc]
     """Keeps history, best weights and checkpoints, calls the listeners, and ends a training that gets no better."""
 
     def __init__(
-        self, batches: Batches, listeners: Sequence[Listener], train: TrainParams, checkpoints: Checkpoints | None
+        self,
+        batches: Batches,
+        listeners: Sequence[Listener],
+        train: TrainParams,
+        checkpoints: Checkpoints | None,
+        classes: Sequence[str],
     ) -> None:
         super().__init__()
         self.batches, self.listeners, self.train, self.checkpoints = batches, listeners, train, checkpoints
+        self.classes = classes
         self.history: list[dict[str, float]] = []
         self.best_weights: list[Any] = []
         self.gradients = optimizers.Gradients(train.optimizer)
@@ -162,7 +168,7 @@ class _Watch(keras.callbacks.Callback):  # type: ignore[misc]
                 f"train: the loss is not finite (found {values['train_loss']} in epoch {epoch + 1}, expected a finite number). "
                 "Fix: lower train.optimizer.learning_rate or train.optimizer.momentum"
             )
-        values |= self.gradients.measured() | losses.confusion_values(self.model)
+        values |= self.gradients.measured() | losses.confusion_values(self.model, self.classes)
         if self.train.model.l1 or self.train.model.l2:
             values["regularization"] = float(sum(float(loss) for loss in self.model.losses))
         self.history.append(values)

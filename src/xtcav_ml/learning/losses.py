@@ -1,6 +1,6 @@
 """The loss and the metrics of each head, and their names in the history."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from xtcav_ml.learning.backend import keras
 from xtcav_ml.learning.layer_plan import CLASS_HEAD, NUMBER_HEAD, Ends
+from xtcav_ml.science import metric_names
 
 
 def compiled(ends: Ends, numbers_sd: NDArray[np.float32], regression_weight: float) -> dict[str, Any]:
@@ -64,10 +65,10 @@ def named(logs: Mapping[str, Any]) -> dict[str, float]:
     return values
 
 
-def confusion_values(model: keras.Model) -> dict[str, float]:
-    """Return the predictions of the validation shots by the numbers of the classes; empty where none are learned.
+def confusion_values(model: keras.Model, classes: Sequence[str]) -> dict[str, float]:
+    """Return the predictions of the validation shots by the names of the classes; empty where none are learned.
 
-    `val_predicted_1` is the fraction that is predicted as class 1, `val_confusion/0_1` how many of these are of class 0.
+    They are the fraction that is predicted as each class, and the number of shots of each that is predicted as each.
     """
     metrics = [
         each for outer in model.metrics for each in getattr(outer, "metrics", [outer])
@@ -76,5 +77,5 @@ def confusion_values(model: keras.Model) -> dict[str, float]:
     if not tables:
         return {}
     shares = tables[0].sum(axis=0) / max(tables[0].sum(), 1)
-    counts = {f"val_confusion/{i}_{j}": float(count) for (i, j), count in np.ndenumerate(tables[0])}
-    return {f"val_predicted_{value}": float(share) for value, share in enumerate(shares)} | counts
+    counts = {metric_names.confused(classes[i], classes[j]): float(n) for (i, j), n in np.ndenumerate(tables[0])}
+    return {metric_names.predicted(label): float(share) for label, share in zip(classes, shares, strict=True)} | counts

@@ -1,4 +1,4 @@
-"""evaluate: the trained network on test.h5 -> metrics.json, tables for DVC's plots, and pictures."""
+"""evaluate: the trained network on test.h5 -> evaluation.json, tables for DVC, and pictures."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xtcav_ml.config.data import Axes
-from xtcav_ml.config.paths import CURVES, METRICS, PLOTS, PREDICTIONS
+from xtcav_ml.config.paths import CURVES, EVALUATION, METRICS, PLOTS, PREDICTIONS
 from xtcav_ml.data.history import read_history
 from xtcav_ml.data.predictions import ACTUAL, PREDICTED, PROBABILITY
 from xtcav_ml.data.prepared import SHOT_COLUMNS, PreparedFile
@@ -21,7 +21,7 @@ from xtcav_ml.learning import backend, epochs, keras_file, saliency
 from xtcav_ml.learning.backend import keras
 from xtcav_ml.learning.batches import Batches
 from xtcav_ml.learning.layer_plan import CLASS_HEAD, FEATURES_INPUT, FRAME_INPUT, NUMBER_HEAD
-from xtcav_ml.science import bunch, metrics
+from xtcav_ml.science import bunch, metric_names, metrics
 from xtcav_ml.system import atomic
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.system.progress import console
@@ -46,7 +46,7 @@ Outputs = Mapping[str, NDArray[np.float32]]  # of the network for all test shots
 def evaluate_network(
     threads: int, data: Path, model_path: Path, history_path: Path, out: Path, *, axes: Axes | None = None
 ) -> None:
-    """Evaluate the network on `data`/test.h5 and write `out`/metrics.json, tables (CSV) and plots (PNG).
+    """Evaluate the network on `data`/test.h5 and write `out`/evaluation.json, metrics.json, tables (CSV) and plots (PNG).
 
     `axes` is the calibration of raw frames, None if it is not known. Raises UserError if a file is missing.
     """
@@ -70,13 +70,21 @@ def evaluate_network(
         write_png(plots / "learning_curves.png", training.learning_curves(history, best, curves))
         if test.classes:
             values |= _classes(test, outputs[CLASS_HEAD], out) | _ceiling(test)
-            values["validation_accuracy"] = history[best - 1]["val_accuracy"]
+            values["best_val_accuracy"] = history[best - 1]["val_accuracy"]
         if test.spec.regression:
             values["regression"] = _numbers(test, outputs[NUMBER_HEAD], plots)
         _draw_frames(_Shown(test, Grid.of(test.spec.preprocessing, axes), outputs), model, plots)
         atomic.write_csv(out / CURVES.name, history)
         _write_predictions(out / PREDICTIONS.name, test, outputs)
-        atomic.write_json(out / METRICS.name, values)
+        atomic.write_json(out / EVALUATION.name, values)
+        atomic.write_json(out / METRICS.name, _tabulated(values))
+
+
+def _tabulated(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the few metrics that a table of runs has room for, by the same names."""
+    shown = {name: values[name] for name in metric_names.HEADLINE if name in values}
+    errors = {name: {"rms_error": error["rms_error"]} for name, error in values.get("regression", {}).items()}
+    return shown | ({"regression": errors} if errors else {})
 
 
 def _classes(test: PreparedFile, probabilities: NDArray[np.float32], out: Path) -> dict[str, Any]:

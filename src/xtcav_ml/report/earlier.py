@@ -4,17 +4,18 @@ import contextlib
 import json
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from xtcav_ml.config.base import flatten
-from xtcav_ml.config.paths import METRICS, PREDICTIONS
+from xtcav_ml.config.paths import EVALUATION, METRICS, PREDICTIONS
 from xtcav_ml.data import predictions
 from xtcav_ml.lineage import git, recorded
 from xtcav_ml.report.format import amount, number, percent
 from xtcav_ml.report.results import Results
 from xtcav_ml.system.errors import UserError
 
-SHARES = ("accuracy", "balanced_accuracy", "validation_accuracy")
+SHARES = ("accuracy", "balanced_accuracy", "best_val_accuracy")
 NUMBER_TITLES = {
     "cross_entropy": "cross-entropy, nats",
     "expected_calibration_error": "expected calibration error",
@@ -27,10 +28,17 @@ def before(results: Results) -> tuple[str, dict[str, Any]] | None:
     """Return the newest commit with other metrics, and these; None if there is none, or no git."""
     for revision in git.changing(str(METRICS), results.root):
         with contextlib.suppress(git.GitError, ValueError):  # removed there, or damaged
-            metrics = json.loads(git.file_at(revision, str(METRICS), results.root))
+            metrics = json.loads(_evaluation(revision, results.root))
             if metrics != results.metrics:
                 return revision, metrics
     return None
+
+
+def _evaluation(revision: str, root: Path) -> bytes:
+    """Return the metrics of a commit; earlier versions of this program kept all of them in METRICS. Raises GitError."""
+    with contextlib.suppress(git.GitError):
+        return git.file_at(revision, str(EVALUATION), root)
+    return git.file_at(revision, str(METRICS), root)
 
 
 def comparison_section(results: Results) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xtcav_ml.config.paths import HISTORY, METRICS, PREDICTIONS
+from xtcav_ml.config.paths import EVALUATION, HISTORY, PREDICTIONS
 from xtcav_ml.data import predictions, result_files
 from xtcav_ml.data.history import read_history
 from xtcav_ml.lineage import recorded
@@ -32,7 +32,7 @@ class Results:
 
 def load_results(root: Path) -> Results:
     """Return the results of the project in `root`. Raises UserError if nothing was evaluated yet, or a file is damaged."""
-    metrics = result_files.read_metrics(root / METRICS)
+    metrics = result_files.read_metrics(root / EVALUATION)
     table = predictions.read_file(root / PREDICTIONS) if (root / PREDICTIONS).exists() else None
     history = read_history(root / HISTORY) if (root / HISTORY).exists() else []
     return Results(root, metrics, table, history, recorded.of_folder(root))

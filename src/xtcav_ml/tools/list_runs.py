@@ -53,8 +53,8 @@ def _print(rows: Sequence[dict[str, Any]], root: Path) -> None:
     headings = ("run", "started", "state", f"test accuracy, {INTERVAL}", "name", "differs from params.yaml")
     table = titled_table("", headings, headings)
     for row in rows:
-        low_high = row["test_accuracy_interval"]
-        accuracy = "-" if row["test_accuracy"] is None else f"{row['test_accuracy']:.1%}"
+        low_high = row["accuracy_interval"]
+        accuracy = "-" if row["accuracy"] is None else f"{row['accuracy']:.1%}"
         if low_high:
             accuracy += f" ({low_high[0]:.1%} to {low_high[1]:.1%})"
         started = row["started"][:16].replace("T", " ")

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from xtcav_ml.config.paths import HISTORY, LOCK_FILE, METRICS
+from xtcav_ml.config.paths import HISTORY, LOCK_FILE
 from xtcav_ml.data.history import read_history
 from xtcav_ml.lineage import dvc_lock, project, recorded
 from xtcav_ml.lineage.environment import environment
@@ -14,7 +14,7 @@ from xtcav_ml.system.progress import console, titled_table
 from xtcav_ml.tools.reproduction import comparison, original, restored
 from xtcav_ml.tools.reproduction.original import Original
 from xtcav_ml.tracking import resources, uploader
-from xtcav_ml.tracking.mlflow_names import metric_name
+from xtcav_ml.tracking.mlflow_names import VALIDATION_LOSS, earlier_name, storable
 
 REPRODUCED = Path("reproduced")
 
@@ -62,10 +62,10 @@ def _compare(run: Original, folder: Path, machine: Sequence[str]) -> bool:
     stages = dvc_lock.parse((folder / LOCK_FILE).read_bytes())
     sections = [
         comparison.compare_files(run.stages, stages),
-        comparison.compare_metrics(run.metrics, json.loads((folder / METRICS).read_text())),
-        comparison.compare_curves(run.curves, _curves(folder / HISTORY)),
+        comparison.compare_metrics(run.metrics, json.loads((folder / original.evaluation_of(stages)).read_text())),
+        comparison.compare_curves(run.curves, _curves(folder / HISTORY, earlier_name(VALIDATION_LOSS) in run.curves)),
     ]
-    title = "hashes of files, values of metrics.json, and values of the last epoch, or of the first that differs"
+    title = "hashes of files, values of the test, and values of the last epoch, or of the first that differs"
     headings = ["", f"run {run.run_id[:8]}", "here", ""]
     table = titled_table(title, headings, headings)
     table.columns[0].no_wrap = True  # a name that is broken in two cannot be searched for
@@ -93,11 +93,11 @@ def _compare(run: Original, folder: Path, machine: Sequence[str]) -> bool:
     return False
 
 
-def _curves(history: Path) -> dict[str, dict[int, float]]:
-    """Return the metrics of each epoch by their names in MLflow."""
+def _curves(history: Path, earlier: bool) -> dict[str, dict[int, float]]:
+    """Return the metrics of each epoch by their names in MLflow, or by those of `earlier` versions of this program."""
     curves: dict[str, dict[int, float]] = {}
     for values in read_history(history):
         epoch = int(values.pop("epoch"))
-        for name, value in values.items():
-            curves.setdefault(metric_name(name), {})[epoch] = value
+        for name, value in storable(values).items():
+            curves.setdefault(earlier_name(name) if earlier else name, {})[epoch] = value
     return curves

@@ -41,7 +41,7 @@ STAGE_OUTPUTS = {
     "check": (paths.CHECKED,),
     "prepare": (paths.PREPARED,),
     "train": (paths.MODEL, paths.HISTORY),
-    "evaluate": (paths.CURVES, paths.PREDICTIONS, paths.METRICS, paths.PLOTS),
+    "evaluate": (paths.CURVES, paths.PREDICTIONS, paths.EVALUATION, paths.METRICS, paths.PLOTS),
 }
 PROJECT_FILES = ("src", "dvc.yaml", str(PARAMS_FILE), *map(str, fingerprint.LOCKS.values()))
 """Files and folders of a project that its stages need."""

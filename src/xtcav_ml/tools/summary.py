@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
-from xtcav_ml.config.paths import HISTORY, METRICS, PLOTS, PREDICTIONS, REPORT, RESOURCES, RUN_ADDRESS, STAGES
+from xtcav_ml.config.paths import EVALUATION, HISTORY, PLOTS, PREDICTIONS, REPORT, RESOURCES, RUN_ADDRESS, STAGES
 from xtcav_ml.data import predictions, result_files
 from xtcav_ml.data.history import read_history
 from xtcav_ml.learning import epochs
@@ -15,7 +15,7 @@ from xtcav_ml.science.thresholds import INTERVAL
 from xtcav_ml.system.errors import reading
 from xtcav_ml.system.progress import console, titled_table
 from xtcav_ml.tracking.last_run import run_before
-from xtcav_ml.tracking.mlflow_names import metric_name
+from xtcav_ml.tracking.mlflow_names import storable_name
 
 NAMED = 3  # changed parameters of those shown
 
@@ -25,7 +25,7 @@ def print_summary(root: Path) -> None:
 
     Raises UserError if there are no results yet.
     """
-    metrics = result_files.read_metrics(root / METRICS)
+    metrics = result_files.read_metrics(root / EVALUATION)
     screen = console()
     screen.print()
     for line in _results(metrics):
@@ -115,8 +115,8 @@ def _last_run(root: Path, run_id: str, metrics: Mapping[str, Any]) -> str:
     targets = [name for name, errors in metrics.get("regression", {}).items() if errors["shots"]]
     if "accuracy" not in metrics and not targets:
         return ""
-    measured = "accuracy" if "accuracy" in metrics else f"{targets[0]}_rms_error"
-    last = run_before(root, run_id, metric_name(f"test_{measured}"))
+    measured = "accuracy" if "accuracy" in metrics else f"regression/{targets[0]}/rms_error"
+    last = run_before(root, run_id, storable_name(measured))
     if last is None:
         return "none before this one"
     digits, changed = last.run_id[:8], [f"{name} {then} -> {now}" for name, (then, now) in last.changed.items()]
@@ -136,7 +136,7 @@ def _confusion(metrics: Mapping[str, Any], predictions_file: Path) -> Table:
     """Return the matrix; its rows are in the order of the classes' numbers, as are the columns of `predictions_file`."""
     classes = predictions.read_file(predictions_file).classes()
     table = titled_table("label (rows) against prediction (columns)", ("", *classes, "recall"))
-    with reading(predictions_file, f"the classes of {METRICS}", "run `make repro`"):
+    with reading(predictions_file, f"the classes of {EVALUATION}", "run `make repro`"):
         for label, row in zip(classes, metrics["confusion"], strict=True):
             recall = metrics["classes"][label]["recall"]
             table.add_row(label, *map(str, row), "-" if recall is None else f"{recall:.0%}")

@@ -16,12 +16,15 @@ from xtcav_ml.tracking.mlflow_names import (
     KEY_TAG,
     NOTES,
     VALIDATION_ACCURACY,
+    earlier_name,
     store_uri,
 )
 from xtcav_ml.tracking.mlflow_store import answering, connect, search_runs
 
 DIGITS = "[0-9a-f]{4,32}"
 """An id of a run, or enough of its beginning."""
+
+LISTED = (ACCURACY, *ACCURACY_INTERVAL, VALIDATION_ACCURACY)
 
 OF_A_LIST = re.compile(r"\.\d+(\.|$)")
 """In a parameter's name: earlier versions of this program logged each value of a list."""
@@ -73,16 +76,17 @@ def newest(root: Path, limit: int) -> list[Run]:
 def describe(run: Run, current: Mapping[str, str]) -> dict[str, Any]:
     """Return what a list says of a run, as JSON has it; `current` are the parameters in params.yaml, by dotted name."""
     metrics, tags = run.data.metrics, run.data.tags
-    interval = [metrics[name] for name in ACCURACY_INTERVAL if name in metrics]
+    known = {name: metrics.get(name, metrics.get(earlier_name(name))) for name in LISTED}
+    interval = [known[name] for name in ACCURACY_INTERVAL if known[name] is not None]
     stored = run.data.params
     return {
         "run_id": run.info.run_id,
         "name": run.info.run_name,
         "started": datetime.fromtimestamp(run.info.start_time / 1000).astimezone().isoformat(timespec="seconds"),
         "state": run.info.status,
-        "test_accuracy": metrics.get(ACCURACY),
-        "test_accuracy_interval": interval or None,
-        "validation_accuracy": metrics.get(VALIDATION_ACCURACY),
+        "accuracy": known[ACCURACY],
+        "accuracy_interval": interval or None,
+        "val_accuracy": known[VALIDATION_ACCURACY],
         "differs": {
             name: value
             for name, value in stored.items()

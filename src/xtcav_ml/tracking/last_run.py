@@ -5,13 +5,13 @@ import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 
-from xtcav_ml.tracking.mlflow_names import EXPERIMENT, store_uri
+from xtcav_ml.tracking.mlflow_names import EXPERIMENT, earlier_name, store_uri
 from xtcav_ml.tracking.sqlite_store import database_of
 
 BEFORE = """
 SELECT runs.run_uuid, runs.name, latest_metrics.value
 FROM runs JOIN experiments USING (experiment_id) JOIN tags USING (run_uuid) JOIN latest_metrics USING (run_uuid)
-WHERE experiments.name = ? AND tags.key = 'stage' AND tags.value = 'train' AND latest_metrics.key = ?
+WHERE experiments.name = ? AND tags.key = 'stage' AND tags.value = 'train' AND latest_metrics.key IN (?, ?)
 AND runs.status = 'FINISHED' AND runs.lifecycle_stage = 'active'
 AND runs.start_time < (SELECT start_time FROM runs WHERE run_uuid = ?)
 ORDER BY runs.start_time DESC LIMIT 1
@@ -37,7 +37,7 @@ def run_before(root: Path, run_id: str, metric: str) -> LastRun | None:
     if database is None:
         return None
     with contextlib.suppress(sqlite3.Error), contextlib.closing(_reading(database)) as connection:
-        row = connection.execute(BEFORE, (EXPERIMENT, metric, run_id)).fetchone()
+        row = connection.execute(BEFORE, (EXPERIMENT, metric, earlier_name(metric), run_id)).fetchone()
         if row is not None:
             then, now = (_params(connection, one) for one in (row[0], run_id))
             names = sorted(name for name in {*then, *now} if then.get(name) != now.get(name))

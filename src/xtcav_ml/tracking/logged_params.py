@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from xtcav_ml.tracking.mlflow_names import storable_name
+from xtcav_ml.tracking.mlflow_names import storable
 
 WHOLE = ("simulate", "signal")
 """Sections whose own sections are one value each: what is simulated is told by the hash of the data."""
@@ -21,7 +21,7 @@ def logged_params(sections: Mapping[str, Any]) -> dict[str, str]:
             params |= {f"{name}.{key}": _text(value) for key, value in section.items()}
         else:
             params |= dict(_rows(section, name))
-    return {storable_name(name): value for name, value in params.items()}
+    return storable(params)
 
 
 def _rows(value: Any, name: str) -> Iterator[tuple[str, str]]:

@@ -2,8 +2,11 @@
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from xtcav_ml.science.metric_names import HEADLINE
 from xtcav_ml.system.errors import UserError, masked
 
 EXPERIMENT, NOTES = "xtcav", "xtcav-notes"  # MLflow's experiments: the project's own runs, and those of the notes
@@ -17,47 +20,47 @@ WRITER_TAG = "run.writer"
 """Tags by which a run is looked up: its journal's key, what decided its training, its model, the model's evaluation; and the
 journal of whoever created it."""
 
-METRIC_SECTIONS = (
+SYSTEM = "system/"
+"""Begins the names of metrics of the process, which MLflow shows on a page of their own; all others are those of the files."""
+
+ACCURACY, *ACCURACY_INTERVAL, CROSS_ENTROPY = HEADLINE
+VALIDATION_ACCURACY, VALIDATION_LOSS = "val_accuracy", "val_loss"
+
+EARLIER_METRICS = (
     ("val_predicted_", "predicted/", ""),
     ("val_confusion/", "validation_confusion/", ""),
     ("train_", "", "/train"),
     ("val_", "", "/validation"),
-    ("test_", "test/", ""),
-    ("seconds/", "system/seconds_", ""),
-    ("usage/", "system/", ""),
+    ("accuracy_", "test/accuracy_", ""),
+    ("accuracy", "accuracy/test", ""),
+    ("cross_entropy", "cross_entropy/test", ""),
 )
-"""Beginnings of metrics' names, and the beginning and end of each in MLflow."""
-
-COMMON = ("test_accuracy", "test_cross_entropy")  # test metrics that are shown with those of training and validation
+"""Beginnings of metrics' names, and the beginning and end of each in MLflow with which earlier versions logged it."""
 
 
-def metric_name(name: str) -> str:
-    """Return a metric's name in MLflow, whose page shows the text before a slash as a section, in alphabetical order.
-
-    So a run opens with the accuracies of training and validation in one section, then cross-entropy and loss; the usage of
-    the process is on the page of system metrics.
-    """
-    if name in COMMON:
-        return f"{name.removeprefix('test_')}/test"
-    for begin, before, after in METRIC_SECTIONS:
+def earlier_name(name: str) -> str:
+    """Return the name in MLflow by which earlier versions of this program logged a metric of the test or of an epoch."""
+    for begin, before, after in EARLIER_METRICS:
         if name.startswith(begin):
-            return storable_name(f"{before}{name.removeprefix(begin)}{after}")
-    return storable_name(name)
+            return f"{before}{name.removeprefix(begin)}{after}"
+    return name
 
 
 def storable_name(name: str) -> str:
-    """Return a parameter's or metric's name with `_` for each character that MLflow refuses."""
-    return re.sub(r"[^\w./: -]", "_", name)
+    """Return a parameter's or metric's name with `_` for what MLflow refuses: characters, and parts that a path has not."""
+    plain = re.sub(r"[^\w./: -]", "_", name)
+    return "/".join("_" if part in ("", ".", "..") else part for part in plain.split("/"))
 
 
-ACCURACY = metric_name("test_accuracy")
-ACCURACY_INTERVAL = (metric_name("test_accuracy_low"), metric_name("test_accuracy_high"))
-VALIDATION_ACCURACY, VALIDATION_LOSS = metric_name("val_accuracy"), metric_name("val_loss")
-
-
-def of_test(name: str) -> bool:
-    """Return whether metric `name` of MLflow was measured on the test set."""
-    return name.startswith("test/") or name.endswith("/test")
+def storable(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values by their names in MLflow; one that is then another's gets a `_` more, as `<1` and `>1` do."""
+    named: dict[str, Any] = {}
+    for name, value in values.items():
+        stored = storable_name(name)
+        while stored in named:
+            stored += "_"
+        named[stored] = value
+    return named
 
 
 def own_database(root: Path) -> Path:

@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
 
-from xtcav_ml.config.paths import METRICS, PLOTS, PREDICTIONS, RESULTS, RUN_ADDRESS
+from xtcav_ml.config.paths import EVALUATION, METRICS, PLOTS, PREDICTIONS, RESULTS, RUN_ADDRESS
 from xtcav_ml.data.history import read_history
 from xtcav_ml.lineage import lineage, project
 from xtcav_ml.system import atomic
@@ -32,12 +32,12 @@ def record(model: Path, history: Path, results: Path) -> None:
     Raises UserError if a result is missing, or is not that in dvc.lock: edited, or torn. If the store does not answer now, a
     journal is kept for it, or a message names the cure.
     """
-    for path in (model, history, results / METRICS.name):
+    for path in (model, history, results / EVALUATION.name):
         if not path.is_file():
             raise UserError(f"{path}: missing (expected a result to record). Fix: run `make repro`")
     root, origin = project.find_root(), lineage.of_output("train", model)
     identity = {KEY_TAG: origin.key, MODEL_TAG: lineage.file_md5(model)}
-    wanted = {**identity, EVALUATION_TAG: lineage.file_md5(results / METRICS.name)}
+    wanted = {**identity, EVALUATION_TAG: lineage.file_md5(results / EVALUATION.name)}
     address = results / RUN_ADDRESS.relative_to(RESULTS)
     with contextlib.suppress(OSError, UserError, *DAMAGES):  # of an earlier run, or damaged by a merge
         logged, pending = json.loads(address.read_text()), any(folder_of(root).glob("[!.]*"))
@@ -79,7 +79,7 @@ def record(model: Path, history: Path, results: Path) -> None:
 
 
 def _evaluated(results: Path) -> list[Path]:
-    return [results / path.name for path in (METRICS, PREDICTIONS, PLOTS)]
+    return [results / path.name for path in (EVALUATION, METRICS, PREDICTIONS, PLOTS)]
 
 
 def _find(root: Path, left: Mapping[str, Tags], identity: Tags) -> tuple[str, Tags]:

@@ -17,7 +17,17 @@ from typing import Any
 
 from xtcav_ml.config import parameters
 from xtcav_ml.config.base import read_tree, validate_section
-from xtcav_ml.config.paths import LOCK_FILE, METRICS, PARAMS_FILE, PLOTS, PREDICTIONS, RESOURCES, SIMULATED, STAGES
+from xtcav_ml.config.paths import (
+    EVALUATION,
+    LOCK_FILE,
+    METRICS,
+    PARAMS_FILE,
+    PLOTS,
+    PREDICTIONS,
+    RESOURCES,
+    SIMULATED,
+    STAGES,
+)
 from xtcav_ml.config.train import TrainParams
 from xtcav_ml.data import predictions, result_files
 from xtcav_ml.lineage import dvc_lock, fingerprint, git, lineage, project, recorded
@@ -27,7 +37,16 @@ from xtcav_ml.system import atomic, interrupts
 from xtcav_ml.system.errors import UserError, warn
 from xtcav_ml.tracking import resources
 from xtcav_ml.tracking.logged_params import logged_params, run_name
-from xtcav_ml.tracking.mlflow_names import ENVIRONMENT, EVALUATION_TAG, EXPERIMENT, KEY_TAG, LINEAGE, NOTES, RUN_ID
+from xtcav_ml.tracking.mlflow_names import (
+    ENVIRONMENT,
+    EVALUATION_TAG,
+    EXPERIMENT,
+    KEY_TAG,
+    LINEAGE,
+    NOTES,
+    RUN_ID,
+    SYSTEM,
+)
 from xtcav_ml.tracking.tracker import Run, Tracker
 
 REQUIREMENTS = ("keras", "tensorflow", "numpy", "h5py", "pandas", "pydantic", "ruamel.yaml")  # of a served model
@@ -59,7 +78,7 @@ def training_run(
         numbers, picture = (RESOURCES / f"{usage}{suffix}" for suffix in (".json", ".png"))
         if numbers.is_file():
             run.metrics(
-                {f"usage/{name}": value for name, value in result_files.read(numbers, result_files.Usage).items()}
+                {f"{SYSTEM}{name}": value for name, value in result_files.read(numbers, result_files.Usage).items()}
             )
         if picture.is_file():
             run.artifact(picture, PLOTS.name)
@@ -153,13 +172,10 @@ def log_evaluation(run: Run, results: Path, tags: Mapping[str, str]) -> None:
 
     With it go the test data, dvc.lock, which has the hashes of all files, and all code.
     """
-    metrics, earlier = result_files.read_metrics(results / METRICS.name), int(tags.get(COUNT_TAG, 0))
-    numbers = {name: value for name, value in metrics.items() if isinstance(value, (int, float))}
-    for target, errors in metrics.get("regression", {}).items():
-        numbers |= {f"{target}_{name}": value for name, value in errors.items() if value is not None}
+    metrics, earlier = result_files.read_metrics(results / EVALUATION.name), int(tags.get(COUNT_TAG, 0))
     for picture in sorted((results / PLOTS.name).glob("*.png")):
         run.artifact(picture, PLOTS.name)
-    for path in (METRICS, PREDICTIONS):
+    for path in (EVALUATION, METRICS, PREDICTIONS):
         run.artifact(results / path.name)
     if LOCK_FILE.is_file():
         for name, digest in _stages().get("prepare", dvc_lock.Stage()).outs.items():
@@ -169,11 +185,22 @@ def log_evaluation(run: Run, results: Path, tags: Mapping[str, str]) -> None:
         for code in [fingerprint.file_of(stage) for stage in STAGES if stage != "train"]:  # the run has that
             if code.is_file():
                 run.artifact(code, f"{LINEAGE}/{fingerprint.FOLDER}")
-    run.metrics({f"test_{name}": value for name, value in numbers.items()}, step=earlier)
-    digest = lineage.file_md5(results / METRICS.name)
+    run.metrics(_numbers(metrics), step=earlier)
+    digest = lineage.file_md5(results / EVALUATION.name)
     classes = predictions.read_file(results / PREDICTIONS.name).classes() if "confusion" in metrics else []
     text = note(metrics, tags, classes)
     run.tags({COUNT_TAG: str(earlier + 1), EVALUATION_TAG: digest, "mlflow.note.content": text})
+
+
+def _numbers(tree: Mapping[str, Any], before: str = "") -> dict[str, float]:
+    """Return the numbers of evaluation.json, those in tables as `classes/t0/recall`; lists are in the artifact alone."""
+    numbers: dict[str, float] = {}
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            numbers |= _numbers(value, f"{before}{name}/")
+        elif isinstance(value, (int, float)):
+            numbers[f"{before}{name}"] = value
+    return numbers
 
 
 def note(metrics: Mapping[str, Any], tags: Mapping[str, str], classes: Sequence[str] = ()) -> str:

@@ -15,7 +15,7 @@ from xtcav_ml.system import interrupts
 from xtcav_ml.system.errors import FULL, disk_full, reason, warn
 from xtcav_ml.system.progress import console
 from xtcav_ml.tracking.journal import EVENTS, Journal, folder_of, ownerless
-from xtcav_ml.tracking.mlflow_names import EXPERIMENT, MODEL_TAG, metric_name, storable_name, store_name
+from xtcav_ml.tracking.mlflow_names import EXPERIMENT, MODEL_TAG, SYSTEM, storable, storable_name, store_name
 from xtcav_ml.tracking.uploader import Uploader
 
 PROBE = {"http": 5.0, "database": 60.0}  # seconds until training begins without an answer; a database may be created
@@ -43,7 +43,7 @@ class Run:
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         """Log metrics at `step`, each once: a training that resumes repeats what it logged before it was killed."""
-        named = {metric_name(name): float(value) for name, value in values.items()}
+        named = {name: float(value) for name, value in storable(values).items()}
         new = {name: value for name, value in named.items() if (name, step) not in self.logged}
         if new:
             self._write("metrics", step=step, time_ms=_now(), values=new)
@@ -59,7 +59,7 @@ class Run:
 
     def on_epoch(self, epoch: int, values: dict[str, float], seconds: Mapping[str, float]) -> None:
         """Log the epoch's values, and the seconds of its parts, at step `epoch`."""
-        self.metrics({**values, **{f"seconds/{name}": value for name, value in seconds.items()}}, step=epoch)
+        self.metrics({**values, **{f"{SYSTEM}seconds_{name}": value for name, value in seconds.items()}}, step=epoch)
 
     def dataset(self, name: str, digest: str, source: str, context: str) -> None:
         """Log a dataset that the run used, by the hash under which DVC knows it."""

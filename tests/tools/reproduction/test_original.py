@@ -32,28 +32,33 @@ def stored(root, status="FINISHED", **tags):
     return run
 
 
-def test_a_run_comes_back_with_all_that_made_it(root, tmp_path):
+@pytest.mark.parametrize("evaluation", ["evaluation", "metrics"])  # earlier versions had all in metrics.json
+def test_a_run_comes_back_with_all_that_made_it(root, tmp_path, evaluation):
     run = stored(root)
+    outs = f"{{path: results/{evaluation}.json, md5: {32 * 'a'}}}"
+    evaluated = PARAMS_OF.format("G").removesuffix("}") + f", outs: [{outs}]}}"
     for name, content in (
         ("lineage/params.yaml", b"train: {}\n"),
         ("lineage/diff.patch", PATCH),
-        ("lineage/dvc.lock", f"stages: {{train: {PARAMS_OF.format('F')}, evaluate: {PARAMS_OF.format('G')}}}".encode()),
+        ("lineage/dvc.lock", f"stages: {{train: {PARAMS_OF.format('F')}, evaluate: {evaluated}}}".encode()),
         ("lineage/code/train.json", json.dumps(vars(Code("F", {}, {"fit": "1"}))).encode()),
-        ("metrics.json", b'{"accuracy": 0.5}'),
+        (f"{evaluation}.json", b'{"accuracy": 0.5}'),
     ):
         file = tmp_path / name
         file.parent.mkdir(exist_ok=True, parents=True)
         file.write_bytes(content)
         run.client.log_artifact(run.run_id, str(file), name.rpartition("/")[0] or None)
     for epoch, loss in ((1, 0.5), (2, 0.25)):
-        run.client.log_metric(run.run_id, "loss/validation", loss, step=epoch)
+        run.client.log_metric(run.run_id, "val_loss", loss, step=epoch)
         run.client.log_metric(run.run_id, "system/seconds_train", loss, step=epoch)
+    run.client.log_metric(run.run_id, "accuracy", 0.5)
     run_then = original.fetch_run(root, run.run_id[:8])
     assert run_then.run_id == run.run_id
     assert (run_then.params, run_then.patch, run_then.metrics) == (b"train: {}\n", PATCH, {"accuracy": 0.5})
-    assert run_then.stages == {"train": Stage(code="F"), "evaluate": Stage(code="G")}
+    evaluate = Stage(code="G", outs={f"results/{evaluation}.json": 32 * "a"})
+    assert run_then.stages == {"train": Stage(code="F"), "evaluate": evaluate}
     assert run_then.code == {"train": Code("F", {}, {"fit": "1"}), "evaluate": Code("G")}
-    assert run_then.curves == {"loss/validation": {1: 0.5, 2: 0.25}}
+    assert run_then.curves == {"val_loss": {1: 0.5, 2: 0.25}}
     assert run_then.environment == {"numpy": "2.0"}
     run.client.log_text(run.run_id, "another", "lineage/diff.patch")
     with pytest.raises(UserError, match=r"diff\.patch was changed \(found SHA-256 .* expected .*Fix: "):
@@ -66,7 +71,7 @@ def test_a_run_comes_back_with_all_that_made_it(root, tmp_path):
         ({"stage": "trial"}, "stage .found 'trial', expected 'train'"),
         ({"status": "RUNNING"}, "found RUNNING, expected FINISHED.*Fix: wait"),
         ({"status": "KILLED"}, "found KILLED, expected FINISHED"),
-        ({"evaluation.md5": ""}, r"expected metrics\.json.*Fix: run `dvc repro`"),
+        ({"evaluation.md5": ""}, r"expected evaluation\.json.*Fix: run `dvc repro`"),
         ({"git.commit": "none"}, r"found tag git\.commit 'none'"),
         ({"git.commit": "--output=x"}, "found tag git.commit '--output=x'"),
         ({"git.diff.sha256": ""}, r"tag git\.dirty, expected lineage/diff\.patch"),

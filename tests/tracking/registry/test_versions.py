@@ -136,7 +136,7 @@ def test_what_was_cut_short_is_completed_and_nothing_is_there_twice(root, monkey
         raise MlflowException("the answer was lost")
 
     run = begin(root)
-    run.metrics({"accuracy/test": 0.75})
+    run.metrics({"accuracy": 0.75})
     with monkeypatch.context() as patch:
         patch.setattr(MlflowClient, call, lose)
         with pytest.raises(MlflowException, match="lost"):
@@ -146,7 +146,7 @@ def test_what_was_cut_short_is_completed_and_nothing_is_there_twice(root, monkey
     (model,), (version,) = logged(run), known(run)
     assert model.status == "READY"
     assert len(run.client.get_run(run.run_id).outputs.model_outputs) == 1
-    assert version.tags["accuracy/test"] == "0.75"
+    assert version.tags["accuracy"] == "0.75"
     assert dict(run.client.get_registered_model("xtcav").aliases) == {"candidate": version.version}
     versions.fetch(root, "models:/xtcav@candidate", root / "copy")
 
@@ -186,14 +186,14 @@ def test_an_older_run_that_is_sent_again_is_not_the_candidate_again(root):
 
 def test_test_metrics_that_come_later_are_tags_of_the_version(root):
     run = begin(root)
-    run.metrics({"accuracy/validation": 0.75, "accuracy/test": 0.5})
+    run.metrics({"val_accuracy": 0.75, "accuracy": 0.5})
     versions.tag_metrics(run.run_id)  # there is no version yet
     log(run, root)
     (version,) = known(run)
-    assert {name: value for name, value in version.tags.items() if "accuracy" in name} == {"accuracy/test": "0.5"}
-    run.metrics({"accuracy/test": 0.625})
+    assert {name: value for name, value in version.tags.items() if "accuracy" in name} == {"accuracy": "0.5"}
+    run.metrics({"accuracy": 0.625})
     versions.tag_metrics(run.run_id)
-    assert known(run)[0].tags["accuracy/test"] == "0.625"
+    assert known(run)[0].tags["accuracy"] == "0.625"
 
 
 def test_a_version_is_found_by_alias_by_run_and_by_the_beginning_of_a_run(root):

@@ -27,7 +27,7 @@ def compare_files(then: Mapping[str, Stage], now: Mapping[str, Stage]) -> list[C
 
 
 def compare_metrics(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[Comparison]:
-    """Compare each value of two metrics.json; those inside lists and tables are minor."""
+    """Compare each value of two evaluations; those inside lists and tables are minor."""
     rows = _compare_all(flatten(dict(then)), flatten(dict(now)))
     return [replace(row, minor="." in row.name) for row in rows]
 
@@ -35,7 +35,7 @@ def compare_metrics(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[Com
 def compare_curves(then: Mapping[str, Mapping[int, float]], now: Mapping[str, Mapping[int, float]]) -> list[Comparison]:
     """Compare each metric (name -> epoch -> value) at its last epoch, or at the first one that differs.
 
-    Those of single classes, which end with a number, are minor.
+    Those of single classes, which have a slash, are minor.
     """
     rows = []
     for name in dict.fromkeys([*then, *now]):
@@ -43,7 +43,7 @@ def compare_curves(then: Mapping[str, Mapping[int, float]], now: Mapping[str, Ma
         epochs = sorted(one.keys() | other.keys())
         epoch = next((epoch for epoch in epochs if not _equal(one.get(epoch), other.get(epoch))), epochs[-1])
         row = _compare(f"{name}, epoch {epoch}", one.get(epoch), other.get(epoch))
-        rows.append(replace(row, minor=name[-1].isdigit()))
+        rows.append(replace(row, minor="/" in name))
     return rows
 
 

@@ -9,15 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xtcav_ml.config.paths import LOCK_FILE, PARAMS_FILE, STAGES
+from xtcav_ml.config.paths import EVALUATION, LOCK_FILE, METRICS, PARAMS_FILE, STAGES
 from xtcav_ml.lineage import dvc_lock, lineage
 from xtcav_ml.lineage.fingerprint import Code
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.tracking import mlflow_store
 from xtcav_ml.tracking.find_runs import find_run
-from xtcav_ml.tracking.mlflow_names import ENVIRONMENT, EVALUATION_TAG, LINEAGE, of_test
-
-USAGE = "system/"  # prefix of metrics that no training has to repeat
+from xtcav_ml.tracking.mlflow_names import ENVIRONMENT, EVALUATION_TAG, LINEAGE, SYSTEM
 
 
 @dataclass(frozen=True)
@@ -31,8 +29,8 @@ class Original:
     patch: bytes  # what was edited since the commit; empty if nothing was
     stages: Mapping[str, dvc_lock.Stage]  # of its dvc.lock
     code: Mapping[str, Code]  # of each stage
-    metrics: Mapping[str, Any]  # of its metrics.json
-    curves: Mapping[str, Mapping[int, float]]  # by name and epoch
+    metrics: Mapping[str, Any]  # of its evaluation.json
+    curves: Mapping[str, Mapping[int, float]]  # by name and epoch, from 1; results of the test have step 0
     environment: Mapping[str, str]  # libraries and machine, named as by `environment`
 
 
@@ -44,7 +42,7 @@ def fetch_run(root: Path, name: str) -> Original:
     run = find_run(root, name)
     run_id, tags = str(run.info.run_id), dict(run.data.tags)
     _require_repeatable(run_id, run.info.status, tags)
-    names = [name for name in run.data.metrics if not name.startswith(USAGE) and not of_test(name)]
+    names = [name for name in run.data.metrics if not name.startswith(SYSTEM)]  # whose values are never the same
     with tempfile.TemporaryDirectory() as folder:
 
         def read(name: str) -> bytes:
@@ -69,10 +67,15 @@ def fetch_run(root: Path, name: str) -> Original:
             patch,
             stages,
             {name: lineage.recorded_code(name, stages[name].code, read_lineage) for name in ran},
-            json.loads(read("metrics.json")),
-            mlflow_store.curves(root, run_id, names),
+            json.loads(read(evaluation_of(stages).name)),
+            {name: curve for name, curve in mlflow_store.curves(root, run_id, names).items() if 0 not in curve},
             _environment(read_lineage, tags),
         )
+
+
+def evaluation_of(stages: Mapping[str, dvc_lock.Stage]) -> Path:
+    """Return the file with all metrics of the test: METRICS, if an earlier version of this program evaluated."""
+    return EVALUATION if str(EVALUATION) in stages["evaluate"].outs else METRICS
 
 
 def _environment(read: Callable[[str], bytes], tags: Mapping[str, str]) -> dict[str, str]:
@@ -92,7 +95,7 @@ def _require_repeatable(run_id: str, status: str, tags: Mapping[str, str]) -> No
     elif status != "FINISHED":
         fault = f"{run}: not complete (found {status}, expected FINISHED). Fix: wait for its end, or reproduce another"
     elif EVALUATION_TAG not in tags:
-        fault = f"{run}: not recorded (found no {EVALUATION_TAG}, expected metrics.json). Fix: run `dvc repro`"
+        fault = f"{run}: not recorded (found no {EVALUATION_TAG}, expected {EVALUATION.name}). Fix: run `dvc repro`"
     elif not re.fullmatch("[0-9a-f]{40,64}", commit):
         fault = f"{run}: not of a git commit (found tag git.commit {commit!r}, expected 40 digits). Fix: train again in a clone"
     elif tags.get("git.dirty") == "true" and not tags.keys() & {"git.diff.sha256", "git.diff.left_out"}:

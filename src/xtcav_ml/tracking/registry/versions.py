@@ -18,10 +18,11 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
 from xtcav_ml.lineage import project
+from xtcav_ml.science.metric_names import HEADLINE
 from xtcav_ml.science.spec import LearningSpec
 from xtcav_ml.system.errors import UserError, masked
 from xtcav_ml.tracking.find_runs import find_run
-from xtcav_ml.tracking.mlflow_names import of_test, store_uri
+from xtcav_ml.tracking.mlflow_names import store_uri
 from xtcav_ml.tracking.mlflow_store import TrackingError, answering, connect
 from xtcav_ml.tracking.registry import manifest, packaging
 
@@ -121,11 +122,11 @@ def forget(client: mlflow.MlflowClient, run: Run) -> None:
 
 
 def tag_metrics(run_id: str) -> None:
-    """Give the test metrics of run `run_id`, as tags, to its model versions; there may be none. Raises TrackingError."""
+    """Give the first metrics of the test of run `run_id`, as tags, to its model versions, if any. Raises TrackingError."""
     client = mlflow.MlflowClient()
     for version in _versions(client, run_id):
         for name, value in client.get_run(run_id).data.metrics.items():
-            if of_test(name):
+            if name in HEADLINE or name.endswith("/rms_error"):
                 client.set_model_version_tag(MODEL_NAME, version.version, name, f"{value:.6g}")
 
 
