@@ -68,9 +68,7 @@ def address(root, run_id, store="mlruns/mlflow.db"):
 def test_the_end_has_the_difference_from_the_run_before(tmp_path, capsys, monkeypatch, before, words):
     root = lay_results(tmp_path, right=1.1)
     address(root, "a" * 32)
-    monkeypatch.setattr(
-        summary, "run_before", lambda *asked: before if asked == (root, "a" * 32, "accuracy") else 1
-    )
+    monkeypatch.setattr(summary, "run_before", lambda *asked: before if asked == (root, "a" * 32, "accuracy") else 1)
     summary.print_summary(root)
     assert words in next(line for line in capsys.readouterr().out.splitlines() if line.startswith("Last run"))
 
