@@ -71,18 +71,18 @@ def test_the_help_of_a_command_ends_with_examples_that_it_takes(name):
 @pytest.mark.parametrize(
     ("printed", "terminal", "words"), [(False, True, ["train: "]), (True, True, []), (False, False, [])]
 )
-def test_a_word_is_said_on_a_terminal_where_nothing_was_printed(monkeypatch, capsys, printed, terminal, words):
+def test_a_word_is_said_on_a_terminal_where_nothing_was_printed(monkeypatch, capfd, printed, terminal, words):
     monkeypatch.setattr(first_word, "SECONDS", 0.01)
     monkeypatch.setattr(streams._Stream, "used", printed)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
     with first_word.within_a_second("train"):
         time.sleep(0.1)
-    said = capsys.readouterr()
+    said = capfd.readouterr()
     assert said.out == ""
     assert [line[: len("xtcav: train: ")] for line in said.err.splitlines()] == [f"xtcav: {word}" for word in words]
 
 
-def test_the_word_names_what_is_imported(tmp_path, monkeypatch, capsys):
+def test_the_word_names_what_is_imported(tmp_path, monkeypatch, capfd):
     (tmp_path / "slow_library.py").write_text("import time\ntime.sleep(0.2)\n")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(first_word, "SLOW", {"slow_library": "the slow library"})
@@ -91,7 +91,7 @@ def test_the_word_names_what_is_imported(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     with first_word.within_a_second("train"):
         importlib.import_module("slow_library")
-    assert capsys.readouterr().err == "xtcav: train: loads the slow library\n"
+    assert capfd.readouterr().err == "xtcav: train: loads the slow library\n"
 
 
 @pytest.mark.parametrize("name", main.files())

@@ -138,6 +138,23 @@ def test_holm_raises_and_keeps_the_order(p_values):
     assert [q for _, q in pairs] == sorted(raised)
 
 
+def test_the_gain_of_one_model_has_the_interval_of_agresti_and_caffo():
+    low, high = significance.gain_of_best(0.5, 0.6, 100, 1)  # 51 and 61 of 102
+    error = math.sqrt((51 * 51 + 61 * 41) / 102**3)
+    assert (low, high) == pytest.approx((10 / 102 - 1.96 * error, 10 / 102 + 1.96 * error), abs=1e-4)
+    assert significance.gain_of_best(1, 1, 5, 1)[0] < 0 < significance.gain_of_best(1, 1, 5, 1)[1]
+
+
+@pytest.mark.parametrize("choices", [1, 11, 50])
+def test_the_best_of_equal_models_is_rarely_called_better(choices):
+    rng = np.random.default_rng(choices)
+    shots, claims = 400, 0
+    for _ in range(1000):
+        baseline, *others = rng.binomial(shots, 0.7, choices + 1) / shots
+        claims += significance.gain_of_best(baseline, max(others), shots, choices)[0] > 0
+    assert claims <= 50
+
+
 def test_holm_of_known_values():
     assert significance.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert significance.holm([0.03]) == [0.03]

@@ -4,7 +4,6 @@ import re
 import optuna
 import pytest
 from optuna.trial import TrialState
-from rich.console import Console
 
 from tests.terminal import screens
 from xtcav_ml.system import progress
@@ -16,8 +15,10 @@ REASON = "after epoch 2: 0.900 is below 0.950, the median of 3 completed trials 
 
 def terminal(monkeypatch, width, height):
     """Let the table be drawn on a terminal of this size; return its console."""
-    screen = Console(file=io.StringIO(), force_terminal=True, width=width, height=height)
-    monkeypatch.setattr(progress, "_Safe", lambda **_: screen)
+    screen = progress._Safe(
+        file=io.StringIO(), force_terminal=True, width=width, height=height, highlight=False, markup=False
+    )
+    monkeypatch.setattr(progress, "_Safe", lambda **_: screen)  # it is drawn on as a terminal is
     return screen
 
 
@@ -79,7 +80,9 @@ def test_a_terminal_shows_the_columns_that_it_has_room_for(trials, monkeypatch, 
         for count in (1, 2, 3):
             show(trials[:count])
     lines = screens(screen.file.getvalue(), width)[-1]
+    assert max(map(len, lines)) <= width
     words = " ".join(line.strip() for line in lines)
+    assert re.search(r"3 of 20 trials ended; 0:00:00 passed, at most 0:00:\d\d left", words)
     assert [part for part in shown if part not in words] == []
     assert [part for part in hidden if part in words] == []
     assert "…" not in words

@@ -129,6 +129,20 @@ def non_inferiority(gain: Difference, margin: float, shots: int) -> NonInferiori
     return NonInferiority(gain.low > -margin, power, needed)
 
 
+def gain_of_best(baseline: float, best: float, shots: int, choices: int) -> tuple[float, float]:
+    """Return the 95 % interval of the gain in accuracy of the best of `choices` models over a baseline, both on `shots` shots.
+
+    Wide enough for the gains of all `choices` at once (Bonferroni), since the best is the one that was lucky, too. Each gain
+    has the interval of A. Agresti and B. Caffo, Am. Stat. 54 (2000) 280, for accuracies on different shots: on the same ones,
+    of which the answers are not known here, it is narrower.
+    """
+    shares = [(share * shots + 1) / (shots + 2) for share in (baseline, best)]
+    error = sqrt(sum(share * (1 - share) / (shots + 2) for share in shares))
+    z = NormalDist().inv_cdf(1 - (1 - CONFIDENCE) / (2 * choices))
+    gain = shares[1] - shares[0]
+    return max(gain - z * error, -1.0), min(gain + z * error, 1.0)
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """Return p-values raised because there are several: below 0.05, one in twenty such sets makes any false claim.
 

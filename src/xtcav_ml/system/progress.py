@@ -33,7 +33,8 @@ class _Safe(Console):
 
     def print(self, *things: Any, **options: Any) -> None:
         """Print on the terminal's one console that knows where the cursor is."""
-        super(_Safe, _live[-1] if _live else self).print(*things, **options)
+        above = _live[-1] if _live else self
+        Console.print(above, *things, **options if above is self else {"soft_wrap": True, **options})
 
     def render_str(self, text: str, **options: Any) -> Text:
         """Return what is printed for a text, with escapes for what is none."""
@@ -52,10 +53,13 @@ def console() -> Console:
 
 @contextlib.contextmanager
 def drawing() -> Iterator[Console]:
-    """Yield a console of exactly the terminal's width, to draw on again and again; other consoles print above that."""
-    screen = _Safe(soft_wrap=True, highlight=False, markup=False)
+    """Yield a console of exactly the terminal's width, to draw on again and again; other consoles print above that.
+
+    Without a terminal it is one as any other.
+    """
+    screen = _Safe(highlight=False, markup=False)
     if not screen.is_terminal:
-        yield screen
+        yield console()
         return
     _live.append(screen)
     try:

@@ -7,6 +7,7 @@ itself: one that was interrupted goes on from its last epoch, so that the search
 
 import contextlib
 import shutil
+import textwrap
 import time
 import uuid
 from collections import Counter
@@ -34,6 +35,7 @@ from xtcav_ml.tracking.tracker import Run, Tracker
 from xtcav_ml.tuning import studies
 from xtcav_ml.tuning.live_table import NOTE, Show, search_table
 from xtcav_ml.tuning.trial import train_trial
+from xtcav_ml.tuning.verdict import verdict
 
 RUN_STATES = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", TrialState.FAIL: "FAILED"}
 """MLflow's states of Optuna's: a pruned trial was ended on purpose, a failed one by an error."""
@@ -61,7 +63,11 @@ def run_search(train: TrainParams, tune: TuneParams, data: Path, out: Path) -> N
     base = overridden(train, "train", {"train.epochs": tune.epochs})
     out.mkdir(parents=True, exist_ok=True)
     screen = console()
-    with studies.usable(out / "study.db"), PreparedFile(data / "train.h5") as prepared:
+    with (
+        studies.usable(out / "study.db"),
+        PreparedFile(data / "train.h5") as prepared,
+        PreparedFile(data / "validation.h5") as validation,
+    ):
         rules.require_trainable(base, prepared.spec, prepared.shots)
         study = studies.open_study(tune, decides(base), out / "study.db")
         screen.print(
@@ -70,14 +76,18 @@ def run_search(train: TrainParams, tune: TuneParams, data: Path, out: Path) -> N
         )
         with Tracker(project.find_root(), identity=study.study_name) as tracker:
             written = _Search(study, base, tune, prepared, tracker, out).run_trials()
+        found = verdict(
+            studies.ended(study),
+            flatten({"train": base.model_dump(mode="json")}),
+            validation.shots,
+            bool(prepared.spec.regression),
+        )
     best, score = study.best_trial, "score" if prepared.spec.regression else "accuracy"
     screen.print(f"\nBest: trial {best.number}, validation {score} {best.value:.3f}")
     for name, value in best.params.items():
         screen.print(f"  {name}: {value:.4g}" if isinstance(value, float) else f"  {name}: {value}")
-    screen.print(f"Written: {', '.join(map(str, written))}")
-    screen.print(
-        "Next: .venv/bin/xtcav promote (writes them to params.yaml), then make repro; make ui shows all trials"
-    )
+    for line in (found[0], f"Written: {', '.join(map(str, written))}", f"Next: {found[1]}"):
+        screen.print(textwrap.fill(line, screen.width))
 
 
 def decides(base: TrainParams) -> dict[str, Any]:

@@ -1,0 +1,45 @@
+"""Whether a search has found anything better than params.yaml, in words that allow for its being the best of many trials."""
+
+from collections.abc import Sequence
+
+from optuna.trial import FrozenTrial, TrialState
+
+from xtcav_ml.science.significance import gain_of_best
+from xtcav_ml.science.thresholds import INTERVAL
+from xtcav_ml.tuning.live_table import NOTE
+from xtcav_ml.tuning.studies import Values
+
+PROMOTE = "`.venv/bin/xtcav promote` writes them to params.yaml, then `make repro`; `make ui` shows all trials"
+
+
+def verdict(trials: Sequence[FrozenTrial], baseline: Values, shots: int, regression: bool) -> tuple[str, str]:
+    """Return whether the best of the trials is better than that of the `baseline` (dotted names), and what to do next.
+
+    Scores are accuracies on `shots` validation shots, or minus errors if there is `regression`. At least one trial is complete.
+    """
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    best = max(complete, key=lambda trial: trial.value)  # the first of equal ones, as the study's
+    own = next((trial for trial in trials if all(trial.params[name] == baseline[name] for name in trial.params)), None)
+    others = sum(bool(trial.intermediate_values) for trial in trials) - 1
+    if own is None or own not in complete:
+        why = "they lie outside tune.space" if own is None else own.user_attrs.get(NOTE) or own.state.name.lower()
+        return f"Better than params.yaml? Not known: no trial of its parameters was completed ({why}).", PROMOTE
+    if best.value <= own.value:
+        return (
+            f"Better than params.yaml? No: of {len(complete)} completed trials none is better than its own, {own.value:.3f}.",
+            "raise tune.trials or tune.minutes, or change tune.space; `make ui` shows all trials",
+        )
+    scores = f"{best.value:.3f} after {own.value:.3f} of its own trial {own.number}"
+    if regression:
+        return f"Better than params.yaml? Perhaps: {scores}; errors alone do not tell how sure that is.", PROMOTE
+    low, high = gain_of_best(own.value, best.value, shots, others)
+    interval = (
+        f"{100 * (best.value - own.value):+.1f} points on {shots:,} validation shots, {INTERVAL} {100 * low:+.1f} to "
+        f"{100 * high:+.1f}, widened since it is the best of {others} others"
+    )
+    if low > 0:
+        return f"Better than params.yaml? Yes: {scores}; {interval}.", PROMOTE
+    return (
+        f"Better than params.yaml? Not shown: {scores}; {interval}. Chance alone, or another seed, may do as much.",
+        f"more validation shots or more trials would tell; {PROMOTE}",
+    )
