@@ -59,7 +59,6 @@ def fill(bare):
     used |= {"read_mb": 1.0, "written_mb": 2.0}
     (results / "resources/train.json").write_text(json.dumps(used))
     (results / "resources/evaluate.json").write_text(json.dumps({**used, "max_gpu0_memory_mb": 777.0}))
-    (results / "resources/run.json").write_text(json.dumps({"run_id": "f" * 32, "experiment_id": "1", "store": EVIL}))
     best = {"study": "peaks-1", "trial": 7, "score": 0.875, "epochs": 3, "params": {"train.rate": 0.0123456, "x": EVIL}}
     best["train"] = best["params"]
     (results / "tuning/best.json").write_text(json.dumps(best))
@@ -74,7 +73,8 @@ def text(whole):
 
 
 def write(folder):
-    page.write_page(folder, folder / "results/report.html")
+    run = {"run_id": "f" * 32, "experiment_id": "1", "store": EVIL}
+    page.write_page(folder, folder / "results/report.html", run)
     return (folder / "results/report.html").read_text(encoding="utf-8")
 
 

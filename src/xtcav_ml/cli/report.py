@@ -16,14 +16,16 @@ def report(
     """Write results and their origin to one HTML page."""
     from xtcav_ml.report import current
     from xtcav_ml.system.one_writer import writing
+    from xtcav_ml.tracking import result_run
 
     with writing(out):
-        if current.is_current(Path(), out):
+        run = result_run.find(Path())
+        if current.is_current(Path(), out, run):
             print(f"report: nothing to do, {out} is that of the present results")
         else:
             from xtcav_ml.report import page
 
-            page.write_page(Path(), out)
+            page.write_page(Path(), out, run)
     if summary:
         from xtcav_ml.tools.summary import print_summary
 

@@ -65,7 +65,7 @@ class Checked(BaseModel):
 
 
 class Address(BaseModel):
-    """run.json, of record: where MLflow has the run of the results."""
+    """run.json, of record: where MLflow has the run of the results, and the tags that it is found by."""
 
     run_id: str
     experiment_id: str

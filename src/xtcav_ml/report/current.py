@@ -13,16 +13,17 @@ from xtcav_ml.config.paths import LOCK_FILES, MODEL, PARAMS_FILE, PREPARED, RESU
 from xtcav_ml.lineage import git
 from xtcav_ml.lineage.fingerprint import PACKAGE
 from xtcav_ml.lineage.used_code import digest
+from xtcav_ml.report.results import Run
 
 SMALL = 2**22  # bytes of a file that is read
 
 
-def made_from(root: Path, out: Path) -> str:
-    """Return a digest of the results of the project in `root`, of its commit, and of this package, but not of `out` itself."""
+def made_from(root: Path, out: Path, run: Run) -> str:
+    """Return a digest of the results of the project in `root`, their run and commit, and this package, but not of `out`."""
     inputs = (path for path in _inputs(root) if path.suffix not in (".html", ".pyc") and not path.name.startswith("."))
     files = sorted(path for path in inputs if path.is_file())
     states = [(str(path), _state(path)) for path in files]
-    return digest(json.dumps([states, git.state(root), str(out)]))
+    return digest(json.dumps([states, git.state(root), str(out), run]))
 
 
 def _state(path: Path) -> tuple[int, ...] | str:
@@ -32,9 +33,11 @@ def _state(path: Path) -> tuple[int, ...] | str:
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def is_current(root: Path, out: Path) -> bool:
+def is_current(root: Path, out: Path, run: Run) -> bool:
     """Return whether the page `out` was made from all that is there now."""
-    return out.is_file() and f'content="{made_from(root, out)}"' in out.read_text(encoding="utf-8", errors="replace")
+    return out.is_file() and f'content="{made_from(root, out, run)}"' in out.read_text(
+        encoding="utf-8", errors="replace"
+    )
 
 
 def _inputs(root: Path) -> Iterator[Path]:

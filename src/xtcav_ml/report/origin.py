@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from xtcav_ml.config.base import flatten, read_tree
-from xtcav_ml.config.paths import BEST, PARAMS_FILE, RESOURCES, RUN_ADDRESS, STAGES, TUNING
-from xtcav_ml.data.result_files import Address, Best, Usage
+from xtcav_ml.config.paths import BEST, PARAMS_FILE, RESOURCES, STAGES, TUNING
+from xtcav_ml.data.result_files import Best, Usage
 from xtcav_ml.lineage import git, recorded
 from xtcav_ml.lineage.environment import environment
 from xtcav_ml.report.format import amount
@@ -68,6 +68,10 @@ def _pictures(results: Results, folder: Path, titles: dict[str, str]) -> dict[st
 
 
 def origin_section(results: Results) -> dict[str, Any]:
-    """Return commit, MLflow run (empty if there is none), hashes of data and code, environment and parameters."""
-    run = results.json(RUN_ADDRESS, Address)
-    return {"state": git.state(results.root), "run": run, "recorded": results.recorded, "environment": environment()}
+    """Return commit, MLflow run (None if there is none), hashes of data and code, environment and parameters."""
+    return {
+        "state": git.state(results.root),
+        "run": results.run,
+        "recorded": results.recorded,
+        "environment": environment(),
+    }

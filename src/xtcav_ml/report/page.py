@@ -10,7 +10,7 @@ import jinja2
 from xtcav_ml.config.paths import PLOTS, RESULTS
 from xtcav_ml.lineage import git
 from xtcav_ml.report import current, data, earlier, format, frames, origin, quality, training
-from xtcav_ml.report.results import Results, load_results
+from xtcav_ml.report.results import Results, Run, load_results
 from xtcav_ml.science.thresholds import INTERVAL
 from xtcav_ml.system import atomic
 from xtcav_ml.system.errors import DAMAGES, reading
@@ -36,12 +36,12 @@ MEND = "run `dvc repro --force evaluate`, then the command again"
 FILTERS = (format.percent, format.number, format.amount, format.ranges, format.meaning)
 
 
-def write_page(root: Path, out: Path) -> None:
-    """Write the page on the results of the project in folder `root` to `out`.
+def write_page(root: Path, out: Path, run: Run = None) -> None:
+    """Write the page on the results of the project in folder `root`, and of their `run`, to `out`.
 
     Missing content is left out, or replaced by the command that brings it. Raises UserError if nothing was evaluated yet.
     """
-    page = render(load_results(root), current.made_from(root, out))
+    page = render(load_results(root, run), current.made_from(root, out, run))
     with atomic.replacing(out) as temporary:
         temporary.write_text(page, encoding="utf-8")
     console().print(f"report: {page.count('<section')} sections, {out.stat().st_size / 1e6:.1f} MB -> {out}")

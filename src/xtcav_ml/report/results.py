@@ -1,5 +1,6 @@
 """Results of the stages: each file as it is there, empty where it is missing."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,9 @@ from xtcav_ml.config.paths import EVALUATION, HISTORY, PREDICTIONS
 from xtcav_ml.data import predictions, result_files
 from xtcav_ml.data.history import read_history
 from xtcav_ml.lineage import recorded
+
+Run = Mapping[str, str] | None
+"""Id, experiment and store of the results' run in MLflow, if there is one."""
 
 
 @dataclass(frozen=True)
@@ -19,6 +23,7 @@ class Results:
     table: predictions.Predictions | None
     history: list[dict[str, float]]  # an epoch each
     recorded: recorded.Recorded | None
+    run: Run = None
 
     @property
     def classes(self) -> list[str]:
@@ -30,9 +35,12 @@ class Results:
         return result_files.read_if_there(self.root / path, kind)
 
 
-def load_results(root: Path) -> Results:
-    """Return the results of the project in `root`. Raises UserError if nothing was evaluated yet, or a file is damaged."""
+def load_results(root: Path, run: Run = None) -> Results:
+    """Return the results of the project in `root`, and their `run`.
+
+    Raises UserError if nothing was evaluated yet, or a file is damaged.
+    """
     metrics = result_files.read_metrics(root / EVALUATION)
     table = predictions.read_file(root / PREDICTIONS) if (root / PREDICTIONS).exists() else None
     history = read_history(root / HISTORY) if (root / HISTORY).exists() else []
-    return Results(root, metrics, table, history, recorded.of_folder(root))
+    return Results(root, metrics, table, history, recorded.of_folder(root), run)

@@ -7,13 +7,14 @@ from typing import Any
 
 from rich.table import Table
 
-from xtcav_ml.config.paths import EVALUATION, HISTORY, PLOTS, PREDICTIONS, REPORT, RESOURCES, RUN_ADDRESS, STAGES
+from xtcav_ml.config.paths import EVALUATION, HISTORY, PLOTS, PREDICTIONS, REPORT, RESOURCES, STAGES
 from xtcav_ml.data import predictions, result_files
 from xtcav_ml.data.history import read_history
 from xtcav_ml.learning import epochs
 from xtcav_ml.science.thresholds import INTERVAL
 from xtcav_ml.system.errors import reading
 from xtcav_ml.system.progress import console, titled_table
+from xtcav_ml.tracking import result_run
 from xtcav_ml.tracking.last_run import run_before
 from xtcav_ml.tracking.mlflow_names import storable_name
 
@@ -100,7 +101,7 @@ def sparkline(values: Sequence[float]) -> str:
 
 def _run(root: Path, metrics: Mapping[str, Any]) -> dict[str, str]:
     """Return the run of these results, where to look at it, and the one before it; nothing if the run is not recorded."""
-    address = result_files.read_if_there(root / RUN_ADDRESS, result_files.Address)
+    address = result_run.find(root)
     if not address:
         return {}
     page = f"#/experiments/{address['experiment_id']}/runs/{address['run_id']}?workflowType=machine_learning"

@@ -1,14 +1,11 @@
 """record: the run of the present results is in MLflow, whole and once, wherever they came from.
 
-DVC runs it every time, since no file lists what a store has. With nothing to do it takes 0.4 s: MLflow's import would take
-2.5 s. There is no public way to query a database that fast: `_in_sqlite` reads MLflow's own tables. A test compares it with
-runs of the installed MLflow; if the tables differ, MLflow itself is queried.
+DVC runs it every time, since no file lists what a store has. With nothing to do it takes 0.4 s, without MLflow
+(`result_run`); where that does not find the run, MLflow itself is queried.
 """
 
 import contextlib
 import json
-import os
-import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,13 +14,11 @@ from xtcav_ml.data.history import read_history
 from xtcav_ml.lineage import lineage, project
 from xtcav_ml.system import atomic
 from xtcav_ml.system.errors import DAMAGES, UserError, disk_full, reason, warn
-from xtcav_ml.tracking import sqlite_store
+from xtcav_ml.tracking import result_run, sqlite_store
 from xtcav_ml.tracking.journal import folder_of
-from xtcav_ml.tracking.mlflow_names import EVALUATION_TAG, KEY_TAG, MODEL_TAG, RUN_TAG, store_name, store_uri
+from xtcav_ml.tracking.mlflow_names import EVALUATION_TAG, KEY_TAG, MODEL_TAG, RUN_TAG
 
 Tags = Mapping[str, str]
-
-ANSWER_SECONDS = 5.0  # a server's time to answer
 
 
 def record(model: Path, history: Path, results: Path) -> None:
@@ -39,11 +34,10 @@ def record(model: Path, history: Path, results: Path) -> None:
     identity = {KEY_TAG: origin.key, MODEL_TAG: lineage.file_md5(model)}
     wanted = {**identity, EVALUATION_TAG: lineage.file_md5(results / EVALUATION.name)}
     address = results / RUN_ADDRESS.relative_to(RESULTS)
-    with contextlib.suppress(OSError, UserError, *DAMAGES):  # of an earlier run, or damaged by a merge
+    with contextlib.suppress(UserError, *DAMAGES, *result_run.UNANSWERED):  # of an earlier run, or damaged by a merge
         logged, pending = json.loads(address.read_text()), any(folder_of(root).glob("[!.]*"))
         sqlite_store.prepare(root)
-        same = logged["store"] == store_name(root) and is_finished(store_uri(root), logged["run_id"], wanted)
-        if same and not pending:
+        if not pending and logged == {**(result_run.finished(root, wanted) or {}), **wanted}:
             return
     address.unlink(missing_ok=True)  # of an earlier run: what follows may fail
     lineage.require_outputs([model, history, *(path for path in _evaluated(results) if path.exists())])
@@ -75,7 +69,7 @@ def record(model: Path, history: Path, results: Path) -> None:
         run.finish()
     if (run_id := run.journal.run_id) is not None:
         where = {"run_id": run_id, "experiment_id": run.journal.experiment_id, "store": tracker.store}
-        atomic.write_json(address, where)
+        atomic.write_json(address, {**where, **wanted})
 
 
 def _evaluated(results: Path) -> list[Path]:
@@ -95,35 +89,3 @@ def _find(root: Path, left: Mapping[str, Tags], identity: Tags) -> tuple[str, Ta
         if run.info.status == "FINISHED" and RUN_TAG in run.data.tags:
             return run.data.tags[RUN_TAG], run.data.tags
     return "", {}
-
-
-def is_finished(uri: str, run_id: str, tags: Tags) -> bool:
-    """Return whether the store has run `run_id`, FINISHED, not deleted, with all these tags.
-
-    False also where it does not answer, or is of a kind that only MLflow can query.
-    """
-    stored_tags = _in_sqlite if uri.startswith("sqlite:///") else _on_server
-    try:
-        return tags.items() <= stored_tags(uri, run_id).items()
-    except (sqlite3.Error, OSError, ValueError, KeyError):  # whoever asks next, with MLflow, prints why
-        return False
-
-
-def _in_sqlite(uri: str, run_id: str) -> dict[str, str]:
-    """Return the tags of a run that is FINISHED; none of any other."""
-    database = Path(uri.removeprefix("sqlite:///")).absolute().as_uri()
-    ended = "SELECT run_uuid FROM runs WHERE run_uuid = ? AND status = 'FINISHED' AND lifecycle_stage = 'active'"
-    with contextlib.closing(sqlite3.connect(f"{database}?mode=ro", uri=True)) as connection:
-        return dict(connection.execute(f"SELECT key, value FROM tags WHERE run_uuid IN ({ended})", (run_id,)))
-
-
-def _on_server(uri: str, run_id: str) -> dict[str, str]:
-    """Return the same from a server, with the user and password of `uri`, or else of MLflow's variables."""
-    import requests  # a tenth of MLflow's time
-
-    user, password = (os.environ.get(f"MLFLOW_TRACKING_{name}") for name in ("USERNAME", "PASSWORD"))
-    auth = (user, password) if user and password and "@" not in uri else None
-    address = f"{uri.rstrip('/')}/api/2.0/mlflow/runs/get"
-    run = requests.get(address, {"run_id": run_id}, auth=auth, timeout=ANSWER_SECONDS).json()["run"]
-    ended = (run["info"]["status"], run["info"]["lifecycle_stage"]) == ("FINISHED", "active")
-    return {tag["key"]: tag["value"] for tag in run["data"].get("tags", []) if ended}
