@@ -46,10 +46,9 @@ def test_the_learning_curve_has_its_best_epoch(tmp_path, capsys):
     assert re.fullmatch(r"Learning   [▁-█]{3} validation accuracy 0\.\d{3} to 0\.\d{3}, epoch \d of 3", line)
 
 
-def address(root, run_id, store="mlruns/mlflow.db"):
-    (root / "results/resources").mkdir(exist_ok=True)
-    content = {"run_id": run_id, "experiment_id": "1", "store": store}
-    (root / "results/resources/run.json").write_text(json.dumps(content))
+def address(monkeypatch, run_id, store="mlruns/mlflow.db"):
+    found = {"run_id": run_id, "experiment_id": "1", "store": store}
+    monkeypatch.setattr(summary.result_run, "find", lambda _: found)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +66,7 @@ def address(root, run_id, store="mlruns/mlflow.db"):
 )
 def test_the_end_has_the_difference_from_the_run_before(tmp_path, capsys, monkeypatch, before, words):
     root = lay_results(tmp_path, right=1.1)
-    address(root, "a" * 32)
+    address(monkeypatch, "a" * 32)
     monkeypatch.setattr(summary, "run_before", lambda *asked: before if asked == (root, "a" * 32, "accuracy") else 1)
     summary.print_summary(root)
     assert words in next(line for line in capsys.readouterr().out.splitlines() if line.startswith("Last run"))
@@ -82,7 +81,7 @@ def test_the_end_has_the_difference_from_the_run_before(tmp_path, capsys, monkey
 )
 def test_the_end_has_an_address_of_the_run(tmp_path, capsys, monkeypatch, store, place):
     root = lay_results(tmp_path)
-    address(root, "a" * 32, store)
+    address(monkeypatch, "a" * 32, store)
     monkeypatch.setattr(summary, "run_before", lambda *_: None)
     summary.print_summary(root)
     printed = capsys.readouterr().out
@@ -95,7 +94,7 @@ def test_on_a_terminal_no_line_but_an_address_is_longer_than_it(tmp_path, capsys
     monkeypatch.setenv("COLUMNS", "80")
     root = lay_results(tmp_path, numbers=("ebeam.photon_energy",))
     (root / "results/report.html").touch()
-    address(root, "a" * 32)
+    address(monkeypatch, "a" * 32)
     monkeypatch.setattr(summary, "run_before", lambda *_: LastRun("b" * 32, "lr 0.1", 0.5, {"train.seed": ("1", "2")}))
     summary.print_summary(root)
     lines = re.sub(r"\x1b\[[\d;]*m", "", capsys.readouterr().out).splitlines()
