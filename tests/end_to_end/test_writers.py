@@ -16,7 +16,8 @@ from tests.end_to_end.conftest import Project, clean_environment
 class Trainers(threading.Thread):
     """Counts the processes that run `xtcav train` in a folder, until it is told to end.
 
-    What one of them has forked, to start a program, looks like it for a moment and does not count.
+    What one of them has forked, to start a program, looks like it for a moment and does not count, nor does one that the kernel
+    is killing, which may wait for a disk.
     """
 
     def __init__(self, folder):
@@ -29,7 +30,7 @@ class Trainers(threading.Thread):
             try:
                 words = (process / "cmdline").read_text().split("\0")
                 is_trainer = [Path(word).name for word in words[-3:]] == ["xtcav", "train", ""]
-                if is_trainer and (process / "cwd").resolve() == self.folder:
+                if is_trainer and (process / "cwd").resolve() == self.folder and not is_killed(process):
                     found[int(process.name)] = parent_of(process)
             except OSError:  # it has ended
                 continue
@@ -43,6 +44,12 @@ class Trainers(threading.Thread):
 def parent_of(process):
     """Return the parent's number of a process, by its folder in /proc. Raises OSError if it has ended."""
     return int((process / "stat").read_text().rpartition(")")[2].split()[1])
+
+
+def is_killed(process):
+    """Return whether SIGKILL, number 9, waits for a process, by its folder in /proc. Raises OSError if it has ended."""
+    masks = [line.split()[1] for line in (process / "status").read_text().splitlines() if "Pnd:" in line]
+    return any(int(mask, 16) >> 8 & 1 for mask in masks)
 
 
 def start(project):

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 DEATH_SIGNAL = 1  # Linux' option of prctl: the signal that a process gets when its parent ends
-LOOK_SECONDS = 1.0  # between looks where the kernel does not tell when a process ends
+LOOK_SECONDS = 0.2  # between looks where the kernel does not tell when a process ends
 BUSY = Path(".dvc/tmp/rwlock")
 """Which processes of DVC read and write which files: {"read": {path: [...]}, "write": {path: {"pid": ..., "cmd": ...}}}."""
 
