@@ -22,6 +22,7 @@ COMMANDS = {
     "check": Call(before="rm -f results/data.json"),
     "compare": Call(". HEAD"),
     "describe": Call(),
+    "doctor": Call(),
     "evaluate": Call(),
     "experiment": Call("--table"),
     "fingerprint": Call(before="rm -f code/train.json"),

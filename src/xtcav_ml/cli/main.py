@@ -16,7 +16,7 @@ from xtcav_ml.lineage import project
 from xtcav_ml.system import first_word, interrupts, parent_process, streams, variables
 from xtcav_ml.system.errors import as_user_error, warn
 
-GROUPS = ("Pipeline stages", "Parameters", "Data", "Models", "Results", "Search", "Tracking")
+GROUPS = ("Pipeline stages", "Parameters", "Data", "Models", "Results", "Search", "Tracking", "Installation")
 """Headings of the help, in this order; a command's file names its own as GROUP."""
 
 ORDER = ("fingerprint", "validate", *STAGES, "record")

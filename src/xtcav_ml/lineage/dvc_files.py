@@ -14,13 +14,7 @@ def require_usable(root: Path = Path()) -> None:
 
     Raises UserError if one does, or if a dvc.lock is damaged.
     """
-    for lock in (root / name for name in LOCK_FILES):
-        if lock.exists():
-            with reading(lock, "stages", dvc_lock.CURE.format(lock)):
-                text = lock.read_bytes()
-                if not text.strip():
-                    raise ValueError("an empty file")
-            dvc_lock.parse(text, lock)
+    require_whole(root)
     busy = root / BUSY
     if not busy.exists() or _is_whole(busy):
         return
@@ -30,6 +24,17 @@ def require_usable(root: Path = Path()) -> None:
             raise ValueError("a torn file")
     busy.unlink()
     print(f"{busy}: removed, it was torn, and no process of DVC runs in this project")
+
+
+def require_whole(root: Path) -> None:
+    """Raise UserError if a dvc.lock of the project in `root` is damaged."""
+    for lock in (root / name for name in LOCK_FILES):
+        if lock.exists():
+            with reading(lock, "stages", dvc_lock.CURE.format(lock)):
+                text = lock.read_bytes()
+                if not text.strip():
+                    raise ValueError("an empty file")
+            dvc_lock.parse(text, lock)
 
 
 def _is_whole(path: Path) -> bool:

@@ -112,7 +112,7 @@ def present_code(program: str, workspace: Path = Path()) -> Code:
 
     Raises UserError if there is no lock, LookupError if a function of PROGRAMS does not exist.
     """
-    return program_code(Package(PACKAGE), program, locked_versions(workspace / _lock()))
+    return program_code(Package(PACKAGE), program, locked_versions(workspace / lock()))
 
 
 def write_codes(workspace: Path = Path()) -> list[str]:
@@ -123,7 +123,7 @@ def write_codes(workspace: Path = Path()) -> list[str]:
     stamp, inputs = workspace / STAMP, _inputs(workspace)
     if stamp.is_file() and stamp.read_bytes() == _stamp(workspace, inputs).encode():
         return []
-    package, versions, changed = Package(PACKAGE), locked_versions(workspace / _lock()), []
+    package, versions, changed = Package(PACKAGE), locked_versions(workspace / lock()), []
     for program in PROGRAMS:
         path, now = workspace / file_of(program), program_code(package, program, versions)
         before = read_code(path)
@@ -142,7 +142,7 @@ def _inputs(workspace: Path) -> list[object]:
     installed = Path(sysconfig.get_path("purelib")).stat().st_mtime_ns
     return [
         contents,
-        locked_versions(workspace / _lock()),
+        locked_versions(workspace / lock()),
         environment.backend(),
         variables.counted(),
         installed,
@@ -181,7 +181,8 @@ def program_code(package: Package, program: str, versions: Mapping[str, str]) ->
     return code_of(package, PROGRAMS[program], versions, inert)
 
 
-def _lock() -> Path:
+def lock() -> Path:
+    """Return the name of the requirements file of the present backend."""
     return LOCKS.get(environment.backend(), LOCKS["tensorflow"])  # an unknown one is refused by those who use it
 
 

@@ -1,6 +1,7 @@
 """What a command prints: tables, and progress as a live bar on a terminal or a plain line now and then elsewhere."""
 
 import contextlib
+import textwrap
 import threading
 import time
 from collections.abc import Callable, Container, Iterable, Iterator
@@ -74,6 +75,15 @@ def titled_table(title: str, headings: Iterable[str], left: Container[str] = ())
     for heading in headings:
         table.add_column(heading, justify="left" if heading in left else "right", overflow="fold")
     return table
+
+
+LABEL = 11  # characters of the column of labels
+
+
+def labelled(label: str, text: str, width: int) -> str:
+    """Return a label and its text in lines of a column beside it; an address is never broken, so that a click opens it."""
+    lines = textwrap.wrap(text, max(width - LABEL, 20), break_long_words=False, break_on_hyphens=False)
+    return textwrap.indent("\n".join(lines), " " * LABEL).replace(" " * LABEL, f"{label:<{LABEL}}", 1)
 
 
 def clock(seconds: float) -> str:

@@ -13,7 +13,7 @@ from xtcav_ml.data.history import read_history
 from xtcav_ml.learning import epochs
 from xtcav_ml.science.thresholds import INTERVAL
 from xtcav_ml.system.errors import reading
-from xtcav_ml.system.progress import console, titled_table
+from xtcav_ml.system.progress import console, labelled, titled_table
 from xtcav_ml.tracking import result_run
 from xtcav_ml.tracking.last_run import run_before
 from xtcav_ml.tracking.mlflow_names import storable_name
@@ -45,7 +45,7 @@ def print_summary(root: Path) -> None:
         "`make repro`; `.venv/bin/dvc plots show`",
     }.items():
         if text:
-            screen.print(_block(heading, text, screen.width))
+            screen.print(labelled(heading, text, screen.width))
 
 
 def _results(metrics: Mapping[str, Any]) -> Iterator[str]:
@@ -67,12 +67,6 @@ def _results(metrics: Mapping[str, Any]) -> Iterator[str]:
                 f"{name}: r.m.s. error {errors['rms_error']:.3g} on {errors['shots']} test shots; {errors['spread']:.3g} for "
                 "a constant prediction, the mean"
             )
-
-
-def _block(heading: str, text: str, width: int) -> str:
-    """Return a heading and its text in a column of its own; an address is never broken, so that a click opens it."""
-    lines = textwrap.wrap(text, max(width - 11, 20), break_long_words=False, break_on_hyphens=False)
-    return textwrap.indent("\n".join(lines), " " * 11).replace(" " * 11, f"{heading:<11}", 1)
 
 
 def _learning(history: Path) -> str:

@@ -64,6 +64,19 @@ def prepare(root: Path) -> str | None:
     return (folder / ARTIFACTS).as_uri()
 
 
+def require_whole(database: Path) -> None:
+    """Raise UserError if an SQLite database is damaged anywhere, which a command that reads elsewhere would not see."""
+    try:
+        with contextlib.closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", BUSY_SECONDS, uri=True)) as connection:
+            (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        if found != "ok":
+            damaged = sqlite3.DatabaseError(found)
+            damaged.sqlite_errorname = "SQLITE_CORRUPT"
+            raise damaged
+    except sqlite3.Error as error:
+        raise _unusable(database, error) from None
+
+
 def _follow(connection: sqlite3.Connection, folder: Path) -> None:
     """Rewrite paths below the folders in which the store was before to those below `folder`."""
     if not _earlier_folders(connection, folder):
