@@ -76,6 +76,10 @@ def lay_results(folder, *, classes=CLASSES, numbers=(), right=0.8, epochs=6, see
         columns |= {f"probability of {name}": [f"{p:.6f}" for p in likely[:, i]] for i, name in enumerate(classes)}
         values |= {name: value for name, value in vars(found).items() if not isinstance(value, np.ndarray)}
         values |= {"confusion": found.confusion.tolist(), "expected_calibration_error": 0.1, "brier": 0.3}
+        bins = vars(metrics.calibration(truth, likely)).items()
+        values["calibration"] = {
+            name: np.where(np.isnan(bin_of), None, bin_of).tolist() for name, bin_of in bins if np.ndim(bin_of)
+        }
         values["classes"] = {
             name: {"precision": p, "recall": r, "shots": SHOTS // len(classes), "auc": 0.9, "average_precision": None}
             for name, p, r in zip(classes, found.precision, found.recall, strict=True)
@@ -103,7 +107,7 @@ def lay_results(folder, *, classes=CLASSES, numbers=(), right=0.8, epochs=6, see
     data = {"files": {"a.h5": 100, "b.h5": 50}, "bad_files": [f"{EVIL}: damaged"], "shots": 150}
     data |= {"shots_by_run": {"70": 150}, "shots_by_label": {}, "shots_with_number": dict.fromkeys(numbers, 100)}
     (results / "data.json").write_text(json.dumps(data))
-    for name in ("frames", "mistakes", "saliency"):
+    for name in ("frames", "mean_frames", "mistakes", "saliency"):
         Image.new("RGBA", (40, 30), (0, 0, 0, 0)).save(results / "plots" / f"{name}.png")
     return folder
 

@@ -7,18 +7,18 @@ from PIL import Image
 from tests.report.conftest import lay_results, read
 from xtcav_ml.report import frames, results
 
-SHEETS = ["frames", "mistakes", "saliency"]
+SHEETS = ["frames", "means", "mistakes", "saliency"]
 
 
-def test_three_sheets_with_words_for_who_cannot_see_them(project):
+def test_four_sheets_with_words_for_who_cannot_see_them(project):
     shown = read(project, *SHEETS)
     assert [section["id"] for section in shown.named("section")] == SHEETS
-    assert [len(image["alt"]) > 20 for image in shown.named("img")] == [True] * 3
+    assert [len(image["alt"]) > 20 for image in shown.named("img")] == [True] * 4
 
 
 def test_a_sheet_that_is_not_there_is_left_out(project):
     (project / "results/plots/saliency.png").unlink()
-    assert [section["id"] for section in read(project, *SHEETS).named("section")] == SHEETS[:2]
+    assert [section["id"] for section in read(project, *SHEETS).named("section")] == SHEETS[:3]
 
 
 def test_a_picture_is_inside_the_page_and_keeps_its_size(project):

@@ -10,21 +10,24 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from tests.conftest import git
+from tests.conftest import ROOT, git
 from tests.lineage.test_recorded import lay
 from tests.report.conftest import CLASSES, EVIL, Reader, lay_bare, lay_results, read
-from xtcav_ml import figures
 from xtcav_ml.cli import main
-from xtcav_ml.report import page
+from xtcav_ml.config.base import read_tree
+from xtcav_ml.figures import quality
+from xtcav_ml.report import origin, page
 from xtcav_ml.system.errors import UserError
 
 SECTIONS = [
+    "settings",
     "before",
     "data",
     "training",
     "test",
     "numbers",
     "frames",
+    "means",
     "mistakes",
     "saliency",
     "search",
@@ -91,12 +94,42 @@ def test_all_that_there_is_has_its_section(text):
         "f" * 32,
         "make ui",
         "the tag lineage.key",
-        "Code of each stage",
+        "code of each stage",
         "train.epochs",
         "edited since",
     ):
         assert part in words, part
-    assert len(shown.named("img")) == 5
+    assert len(shown.named("img")) == 6
+
+
+def test_hashes_and_parameters_are_folded_and_what_names_the_results_is_not(text):
+    _, _, origin = text.partition('id="origin"')
+    folded = "".join(re.findall(r"(?s)<details>.*?</details>", origin))
+    open_text = re.sub(r"(?s)<details>.*?</details>", "", origin)
+    for part in ("lineage.key", "train.epochs", "data/prepared/train.h5"):
+        assert part in folded
+        assert part not in open_text
+    assert "f" * 32 in open_text  # the run
+    assert "<details open" not in text
+
+
+def test_parameters_that_differ_from_the_defaults_come_first(whole, tmp_path, monkeypatch):
+    shown = read(whole, "settings")
+    assert "train.seed 1 –" in shown.text  # a default, and not in this lock
+    usual = tmp_path / "defaults.yaml"
+    usual.write_text((whole / "params.yaml").read_text().replace("epochs: 3", "epochs: 24") + "tune: {trials: 3}\n")
+    monkeypatch.setattr(origin, "DEFAULTS", usual)
+    shown = read(whole, "settings")
+    assert shown.words[-3:] == ["train.epochs", "24", "3"]
+    assert len(shown.named("tr")) == 2
+    usual.write_text((whole / "params.yaml").read_text())
+    assert "All 5 parameters have their defaults." in read(whole, "settings").text
+    assert not read(lay_results(tmp_path / "bare"), "settings").named("section")
+
+
+def test_the_defaults_are_params_yaml_as_it_is_shipped():
+    """If this fails: copy params.yaml to config/defaults.yaml, once its new values are what everybody is to have."""
+    assert read_tree(origin.DEFAULTS) == read_tree(ROOT / "params.yaml")
 
 
 def test_what_users_write_is_text(text):
@@ -191,7 +224,7 @@ def test_text_on_the_colours_of_charts_is_legible():
     half = len(colours) // 2
     for scheme in (dict(colours[:half]), dict(colours[half:])):  # light, dark
         colour = {name: np.array([int(digits[i : i + 2], 16) for i in (0, 2, 4)]) for name, digits in scheme.items()}
-        cell = figures.HEAT_SHARE * colour["heat"] + (1 - figures.HEAT_SHARE) * colour["paper"]
+        cell = quality.HEAT_SHARE * colour["heat"] + (1 - quality.HEAT_SHARE) * colour["paper"]
         assert contrast(colour["ink"], cell) >= 4.5
         assert min(contrast(colour["paper"], colour[f"s{i}"]) for i in range(6)) >= 4.5
 

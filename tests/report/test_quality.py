@@ -1,5 +1,7 @@
 import json
 
+import numpy as np
+
 from tests.report.conftest import CLASSES, EVIL, SHOTS, lay_results, read
 from xtcav_ml.report import quality, results
 from xtcav_ml.science import metrics
@@ -13,7 +15,7 @@ def test_the_headline_is_the_accuracy_with_its_interval_and_what_it_is_compared_
     assert f"{hits / SHOTS:.1%}" in text
     assert f"95 % interval {low:.1%} to {high:.1%}; {SHOTS} shots" in text
     assert "Baseline 33.3%" in text
-    assert f"{found['z_score']:.3g} sigma above baseline" in text
+    assert f"the network is significantly better (z = {found['z_score']:.3g}, McNemar's test" in text
     assert "Ceiling" not in text
     found.update(ceiling=0.905, ceiling_low=0.87, ceiling_high=0.93)
     (project / "results/evaluation.json").write_text(json.dumps(found))
@@ -55,3 +57,22 @@ def test_numbers_have_their_unit_and_their_chart(tmp_path):
 
 def test_no_numbers_no_section(project):
     assert quality.regression_section(results.load_results(project)) is None
+
+
+def test_the_calibration_is_that_of_evaluate(project):
+    path = project / "results/evaluation.json"
+    found = json.loads(path.read_text())
+    assert "expected calibration error 0.100, Brier 0.300" in read(project, "test").words
+    found["calibration"]["count"] = [0] * 9 + [777]
+    path.write_text(json.dumps(found))
+    changed = read(project, "test").words
+    assert any(word.isdigit() and int(word) >= 500 for word in changed)  # the axis of the bars
+    del found["calibration"]
+    path.write_text(json.dumps(found))
+    assert "dvc repro --force evaluate" in read(project, "test").text
+
+
+def test_classes_of_few_test_shots_are_named_with_how_uncertain_they_are():
+    confusion = np.array([[40, 0, 0], [11, 7, 2], [30, 0, 147]])
+    assert quality._uncertain(confusion, ["a", "b", "c"]) == ["b (20 shots): ±19 points"]
+    assert quality._uncertain(np.zeros((2, 2), int), ["a", "b"]) == []

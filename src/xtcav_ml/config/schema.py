@@ -14,6 +14,9 @@ FILE = "file"  # column of a table of shots that is no dataset: the file of the 
 PEAK_CLASSES = ("no peaks", "t0", "t0 t1", "t0 t1 t2")  # values 0 to 3 of PEAKS_LABEL; -1: no label
 TRUTH = "truth.label"  # in simulated files: PEAKS_LABEL of waveforms without noise
 
+PULSE_ENERGIES = {("truth.energy1", "truth.energy2"): "uJ", ("bld.gasdet.f_11_ENRC",): "mJ"}
+"""Datasets that add up to the energy of a shot's X-ray pulses, if files have them, and their unit."""
+
 
 @dataclass(frozen=True)
 class Dataset:

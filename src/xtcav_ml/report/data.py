@@ -5,12 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from xtcav_ml.config.base import load_section
-from xtcav_ml.config.data import DataParams
-from xtcav_ml.config.paths import CHECKED, PARAMS_FILE, PREPARED
-from xtcav_ml.config.prepare import PrepareParams
-from xtcav_ml.data import raw_files
-from xtcav_ml.data.listing import list_files
+from xtcav_ml.config.paths import CHECKED, PREPARED
 from xtcav_ml.data.prepared import PreparedFile
 from xtcav_ml.data.result_files import Checked
 from xtcav_ml.figures import quality
@@ -35,7 +30,7 @@ def data_section(results: Results) -> dict[str, Any]:
         "sets": list(sets),
         "rows": _rows(sets, totals),
         "chart": svg(quality.label_shares(sets), title) if label else None,
-        "left_out": _left_out(results.root, totals),
+        "left_out": _left_out(results, totals),
     }
 
 
@@ -67,13 +62,13 @@ def _sets(folder: Path) -> tuple[Sets, str | None]:
     return sets, label
 
 
-def _left_out(root: Path, kept: dict[str, int]) -> list[list[str]]:
+def _left_out(results: Results, kept: dict[str, int]) -> list[list[str]]:
     """Return the number of shots left out, by reason, and of those kept; nothing if prepare would keep others than `kept`."""
+    if results.raw is None:
+        return []
+    raw, prepare = results.raw
     try:
-        params = load_section("data", DataParams, root / PARAMS_FILE)
-        prepare = load_section("prepare", PrepareParams, root / PARAMS_FILE)
-        files = list_files(root / params.raw)
-        selected = selection.select(raw_files.survey(files, params, prepare).columns, prepare)
+        selected = selection.select(raw.columns, prepare)
     except UserError:
         return []
     sizes = {name: len(rows) for name, rows in selected.splits.items()}

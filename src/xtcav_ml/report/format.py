@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from itertools import groupby
+from statistics import NormalDist
 
 import numpy as np
 
 from xtcav_ml.config.schema import SCHEMA
+from xtcav_ml.science.thresholds import SIGNIFICANT
 
 
 def percent(share: float | None) -> str:
@@ -21,6 +23,13 @@ def number(value: float | None) -> str:
 def amount(value: float | None) -> str:
     """Return a number with separated thousands, and one digit after the point where it is small; a dash for None."""
     return "–" if value is None else f"{value:,.{int(0 < value < 100 and value % 1 > 0)}f}"
+
+
+def compared(z_score: float) -> str:
+    """Return what McNemar's `z_score` of the network above another answer shows."""
+    if not np.isfinite(z_score) or abs(z_score) < NormalDist().inv_cdf(1 - SIGNIFICANT / 2):
+        return "not significantly different"
+    return "significantly better" if z_score > 0 else "significantly worse"
 
 
 def ranges(numbers: Sequence[int]) -> str:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from xtcav_ml.config import parameters
 from xtcav_ml.config.base import flatten, read_tree
 from xtcav_ml.config.paths import BEST, PARAMS_FILE, RESOURCES, STAGES, TUNING
 from xtcav_ml.data.result_files import Best, Usage
@@ -23,6 +24,25 @@ USAGE_TITLES = {
     "written_mb": "written, MB",
 }
 """Titles of the values in a stage's file of resources, except those of GPUs, which are named in it."""
+
+
+DEFAULTS = Path(parameters.__file__).with_name("defaults.yaml")  # params.yaml as it is shipped
+
+
+def settings_section(results: Results) -> dict[str, Any] | None:
+    """Return the parameters that differ from the defaults, with both values; None if these results have no record."""
+    if results.recorded is None:
+        return None
+    made_with = results.recorded.params
+    sections = {name.partition(".")[0] for name in made_with}
+    default = {
+        name: value for name, value in flatten(read_tree(DEFAULTS)).items() if name.partition(".")[0] in sections
+    }
+    rows = recorded.differing({"default": default, "here": made_with})
+    return {
+        "rows": [[name, *(value or "–" for value in row.values())] for name, row in rows.items()],
+        "all": len(made_with),
+    }
 
 
 def outdated(results: Results) -> list[str]:

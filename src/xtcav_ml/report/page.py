@@ -17,12 +17,14 @@ from xtcav_ml.system.errors import DAMAGES, reading
 from xtcav_ml.system.progress import console
 
 SECTIONS: dict[str, tuple[str, Callable[[Results], dict[str, Any] | None]]] = {
+    "settings": ("Settings", origin.settings_section),
     "before": ("Compared with the previous commit", earlier.comparison_section),
     "data": ("Data", data.data_section),
     "training": ("Training", training.training_section),
     "test": ("Test", quality.classification_section),
     "numbers": ("Numbers", quality.regression_section),
     "frames": ("Sample frames", lambda results: frames.picture(results, PLOTS / "frames.png")),
+    "means": ("Mean frames", lambda results: frames.picture(results, PLOTS / "mean_frames.png")),
     "mistakes": ("Worst mistakes", frames.mistakes),
     "saliency": ("Where the network looks", lambda results: frames.picture(results, PLOTS / "saliency.png")),
     "search": ("Search", origin.search_section),
@@ -33,7 +35,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Results], dict[str, Any] | None]]] = {
 
 MEND = "run `dvc repro --force evaluate`, then the command again"
 
-FILTERS = (format.percent, format.number, format.amount, format.ranges, format.meaning)
+FILTERS = (format.percent, format.number, format.amount, format.compared, format.ranges, format.meaning)
 
 
 def write_page(root: Path, out: Path, run: Run = None) -> None:

@@ -4,13 +4,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xtcav_ml.data.predictions import ACTUAL, PREDICTED, PROBABILITY
 from xtcav_ml.figures import quality as charts
 from xtcav_ml.figures.drawing import svg
 from xtcav_ml.report.format import number, percent
+from xtcav_ml.report.groups import group_charts
 from xtcav_ml.report.results import Results
 from xtcav_ml.science import metrics
+
+UNCERTAIN = 0.1  # half of an interval: a test set with a wider one is small
 
 
 def classification_section(results: Results) -> dict[str, Any] | None:
@@ -30,14 +34,36 @@ def classification_section(results: Results) -> dict[str, Any] | None:
     roc, precision_recall = (
         charts.one_against_rest(curves, panels=[panel]) for panel in (charts.roc_curve, charts.precision_recall_curve)
     )
-    calibration = charts.calibration_curve(metrics.calibration(truth, predicted))
     return {
         "confusion": svg(charts.confusion_matrix(confusion, names), f"Confusion matrix, label by label. {in_words}"),
-        "calibration": svg(calibration, "Calibration: accuracy by confidence"),
+        "calibration": _calibration(results.metrics),
         "roc": svg(roc, "ROC of each class against the rest; areas are in the table"),
         "precision_recall": svg(precision_recall, "Precision against recall; averages are in the table"),
         "classes": _classes(results.metrics, names),
+        "uncertain": _uncertain(confusion, names),
+        "groups": group_charts(run, results.raw[0] if results.raw else None),
     }
+
+
+def _calibration(values: Mapping[str, Any]) -> str | None:
+    """Return the chart (SVG) of the calibration that evaluate found; None in results of before it wrote that."""
+    bins = values.get("calibration")
+    if bins is None:
+        return None
+    arrays: Any = {name: np.array(entry, np.float64) for name, entry in bins.items()}  # None, of an empty bin, is NaN
+    found = metrics.Calibration(**arrays, expected_error=values["expected_calibration_error"], brier=values["brier"])
+    return svg(charts.calibration_curve(found), "Calibration: accuracy by confidence")
+
+
+def _uncertain(confusion: NDArray[np.int64], names: Sequence[str]) -> list[str]:
+    """Return the classes whose recall is known to no better than UNCERTAIN, with their shots and half of its interval."""
+    lines = []
+    for value, name in enumerate(names):
+        shots = int(confusion[value].sum())
+        low, high = metrics.wilson_interval(int(confusion[value, value]), shots)
+        if shots and (high - low) / 2 > UNCERTAIN:
+            lines.append(f"{name} ({shots:,} shots): ±{50 * (high - low):.0f} points")
+    return lines
 
 
 def _classes(values: Mapping[str, Any], names: Sequence[str]) -> list[list[str]]:

@@ -1,14 +1,20 @@
 """Results of the stages: each file as it is there, empty where it is missing."""
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xtcav_ml.config.paths import EVALUATION, HISTORY, PREDICTIONS
-from xtcav_ml.data import predictions, result_files
+from xtcav_ml.config.base import load_section
+from xtcav_ml.config.data import DataParams
+from xtcav_ml.config.paths import EVALUATION, HISTORY, PARAMS_FILE, PREDICTIONS
+from xtcav_ml.config.prepare import PrepareParams
+from xtcav_ml.data import predictions, raw_files, result_files
 from xtcav_ml.data.history import read_history
+from xtcav_ml.data.listing import list_files
 from xtcav_ml.lineage import recorded
+from xtcav_ml.system.errors import UserError
 
 Run = Mapping[str, str] | None
 """Id, experiment and store of the results' run in MLflow, if there is one."""
@@ -29,6 +35,16 @@ class Results:
     def classes(self) -> list[str]:
         """Return the names of the classes, in the order of their numbers; none where only numbers are learned."""
         return self.table.classes() if self.table else []
+
+    @functools.cached_property
+    def raw(self) -> tuple[raw_files.RawSet, PrepareParams] | None:
+        """Return the raw files that params.yaml names, and its section prepare; None if they are not here."""
+        try:
+            data = load_section("data", DataParams, self.root / PARAMS_FILE)
+            prepare = load_section("prepare", PrepareParams, self.root / PARAMS_FILE)
+            return raw_files.survey(list_files(self.root / data.raw), data, prepare), prepare
+        except UserError:
+            return None
 
     def json(self, path: Path, kind: Any) -> dict[str, Any]:
         """Return the content of a JSON file of this kind, empty if it is missing. Raises UserError if it is damaged."""

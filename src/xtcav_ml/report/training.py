@@ -10,13 +10,16 @@ from xtcav_ml.report.results import Results
 from xtcav_ml.science.warning_signs import warning_signs
 
 
-def warnings(history: Sequence[Mapping[str, float]], classes: Sequence[str]) -> list[str]:
-    """Return the warning signs of the training, with their epochs."""
+def warnings(history: Sequence[Mapping[str, float]], classes: Sequence[str], best: int) -> list[str]:
+    """Return the warning signs that the training had in its kept epoch `best` or later, with all their epochs.
+
+    Those of before are no fault: a network sits at chance in its first epochs.
+    """
     signs: dict[str, list[int]] = {}
     for epoch, values in enumerate(history, start=1):
         for sign in warning_signs(values, classes):
             signs.setdefault(sign, []).append(epoch)
-    return [f"Epoch {ranges(epochs)}: {sign}." for sign, epochs in signs.items()]
+    return [f"Epoch {ranges(epochs)}: {sign}." for sign, epochs in signs.items() if epochs[-1] >= best]
 
 
 def training_section(results: Results) -> dict[str, Any]:
@@ -33,5 +36,5 @@ def training_section(results: Results) -> dict[str, Any]:
         charts[title] = svg(
             charts_of.learning_curves(history, best, [name]), f"{title}, by epoch; in the kept epoch {best}: {values}"
         )
-    signs = warnings(history, results.classes)
+    signs = warnings(history, results.classes, best)
     return {"epochs": len(history), "best": best, "warnings": signs, "charts": charts}
