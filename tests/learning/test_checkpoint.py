@@ -1,6 +1,7 @@
 """A training that is stopped and goes on must end in the very bits of one that was not: weights, best epoch and history."""
 
 import functools
+import hashlib
 import os
 
 import numpy as np
@@ -155,6 +156,23 @@ def test_a_damaged_file_costs_one_epoch(tmp_path):
         state, damaged_files = kept.load()
         assert len(state.history) == 1
         assert damaged_files == [f"{newest}: damaged, not used"]
+
+
+def test_the_states_of_the_training_that_ended_last_are_kept(tmp_path):
+    model = tmp_path / "model.keras"
+    model.write_bytes(b"weights")
+    first, second = (Checkpoints.beside(model, IDENTITY, device) for device in ("CPU", "GPU"))
+    for one in (first, second):
+        one.save(some_state(2))
+        assert one.ended() == ""
+        one.end(model)
+        assert one.ended() == hashlib.md5(b"weights").hexdigest()
+    assert second.remarks() == []
+    assert [path.parent for path in tmp_path.rglob("ended")] == [second.folder]
+    assert first.ended() == ""
+    for path in second.folder.glob("*.ckpt"):
+        path.write_bytes(b"torn")
+    assert second.ended() == ""
 
 
 @pytest.mark.parametrize("name", IDENTITY)

@@ -11,6 +11,8 @@ from mlflow import MlflowClient
 from ruamel.yaml import YAML
 
 from tests.conftest import ROOT, stored_runs
+from xtcav_ml.config.paths import MODEL
+from xtcav_ml.learning.checkpoint import Checkpoints, State
 from xtcav_ml.lineage import fingerprint, git, lineage
 from xtcav_ml.lineage.fingerprint import Code
 from xtcav_ml.tracking import mlflow_names, resources, runs
@@ -56,6 +58,34 @@ def test_parameters_are_those_that_the_data_were_made_with(workspace):
     params = stored_runs(workspace)[0].data.params
     assert params == {"train.model.name": "convnet", "prepare.label": "x", "data.raw": "theirs"}
     assert "`theirs`" in runs.note(METRICS, TAGS)
+
+
+def ended_training(workspace):
+    """Leave the states of a training that has ended, with its run, and return them."""
+    states = Checkpoints.beside(workspace / MODEL, lineage.of_stage("train").identity, "CPU")
+    states.save(State([{"val_accuracy": 0.5}], [], [], []))
+    with runs.training_run("CPU"):
+        (workspace / MODEL).write_bytes(b"weights")
+        states.end(workspace / MODEL)
+    return states
+
+
+def test_a_training_that_ended_before_dvc_recorded_it_has_its_run(workspace):
+    states = ended_training(workspace)
+    with runs.training_run("CPU") as (run, _):
+        assert run is None
+    assert [run.info.status for run in stored_runs(workspace)] == ["FINISHED"]
+    assert states.ended()
+
+
+def test_a_training_that_dvc_has_recorded_is_made_again_if_it_is_told_to(workspace):
+    states = ended_training(workspace)
+    out = {"path": str(MODEL), "md5": states.ended()}
+    (workspace / "dvc.lock").write_text(json.dumps({"stages": {"train": {"outs": [out]}}}))
+    with runs.training_run("CPU") as (run, _):
+        assert run is not None
+    assert [run.info.status for run in stored_runs(workspace)] == ["FINISHED"] * 2
+    assert states.load() == (None, [])
 
 
 @pytest.mark.parametrize(("error", "status"), [(KeyboardInterrupt, "KILLED"), (RuntimeError, "FAILED")])

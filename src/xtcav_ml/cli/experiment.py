@@ -62,9 +62,13 @@ def _make(name: str, data: bool) -> None:
 
     params = experiments.train_params(name)
     origin = lineage.of_experiment(experiments.all_params(name), experiments.data_files(name))
-    with runs.training_run(backend.configure(params.seed, params.threads), name, origin) as (run, identity):
+    model = experiments.trained_folder(name) / "model.keras"
+    with runs.training_run(backend.configure(params.seed, params.threads), model, name, origin) as (run, identity):
+        if run is None:
+            stage.train_experiment(name, params, identity=identity)
+            return
         with resources.measured(f"experiment-{name}") as sampler:
             series = usage_series.Series(sampler, run)
             seconds = stage.train_experiment(name, params, [run, series], identity)
-        runs.log_model(run, experiments.trained_folder(name) / "model.keras")
+        runs.log_model(run, model)
     side_by_side.write_usage(name, sampler.summary(), seconds)

@@ -17,6 +17,9 @@ def train() -> None:
     with writing(MODEL):
         params = load_section("train", TrainParams)
         with runs.training_run(backend.configure(params.seed, params.threads)) as (run, identity):
+            if run is None:
+                stage.train_network(params, PREPARED, MODEL, HISTORY, identity=identity)
+                return
             with resources.measured("train") as sampler:
                 series = usage_series.Series(sampler, run)
                 stage.train_network(params, PREPARED, MODEL, HISTORY, [run, series], identity)

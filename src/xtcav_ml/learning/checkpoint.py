@@ -2,7 +2,8 @@
 
 A file is written whole or not at all. It begins with a line with the format and one with the SHA-256 of the rest. The last two
 are kept, so that a damaged file costs one epoch. Each training has a folder of its own, named by what decides its result: a
-short try with other settings leaves the states of a long training alone, and the earlier settings resume it.
+short try with other settings leaves the states of a long training alone, and the earlier settings resume it. The last states of
+the newest training that ended are kept too: if its command was stopped before DVC took the model, nothing is trained again.
 
 Keras' own BackupAndRestore and ModelCheckpoint are not used: they hold neither the history, nor the random generators, nor the
 best weights, and do not show that a file is torn.
@@ -21,13 +22,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xtcav_ml.lineage.lineage import file_md5
 from xtcav_ml.system import atomic
 
+FOLDER = "checkpoints"  # beside the model; DVC does not track, so does not remove it
 FORMAT = b"xtcav checkpoint 1\n"  # another number for another layout: fingerprints ignore this module
 KEPT_FILES = 2
 KEPT_TRAININGS = 4
 """Unfinished trainings whose states are kept, with this one: each takes six to eight times the size of its weights."""
 
+ENDED = "ended"  # file with the MD5 of the model of a training that has ended
 ARRAY_GROUPS = ("variables", "optimizer", "best")
 
 
@@ -49,6 +53,11 @@ class Checkpoints:
         name = hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()[:16]
         self.folder = folder / name
         self._own: list[Path] = []  # the files of this training, oldest first
+
+    @classmethod
+    def beside(cls, model: Path, identity: Mapping[str, str], device: str) -> "Checkpoints":
+        """Return the states of the training on `device` that makes `model`."""
+        return cls(model.parent / FOLDER, {**identity, "device": device})
 
     def save(self, state: State) -> None:
         """Write a state; remove all other files of this training, damaged ones too, but the one before.
@@ -94,13 +103,25 @@ class Checkpoints:
                 lines.append(f"{folder}: kept{until}, {len(state.history)} epochs of a training with other {differs}")
         return lines
 
+    def end(self, model: Path) -> None:
+        """Keep the last states of this training, which has made the file `model`, and of no other one that has ended."""
+        with atomic.replacing(self.folder / ENDED) as temporary:
+            temporary.write_text(file_md5(model))
+        for mark in set(self.folder.parent.glob(f"*/{ENDED}")) - {self.folder / ENDED}:
+            shutil.rmtree(mark.parent, ignore_errors=True)
+
+    def ended(self) -> str:
+        """Return the MD5 of the model if the training has ended, and its last state can be read; otherwise ""."""
+        mark = self.folder / ENDED
+        return mark.read_text() if mark.is_file() and self.load()[0] is not None else ""
+
     def clear(self) -> None:
-        """Remove all states: the training is done."""
+        """Remove all states: the training begins anew."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _others(self) -> list[Path]:
-        """Return the folders of the other trainings, the one with the latest epoch first."""
-        others = [path for path in self.folder.parent.glob("*/") if path != self.folder]
+        """Return the folders of the other trainings that have not ended, the one with the latest epoch first."""
+        others = [path for path in self.folder.parent.glob("*/") if path != self.folder and not (path / ENDED).exists()]
         return sorted(others, key=_last_change, reverse=True)
 
 

@@ -80,6 +80,12 @@ def of_output(stage: str, path: Path) -> Lineage:
     return Lineage(ran.params, ran.deps, recorded_code(stage, ran.code, lambda name: Path(name).read_bytes()))
 
 
+def recorded_md5(path: Path) -> str | None:
+    """Return the MD5 that DVC recorded of an output of a stage; None if it has recorded none."""
+    stages = _lock(EXPERIMENTS / LOCK_FILE) | _lock(LOCK_FILE)
+    return next((stage.outs[str(path)] for stage in stages.values() if str(path) in stage.outs), None)
+
+
 def require_outputs(paths: Sequence[Path]) -> None:
     """Raise UserError if dvc.lock does not have these very files and folders, in this folder, as outputs of stages."""
     outputs = {path: md5 for stage in _lock(LOCK_FILE).values() for path, md5 in stage.outs.items()}

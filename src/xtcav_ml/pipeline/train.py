@@ -13,8 +13,6 @@ from xtcav_ml.learning.checkpoint import Checkpoints
 from xtcav_ml.science.warning_signs import warning_signs
 from xtcav_ml.system.progress import clock, console, counting
 
-CHECKPOINTS = "checkpoints"  # beside the model; DVC does not track, so does not remove it
-
 COLUMNS = {"loss": "loss", "accuracy": "accuracy", "squared_error": "sq. error"}
 """Values of an epoch that are shown, if it has them, and their headings."""
 
@@ -33,8 +31,8 @@ def train_network(
     """Train on `data`/train.h5, keep the best epoch on `data`/validation.h5, write the network and the history.
 
     With `identity` (all that the result depends on, by name; the device is added here) it keeps its state beside the model,
-    and resumes from there if it was stopped and the identity is the same. Raises UserError if a file is missing, the
-    network does not fit the frames, or the loss is not finite.
+    and resumes from there if it was stopped, or had ended, and the identity is the same. Raises UserError if a file is missing,
+    the network does not fit the frames, or the loss is not finite.
     """
     screen = console()
     device = backend.configure(params.seed, params.threads)
@@ -48,14 +46,13 @@ def train_network(
         history_path.parent.mkdir(parents=True, exist_ok=True)
         history_path.unlink(missing_ok=True)  # it may be DVC's link into its cache: writing through would empty that
         steps = params.epochs * (train.shots // params.batch_size)
-        folder = model_path.parent / CHECKPOINTS
-        checkpoints = None if identity is None else Checkpoints(folder, {**identity, "device": device})
+        checkpoints = None if identity is None else Checkpoints.beside(model_path, identity, device)
         with history_path.open("w", encoding="utf-8") as history, counting("steps", steps) as advance:
             log = _Log(history, advance, train.classes, params.epochs)
             fitted = fit.fit(train, validation, params, [log, *listeners], checkpoints)
         keras_file.save(fitted.model, train.spec, model_path)
     if checkpoints is not None:
-        checkpoints.clear()
+        checkpoints.end(model_path)
     screen.print(f"  kept epoch {fitted.best_epoch} of {params.epochs}, the best on validation -> {model_path}")
     return fitted
 

@@ -21,6 +21,7 @@ from xtcav_ml.config.paths import (
     EVALUATION,
     LOCK_FILE,
     METRICS,
+    MODEL,
     PARAMS_FILE,
     PLOTS,
     PREDICTIONS,
@@ -30,11 +31,13 @@ from xtcav_ml.config.paths import (
 )
 from xtcav_ml.config.train import TrainParams
 from xtcav_ml.data import predictions, result_files
+from xtcav_ml.learning.checkpoint import Checkpoints
 from xtcav_ml.lineage import dvc_lock, fingerprint, git, lineage, project, recorded
 from xtcav_ml.lineage.environment import environment, versions
 from xtcav_ml.science.thresholds import INTERVAL
 from xtcav_ml.system import atomic, interrupts
 from xtcav_ml.system.errors import UserError, warn
+from xtcav_ml.system.progress import console
 from xtcav_ml.tracking import resources
 from xtcav_ml.tracking.logged_params import logged_params, run_name
 from xtcav_ml.tracking.mlflow_names import (
@@ -59,12 +62,13 @@ Tags = Mapping[str, str]
 
 @contextlib.contextmanager
 def training_run(
-    device: str, experiment: str = "", origin: lineage.Lineage | None = None
-) -> Iterator[tuple[Run, dict[str, str]]]:
+    device: str, model: Path = MODEL, experiment: str = "", origin: lineage.Lineage | None = None
+) -> Iterator[tuple[Run | None, dict[str, str]]]:
     """Yield a run, which is a listener of `fit`, and the identity of the training on `device` of the workspace or of `origin`.
 
     It ends FINISHED, FAILED on an error, KILLED on Ctrl-C, which takes effect after a minibatch; the next training of the
     same identity resumes one that was killed outright. The training's usage, in RESOURCES by then, is logged too.
+    There is no run where the training has one that ended, and was stopped before DVC recorded `model`.
     """
     origin = origin or lineage.of_stage("train")
     own, usage, store = {"stage": "train", "device": device}, "train", EXPERIMENT
@@ -72,7 +76,14 @@ def training_run(
         own |= {"stage": "experiment", "experiment": experiment}
         usage, store = f"experiment-{experiment}", NOTES
     identity = hashlib.sha256(json.dumps([origin.identity, own], sort_keys=True).encode()).hexdigest()
+    states = Checkpoints.beside(model, origin.identity, device)
+    if (ended := states.ended()) and ended == lineage.recorded_md5(model):  # DVC is told to make it again
+        states.clear()
     with interrupts.held(), Tracker(project.find_root(), identity, store) as tracker:
+        if states.ended() and not tracker.resumes:
+            console().print("train: this training has ended before, and has its run")
+            yield None, origin.identity
+            return
         run = begin(tracker, origin, {**own, **origin_tags(origin)}, experiment)
         yield run, origin.identity
         numbers, picture = (RESOURCES / f"{usage}{suffix}" for suffix in (".json", ".png"))

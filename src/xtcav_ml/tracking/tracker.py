@@ -127,6 +127,11 @@ class Tracker:
                 self._upload_left(journal)
         return self
 
+    @property
+    def resumes(self) -> bool:
+        """Return whether a run of this identity was left without an end."""
+        return bool(self._unfinished)
+
     @interrupts.held()
     def start(
         self,

@@ -5,8 +5,6 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -16,9 +14,10 @@ from xtcav_ml.lineage import dvc_lock, git
 from xtcav_ml.system import atomic, variables
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.system.one_writer import locked
+from xtcav_ml.system.parent_process import killed_with_parent
 from xtcav_ml.system.progress import console
 from xtcav_ml.tools.reproduction.original import Original
-from xtcav_ml.tools.workspace import environment_of, run_python
+from xtcav_ml.tools.workspace import environment_of, run_python, shown_python
 
 MARK = Path(".git") / "xtcav-run.json"  # names the run that a folder was made for; the lock on the folder
 
@@ -86,10 +85,10 @@ def run_stages(folder: Path, settings: Mapping[str, str], lock: int) -> int:
     _require_own_source(folder)
     if (first := _first_left(folder)) is None:
         return 0
-    command = [sys.executable, "-m", "dvc", "repro", "--force", "--no-commit", *first]
+    command = ["-m", "dvc", "repro", "--force", "--no-commit", *first]
     kept = {name: value for name, value in environment_of(folder).items() if not variables.counts(name)}
     environment = {**kept, **settings}
-    with subprocess.Popen(command, cwd=folder, env=environment, start_new_session=True, pass_fds=[lock]) as process:
+    with shown_python(folder, *command, env=environment, start_new_session=True, pass_fds=[lock]) as process:
         try:
             return process.wait()
         except KeyboardInterrupt:  # DVC waits for its stage, which ends in order: both need the signal
@@ -163,8 +162,11 @@ def _fetch_data(folder: Path) -> None:
         return
     if run_python(folder, "-m", "dvc", "checkout", str(raw)).returncode == 0:
         return
-    pulled = run_python(folder, "-m", "dvc", "pull", str(raw), shown=True)
-    if pulled.returncode or not (folder / raw).exists():
+    with shown_python(
+        folder, "-m", "dvc", "pull", str(raw), env=environment_of(folder), preexec_fn=killed_with_parent()
+    ) as pull:
+        pull.wait()
+    if pull.returncode or not (folder / raw).exists():
         raise UserError(
             f"{raw}: data are missing (found in neither DVC's cache nor a remote, expected in one of them). Fix: run `dvc add` "
             "and `dvc push` where the run was made, and name the remote here with `dvc remote add`"
