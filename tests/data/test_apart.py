@@ -12,6 +12,7 @@ import pytest
 
 from xtcav_ml.data import apart
 from xtcav_ml.data.apart import Apart
+from xtcav_ml.system import interrupts
 from xtcav_ml.system.errors import UserError
 
 
@@ -41,6 +42,8 @@ def test_one_fork_answers_until_a_file_ends_it(look):
     name, more, fork = look(Path("good"), 7)
     assert (name, more) == ("good", 7)
     assert fork != os.getpid()
+    for number in interrupts.STOPS:  # a terminal or a batch system sends them to all processes
+        os.kill(fork, number)
     assert look(Path("after"))[2] == fork
     with pytest.raises(UserError):
         look(Path("crash"))

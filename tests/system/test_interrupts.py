@@ -81,10 +81,19 @@ SAID = {
 }
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
-@pytest.mark.parametrize("what", SAID, ids=["swallowed", "held_back", "between_steps", "another_error", "again"])
-def test_a_request_to_stop_is_heard_where_it_may_be(name, what):
+@pytest.mark.parametrize(
+    ("what", "name"),
+    [*((what, "SIGTERM") for what in SAID), (HELD_BACK, "SIGINT"), (HELD_BACK, "SIGHUP")],
+    ids=["swallowed", "held_back", "between_steps", "another_error", "again", "Ctrl-C", "terminal"],
+)
+def test_a_request_to_stop_is_heard_where_it_may_be(what, name):
     program = START.format(name=name) + what
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.splitlines() == SAID[what]
     assert ("again to stop now" in done.stderr) == (what != SWALLOWED)
+
+
+def test_a_command_below_nohup_outlives_its_terminal():
+    program = START.format(name="SIGHUP") + "ask()\nprint('on')"
+    command = ["nohup", sys.executable, "-c", program]
+    assert subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout == "on\n"

@@ -101,8 +101,8 @@ def application(names: list[str]) -> typer.Typer:
 def main() -> None:
     """Run a command with the project's own code; a user's mistake is one line and exit code 1, never a traceback.
 
-    Imports only the file of that command; all of them for the help. SIGTERM, with which batch systems end a job, acts as
-    Ctrl-C: the present step ends in order. A stage whose `dvc` is killed ends with it.
+    Imports only the file of that command; all of them for the help. SIGTERM, with which batch systems end a job, and
+    SIGHUP of a closed terminal act as Ctrl-C: the present step ends in order. A stage whose `dvc` is killed ends with it.
     """
     interrupts.listen()
     command = "".join(sys.argv[1:2]).replace("-", "_")

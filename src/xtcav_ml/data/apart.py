@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Generic, NoReturn, TypeVar, cast
 
-from xtcav_ml.system import parent_process
+from xtcav_ml.system import interrupts, parent_process
 from xtcav_ml.system.errors import UserError
 
 SECONDS, MOST_SECONDS = 1.0, 60.0
@@ -153,9 +153,9 @@ def _serve(parent: int, pipe: Connection, function: Callable[..., Any]) -> NoRet
         parent_process.follow_parent(parent)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # libraries write there what is said in one line
         faulthandler.disable()
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is for the parent
-        for number in (signal.SIGTERM, signal.SIGPROF):
-            signal.signal(number, signal.SIG_DFL)
+        for number in interrupts.STOPS:
+            signal.signal(number, signal.SIG_IGN)  # it is for the parent
+        signal.signal(signal.SIGPROF, signal.SIG_DFL)
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         for kind, limit in ((resource.RLIMIT_AS, used + MEMORY), (resource.RLIMIT_CORE, 0)):
             most = resource.getrlimit(kind)[1]

@@ -17,6 +17,9 @@ from xtcav_ml.system.errors import DiskFull, UserError, disk_full
 SECONDS_TO_END = 5.0  # seconds that a process may take to end by itself after a request to stop
 POLL_SECONDS = 0.1  # between looks for a request to stop, which may be held back
 
+PARENTS = (signal.SIGINT, signal.SIGHUP)
+"""Signals that a terminal sends to all of its processes: what they mean is the parent's to decide."""
+
 KILLS = (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGHUP, -signal.SIGINT)
 """Exit codes of a process that another one ended: a user, a batch system or, for lack of memory, the system."""
 
@@ -94,8 +97,9 @@ class ChildProcess:
 @contextlib.contextmanager
 def _without_interrupts() -> Iterator[None]:
     """Let processes that are started meanwhile leave Ctrl-C to their parent, from their first instruction on."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, PARENTS)
     resource_tracker.ensure_running()  # starts with the first process, and then lets interrupts through
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    signal.pthread_sigmask(signal.SIG_BLOCK, PARENTS)
     try:
         yield
     finally:
@@ -124,7 +128,8 @@ def _work(pipe: Connection, target: Callable[..., Any], arguments: tuple[Any, ..
 
 def end_with_parent() -> None:
     """Call in a child: it ends as soon as its parent is gone, and leaves Ctrl-C to the parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in PARENTS:
+        signal.signal(number, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None
 

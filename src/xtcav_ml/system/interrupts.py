@@ -1,4 +1,4 @@
-"""Requests to stop, by Ctrl-C or by a batch system, that are neither lost nor come at a bad moment.
+"""Requests to stop, by Ctrl-C, a batch system or a terminal that is closed, that are neither lost nor come at a bad moment.
 
 A KeyboardInterrupt that a signal raises anywhere can be swallowed by libraries in C++, or leave a lock of Python's held for
 good: the Condition in every threading.Event and queue.Queue is acquired by a Python function, which may be interrupted
@@ -12,6 +12,9 @@ import time
 from collections.abc import Iterator
 from types import FrameType
 
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Signals of Ctrl-C, of a batch system, and of a terminal that is closed."""
+
 REPEAT_SECONDS = 1.0
 """Seconds after which another signal is a request to stop at once: `timeout` and a terminal may send the same one twice."""
 
@@ -23,9 +26,10 @@ _held = 0
 
 
 def listen() -> None:
-    """Treat SIGTERM, with which batch systems end a job, as Ctrl-C."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _stop)
+    """Treat all STOPS as Ctrl-C, but for the end of a terminal that `nohup` has told this process to outlive."""
+    for number in STOPS:
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _stop)
 
 
 @contextlib.contextmanager
