@@ -1,3 +1,4 @@
+import ctypes
 import shutil
 
 import h5py
@@ -39,6 +40,21 @@ def test_what_it_finds_is_written_with_the_keys(folder, params, tmp_path):
         assert written["evt.fiducials"][8:].tolist() == raw["evt.fiducials"][:].tolist()
         assert written[PEAKS_LABEL][8:].tolist() == raw[PEAKS_LABEL][:].tolist()
         np.testing.assert_allclose(written["acq.t1.ampl"][8:], raw["truth.t1"][:], rtol=1e-6)
+
+
+def test_shots_are_taken_some_at_a_time_to_the_same_bits(folder, params, tmp_path, monkeypatch):
+    written = []
+    for shots in (relabel.SHOTS, 7):
+        monkeypatch.setattr(relabel, "SHOTS", shots)
+        relabel.relabel_folder(folder, params.simulate.rule, tmp_path / "labels.h5")
+        written.append((tmp_path / "labels.h5").read_bytes())
+    assert written[0] == written[1]
+
+
+def test_waveforms_that_crash_hdf5_are_one_line(folder, params, monkeypatch):
+    monkeypatch.setattr(relabel, "read_columns", lambda *_, **__: ctypes.string_at(0))
+    with pytest.raises(UserError, match=r"r69\.h5: not a readable HDF5 file \(found a crash of HDF5 "):
+        relabel.relabel_folder(folder, params.simulate.rule, None)
 
 
 def test_another_rule_disagrees(folder, params):

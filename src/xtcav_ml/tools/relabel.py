@@ -23,6 +23,8 @@ REQUIRED = (
     {name: SCHEMA[name] for name in (WAVEFORMS, "bld.L3energy")} | {PEAKS_LABEL: raw_files.LABEL} | raw_files.KEYS
 )
 
+SHOTS = 1024  # whose waveforms are copied at a time
+
 
 def relabel_folder(folder: Path, rule: PeakRule, out: Path | None, layout: Layout = NOTES) -> NDArray[np.int64]:
     """Print how far the rule agrees with the labels in `folder`; with `out`, write labels and peaks to that HDF5 file.
@@ -37,7 +39,6 @@ def relabel_folder(folder: Path, rule: PeakRule, out: Path | None, layout: Layou
         problems = dict(zip(listing.files, look.each(listing.files), strict=True))
     listing = raw_files.without_parts(listing, place, problems)
     raw_files.refuse({file: problems[file] for file in listing.files})
-    raw_files.refuse({file: _label_problems(file, place) for file in listing.files})
     columns, blank = _relabelled(listing.files, rule, place)
     stored, computed = (labels.astype(np.int64) for labels in (columns.pop("stored"), columns[PEAKS_LABEL]))
     names = ("no label", *PEAK_CLASSES)
@@ -60,30 +61,40 @@ def relabel_folder(folder: Path, rule: PeakRule, out: Path | None, layout: Layou
     return counts
 
 
-def _label_problems(file: Path, place: Folder) -> list[str]:
-    stored = read_columns(file, {name: REQUIRED[name] for name in (PEAKS_LABEL, *EVENT_KEY)}, folder=place)[PEAKS_LABEL]
-    return raw_files.label_problems(file, PEAKS_LABEL, stored, PEAK_CLASSES, "label these shots -1")
-
-
 def _relabelled(files: Sequence[Path], rule: PeakRule, place: Folder) -> tuple[dict[str, NDArray[np.generic]], int]:
-    """Return the keys, the stored label, and the label and peaks by the rule, and the number of rows without a key."""
-    tables = []
-    with counting("files", len(files)) as advance:
-        for file in files:
-            columns = read_columns(file, REQUIRED, folder=place)
-            waveforms, energy = (cast(NDArray[np.floating], columns[name]) for name in (WAVEFORMS, "bld.L3energy"))
-            peaks = labels.find_peaks(waveforms, energy, rule)
-            tables.append(
-                {
-                    **{name: columns[name] for name in raw_files.KEYS if not place.source(name).absent},
-                    "stored": columns[PEAKS_LABEL],
-                    PEAKS_LABEL: labels.peaks_label(peaks),
-                    **{f"acq.{name}.pos": peaks.position[i] for i, name in enumerate(labels.PEAKS)},
-                    **{f"acq.{name}.ampl": peaks.amplitude[i] for i, name in enumerate(labels.PEAKS)},
-                    "keyed": columns[EVENT_KEY[0]] != -1,
-                }
-            )
+    """Return the keys, the stored label, and the label and peaks by the rule, and the number of rows without a key.
+
+    Raises UserError if a file cannot be read, or a stored label is not a class.
+    """
+    reading = Apart(lambda file: _read(file, rule, place), kept=place.states)
+    with reading as read, counting("files", len(files)) as advance:
+        tables, problems = [], {}
+        for file, (table, wrong) in zip(files, read.each(files), strict=True):
+            tables.append(table)
+            problems[file] = wrong
             advance(1)
+    raw_files.refuse(problems)
     joined = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
     keyed = joined.pop("keyed")
     return {name: values[keyed] for name, values in joined.items()}, int((~keyed).sum())
+
+
+def _read(file: Path, rule: PeakRule, place: Folder) -> tuple[dict[str, NDArray[np.generic]], list[str]]:
+    """Return the same of one file, with which rows are `keyed`, and a line for stored labels that are no class."""
+    columns = read_columns(file, REQUIRED, folder=place)
+    stored = columns[PEAKS_LABEL]
+    waveforms, energy = (cast(NDArray[np.floating], columns[name]) for name in (WAVEFORMS, "bld.L3energy"))
+    some = [slice(first, first + SHOTS) for first in range(0, max(len(stored), 1), SHOTS)]
+    found = [labels.find_peaks(waveforms[rows], energy[rows], rule) for rows in some]
+    position, amplitude = (
+        np.concatenate([getattr(one, name) for one in found], 1) for name in ("position", "amplitude")
+    )
+    table = {
+        **{name: columns[name] for name in raw_files.KEYS if not place.source(name).absent},
+        "stored": stored,
+        PEAKS_LABEL: labels.peaks_label(labels.Peaks(position, amplitude)),
+        **{f"acq.{name}.pos": position[i] for i, name in enumerate(labels.PEAKS)},
+        **{f"acq.{name}.ampl": amplitude[i] for i, name in enumerate(labels.PEAKS)},
+        "keyed": columns[EVENT_KEY[0]] != -1,
+    }
+    return table, raw_files.label_problems(file, PEAKS_LABEL, stored, PEAK_CLASSES, "label these shots -1")
