@@ -1,5 +1,6 @@
 """Every command on every file that it reads, damaged in every way: its work, or one line with a cure; never a traceback."""
 
+import hashlib
 import json
 import shutil
 import sys
@@ -7,10 +8,15 @@ import sys
 import numpy as np
 import pytest
 
-from tests.conftest import ROOT, git, lay_store, write_prepared_file
+from tests.conftest import ROOT, StoredRun, git, lay_store, write_prepared_file
+from tests.pipeline.test_evaluate import trained
 from tests.report.conftest import lay_results
 from xtcav_ml.cli import main
+from xtcav_ml.config.paths import STAGES
+from xtcav_ml.pipeline import train
 from xtcav_ml.system.errors import UserError
+from xtcav_ml.tools.reproduction import restored
+from xtcav_ml.tracking.mlflow_names import EVALUATION_TAG, LINEAGE
 from xtcav_ml.tuning import tune
 
 DAMAGES = {
@@ -24,6 +30,7 @@ DAMAGES = {
     "wrong types": b'{"stages": {"train": 5}, "shots": "a", "best_epoch": [], "params": 3, "run_id": {}}',
     "binary": bytes(range(256)),
     "nested": b"[" * 50_000,
+    "another row": b'{"epoch": 1, "x": 2}',
     "a folder": "folder",
 }
 
@@ -35,20 +42,33 @@ RESULTS = (
     "resources/run.json",
     "resources/train.json",
 )
+LOGGED = (
+    "metrics.json",
+    *(f"{LINEAGE}/{name}" for name in ("dvc.lock", "params.yaml", "environment.json", "code/train.json")),
+)
+MADE_AGAIN = (".git/xtcav-run.json", "dvc.lock", "dvc.yaml", "results/metrics.json", "results/history.jsonl")
 READERS = {
     **{f"results/{name}": ("report", "summary", "compare", "record") for name in RESULTS},
     "results/tuning/best.json": ("promote", "report"),
     "results/tuning/study.db": ("tune", "report"),
     "results/plots/frames.png": ("report", "record"),
     "results/params_valid.txt": ("validate", "report"),
-    "dvc.lock": ("validate", "runs", "record", "report", "compare", "tune", "sync"),
-    "dvc.yaml": ("runs", "record", "report", "tune", "sync"),
-    "code/train.json": ("runs", "record", "report", "compare"),
+    "dvc.lock": ("validate", "runs", "record", "report", "compare", "tune", "sync", "train"),
+    "dvc.yaml": ("runs", "record", "report", "tune", "sync", "train"),
+    "code/train.json": ("runs", "record", "report", "compare", "train"),
     ".dvc/tmp/rwlock": ("validate", "report"),
+    **dict.fromkeys(("data/prepared/train.h5", "data/prepared/validation.h5"), ("train",)),
+    **dict.fromkeys(("data/prepared/test.h5", "models/model.keras", "results/./history.jsonl"), ("evaluate",)),
+    **dict.fromkeys((f"mlruns/artifacts/*/*/artifacts/{name}" for name in LOGGED), ("reproduce",)),
+    **dict.fromkeys((f"again/{name}" for name in MADE_AGAIN), ("reproduce",)),
 }
 """Files of a project, and the commands that read them."""
 
-ARGUMENTS = {"compare": ("results/predictions.csv", "HEAD"), "tune": ("--trials", "1", "--minutes", "0.01")}
+ARGUMENTS = {
+    "compare": ("results/predictions.csv", "HEAD"),
+    "tune": ("--trials", "1", "--minutes", "0.01"),
+    "reproduce": ("one", "--into", "again"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +85,8 @@ def whole(tmp_path_factory):
     frames = np.random.default_rng(0).integers(90, 130, (40, 24, 20)).astype(np.int16)
     for split in ("train", "validation"):
         write_prepared_file(folder / f"data/prepared/{split}.h5", frames, np.arange(40) % 2)
-    (folder / "models/model.keras").write_bytes(b"weights")
+    trained(folder / "models", epochs=1)
+    (folder / "models/test.h5").rename(folder / "data/prepared/test.h5")
     (folder / "results/params_valid.txt").write_text("params.yaml is valid\n")
     used = dict.fromkeys(("run_time_s", "cpu_time_s", "max_memory_mb", "max_threads", "max_processes"), 1.0)
     best = {"study": "s", "trial": 0, "score": 0.5, "epochs": 1, "params": {}, "train": {}}
@@ -80,10 +101,33 @@ def whole(tmp_path_factory):
     git(folder, "init", "-q")
     git(folder, "add", "-A")
     git(folder, "commit", "-qm", "start")
+    lay_reproduction(folder)
     return folder
 
 
-def stop(_):
+def lay_reproduction(folder):
+    """Put a run with all that is logged of it into the store, and the folder where all its stages have run again."""
+    again, stages = folder / "again", {name: {"cmd": name} for name in (*STAGES, "record")}
+    (again / ".git").mkdir(parents=True)
+    (again / "results").mkdir()
+    for name in ("metrics.json", "history.jsonl"):
+        shutil.copyfile(folder / "results" / name, again / "results" / name)
+    for name in ("dvc.lock", "dvc.yaml"):
+        (again / name).write_text(json.dumps({"stages": stages}))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        run = StoredRun(folder, **{"stage": "train", "git.commit": "c" * 40, EVALUATION_TAG: "e"})
+        run.artifact(again / "results/metrics.json")
+        (folder / "environment.json").write_text("{}")
+        for name in ("dvc.lock", "params.yaml", "environment.json"):
+            run.client.log_artifact(run.run_id, str(folder / name), LINEAGE)
+        run.client.log_artifact(run.run_id, str(folder / "code/train.json"), f"{LINEAGE}/code")
+        run.metrics({"loss/train": 0.5})
+        run.finish()
+    (again / restored.MARK).write_text(json.dumps({"run": run.run_id, "remarks": []}))
+
+
+def stop(*_, **__):
     raise UserError("tune: stopped before a trial (found one, expected none). Fix: none")
 
 
@@ -95,7 +139,21 @@ def project(whole, monkeypatch):
     monkeypatch.setattr(main.interrupts, "listen", lambda: None)
     monkeypatch.setattr(main.variables, "pin_process", lambda: None)
     monkeypatch.setattr(tune._Search, "run_trials", stop)
+    monkeypatch.setattr(train.fit, "fit", stop)
+    monkeypatch.setattr(restored, "_require_own_source", lambda folder: None)
+    monkeypatch.setattr(restored, "shown_python", stop)
     return whole
+
+
+def kept(folder):
+    """Return the digests of all files, but of those that grow while a command runs."""
+    paths = (path for path in folder.rglob("*") if path.is_file())
+    names = {path.relative_to(folder).as_posix(): path for path in paths}
+    return {
+        name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for name, path in names.items()
+        if not name.startswith(("mlruns/", ".git/", "results/tuning/", "results/resources/"))
+    }
 
 
 def damage(path, content):
@@ -134,13 +192,16 @@ def test_no_damage_is_a_traceback(project, monkeypatch, capsys, name, command):
 def try_damages(project, monkeypatch, capsys, name, command, damages):
     monkeypatch.setattr(sys, "argv", ["xtcav", command, *ARGUMENTS.get(command, ())])
     params = (project / "params.yaml").read_bytes()
+    (path,) = project.glob(name)
     for content in damages:
-        mend = damage(project / name, content)
-        code = 0
+        mend = damage(path, content)
+        before, code = kept(project), 0
         try:
             main.main()
         except SystemExit as ended:
             code = ended.code
+            if code:
+                assert kept(project) == before
         finally:
             mend()
             (project / "params.yaml").write_bytes(params)

@@ -39,7 +39,7 @@ class Trainers(threading.Thread):
         return [one for one, parent in found.items() if parent not in found]
 
     def run(self):
-        while not self.over.wait(0.02):
+        while not self.over.wait(0.05):
             self.most = max(self.most, len(self.now()))
 
 
@@ -58,18 +58,19 @@ def start(project):
     """Start `dvc repro` as a shell does, so that a kill of it alone is possible."""
     program = Path(sys.executable).parent / "dvc"
     environment = {**clean_environment(), "PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}"}
-    return subprocess.Popen(
-        [program, "repro", "train"],
-        cwd=project.folder,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    with said_by(project).open("wb") as said:
+        return subprocess.Popen(
+            [program, "repro", "train"], cwd=project.folder, env=environment, stdout=said, stderr=said
+        )
 
 
-def wait_for(condition):
-    deadline = time.monotonic() + 300
-    while time.monotonic() < deadline and not condition():
+def said_by(project):
+    return project.folder.with_suffix(".said")
+
+
+def wait_for(running, condition):
+    """Wait until a condition is met, or the program has ended."""
+    while running.poll() is None and not condition():
         time.sleep(0.005)
 
 
@@ -95,15 +96,15 @@ def kill_often(folder, times, epochs):
     watch.start()
     for number in range(times):
         running, before = start(project), reached(folder)
-        wait_for(watch.now)
+        wait_for(running, watch.now)
         if number == times - 1:
-            wait_for(lambda: has_ended(project))
+            wait_for(running, lambda: has_ended(project))
         elif number % 3 == 1:  # Python starts, and libraries, before it trains
             time.sleep(choose.uniform(0, 3))
         elif number % 3 == 2:
-            wait_for(lambda before=before: reached(folder) > before)
+            wait_for(running, lambda before=before: reached(folder) > before)
             time.sleep(choose.uniform(0, 0.3))
-        assert running.poll() is None
+        assert running.poll() is None, said_by(project).read_text()
         running.kill()
         running.wait()
     assert "train" not in project.lock()["stages"]
@@ -118,9 +119,9 @@ def kill_often(folder, times, epochs):
 
 
 def test_a_stage_ends_with_its_dvc_and_the_next_one_resumes(tmp_path):
-    kill_often(tmp_path, times=5, epochs=40)
+    kill_often(tmp_path / "project", times=5, epochs=40)
 
 
 @pytest.mark.slow
 def test_a_hundred_kills_of_dvc_alone(tmp_path):
-    kill_often(tmp_path, times=100, epochs=500)
+    kill_often(tmp_path / "project", times=100, epochs=500)

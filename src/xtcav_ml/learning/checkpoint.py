@@ -113,7 +113,7 @@ class Checkpoints:
     def ended(self) -> str:
         """Return the MD5 of the model if the training has ended, and its last state can be read; otherwise ""."""
         mark = self.folder / ENDED
-        return mark.read_text() if mark.is_file() and self.load()[0] is not None else ""
+        return mark.read_text(errors="replace") if mark.is_file() and self.load()[0] is not None else ""
 
     def clear(self) -> None:
         """Remove all states: the training begins anew."""

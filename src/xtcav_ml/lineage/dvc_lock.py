@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -25,9 +24,9 @@ class Stage:
     outs: dict[str, str] = field(default_factory=dict)
 
 
-def parse(text: str | bytes, file: Path = LOCK_FILE) -> dict[str, Stage]:
+def parse(text: str | bytes, file: object = LOCK_FILE, cure: str = CURE) -> dict[str, Stage]:
     """Return the stages of a dvc.lock by name, those of a `foreach` as name@item. Raises UserError if it is damaged."""
-    with reading(file, "stages", CURE.format(file), (*DAMAGES, YAMLError)):
+    with reading(file, "stages", cure.format(file), (*DAMAGES, YAMLError)):
         stages = (YAML(typ="safe", pure=True).load(text) or {}).get("stages", {})
         return {name: _stage(name, entry) for name, entry in stages.items()}
 

@@ -23,7 +23,7 @@ from xtcav_ml.learning.batches import Batches
 from xtcav_ml.learning.layer_plan import CLASS_HEAD, FEATURES_INPUT, FRAME_INPUT, NUMBER_HEAD
 from xtcav_ml.science import bunch, metric_names, metrics
 from xtcav_ml.system import atomic
-from xtcav_ml.system.errors import UserError
+from xtcav_ml.system.errors import UserError, reading
 from xtcav_ml.system.progress import console
 
 PREDICTED_AT_ONCE = 64  # shots that the network predicts in one call
@@ -55,6 +55,8 @@ def evaluate_network(
             raise UserError(f"{path}: missing (expected an output of train). Fix: run `make repro`")
     backend.configure(seed=0, threads=threads)
     history = read_history(history_path)
+    with reading(history_path, "values of each epoch of `xtcav train`", "remove it, then run `make repro`"):
+        best = epochs.best(history)
     plots = out / PLOTS.name
     with PreparedFile(data / "test.h5") as test:
         model, spec = keras_file.load_network(model_path)
@@ -64,7 +66,6 @@ def evaluate_network(
                 f"{test.spec.to_json()} with that of the file). Fix: run `make repro`"
             )
         outputs = model.predict(Batches(test, PREDICTED_AT_ONCE), verbose=0)
-        best = epochs.best(history)
         values: dict[str, Any] = {"best_epoch": best, "shots": test.shots}
         curves = [name for name in training.curves_of(history) if name in training.MEASURES]
         write_png(plots / "learning_curves.png", training.learning_curves(history, best, curves))

@@ -1,10 +1,11 @@
 """reproduce: an MLflow run, repeated in a folder of its own from what MLflow has of it -> what is the same."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from xtcav_ml.config.paths import HISTORY, LOCK_FILE
+from xtcav_ml.data import result_files
 from xtcav_ml.data.history import read_history
 from xtcav_ml.lineage import dvc_lock, project, recorded
 from xtcav_ml.lineage.environment import environment
@@ -59,10 +60,13 @@ def _repeat(run: Original, folder: Path, remarks: Sequence[str], lock: int) -> b
 def _compare(run: Original, folder: Path, machine: Sequence[str]) -> bool:
     """Print what is the same and what differs; returns whether nothing does."""
     screen = console()
-    stages = dvc_lock.parse((folder / LOCK_FILE).read_bytes())
+    stages = dvc_lock.parse((folder / LOCK_FILE).read_bytes(), folder / LOCK_FILE, restored.AGAIN)
+    metrics = result_files.read(
+        folder / original.evaluation_of(stages), dict[str, Any], restored.AGAIN.format(folder / LOCK_FILE)
+    )
     sections = [
         comparison.compare_files(run.stages, stages),
-        comparison.compare_metrics(run.metrics, json.loads((folder / original.evaluation_of(stages)).read_text())),
+        comparison.compare_metrics(run.metrics, metrics),
         comparison.compare_curves(run.curves, _curves(folder / HISTORY, earlier_name(VALIDATION_LOSS) in run.curves)),
     ]
     title = "hashes of files, values of the test, and values of the last epoch, or of the first that differs"

@@ -12,10 +12,12 @@ from typing import Any
 from xtcav_ml.config.paths import EVALUATION, LOCK_FILE, METRICS, PARAMS_FILE, STAGES
 from xtcav_ml.lineage import dvc_lock, lineage
 from xtcav_ml.lineage.fingerprint import Code
-from xtcav_ml.system.errors import UserError
+from xtcav_ml.system.errors import UserError, reading
 from xtcav_ml.tracking import mlflow_store
 from xtcav_ml.tracking.find_runs import find_run
 from xtcav_ml.tracking.mlflow_names import ENVIRONMENT, EVALUATION_TAG, LINEAGE, SYSTEM
+
+RESTORE = "restore the artifact from a copy, or reproduce another run"
 
 
 @dataclass(frozen=True)
@@ -51,13 +53,18 @@ def fetch_run(root: Path, name: str) -> Original:
         def read_lineage(name: str | Path) -> bytes:
             return read(f"{LINEAGE}/{name}")
 
-        stages = dvc_lock.parse(read_lineage(str(LOCK_FILE)))
+        def read_table(name: str) -> dict[str, Any]:
+            content = read(name)
+            with reading(f"run {run_id}: {name}", "JSON as it was logged", RESTORE):
+                return dict(json.loads(content))
+
+        stages = dvc_lock.parse(read_lineage(LOCK_FILE), f"run {run_id}: {LINEAGE}/{LOCK_FILE}", RESTORE)
         ran = [name for name in STAGES if name in stages]
         patch = read_lineage("diff.patch") if "git.diff.sha256" in tags else b""
         if "git.diff.sha256" in tags and (digest := hashlib.sha256(patch).hexdigest()) != tags["git.diff.sha256"]:
             raise UserError(
                 f"run {run_id}: {LINEAGE}/diff.patch was changed (found SHA-256 {digest}, expected "
-                f"{tags['git.diff.sha256']}, tag git.diff.sha256). Fix: restore the artifact from a copy"
+                f"{tags['git.diff.sha256']}, tag git.diff.sha256). Fix: {RESTORE}"
             )
         return Original(
             run_id,
@@ -67,21 +74,21 @@ def fetch_run(root: Path, name: str) -> Original:
             patch,
             stages,
             {name: lineage.recorded_code(name, stages[name].code, read_lineage) for name in ran},
-            json.loads(read(evaluation_of(stages).name)),
+            read_table(evaluation_of(stages).name),
             {name: curve for name, curve in mlflow_store.curves(root, run_id, names).items() if 0 not in curve},
-            _environment(read_lineage, tags),
+            _environment(read_table, tags),
         )
 
 
 def evaluation_of(stages: Mapping[str, dvc_lock.Stage]) -> Path:
     """Return the file with all metrics of the test: METRICS, if an earlier version of this program evaluated."""
-    return EVALUATION if str(EVALUATION) in stages["evaluate"].outs else METRICS
+    return EVALUATION if str(EVALUATION) in stages.get("evaluate", dvc_lock.Stage()).outs else METRICS
 
 
-def _environment(read: Callable[[str], bytes], tags: Mapping[str, str]) -> dict[str, str]:
+def _environment(read: Callable[[str], dict[str, Any]], tags: Mapping[str, str]) -> dict[str, str]:
     """Return libraries and machine of a run, which earlier versions of this program kept as tags."""
     earlier = {name.removeprefix("env."): value for name, value in tags.items() if name.startswith("env.")}
-    return earlier or dict(json.loads(read(ENVIRONMENT)))
+    return earlier or read(f"{LINEAGE}/{ENVIRONMENT}")
 
 
 def _require_repeatable(run_id: str, status: str, tags: Mapping[str, str]) -> None:

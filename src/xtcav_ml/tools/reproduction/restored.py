@@ -12,13 +12,14 @@ from xtcav_ml.config.base import read_tree
 from xtcav_ml.config.paths import LOCK_FILES, PARAMS_FILE, SIMULATED, STAGES
 from xtcav_ml.lineage import dvc_lock, git
 from xtcav_ml.system import atomic, variables
-from xtcav_ml.system.errors import UserError
+from xtcav_ml.system.errors import UserError, reading
 from xtcav_ml.system.one_writer import locked
 from xtcav_ml.system.parent_process import killed_with_parent
 from xtcav_ml.system.progress import console
 from xtcav_ml.tools.reproduction.original import Original
 from xtcav_ml.tools.workspace import environment_of, run_python, shown_python
 
+AGAIN = "remove {}, then run the command again"
 MARK = Path(".git") / "xtcav-run.json"  # names the run that a folder was made for; the lock on the folder
 
 
@@ -60,12 +61,12 @@ def taken(original: Original, folder: Path) -> Iterator[tuple[int, list[str]]]:
             mark = json.load(file)
         except (OSError, ValueError):
             mark = {}
-        if mark.get("run") != original.run_id:
+        if not isinstance(mark, dict) or mark.get("run") != original.run_id:
             _require_new(folder)
         if not locked(file, wait=False):
             console().print(f"  waits for the processes that work in {folder}")
             locked(file)
-        yield file.fileno(), mark["remarks"]
+        yield file.fileno(), mark.get("remarks", [])
 
 
 def _require_new(folder: Path) -> None:
@@ -103,8 +104,10 @@ def _first_left(folder: Path) -> list[str] | None:
     DVC itself would run each one again whose outputs are not in its cache.
     """
     locks = [folder / name for name in LOCK_FILES]
-    done = {name for lock in locks if lock.is_file() for name in dvc_lock.parse(lock.read_bytes())}
-    stages = (*STAGES, *({"record"} & read_tree(folder / "dvc.yaml")["stages"].keys()))  # projects had none once
+    done = {name for lock in locks if lock.is_file() for name in dvc_lock.parse(lock.read_bytes(), lock, AGAIN)}
+    definitions = folder / "dvc.yaml"
+    with reading(definitions, "stages", f"remove {folder}, then run the command again"):
+        stages = (*STAGES, *({"record"} & read_tree(definitions)["stages"].keys()))  # projects had none once
     left = stages[1 + max((number for number, name in enumerate(stages) if name in done), default=-1) :]
     if not left:
         return None
