@@ -120,7 +120,7 @@ def recorded_code(program: str, recorded: str, read: Callable[[str], bytes]) -> 
     """
     try:
         code = Code.from_json(read(str(fingerprint.file_of(program))))
-    except (OSError, UserError, ValueError, TypeError):
+    except (OSError, UserError, *DAMAGES):
         return Code(recorded)
     return code if code.fingerprint == recorded else Code(recorded)
 

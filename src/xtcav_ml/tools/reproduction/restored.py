@@ -12,7 +12,7 @@ from xtcav_ml.config.base import read_tree
 from xtcav_ml.config.paths import LOCK_FILES, PARAMS_FILE, SIMULATED, STAGES
 from xtcav_ml.lineage import dvc_lock, git
 from xtcav_ml.system import atomic, variables
-from xtcav_ml.system.errors import UserError, reading
+from xtcav_ml.system.errors import DAMAGES, UserError, reading
 from xtcav_ml.system.one_writer import locked
 from xtcav_ml.system.parent_process import killed_with_parent
 from xtcav_ml.system.progress import console
@@ -59,7 +59,7 @@ def taken(original: Original, folder: Path) -> Iterator[tuple[int, list[str]]]:
         try:
             file = stack.enter_context((folder / MARK).open("rb"))
             mark = json.load(file)
-        except (OSError, ValueError):
+        except (OSError, *DAMAGES):
             mark = {}
         if not isinstance(mark, dict) or mark.get("run") != original.run_id:
             _require_new(folder)
