@@ -82,8 +82,7 @@ def of_output(stage: str, path: Path) -> Lineage:
 
 def recorded_md5(path: Path) -> str | None:
     """Return the MD5 that DVC recorded of an output of a stage; None if it has recorded none."""
-    stages = _lock(EXPERIMENTS / LOCK_FILE) | _lock(LOCK_FILE)
-    return next((stage.outs[str(path)] for stage in stages.values() if str(path) in stage.outs), None)
+    return (_outputs(EXPERIMENTS / LOCK_FILE) | _outputs(LOCK_FILE)).get(path)
 
 
 def require_outputs(paths: Sequence[Path]) -> None:
@@ -148,9 +147,8 @@ def _hashes(paths: Sequence[Path], lock: Path, workspace: Path) -> dict[str, str
 
     The workspace's file is then a link to the cache's: gigabytes that DVC has just hashed.
     """
-    project = lock.parent
-    locked = {project / path: md5 for stage in _lock(lock).values() for path, md5 in stage.outs.items()}
-    cache = Path(os.environ.get("DVC_ROOT") or project) / ".dvc" / "cache" / "files" / "md5"
+    locked = _outputs(lock)
+    cache = Path(os.environ.get("DVC_ROOT") or lock.parent) / ".dvc" / "cache" / "files" / "md5"
     hashes = {}
     for path in paths:
         md5 = locked.get(workspace / path, "")
@@ -158,6 +156,10 @@ def _hashes(paths: Sequence[Path], lock: Path, workspace: Path) -> dict[str, str
         same = md5 and cached.is_file() and (workspace / path).exists() and cached.samefile(workspace / path)
         hashes[str(path)] = md5 if same else file_md5(workspace / path)
     return hashes
+
+
+def _outputs(lock: Path) -> dict[Path, str]:
+    return {lock.parent / path: md5 for stage in _lock(lock).values() for path, md5 in stage.outs.items()}
 
 
 def _lock(path: Path) -> dict[str, dvc_lock.Stage]:
