@@ -1,22 +1,20 @@
 """What stands in front of MLflow in each of its processes: which routes there are, for whom, and what a request may be.
 
-`python -m server.gate server ...` is `mlflow server ...` with it. It needs MLflow and one module of
-the package, which is all that compose.yaml gives it.
+`python -m server.gate server ...` is `mlflow server ...` with it. It needs MLflow and two modules
+of the package, which is all that compose.yaml gives it.
 """
 
 import asyncio
 import base64
 import hashlib
-import json
 import re
 import secrets
 import time
 import urllib.parse
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 from xtcav_ml.system.http_limits import Body, Limited, Rate, Refused, Scope, header, plain_json, sound
+from xtcav_ml.tracking import mlflow_page
 
 REQUEST = 4 * 2**20  # bytes of a request in JSON; MLflow takes batches of 1 MB
 ARTIFACT = 2 * 2**30  # bytes of one artifact
@@ -43,14 +41,6 @@ HEADERS = set(
 )
 """Headers that MLflow sees."""
 RETRY = {"retry-after": "2"}
-FIRST_VISIT = {
-    "mlflow.workflowType_v1": '"machine_learning"',  # the pages of runs and models, not those of language models
-    "mlflow.telemetry.info.alert.dismissed_v1": "true",  # settings.env sends nothing to anybody
-}
-"""What a browser that comes for the first time is taken to have chosen in MLflow's pages."""
-PAGE = f"""<style>[data-assistant-ui] {{ display: none !important }}</style>
-<script>for (const [key, value] of Object.entries({json.dumps(FIRST_VISIT)})) localStorage[key] ??= value</script>"""
-"""What MLflow's page gets: the button and the panel of its assistant are not shown."""
 REALM = 'Basic realm="mlflow"'
 
 
@@ -188,16 +178,10 @@ def create_app() -> Limited:
 
     locations.confine()
     mistakes.answer(app)
-    _change_page(app)
+    mlflow_page.change_page(app)
     served = auth.create_app(app)
     mistakes.blame(auth.store)
     return Limited(served, Gate(auth._authenticate_cached).admit)
-
-
-def _change_page(app: Any) -> None:
-    """Let MLflow's one page, from which its scripts make all others, have PAGE in its head."""
-    before, end, after = Path(app.static_folder, "index.html").read_text(encoding="utf-8").partition("</title>")
-    app.view_functions["serve"] = lambda: before + end + PAGE + after
 
 
 def main() -> None:

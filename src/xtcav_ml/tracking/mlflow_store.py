@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from xtcav_ml.system.errors import UserError, disk_full, masked, reason
 from xtcav_ml.system.progress import told
-from xtcav_ml.tracking import sqlite_store, store_problems
+from xtcav_ml.tracking import mlflow_page, sqlite_store, store_problems
 from xtcav_ml.tracking.mlflow_names import ACCURACY, ACCURACY_INTERVAL, EXPERIMENT, VALIDATION_LOSS, store_uri
 
 VIEW_TAG, VIEW = "mlflow.sharedViewState.", "xtcav"  # an experiment's tag, and the name of its view
@@ -33,6 +33,8 @@ COLUMNS = {
     "attributes": ("Version",),
 }
 """Columns of the view, as MLflow's page names them; Version is the commit."""
+
+TRAINED = "tags.stage = 'train'"  # MLflow's filter of the project's own trainings
 
 TrackingError = (mlflow.MlflowException, SQLAlchemyError, OSError)
 """Of a store, of its database, and of HTTP and the file system on the way to it."""
@@ -120,23 +122,33 @@ def serve_ui(root: Path, host: str, port: int) -> None:
     store, experiment = connect(root)
     page = f"#/experiments/{experiment}/runs?workflowType=machine_learning"  # without it, a page of language models
     with contextlib.suppress(*TrackingError):  # of a store that this user may only read
-        store.set_experiment_tag(experiment, VIEW_TAG + VIEW, json.dumps(view_state()))
+        store.set_experiment_tag(experiment, VIEW_TAG + VIEW, json.dumps(view_state(_newest_data(store, experiment))))
         page += f"&viewStateShareKey={VIEW}"
     if uri.startswith(("http://", "https://")):
         print(f"MLFLOW_TRACKING_URI names a server, which has its own pages: open {masked(uri).rstrip('/')}/{page}")
         return
-    arguments = ["-m", "mlflow", "ui", "--backend-store-uri", uri, "--host", host, "--port", str(port)]
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    arguments = ["-m", mlflow_page.__name__, "ui", "--backend-store-uri", uri, "--host", host, "--port", str(port)]
     print(f"MLflow UI on http://{host}:{port}/{page} (Ctrl-C ends it)", flush=True)
     os.execv(sys.executable, [sys.executable, *arguments])
 
 
-def view_state() -> dict[str, object]:
+def _newest_data(store: mlflow.MlflowClient, experiment: str) -> str:
+    """Return the folder of raw data of the newest training; empty if there is none."""
+    newest = store.search_runs([experiment], TRAINED, max_results=1, order_by=["attributes.start_time DESC"])
+    return newest[0].data.params.get("data.raw", "") if newest else ""
+
+
+def view_state(data: str) -> dict[str, object]:
     """Return the view of the runs that `make ui` opens, as MLflow's page keeps one that is shared.
 
-    The runs of training are sorted by test accuracy, and what one compares first has a column.
+    The trainings on the folder `data` (empty: on all) are sorted by test accuracy, and what one compares first has a column.
+    Accuracies on simulated shots and on other files are no scale for each other: a filter keeps them apart, not an experiment
+    of MLflow, since runs of several experiments cannot be compared in one table when that is wanted.
     """
+    same = f" and params.`data.raw` = '{data}'" if data and "'" not in data else ""
     return {
-        "searchFilter": "tags.stage = 'train'",
+        "searchFilter": TRAINED + same,
         "orderByKey": f"metrics.`{ACCURACY}`",
         "orderByAsc": False,
         "selectedColumns": [f"{kind}.`{name}`" for kind, names in COLUMNS.items() for name in names],
