@@ -13,8 +13,8 @@ import time
 import urllib.parse
 from collections.abc import Callable
 
+from xtcav_ml.system import mlflow_page
 from xtcav_ml.system.http_limits import Body, Limited, Rate, Refused, Scope, header, plain_json, sound
-from xtcav_ml.tracking import mlflow_page
 
 REQUEST = 4 * 2**20  # bytes of a request in JSON; MLflow takes batches of 1 MB
 ARTIFACT = 2 * 2**30  # bytes of one artifact

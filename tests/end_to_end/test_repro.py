@@ -68,12 +68,12 @@ def test_the_run_holds_epochs_resources_test_metrics_and_pictures(project):
     for name in ("accuracy", "cross_entropy"):
         assert used[name] == pytest.approx(metrics[name])
     for name, shares in metrics["classes"].items():
-        assert used.get(f"classes/{name}/recall") == (shares["recall"] and pytest.approx(shares["recall"]))
+        assert used.get(f"classes.{name}.recall") == (shares["recall"] and pytest.approx(shares["recall"]))
     last = json.loads((project.folder / "results/history.jsonl").read_text().splitlines()[-1])
     kept = {name: value for name, value in last.items() if name not in ("epoch", "crc32")}
     assert {name: used[name] for name in kept} == pytest.approx(kept)
-    assert {name for name in kept if name.startswith("val_predicted/")} == {
-        f"val_predicted/{name}" for name in metrics["classes"]
+    assert {name for name in kept if name.startswith("val_predicted.")} == {
+        f"val_predicted.{name}" for name in metrics["classes"]
     }
     assert {file.path for file in client.list_artifacts(run.info.run_id, "plots")} >= {"plots/confusion_matrix.png"}
 

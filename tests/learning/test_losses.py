@@ -42,6 +42,6 @@ def test_what_is_predicted_is_found_among_the_metrics_of_all_heads(keras_ready):
     network.compile(loss="sparse_categorical_crossentropy", metrics=[losses.Accuracy(2)])
     network.evaluate(np.array([[1.0, 0.0], [0.0, 3.0], [0.0, 1.0], [0.0, 2.0]]), np.zeros(4), verbose=0)
     table = {"no as no": 1.0, "no as t0": 3.0, "t0 as no": 0.0, "t0 as t0": 0.0}
-    expected = {"val_predicted/no": 0.25, "val_predicted/t0": 0.75}
-    expected |= {f"val_confusion/{name}": count for name, count in table.items()}
+    expected = {"val_predicted.no": 0.25, "val_predicted.t0": 0.75}
+    expected |= {f"val_confusion.{name}": count for name, count in table.items()}
     assert losses.confusion_values(network, ["no", "t0"]) == expected

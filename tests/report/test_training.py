@@ -5,7 +5,7 @@ from xtcav_ml.report import results, training
 
 
 def test_warnings_name_the_class_and_all_epochs_if_the_kept_one_or_a_later_one_has_the_sign():
-    history = [{"val_predicted/a": 0.0, "val_predicted/b": float(i in (0, 1, 4))} for i in range(6)]
+    history = [{"val_predicted.a": 0.0, "val_predicted.b": float(i in (0, 1, 4))} for i in range(6)]
     (warning,) = training.warnings(history, ["a", "b"], best=5)
     assert warning.startswith("Epoch 1 to 2, 5: nearly all validation shots predicted as “b”")
     assert training.warnings(history, ["a", "b"], best=6) == []

@@ -24,7 +24,7 @@ def test_earlier_versions_named_metrics_by_section(name, in_mlflow):
 def test_mlflow_takes_the_names_of_all_classes(label):
     from mlflow.utils.validation import _validate_metric_name
 
-    _validate_metric_name(mlflow_names.storable_name(f"classes/{label}/recall"))
+    _validate_metric_name(mlflow_names.storable_name(f"classes.{label}.recall"))
 
 
 def test_names_that_differ_in_what_mlflow_refuses_stay_apart():

@@ -81,8 +81,8 @@ def test_a_run_that_the_store_does_not_know_is_made_anew_once(results):
         "best_epoch": 2,
         "largest_class": 0.5,
         "z_score": 3.0,
-        "classes/yes/precision": 0.7,
-        "classes/yes/shots": 72,
+        "classes.yes.precision": 0.7,
+        "classes.yes.shots": 72,
     }
     assert found.data.metrics == expected
     assert [row.step for row in MlflowClient().get_metric_history(found.info.run_id, "val_accuracy")] == [1, 2]

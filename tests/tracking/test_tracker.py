@@ -71,11 +71,11 @@ def test_names_that_mlflow_does_not_take_are_changed(root):
     with Tracker(root) as tracker:
         run = tracker.start("names", {})
         run.params({"prepare.include.gate[0]": 1})
-        run.metrics({"regression/energy (MeV)/é_rms_error": 2.0})
+        run.metrics({"regression.energy (MeV)/é.rms_error": 2.0})
         run.finish()
     found = stored(root, run).data
     assert found.params == {"prepare.include.gate_0_": "1"}
-    assert found.metrics == {"regression/energy _MeV_/é_rms_error": 2.0}
+    assert found.metrics == {"regression.energy _MeV_/é.rms_error": 2.0}
 
 
 def test_a_step_is_written_once(root):

@@ -1,6 +1,7 @@
 """Names of metrics, one each: the same in files, in MLflow, in DVC's tables and in the documents.
 
-A metric of an epoch begins with `train_` or `val_`, and one of the test set with neither. The name of a class follows a slash.
+A metric of an epoch begins with `train_` or `val_`, and one of the test set with neither. A point precedes the name of a class.
+MLflow would begin a section of its page of charts with what stands before a slash, above the accuracy.
 """
 
 HEADLINE = ("accuracy", "accuracy_low", "accuracy_high", "cross_entropy")
@@ -9,9 +10,9 @@ HEADLINE = ("accuracy", "accuracy_low", "accuracy_high", "cross_entropy")
 
 def predicted(label: str) -> str:
     """Return the name of the fraction of the validation shots that is predicted as a class."""
-    return f"val_predicted/{label}"
+    return f"val_predicted.{label}"
 
 
 def confused(label: str, other: str) -> str:
     """Return the name of the number of validation shots of class `label` that are predicted as `other`."""
-    return f"val_confusion/{label} as {other}"
+    return f"val_confusion.{label} as {other}"

@@ -110,7 +110,7 @@ def _last_run(root: Path, run_id: str, metrics: Mapping[str, Any]) -> str:
     targets = [name for name, errors in metrics.get("regression", {}).items() if errors["shots"]]
     if "accuracy" not in metrics and not targets:
         return ""
-    measured = "accuracy" if "accuracy" in metrics else f"regression/{targets[0]}/rms_error"
+    measured = "accuracy" if "accuracy" in metrics else f"regression.{targets[0]}.rms_error"
     last = run_before(root, run_id, storable_name(measured))
     if last is None:
         return "none before this one"

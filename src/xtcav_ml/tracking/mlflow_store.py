@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from xtcav_ml.system.errors import UserError, disk_full, masked, reason
 from xtcav_ml.system.progress import told
-from xtcav_ml.tracking import mlflow_page, sqlite_store, store_problems
+from xtcav_ml.tracking import mlflow_ui, sqlite_store, store_problems
 from xtcav_ml.tracking.mlflow_names import ACCURACY, ACCURACY_INTERVAL, EXPERIMENT, VALIDATION_LOSS, store_uri
 
 VIEW_TAG, VIEW = "mlflow.sharedViewState.", "xtcav"  # an experiment's tag, and the name of its view
@@ -128,7 +128,7 @@ def serve_ui(root: Path, host: str, port: int) -> None:
         print(f"MLFLOW_TRACKING_URI names a server, which has its own pages: open {masked(uri).rstrip('/')}/{page}")
         return
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-    arguments = ["-m", mlflow_page.__name__, "ui", "--backend-store-uri", uri, "--host", host, "--port", str(port)]
+    arguments = ["-m", mlflow_ui.__name__, "ui", "--backend-store-uri", uri, "--host", host, "--port", str(port)]
     print(f"MLflow UI on http://{host}:{port}/{page} (Ctrl-C ends it)", flush=True)
     os.execv(sys.executable, [sys.executable, *arguments])
 

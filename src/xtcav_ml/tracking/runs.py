@@ -204,11 +204,11 @@ def log_evaluation(run: Run, results: Path, tags: Mapping[str, str]) -> None:
 
 
 def _numbers(tree: Mapping[str, Any], before: str = "") -> dict[str, float]:
-    """Return the numbers of evaluation.json, those in tables as `classes/t0/recall`; lists are in the artifact alone."""
+    """Return the numbers of evaluation.json, those in tables as `classes.t0.recall`; lists are in the artifact alone."""
     numbers: dict[str, float] = {}
     for name, value in tree.items():
         if isinstance(value, Mapping):
-            numbers |= _numbers(value, f"{before}{name}/")
+            numbers |= _numbers(value, f"{before}{name}.")
         elif isinstance(value, (int, float)):
             numbers[f"{before}{name}"] = value
     return numbers
@@ -226,7 +226,6 @@ def note(metrics: Mapping[str, Any], tags: Mapping[str, str], classes: Sequence[
     if 0 < len(classes) <= MOST_CLASSES and len(classes) == len(metrics.get("confusion", [])):
         matrix = [[f"**{name}**", *map(str, row)] for name, row in zip(classes, metrics["confusion"], strict=True)]
         lines.append(_markdown_table(["label \\ prediction", *classes], matrix))
-        lines.append(f"![](get-artifact?path={PLOTS.name}%2Fconfusion_matrix.png&run_uuid={RUN_ID})")
     for name, errors in metrics.get("regression", {}).items():
         if errors["shots"]:
             lines.append(f"**{name}: r.m.s. error {errors['rms_error']:.3g}** on {errors['shots']} test shots")
@@ -234,6 +233,8 @@ def note(metrics: Mapping[str, Any], tags: Mapping[str, str], classes: Sequence[
     edited = ", edited (`lineage/diff.patch`)" if tags.get("git.dirty") == "true" else ""
     lines.append(f"Data `{_params('prepare', 'data')['data']['raw']}`, commit `{commit}`{edited}")
     lines.append(f"To reproduce it: `xtcav reproduce {RUN_ID}`")
+    if "confusion" in metrics:
+        lines.append(f"![](get-artifact?path={PLOTS.name}%2Fconfusion_matrix.png&run_uuid={RUN_ID})")
     with contextlib.suppress(UserError):  # results of an earlier version, whose parameters have no meanings here
         lines.append(_parameters(NOTE_CHARACTERS - sum(map(len, lines))))
     return "\n\n".join(lines) + "\n"

@@ -57,10 +57,10 @@ def test_the_last_bit_counts_and_is_shown():
 
 
 def test_an_epoch_that_differs_is_the_first_that_does():
-    then = {"loss": {1: 0.3, 2: 0.2, 3: math.nan}, "a/0": {1: 1.0}}
+    then = {"loss": {1: 0.3, 2: 0.2, 3: math.nan}, "a.0": {1: 1.0}}
     assert comparison.compare_curves(then, then) == [
         Comparison("loss, epoch 3", "nan", "nan", True),
-        Comparison("a/0, epoch 1", "1", "1", True, minor=True),
+        Comparison("a.0, epoch 1", "1", "1", True, minor=True),
     ]
     now = {"loss": {1: 0.3, 2: 0.25}}
     assert comparison.compare_curves(then, now)[0] == Comparison("loss, epoch 2", "0.2", "0.25", False)

@@ -35,7 +35,7 @@ def compare_metrics(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[Com
 def compare_curves(then: Mapping[str, Mapping[int, float]], now: Mapping[str, Mapping[int, float]]) -> list[Comparison]:
     """Compare each metric (name -> epoch -> value) at its last epoch, or at the first one that differs.
 
-    Those of single classes, which have a slash, are minor.
+    Those of single classes, which have a point, are minor.
     """
     rows = []
     for name in dict.fromkeys([*then, *now]):
@@ -43,7 +43,7 @@ def compare_curves(then: Mapping[str, Mapping[int, float]], now: Mapping[str, Ma
         epochs = sorted(one.keys() | other.keys())
         epoch = next((epoch for epoch in epochs if not _equal(one.get(epoch), other.get(epoch))), epochs[-1])
         row = _compare(f"{name}, epoch {epoch}", one.get(epoch), other.get(epoch))
-        rows.append(replace(row, minor="/" in name))
+        rows.append(replace(row, minor="." in name))
     return rows
 
 

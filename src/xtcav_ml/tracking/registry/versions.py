@@ -126,7 +126,7 @@ def tag_metrics(run_id: str) -> None:
     client = mlflow.MlflowClient()
     for version in _versions(client, run_id):
         for name, value in client.get_run(run_id).data.metrics.items():
-            if name in HEADLINE or name.endswith("/rms_error"):
+            if name in HEADLINE or name.endswith(".rms_error"):
                 client.set_model_version_tag(MODEL_NAME, version.version, name, f"{value:.6g}")
 
 
