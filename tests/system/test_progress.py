@@ -82,3 +82,35 @@ def test_what_is_printed_beside_a_bar_is_never_in_its_line(monkeypatch, capsys, 
 
 def test_a_clock_has_hours_minutes_and_seconds():
     assert [progress.clock(seconds) for seconds in (0, 64.6, 36061)] == ["0:00:00", "0:01:05", "10:01:01"]
+
+
+WORDS = ("short", "a-long-word", "a sentence of many words that has room below itself and not beside")
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_a_table_on_a_terminal_tears_no_word_and_no_row(monkeypatch, capsys, width):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", str(width))
+    table = progress.titled_table("title", ("one", "two words", "three"), {"three"})
+    for _ in range(2):
+        table.add_row(*WORDS)
+    screen = progress.console()
+    screen.print(table)
+    lines = re.sub(r"\x1b\[[\d;]*m", "", capsys.readouterr().out).splitlines()
+    rows = [line for line in lines if line.startswith(("│", "┃"))]
+    assert max(map(len, lines)) <= max(width, progress.NARROWEST)
+    assert len({len(line) for line in rows}) == 1
+    cells = " ".join(row.strip("│┃ ") for row in rows)
+    assert [word for word in " ".join(WORDS).split() if word not in cells] == []
+    assert "…" not in cells
+
+
+def test_a_long_line_on_a_terminal_goes_on_at_a_word_and_an_address_is_whole(monkeypatch, capsys):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+    line = "  train " + "word " * 30 + "http://host/" + "a" * 90
+    progress.console().print(line)
+    first, *others = capsys.readouterr().out.rstrip("\n").splitlines()
+    assert " ".join([first, *(one.strip() for one in others)]).split() == line.split()
+    assert len(first) <= 80
+    assert others[-1].strip() == "http://host/" + "a" * 90

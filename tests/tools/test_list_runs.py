@@ -41,14 +41,19 @@ def test_the_newest_is_first_with_its_accuracy_and_what_differs(root, capsys, na
     first, second = [line for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
     for part in (
         new.run_id[:8],
-        "FINISHED",
-        "85.4% (81.7% to 88.5%)",
+        "│ 85.4% (81.7% to 88.5%)",
         "run 2",
         "train.seed 7, data.raw raw, code edited",
     ):
         assert part in first
     assert "train.epochs" not in first
-    assert [cell.strip() for cell in second.split("│")[1::5]] == [old.run_id[:8], ""]
+    assert [cell.strip() for cell in second.split("│")[1::4]] == [old.run_id[:8], ""]
+
+
+def test_the_state_of_a_run_is_told_if_it_has_not_finished(root, capsys):
+    StoredRun(root, stage="train")
+    list_runs.list_runs(None, 20, False)
+    assert "│ RUNNING " in capsys.readouterr().out
 
 
 def test_many_differences_are_counted(root, capsys):

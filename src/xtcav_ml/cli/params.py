@@ -7,6 +7,7 @@ EXAMPLES = ("xtcav params", "xtcav params train.optimizer.", "xtcav params --jso
 
 
 LINE_LENGTH = 250  # characters in a line where no terminal limits it: a parameter is then one line, for grep
+TABLE_WIDTH = 160  # columns of a terminal from which on a table of six columns can be read
 
 
 def params(
@@ -35,11 +36,18 @@ def params(
     def text(value: object) -> str:
         return value if isinstance(value, str) else json.dumps(value)
 
+    screen = console()
+    if screen.width < TABLE_WIDTH:
+        for row in listed:
+            default = "" if row.required else f"; default {text(row.default)}"
+            screen.print(f"{row.key}: {text(row.value)}{f' [{row.unit}]' if row.unit else ''}")
+            screen.print(f"    {row.meaning} ({row.allowed}{default})")
+        return
     table = Table("key", "value", "default", "allowed", "unit", "meaning", box=None, pad_edge=False)
-    table.columns[0].no_wrap = True
     for row in listed:
         default = "" if row.required else text(row.default)
         table.add_row(row.key, text(row.value), default, row.allowed, row.unit, row.meaning)
-    screen = console()
+    for column in table.columns:
+        column.overflow = "fold"
     screen.width = min(screen.width, LINE_LENGTH)
     screen.print(table)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from xtcav_ml.system import streams
 
-SECONDS = 0.35  # after the start of Python, which takes a while itself
+SECONDS = 0.5  # after the start of Python, which takes a while itself
 SLOW = {"tensorflow": "TensorFlow", "mlflow": "MLflow", "jax": "JAX", "optuna": "Optuna", "matplotlib": "matplotlib"}
 """Modules that take long to import, and their names."""
 

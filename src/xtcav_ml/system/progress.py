@@ -29,12 +29,15 @@ _live: list["_Safe"] = []  # the consoles of the bars and tables that are live n
 class _Safe(Console):
     """A console that shows names of files, classes and runs as they are, and does nothing that they say.
 
-    What it prints while a bar or a table is live goes above that, and never into its lines.
+    What it prints while a bar or a table is live goes above that, and never into its lines. On a terminal long lines go on
+    below at a word, and tables fold their cells.
     """
 
     def print(self, *things: Any, **options: Any) -> None:
         """Print on the terminal's one console that knows where the cursor is."""
         above = _live[-1] if _live else self
+        if above.is_terminal:
+            things = tuple(_fitted(thing, above.width) for thing in things)
         Console.print(above, *things, **options if above is self else {"soft_wrap": True, **options})
 
     def render_str(self, text: str, **options: Any) -> Text:
@@ -42,10 +45,39 @@ class _Safe(Console):
         return super().render_str("\n".join(shown(line) for line in text.split("\n")), **options)
 
 
-def console() -> Console:
-    """Return a console that leaves long lines whole, so that they can be searched and copied, and wide tables, too.
+def _fitted(thing: Any, width: int) -> Any:
+    """Return what is printed so that no word is torn: in lines of `width` columns, or with columns as wide as their words."""
+    if isinstance(thing, str):
+        lines = thing.split("\n")
+        return "\n".join(
+            line if len(line) <= width or " " not in line.strip() else _wrapped(line, width) for line in lines
+        )
+    if isinstance(thing, Table):
+        _fit(thing, width)
+    return thing
 
-    On a terminal a table keeps to its width: cells fold within their columns.
+
+def _fit(table: Table, width: int) -> None:
+    """Let columns be as wide as their longest words at least, if all fit, and share the rest by what they have to show."""
+    cells = [[*str(column.header).split("\n"), *map(str, column.cells)] for column in table.columns]
+    whole = [max(map(len, column)) for column in cells]
+    least = [max((len(word) for cell in column for word in cell.split()), default=1) for column in cells]
+    room = width - 3 * len(cells) - 1  # less the frame
+    if sum(whole) > room >= sum(least):
+        spare, wanted = room - sum(least), sum(whole) - sum(least)
+        for column, low, high in zip(table.columns, least, whole, strict=True):
+            column.width = low + spare * (high - low) // wanted
+
+
+def _wrapped(line: str, width: int) -> str:
+    indent = " " * (len(line) - len(line.lstrip()) + 2)
+    return textwrap.fill(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+
+
+def console() -> Console:
+    """Return a console that leaves long lines and wide tables whole, so that they can be searched and copied.
+
+    On a terminal both keep to its width.
     """
     screen = _Safe(soft_wrap=True, highlight=False, markup=False)
     screen.width = max(screen.width, NARROWEST) if screen.is_terminal else WIDEST

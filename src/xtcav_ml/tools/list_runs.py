@@ -50,15 +50,17 @@ def _reader(root: Path, revision: str) -> Callable[[str], bytes]:
 
 
 def _print(rows: Sequence[dict[str, Any]], root: Path) -> None:
-    headings = ("run", "started", "state", f"test accuracy, {INTERVAL}", "name", "differs from params.yaml")
+    headings = ("run", "started", f"test accuracy, {INTERVAL}", "name", "differs from params.yaml")
     table = titled_table("", headings, headings)
     for row in rows:
         low_high = row["accuracy_interval"]
         accuracy = "-" if row["accuracy"] is None else f"{row['accuracy']:.1%}"
         if low_high:
             accuracy += f" ({low_high[0]:.1%} to {low_high[1]:.1%})"
+        if row["state"] != "FINISHED":
+            accuracy = f"{row['state']} {accuracy}".removesuffix(" -")
         started = row["started"][:16].replace("T", " ")
-        table.add_row(row["run_id"][:8], started, row["state"], accuracy, row["name"], _differences(row))
+        table.add_row(row["run_id"][:8], started, accuracy, row["name"], _differences(row))
     console().print(table)
     uri = store_uri(root)
     console().print(f"in {masked(uri)}; `xtcav compare` and `xtcav reproduce` take these digits or names")

@@ -1,6 +1,5 @@
 """summary: the results in the workspace in a few lines, for the end of `make repro`."""
 
-import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,7 @@ def print_summary(root: Path) -> None:
     screen = console()
     screen.print()
     for line in _results(metrics):
-        screen.print(textwrap.fill(line, screen.width))
+        screen.print(line)
     if "accuracy" in metrics:
         screen.print(_confusion(metrics, root / PREDICTIONS))
     resources = _resources(root)

@@ -7,7 +7,6 @@ itself: one that was interrupted goes on from its last epoch, so that the search
 
 import contextlib
 import shutil
-import textwrap
 import time
 import uuid
 from collections import Counter
@@ -86,8 +85,9 @@ def run_search(train: TrainParams, tune: TuneParams, data: Path, out: Path) -> N
     screen.print(f"\nBest: trial {best.number}, validation {score} {best.value:.3f}")
     for name, value in best.params.items():
         screen.print(f"  {name}: {value:.4g}" if isinstance(value, float) else f"  {name}: {value}")
-    for line in (found[0], f"Written: {', '.join(map(str, written))}", f"Next: {found[1]}"):
-        screen.print(textwrap.fill(line, screen.width))
+    screen.print(found[0])
+    screen.print(f"Written: {', '.join(map(str, written))}")
+    screen.print(f"Next: {found[1]}")
 
 
 def decides(base: TrainParams) -> dict[str, Any]:
