@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev portable repro notes same tune ui server test test-thorough test-all test-slow lint format lock clean
+.PHONY: help install install-dev portable repro notes same tune dashboard ui server test test-thorough test-all test-slow lint format lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -23,6 +23,11 @@ same: .venv/installed  ## keep the outputs if the edited code gives the same byt
 
 tune: .venv/installed  ## search hyperparameters with Optuna (needs the prepared data of `make repro`)
 	@xtcav tune
+
+STUDY := results/tuning/study.db
+dashboard: .venv/installed  ## Optuna's dashboard of the searches, at http://127.0.0.1:8080
+	@test -f $(STUDY) || { echo "$(STUDY): missing (found no search, expected that of \`make tune\`). Fix: run \`make tune\`" >&2; exit 1; }
+	@exec optuna-dashboard sqlite:///$(STUDY)
 
 ui: .venv/installed  ## the MLflow UI on this project's runs, at http://127.0.0.1:5000
 	@xtcav ui

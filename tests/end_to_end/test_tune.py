@@ -7,8 +7,10 @@ import subprocess
 import time
 
 import optuna
+import optuna_dashboard
 import psutil
 import pytest
+from werkzeug.test import Client
 
 from tests.end_to_end.conftest import Project
 
@@ -86,6 +88,15 @@ def test_what_was_found_is_written_and_drawn(tuned):
     stored = {file.path for file in tuned.client().list_artifacts(parent.info.run_id)}
     assert stored >= {"best.json", "history.png"}
     assert f"Best: trial {best['trial']}" in tuned.output
+
+
+def test_optuna_s_dashboard_names_what_is_maximized(tuned):
+    app = optuna_dashboard.wsgi(f"sqlite:///{tuned.folder}/results/tuning/study.db")
+    client = Client(app)
+    (listed,) = client.get("/api/studies").json["study_summaries"]
+    shown = client.get(f"/api/studies/{listed['study_id']}").json
+    assert shown["objective_names"] == ["val_accuracy"]
+    assert len(shown["trials"]) == 5
 
 
 def test_a_spent_budget_is_said_and_a_larger_one_continues(tuned):

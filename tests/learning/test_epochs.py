@@ -11,3 +11,6 @@ def test_the_score_is_of_what_is_learned():
     assert epochs.score(row) == -0.9
     assert epochs.score({"val_accuracy": 0.8, "val_loss": 0.9}) == 0.8
     assert epochs.score({"val_squared_error": 0.3, "val_loss": 0.9}) == -0.3
+    assert epochs.score_name(row) == "-val_loss"
+    assert epochs.score_name(["val_accuracy"]) == "val_accuracy"
+    assert epochs.score_name(["val_squared_error"]) == "-val_squared_error"

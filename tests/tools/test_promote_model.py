@@ -54,7 +54,7 @@ def refused(root, run, said):
     assert len(str(error.value).splitlines()) == 1
     assert versions.champion(root) == before
     kept = version(root, run)
-    assert kept.description == f"Not promoted: {error.value}"
+    assert kept.description.startswith(f"Not promoted: {error.value}\n\nOf run [")
     assert kept.tags["promotion"] == "refused"
     return kept.tags
 
@@ -64,7 +64,7 @@ def test_the_first_champion_needs_no_comparison(root, capsys):
     promote(run)
     assert versions.champion(root).run_id == run.run_id
     kept = version(root, run)
-    assert kept.description == "Promoted: the first champion"
+    assert kept.description.startswith("Promoted: the first champion\n\nOf run [")
     assert (kept.tags["promotion"], kept.tags["promotion.against"]) == ("promoted", "none")
     assert f"version 1 of xtcav (run {run.run_id}) is now the champion" in capsys.readouterr().out.replace("\n", " ")
     promote(run)
@@ -83,7 +83,7 @@ def test_a_run_that_is_better_or_as_good_is_promoted_with_its_numbers(root, wron
         f"Promoted: not worse than version 1 of xtcav (run {first.run_id}) by more than the margin: "
     )
     assert re.search(
-        rf"{said}.* accuracy [+-]\d+\.\d points, 95 % interval .*, p = .* \(margin 2 points\); on 200 test shots$",
+        rf"{said}.* accuracy [+-]\d+\.\d points, 95 % interval .*, p = .* \(margin 2 points\); on 200 test shots\n\n",
         kept.description,
     )
     assert kept.tags["promotion.against"] == f"version 1 of xtcav (run {first.run_id})"
@@ -202,7 +202,7 @@ def test_a_dry_run_says_and_changes_nothing(root, capsys):
     promote(run)
     with pytest.raises(UserError, match="worse than the champion"):
         promote(worse, dry_run=True)
-    assert version(root, worse).description in (None, "")
+    assert version(root, worse).description.startswith("Of run [")
 
 
 def test_a_store_that_fails_is_one_line(root, monkeypatch):

@@ -82,6 +82,12 @@ def test_trials_are_told_and_recorded(search, tmp_path):
     assert search.tracker.uploader.drain() == []
     client, experiment = mlflow_store.connect(tmp_path)
     assert {run.info.status for run in client.search_runs([experiment])} == {"FINISHED"}
+    (parent,) = client.search_runs([experiment], "tags.stage = 'tune'")
+    best = search.study.best_trial
+    assert f"Best: trial {best.number}, val_accuracy {best.value:.3f}" in parent.data.tags["mlflow.note.content"]
+    assert parent.data.params["train.model.blocks.kernel"] == "8, 6"  # a list is one value
+    assert parent.data.params["tune.space.train.optimizer.momentum"].startswith("low 0.5, high 0.9")
+    assert len(parent.data.params) <= 70
 
 
 def test_a_larger_budget_is_taken_by_the_same_run(search, tmp_path, capsys):

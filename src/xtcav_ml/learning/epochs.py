@@ -1,6 +1,6 @@
 """Score of an epoch, and the choice of the best one."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 
 def score(row: Mapping[str, float]) -> float:
@@ -8,9 +8,15 @@ def score(row: Mapping[str, float]) -> float:
 
     `val_accuracy` where classes are learned, minus `val_squared_error` where numbers are, minus `val_loss` where both are.
     """
+    name = score_name(row)
+    return -row[name[1:]] if name.startswith("-") else row[name]
+
+
+def score_name(row: Collection[str]) -> str:
+    """Return the name of the score of epochs with these values: that of a metric, with a minus if less of it is better."""
     if "val_squared_error" not in row:
-        return row["val_accuracy"]
-    return -row["val_loss" if "val_accuracy" in row else "val_squared_error"]
+        return "val_accuracy"
+    return "-val_loss" if "val_accuracy" in row else "-val_squared_error"
 
 
 def best(history: Sequence[Mapping[str, float]]) -> int:

@@ -5,7 +5,7 @@ from typing import Any
 
 from xtcav_ml.tracking.mlflow_names import storable
 
-WHOLE = ("simulate", "signal")
+WHOLE = ("simulate", "signal", "tune.space")
 """Sections whose own sections are one value each: what is simulated is told by the hash of the data."""
 
 
@@ -42,8 +42,9 @@ def _are_blocks(value: Any) -> bool:
 
 def _text(value: Any) -> str:
     if isinstance(value, Mapping):
-        parts = [_text(item) if key == "step" else f"{key} {_text(item)}" for key, item in value.items()]
-        return (" " if "step" in value else ", ").join(parts) or "none"
+        named = isinstance(value.get("step"), str)  # a step of the preprocessing, not the step of a range
+        parts = [_text(item) if named and key == "step" else f"{key} {_text(item)}" for key, item in value.items()]
+        return (" " if named else ", ").join(parts) or "none"
     if isinstance(value, (list, tuple)):
         inner = [f"[{_text(item)}]" if isinstance(item, (list, tuple)) else _text(item) for item in value]
         return ", ".join(inner) or "none"

@@ -225,7 +225,7 @@ def note(metrics: Mapping[str, Any], tags: Mapping[str, str], classes: Sequence[
         lines.append(f"**Test accuracy {metrics['accuracy']:.1%}** ({interval}) on {metrics['shots']} shots")
     if 0 < len(classes) <= MOST_CLASSES and len(classes) == len(metrics.get("confusion", [])):
         matrix = [[f"**{name}**", *map(str, row)] for name, row in zip(classes, metrics["confusion"], strict=True)]
-        lines.append(_markdown_table(["label \\ prediction", *classes], matrix))
+        lines.append(markdown_table(["label \\ prediction", *classes], matrix))
     for name, errors in metrics.get("regression", {}).items():
         if errors["shots"]:
             lines.append(f"**{name}: r.m.s. error {errors['rms_error']:.3g}** on {errors['shots']} test shots")
@@ -247,9 +247,10 @@ def _parameters(room: int) -> str:
     sizes = list(itertools.accumulate(sum(map(len, row)) + 14 for row in rows))
     if sizes[-1] > room:
         rows[bisect.bisect(sizes, room) :] = [["...", "", "", "`xtcav params` lists the rest"]]
-    return _markdown_table(["parameter", "value", "unit", "meaning"], rows)
+    return markdown_table(["parameter", "value", "unit", "meaning"], rows)
 
 
-def _markdown_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table for a description in MLflow."""
     lines = [headings, ["---"] * len(headings), *rows]
     return "\n".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |" for line in lines)

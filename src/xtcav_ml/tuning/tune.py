@@ -9,12 +9,14 @@ import contextlib
 import shutil
 import time
 import uuid
+import warnings
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna import Study, Trial
+from optuna.exceptions import ExperimentalWarning
 from optuna.trial import TrialState
 
 from xtcav_ml.config.base import flatten, overridden
@@ -26,12 +28,15 @@ from xtcav_ml.figures.drawing import write_png
 from xtcav_ml.learning import epochs, rules
 from xtcav_ml.lineage import git, lineage, project
 from xtcav_ml.lineage.environment import deciding
+from xtcav_ml.science.spec import LearningSpec
 from xtcav_ml.system import atomic, interrupts
 from xtcav_ml.system.child_process import ChildProcess, Killed
 from xtcav_ml.system.errors import DiskFull, UserError
 from xtcav_ml.system.progress import console
+from xtcav_ml.tracking.logged_params import logged_params
 from xtcav_ml.tracking.tracker import Run, Tracker
 from xtcav_ml.tuning import studies
+from xtcav_ml.tuning.description import description
 from xtcav_ml.tuning.live_table import NOTE, Show, search_table
 from xtcav_ml.tuning.trial import train_trial
 from xtcav_ml.tuning.verdict import verdict
@@ -69,6 +74,8 @@ def run_search(train: TrainParams, tune: TuneParams, data: Path, out: Path) -> N
     ):
         rules.require_trainable(base, prepared.spec, prepared.shots)
         study = studies.open_study(tune, decides(base), out / "study.db")
+        with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
+            study.set_metric_names([score_name(prepared.spec)])  # for Optuna's dashboard
         screen.print(
             f"tune: study {study.study_name}, {len(studies.ended(study))} of {tune.trials} trials done, {tune.epochs} epochs "
             f"each, at most {tune.minutes:g} minutes"
@@ -139,6 +146,7 @@ class _Search:
             trials = studies.ended(self.study)
             if any(trial.state == TrialState.COMPLETE for trial in trials):
                 parent.metrics({"best_score": self.study.best_value, "trials": len(trials)}, step=len(trials))
+            self._describe(parent)
             parent.finish(status)
 
     def _run_trial(self, parent: Run, show: Show) -> None:
@@ -212,8 +220,22 @@ class _Search:
         tags = {"stage": "tune", **{f"git.{name}": value for name, value in git.state().items()}}
         tags |= {f"tune.{name}": str(getattr(self.tune, name)) for name in sorted(studies.BUDGET)}
         run = self.tracker.start(self.study.study_name, tags, run_key=self.study.user_attrs["run_key"])
-        run.params(self.baseline | flatten({"tune": self.tune.model_dump(mode="json", exclude=studies.BUDGET)}))
+        rules = self.tune.model_dump(mode="json", exclude=studies.BUDGET)
+        run.params(
+            logged_params({"train": self.base.model_dump(mode="json"), "tune.space": rules.pop("space"), "tune": rules})
+        )
+        self._describe(run)
         return run
+
+    def _describe(self, run: Run) -> None:
+        text = description(self.study, self.tune, self.baseline, score_name(self.prepared.spec), git.state()["commit"])
+        run.tags({"mlflow.note.content": text})
+
+
+def score_name(spec: LearningSpec) -> str:
+    """Return the name of what is maximized."""
+    heads = {"val_accuracy": spec.classes, "val_squared_error": spec.regression}
+    return epochs.score_name([name for name, learned in heads.items() if learned])
 
 
 def _reported(trial: Trial) -> dict[int, float]:

@@ -62,7 +62,10 @@ def test_the_model_of_the_train_stage_is_a_version_with_its_tags_and_the_candida
         "git.dirty": "false",
     }
     assert version.tags["manifest.sha256"] == model.tags["manifest.sha256"]
-    assert dict(run.client.get_registered_model("xtcav").aliases) == {"candidate": version.version}
+    model = run.client.get_registered_model("xtcav")
+    assert dict(model.aliases) == {"candidate": version.version}
+    assert "`xtcav predict models:/xtcav@champion SHOTS`" in model.description
+    assert f"`xtcav reproduce {run.run_id}`" in version.description
 
 
 def test_a_tag_that_another_process_sets_at_the_same_moment_is_set(root, monkeypatch):
@@ -80,7 +83,9 @@ def test_a_tag_that_another_process_sets_at_the_same_moment_is_set(root, monkeyp
     versions.annotate(version, "text", {"a": "1", "b": "2"})
     assert len(failed) == 2
     (kept,) = known(run)
-    assert (kept.description, kept.tags["a"], kept.tags["b"]) == ("text", "1", "2")
+    assert (kept.tags["a"], kept.tags["b"]) == ("1", "2")
+    assert kept.description.startswith("text\n\nOf run [one](#/experiments/")
+    assert f"`xtcav reproduce {run.run_id}`" in kept.description
 
 
 @pytest.mark.parametrize("spec", [PLAIN, WITH_FEATURE])
@@ -147,7 +152,10 @@ def test_what_was_cut_short_is_completed_and_nothing_is_there_twice(root, monkey
     assert model.status == "READY"
     assert len(run.client.get_run(run.run_id).outputs.model_outputs) == 1
     assert version.tags["accuracy"] == "0.75"
-    assert dict(run.client.get_registered_model("xtcav").aliases) == {"candidate": version.version}
+    model = run.client.get_registered_model("xtcav")
+    assert dict(model.aliases) == {"candidate": version.version}
+    assert "`xtcav predict models:/xtcav@champion SHOTS`" in model.description
+    assert f"`xtcav reproduce {run.run_id}`" in version.description
     versions.fetch(root, "models:/xtcav@candidate", root / "copy")
 
 

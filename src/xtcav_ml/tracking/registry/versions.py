@@ -29,6 +29,10 @@ from xtcav_ml.tracking.registry import manifest, packaging
 MODEL_NAME = "xtcav"
 """The registered model: what the train stage of dvc.yaml made. Notes' experiments and trials of the tuner are none of it."""
 
+DESCRIPTION = f"""What the train stage of dvc.yaml made: a network that takes raw camera frames, a version for each training.
+`candidate` is the newest version, `champion` the one in use (`xtcav promote-model` decides), `previous` the one before.
+To use it: `xtcav predict models:/{MODEL_NAME}@champion SHOTS`, `xtcav serve models:/{MODEL_NAME}@champion`."""
+
 CANDIDATE, CHAMPION, PREVIOUS = "candidate", "champion", "previous"
 """Aliases: the newest version, the one that is in use, and the one that was before it."""
 
@@ -86,7 +90,7 @@ def _logged(client: mlflow.MlflowClient, run: Run, digest: str) -> LoggedModel:
 def _register(client: mlflow.MlflowClient, run: Run, model: LoggedModel) -> None:
     """Make the logged model a version of the registered model, once, and the candidate if it is the newest."""
     try:
-        client.create_registered_model(MODEL_NAME)
+        client.create_registered_model(MODEL_NAME, description=DESCRIPTION)
     except mlflow.MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
@@ -94,7 +98,8 @@ def _register(client: mlflow.MlflowClient, run: Run, model: LoggedModel) -> None
     tags = {name: run.data.tags[name] for name in COPIED_TAGS if name in run.data.tags}
     tags |= {name: model.tags[name] for name in (FILE_TAG, MANIFEST_TAG)}
     if not _versions(client, run_id, source):
-        client.create_model_version(MODEL_NAME, source, run_id, tags, model_id=model.model_id)
+        origin = _origin(run)
+        client.create_model_version(MODEL_NAME, source, run_id, tags, description=origin, model_id=model.model_id)
     *others, version = _versions(client, run_id, source)
     for other in others:
         client.delete_model_version(MODEL_NAME, other.version)
@@ -104,6 +109,13 @@ def _register(client: mlflow.MlflowClient, run: Run, model: LoggedModel) -> None
     newest = client.get_registered_model(MODEL_NAME).aliases.get(CANDIDATE)
     if newest is None or int(newest) < int(version.version):
         client.set_registered_model_alias(MODEL_NAME, CANDIDATE, version.version)
+
+
+def _origin(run: Run) -> str:
+    """Return what made the versions of a run, and how it is repeated, in Markdown."""
+    page = f"#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}?workflowType=machine_learning"
+    commit = run.data.tags.get("git.commit", "none")[:12]
+    return f"Of run [{run.info.run_name}]({page}), commit `{commit}`; to repeat it: `xtcav reproduce {run.info.run_id}`"
 
 
 def _versions(client: mlflow.MlflowClient, run_id: str = "", source: str = "") -> list[ModelVersion]:
@@ -205,11 +217,12 @@ def _require_champion(root: Path, *expected: Version | None) -> None:
 
 
 def annotate(version: Version, text: str, tags: Mapping[str, str]) -> None:
-    """Give a version the description `text`, and tags."""
+    """Let a version's description begin with `text`, and give it tags."""
     client = mlflow.MlflowClient()
     for name, value in tags.items():
         _beside_others(client.set_model_version_tag, MODEL_NAME, version.number, name, value)
-    client.update_model_version(MODEL_NAME, version.number, text)
+    origin = _origin(client.get_run(version.run_id))
+    client.update_model_version(MODEL_NAME, version.number, f"{text}\n\n{origin}")
 
 
 def _beside_others(write: Callable[..., None], *arguments: str) -> None:
