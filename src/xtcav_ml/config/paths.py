@@ -12,6 +12,7 @@ SIMULATED = Path("data/raw/simulated")  # `data.raw`, unless the data are your o
 LOCK_FILES = (LOCK_FILE, SIMULATED.parent / LOCK_FILE)
 PREPARED, MODEL, RESULTS = Path("data/prepared"), Path("models/model.keras"), Path("results")
 VALIDATED, CHECKED = RESULTS / "params_valid.txt", RESULTS / "data.json"
+CHANGED = RESULTS / "changed.json"  # the parameters that differ from those of the last committed results, in words
 HISTORY, CURVES = RESULTS / "history.jsonl", RESULTS / "learning_curves.csv"
 EVALUATION, PREDICTIONS, PLOTS = RESULTS / "evaluation.json", RESULTS / "predictions.csv", RESULTS / "plots"
 METRICS = RESULTS / "metrics.json"  # those of EVALUATION that DVC tabulates
