@@ -232,6 +232,26 @@ def test_the_page_of_a_model_version_shows_its_alias_and_where_it_comes_from(add
     page.get_by_text(run.data.tags["lineage.key"], exact=True).wait_for()
 
 
+def test_the_page_of_dvc_plots_is_drawn_without_a_network(two_runs, page):
+    two_runs.run("dvc", "plots", "diff", "HEAD")
+    page.context.unroute_all()
+    asked: list[str] = []
+    page.on("request", lambda sent: asked.append(sent.url))
+    page.goto((two_runs.folder / "dvc_plots/index.html").as_uri())
+    titles = page.locator("h2, body > div > p").all_inner_texts()
+    wanted = [
+        "accuracy by epoch",
+        "cross-entropy by epoch",
+        "validation loss by epoch",
+        "confusion matrix of the test shots",
+    ]
+    assert titles[:4] == wanted
+    assert "learning curves" in titles
+    assert page.locator("svg").first.locator("polyline").count() == 4  # training and validation, then and now
+    assert page.locator("figure table").count() == 2
+    assert all(url.startswith("file:") for url in asked)
+
+
 SECTIONS = ["settings", "before", "data", "training", "test", "frames", "means", "mistakes", "saliency"]
 SECTIONS += ["resources", "origin"]
 

@@ -60,7 +60,8 @@ def test_what_dvc_restores_has_its_run_once_in_a_store_that_is_empty(project, tm
     project.run("dvc", "repro")
     project.set(**{RATE: 0.05})
     empty = f"sqlite:///{tmp_path}/mlflow.db"
-    assert "Stage 'train' is cached - skipping run" in project.run("dvc", "repro", MLFLOW_TRACKING_URI=empty).stdout
+    said = project.run("dvc", "repro", MLFLOW_TRACKING_URI=empty).stdout
+    assert all(f"Stage '{stage}' is cached - skipping run" in said for stage in ("train", "evaluate"))
     client = mlflow.MlflowClient(empty)
     (run,) = client.search_runs([client.get_experiment_by_name("xtcav").experiment_id])
     assert run.data.tags["rebuilt"] == "true"
@@ -121,6 +122,9 @@ def test_experiments_leave_their_runs_in_the_project_s_store(project):
         assert run.data.tags["dvc.exp.baseline"] == commit
         assert "accuracy" in run.data.metrics
     assert len({run.data.tags["dvc.exp.name"] for run in found.values()}) == 3
+    table = [line[:120] for line in project.run("dvc", "exp", "show").stdout.splitlines()]
+    assert any("changed" in line and "accuracy " in line for line in table)
+    assert all(any(f"{RATE} {rate} " in line for line in table) for rate in found)
 
 
 def ended(project):

@@ -1,6 +1,7 @@
 """`dvc repro` for real on full-size simulated frames, once: what a user gets of it. No test here changes anything."""
 
 import json
+import re
 
 import pytest
 
@@ -111,10 +112,12 @@ def test_nothing_to_do_says_so(project):
     assert ran == ["Running stage 'code':", "Running stage 'record':"]
     assert (project.folder / "dvc.lock").read_bytes() == lock
     assert len(project.runs()) == runs
+    assert project.run("dvc", "status").stdout.split() == ["code:", "always", "changed", "record:", "always", "changed"]
 
 
 def test_plots_are_drawn(project):
     project.run("dvc", "plots", "show")
     page = (project.folder / "dvc_plots" / "index.html").read_text()
-    for part in ("val_accuracy", "confusion", "learning_curves.png"):
+    for part in ("val_accuracy", "confusion matrix of the test shots", "learning_curves.png"):
         assert part in page
+    assert not re.search("(src|href) *=", re.sub('src="static/[^"]*"', "", page))  # no network
