@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import subprocess
 import sys
 import time
@@ -98,6 +99,26 @@ def test_progress_on_a_narrow_terminal(project, terminal):
     assert code == 0, said
     assert "Traceback" not in said
     assert "Best: trial" in said
+
+
+TABLES = ("describe", "summary", "scan", "compare", "runs", "params", "doctor", "train", "tune")
+EIGHTY = {"COLUMNS": "80", "LINES": "24", "TERM": "xterm"}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in TABLES else pytest.mark.slow) for name in SHORT]
+)
+def test_every_command_at_80_columns(project, name):
+    """Errors are one line whatever its length, and an address is whole."""
+    code, said = on_terminal(project, f"{COMMANDS[name].before}; {shell_line(name)}", **EIGHTY)
+    assert code == 0, said
+    lines = [
+        line for line in re.split(r"[\r\n]+", re.sub(r"\x1b\[[\d;?]*\w", "", said)) if not line.startswith("xtcav: ")
+    ]
+    assert [line for line in lines if len(line) > 80 and " " in line.strip()] == []
+    assert "…" not in said
+    for table in re.findall(r"┏.*?┘", "\n".join(lines), re.DOTALL):
+        assert len({len(line) for line in table.split("\n")}) == 1, f"a torn row\n{table}"
 
 
 SLOWLY = "python -c 'import fcntl, os; os.set_blocking(1, False); fcntl.fcntl(1, fcntl.F_SETPIPE_SZ, 4096)'"
