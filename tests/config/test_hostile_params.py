@@ -208,7 +208,7 @@ def test_a_bomb_is_one_line_alone_and_beside_the_sections(name, project):
 def test_bytes_that_are_no_text_are_one_line_and_a_mark_at_the_start_is_read(project):
     assert "no sections" in judge(b"", project)
     for content in (b"\xff\xfe" + DEFAULT.encode("utf-16-le"), b"a: \xe9", DEFAULT.encode("utf-16")):
-        assert "invalid YAML" in judge(content, project)
+        assert "not UTF-8" in judge(content, project)
     assert judge(b"\xef\xbb\xbf" + DEFAULT.encode(), project) == ""
 
 

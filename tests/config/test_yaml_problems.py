@@ -20,6 +20,18 @@ NO_YAML = {
     "an open quote": ("label: acq.peaksLabel", "label: 'acq.peaksLabel", "Fix: close the quote"),
     "two colons": ("momentum: 0.85", "momentum: : 0.85", "found a second colon"),
     "an open quote at the end": ("low: ", 'low: "', "found an open quote"),
+    "two versions of a merge": (
+        "  epochs: 24",
+        "<<<<<<< HEAD\n  epochs: 24\n=======\n  epochs: 12\n>>>>>>> b",
+        "two versions of a merge (found git's mark",
+    ),
+    "another document": ("\ntune:", "\n---\ntune:", "found a line ---"),
+    "a tag": ("study: peaks", "study: !peaks", "found a tag (!)"),
+    "an at sign in front": ("study: peaks", "study: @peaks", "found a character that begins no value"),
+    "a bar in front": ("study: peaks", "study: |peaks", "found a text of several lines"),
+    "a question mark in front": ("momentum: 0.85", "momentum: ? 0.85", "found a question mark"),
+    "a dash after a colon": ("momentum: 0.85", "momentum: - 0.85", "found a dash after a colon"),
+    "a backslash": ("raw: data/raw/simulated", 'raw: "C:\\data"', "found a backslash in double quotes"),
     "a per cent sign in front": ("momentum: 0.85", "momentum: %85", "invalid YAML"),
 }
 NO_PARAMETERS = {
@@ -44,6 +56,65 @@ NO_PARAMETERS = {
     "no value": ("epochs: 24", "epochs:", "train.epochs: ", "found None"),
     "a list for a number": ("epochs: 24", "epochs: [24]", "train.epochs: ", "found (24,)"),
     "another name of a kind": ("pool: max", "pool: maxx", "train.model.blocks.0.pool: ", "found 'maxx'"),
+    "a misspelt key of a step": ("size: 2", "sise: 2", "prepare.images.1.sise: ", "expected size"),
+    "a misspelt `step`": ("step: subtract_dark", "stp: subtract_dark", "prepare.images.0.stp: ", "expected step"),
+    "a step without its key": (
+        "{step: subtract_dark}",
+        "subtract_dark",
+        "prepare.images.0: no section (found 'subtract_dark'",
+        "expected keys step",
+    ),
+    "a step without `step`": ("step: block_mean, size: 2", "size: 2", "prepare.images.1: no key `step`", "Fix: add it"),
+    "a range without an end": (
+        "low: 0.5, high: 0.98",
+        "low: 0.5",
+        "tune.space.train.optimizer.momentum.high: missing",
+        "",
+    ),
+    "a range the other way round": (
+        "low: 0.5, high: 0.98",
+        "low: 0.98, high: 0.5",
+        "tune.space.train.optimizer.momentum: low is not below high",
+        "",
+    ),
+    "a range as a list": (
+        "{low: 0.5, high: 0.98}",
+        "[0.5, 0.98]",
+        "tune.space.train.optimizer.momentum: no section (found (0.5, 0.98), ",
+        "expected keys low, high",
+    ),
+    "a single choice": (
+        "choices: [max, average]",
+        "choices: [max]",
+        "tune.space.train.model.blocks.0.pool.choices: invalid value (found ('max',), ",
+        "at least 2",
+    ),
+    "no space after a colon in braces": (
+        "{low: 0.5, high",
+        "{low:0.5, high",
+        "tune.space.train.optimizer.momentum.low:0.5: no space after the colon",
+        "expected `low: 0.5`",
+    ),
+    "a key with a point": (
+        "  epochs: 24",
+        "  epochs: 24\n  optimizer.momentum: 0.5",
+        "train.optimizer.momentum: a key with a point",
+        "`optimizer:` and below it `momentum:`",
+    ),
+    "a list that is too short": (
+        "frame_shape: [726, 568]",
+        "frame_shape: [726]",
+        "data.frame_shape: too few values",
+        "[726]",
+    ),
+    "thousands": ("epochs: 24", "epochs: 1,000", "train.epochs: ", "Fix: write 1000 without a comma"),
+    "true in quotes": (
+        "class_weights: false",
+        'class_weights: "false"',
+        "train.class_weights: ",
+        "false without quotes",
+    ),
+    "a number for a text": ("raw: data/raw/simulated", "raw: 2016", "data.raw: ", "put it in quotes"),
     "shares that do not add up": (
         "validation: 0.15",
         "validation: 0.5",
@@ -83,6 +154,21 @@ def test_what_is_no_parameter_is_told_before_what_follows_from_it(tmp_path, edit
     assert message.startswith(f": {key}")
     assert cause in message
     assert message.count("Fix: ") == 1
+
+
+@pytest.mark.parametrize("value", ["", " [1, 2]", " 3"])
+def test_a_section_without_keys_names_them(tmp_path, value):
+    path = tmp_path / "params.yaml"
+    path.write_text(f"{TEXT.partition(chr(10) + 'tune:')[0]}\ntune:{value}\n")
+    with pytest.raises(UserError, match=r"params.yaml: tune: no section .*expected keys study, seed, "):
+        params_file.load_params(path)
+
+
+def test_another_encoding_is_told_with_its_line(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_bytes(TEXT.encode().replace(b"seed of the search", "gr\u00f6\u00dfe".encode("latin-1")))
+    with pytest.raises(UserError, match=r"params.yaml, line \d+: not UTF-8 \(found byte 0xf6"):
+        params_file.load_params(path)
 
 
 def test_a_missing_key_that_no_other_one_means_is_told_too(tmp_path):

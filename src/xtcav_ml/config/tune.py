@@ -1,8 +1,8 @@
 """Section `tune`: the space that Optuna searches, and the limits of the search."""
 
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from xtcav_ml.config.base import Section, parameter
 
@@ -54,6 +54,18 @@ class Choices(Section):
         return self.choices
 
 
+def _kind(values: Any) -> str:
+    """Return which of the two is meant, so that an error names what is wrong with that one alone."""
+    return "Choices" if isinstance(values, Choices) or (isinstance(values, dict) and "choices" in values) else "Range"
+
+
+Dimension = Annotated[
+    Annotated[Range, Tag("Range")] | Annotated[Choices, Tag("Choices")],
+    Discriminator(_kind),
+]
+"""A parameter's values in the search space."""
+
+
 class TuneParams(Section):
     """Section `tune`."""
 
@@ -71,6 +83,6 @@ class TuneParams(Section):
     )
     warmup_epochs: int = parameter("epochs before pruning; a network sits at chance first", "epochs", ge=0, le=100000)
     memory_gb: float = parameter("a network whose training step needs more memory is not tried", "GB", gt=0, le=1e6)
-    space: dict[str, Range | Choices] = parameter(
+    space: dict[str, Dimension] = parameter(
         "range or choices by parameter", "of the parameter", min_length=1, max_length=100
     )

@@ -26,6 +26,18 @@ CAUSES = (
         "the same",
         "align it with them",
     ),
+    (r"found another document", "a line ---, with which another document begins", "one document", "remove it"),
+    (r"constructor for the tag", "a tag (!)", "a value", "put the text in quotes"),
+    (r"'[@`%]' that cannot start", "a character that begins no value", "a value", "put the text in quotes"),
+    (r"indentation indicator", "a text of several lines (| or >)", "a value", "put the text in quotes"),
+    (r"mapping keys are not allowed", "a question mark in front", "a value", "put the text in quotes"),
+    (
+        r"sequence entries are not allowed",
+        "a dash after a colon",
+        "`key: [...]`, or a line for each dash",
+        "remove the dash, or write `[...]`",
+    ),
+    (r"unknown escape character", "a backslash in double quotes", "single quotes", "put the text in single quotes"),
     (
         r"but found '<scalar>'",
         "text after the end of a value",
@@ -47,11 +59,24 @@ def explain(error: MarkedYAMLError, path: Path) -> str:
         key = re.search(r'duplicate key "(.*?)"', problem)
         twice = cut(key[1]) if key else "one"
         return f"{path}{place}: key twice (found {twice!r} again, expected it once). Fix: remove one"
+    if conflict := _conflict(path):
+        return conflict
     for pattern, found, expected, cure in CAUSES:
         if re.search(pattern, f"{context} {problem}"):
             place = _place(error.context_mark) if found.startswith(AT_CONTEXT) and error.context_mark else place
             return f"{path}{place}: invalid YAML (found {found}, expected {expected}). Fix: {cure}"
     return f"{path}{place}: invalid YAML (found {cut(' '.join(problem.split()))!r}, expected keys and values). Fix: correct it"
+
+
+def _conflict(path: Path) -> str:
+    """Return the message for a file in which git has left two versions; "" if it has not."""
+    for number, line in enumerate(path.read_bytes().decode("utf-8", "replace").splitlines(), start=1):
+        if re.match(r"(<{7}|={7}|>{7})( |$)", line):
+            return (
+                f"{path}, line {number}, column 1: two versions of a merge (found git's mark of a conflict, expected one "
+                "version). Fix: keep one, and remove the lines with marks"
+            )
+    return ""
 
 
 def _place(mark: StringMark | None) -> str:
