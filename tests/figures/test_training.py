@@ -20,7 +20,7 @@ def test_a_trial_is_drawn_at_its_own_score_or_not_at_all():
 
 def test_importances_from_few_trials_are_called_so():
     few, many = (training.importances({"rate": 0.8}, trials).axes[0].get_xlabel() for trials in (12, 200))
-    assert "from 12 completed trials: too few to rely on" in few
+    assert "from 12 completed trials\ntoo few to rely on" in few
     assert many.endswith("from 200 completed trials")
 
 

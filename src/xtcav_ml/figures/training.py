@@ -122,7 +122,7 @@ def importances(shares: Mapping[str, float], trials: int) -> Figure:
     names = list(shares)[::-1]
     bars = axes.barh(names, [shares[name] for name in names], color=TRAIN)
     axes.bar_label(bars, fmt="%.2f", padding=3)
-    rough = ": too few to rely on" if trials < FEW_TRIALS else ""
+    rough = "\ntoo few to rely on" if trials < FEW_TRIALS else ""
     axes.set(xlim=(0, 1.1 * max(shares.values(), default=1)))
     axes.set(xlabel=f"importance for the validation score, from {trials} completed trials{rough}")
     return figure

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from xtcav_ml.science.images import block_mean
-
 Frame = NDArray[np.floating]
 
 BLOCKS = 90  # on the longer side of a frame: their means have little noise
+HOT = 16  # of so many pixels of a block the brightest is left out: it may be hot
 ABOVE_NOISE = 8.0  # robust standard deviations of the blocks by which the beam stands out
 TAIL = 0.002  # of the signal, on each side, which is beyond the ends
 SMOOTH = 1 / 150  # s.d. of `smooth`, of the longer side
@@ -31,8 +30,14 @@ class Extent:
 def find(frame: Frame) -> Extent:
     """Return where the beam is in a frame (rows, columns); the middle of the frame, with no extent, if there is none."""
     size = max(1, max(frame.shape) // BLOCKS)
-    blocks = block_mean(frame.astype(np.float32)[np.newaxis], size)[0].astype(np.float64)
-    away = blocks - np.median(blocks)
+    height, width = (length // size for length in frame.shape)
+    whole = (
+        np.where(np.isfinite(frame), frame, np.nanmedian(frame)) if np.isfinite(frame).any() else np.zeros(frame.shape)
+    )
+    blocks = whole[: height * size, : width * size].reshape(height, size, width, size)
+    ordered = np.sort(blocks.swapaxes(1, 2).reshape(height, width, size**2), axis=2)
+    level = ordered[..., : size**2 - size**2 // HOT].mean(axis=2)
+    away = level - np.median(level)
     signal = np.where(away > ABOVE_NOISE * 1.4826 * np.median(np.abs(away)), away, 0)
     if not signal.any():
         return Extent(frame.shape[0] // 2, frame.shape[1] // 2, 0, 0, 0, 0)
@@ -60,7 +65,7 @@ def cut(frame: Frame, row: int, column: int, sides: tuple[int, int, int, int]) -
 
 
 def mean_frame(frames: Iterable[Frame], shape: tuple[int, int]) -> Frame:
-    """Return the mean of frames of `shape`, each shifted to have its beam in the middle; NaN where none has a pixel."""
+    """Return the mean of frames of `shape`, each shifted to have its beam in the middle; NaN where most have no pixel."""
     row, column = shape[0] // 2, shape[1] // 2
     sides = (row, shape[0] - 1 - row, column, shape[1] - 1 - column)
     total, count = np.zeros((2, *shape))
@@ -69,7 +74,7 @@ def mean_frame(frames: Iterable[Frame], shape: tuple[int, int]) -> Frame:
         part = cut(frame, place.row, place.column, sides)
         count += np.isfinite(part)
         total += np.nan_to_num(part)
-    return np.asarray(np.divide(total, count, out=np.full(shape, np.nan), where=count > 0))
+    return np.asarray(np.divide(total, count, out=np.full(shape, np.nan), where=count > count.max() / 2))
 
 
 def smooth(values: Frame) -> Frame:
