@@ -66,7 +66,8 @@ install-dev: .venv/installed-dev  ## and what developers need
 	@python=$$(command -v $(BIN)/python || echo $(PYTHON)); \
 	found=$$($${python:-python3.11} -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>&1 | tail -n 1); \
 	test "$$found" = 3.11 || { echo "$${python:-python3.11}: wrong Python (found $$found, expected 3.11)." \
-	"Fix: install Python 3.11, then run \`rm -rf .venv; make PYTHON=python3.11 $(MAKECMDGOALS)\`" >&2; exit 1; }
+	"Fix: get Python 3.11 (packages python3.11 and python3.11-venv, conda install python=3.11, or uv python install" \
+	"3.11), then run \`rm -rf .venv; make PYTHON=python3.11 $(MAKECMDGOALS)\`" >&2; exit 1; }
 	@test -x $(BIN)/python || { rm -f $(BIN)/python*; $(PYTHON) -m venv .venv; } || { rm -rf .venv; exit 1; }
 	@echo "installing into .venv (some 3.5 GB, a few minutes the first time)"
 	@$(PIP) --require-hashes -r requirements.txt

@@ -53,9 +53,12 @@ def run(folder: Path, host: str, port: int, allowed: Sequence[str]) -> None:
         }
         with services.Kept("MLflow", lambda: services.running(command, signal.SIGTERM, environment)) as server:
             _await_answer(server.process, host, port)
-            address = f"http://{host}:{port}"
+            address = _address(host, port, allowed)
             print(f"MLflow on {address}, artifacts in {folder / 'artifacts'} (Ctrl-C ends it)")
-            print(f"Projects   MLFLOW_TRACKING_URI={address}, MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD")
+            print("Projects   set three variables before they run anything:")
+            print(f"           export MLFLOW_TRACKING_URI={address}")
+            print("           export MLFLOW_TRACKING_USERNAME=admin  # or an account of its own")
+            print("           read -rs MLFLOW_TRACKING_PASSWORD && export MLFLOW_TRACKING_PASSWORD")
             if "password" not in database.keywords:
                 print(f"Database   {postgres.programs()}/psql --host {database.keywords['host']} {database.name}")
             sys.stdout.flush()
@@ -64,6 +67,13 @@ def run(folder: Path, host: str, port: int, allowed: Sequence[str]) -> None:
                 server.revive()
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     server.process.wait(LOOK)
+
+
+def _address(host: str, port: int, allowed: Sequence[str]) -> str:
+    """Return where clients find the server: itself, or the first allowed name, without this port that of a proxy with TLS."""
+    if not allowed:
+        return f"http://{host}:{port}"
+    return f"{'http' if allowed[0].endswith(f':{port}') else 'https'}://{allowed[0]}"
 
 
 def _settings(host: str, port: int, allowed: Sequence[str]) -> dict[str, str]:

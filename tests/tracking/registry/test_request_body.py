@@ -1,3 +1,4 @@
+import base64
 import json
 from types import SimpleNamespace
 
@@ -25,6 +26,25 @@ def test_frames_are_int16_as_they_were_sent():
     assert frames[0].tolist() == FRAME
     ends = [[[-(2**15), 2**15 - 1, 0, 1]] * 3]
     assert asked(ends).tolist() == ends
+
+
+def base64_of(frame, kind="<i2"):
+    return base64.b64encode(np.array(frame, kind).tobytes()).decode()
+
+
+def test_a_frame_may_be_its_bytes():
+    frame = [[-(2**15), 2**15 - 1, 0, 1]] * 3
+    frames = asked([base64_of(frame), FRAME, base64_of(FRAME)])
+    assert frames.dtype == np.int16
+    assert frames.tolist() == [frame, FRAME, FRAME]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "text", "\x00", "é", base64_of(FRAME)[:-4], base64_of(FRAME, "<i4"), "\n" + base64_of(FRAME)]
+)
+def test_a_text_that_is_no_frame_is_named(text):
+    with pytest.raises(Refused, match=r"^frame 1: .*base64"):
+        asked([FRAME, text])
 
 
 def test_features_come_by_name():

@@ -120,6 +120,10 @@ def strict(text):
     return json.loads(text, parse_constant=refuse)
 
 
+def in_base64(frame):
+    return base64.b64encode(frame.astype("<i2").tobytes()).decode()
+
+
 @pytest.mark.parametrize("count", [1, 33])
 def test_raw_frames_over_http_get_the_predictor_s_numbers(address, plain, count):
     status, text = post(address, json.dumps({"inputs": FRAMES[:count].tolist()}).encode())
@@ -129,6 +133,9 @@ def test_raw_frames_over_http_get_the_predictor_s_numbers(address, plain, count)
     assert [list(row) for row in rows] == [["probability of no", "probability of yes", "predicted"]] * count
     found = [[row["probability of no"], row["probability of yes"]] for row in rows]
     assert np.abs(np.array(found) - expected.probabilities).max() < 1e-6
+    assert max(len(repr(value)) for value in np.ravel(found).tolist()) <= len("0.123456")
+    status, text = post(address, json.dumps({"inputs": [in_base64(frame) for frame in FRAMES[:count]]}).encode())
+    assert (status, strict(text)["predictions"]) == (200, rows)
     assert [row["predicted"] for row in rows] == [("no", "yes")[i] for i in expected.predicted]
 
 
@@ -387,6 +394,7 @@ def test_mlflow_s_own_server_bends_nothing_to_fit(plain):
         assert [row["predicted"] for row in expected] == list(ShotModel(plain[0]).predict(FRAMES[:3])["predicted"])
         for key in ("inputs", "instances"):
             assert strict(ask(FRAMES[:3].tolist(), key)[1])["predictions"] == expected
+            assert strict(ask([in_base64(frame) for frame in FRAMES[:3]], key)[1])["predictions"] == expected
             for name, pixel in PIXELS.items():
                 assert ask(changed(pixel)["inputs"], key)[0] == 400, name
         assert {name: ask(value)[0] for name, value in SHAPES.items()} == dict.fromkeys(SHAPES, 400)

@@ -4,6 +4,7 @@ MLflow's own server casts to the types of a signature: it cuts fractions, and ta
 that of our models has none (`packaging.signature`), and `serving` checks what MLflow has read by the same rules.
 """
 
+import base64
 import reprlib
 from typing import Any
 
@@ -64,22 +65,45 @@ def answer_of(table: pd.DataFrame) -> bytes:
 
 
 def frames_of(value: Any, shape: tuple[int, int]) -> NDArray[np.int16]:
-    """Return frames (N, rows, columns), ADU, of nested lists. Raises Refused, status 400."""
-    rows, columns = shape
+    """Return frames (N, rows, columns), ADU, each of nested lists or a text as `_of_text`. Raises Refused, status 400."""
     _require_list("inputs", value, range(1, FRAMES + 1), "frames")
+    frames = np.empty((len(value), *shape), np.int16)
     for number, frame in enumerate(value):
-        _require_list(f"frame {number}", frame, range(rows, rows + 1), "rows")
-        for index, row in enumerate(frame):
-            name = f"frame {number}, row {index}"
-            _require_list(name, row, range(columns, columns + 1), "pixels")
-            if set(map(type, row)) != {int}:
-                odd = next(pixel for pixel in row if type(pixel) is not int)
-                raise Refused(400, f"{name}: not pixels (found {reprlib.repr(odd)}, expected whole numbers in ADU)")
-            low, high = min(row), max(row)
-            if low < PIXEL.min or high > PIXEL.max:
-                found, limits = f"{low} to {high}"[:60], f"{PIXEL.min} to {PIXEL.max}"
-                raise Refused(400, f"{name}: out of range (found {found}, expected {limits} ADU)")
-    return np.array(value, np.int16)
+        name = f"frame {number}"
+        frames[number] = _of_text(name, frame, shape) if type(frame) is str else _of_lists(name, frame, shape)
+    return frames
+
+
+def _of_text(name: str, text: str, shape: tuple[int, int]) -> NDArray[np.int16]:
+    """Return a frame of its pixels in base64: int16, low byte first, row by row."""
+    rows, columns = shape
+    size, expected = rows * columns * PIXEL.dtype.itemsize, "its int16 pixels in base64, low byte first, row by row"
+    try:
+        content = base64.b64decode(text, validate=True)
+    except ValueError:
+        raise Refused(400, f"{name}: not base64 (found {reprlib.repr(text)}, expected {expected})") from None
+    if len(content) != size:
+        raise Refused(400, f"{name}: wrong length (found {len(content)} bytes, expected {size}: {expected})")
+    return np.frombuffer(content, "<i2").reshape(shape)
+
+
+def _of_lists(name: str, frame: Any, shape: tuple[int, int]) -> NDArray[np.int16]:
+    rows, columns = shape
+    _require_list(name, frame, range(rows, rows + 1), "rows")
+    for index, row in enumerate(frame):
+        _require_row(f"{name}, row {index}", row, columns)
+    return np.array(frame, np.int16)
+
+
+def _require_row(name: str, row: Any, columns: int) -> None:
+    _require_list(name, row, range(columns, columns + 1), "pixels")
+    if set(map(type, row)) != {int}:
+        odd = next(pixel for pixel in row if type(pixel) is not int)
+        raise Refused(400, f"{name}: not pixels (found {reprlib.repr(odd)}, expected whole numbers in ADU)")
+    low, high = min(row), max(row)
+    if low < PIXEL.min or high > PIXEL.max:
+        found, limits = f"{low} to {high}"[:60], f"{PIXEL.min} to {PIXEL.max}"
+        raise Refused(400, f"{name}: out of range (found {found}, expected {limits} ADU)")
 
 
 def feature_of(name: str, values: Any, frames: int) -> NDArray[np.float32]:

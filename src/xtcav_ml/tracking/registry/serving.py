@@ -17,6 +17,8 @@ from xtcav_ml.learning.predictor import NO_CLASS, Predictor
 from xtcav_ml.system.http_limits import Refused
 from xtcav_ml.tracking.registry import manifest, request_body
 
+DECIMALS = 6  # of a probability, as in predictions.csv
+
 
 class ShotModel:
     """What MLflow calls."""
@@ -25,7 +27,7 @@ class ShotModel:
         self.predictor = Predictor(path, sealed=sealed)  # in the registry the manifest has its digest
 
     def predict(self, data: Any, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """Return a row a shot: the probability of each class, the name of the likeliest, and each number.
+        """Return a row a shot: the probability of each class to DECIMALS, the name of the likeliest, and each number.
 
         A shot of which a feature is not finite has None in all of them: a server answers in JSON, which has no NaN.
         `data` are raw frames (N, rows, columns) int16 or, for a model with features, a dict of `frame` and of each feature
@@ -45,17 +47,19 @@ class ShotModel:
             _refuse(str(refused))
         outputs = self.predictor.predict(frames, np.stack(features, axis=1) if features else None)
         columns: dict[str, Any] = {
-            f"probability of {name}": _or_none(outputs.probabilities[:, i]) for i, name in enumerate(spec.classes)
+            f"probability of {name}": _or_none(outputs.probabilities[:, i].astype(float).round(DECIMALS))
+            for i, name in enumerate(spec.classes)
         }
         if spec.classes:
             names = [None if number == NO_CLASS else spec.classes[number] for number in outputs.predicted]
             columns["predicted"] = pd.Series(names, dtype=object)  # of texts, pandas would make None a NaN
-        columns |= {name: _or_none(outputs.numbers[:, i]) for i, name in enumerate(spec.regression)}
+        numbers = outputs.numbers.astype(str).astype(float)  # with as many digits as float32 has
+        columns |= {name: _or_none(numbers[:, i]) for i, name in enumerate(spec.regression)}
         return pd.DataFrame(columns)
 
 
 def _frames(values: NDArray[Any], shape: tuple[int, int]) -> NDArray[np.int16]:
-    if values.dtype == object:
+    if values.dtype == object or (values.dtype.kind == "U" and values.ndim == 1):  # of JSON
         return request_body.frames_of(values.tolist(), shape)
     if values.dtype != np.int16:
         _refuse(f"frames: not as the camera gives them (found {values.dtype}, expected int16). Fix: do not scale them")
@@ -74,10 +78,10 @@ def _refuse(message: str) -> NoReturn:
     raise mlflow.MlflowException.invalid_parameter_value(message)
 
 
-def _or_none(values: NDArray[np.float32]) -> NDArray[Any]:
-    """Return values (N,) as floats, or as objects with None for those that are not finite."""
+def _or_none(values: NDArray[np.float64]) -> NDArray[Any]:
+    """Return values (N,), or objects with None for those that are not finite."""
     finite = np.isfinite(values)
-    return values.astype(float) if finite.all() else np.where(finite, values.astype(object), np.array(None))
+    return values if finite.all() else np.where(finite, values.astype(object), np.array(None))
 
 
 def _load_pyfunc(path: str) -> ShotModel:
