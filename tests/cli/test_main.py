@@ -68,28 +68,40 @@ def test_the_help_of_a_command_ends_with_examples_that_it_takes(name):
         command.commands[called].make_context(called, arguments)  # raises for an argument or option that is none
 
 
+@pytest.fixture
+def _quick(monkeypatch, capfd):  # which puts a stderr of its own first
+    monkeypatch.delenv("DVC_STAGE", raising=False)
+    monkeypatch.setattr(streams._Stream, "used", False)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setattr(first_word, "SECONDS", 0.03)
+    monkeypatch.setattr(first_word, "LOOK_SECONDS", 0.01)
+
+
+@pytest.mark.usefixtures("_quick")
 @pytest.mark.parametrize(
-    ("printed", "terminal", "words"), [(False, True, ["train: "]), (True, True, []), (False, False, [])]
+    ("printed", "terminal", "stage", "words"),
+    [(False, True, "", 1), (True, True, "", 0), (False, False, "", 0), (False, True, "train", 0)],
 )
-def test_a_word_is_said_on_a_terminal_where_nothing_was_printed(monkeypatch, capfd, printed, terminal, words):
-    monkeypatch.setattr(first_word, "SECONDS", 0.01)
+def test_a_word_is_said_on_a_terminal_where_nothing_was_printed(monkeypatch, capfd, printed, terminal, stage, words):
     monkeypatch.setattr(streams._Stream, "used", printed)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    if stage:
+        monkeypatch.setenv("DVC_STAGE", stage)
     with first_word.within_a_second("train"):
         time.sleep(0.1)
     said = capfd.readouterr()
     assert said.out == ""
-    assert [line[: len("xtcav: train: ")] for line in said.err.splitlines()] == [f"xtcav: {word}" for word in words]
+    assert said.err == words * "xtcav: train: is at work\n"
 
 
-def test_the_word_names_what_is_imported(tmp_path, monkeypatch, capfd):
+@pytest.mark.usefixtures("_quick")
+def test_the_word_names_what_is_imported_also_in_a_stage(tmp_path, monkeypatch, capfd):
     (tmp_path / "slow_library.py").write_text("import time\ntime.sleep(0.2)\n")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(first_word, "SLOW", {"slow_library": "the slow library"})
-    monkeypatch.setattr(first_word, "SECONDS", 0.05)
-    monkeypatch.setattr(streams._Stream, "used", False)
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("DVC_STAGE", "train")
     with first_word.within_a_second("train"):
+        time.sleep(0.05)
         importlib.import_module("slow_library")
     assert capfd.readouterr().err == "xtcav: train: loads the slow library\n"
 

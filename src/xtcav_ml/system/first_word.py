@@ -4,39 +4,47 @@ import contextlib
 import os
 import sys
 import threading
+import time
 from collections.abc import Iterator
 
 from xtcav_ml.system import streams
 
-SECONDS = 0.5  # after the start of Python, which takes a while itself
+SECONDS = 0.7  # after the start of Python, which takes a while itself
+LOOK_SECONDS = 0.1  # between looks at what is imported
 SLOW = {"tensorflow": "TensorFlow", "mlflow": "MLflow", "jax": "JAX", "optuna": "Optuna", "matplotlib": "matplotlib"}
 """Modules that take long to import, and their names."""
 
 
 @contextlib.contextmanager
 def within_a_second(command: str) -> Iterator[None]:
-    """Tell what a command is at, on a terminal's standard error only, if it has printed nothing after SECONDS."""
+    """Tell on a terminal's standard error what a command loads, or that it is at work, while it has printed nothing.
+
+    Of a stage `dvc` has said already that it is at work.
+    """
     if not sys.stderr.isatty():
         yield
         return
-    terminal = os.dup(2)  # which leads nowhere while TensorFlow is imported
-    timer = threading.Timer(SECONDS, _say, [command, terminal])
-    timer.daemon = True
-    timer.start()
+    terminal, done = os.dup(2), threading.Event()  # descriptor 2 leads nowhere while TensorFlow is imported
+    watch = threading.Thread(target=_watch, args=(command, terminal, done), name="first word", daemon=True)
+    watch.start()
     try:
         yield
     finally:
-        timer.cancel()
-        timer.join()
+        done.set()
+        watch.join()
         os.close(terminal)
 
 
-def _say(command: str, terminal: int) -> None:
-    if streams.silent():
-        imported = [name for module, name in SLOW.items() if _is_importing(module)]
-        doing = f"loads {imported[0]}" if imported else "is at work"
-        with contextlib.suppress(OSError):
-            os.write(terminal, f"xtcav: {command}: {doing}\n".encode())
+def _watch(command: str, terminal: int, done: threading.Event) -> None:
+    started, silent = time.monotonic(), "DVC_STAGE" not in os.environ
+    while not done.wait(LOOK_SECONDS) and streams.silent():
+        loaded = next((name for module, name in SLOW.items() if _is_importing(module)), None)
+        if loaded or (silent and time.monotonic() - started > SECONDS):
+            silent = False
+            with contextlib.suppress(OSError):
+                os.write(terminal, f"xtcav: {command}: {f'loads {loaded}' if loaded else 'is at work'}\n".encode())
+        if loaded:
+            return
 
 
 def _is_importing(module: str) -> bool:
