@@ -69,10 +69,9 @@ def test_the_help_of_a_command_ends_with_examples_that_it_takes(name):
 
 
 @pytest.fixture
-def _quick(monkeypatch, capfd):  # which puts a stderr of its own first
+def _quick(monkeypatch):
     monkeypatch.delenv("DVC_STAGE", raising=False)
     monkeypatch.setattr(streams._Stream, "used", False)
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monkeypatch.setattr(first_word, "SECONDS", 0.03)
     monkeypatch.setattr(first_word, "LOOK_SECONDS", 0.01)
 
@@ -100,6 +99,7 @@ def test_the_word_names_what_is_imported_also_in_a_stage(tmp_path, monkeypatch, 
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(first_word, "SLOW", {"slow_library": "the slow library"})
     monkeypatch.setenv("DVC_STAGE", "train")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     with first_word.within_a_second("train"):
         time.sleep(0.05)
         importlib.import_module("slow_library")
