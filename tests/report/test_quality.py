@@ -76,3 +76,13 @@ def test_classes_of_few_test_shots_are_named_with_how_uncertain_they_are():
     confusion = np.array([[40, 0, 0], [11, 7, 2], [30, 0, 147]])
     assert quality._uncertain(confusion, ["a", "b", "c"]) == ["b (20 shots): ±19 points"]
     assert quality._uncertain(np.zeros((2, 2), int), ["a", "b"]) == []
+
+
+def test_numbers_of_few_test_shots_are_named(tmp_path):
+    lay_results(tmp_path, classes=(), numbers=("x", "y"))
+    path = tmp_path / "results/evaluation.json"
+    found = json.loads(path.read_text())
+    assert "The test set is small" not in read(tmp_path, "numbers").text
+    found["regression"]["y"]["shots"] = 49
+    path.write_text(json.dumps(found))
+    assert "uncertain by 10 % or more: y (49 shots)." in read(tmp_path, "numbers").text

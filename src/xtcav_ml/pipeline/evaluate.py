@@ -28,7 +28,7 @@ from xtcav_ml.system.progress import console
 
 PREDICTED_AT_ONCE = 64  # shots that the network predicts in one call
 FRAMES_PER_CLASS = 4
-MOST_IN_MEAN = 200  # frames of a mean one
+MOST_IN_MEAN = 100  # frames of a mean one
 READ_AT_ONCE = 32  # frames
 
 

@@ -14,6 +14,7 @@ from xtcav_ml.report.groups import group_charts
 from xtcav_ml.report.results import Results
 from xtcav_ml.science import metrics
 
+FEW_SHOTS = 50  # below which an r.m.s. error is uncertain by 10 % or more: 1 / sqrt(2 N)
 UNCERTAIN = 0.1  # half of an interval: a test set with a wider one is small
 
 
@@ -90,5 +91,10 @@ def regression_section(results: Results) -> dict[str, Any] | None:
             pair = run.floats(f"{ACTUAL} {name}"), run.floats(f"{PREDICTED} {name}")
             description = f"{name}: predicted against measured, {error['shots']:,} shots; on the line they agree"
             drawn[name] = svg(charts.regression_scatter({name: pair}), description)
+    few = [f"{name} ({error['shots']:,} shots)" for name, error in errors.items() if error["shots"] < FEW_SHOTS]
     keys = ("shots", "rms_error", "spread", "mean_error", "mean_absolute_error", "explained")
-    return {"rows": [[name, *(number(error[key]) for key in keys)] for name, error in errors.items()], "charts": drawn}
+    return {
+        "rows": [[name, *(number(error[key]) for key in keys)] for name, error in errors.items()],
+        "charts": drawn,
+        "few": few,
+    }
