@@ -117,3 +117,12 @@ def test_nothing_of_a_sheet_lies_over_another():
     boxes = [axes.get_window_extent() for axes in (*own, *bars, *(axes.child_axes[0] for axes in own))]
     for i, one in enumerate(boxes):
         assert not any(one.overlaps(other) for other in boxes[:i])
+
+
+def test_the_lowest_picture_of_each_column_has_its_numbers():
+    picture = Picture(spotted(20, 15), "a", Grid.of(preprocessing(), CALIBRATED))
+    figure = frames.sheet([("yes", [picture, picture]), ("no", [picture]), ("none", [])], "title")
+    own, _ = panels(figure)
+    shown = [[axes for axes in own[i::2] if axes.images][-1] for i in range(2)]
+    assert all(axes.xaxis.get_tick_params()["labelbottom"] for axes in shown)
+    assert not own[0].xaxis.get_tick_params()["labelbottom"]

@@ -104,6 +104,9 @@ def sheet(rows: Rows, title: str, *, one_scale: bool = True) -> Figure:
         for axes in line[len(row) :]:
             axes.set_visible(False)
         _name_row(figure, line[0], name, empty=not row)
+    for column in grid.T:
+        for axes in [axes for axes in column if axes.images][-1:]:
+            axes.tick_params(labelbottom=True)  # the row below may be shorter
     figure.suptitle(title, fontsize=11)
     if pictures:
         figure.supxlabel(pictures[0].grid.names[0], fontsize=9)
