@@ -860,7 +860,9 @@ def places(path: Path) -> dict[str, range]:
 @pytest.mark.parametrize("offsets", [4, pytest.param(25, marks=pytest.mark.thorough)])
 @pytest.mark.parametrize("checksums", [False, True], ids=["plain", "checksums"])
 @pytest.mark.parametrize("place", ["superblock", "root", "names", IMAGE, PEAKS_LABEL, "run", WAVEFORMS])
-def test_no_flipped_byte_crashes_and_none_passes_unseen_where_there_are_checksums(judge, path, place, checksums, offsets):
+def test_no_flipped_byte_crashes_and_none_passes_unseen_where_there_are_checksums(
+    judge, path, place, checksums, offsets
+):
     if checksums:
         in_newest_format(path)
     as_it_was, whole_file = judge.ask(read, path), path.read_bytes()
