@@ -119,7 +119,7 @@ def test_experiments_leave_their_runs_in_the_project_s_store(project):
     for run in found.values():
         assert run.info.status == "FINISHED"
         assert run.data.tags["dvc.exp.name"]
-        assert run.data.tags["dvc.exp.baseline"] == commit
+        assert run.data.tags["git.commit"] == commit
         assert "accuracy" in run.data.metrics
     assert len({run.data.tags["dvc.exp.name"] for run in found.values()}) == 3
     table = [line[:120] for line in project.run("dvc", "exp", "show").stdout.splitlines()]

@@ -5,6 +5,7 @@ import mlflow
 import pytest
 import requests
 
+from tests.conftest import StoredRun, lay_store
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.tracking import mlflow_store
 
@@ -55,6 +56,20 @@ def test_readers_do_not_block_writers(root):
     mlflow_store.connect(root)
     with sqlite3.connect(root / "mlruns/mlflow.db") as connection:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_the_view_is_of_the_data_of_the_newest_training(tmp_path, monkeypatch, capsys):
+    lay_store(tmp_path)
+    monkeypatch.setattr(mlflow_store.os, "execv", lambda *_: None)
+    for data, stage in (("data/raw/simulated", "train"), ("mine", "train"), ("others", "trial")):
+        StoredRun(tmp_path, stage=stage).params({"data.raw": data})
+    mlflow_store.serve_ui(tmp_path, "127.0.0.1", 5000)
+    client, experiment = mlflow_store.connect(tmp_path)
+    state = json.loads(client.get_experiment(experiment).tags["mlflow.sharedViewState.xtcav"])
+    runs = client.search_runs([experiment], state["searchFilter"])
+    assert [run.data.params["data.raw"] for run in runs] == ["mine"]
+    for data in ("", "it's"):  # which no filter can hold
+        assert mlflow_store.view_state(data)["searchFilter"] == "tags.stage = 'train'"
 
 
 def test_the_page_opens_our_view_or_all_runs_of_a_store_that_one_may_only_read(root, monkeypatch, capsys):

@@ -12,7 +12,7 @@ from xtcav_ml.system.errors import UserError, masked
 EXPERIMENT, NOTES = "xtcav", "xtcav-notes"  # MLflow's experiments: the project's own runs, and those of the notes
 OWN_STORE = "mlruns/mlflow.db"  # the store of a project, unless MLFLOW_TRACKING_URI names another
 RUN_ID = "{run_id}"  # stands in a tag for the id that the run has once it is in MLflow
-ENVIRONMENT = "environment.json"  # below LINEAGE: libraries and machine
+ENVIRONMENT, DEVICE = "environment.json", "device"  # below LINEAGE: libraries and machine; in it, what computed
 LINEAGE = "lineage"  # where a run has params.yaml, dvc.lock, diff.patch and the code of its stages among its artifacts
 
 RUN_TAG, KEY_TAG, MODEL_TAG, EVALUATION_TAG = "run.key", "lineage.key", "model.md5", "evaluation.md5"

@@ -127,8 +127,19 @@ def serve_ui(root: Path, host: str, port: int) -> None:
     if uri.startswith(("http://", "https://")):
         print(f"MLFLOW_TRACKING_URI names a server, which has its own pages: open {masked(uri).rstrip('/')}/{page}")
         return
-    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-    arguments = ["-m", mlflow_ui.__name__, "ui", "--backend-store-uri", uri, "--host", host, "--port", str(port)]
+    os.environ |= {
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    }  # jobs: of chat bots
+    where = ["--backend-store-uri", uri, "--host", host, "--port", str(port)]
+    arguments = [
+        "-m",
+        mlflow_ui.__name__,
+        "ui",
+        *where,
+        "--workers",
+        "1",
+    ]  # enough for one user, and there sooner than four
     print(f"MLflow UI on http://{host}:{port}/{page} (Ctrl-C ends it)", flush=True)
     os.execv(sys.executable, [sys.executable, *arguments])
 

@@ -41,6 +41,7 @@ from xtcav_ml.system.progress import console
 from xtcav_ml.tracking import resources
 from xtcav_ml.tracking.logged_params import logged_params, run_name
 from xtcav_ml.tracking.mlflow_names import (
+    DEVICE,
     ENVIRONMENT,
     EVALUATION_TAG,
     EXPERIMENT,
@@ -84,7 +85,8 @@ def training_run(
             console().print("train: this training has ended before, and has its run")
             yield None, origin.identity
             return
-        run = begin(tracker, origin, {**own, **origin_tags(origin)}, experiment)
+        tags = {name: value for name, value in own.items() if name != DEVICE}
+        run = begin(tracker, origin, {**tags, **origin_tags(origin)}, experiment, device=device)
         yield run, origin.identity
         numbers, picture = (RESOURCES / f"{usage}{suffix}" for suffix in (".json", ".png"))
         if numbers.is_file():
@@ -101,7 +103,7 @@ def origin_tags(origin: lineage.Lineage) -> dict[str, str]:
     commit = git.state()
     if "problem" in commit:
         warn(commit["problem"])
-    variables = {"dvc.exp.name": "DVC_EXP_NAME", "dvc.exp.baseline": "DVC_EXP_BASELINE_REV"}
+    variables = {"dvc.exp.name": "DVC_EXP_NAME"}  # its baseline is the commit
     return {
         KEY_TAG: origin.key,
         "mlflow.source.git.commit": commit["commit"],  # the UI's own column
@@ -109,7 +111,7 @@ def origin_tags(origin: lineage.Lineage) -> dict[str, str]:
         "mlflow.source.name": "dvc.yaml",
         "mlflow.source.type": "LOCAL",
         "mlflow.user": _user(),
-        **{f"git.{name}": value for name, value in commit.items()},
+        **{f"git.{name}": value for name, value in commit.items() if (name, value) != ("remote", "none")},
         **{tag: os.environ[name] for tag, name in variables.items() if name in os.environ},
     }
 
@@ -122,7 +124,12 @@ def _user() -> str:
 
 
 def begin(
-    tracker: Tracker, origin: lineage.Lineage, tags: Mapping[str, str], experiment: str = "", run_key: str = ""
+    tracker: Tracker,
+    origin: lineage.Lineage,
+    tags: Mapping[str, str],
+    experiment: str = "",
+    run_key: str = "",
+    device: str = "",
 ) -> Run:
     """Return a run of the train stage, or of an experiment of the notes, with `tags` and its origin.
 
@@ -149,7 +156,7 @@ def begin(
         atomic.write_json(code, vars(origin.code))
         run.artifact(code, f"{LINEAGE}/{fingerprint.FOLDER}")
         made_in = Path(folder) / ENVIRONMENT
-        atomic.write_json(made_in, environment() | resources.gpus())
+        atomic.write_json(made_in, environment() | resources.gpus() | ({DEVICE: device} if device else {}))
         run.artifact(made_in, LINEAGE)
         with contextlib.suppress(git.GitError):  # no git, as the tags show
             changes = git.patch()

@@ -15,7 +15,7 @@ from xtcav_ml.lineage.fingerprint import Code
 from xtcav_ml.system.errors import UserError, reading
 from xtcav_ml.tracking import mlflow_store
 from xtcav_ml.tracking.find_runs import find_run
-from xtcav_ml.tracking.mlflow_names import ENVIRONMENT, EVALUATION_TAG, LINEAGE, SYSTEM
+from xtcav_ml.tracking.mlflow_names import DEVICE, ENVIRONMENT, EVALUATION_TAG, LINEAGE, SYSTEM
 
 RESTORE = "restore the artifact from a copy, or reproduce another run"
 
@@ -88,7 +88,8 @@ def evaluation_of(stages: Mapping[str, dvc_lock.Stage]) -> Path:
 def _environment(read: Callable[[str], dict[str, Any]], tags: Mapping[str, str]) -> dict[str, str]:
     """Return libraries and machine of a run, which earlier versions of this program kept as tags."""
     earlier = {name.removeprefix("env."): value for name, value in tags.items() if name.startswith("env.")}
-    return earlier or read(f"{LINEAGE}/{ENVIRONMENT}")
+    found = earlier or read(f"{LINEAGE}/{ENVIRONMENT}")
+    return {name: value for name, value in found.items() if name != DEVICE}  # which the others decide
 
 
 def _require_repeatable(run_id: str, status: str, tags: Mapping[str, str]) -> None:
