@@ -83,7 +83,7 @@ def test_plots_diff_draws_both_learning_curves_and_both_confusion_matrices(proje
     for name, label in {
         "accuracy": "accuracy",
         "cross-entropy": "cross-entropy, nats",
-        "confusion": "predicted",
+        "results/predictions.csv": "predicted",
     }.items():
         (plot,) = drawn[name]
         assert plot["type"] == "vega"
@@ -94,7 +94,7 @@ def test_plots_diff_draws_both_learning_curves_and_both_confusion_matrices(proje
     rows = [row for row in drawn["accuracy"][0]["content"]["data"]["values"] if row["field"] == "val_accuracy"]
     last = {row["rev"]: float(row["val_accuracy"]) for row in rows}
     assert last["HEAD"] == pytest.approx(last["HEAD~1"] / 2)
-    rows = drawn["confusion"][0]["content"]["data"]["values"]
+    rows = drawn["results/predictions.csv"][0]["content"]["data"]["values"]
     assert all(row["actual"] == row["predicted"] for row in rows if row["rev"] == "HEAD")
     assert any(row["actual"] != row["predicted"] for row in rows if row["rev"] == "HEAD~1")
 
