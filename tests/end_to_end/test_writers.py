@@ -112,6 +112,7 @@ def kill_often(folder, times, epochs):
             time.sleep(choose.uniform(0, 0.3))
         assert running.poll() is None, said_by(project).read_text()
         number += 1
+        print(f"kill {number} of {times}, after epoch {reached(folder)}", flush=True)
         running.kill()
         running.wait()
     assert "train" not in project.lock()["stages"]
