@@ -221,3 +221,34 @@ def test_the_first_failure_counts(place, pipes):
         assert sys.stdout.buffer.raw.write(b"abc") == 3
         os.dup2(full(), descriptor)
         print("dropped", flush=True)
+
+
+@pytest.mark.parametrize("way", [full, broken])
+def test_a_program_that_takes_the_place_of_this_one_can_print(place, pipes, monkeypatch, way):
+    descriptor, taken = way(), []
+    place("stdout", descriptor)
+    monkeypatch.setattr(os, "execv", lambda *words: taken.append(words))
+    with contextlib.suppress(UserError), begun():
+        print("lost")
+        streams.become(["program", "argument"])
+        assert os.write(descriptor, b"a line") == 6
+    assert taken == [("program", ["program", "argument"])]
+
+
+def test_a_program_that_takes_the_place_of_this_one_has_its_terminal(place, pipes, monkeypatch):
+    terminal, its = os.openpty()
+    place("stdout", its)
+    monkeypatch.setattr(os, "execv", lambda *_: os.write(its, b"program"))
+    with begun():
+        print("before", end=" ")
+        streams.become(["program"])
+        assert os.read(terminal, 100) == b"before program"
+    os.close(terminal)
+
+
+def test_a_process_is_silent_until_it_prints(pipes, monkeypatch):
+    monkeypatch.setattr(streams._Stream, "used", False)
+    with begun():
+        assert streams.silent()
+        print("a word", flush=True)
+        assert not streams.silent()

@@ -59,6 +59,17 @@ def forgiving() -> Iterator[None]:
     _require_written(streams)
 
 
+def become(command: list[str]) -> None:
+    """Run a program, the first word of `command`, in the place of this process; does not return.
+
+    What it prints on standard output is shown on a terminal only: elsewhere it might end at what it cannot print.
+    """
+    sys.stdout.flush()
+    if not sys.stdout.isatty():
+        os.dup2(os.open(os.devnull, os.O_WRONLY), DESCRIPTORS["stdout"])
+    os.execv(command[0], command)
+
+
 def _open_missing(descriptor: int) -> None:
     """Let a closed descriptor lead nowhere: the next file to be opened would get its number, and what is printed."""
     try:

@@ -14,6 +14,7 @@ from mlflow.entities import Run
 from mlflow.environment_variables import MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR
 from sqlalchemy.exc import SQLAlchemyError
 
+from xtcav_ml.system import streams
 from xtcav_ml.system.errors import UserError, disk_full, masked, reason
 from xtcav_ml.system.progress import told
 from xtcav_ml.tracking import mlflow_ui, sqlite_store, store_problems
@@ -141,7 +142,7 @@ def serve_ui(root: Path, host: str, port: int) -> None:
         "1",
     ]  # enough for one user, and there sooner than four
     print(f"MLflow UI on http://{host}:{port}/{page} (Ctrl-C ends it)", flush=True)
-    os.execv(sys.executable, [sys.executable, *arguments])
+    streams.become([sys.executable, *arguments])
 
 
 def _newest_data(store: mlflow.MlflowClient, experiment: str) -> str:
