@@ -177,7 +177,7 @@ def test_a_server_answers_with_every_output(project, name, page, way):
 
 
 def wait_for(address):
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while True:
         try:
             with urllib.request.urlopen(address, timeout=5):

@@ -3,16 +3,21 @@
 import contextlib
 import os
 import random
+import re
+import shutil
 import sqlite3
 import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from tests.commands import finished_project
 from tests.end_to_end.conftest import Project, clean_environment
+from xtcav_ml.config.paths import BEST, REPORT
 
 
 class Trainers(threading.Thread):
@@ -111,6 +116,7 @@ def kill_often(folder, times, epochs):
             wait_for(running, lambda before=before: reached(folder) > before)
             time.sleep(choose.uniform(0, 0.3))
         assert running.poll() is None, said_by(project).read_text()
+        assert watch.most == 1
         number += 1
         print(f"kill {number} of {times}, after epoch {reached(folder)}", flush=True)
         running.kill()
@@ -133,3 +139,33 @@ def test_a_stage_ends_with_its_dvc_and_the_next_one_resumes(tmp_path):
 @pytest.mark.slow
 def test_a_hundred_kills_of_dvc_alone(tmp_path):
     kill_often(tmp_path / "project", times=100, epochs=500)
+
+
+@pytest.mark.slow
+def test_forty_reports_and_promotions_beside_each_other(tmp_path):
+    project = finished_project(tmp_path)
+    best, page, params = (project.folder / name for name in (BEST, REPORT, "params.yaml"))
+    best.parent.mkdir()
+    shutil.copy(tmp_path / "best.json", best)
+    before = params.read_bytes()
+    project.run("xtcav", "promote")
+    promoted = params.read_bytes()
+    params.write_bytes(before)
+
+    def work(process):
+        for call in range(5):
+            if (process + call) % 4 == 0:
+                page.unlink(missing_ok=True)  # so that there is something to do
+            project.run("xtcav", ("report", "promote")[(process + call) % 2])
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(8)))
+    assert params.read_bytes() == promoted != before
+    project.run("xtcav", "report")
+    project.run("xtcav", "report", "--out", "alone.html")
+    made = (
+        re.sub(r"\d\d\d\d-\d\d-\d\d \d\d:\d\d", "", one.read_text()) for one in (page, project.folder / "alone.html")
+    )
+    assert len(set(made)) == 1
+    assert not list(project.folder.rglob(".*.tmp.*"))
+    assert not list(project.folder.glob(".*.lock"))

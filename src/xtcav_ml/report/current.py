@@ -4,6 +4,7 @@ The page holds a digest of all that it is made from. A large file counts as unch
 small one by its content, since DVC writes its lock at each call.
 """
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Iterator
@@ -27,17 +28,21 @@ def made_from(root: Path, out: Path, run: Run) -> str:
 
 
 def _state(path: Path) -> tuple[int, ...] | str:
-    status = path.stat()
-    if status.st_size <= SMALL:
-        return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+    try:
+        status = path.stat()
+        if status.st_size <= SMALL:
+            return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+    except FileNotFoundError:  # another command has removed it meanwhile
+        return ()
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def is_current(root: Path, out: Path, run: Run) -> bool:
     """Return whether the page `out` was made from all that is there now."""
-    return out.is_file() and f'content="{made_from(root, out, run)}"' in out.read_text(
-        encoding="utf-8", errors="replace"
-    )
+    with contextlib.suppress(FileNotFoundError, IsADirectoryError):
+        page = out.read_text(encoding="utf-8", errors="replace")
+        return f'content="{made_from(root, out, run)}"' in page
+    return False
 
 
 def _inputs(root: Path) -> Iterator[Path]:

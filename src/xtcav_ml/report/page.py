@@ -46,7 +46,7 @@ def write_page(root: Path, out: Path, run: Run = None) -> None:
     page = render(load_results(root, run), current.made_from(root, out, run))
     with atomic.replacing(out) as temporary:
         temporary.write_text(page, encoding="utf-8")
-    console().print(f"report: {page.count('<section')} sections, {out.stat().st_size / 1e6:.1f} MB -> {out}")
+    console().print(f"report: {page.count('<section')} sections, {len(page.encode()) / 1e6:.1f} MB -> {out}")
 
 
 def render(results: Results, made_from: str = "") -> str:
