@@ -97,7 +97,8 @@ def kill_training_often(training, times):
     kept = project.folder / "models/checkpoints"
 
     def reached():
-        return max((int(path.stem.split("-")[1]) for path in kept.rglob("epoch-*.ckpt")), default=0)
+        states = (path for path in kept.rglob("epoch-*.ckpt") if not (path.parent / "ended").exists())
+        return max((int(path.stem.split("-")[1]) for path in states), default=0)
 
     choose = random.Random(1)
     for epoch in sorted(choose.choices(range(1, EPOCHS - 10), k=times)):
