@@ -35,7 +35,7 @@ DAMAGES = {
 }
 
 RESULTS = (
-    "metrics.json",
+    "evaluation.json",
     "predictions.csv",
     "history.jsonl",
     "data.json",
@@ -43,10 +43,10 @@ RESULTS = (
     "resources/train.json",
 )
 LOGGED = (
-    "metrics.json",
+    "evaluation.json",
     *(f"{LINEAGE}/{name}" for name in ("dvc.lock", "params.yaml", "environment.json", "code/train.json")),
 )
-MADE_AGAIN = (".git/xtcav-run.json", "dvc.lock", "dvc.yaml", "results/metrics.json", "results/history.jsonl")
+MADE_AGAIN = (".git/xtcav-run.json", "dvc.lock", "dvc.yaml", "results/evaluation.json", "results/history.jsonl")
 READERS = {
     **{f"results/{name}": ("report", "summary", "compare", "record") for name in RESULTS},
     "results/tuning/best.json": ("promote", "report"),
@@ -110,14 +110,14 @@ def lay_reproduction(folder):
     again, stages = folder / "again", {name: {"cmd": name} for name in (*STAGES, "record")}
     (again / ".git").mkdir(parents=True)
     (again / "results").mkdir()
-    for name in ("metrics.json", "history.jsonl"):
+    for name in ("evaluation.json", "history.jsonl"):
         shutil.copyfile(folder / "results" / name, again / "results" / name)
     for name in ("dvc.lock", "dvc.yaml"):
         (again / name).write_text(json.dumps({"stages": stages}))
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         run = StoredRun(folder, **{"stage": "train", "git.commit": "c" * 40, EVALUATION_TAG: "e"})
-        run.artifact(again / "results/metrics.json")
+        run.artifact(again / "results/evaluation.json")
         (folder / "environment.json").write_text("{}")
         for name in ("dvc.lock", "params.yaml", "environment.json"):
             run.client.log_artifact(run.run_id, str(folder / name), LINEAGE)

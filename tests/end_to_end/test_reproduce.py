@@ -171,7 +171,7 @@ def test_what_does_not_come_out_the_same_is_named(clones, again, tmp_path, monke
 
     code, rows, _ = told("same", lambda first: first)
     assert (code, rows) == (0, [])
-    artifact = tmp_path / "metrics.json"
+    artifact = tmp_path / "evaluation.json"
     artifact.write_text(
         json.dumps({**json.loads((again[0] / "results/evaluation.json").read_text()), "accuracy": 0.125})
     )
