@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import os
+import signal
 import sqlite3
 import subprocess
 import tempfile
@@ -78,6 +79,11 @@ LONGEST = [
 settings.register_profile("fast", max_examples=25, deadline=None)
 settings.register_profile("ci", max_examples=200, deadline=None)
 settings.load_profile("fast")
+
+
+def pytest_configure() -> None:
+    """Let a closed terminal end what tests start, as it does for those who did not start the tests below `nohup`."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

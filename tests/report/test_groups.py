@@ -48,6 +48,12 @@ def test_shots_of_one_energy_are_one_group_and_none_without_any():
     assert sum(shots for _, shots in groups.by_energy(predictions([1] * 100), mostly).values()) == 100
 
 
+def test_groups_of_almost_the_same_energy_have_names_that_differ():
+    found = groups.by_energy(predictions([1] * 10), np.linspace(1.2301, 1.2310, 10))
+    assert sum(shots for _, shots in found.values()) == 10
+    assert len(found) == groups.ENERGY_GROUPS
+
+
 @pytest.mark.parametrize(("names", "unit"), groups.PULSE_ENERGIES.items())
 def test_energies_are_those_of_the_raw_files_shot_by_shot(tmp_path, params, names, unit):
     rng = np.random.default_rng(1)

@@ -29,7 +29,21 @@ def test_of_a_long_weak_tail_nothing_is_cut_off():
 NOISE = np.random.default_rng(1).normal(0, 1.5, (363, 284))
 
 
-@pytest.mark.parametrize("frame", [np.zeros((8, 10)), NOISE + 5, np.log1p(np.maximum(NOISE, 0))])
+SMALL = np.log1p(np.maximum(NOISE[:90, :71] / 3, 0))
+
+
+def test_the_beam_is_found_in_a_small_frame_where_most_pixels_are_0():
+    frame = SMALL.copy()
+    frame[18:23, 13:24] += 2
+    found = bunch.find(frame)
+    assert abs(found.row - 20) <= 1
+    assert abs(found.column - 18) <= 1
+    assert max(found.above, found.below, found.before, found.after) < 12
+
+
+@pytest.mark.parametrize(
+    "frame", [np.zeros((8, 10)), NOISE + 5, np.log1p(np.maximum(NOISE, 0)), SMALL, np.zeros((1, 400))]
+)
 def test_without_a_beam_it_is_the_middle(frame):
     assert bunch.find(frame) == bunch.Extent(frame.shape[0] // 2, frame.shape[1] // 2, 0, 0, 0, 0)
 

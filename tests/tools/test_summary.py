@@ -4,6 +4,8 @@ import re
 import pytest
 
 from tests.report.conftest import CLASSES, lay_results
+from xtcav_ml.config.paths import HISTORY
+from xtcav_ml.system.errors import UserError
 from xtcav_ml.tools import summary
 from xtcav_ml.tracking.last_run import LastRun
 
@@ -44,6 +46,13 @@ def test_the_learning_curve_has_its_best_epoch(tmp_path, capsys):
     summary.print_summary(root)
     line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("Learning   "))
     assert re.fullmatch(r"Learning   [▁-█]{3} validation accuracy 0\.\d{3} to 0\.\d{3}, epoch \d of 3", line)
+
+
+def test_a_history_without_scores_is_one_line(tmp_path):
+    root = lay_results(tmp_path)
+    (root / HISTORY).write_text('{"epoch": 1, "loss": 2}\n')
+    with pytest.raises(UserError, match=r"history\.jsonl: .*Fix: remove it"):
+        summary.print_summary(root)
 
 
 def address(monkeypatch, run_id, store="mlruns/mlflow.db"):

@@ -12,6 +12,7 @@ from xtcav_ml.tracking import mlflow_names
         ("val_confusion/0_1", "validation_confusion/0_1"),
         ("accuracy", "accuracy/test"),
         ("accuracy_low", "test/accuracy_low"),
+        ("regression.pulse.energy.rms_error", "test/pulse.energy_rms_error"),
         ("learning_rate", "learning_rate"),
     ],
 )

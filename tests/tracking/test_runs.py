@@ -80,6 +80,19 @@ def test_a_training_that_ended_before_dvc_recorded_it_has_its_run(workspace):
     assert states.ended()
 
 
+def test_a_training_that_ended_but_whose_run_failed_has_another(workspace):
+    states = Checkpoints.beside(workspace / MODEL, lineage.of_stage("train").identity, "CPU")
+    states.save(State([{"val_accuracy": 0.5}], [], [], []))
+    with pytest.raises(OSError, match="full"), runs.training_run("CPU"):
+        (workspace / MODEL).write_bytes(b"weights")
+        states.end(workspace / MODEL)
+        raise OSError("full")
+    assert states.load()[0] is not None
+    with runs.training_run("CPU") as (run, _):
+        assert run is not None
+    assert sorted(run.info.status for run in stored_runs(workspace)) == ["FAILED", "FINISHED"]
+
+
 def test_a_training_that_dvc_has_recorded_is_made_again_if_it_is_told_to(workspace):
     states = ended_training(workspace)
     out = {"path": str(MODEL), "md5": states.ended()}

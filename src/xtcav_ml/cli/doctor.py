@@ -8,7 +8,8 @@ def doctor() -> None:
     """Say what is wrong with installation, store, DVC and git.
 
     Prints one block for a bug report: versions, processor, GPU, commit, store, DVC's cache, room on the disk. It has no
-    passwords, and no folders but the project's and those of the system. Changes nothing. Exit code 1 if something is wrong.
+    passwords, and your home folder is `~` in it. Does to the store what any command on runs does. Exit code 1 if something is
+    wrong.
     """
     from xtcav_ml.lineage import project
     from xtcav_ml.tools import doctor as tool

@@ -1,5 +1,5 @@
 GROUP = "Pipeline stages"
-EXAMPLES = ("xtcav simulate", "dvc repro simulate")
+EXAMPLES = ("xtcav simulate", "dvc repro data/raw/dvc.yaml:simulate")
 KEPT = "no file of an unfinished simulation is kept; `make repro` simulates again"
 
 

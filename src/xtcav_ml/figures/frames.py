@@ -25,6 +25,7 @@ FRAME_COLOURS, EVIDENCE_COLOURS = "cubehelix_r", "bwr"
 UNDER_EVIDENCE = "Greys"
 MARGIN, LEAST_SIDE = 1.15, 4  # around the beams of a sheet: a factor, and pixels
 PANEL = (1.62, 1.75)  # inches
+LEAST_HEIGHT = 3.6  # of a sheet, for the name of its vertical axis
 
 
 QUANTITIES = {"log": "ln(1 + signal/ADU)", "contrast": "signal, s.d. of the frame"}
@@ -95,7 +96,7 @@ def sheet(rows: Rows, title: str, *, one_scale: bool = True) -> Figure:
     """
     pictures = [picture for _, row in rows for picture in row]
     columns = max([len(row) for _, row in rows] + [1])
-    figure = Figure(figsize=(PANEL[0] * columns + 1.4, PANEL[1] * len(rows) + 0.9))
+    figure = Figure(figsize=(PANEL[0] * columns + 1.4, max(PANEL[1] * len(rows) + 0.9, LEAST_HEIGHT)))
     grid = figure.subplots(len(rows), columns, squeeze=False, sharex=True, sharey=True)
     look = _Look.of(pictures, one_scale=one_scale)
     for line, (name, row) in zip(grid, rows, strict=True):

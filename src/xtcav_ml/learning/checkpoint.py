@@ -115,6 +115,10 @@ class Checkpoints:
         mark = self.folder / ENDED
         return mark.read_text(errors="replace") if mark.is_file() and self.load()[0] is not None else ""
 
+    def reopen(self) -> None:
+        """Let the training not have ended: the next call goes on from its last state."""
+        (self.folder / ENDED).unlink(missing_ok=True)
+
     def clear(self) -> None:
         """Remove all states: the training begins anew."""
         shutil.rmtree(self.folder, ignore_errors=True)

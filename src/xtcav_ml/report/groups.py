@@ -1,6 +1,7 @@
 """The accuracy of groups of test shots: of each run, and by the energy of the X-ray pulses where the raw files have it."""
 
 import contextlib
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -51,13 +52,17 @@ def by_energy(run: Predictions, energies: NDArray[np.float64]) -> Groups:
     right, values = np.array(_right(run))[known], energies[known]
     ends = np.unique(np.quantile(values, np.linspace(0, 1, ENERGY_GROUPS + 1), method="nearest"))
     group = np.clip(np.searchsorted(ends, values, side="right") - 1, 0, max(len(ends) - 2, 0))
-    return {
-        f"{ends[i]:.3g} to {ends[min(i + 1, len(ends) - 1)]:.3g}": (
-            int(right[group == i].sum()),
-            int((group == i).sum()),
-        )
-        for i in np.unique(group)
-    }
+    names = _names(ends)
+    return {names[i]: (int(right[group == i].sum()), int((group == i).sum())) for i in np.unique(group)}
+
+
+def _names(ends: NDArray[np.float64]) -> list[str]:
+    """Return a name for each group between two ends, with as many digits as tell them apart."""
+    for digits in range(3, 18):
+        words = [f"{end:.{digits}g}" for end in ends]
+        if len(set(words)) == len(words):
+            break
+    return [f"{low} to {high}" for low, high in itertools.pairwise(words)] or [f"{words[0]} to {words[0]}"]
 
 
 def _right(run: Predictions) -> list[bool]:

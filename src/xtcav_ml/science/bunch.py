@@ -29,7 +29,9 @@ class Extent:
 
 def find(frame: Frame) -> Extent:
     """Return where the beam is in a frame (rows, columns); the middle of the frame, with no extent, if there is none."""
-    size = max(1, max(frame.shape) // BLOCKS)
+    size = min(
+        max(2, max(frame.shape) // BLOCKS), *frame.shape
+    )  # single pixels may be 0 for the most part, without noise
     height, width = (length // size for length in frame.shape)
     whole = (
         np.where(np.isfinite(frame), frame, np.nanmedian(frame)) if np.isfinite(frame).any() else np.zeros(frame.shape)

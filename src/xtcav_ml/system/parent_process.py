@@ -66,13 +66,16 @@ def _is_alive(process: int) -> bool:
 def _dvc_above() -> int:
     """Return the number of the `dvc` that runs this stage. Raises ProcessLookupError if it has ended.
 
-    It is the process above this one that DVC's list names as a writer. A stage whose `dvc` was killed has been adopted, by
-    process 1 or by any other above. A list that names no writer leaves the nearest `dvc`, else the parent.
+    It is the process above this one that DVC's list names as a writer, else the nearest one called `dvc`: of a stage without
+    outputs DVC lists nothing. If there is neither, and the list has others, that one was killed, and any process may have
+    adopted this one; without a list the parent may be a program that runs stages by DVC's functions.
     """
-    above = list(_processes_above())
-    writers = _dvc_writing(Path(os.environ.get("DVC_ROOT", ".")))
+    above, writers = list(_processes_above()), _dvc_writing()
+    for process, _ in above:
+        if process in writers:
+            return process
     for process, named_dvc in above:
-        if process in writers or (named_dvc and not writers):
+        if named_dvc:
             return process
     if writers or os.getppid() == 1:
         raise ProcessLookupError
@@ -88,11 +91,13 @@ def _processes_above() -> Iterator[tuple[int, bool]]:
             above = int(Path(f"/proc/{above}/stat").read_text().rpartition(")")[2].split()[1])
 
 
-def _dvc_writing(root: Path) -> set[int]:
-    """Return the numbers of the processes that DVC's list names as writers, also of those that have ended since."""
+def _dvc_writing() -> set[int]:
+    """Return the numbers of the processes that DVC's list names as writers here, also of those that have ended since."""
     try:
+        here = Path.cwd()  # not DVC_ROOT: of an experiment in a copy that is the folder copied from
+        root = next(folder for folder in (here, *here.parents) if (folder / ".dvc").is_dir())
         return {int(writer["pid"]) for writer in json.loads((root / BUSY).read_bytes())["write"].values()}
-    except (OSError, ValueError, LookupError, AttributeError, TypeError):  # none, or DVC is writing it
+    except (OSError, ValueError, LookupError, AttributeError, TypeError, StopIteration):  # none, or DVC is writing it
         return set()
 
 

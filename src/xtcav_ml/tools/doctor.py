@@ -22,7 +22,7 @@ from xtcav_ml.tracking.mlflow_names import store_name, store_uri
 PYTHON = (3, 11)
 ROOM = 4e9  # bytes: a first `make repro` takes most of it
 NAMED = 3  # libraries of those that are not the locked ones
-HOMES = r"/(home|Users)/[^/\s'\",;:)]+"
+HOMES = r"(?<![\w/.-])/(home|Users)/[^/\s'\",;:)]+"
 ANSWER_SECONDS = 60.0  # for which a program may think
 
 
@@ -191,7 +191,7 @@ def _require_room(root: Path) -> None:
     if (free := shutil.disk_usage(root).free) < ROOM:
         raise UserError(
             f"disk: little room (found {free / 1e9:.1f} GB, expected {ROOM / 1e9:.0f} GB for a run of all stages). Fix: make "
-            "room; `dvc gc --workspace` removes what no result in the workspace needs"
+            "room; `dvc gc --workspace` removes what no result in the workspace needs, also from a cache that others share"
         )
 
 

@@ -73,7 +73,8 @@ def _learning(history: Path) -> str:
     if not history.is_file():
         return ""
     rows = read_history(history)
-    scores, best = [epochs.score(row) for row in rows], epochs.best(rows)
+    with reading(history, "values of each epoch of `xtcav train`", "remove it, then run `make repro`"):
+        scores, best = [epochs.score(row) for row in rows], epochs.best(rows)
     kind = "score" if min(scores) < 0 else "accuracy"
     return (
         f"{sparkline(scores)} validation {kind} {scores[0]:.3f} to {scores[best - 1]:.3f}, epoch {best} of {len(rows)}"

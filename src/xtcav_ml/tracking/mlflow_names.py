@@ -40,6 +40,8 @@ EARLIER_METRICS = (
 
 def earlier_name(name: str) -> str:
     """Return the name in MLflow by which earlier versions of this program logged a metric of the test or of an epoch."""
+    if number := re.fullmatch(r"regression\.(.+)\.(\w+)", name):
+        return "test/{}_{}".format(*number.groups())
     for begin, before, after in EARLIER_METRICS:
         if name.startswith(begin):
             return f"{before}{name.removeprefix(begin)}{after}"

@@ -87,15 +87,21 @@ def training_run(
             return
         tags = {name: value for name, value in own.items() if name != DEVICE}
         run = begin(tracker, origin, {**tags, **origin_tags(origin)}, experiment, device=device)
-        yield run, origin.identity
-        numbers, picture = (RESOURCES / f"{usage}{suffix}" for suffix in (".json", ".png"))
-        if numbers.is_file():
-            run.metrics(
-                {f"{SYSTEM}{name}": value for name, value in result_files.read(numbers, result_files.Usage).items()}
-            )
-        if picture.is_file():
-            run.artifact(picture, PLOTS.name)
+        try:
+            yield run, origin.identity
+            _log_usage(run, usage)
+        except BaseException:  # the training may have ended: the next call has a run that says so
+            states.reopen()
+            raise
         run.finish()
+
+
+def _log_usage(run: Run, name: str) -> None:
+    numbers, picture = (RESOURCES / f"{name}{suffix}" for suffix in (".json", ".png"))
+    if numbers.is_file():
+        run.metrics({f"{SYSTEM}{key}": value for key, value in result_files.read(numbers, result_files.Usage).items()})
+    if picture.is_file():
+        run.artifact(picture, PLOTS.name)
 
 
 def origin_tags(origin: lineage.Lineage) -> dict[str, str]:

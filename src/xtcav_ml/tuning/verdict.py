@@ -41,5 +41,5 @@ def verdict(trials: Sequence[FrozenTrial], baseline: Values, shots: int, regress
         return f"Better than params.yaml? Yes: {scores}; {interval}.", PROMOTE
     return (
         f"Better than params.yaml? Not shown: {scores}; {interval}. Chance alone, or another seed, may do as much.",
-        f"more validation shots or more trials would tell; {PROMOTE}",
+        f"more validation shots would tell; {PROMOTE}",
     )
