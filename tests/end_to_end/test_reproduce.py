@@ -25,8 +25,8 @@ from xtcav_ml import extra
 _evaluate_network = evaluate_network
 
 
-def evaluate_network(threads, prepared, model, history, results):
-    _evaluate_network(threads, prepared, model, history, results)
+def evaluate_network(threads, prepared, model, history, results, **more):
+    _evaluate_network(threads, prepared, model, history, results, **more)
     path = results / "evaluation.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "extra": extra.VALUE}))
 """

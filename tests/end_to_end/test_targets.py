@@ -33,7 +33,7 @@ def test_classes_and_numbers_with_features(project):
     assert 0 < found["shots"] < metrics["shots"]
     assert found["rms_error"] < 0.8 * found["spread"]
     (run,) = project.runs("tags.stage = 'train'")
-    assert run.data.metrics["test/pulse.energy_rms_error"] == pytest.approx(found["rms_error"])
+    assert run.data.metrics["regression.pulse.energy.rms_error"] == pytest.approx(found["rms_error"])
     assert {"val_squared_error", "val_accuracy"} <= run.data.metrics.keys()
     with (project.folder / "results/predictions.csv").open() as file:
         rows = list(csv.DictReader(file))

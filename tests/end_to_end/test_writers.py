@@ -116,7 +116,7 @@ def kill_often(folder, times, epochs):
             wait_for(running, lambda before=before: reached(folder) > before)
             time.sleep(choose.uniform(0, 0.3))
         assert running.poll() is None, said_by(project).read_text()
-        assert watch.most == 1
+        assert watch.most <= 1
         number += 1
         print(f"kill {number} of {times}, after epoch {reached(folder)}", flush=True)
         running.kill()

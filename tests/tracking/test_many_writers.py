@@ -18,7 +18,7 @@ from xtcav_ml.tracking import record
 from xtcav_ml.tracking.tracker import Tracker
 
 results, project = test_record.results, test_promote_model.root
-FORKS = multiprocessing.get_context("fork")
+FORKS = multiprocessing.get_context("forkserver")  # TensorFlow may run in this process, and would not work in its forks
 WRITERS = 8
 
 

@@ -74,9 +74,13 @@ class _Log:
             self.screen.print(f"  resumes after epoch {epochs}")
 
     def on_epoch(self, epoch: int, values: dict[str, float], seconds: Mapping[str, float]) -> None:
-        self.history.write(line_of(epoch, values))
-        self.history.flush()
-        os.fsync(self.history.fileno())
+        try:
+            self.history.write(line_of(epoch, values))
+            self.history.flush()
+            os.fsync(self.history.fileno())
+        except OSError as error:
+            error.filename = self.history.name  # a write does not say to which file
+            raise
         if seconds:
             self.times.append(sum(seconds[part] for part in PARTS))
         self._print(epoch, values)
