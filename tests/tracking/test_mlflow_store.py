@@ -87,3 +87,12 @@ def test_the_page_opens_our_view_or_all_runs_of_a_store_that_one_may_only_read(r
     monkeypatch.setattr(mlflow.MlflowClient, "set_experiment_tag", refuse)
     mlflow_store.serve_ui(root, "127.0.0.1", 5000)
     assert "workflowType=machine_learning (" in capsys.readouterr().out
+
+
+def test_an_experiment_that_another_process_creates_meanwhile_is_the_one(root, monkeypatch):
+    _, theirs = mlflow_store.connect(root, "new")
+    found, answers = mlflow.MlflowClient.get_experiment_by_name, iter([None])
+    monkeypatch.setattr(
+        mlflow.MlflowClient, "get_experiment_by_name", lambda client, name: next(answers, found(client, name))
+    )
+    assert mlflow_store.connect(root, "new")[1] == theirs

@@ -35,10 +35,17 @@ def results(workspace, monkeypatch):
     (folder / "metrics.json").write_text(json.dumps({"accuracy": 0.7}))
     (folder / "history.jsonl").write_text('{"epoch": 1, "val_accuracy": 0.5}\n{"epoch": 2, "val_accuracy": 0.6}\n')
     (workspace / "model.keras").write_text("weights")
+    return SimpleNamespace(
+        folder=folder, models=leave_model_out(monkeypatch.setattr), model=workspace / "model.keras", root=workspace
+    )
+
+
+def leave_model_out(setting):
+    """Replace MLflow's part of a model by a list of runs and files, which is returned."""
     kept = []
-    monkeypatch.setattr(model_file, "read_spec", lambda path, **_: SimpleNamespace(path=path))
-    monkeypatch.setattr(versions, "log_version", lambda run_id, path, spec, versions: kept.append((run_id, path.name)))
-    return SimpleNamespace(folder=folder, models=kept, model=workspace / "model.keras", root=workspace)
+    setting(model_file, "read_spec", lambda path, **_: SimpleNamespace(path=path))
+    setting(versions, "log_version", lambda run_id, path, spec, versions: kept.append((run_id, path.name)))
+    return kept
 
 
 def commit(results):

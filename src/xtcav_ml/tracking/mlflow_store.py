@@ -68,10 +68,20 @@ def connect(root: Path, experiment: str = EXPERIMENT) -> tuple[mlflow.MlflowClie
             with contextlib.closing(sqlite3.connect(database)) as connection:
                 store_problems.require_known_schema(database, connection)
         store = _client(uri)
-        existing = store.get_experiment_by_name(experiment)
-        if existing:
-            store_problems.require_active(existing, uri)
-        return store, existing.experiment_id if existing else store.create_experiment(experiment, artifacts)
+        return store, _experiment(store, experiment, artifacts, uri)
+
+
+def _experiment(store: mlflow.MlflowClient, name: str, artifacts: str | None, uri: str) -> str:
+    """Return the id of an experiment, which is created if there is none, by this process or by another one meanwhile."""
+    existing = store.get_experiment_by_name(name)
+    if not existing:
+        try:
+            return str(store.create_experiment(name, artifacts))
+        except mlflow.MlflowException:
+            if not (existing := store.get_experiment_by_name(name)):
+                raise
+    store_problems.require_active(existing, uri)
+    return str(existing.experiment_id)
 
 
 @contextlib.contextmanager
