@@ -24,7 +24,6 @@ from xtcav_ml.data.prepared import FrameBlock, write_prepared
 from xtcav_ml.lineage import fingerprint
 from xtcav_ml.science.images import Dark, Preprocessing
 from xtcav_ml.science.spec import LearningSpec
-from xtcav_ml.system.errors import UserError
 
 ROOT = Path(__file__).parent.parent
 
@@ -267,8 +266,7 @@ def keras_ready() -> None:
     """Configure TensorFlow, which can be done only once a process, as the train stage does."""
     from xtcav_ml.learning import backend
 
-    with contextlib.suppress(UserError):  # a test before this one has begun TensorFlow with as many threads as it takes
-        backend.configure(seed=1, threads=2)
+    backend.configure(seed=1, threads=2)
 
 
 @pytest.fixture

@@ -72,7 +72,7 @@ ARGUMENTS = {
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def whole(tmp_path_factory, keras_ready):
     """A project with results, none of them of a real training."""
     folder = tmp_path_factory.mktemp("damaged")
     for name in ("params.yaml", "dvc.yaml", "requirements.txt"):
