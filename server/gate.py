@@ -176,6 +176,7 @@ def create_app() -> Limited:
 
     from server import locations, mistakes
 
+    mistakes.hide_accounts()
     locations.confine()
     mistakes.answer(app)
     mlflow_page.change_page(app)

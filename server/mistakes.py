@@ -7,6 +7,7 @@ from typing import Any
 from flask import Flask
 from graphql import GraphQLError
 from mlflow.exceptions import MlflowException
+from sqlalchemy import Connection, Engine, event
 
 OF_REQUESTS = (AttributeError, KeyError, IndexError, TypeError, ValueError, RecursionError)
 """What Python raises for a value of another type or size than the code expects. UnicodeError is a ValueError."""
@@ -44,3 +45,12 @@ def wrong(error: Exception) -> MlflowException:
     return MlflowException.invalid_parameter_value(
         f"request: a value of another type or size (found {str(error)[:120]!r}, expected those of MLflow's documentation)"
     )
+
+
+def hide_accounts() -> None:
+    """Let errors of databases show no values: in the log they would name accounts when PostgreSQL has gone."""
+
+    def hide(connection: Connection) -> None:
+        connection.engine.hide_parameters = True
+
+    event.listen(Engine, "engine_connect", hide)

@@ -182,14 +182,14 @@ def test_what_does_not_come_out_the_same_is_named(clones, again, tmp_path, monke
     assert "code that differs: none\nenvironment that differs: nothing\n" in said
 
     def otherwise(first):
-        curves = {**first.curves, "loss/validation": {**first.curves["loss/validation"], 2: 9.5}}
+        curves = {**first.curves, "val_loss": {**first.curves["val_loss"], 2: 9.5}}
         train = first.code["train"]
         other = Code("0", train.libraries, {**train.modules, "learning.fit": "0"})
         code = {**first.code, "train": other}
         return dataclasses.replace(first, curves=curves, code=code, environment={**first.environment, "numpy": "1.0"})
 
     code, rows, said = told("epoch", otherwise)
-    assert (code, rows) == (1, ["accuracy", "loss/validation, epoch 2"])
+    assert (code, rows) == (1, ["accuracy", "val_loss, epoch 2"])
     assert "code that differs: learning.fit\n" in said
     assert said.index("note: numpy (1.0 in the run") < said.index("environment that differs: numpy (1.0 in the run")
     assert reproduce.REPRODUCED.name in (clones.here.folder / ".gitignore").read_text()
