@@ -110,6 +110,8 @@ def test_hashes_and_parameters_are_folded_and_what_names_the_results_is_not(text
         assert part in folded
         assert part not in open_text
     assert "f" * 32 in open_text  # the run
+    assert f"MLflow run <code>{'f' * 8}</code>" in text.partition("</header>")[0]
+    assert "?workflowType=machine_learning" in open_text
     assert "<details open" not in text
 
 

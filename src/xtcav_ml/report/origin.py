@@ -13,6 +13,7 @@ from xtcav_ml.report.format import amount
 from xtcav_ml.report.frames import picture
 from xtcav_ml.report.results import Results
 from xtcav_ml.system.errors import UserError
+from xtcav_ml.system.mlflow_page import run_page
 
 USAGE_TITLES = {
     "run_time_s": "run time, s",
@@ -92,6 +93,7 @@ def origin_section(results: Results) -> dict[str, Any]:
     return {
         "state": git.state(results.root),
         "run": results.run,
+        "page": results.run and run_page(results.run["experiment_id"], results.run["run_id"]),
         "recorded": results.recorded,
         "environment": environment(),
     }

@@ -65,6 +65,7 @@ def render(results: Results, made_from: str = "") -> str:
         return environment.get_template("page.html").render(
             sections={name: section for name, section in sections.items() if section[1] is not None},
             metrics=results.metrics,
+            run=results.run,
             outdated=origin.outdated(results),
             state=git.state(results.root),
             made_from=made_from,

@@ -31,6 +31,11 @@ new MutationObserver(() => {{
 between the columns; tables of runs that are compared begin with what differs."""
 
 
+def run_page(experiment_id: str, run_id: str) -> str:
+    """Return the end of the address of a run's page, which without its last part would be one of language models."""
+    return f"#/experiments/{experiment_id}/runs/{run_id}?workflowType=machine_learning"
+
+
 def change_page(app: Any) -> None:
     """Let MLflow's one page, from which its scripts make all others, have PAGE in its head."""
     before, end, after = Path(app.static_folder, "index.html").read_text(encoding="utf-8").partition("</title>")

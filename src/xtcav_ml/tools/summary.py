@@ -12,6 +12,7 @@ from xtcav_ml.data.history import read_history
 from xtcav_ml.learning import epochs
 from xtcav_ml.science.thresholds import INTERVAL
 from xtcav_ml.system.errors import reading
+from xtcav_ml.system.mlflow_page import run_page
 from xtcav_ml.system.progress import console, labelled, titled_table
 from xtcav_ml.tracking import result_run
 from xtcav_ml.tracking.last_run import run_before
@@ -98,7 +99,7 @@ def _run(root: Path, metrics: Mapping[str, Any]) -> dict[str, str]:
     address = result_run.find(root)
     if not address:
         return {}
-    page = f"#/experiments/{address['experiment_id']}/runs/{address['run_id']}?workflowType=machine_learning"
+    page = run_page(address["experiment_id"], address["run_id"])
     server = address["store"].startswith("http")
     place = f"{address['store'].rstrip('/')}/{page}" if server else f"`make ui`, then http://127.0.0.1:5000/{page}"
     run = f"{address['run_id']} in {address['store']}; {place}"

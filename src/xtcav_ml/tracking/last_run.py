@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xtcav_ml.tracking.mlflow_names import EXPERIMENT, earlier_name, store_uri
-from xtcav_ml.tracking.sqlite_store import database_of
+from xtcav_ml.tracking.sqlite_store import database_of, reading
 
 BEFORE = """
 SELECT runs.run_uuid, runs.name, latest_metrics.value
@@ -16,6 +16,9 @@ AND runs.status = 'FINISHED' AND runs.lifecycle_stage = 'active'
 AND runs.start_time < (SELECT start_time FROM runs WHERE run_uuid = ?)
 ORDER BY runs.start_time DESC LIMIT 1
 """
+
+
+ANSWER_SECONDS = 0.2  # the summary waits no longer
 
 
 @dataclass(frozen=True)
@@ -36,17 +39,13 @@ def run_before(root: Path, run_id: str, metric: str) -> LastRun | None:
     database = database_of(store_uri(root))
     if database is None:
         return None
-    with contextlib.suppress(sqlite3.Error), contextlib.closing(_reading(database)) as connection:
+    with contextlib.suppress(sqlite3.Error), reading(database, ANSWER_SECONDS) as connection:
         row = connection.execute(BEFORE, (EXPERIMENT, metric, earlier_name(metric), run_id)).fetchone()
         if row is not None:
             then, now = (_params(connection, one) for one in (row[0], run_id))
             names = sorted(name for name in {*then, *now} if then.get(name) != now.get(name))
             return LastRun(row[0], row[1], row[2], {name: (then.get(name, "-"), now.get(name, "-")) for name in names})
     return None
-
-
-def _reading(database: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"{database.as_uri()}?mode=ro", timeout=0.2, uri=True)
 
 
 def _params(connection: sqlite3.Connection, run_id: str) -> dict[str, str]:

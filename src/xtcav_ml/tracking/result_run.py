@@ -5,7 +5,6 @@ public way to query a database faster: `_in_sqlite` reads MLflow's own tables. A
 MLflow.
 """
 
-import contextlib
 import os
 import sqlite3
 from collections.abc import Mapping
@@ -19,7 +18,7 @@ from xtcav_ml.system.errors import UserError
 from xtcav_ml.tracking import sqlite_store
 from xtcav_ml.tracking.mlflow_names import EVALUATION_TAG, EXPERIMENT, MODEL_TAG, store_name, store_uri
 
-ANSWER_SECONDS = 5.0  # a server's time to answer
+ANSWER_SECONDS = 5.0  # a store's time to answer
 
 UNANSWERED = (sqlite3.Error, OSError, ValueError, KeyError, TypeError)
 """Of a store that is not there, does not answer, or is of a kind that only MLflow can query."""
@@ -64,7 +63,7 @@ def _in_sqlite(uri: str, tags: Mapping[str, str]) -> tuple[str, str] | None:
     database = sqlite_store.database_of(uri)
     assert database is not None
     having = " AND run_uuid IN (SELECT run_uuid FROM tags WHERE key = ? AND value = ?)" * len(tags)
-    with contextlib.closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as connection:
+    with sqlite_store.reading(database, ANSWER_SECONDS) as connection:
         row = connection.execute(
             "SELECT run_uuid, experiment_id FROM runs WHERE status = 'FINISHED' AND lifecycle_stage = 'active'"
             f"{having} ORDER BY start_time DESC, run_uuid LIMIT 1",

@@ -33,6 +33,11 @@ def database_of(uri: str) -> Path | None:
     return Path(unquote(uri.removeprefix(SQLITE).partition("?")[0])).absolute() if uri.startswith(SQLITE) else None
 
 
+def reading(database: Path, seconds: float = BUSY_SECONDS) -> contextlib.closing[sqlite3.Connection]:
+    """Return a connection, to be entered, that writes nothing and waits so long for another process."""
+    return contextlib.closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", seconds, uri=True))
+
+
 def prepare(root: Path) -> str | None:
     """Let the SQLite database of the project's store be opened by MLflow; return where new experiments have their artifacts.
 
@@ -67,7 +72,7 @@ def prepare(root: Path) -> str | None:
 def require_whole(database: Path) -> None:
     """Raise UserError if an SQLite database is damaged anywhere, which a command that reads elsewhere would not see."""
     try:
-        with contextlib.closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", BUSY_SECONDS, uri=True)) as connection:
+        with reading(database) as connection:
             (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
         if found != "ok":
             damaged = sqlite3.DatabaseError(found)

@@ -21,6 +21,7 @@ from xtcav_ml.lineage import project
 from xtcav_ml.science.metric_names import HEADLINE
 from xtcav_ml.science.spec import LearningSpec
 from xtcav_ml.system.errors import UserError, masked
+from xtcav_ml.system.mlflow_page import run_page
 from xtcav_ml.tracking.find_runs import find_run
 from xtcav_ml.tracking.mlflow_names import store_uri
 from xtcav_ml.tracking.mlflow_store import TrackingError, answering, connect
@@ -113,7 +114,7 @@ def _register(client: mlflow.MlflowClient, run: Run, model: LoggedModel) -> None
 
 def _origin(run: Run) -> str:
     """Return what made the versions of a run, and how it is repeated, in Markdown."""
-    page = f"#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}?workflowType=machine_learning"
+    page = run_page(run.info.experiment_id, run.info.run_id)
     commit = run.data.tags.get("git.commit", "none")[:12]
     return f"Of run [{run.info.run_name}]({page}), commit `{commit}`; to repeat it: `xtcav reproduce {run.info.run_id}`"
 
