@@ -11,7 +11,7 @@ from xtcav_ml.config.parameters import rows
 from xtcav_ml.config.params_file import load_params
 from xtcav_ml.learning.layer_plan import Ends
 from xtcav_ml.notes2016 import experiments
-from xtcav_ml.pipeline import check
+from xtcav_ml.pipeline import check, validate
 from xtcav_ml.science.spec import LearningSpec
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.tools import describe
@@ -179,7 +179,7 @@ def judge(content: bytes, folder) -> str:
     try:
         params = load_params(path)
         rows(params)
-        check.validate_params(params, folder / "valid.txt")
+        validate.validate_params(params, folder / "valid.txt")
         describe.describe_network(params)
         Ends.of(LearningSpec.of(params.prepare, params.data.frame_shape, dark=None))
     except UserError as error:
@@ -243,7 +243,7 @@ def test_an_odd_name_in_the_search_space_is_one_line(key, project, params):
     space = params.tune.space | {key: next(iter(params.tune.space.values()))}
     tune = params.tune.model_copy(update={"space": space})
     with pytest.raises(UserError) as error:
-        check.validate_params(params.model_copy(update={"tune": tune}), project / "valid.txt")
+        validate.validate_params(params.model_copy(update={"tune": tune}), project / "valid.txt")
     assert str(error.value).isprintable()
 
 

@@ -7,7 +7,7 @@ from tests.learning.test_fit import PARAMS, write
 from xtcav_ml.learning import fit, layer_plan
 from xtcav_ml.learning.batches import Batches
 from xtcav_ml.learning.layer_plan import LayerSpec
-from xtcav_ml.pipeline import check
+from xtcav_ml.pipeline import validate
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.tools import describe
 
@@ -57,5 +57,5 @@ def test_what_does_not_fit_is_refused_by_validate(params, tmp_path):
         (named(params.train, "residul"), "Fix: set it to residual"),
     ):
         with pytest.raises(UserError, match=part):
-            check.validate_params(params.model_copy(update={"train": train}), tmp_path / "valid")
+            validate.validate_params(params.model_copy(update={"train": train}), tmp_path / "valid")
     assert not (tmp_path / "valid").exists()

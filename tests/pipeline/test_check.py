@@ -18,7 +18,7 @@ from xtcav_ml.config import base, params_file
 from xtcav_ml.config.base import overridden
 from xtcav_ml.data.prepared import PreparedFile
 from xtcav_ml.learning import rules
-from xtcav_ml.pipeline import check, prepare
+from xtcav_ml.pipeline import check, prepare, validate
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.tuning import studies
 from xtcav_ml.tuning.trial import train_trial
@@ -261,7 +261,7 @@ def let_pass(tree, raw, folder):
     tree["data"]["raw"] = str(raw)
     try:
         params = loaded(tree, folder / "params.yaml")
-        check.validate_params(params, folder / "valid.txt")
+        validate.validate_params(params, folder / "valid.txt")
         check.check_raw_files(params, folder / "data.json")
     except UserError as error:
         refusal = str(error)
@@ -386,7 +386,7 @@ def searched(tmp_path, **tune):
 )
 def test_a_search_of_which_no_trial_can_train_is_refused(tmp_path, tune, key, value):
     with pytest.raises(UserError, match=rf"^{key}: .*Fix: ") as error:
-        check.validate_params(searched(tmp_path, **tune), tmp_path / "valid.txt")
+        validate.validate_params(searched(tmp_path, **tune), tmp_path / "valid.txt")
     assert value in str(error.value)
 
 
@@ -398,9 +398,9 @@ def test_a_search_of_which_no_trial_can_train_is_refused(tmp_path, tune, key, va
     ],
 )
 def test_a_search_of_which_some_trials_can_train_is_not(tmp_path, tune):
-    check.validate_params(searched(tmp_path, **tune), tmp_path / "valid.txt")
+    validate.validate_params(searched(tmp_path, **tune), tmp_path / "valid.txt")
     before = (tmp_path / "valid.txt").stat()
-    check.validate_params(searched(tmp_path, **tune), tmp_path / "valid.txt")
+    validate.validate_params(searched(tmp_path, **tune), tmp_path / "valid.txt")
     after = (tmp_path / "valid.txt").stat()
     written = [(status.st_ino, status.st_mtime_ns) for status in (before, after)]  # not when it was read
     assert written[0] == written[1], "a report would be written again"

@@ -11,7 +11,7 @@ from xtcav_ml.tracking.last_run import LastRun
 
 
 def test_the_matrix_has_its_classes_in_the_order_of_their_numbers(tmp_path, capsys):
-    summary.print_summary(lay_results(tmp_path, right=1.1))
+    summary.print_summary(lay_results(tmp_path, right=1.1), None)
     rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
     assert [next(name for name in CLASSES if name in row) for row in rows] == list(CLASSES)
     assert [row.split("│")[2 + i].strip() for i, row in enumerate(rows)] == ["40"] * 3
@@ -19,17 +19,17 @@ def test_the_matrix_has_its_classes_in_the_order_of_their_numbers(tmp_path, caps
 
 def test_it_names_the_report_once_there_is_one(tmp_path, capsys):
     root = lay_results(tmp_path)
-    summary.print_summary(root)
+    summary.print_summary(root, None)
     assert "report.html" not in capsys.readouterr().out
     (root / "results/report.html").touch()
-    summary.print_summary(root)
+    summary.print_summary(root, None)
     assert f"\nReport     {(root / 'results/report.html').as_uri()}\n" in capsys.readouterr().out
 
 
 def test_the_distance_from_the_largest_class_is_shown(tmp_path, capsys):
     root = lay_results(tmp_path)
     z = json.loads((root / "results/evaluation.json").read_text())["z_score"]
-    summary.print_summary(root)
+    summary.print_summary(root, None)
     assert f"{z:.1f} standard deviations lower" in " ".join(capsys.readouterr().out.split())
 
 
@@ -43,7 +43,7 @@ def test_a_sparkline_rises_from_the_lowest_to_the_highest_bar_and_keeps_both_end
 
 def test_the_learning_curve_has_its_best_epoch(tmp_path, capsys):
     root = lay_results(tmp_path, epochs=3)
-    summary.print_summary(root)
+    summary.print_summary(root, None)
     line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("Learning   "))
     assert re.fullmatch(r"Learning   [▁-█]{3} validation accuracy 0\.\d{3} to 0\.\d{3}, epoch \d of 3", line)
 
@@ -52,12 +52,11 @@ def test_a_history_without_scores_is_one_line(tmp_path):
     root = lay_results(tmp_path)
     (root / HISTORY).write_text('{"epoch": 1, "loss": 2}\n')
     with pytest.raises(UserError, match=r"history\.jsonl: .*Fix: remove it"):
-        summary.print_summary(root)
+        summary.print_summary(root, None)
 
 
-def address(monkeypatch, run_id, store="mlruns/mlflow.db"):
-    found = {"run_id": run_id, "experiment_id": "1", "store": store}
-    monkeypatch.setattr(summary.result_run, "find", lambda _: found)
+def run(store="mlruns/mlflow.db"):
+    return {"run_id": "a" * 32, "experiment_id": "1", "store": store}
 
 
 @pytest.mark.parametrize(
@@ -75,9 +74,8 @@ def address(monkeypatch, run_id, store="mlruns/mlflow.db"):
 )
 def test_the_end_has_the_difference_from_the_run_before(tmp_path, capsys, monkeypatch, before, words):
     root = lay_results(tmp_path, right=1.1)
-    address(monkeypatch, "a" * 32)
     monkeypatch.setattr(summary, "run_before", lambda *asked: before if asked == (root, "a" * 32, "accuracy") else 1)
-    summary.print_summary(root)
+    summary.print_summary(root, run())
     assert words in next(line for line in capsys.readouterr().out.splitlines() if line.startswith("Last run"))
 
 
@@ -90,9 +88,8 @@ def test_the_end_has_the_difference_from_the_run_before(tmp_path, capsys, monkey
 )
 def test_the_end_has_an_address_of_the_run(tmp_path, capsys, monkeypatch, store, place):
     root = lay_results(tmp_path)
-    address(monkeypatch, "a" * 32, store)
     monkeypatch.setattr(summary, "run_before", lambda *_: None)
-    summary.print_summary(root)
+    summary.print_summary(root, run(store))
     printed = capsys.readouterr().out
     assert f"{place}{'a' * 32}" in printed
     assert ("Last run" in printed) == store.startswith("mlruns")
@@ -103,8 +100,7 @@ def test_on_a_terminal_no_line_but_an_address_is_longer_than_it(tmp_path, capsys
     monkeypatch.setenv("COLUMNS", "80")
     root = lay_results(tmp_path, numbers=("ebeam.photon_energy",))
     (root / "results/report.html").touch()
-    address(monkeypatch, "a" * 32)
     monkeypatch.setattr(summary, "run_before", lambda *_: LastRun("b" * 32, "lr 0.1", 0.5, {"train.seed": ("1", "2")}))
-    summary.print_summary(root)
+    summary.print_summary(root, run())
     lines = re.sub(r"\x1b\[[\d;]*m", "", capsys.readouterr().out).splitlines()
     assert [line for line in lines if len(line) > 80 and not re.search("(http|file)://", line)] == []

@@ -81,7 +81,11 @@ def application(names: list[str]) -> typer.Typer:
         add_completion=False,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
-        context_settings={"help_option_names": ["-h", "--help"]},
+        context_settings={
+            "help_option_names": ["-h", "--help"],
+            # of an option without a default Typer asks pydantic, whose import takes as long as all else here
+            "default_map": {"help": False} | {name.replace("_", "-"): {"help": False} for name in names},
+        },
     )
 
     @app.callback()

@@ -29,4 +29,4 @@ def report(
     if summary:
         from xtcav_ml.tools.summary import print_summary
 
-        print_summary(Path())
+        print_summary(Path(), run)

@@ -9,7 +9,7 @@ def validate() -> None:
     from xtcav_ml.config import params_file
     from xtcav_ml.config.base import flatten, read_tree
     from xtcav_ml.lineage import changed, dvc_files
-    from xtcav_ml.pipeline import check as stage
+    from xtcav_ml.pipeline import validate as stage
     from xtcav_ml.system.one_writer import writing
 
     dvc_files.require_usable()

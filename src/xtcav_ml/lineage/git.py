@@ -58,9 +58,10 @@ def state(folder: Path = Path()) -> dict[str, str]:
     """
     if trouble := problem(folder):
         return {"commit": "none", "branch": "none", "dirty": "true", "remote": "none", "problem": trouble}
+    commit, branch = _git(folder, "rev-parse", "HEAD", "--abbrev-ref", "HEAD").decode(errors="surrogateescape").split()
     return {
-        "commit": _answer(folder, "rev-parse", "HEAD") or "none",
-        "branch": _answer(folder, "rev-parse", "--abbrev-ref", "HEAD") or "none",
+        "commit": commit,
+        "branch": branch,
         "dirty": "true" if _answer(folder, "status", "--porcelain", "--untracked-files", "--", *SOURCES) else "false",
         "remote": masked(_answer(folder, "remote", "get-url", "origin") or "none"),
     }

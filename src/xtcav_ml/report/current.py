@@ -7,14 +7,16 @@ small one by its content, since DVC writes its lock at each call.
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from xtcav_ml.config.paths import LOCK_FILES, MODEL, PARAMS_FILE, PREPARED, RESULTS
 from xtcav_ml.lineage import git
 from xtcav_ml.lineage.fingerprint import PACKAGE
 from xtcav_ml.lineage.used_code import digest
-from xtcav_ml.report.results import Run
+
+Run = Mapping[str, str] | None
+"""Id, experiment and store of the results' run in MLflow, if there is one."""
 
 SMALL = 2**22  # bytes of a file that is read
 

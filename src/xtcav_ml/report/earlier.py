@@ -10,6 +10,7 @@ from typing import Any
 from xtcav_ml.config.base import flatten
 from xtcav_ml.config.paths import EVALUATION, METRICS, PREDICTIONS
 from xtcav_ml.data import predictions
+from xtcav_ml.data.compared_predictions import compare_predictions
 from xtcav_ml.lineage import git, recorded
 from xtcav_ml.report.format import amount, number, percent
 from xtcav_ml.report.results import Results
@@ -70,9 +71,7 @@ def _verdicts(results: Results, commit: str, read: Callable[[str], bytes]) -> tu
     except (git.GitError, OSError):
         return [], f"No paired test: that commit or this folder has no {PREDICTIONS}."
     try:
-        result = predictions.compare_predictions(
-            [(run, predictions.read_rows(run, text)) for run, text in texts.items()]
-        )
+        result = compare_predictions([(run, predictions.read_rows(run, text)) for run, text in texts.items()])
     except UserError as error:
         return [], f"No paired test: {error}"
     note = f"Paired test on {result['shots']:,} common test shots."

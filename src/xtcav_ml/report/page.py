@@ -10,7 +10,8 @@ import jinja2
 from xtcav_ml.config.paths import PLOTS, RESULTS
 from xtcav_ml.lineage import git
 from xtcav_ml.report import current, data, earlier, format, frames, origin, quality, training
-from xtcav_ml.report.results import Results, Run, load_results
+from xtcav_ml.report.current import Run
+from xtcav_ml.report.results import Results, load_results
 from xtcav_ml.science.thresholds import INTERVAL
 from xtcav_ml.system import atomic
 from xtcav_ml.system.errors import DAMAGES, reading

@@ -88,7 +88,7 @@ def regression_section(results: Results) -> dict[str, Any] | None:
     drawn = {}
     for name, error in errors.items():
         if error["shots"]:
-            pair = run.floats(f"{ACTUAL} {name}"), run.floats(f"{PREDICTED} {name}")
+            pair = np.array(run.floats(f"{ACTUAL} {name}")), np.array(run.floats(f"{PREDICTED} {name}"))
             description = f"{name}: predicted against measured, {error['shots']:,} shots; on the line they agree"
             drawn[name] = svg(charts.regression_scatter({name: pair}), description)
     few = [f"{name} ({error['shots']:,} shots)" for name, error in errors.items() if error["shots"] < FEW_SHOTS]

@@ -1,7 +1,6 @@
 """Results of the stages: each file as it is there, empty where it is missing."""
 
 import functools
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,8 @@ from xtcav_ml.data import predictions, raw_files, result_files
 from xtcav_ml.data.history import read_history
 from xtcav_ml.data.listing import list_files
 from xtcav_ml.lineage import recorded
+from xtcav_ml.report.current import Run
 from xtcav_ml.system.errors import UserError
-
-Run = Mapping[str, str] | None
-"""Id, experiment and store of the results' run in MLflow, if there is one."""
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from xtcav_ml.config.paths import PREDICTIONS
 from xtcav_ml.data import predictions
+from xtcav_ml.data.compared_predictions import compare_predictions
 from xtcav_ml.lineage import git, project, recorded
 from xtcav_ml.science.thresholds import INTERVAL
 from xtcav_ml.system.errors import UserError
@@ -32,7 +33,7 @@ def compare_runs(names: Sequence[str], as_json: bool) -> dict[str, Any]:
             f"RUN: too few (found {' '.join(names)!r}, expected at least two). Fix: add another, such as HEAD"
         )
     sources = {name: _source(name) for name in names}
-    result = predictions.compare_predictions([(name, predictions.read_rows(name, sources[name][0])) for name in names])
+    result = compare_predictions([(name, predictions.read_rows(name, sources[name][0])) for name in names])
     origins = {name: origin for name, (_, origin) in sources.items() if origin is not None}
     result["parameters"] = recorded.differing({name: origin.params for name, origin in origins.items()})
     result["data"], result["code"] = recorded.changed(list(origins.values()))

@@ -10,19 +10,19 @@ from xtcav_ml.config.paths import EVALUATION, HISTORY, PLOTS, PREDICTIONS, REPOR
 from xtcav_ml.data import predictions, result_files
 from xtcav_ml.data.history import read_history
 from xtcav_ml.learning import epochs
+from xtcav_ml.report.current import Run
 from xtcav_ml.science.thresholds import INTERVAL
 from xtcav_ml.system.errors import reading
 from xtcav_ml.system.mlflow_page import run_page
 from xtcav_ml.system.progress import console, labelled, titled_table
-from xtcav_ml.tracking import result_run
 from xtcav_ml.tracking.last_run import run_before
 from xtcav_ml.tracking.mlflow_names import storable_name
 
 NAMED = 3  # changed parameters of those shown
 
 
-def print_summary(root: Path) -> None:
-    """Print accuracy with its interval, confusion matrix, time, memory and paths of the project in `root`.
+def print_summary(root: Path, run: Run) -> None:
+    """Print accuracy with its interval, confusion matrix, time, memory and paths of the project in `root`, and their `run`.
 
     Raises UserError if there are no results yet.
     """
@@ -39,7 +39,7 @@ def print_summary(root: Path) -> None:
     for heading, text in {
         "Learning": _learning(root / HISTORY),
         "Plots": f"{PLOTS}/ " + ", ".join(sorted(path.name for path in (root / PLOTS).glob("*.png"))),
-        **_run(root, metrics),
+        **(_run(root, run, metrics) if run else {}),
         "Report": (root / REPORT).resolve().as_uri() if (root / REPORT).is_file() else "",
         "Next": "`make ui` compares runs in the browser, `make tune` searches hyperparameters; or edit params.yaml, then "
         "`make repro`; `.venv/bin/dvc plots show`",
@@ -94,16 +94,15 @@ def sparkline(values: Sequence[float]) -> str:
     return "".join(BARS[round((value - low) / (high - low) * (len(BARS) - 1)) if high > low else 0] for value in drawn)
 
 
-def _run(root: Path, metrics: Mapping[str, Any]) -> dict[str, str]:
-    """Return the run of these results, where to look at it, and the one before it; nothing if the run is not recorded."""
-    address = result_run.find(root)
-    if not address:
-        return {}
-    page = run_page(address["experiment_id"], address["run_id"])
-    server = address["store"].startswith("http")
-    place = f"{address['store'].rstrip('/')}/{page}" if server else f"`make ui`, then http://127.0.0.1:5000/{page}"
-    run = f"{address['run_id']} in {address['store']}; {place}"
-    return {"Last run": "" if server else _last_run(root, address["run_id"], metrics), "MLflow run": run}
+def _run(root: Path, run: Mapping[str, str], metrics: Mapping[str, Any]) -> dict[str, str]:
+    """Return the run before that of these results, and where to look at theirs."""
+    page = run_page(run["experiment_id"], run["run_id"])
+    server = run["store"].startswith("http")
+    place = f"{run['store'].rstrip('/')}/{page}" if server else f"`make ui`, then http://127.0.0.1:5000/{page}"
+    return {
+        "Last run": "" if server else _last_run(root, run["run_id"], metrics),
+        "MLflow run": f"{run['run_id']} in {run['store']}; {place}",
+    }
 
 
 def _last_run(root: Path, run_id: str, metrics: Mapping[str, Any]) -> str:

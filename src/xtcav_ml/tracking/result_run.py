@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from xtcav_ml.config.paths import EVALUATION, LOCK_FILE, MODEL, RUN_ADDRESS
-from xtcav_ml.data import result_files
 from xtcav_ml.lineage import dvc_lock, lineage
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.tracking import sqlite_store
@@ -36,6 +35,10 @@ def find(root: Path) -> dict[str, str] | None:
     try:
         return finished(root, tags)
     except UNANSWERED:
+        from xtcav_ml.data import (
+            result_files,
+        )  # pydantic, which takes half as long as the rest of `record` with nothing to do
+
         address = result_files.read_if_there(root / RUN_ADDRESS, result_files.Address)
         return address if tags.items() <= address.items() else None
 
