@@ -54,6 +54,7 @@ THOROUGH = [
     "test_backends.py",
     "test_flipped_bits.py",
     "learning/test_hostile_models.py",
+    "pipeline/test_processors.py",
     "tracking/test_mlflow_writer.py",
     "tracking/test_many_writers.py",
     "tracking/test_sqlite_store.py",

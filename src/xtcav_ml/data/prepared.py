@@ -79,7 +79,7 @@ class PixelStatistics:
         """Return mean and standard deviation (rows, columns); zeros if there are no frames."""
         count = max(self._count, 1)
         mean = self._total / count
-        spread = np.sqrt(np.maximum(self._squares / count - mean**2, 0))
+        spread = np.sqrt(np.maximum(self._squares / count - mean * mean, 0))
         return mean.astype(np.float32), spread.astype(np.float32)
 
 

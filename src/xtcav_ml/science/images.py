@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xtcav_ml.config.prepare import Pixels, Step
+from xtcav_ml.science import portable
 from xtcav_ml.system.errors import UserError
 
 Frames = NDArray[np.float32]
@@ -51,7 +52,7 @@ class Dark:
 def dark_of(count: int, total: NDArray[np.float64], squares: NDArray[np.float64]) -> Dark:
     """Return the dark frame from the number of frames, and their sum and sum of squares (rows, columns)."""
     mean = total / count
-    return Dark(mean.astype(np.float32), np.sqrt(np.maximum(squares / count - mean**2, 0)).astype(np.float32))
+    return Dark(mean.astype(np.float32), np.sqrt(np.maximum(squares / count - mean * mean, 0)).astype(np.float32))
 
 
 @dataclass(frozen=True)
@@ -186,13 +187,13 @@ def block_mean(frames: NDArray[np.generic], size: int) -> Frames:
     frames = frames[:, : rows * size, : columns * size]
     kind: np.dtype[Any] = np.dtype(np.float32)
     if frames.dtype.kind == "i":
-        largest = max(int(frames.max(initial=0)), -int(frames.min(initial=0))) * size**2
+        largest = max(int(frames.max(initial=0)), -int(frames.min(initial=0))) * size * size
         kind = next(np.dtype(each) for each in (np.int16, np.int32, np.int64) if largest <= np.iinfo(each).max)
     add = functools.partial(np.add, dtype=kind)
     by_rows = functools.reduce(add, (frames[:, offset::size] for offset in range(size)))
     total = functools.reduce(add, (by_rows[:, :, offset::size] for offset in range(size)))
     means: Frames = total.astype(np.float32)
-    means *= np.float32(1 / size**2)
+    means *= np.float32(1 / (size * size))
     return means
 
 
@@ -237,7 +238,7 @@ def contrast(frames: Frames, floor: float) -> Frames:
 def log(frames: Frames) -> Frames:
     """Return the logarithm of 1 + max(0, x), which brings a beam of thousands of ADU and its halo to one scale."""
     positive = np.clip(frames, np.float32(0), np.float32(np.inf))  # twice as fast as np.maximum
-    return np.log1p(positive, out=positive)
+    return np.asarray(portable.log(1 + positive))
 
 
 def saturated_pixels(frames: NDArray[np.int16], saturation: int) -> NDArray[np.int64]:

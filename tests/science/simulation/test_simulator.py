@@ -71,7 +71,7 @@ def test_charge_on_the_screen_is_that_of_the_bunch():
     quiet = params(bunch={"missing": 0.0}, camera={"position_jitter": [0, 0]})
     for run in (NO_LASING, LASING):
         scalar, streak = simulator.draw_shot(rng(), quiet, run)
-        patch = camera.charge_density(streak, quiet.camera.resolution)
+        patch = camera.charge_density(streak, quiet.camera.resolution, 726)
         assert 150 <= scalar["truth.charge"] <= 250
         assert patch.values.sum(dtype=np.float64) == pytest.approx(scalar["truth.charge"], rel=1e-4)
 
@@ -154,7 +154,7 @@ def test_saturation_and_edges_of_the_frame():
 
 
 def test_charge_density_is_centred_and_as_wide_as_spread_and_resolution():
-    patch = camera.charge_density(camera.Streak(np.ones(1), np.full(1, 40.0), np.full(1, 4.0), 30), (3.0, 2.0))
+    patch = camera.charge_density(camera.Streak(np.ones(1), np.full(1, 40.0), np.full(1, 4.0), 30), (3.0, 2.0), 100)
     rows = patch.row + np.arange(patch.values.shape[0])
     columns = patch.column + np.arange(patch.values.shape[1])
     for profile, place, middle, width in (

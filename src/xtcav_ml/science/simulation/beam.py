@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xtcav_ml.config.simulate import BunchParams, LasingParams
+from xtcav_ml.science.portable import exp
+from xtcav_ml.science.simulation import draws
 
 Floats = NDArray[np.float64]
 COLOURS = 2
@@ -42,10 +44,10 @@ def current_shape(time: Floats, duration: float, edge: float, horns: Floats, hor
     `horns` (2,) are their heights over the plateau. Compression leaves such horns where the phase space folds over.
     """
     along = time / duration  # -0.5 tail, 0.5 head
-    plateau = 0.5 * (np.tanh((along + 0.5) * 2 / edge) - np.tanh((along - 0.5) * 2 / edge))
+    plateau = _step((along + 0.5) / edge) - _step((along - 0.5) / edge)
     horn_centre = 0.5 - horn_width
-    tail = horns[0] * np.exp(-0.5 * ((along + horn_centre) / horn_width) ** 2)
-    head = horns[1] * np.exp(-0.5 * ((along - horn_centre) / horn_width) ** 2)
+    tail = horns[0] * _gaussian((along + horn_centre) / horn_width)
+    head = horns[1] * _gaussian((along - horn_centre) / horn_width)
     return np.asarray(plateau + tail + head)
 
 
@@ -54,16 +56,16 @@ def draw_bunch(rng: np.random.Generator, time: Floats, params: BunchParams) -> t
 
     Energies are without the jitter of the L3 energy.
     """
-    charge, duration = rng.uniform(*params.charge), rng.uniform(*params.duration)
-    horns = rng.uniform(*params.horn_height, size=2)
-    chirp, curvature = rng.uniform(*params.chirp), rng.uniform(*params.curvature)
-    spread = rng.uniform(*params.slice_spread)
+    charge, duration = draws.uniform(rng, *params.charge), draws.uniform(rng, *params.duration)
+    horns = draws.uniform(rng, *params.horn_height, size=2)
+    chirp, curvature = draws.uniform(rng, *params.chirp), draws.uniform(rng, *params.curvature)
+    spread = draws.uniform(rng, *params.slice_spread)
     shape = current_shape(time, duration, params.edge, horns, params.horn_width)
     along = 2 * time / duration  # -1 tail, 1 head
     return (
         Slices(
             charge=charge * shape / shape.sum(),
-            energy=chirp / 2 * along + curvature * along**2,
+            energy=chirp / 2 * along + curvature * along * along,
             spread=np.full(time.shape, spread),
         ),
         duration,
@@ -74,14 +76,14 @@ def draw_losses(
     rng: np.random.Generator, time: Floats, charge: Floats, bunch_duration: float, params: LasingParams
 ) -> tuple[Floats, Pulses]:
     """Return the energy loss (2, n), MeV, of electrons at `time` (n,) to each colour, and the pulses they make."""
-    shared = params.log_gain_spread * rng.standard_normal()
+    shared, *detuning = draws.normal(rng, 1 + COLOURS)  # of ln of the gains, and of each colour
     losses = np.zeros((COLOURS, time.size))
     position, duration, mean_loss = np.zeros(COLOURS), np.zeros(COLOURS), np.zeros(COLOURS)
     for colour in range(COLOURS):
-        position[colour] = rng.uniform(*params.centre[colour]) * bunch_duration / 2
-        duration[colour] = rng.uniform(*params.duration)
-        detuning = rng.standard_normal()
-        gain = np.exp(params.log_gain[colour] + shared - params.detuning_fall[colour] * detuning**2)
+        position[colour] = draws.uniform(rng, *params.centre[colour]) * bunch_duration / 2
+        duration[colour] = draws.uniform(rng, *params.duration)
+        fall = params.detuning_fall[colour] * detuning[colour] * detuning[colour]
+        gain = exp(params.log_gain[colour] + params.log_gain_spread * shared - fall)
         shape = _draw_spikes(rng, time - position[colour], duration[colour], params.spike)
         losses[colour] = params.saturated_loss[colour] * gain / (1 + gain) * shape
         inside = np.abs(time - position[colour]) <= duration[colour] / 2
@@ -100,7 +102,8 @@ def lase(bunch: Slices, losses: Floats, spread_growth: float) -> Slices:
     Electrons of one slice lose unequally, by their phase in the ponderomotive wave: the spread grows with the loss.
     """
     loss = losses.sum(axis=0)
-    return Slices(bunch.charge, bunch.energy - loss, np.hypot(bunch.spread, spread_growth * loss))
+    grown = spread_growth * loss
+    return Slices(bunch.charge, bunch.energy - loss, np.sqrt(bunch.spread * bunch.spread + grown * grown))
 
 
 def _draw_spikes(rng: np.random.Generator, time: Floats, duration: float, spike: float) -> Floats:
@@ -109,8 +112,19 @@ def _draw_spikes(rng: np.random.Generator, time: Floats, duration: float, spike:
     There is one spike every half spike length, each somewhere in its own part of the slice, so that they overlap.
     """
     count = max(1, round(2 * duration / spike))
-    power = rng.standard_exponential(count)
+    power = draws.exponential(rng, count)
     centres = ((np.arange(count) + rng.random(count)) / count - 0.5) * duration
     width = spike / FWHM
     area = duration / count / (width * np.sqrt(2 * np.pi))
-    return np.asarray(area * power @ np.exp(-0.5 * ((time - centres[:, None]) / width) ** 2))
+    spikes = power[:, None] * _gaussian((time - centres[:, None]) / width)
+    return np.asarray(area * spikes.sum(axis=0))
+
+
+def _gaussian(distance: Floats) -> Floats:
+    """Return a Gaussian of height 1 at distances from its middle in r.m.s. widths."""
+    return np.asarray(exp(-0.5 * distance * distance))
+
+
+def _step(distance: Floats) -> Floats:
+    """Return (1 + tanh(2 x)) / 2: a smooth step from 0 to 1 around 0."""
+    return np.asarray(1 / (1 + exp(-4 * distance)))

@@ -5,6 +5,8 @@ from numpy.typing import NDArray
 
 from xtcav_ml.config.schema import CHANNELS, SAMPLES
 from xtcav_ml.config.simulate import DigitizerParams
+from xtcav_ml.science.portable import exp
+from xtcav_ml.science.simulation import draws
 
 Floats = NDArray[np.float64]
 MEDIAN_OF_NOISE = 0.6744897501960817  # median absolute value of Gaussian noise over its r.m.s
@@ -12,7 +14,7 @@ MEDIAN_OF_NOISE = 0.6744897501960817  # median absolute value of Gaussian noise 
 
 def channel_gains(rng: np.random.Generator, spread: float) -> Floats:
     """Return the gains (channels,) of the channels: log-normal, 1 in the median."""
-    return np.asarray(np.exp(spread * rng.standard_normal(CHANNELS)))
+    return np.asarray(exp(spread * draws.normal(rng, CHANNELS)))
 
 
 def angular_response(anisotropy: float) -> Floats:
@@ -20,8 +22,10 @@ def angular_response(anisotropy: float) -> Floats:
 
     The channels stand around the beam, evenly spaced; linear polarization along channel 0 gives 1 + beta P2(cos).
     """
-    cosine = np.cos(2 * np.pi * np.arange(CHANNELS) / CHANNELS)
-    response: Floats = 1 + anisotropy * (1.5 * cosine**2 - 0.5)
+    eighth = np.sqrt(0.5)
+    # cos(x)^2 = (1 + cos(2 x)) / 2, and 2 x are eighths of a turn
+    squares = 0.5 + 0.5 * np.tile([1, eighth, 0, -eighth, -1, -eighth, 0, eighth], CHANNELS // 8)
+    response: Floats = 1 + anisotropy * (1.5 * squares - 0.5)
     response /= response.mean()
     return response
 
@@ -29,7 +33,7 @@ def angular_response(anisotropy: float) -> Floats:
 def peak_shape(position: float, rise: float) -> Floats:
     """Return one electron's signal (samples,), of height 1 at `position`, with a quick rise and a slower tail."""
     since = np.maximum((np.arange(SAMPLES) - position) / rise + 1, 0)
-    return np.asarray(since * np.exp(1 - since))
+    return np.asarray(since * exp(1 - since))
 
 
 def expected_electrons(energy: Floats, params: DigitizerParams) -> Floats:
@@ -39,8 +43,8 @@ def expected_electrons(energy: Floats, params: DigitizerParams) -> Floats:
 
 def expected_amplitudes(energy: Floats, params: DigitizerParams) -> Floats:
     """Return the noiseless amplitudes (3,) of t0, t1 and t2 in units of the noise's median absolute value."""
-    median = MEDIAN_OF_NOISE * np.hypot(params.noise, params.common_noise)
-    return np.asarray(expected_electrons(energy, params) * params.electron_height / median)
+    noise = np.sqrt(params.noise * params.noise + params.common_noise * params.common_noise)
+    return np.asarray(expected_electrons(energy, params) * params.electron_height / (MEDIAN_OF_NOISE * noise))
 
 
 def draw_waveforms(
@@ -52,15 +56,15 @@ def draw_waveforms(
     and the photo-electrons, being faster, arrive earlier.
     """
     angular = angular_response(params.anisotropy)
-    signal = params.noise * rng.standard_normal((CHANNELS, SAMPLES))
-    signal += params.common_noise * rng.standard_normal(SAMPLES)
-    jitter = params.position_jitter * rng.standard_normal(2)
+    signal = params.noise * draws.normal(rng, (CHANNELS, SAMPLES))
+    signal += params.common_noise * draws.normal(rng, SAMPLES)
+    jitter = params.position_jitter * draws.normal(rng, 2)
     for peak, mean in enumerate(expected_electrons(energy, params)):
         # Few electrons are seen in each channel: their number is the main reason why weak pulses are mislabelled.
-        electrons = rng.poisson(mean * (np.ones(CHANNELS) if peak == 0 else angular))
+        electrons = draws.poisson(rng, mean * (np.ones(CHANNELS) if peak == 0 else angular))
         position = params.position[peak] + params.shift[peak] * l3_offset + (jitter[peak - 1] if peak else 0.0)
         signal += params.electron_height * electrons[:, None] * peak_shape(position, params.rise)
     signal *= gains[:, None]
     for channel in params.drooping_channels:
-        signal[channel] -= rng.uniform(*params.droop) * np.arange(SAMPLES) / (SAMPLES - 1)
+        signal[channel] -= draws.uniform(rng, *params.droop) * np.arange(SAMPLES) / (SAMPLES - 1)
     return signal.astype(np.float32)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from xtcav_ml.config.schema import EVENT_KEY, FRAME_SHAPE, IMAGE, PEAKS_LABEL, WAVEFORMS
 from xtcav_ml.config.simulate import SimulateParams
 from xtcav_ml.science import labels
-from xtcav_ml.science.simulation import beam, camera, digitizer
+from xtcav_ml.science.simulation import beam, camera, digitizer, draws
 
 FIDUCIAL_RATE, FIDUCIAL_LIMIT = 360, 0x1FFE0  # fiducial counter: Hz, and the count at which it restarts
 
@@ -37,7 +37,7 @@ def simulate_shots(params: SimulateParams, run: int, first: int, count: int) -> 
     for number, shot in enumerate(index):
         rng = _generator(params.seed, run, int(shot))
         scalar, streak = draw_shot(rng, params, run)
-        patch = camera.charge_density(streak, params.camera.resolution) if streak else None
+        patch = camera.charge_density(streak, params.camera.resolution, FRAME_SHAPE[0]) if streak else None
         rows[IMAGE][number] = camera.expose(rng, _dark_level(params), patch, params.camera)
         scalars.append(scalar)
     rows |= {name: np.stack([scalar[name] for scalar in scalars]) for name in scalars[0]}
@@ -52,10 +52,12 @@ def simulate_shots(params: SimulateParams, run: int, first: int, count: int) -> 
 def draw_shot(rng: np.random.Generator, params: SimulateParams, run: int) -> tuple[Scalars, camera.Streak | None]:
     """Return waveforms, L3 energy and truth of one shot, and where the beam falls on the screen (None: no beam)."""
     bunch, axes = params.bunch, params.axes
-    l3_offset = bunch.l3_jitter * rng.standard_normal()
-    row_jitter, column_jitter = np.array(params.camera.position_jitter) * rng.standard_normal(2)
-    row = (FRAME_SHAPE[0] - 1) / 2 + row_jitter
-    column = (FRAME_SHAPE[1] - 1) / 2 + column_jitter
+    l3_jitter, *position_jitter = draws.normal(rng, 3).tolist()
+    l3_offset = bunch.l3_jitter * l3_jitter
+    row, column = (
+        (length - 1) / 2 + spread * jitter
+        for length, spread, jitter in zip(FRAME_SHAPE, params.camera.position_jitter, position_jitter, strict=True)
+    )
     # The slices are the camera's columns, so that charge, loss and pulse energy belong to the same electrons.
     half = bunch.duration[1] * (0.5 + 2 * bunch.edge) / axes.time_per_column
     columns = np.arange(int(np.ceil(column - half)), int(np.floor(column + half)) + 1)

@@ -1,0 +1,105 @@
+"""Accuracy of `portable`, and what keeps the bits of simulate and prepare the same on every processor.
+
+`tests/pipeline/test_processors.py` compares those bits at the levels of this processor.
+"""
+
+import ast
+import functools
+
+import numpy as np
+import pytest
+
+from xtcav_ml.lineage import fingerprint
+from xtcav_ml.lineage.used_code import Package
+from xtcav_ml.science import portable
+
+OWN = {"portable", "draws"}
+ELEMENTARY = (
+    "exp exp2 expm1 log log2 log10 log1p sin cos tan sinh cosh tanh arcsin arccos arctan arctan2 asin acos atan atan2"
+)
+OF_NUMPY = (
+    "hypot power float_power pow cbrt dot vdot inner matmul einsum tensordot convolve correlate linalg fft argpartition"
+)
+RANDOM = (
+    "normal standard_normal lognormal exponential standard_exponential poisson gamma standard_gamma binomial multinomial "
+    "beta laplace uniform"
+)
+DEPENDENT = {*ELEMENTARY.split(), *OF_NUMPY.split(), *RANDOM.split()}
+
+
+@pytest.mark.parametrize(("dtype", "error"), [(np.float32, 6e-7), (np.float64, 1e-15)])
+def test_exponential_and_logarithm_equal_those_of_numpy(dtype, error):
+    values = np.linspace(-5, 5, 100_001).astype(dtype)
+    for own in (portable.exp(values), portable.exp(values[:, np.newaxis])[:, 0]):
+        assert own.dtype == dtype
+        np.testing.assert_allclose(own, np.exp(values), rtol=error)
+    own = portable.log(np.exp(4 * values))
+    assert own.dtype == dtype
+    np.testing.assert_allclose(own, np.log(np.exp(4 * values)), rtol=error, atol=error)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_known_and_extreme_values(dtype):
+    powers = np.array([0.25, 0.5, 1, 2, 1024], dtype)
+    np.testing.assert_array_equal(portable.log(powers), np.log(powers))
+    assert portable.exp(np.zeros(1, dtype)) == 1
+    assert portable.exp(np.array([-1e6, -800], dtype)).tolist() == [
+        0,
+        0,
+    ]  # and nothing that is subnormal, which is slow
+    tiny = np.finfo(dtype).tiny
+    assert portable.exp(np.log(np.array([tiny / 2], dtype)))[0] in (0, tiny)
+    assert np.isfinite(portable.exp(np.array([1e6], dtype))).all()
+    assert np.isclose(portable.log(np.array([tiny], dtype)), np.log(tiny))
+    assert portable.exp(dtype(1.5)) == pytest.approx(np.exp(1.5), rel=1e-6)  # of one number
+
+
+@functools.cache
+def definitions(program):
+    """Return module, name and syntax tree of all definitions that a program uses."""
+    package = Package(fingerprint.PACKAGE)
+    entries = [tuple(entry.split(":")) for entry in fingerprint.PROGRAMS[program]]
+    used = package.reached(entries)
+    return [(module, name, each) for module, name in used for each in package.module(module).definitions.get(name, [])]
+
+
+def dependent(node):
+    """Return whether a part of a program may have other bits on another processor."""
+    match node:
+        case ast.Attribute(attr=name, value=value):
+            return name in DEPENDENT and getattr(value, "id", None) not in OWN
+        case ast.BinOp(op=ast.MatMult()) | ast.AugAssign(op=ast.MatMult()):
+            return True
+        case ast.BinOp(op=ast.Pow(), left=left):
+            constant = isinstance(left, ast.Constant) or getattr(left, "id", "").isupper()
+            return not constant  # x**2 of a float is the C library's pow
+        case ast.Call(func=ast.Attribute(attr="argsort"), keywords=keywords):  # equal numbers in an order of its own
+            return all(getattr(keyword.value, "value", None) != "stable" for keyword in keywords)
+    return False
+
+
+@pytest.mark.parametrize("program", ["simulate", "prepare"])
+def test_nothing_that_depends_on_the_processor_is_computed(program):
+    found = [
+        f"{module}.{name}: {ast.unparse(node)}"
+        for module, name, tree in definitions(program)
+        for node in ast.walk(tree)
+        if dependent(node)
+    ]
+    assert len(definitions(program)) > 50
+    assert not found
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["np.exp(x)", "x @ y", "x**2", "rng.poisson(3)", "math.log(2)", "np.argsort(x)", "np.argsort(x, kind='quicksort')"],
+)
+def test_what_depends_on_the_processor_is_found(text):
+    assert any(dependent(node) for node in ast.walk(ast.parse(text)))
+
+
+@pytest.mark.parametrize(
+    "text", ["portable.exp(x)", "draws.poisson(rng, 3)", "x * x", "2**n", "SIDE**2", "np.argsort(x, kind='stable')"]
+)
+def test_what_does_not_is_not(text):
+    assert not any(dependent(node) for node in ast.walk(ast.parse(text)))
