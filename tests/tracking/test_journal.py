@@ -1,5 +1,6 @@
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT, begin_event
+from xtcav_ml.system.errors import disk_full
 from xtcav_ml.tracking.journal import EVENTS, STALE, UPLOADED, Journal, ownerless
 
 BEGIN = begin_event("one")
@@ -134,6 +136,21 @@ def test_a_disk_that_is_full_leaves_whole_lines(folder, monkeypatch):
     journal.close()
     (again,) = ownerless(folder)
     assert events(again) == [BEGIN, END]
+
+
+def test_a_line_with_room_for_its_start_is_told_as_a_full_disk(folder):
+    journal = Journal.create(folder, "a", BEGIN)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (journal.size + 9, limits[1]))
+    try:
+        with pytest.raises(OSError, match="too large") as error:
+            journal.append(STEP)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert disk_full(error.value)
+    assert (journal.folder / EVENTS).stat().st_size == journal.size
+    journal.append(END)
+    assert events(journal) == [BEGIN, END]
 
 
 def old(*written):

@@ -109,9 +109,9 @@ class Journal:
         line = lines.line({**event, NUMBER: self._count}).encode() + b"\n"
         try:
             self._file.seek(self.size)
-            written = self._file.write(line)
-            if written != len(line):
-                raise OSError(f"{written} of {len(line)} bytes written")
+            rest = memoryview(line)
+            while rest:  # a full disk takes a part, and raises at the next write
+                rest = rest[self._file.write(rest) :]
             os.fsync(self._file.fileno())
         except OSError:
             with contextlib.suppress(OSError):
