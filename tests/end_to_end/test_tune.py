@@ -194,4 +194,4 @@ def test_two_hundred_kills(tuned, tmp_path):
         kills += search_with_kills(project, choose, choose.randint(10, 40), tuned.seconds / 4)
         searches += 1
         assert outcome(project) == outcome(tuned)
-    print(f"{kills} kills in {searches} searches, each equal to the one without")
+        print(f"{kills} kills in {searches} searches, each equal to the one without", flush=True)
