@@ -25,6 +25,16 @@ def test_slow_steps_say_how_long_they_take(monkeypatch, capsys):
     assert "2 of 7 steps, 8 s each, 0:00:16 passed, 0:00:40 left" in capsys.readouterr().out
 
 
+def test_a_slow_first_step_is_waited_for(monkeypatch, capsys):
+    clock = iter([0.0, 0.0, 16.0, 20.0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    with progress.counting("shots", 8) as advance:
+        advance(0)
+        assert not capsys.readouterr().out
+        advance(2)
+    assert "2 of 8 shots, 10 s each, 0:00:20 passed, 0:01:00 left" in capsys.readouterr().out
+
+
 def test_a_wait_within_another_is_told_once(monkeypatch, capsys):
     monkeypatch.setattr(progress, "SILENT_SECONDS", 0.01)
     with progress.told("waits"), progress.told("waits"):

@@ -162,7 +162,7 @@ def _lines(unit: str, total: int, screen: Console) -> Iterator[Callable[[int], N
         nonlocal completed, last
         completed += count
         now = time.monotonic()
-        if now - last >= LINE_SECONDS:
+        if completed and now - last >= LINE_SECONDS:
             last, passed = now, now - started
             left = clock(passed / completed * (total - completed))
             rate = pace(completed / passed)
