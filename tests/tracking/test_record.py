@@ -1,6 +1,8 @@
 """Results on disk into MLflow, in a workspace as DVC has it, but of small files."""
 
+import errno
 import hashlib
+import itertools
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +15,8 @@ from tests.conftest import stored_runs
 from xtcav_ml.data import model_file
 from xtcav_ml.lineage import lineage
 from xtcav_ml.system.errors import UserError
-from xtcav_ml.tracking import record, runs
+from xtcav_ml.tracking import mlflow_writer, record, runs
+from xtcav_ml.tracking.journal import Journal
 from xtcav_ml.tracking.registry import versions
 from xtcav_ml.tracking.tracker import Run, Tracker
 
@@ -112,6 +115,27 @@ def test_what_is_there_is_found_without_mlflow_and_left_alone(results, monkeypat
     monkeypatch.setattr(record, "_find", lambda *_: pytest.fail("it is there: MLflow was imported for nothing"))
     recorded(results)
     assert stored_runs(results.root)[0].to_dictionary() == before
+
+
+@pytest.mark.parametrize(("where", "call"), [((Journal, "append"), 9), ((mlflow_writer, "upload_next"), 1)])
+def test_a_full_disk_is_one_line_and_the_next_call_completes(results, monkeypatch, capsys, where, call):
+    real, calls = getattr(*where), itertools.count()
+
+    def fill(*arguments):
+        if next(calls) >= call:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(*arguments)
+
+    with monkeypatch.context() as patch, pytest.raises(UserError, match="expected room"):
+        patch.setattr(*where, fill)
+        recorded(results)
+    assert "mlruns" not in capsys.readouterr().err
+    assert not (results.folder / "resources/run.json").exists()
+    recorded(results)
+    (found,) = stored_runs(results.root)
+    assert (found.info.status, found.data.metrics["accuracy"]) == ("FINISHED", 0.7)
+    assert len(MlflowClient().list_artifacts(found.info.run_id, "plots")) == 2
+    assert results.models[-1] == (found.info.run_id, "model.keras")
 
 
 @pytest.mark.parametrize("content", ["<<<<<<< HEAD\n", "{}"])

@@ -24,8 +24,8 @@ Tags = Mapping[str, str]
 def record(model: Path, history: Path, results: Path) -> None:
     """Add to MLflow what it lacks of the run that made `model`, and write the run's address below `results`.
 
-    Raises UserError if a result is missing, or is not that in dvc.lock: edited, or torn. If the store does not answer now, a
-    journal is kept for it, or a message names the cure.
+    Raises UserError if a result is missing, or is not that in dvc.lock: edited, or torn; and if the disk is full. If the store
+    does not answer now, a journal is kept for it, or a message names the cure.
     """
     for path in (model, history, results / EVALUATION.name):
         if not path.is_file():
@@ -44,7 +44,7 @@ def record(model: Path, history: Path, results: Path) -> None:
     from xtcav_ml.tracking import mlflow_store, runs
     from xtcav_ml.tracking.tracker import Tracker
 
-    with Tracker(root) as tracker:
+    with Tracker(root, required=True) as tracker:
         try:
             run_key, tags = _find(root, tracker.left, identity)
         except (*mlflow_store.TrackingError, UserError) as error:

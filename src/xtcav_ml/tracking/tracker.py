@@ -4,6 +4,7 @@ Training continues whether MLflow answers or not; if it does not, a message is p
 a lock may be held that the thread needs.
 """
 
+import contextlib
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,7 @@ from typing import Any, Self
 
 from xtcav_ml.lineage.lineage import file_md5
 from xtcav_ml.system import interrupts
-from xtcav_ml.system.errors import FULL, disk_full, reason, warn
+from xtcav_ml.system.errors import FULL, DiskFull, disk_full, reason, warn
 from xtcav_ml.system.progress import console
 from xtcav_ml.tracking.journal import EVENTS, Journal, folder_of, ownerless
 from xtcav_ml.tracking.mlflow_names import EXPERIMENT, MODEL_TAG, SYSTEM, storable, storable_name, store_name
@@ -24,10 +25,13 @@ EVENT_VALUES = 100  # most parameters or tags of an event
 
 
 class Run:
-    """One run to log to, also as a listener of `fit`. What cannot be written causes a message, and nothing is raised."""
+    """One run to log to, also as a listener of `fit`. What cannot be written causes a message, and nothing is raised.
 
-    def __init__(self, journal: Journal, uploader: Uploader) -> None:
-        self.journal, self._uploader = journal, uploader
+    If it is `required`, a full disk raises UserError.
+    """
+
+    def __init__(self, journal: Journal, uploader: Uploader, required: bool = False) -> None:
+        self.journal, self._uploader, self._required = journal, uploader, required
         self.key: str = journal.begin["run_key"]
         metrics = [event for event, _ in journal.events() if event["event"] == "metrics"]  # of a killed process
         self.logged = {(name, event["step"]) for event in metrics for name in event["values"]}
@@ -93,7 +97,9 @@ class Run:
                 f"{file or self.journal.folder}: {kind} of run {self.key} not logged (found {reason(error)!r}, expected a "
                 "readable file and room on the disk). Fix: free the disk, or make the file readable"
             )
-            if disk_full(error):
+            if full := disk_full(error, file or self.journal.folder):
+                if self._required:
+                    raise full from None
                 self.no_room.append(message)
             else:
                 warn(message)
@@ -106,10 +112,12 @@ class Tracker:
     A run that is not finished by then is ended: KILLED on Ctrl-C, otherwise FAILED. Journals that earlier processes left,
     killed or without an answer of MLflow, are uploaded too. The next run of the same `identity`, or a child of it with the same
     key, resumes one that has no end; others are ended KILLED.
+
+    If logging is `required`, since it is all that the command does, a full disk on this machine raises UserError.
     """
 
-    def __init__(self, root: Path, identity: str = "", experiment: str = EXPERIMENT) -> None:
-        self.root, self.identity, self.experiment = root, identity, experiment
+    def __init__(self, root: Path, identity: str = "", experiment: str = EXPERIMENT, required: bool = False) -> None:
+        self.root, self.identity, self.experiment, self.required = root, identity, experiment, required
         self.store = store_name(root)
         self.uploader = Uploader(root)
         self.left: dict[str, dict[str, str]] = {}  # tags and status, by key, of runs not uploaded whole before
@@ -169,20 +177,26 @@ class Tracker:
             failed = self.uploader.failure or not self.uploader.tried.is_set()
             if failed and not FULL.search(self.uploader.failure):  # which the end tells
                 self._warn("run data are not uploaded yet, and training continues", "start the server")
-        self._begun.append(Run(journal, self.uploader))
+        self._begun.append(Run(journal, self.uploader, self.required))
         return self._begun[-1]
 
     @interrupts.held()
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         for run in self._begun:
             if not run.journal.finished:
-                run.finish(KILLED if kind is KeyboardInterrupt else FAILED)
+                with contextlib.suppress(DiskFull):
+                    run.finish(KILLED if kind is KeyboardInterrupt else FAILED)
         for journal in self._unfinished:
             self._upload_left(journal)
         pending = self.uploader.drain()
-        if error is None or not disk_full(error):  # whose one line is enough
+        full = disk_full(error) if error else None
+        if error is None and pending and self.required and not self.store.startswith("http"):
+            full = disk_full(OSError(self.uploader.failure), self.store)
+        if not full:  # whose one line is enough
             self._tell(pending)
         self.uploader.close()
+        if full and error is None:
+            raise full
 
     def _tell(self, pending: Sequence[Journal]) -> None:
         """Print what a full disk has not taken, and whether all else is uploaded."""
