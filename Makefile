@@ -24,10 +24,8 @@ same: .venv/installed  ## keep the outputs if the edited code gives the same byt
 tune: .venv/installed  ## search hyperparameters with Optuna (needs the prepared data of `make repro`)
 	@xtcav tune
 
-STUDY := results/tuning/study.db
 dashboard: .venv/installed  ## Optuna's dashboard of the searches, at http://127.0.0.1:8080
-	@test -f $(STUDY) || { echo "$(STUDY): missing (found no search, expected that of \`make tune\`). Fix: run \`make tune\`" >&2; exit 1; }
-	@exec optuna-dashboard sqlite:///$(STUDY)
+	@xtcav dashboard
 
 ui: .venv/installed  ## the MLflow UI on this project's runs, at http://127.0.0.1:5000
 	@xtcav ui

@@ -5,7 +5,6 @@ import ipaddress
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from server import postgres, services
-from xtcav_ml.system import atomic
+from xtcav_ml.system import atomic, listening
 from xtcav_ml.system.errors import UserError
 
 PASSWORD, SECRET = "MLFLOW_AUTH_ADMIN_PASSWORD", "MLFLOW_FLASK_SERVER_SECRET_KEY"
@@ -95,12 +94,7 @@ def _settings(host: str, port: int, allowed: Sequence[str]) -> dict[str, str]:
             raise UserError(
                 f"{name}: a pattern fits foreign names (found {value!r}, expected none). Fix: list exact names"
             )
-    try:
-        socket.create_server((host, port)).close()
-    except OSError as error:
-        raise UserError(
-            f"--port: {port} is taken (found {error.strerror!r}, expected a free port). Fix: name another"
-        ) from None
+    listening.listen(host, port).close()
     lines = (HERE / "settings.env").read_text().splitlines()
     return {
         **dict(line.split("=", 1) for line in lines if not line.startswith("#")),

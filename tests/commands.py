@@ -21,6 +21,7 @@ class Call:
 COMMANDS = {
     "check": Call(before="rm -f results/data.json"),
     "compare": Call(". HEAD"),
+    "dashboard": Call("--port 1", long=True),
     "describe": Call(),
     "doctor": Call(),
     "evaluate": Call(),

@@ -159,8 +159,17 @@ def test_make_ui_opens_accurate_trainings_and_two_clicks_lead_to_the_confusion_m
     best, *_ = trained = sorted(three_runs[:2], key=lambda run: -run.data.metrics["accuracy"])
     name = page.locator(".ag-row").get_by_text(best.info.run_name, exact=True).first
     name.wait_for()
-    for heading in ("accuracy", "accuracy_low", "accuracy_high"):
-        assert on_screen(page.locator(f".ag-header-cell[col-id*='`{heading}`']"))
+    metrics = ["accuracy", "accuracy_low", "accuracy_high", "val_loss"]
+    parameters = ["optimizer.learning_rate", "optimizer.momentum", "model.blocks.kernel", "model.blocks.pool"]
+    columns = [*metrics, *(f"train.{name}" for name in parameters), "Version", "data.raw"]
+    headings = [page.locator(f".ag-header-cell[col-id$='.`{column}`']") for column in columns]
+    assert all(map(on_screen, headings))
+    places = [heading.bounding_box()["x"] for heading in headings]
+    assert places == sorted(places)
+    for column, heading in zip(columns, headings, strict=True):  # the end of a parameter's name is in its column
+        text = heading.get_by_text(column, exact=True).bounding_box()
+        box = heading.bounding_box()
+        assert text["x"] + text["width"] <= box["x"] + box["width"]
     shown = page.locator(".ag-cell[col-id*='`accuracy`']").first
     assert on_screen(shown)
     assert float(shown.inner_text()) == pytest.approx(best.data.metrics["accuracy"])
@@ -213,6 +222,8 @@ def test_the_compare_page_shows_learning_rates_and_accuracies(address, page, thr
     shown = row_of_metrics(page, "accuracy")
     for run, text in zip(runs, shown, strict=True):
         assert float(text) == pytest.approx(run.data.metrics["accuracy"], abs=0.0006)
+    plot = page.get_by_role("tabpanel", name="Parallel Coordinates Plot")
+    assert plot.get_by_title("accuracy", exact=True).count() == 1  # the metric that the plot begins with
 
 
 def row_of_metrics(page: Any, name: str) -> list[str]:

@@ -50,7 +50,7 @@ def test_a_port_that_is_taken(tmp_path):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        assert f"--port: {port} is taken" in refused(tmp_path / "server", port=port)
+        assert f"--port: {port} cannot be used" in refused(tmp_path / "server", port=port)
 
 
 def test_postgresql_that_is_not_installed(tmp_path, monkeypatch):

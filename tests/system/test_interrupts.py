@@ -97,3 +97,18 @@ def test_a_command_below_nohup_outlives_its_terminal():
     program = START.format(name="SIGHUP") + "ask()\nprint('on')"
     command = ["nohup", sys.executable, "-c", program]
     assert subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout == "on\n"
+
+
+BECOMES = """
+import os, signal, sys
+from xtcav_ml.system import interrupts
+interrupts.block()
+os.kill(os.getpid(), signal.SIGINT)  # before the program that this process becomes has a handler
+program = "from xtcav_ml.system import interrupts; interrupts.end_at_once('ui'); print('goes on')"
+os.execv(sys.executable, [sys.executable, "-c", program])
+"""
+
+
+def test_a_stop_while_a_program_of_another_starts_is_one_line():
+    done = subprocess.run([sys.executable, "-c", BECOMES], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "xtcav: ui: stopped\n")

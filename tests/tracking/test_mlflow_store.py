@@ -1,4 +1,5 @@
 import json
+import socket
 import sqlite3
 
 import mlflow
@@ -60,10 +61,10 @@ def test_readers_do_not_block_writers(root):
 
 def test_the_view_is_of_the_data_of_the_newest_training(tmp_path, monkeypatch, capsys):
     lay_store(tmp_path)
-    monkeypatch.setattr(mlflow_store.os, "execv", lambda *_: None)
+    monkeypatch.setattr(mlflow_store.mlflow_ui, "become", lambda *_: None)
     for data, stage in (("data/raw/simulated", "train"), ("mine", "train"), ("others", "trial")):
         StoredRun(tmp_path, stage=stage).params({"data.raw": data})
-    mlflow_store.serve_ui(tmp_path, "127.0.0.1", 5000)
+    mlflow_store.serve_ui(tmp_path, "127.0.0.1", 0)
     client, experiment = mlflow_store.connect(tmp_path)
     state = json.loads(client.get_experiment(experiment).tags["mlflow.sharedViewState.xtcav"])
     runs = client.search_runs([experiment], state["searchFilter"])
@@ -73,8 +74,8 @@ def test_the_view_is_of_the_data_of_the_newest_training(tmp_path, monkeypatch, c
 
 
 def test_the_page_opens_our_view_or_all_runs_of_a_store_that_one_may_only_read(root, monkeypatch, capsys):
-    monkeypatch.setattr(mlflow_store.streams, "become", lambda command: None)
-    mlflow_store.serve_ui(root, "127.0.0.1", 5000)
+    monkeypatch.setattr(mlflow_store.mlflow_ui, "become", lambda *_: None)
+    mlflow_store.serve_ui(root, "127.0.0.1", 0)
     assert "workflowType=machine_learning&viewStateShareKey=xtcav (" in capsys.readouterr().out
     client, experiment = mlflow_store.connect(root)
     state = json.loads(client.get_experiment(experiment).tags["mlflow.sharedViewState.xtcav"])
@@ -85,7 +86,7 @@ def test_the_page_opens_our_view_or_all_runs_of_a_store_that_one_may_only_read(r
         raise mlflow.MlflowException("denied")
 
     monkeypatch.setattr(mlflow.MlflowClient, "set_experiment_tag", refuse)
-    mlflow_store.serve_ui(root, "127.0.0.1", 5000)
+    mlflow_store.serve_ui(root, "127.0.0.1", 0)
     assert "workflowType=machine_learning (" in capsys.readouterr().out
 
 
@@ -96,3 +97,20 @@ def test_an_experiment_that_another_process_creates_meanwhile_is_the_one(root, m
         mlflow.MlflowClient, "get_experiment_by_name", lambda client, name: next(answers, found(client, name))
     )
     assert mlflow_store.connect(root, "new")[1] == theirs
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("MLFLOW_HTTP_REQUEST_TIMEOUT", "soon"), ("MLFLOW_TRACKING_INSECURE_TLS", "?")]
+)
+def test_a_variable_that_mlflow_cannot_read_is_named_before_anything_is_asked(root, monkeypatch, name, text):
+    monkeypatch.setenv(name, text)
+    with pytest.raises(UserError, match=rf"^{name}: .*Fix: unset {name}$"):
+        mlflow_store.connect(root)
+
+
+def test_a_port_that_is_taken_is_named_before_mlflow_starts(root, monkeypatch):
+    monkeypatch.setattr(mlflow_store.mlflow_ui, "become", lambda *_: pytest.fail("MLflow starts"))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(UserError, match=f"^--port: {port} cannot be used"):
+            mlflow_store.serve_ui(root, "127.0.0.1", port)

@@ -4,6 +4,7 @@ import typer
 
 GROUP = "Tracking"
 EXAMPLES = ("xtcav ui", "xtcav ui --port 5050")
+KEPT = "the runs stay; the same command shows them again"
 
 
 def ui(

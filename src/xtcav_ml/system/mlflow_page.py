@@ -17,6 +17,9 @@ PAGE = f"""<style>
 div:has(> [data-testid="note-view-outer-container"] img) {{ min-height: 34em }}
 .note-editor-preview-content :is(td, th) {{ padding: 1px 0.8em }}
 .note-editor-preview-content img {{ max-height: 18em }}
+.ag-header-cell:is([col-id*="accuracy_"], [col-id^="params."]) :is([role], :has(> [data-testid]), [data-testid]) {{
+  direction: rtl; min-width: 0; overflow: hidden; text-align: left; text-overflow: ellipsis; white-space: nowrap
+}}
 </style>
 <script>
 for (const [key, value] of Object.entries({json.dumps(FIRST_VISIT)})) localStorage[key] ??= value
@@ -28,7 +31,8 @@ new MutationObserver(() => {{
 }}).observe(document, {{childList: true, subtree: true}})
 </script>"""
 """What MLflow's page gets: no button and panel of its assistant; a description as high as a table and a picture, with room
-between the columns; tables of runs that are compared begin with what differs."""
+between the columns; headings of the list of runs that are cut at their beginning, as `train.model.blocks` says less than
+`kernel`; tables of runs that are compared begin with what differs."""
 
 
 def run_page(experiment_id: str, run_id: str) -> str:
@@ -37,6 +41,21 @@ def run_page(experiment_id: str, run_id: str) -> str:
 
 
 def change_page(app: Any) -> None:
-    """Let MLflow's one page, from which its scripts make all others, have PAGE in its head."""
+    """Let MLflow's one page, from which its scripts make all others, have PAGE in its head, and the metrics of a run in order.
+
+    The plot of compared runs shows the first metric, by MLflow the one that was logged first, of an epoch.
+    """
     before, end, after = Path(app.static_folder, "index.html").read_text(encoding="utf-8").partition("</title>")
     app.view_functions["serve"] = lambda: before + end + PAGE + after
+    app.after_request(_sort_metrics)
+
+
+def _sort_metrics(response: Any) -> Any:
+    """Return an answer of MLflow's server with the metrics of a run, if it holds one, by name: `accuracy` is the first."""
+    from flask import request
+
+    if request.path.endswith("/mlflow/runs/get") and response.status_code == 200:
+        answer = response.get_json()
+        answer["run"]["data"].get("metrics", []).sort(key=lambda metric: metric["key"])
+        response.set_data(json.dumps(answer))
+    return response

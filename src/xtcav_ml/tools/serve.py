@@ -2,13 +2,12 @@
 
 import asyncio
 import contextlib
-import errno
-import socket
 from pathlib import Path
 
 import uvicorn
 
 from xtcav_ml.learning import backend
+from xtcav_ml.system import listening
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.system.http_limits import Body, Limited, Receive, Refused, Scope, Send, header
 from xtcav_ml.tracking.registry import packaging, request_body, versions
@@ -90,21 +89,11 @@ def serve(path: Path, name: str, host: str, port: int, threads: int) -> None:
     """
     if not path.is_file():
         raise UserError(f"{path}: missing (expected a model). Fix: run `make repro`, or name another")
-    try:
-        listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    except OSError as error:
-        taken = error.errno in (errno.EADDRINUSE, errno.EACCES)
-        key, value, expected = (
-            ("--port", port, "a free port") if taken else ("--host", host, "an address of this machine")
-        )
-        raise UserError(
-            f"{key}: {value} cannot be used (found {error.strerror!r}, expected {expected}). Fix: name another"
-        ) from None
-    with listening, contextlib.suppress(KeyboardInterrupt):
+    with listening.listen(host, port) as sockets, contextlib.suppress(KeyboardInterrupt):
         backend.configure(seed=0, threads=threads)
         model = ShotModel(path, sealed=not name.startswith(versions.SCHEME))
         model.predict(packaging.arrays(model.predictor.spec))  # the first call builds the network
         shown = f"[{host}]" if ":" in host else host
         print(f"{name} on http://{shown}:{port}/invocations (Ctrl-C ends it)", flush=True)
         config = uvicorn.Config(Served(model), log_level="warning", lifespan="off", server_header=False)
-        uvicorn.Server(config).run([listening])
+        uvicorn.Server(config).run([sockets])

@@ -5,16 +5,16 @@ import json
 import logging
 import os
 import sqlite3
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import mlflow
+from mlflow import environment_variables
 from mlflow.entities import Run
 from mlflow.environment_variables import MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR
 from sqlalchemy.exc import SQLAlchemyError
 
-from xtcav_ml.system import streams
+from xtcav_ml.system import listening
 from xtcav_ml.system.errors import UserError, disk_full, masked, reason
 from xtcav_ml.system.progress import told
 from xtcav_ml.tracking import mlflow_ui, sqlite_store, store_problems
@@ -22,18 +22,20 @@ from xtcav_ml.tracking.mlflow_names import ACCURACY, ACCURACY_INTERVAL, EXPERIME
 
 VIEW_TAG, VIEW = "mlflow.sharedViewState.", "xtcav"  # an experiment's tag, and the name of its view
 COLUMNS = {
-    "metrics": (ACCURACY, *ACCURACY_INTERVAL, VALIDATION_LOSS),
-    "params": (
-        "train.optimizer.learning_rate",
-        "train.optimizer.momentum",
-        "train.model.blocks.kernel",
-        "train.model.blocks.pool",
-        "train.seed",
-        "data.raw",
-    ),
-    "attributes": ("Version",),
+    f"metrics.`{ACCURACY}`": 86,
+    **{f"metrics.`{name}`": 70 for name in (*ACCURACY_INTERVAL, VALIDATION_LOSS)},
+    "params.`train.optimizer.learning_rate`": 106,
+    "params.`train.optimizer.momentum`": 90,
+    "params.`train.model.blocks.kernel`": 66,
+    "params.`train.model.blocks.pool`": 66,
+    "attributes.`Version`": 70,
+    "params.`data.raw`": 84,
+    "params.`train.seed`": 70,
 }
-"""Columns of the view, as MLflow's page names them; Version is the commit."""
+"""Columns of the view in their order, as MLflow's page names them, and their widths in pixels; Version is the commit. Beside
+those that PINNED has, they fit a screen of 1440 pixels, but for the seed, which the names of runs have too."""
+PINNED = {"attributes.`Run Name`": 222, "runDateAndNestInfo": 112}
+"""Those that are on the left at any rate."""
 
 TRAINED = "tags.stage = 'train'"  # MLflow's filter of the project's own trainings
 
@@ -51,11 +53,31 @@ def client(root: Path) -> mlflow.MlflowClient:
 
 
 def _client(uri: str) -> mlflow.MlflowClient:
+    _require_readable_variables()
     logging.getLogger("mlflow.store.db.utils").setLevel(
         logging.CRITICAL
     )  # tables that it makes, errors with a traceback
     mlflow.set_tracking_uri(uri)
     return mlflow.MlflowClient(uri)
+
+
+def _require_readable_variables() -> None:
+    """Raise UserError for a variable of MLflow that is not of its type, which MLflow reads first in the midst of a request."""
+    for name, text in os.environ.items():
+        variable = getattr(environment_variables, name, None)
+        if isinstance(variable, environment_variables._EnvironmentVariable):
+            try:
+                variable.get()
+            except ValueError:
+                raise UserError(
+                    f"{name}: not one of MLflow's values (found {text!r}, expected {_kind(variable)}). Fix: unset {name}"
+                ) from None
+
+
+def _kind(variable: environment_variables._EnvironmentVariable) -> str:
+    if isinstance(variable, environment_variables._BooleanEnvironmentVariable):
+        return "true or false"
+    return f"one of type {variable.type.__name__}"
 
 
 def connect(root: Path, experiment: str = EXPERIMENT) -> tuple[mlflow.MlflowClient, str]:
@@ -128,7 +150,10 @@ def download(root: Path, run_id: str, name: str, folder: Path) -> Path:
 
 
 def serve_ui(root: Path, host: str, port: int) -> None:
-    """Become the MLflow UI on this project's store, or print the address of the server that has it; ends with Ctrl-C."""
+    """Become the MLflow UI on this project's store, or print the address of the server that has it; ends with Ctrl-C.
+
+    Raises UserError if the store fails, or the address cannot be used.
+    """
     uri = store_uri(root)
     store, experiment = connect(root)
     page = f"#/experiments/{experiment}/runs?workflowType=machine_learning"  # without it, a page of language models
@@ -138,21 +163,15 @@ def serve_ui(root: Path, host: str, port: int) -> None:
     if uri.startswith(("http://", "https://")):
         print(f"MLFLOW_TRACKING_URI names a server, which has its own pages: open {masked(uri).rstrip('/')}/{page}")
         return
+    listening.listen(host, port).close()
     os.environ |= {
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     }  # jobs: of chat bots
+    print(f"MLflow UI on http://{host}:{port}/{page} (in a few seconds; Ctrl-C ends it)", flush=True)
     where = ["--backend-store-uri", uri, "--host", host, "--port", str(port)]
-    arguments = [
-        "-m",
-        mlflow_ui.__name__,
-        "ui",
-        *where,
-        "--workers",
-        "1",
-    ]  # enough for one user, and there sooner than four
-    print(f"MLflow UI on http://{host}:{port}/{page} (Ctrl-C ends it)", flush=True)
-    streams.become([sys.executable, *arguments])
+    enough = ["--workers", "1", "--uvicorn-opts", "--log-level warning"]  # for one user, and there sooner than four
+    mlflow_ui.become("ui", *where, *enough)
 
 
 def _newest_data(store: mlflow.MlflowClient, experiment: str) -> str:
@@ -173,5 +192,7 @@ def view_state(data: str) -> dict[str, object]:
         "searchFilter": TRAINED + same,
         "orderByKey": f"metrics.`{ACCURACY}`",
         "orderByAsc": False,
-        "selectedColumns": [f"{kind}.`{name}`" for kind, names in COLUMNS.items() for name in names],
+        "selectedColumns": list(COLUMNS),
+        "columnOrder": list(PINNED | COLUMNS),
+        "columnWidths": PINNED | COLUMNS,
     }
