@@ -28,6 +28,9 @@ def start(
         from server import serve
 
         serve.run(folder, host, port, [name.strip() for name in allowed_hosts.split(",") if name.strip()])
+    except KeyboardInterrupt:
+        print(f"server: stopped; database and artifacts stay in {folder}", file=sys.stderr)
+        raise
     except ModuleNotFoundError as missing:
         raise UserError(
             f"{missing.name}: not installed (expected the server's libraries). Fix: run `make server`"

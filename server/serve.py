@@ -22,6 +22,12 @@ PASSWORD_LENGTH = 12  # characters that MLflow wants at least
 START = 120.0  # seconds within which the server must answer; the first start creates some hundred tables
 LOOK = 1.0  # seconds between two looks whether PostgreSQL and MLflow still run
 OF_CLIENTS = ("MLFLOW_TRACKING_", postgres.ADDRESS)  # variables that MLflow's own process does not get
+ELSEWHERE = ("MLFLOW_REGISTRY_STORE_URI", "MLFLOW_READ_REPLICA_", "MLFLOW_STATIC_PREFIX", "MLFLOW_ARTIFACTS_ONLY")
+ELSEWHERE += (
+    "MLFLOW_DEFAULT_ARTIFACT_ROOT",
+    "MLFLOW_GUNICORN_OPTS",
+    "MLFLOW_UVICORN_OPTS",
+)  # nor other stores and places
 HERE = Path(__file__).parent
 
 
@@ -33,6 +39,7 @@ def run(folder: Path, host: str, port: int, allowed: Sequence[str]) -> None:
     """
     settings = _settings(host, port, allowed)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    print(f"server: starts PostgreSQL and MLflow in {folder}, the first time in a minute", flush=True)
     with postgres.reached(folder) as database:
         users = folder.resolve() / "users.ini"
         with atomic.replacing(users) as temporary:
@@ -41,11 +48,12 @@ def run(folder: Path, host: str, port: int, allowed: Sequence[str]) -> None:
         command += ["--host", host, "--port", str(port), "--serve-artifacts"]
         command += ["--artifacts-destination", str(folder.resolve() / "artifacts")]
         environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith(OF_CLIENTS)},
+            **{name: value for name, value in os.environ.items() if not name.startswith(OF_CLIENTS + ELSEWHERE)},
             **settings,
             **database.environment(),  # all of its address but the name
             "MLFLOW_BACKEND_STORE_URI": f"postgresql+psycopg:///{database.name}",
             "MLFLOW_AUTH_CONFIG_PATH": str(users),
+            "PYTHONWARNINGS": "ignore",  # MLflow's own use of what its libraries will remove
             "PYTHONPATH": os.pathsep.join(
                 [str(HERE.parent), os.environ.get("PYTHONPATH", "")]
             ),  # where `server` is, whatever the present folder

@@ -222,8 +222,15 @@ def test_the_compare_page_shows_learning_rates_and_accuracies(address, page, thr
     shown = row_of_metrics(page, "accuracy")
     for run, text in zip(runs, shown, strict=True):
         assert float(text) == pytest.approx(run.data.metrics["accuracy"], abs=0.0006)
+
+
+def test_the_plot_of_compared_runs_begins_with_their_accuracy(address, page, two_runs):
+    one, other = runs_of(two_runs)
+    ids = f'["{one.info.run_id}","{other.info.run_id}"]'
+    page.goto(f'{address}/#/compare-runs?runs={ids}&experiments=["{one.info.experiment_id}"]')
     plot = page.get_by_role("tabpanel", name="Parallel Coordinates Plot")
-    assert plot.get_by_title("accuracy", exact=True).count() == 1  # the metric that the plot begins with
+    plot.get_by_text("accuracy", exact=True).first.wait_for()
+    assert plot.get_by_text(re.compile("^(train_accuracy|learning_rate|loss)$")).count() == 0
 
 
 def row_of_metrics(page: Any, name: str) -> list[str]:

@@ -21,6 +21,7 @@ def commit(tmp_path):
 
     run("init", "-q", "-b", "main")
     (tmp_path / "a.py").write_text("code\n")
+    (tmp_path / "long.py").write_text("line\n" * 9)
     (tmp_path / "gone.py").write_text("old\n")
     (tmp_path / "picture.bin").write_bytes(bytes(range(256)))
     (tmp_path / ".gitignore").write_text("ignored\n")
@@ -31,6 +32,7 @@ def commit(tmp_path):
 
 def edit(folder):
     (folder / "a.py").write_text("edited\n")
+    (folder / "long.py").write_text("line\n" * 4 + "edited\n" + "line\n" * 4)
     (folder / "gone.py").unlink()
     (folder / "picture.bin").write_bytes(bytes(range(255, -1, -1)))
     (folder / "neu ä*.py").write_text("new\n")
@@ -63,7 +65,15 @@ def test_outputs_do_not_make_it_dirty(commit, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "setting", ["diff.noprefix", "diff.mnemonicPrefix", "color.diff=always", "diff.external=/bin/false"]
+    "setting",
+    [
+        "diff.noprefix",
+        "diff.mnemonicPrefix",
+        "color.diff=always",
+        "diff.external=/bin/false",
+        "diff.context=0",
+        "diff.relative",
+    ],
 )
 def test_the_patch_makes_a_clone_what_the_workspace_was(commit, tmp_path, tmp_path_factory, setting):
     name, _, value = setting.partition("=")
@@ -76,7 +86,7 @@ def test_the_patch_makes_a_clone_what_the_workspace_was(commit, tmp_path, tmp_pa
     commit("clone", "-q", str(tmp_path), str(clone))
     (clone.parent / "diff.patch").write_bytes(patch.content)
     commit("apply", str(clone.parent / "diff.patch"), folder=clone)
-    for path in ("a.py", "picture.bin", "neu ä*.py", "new.bin", "empty"):
+    for path in ("a.py", "long.py", "picture.bin", "neu ä*.py", "new.bin", "empty"):
         assert (clone / path).read_bytes() == (tmp_path / path).read_bytes()
     for path in ("gone.py", "ignored", "dvc.lock", "results", "deep"):
         assert not (clone / path).exists()

@@ -93,7 +93,11 @@ def patch(folder: Path = Path()) -> Patch:
             arguments = ["add", "--intent-to-add", "--pathspec-from-file=-", "--pathspec-file-nul"]
             _git(folder, "--literal-pathspecs", *arguments, index=index, stdin=os.fsencode(added))
         plain = [f"--{name}" for name in ("binary", "no-ext-diff", "no-textconv", "no-color", "no-renames")]
-        plain += ["--src-prefix=a/", "--dst-prefix=b/"]
+        plain += ["--src-prefix=a/", "--dst-prefix=b/", "--no-relative"]
+        plain += [
+            "--unified=3",
+            "--inter-hunk-context=0",
+        ]  # without lines around it, an edit is applied at another place
         content = _git(folder, "diff", *plain, "HEAD", "--", *SOURCES, index=index)
     return Patch(content, large)
 
