@@ -22,12 +22,14 @@ PASSWORD_LENGTH = 12  # characters that MLflow wants at least
 START = 120.0  # seconds within which the server must answer; the first start creates some hundred tables
 LOOK = 1.0  # seconds between two looks whether PostgreSQL and MLflow still run
 OF_CLIENTS = ("MLFLOW_TRACKING_", postgres.ADDRESS)  # variables that MLflow's own process does not get
-ELSEWHERE = ("MLFLOW_REGISTRY_STORE_URI", "MLFLOW_READ_REPLICA_", "MLFLOW_STATIC_PREFIX", "MLFLOW_ARTIFACTS_ONLY")
-ELSEWHERE += (
+ELSEWHERE = (
+    "MLFLOW_REGISTRY_STORE_URI",
+    "MLFLOW_READ_REPLICA_",
     "MLFLOW_DEFAULT_ARTIFACT_ROOT",
+    "MLFLOW_ARTIFACTS_ONLY",
+    "MLFLOW_STATIC_PREFIX",
     "MLFLOW_GUNICORN_OPTS",
-    "MLFLOW_UVICORN_OPTS",
-)  # nor other stores and places
+)  # nor other stores and addresses than it prints
 HERE = Path(__file__).parent
 
 

@@ -117,7 +117,6 @@ def main() -> None:
             project.require_own_code()
             application([command] if command in files() else files())()
     except KeyboardInterrupt:  # before Typer, which handles it the same way
-        warn(f"{command or 'xtcav'}: stopped before it began")
         sys.exit(130)
     except Exception as error:
         warn(as_user_error(error))

@@ -17,7 +17,8 @@ PAGE = f"""<style>
 div:has(> [data-testid="note-view-outer-container"] img) {{ min-height: 34em }}
 .note-editor-preview-content :is(td, th) {{ padding: 1px 0.8em }}
 .note-editor-preview-content img {{ max-height: 18em }}
-.ag-header-cell:is([col-id*="accuracy_"], [col-id^="params."]) :is([role], :has(> [data-testid]), [data-testid]) {{
+.ag-header-cell:is([col-id*="accuracy_"], [col-id*="train."]) {{ padding: 0 4px }}
+.ag-header-cell:is([col-id*="accuracy_"], [col-id*="train."]) :is([role], :has(> [data-testid]), [data-testid]) {{
   direction: rtl; min-width: 0; overflow: hidden; text-align: left; text-overflow: ellipsis; white-space: nowrap
 }}
 </style>
@@ -41,7 +42,7 @@ def run_page(experiment_id: str, run_id: str) -> str:
 
 
 def change_page(app: Any) -> None:
-    """Let MLflow's one page, from which its scripts make all others, have PAGE in its head, and the metrics of a run in order.
+    """Let MLflow's one page, from which its scripts make all others, have PAGE in its head, and the metrics of runs in order.
 
     The plot of compared runs shows the first metric, by MLflow the one that was logged first, of an epoch.
     """
@@ -51,11 +52,12 @@ def change_page(app: Any) -> None:
 
 
 def _sort_metrics(response: Any) -> Any:
-    """Return an answer of MLflow's server with the metrics of a run, if it holds one, by name: `accuracy` is the first."""
+    """Return an answer of MLflow's server with the metrics of the runs in it, if any, by name: `accuracy` is the first."""
     from flask import request
 
-    if request.path.endswith("/mlflow/runs/get") and response.status_code == 200:
+    if request.path.endswith("/mlflow/runs/search") and response.status_code == 200:
         answer = response.get_json()
-        answer["run"]["data"].get("metrics", []).sort(key=lambda metric: metric["key"])
+        for run in answer.get("runs", []):
+            run["data"].get("metrics", []).sort(key=lambda metric: metric["key"])
         response.set_data(json.dumps(answer))
     return response
