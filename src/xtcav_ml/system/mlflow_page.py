@@ -17,7 +17,7 @@ PAGE = f"""<style>
 div:has(> [data-testid="note-view-outer-container"] img) {{ min-height: 34em }}
 .note-editor-preview-content :is(td, th) {{ padding: 1px 0.8em }}
 .note-editor-preview-content img {{ max-height: 18em }}
-.ag-header-cell:is([col-id*="accuracy_"], [col-id*="train."]) {{ padding: 0 4px }}
+.ag-header-cell:is([col-id*="accuracy_"], [col-id*="train."]) {{ padding: 0 4px !important }}
 .ag-header-cell:is([col-id*="accuracy_"], [col-id*="train."]) :is([role], :has(> [data-testid]), [data-testid]) {{
   direction: rtl; min-width: 0; overflow: hidden; text-align: left; text-overflow: ellipsis; white-space: nowrap
 }}
