@@ -132,3 +132,12 @@ def test_a_file_of_other_code_than_the_lock_names_no_modules(tmp_path):
     path = tmp_path / "code/train.json"
     path.write_text(path.read_text().replace('"fingerprint": "', '"fingerprint": "0'))
     assert recorded.of_folder(tmp_path).code["train"].modules == {}
+
+
+def test_the_simulation_is_compared_where_all_runs_record_it():
+    code = Code("f", {}, {})
+    here = recorded.Recorded("k", {"simulate.seed": 1, "train.rate": 1}, {}, {"simulate": code})
+    there = recorded.Recorded("k", {"simulate.seed": 2, "train.rate": 2}, {}, {"simulate": code})
+    in_mlflow = recorded.Recorded("k", {"train.rate": 2}, {}, {})
+    assert list(recorded.differing_params({"a": here, "b": there})) == ["simulate.seed", "train.rate"]
+    assert list(recorded.differing_params({"a": here, "b": in_mlflow})) == ["train.rate"]

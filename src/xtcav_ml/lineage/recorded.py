@@ -64,6 +64,19 @@ def differing(tables: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, st
     return {name: row for name, row in rows.items() if len(set(row.values())) > 1}
 
 
+def differing_params(runs: Mapping[str, Recorded]) -> dict[str, dict[str, str | None]]:
+    """Return the parameters that differ between runs, as `differing`; those of the simulation only if all runs record it.
+
+    A run in MLflow has it as the hash of the data, and data of another origin have none.
+    """
+    simulated = all("simulate" in run.code for run in runs.values())
+    tables = {
+        name: {key: value for key, value in run.params.items() if simulated or not key.startswith("simulate.")}
+        for name, run in runs.items()
+    }
+    return differing(tables)
+
+
 def changed(runs: Sequence[Recorded]) -> tuple[list[str], list[str]]:
     """Return the data (by path) and the code (as `changed_code`) that all runs come from and that are not the same for all."""
     data = [{path: md5 for path, md5 in run.data.items() if path.startswith("data/")} for run in runs]  # no results

@@ -35,7 +35,7 @@ def compare_runs(names: Sequence[str], as_json: bool) -> dict[str, Any]:
     sources = {name: _source(name) for name in names}
     result = compare_predictions([(name, predictions.read_rows(name, sources[name][0])) for name in names])
     origins = {name: origin for name, (_, origin) in sources.items() if origin is not None}
-    result["parameters"] = recorded.differing({name: origin.params for name, origin in origins.items()})
+    result["parameters"] = recorded.differing_params(origins)
     result["data"], result["code"] = recorded.changed(list(origins.values()))
     result["unknown"] = [name for name in sources if name not in origins]
     if as_json:
