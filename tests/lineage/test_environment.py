@@ -12,6 +12,18 @@ def test_environment_names_versions_and_processor():
     )
 
 
+@pytest.mark.parametrize(
+    ("flags", "name"), [("sse4_2 avx avx2 avx512f avx512bw", "AVX-512"), ("avx avx2 fma", "AVX2"), ("avx", "ALPHA")]
+)
+def test_the_class_of_a_processor_is_its_widest_instructions(monkeypatch, flags, name):
+    text = f"processor\t: 0\nmodel name\t: EPYC\nflags\t\t: {flags}\n"
+    monkeypatch.setattr(environment.Path, "read_text", lambda path: text)
+    monkeypatch.setattr(environment.platform, "machine", lambda: "ALPHA")
+    assert environment.processor_class() == name
+    assert environment.environment([])[environment.CLASS] == name
+    assert environment.environment([])["cpu"] == "EPYC"
+
+
 @pytest.mark.parametrize("value", [None, ""])
 def test_tensorflow_is_the_default_backend(monkeypatch, value):
     monkeypatch.delenv("KERAS_BACKEND", raising=False)

@@ -54,10 +54,10 @@ def _repeat(run: Original, folder: Path, remarks: Sequence[str], lock: int) -> b
         raise UserError(
             f"{folder}: a stage fails (found the error above, expected exit code 0). Fix: run `dvc repro` there"
         )
-    return _compare(run, folder, machine)
+    return _compare(run, folder, machine, comparison.other_class(run.environment, here))
 
 
-def _compare(run: Original, folder: Path, machine: Sequence[str]) -> bool:
+def _compare(run: Original, folder: Path, machine: Sequence[str], other_class: str | None) -> bool:
     """Print what is the same and what differs; returns whether nothing does."""
     screen = console()
     stages = dvc_lock.parse((folder / LOCK_FILE).read_bytes(), folder / LOCK_FILE, restored.AGAIN)
@@ -90,10 +90,10 @@ def _compare(run: Original, folder: Path, machine: Sequence[str]) -> bool:
     code = recorded.changed_code(run.code, now.code if now else {})
     screen.print(f"code that differs: {', '.join(code) or 'none'}")
     screen.print(f"environment that differs: {', '.join(machine) or 'nothing'}")
-    screen.print(
-        f"run {run.run_id} is not reproduced: {len(differing)} of {len(rows)} hashes and metrics differ, "
-        f"first {differing[0].name}; in {folder}"
-    )
+    verdict = f"is not reproduced: {len(differing)} of {len(rows)} hashes and metrics differ, first {differing[0].name}"
+    if other_class and not code and comparison.same_data(sections[0], stages):
+        verdict = comparison.on_another_class(other_class, run.metrics, metrics)
+    screen.print(f"run {run.run_id} {verdict}; in {folder}")
     return False
 
 

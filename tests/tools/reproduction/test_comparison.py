@@ -3,6 +3,7 @@ import math
 import pytest
 
 from xtcav_ml.lineage.dvc_lock import Stage
+from xtcav_ml.lineage.environment import CLASS
 from xtcav_ml.tools.reproduction import comparison
 from xtcav_ml.tools.reproduction.comparison import Comparison
 
@@ -74,3 +75,26 @@ def test_a_curve_on_one_side_only_differs(then):
 def test_only_what_differs_of_the_environment():
     rows = comparison.compare_environments({"numpy": "1", "keras": "3"}, {"numpy": "2", "keras": "3", "gpu": "one"})
     assert rows == [Comparison("numpy", "1", "2", False), Comparison("gpu", "none", "one", False)]
+
+
+def test_another_class_of_processor_has_a_verdict_of_its_own():
+    then, now = {"cpu": "one", CLASS: "AVX2"}, {"cpu": "other", CLASS: "AVX-512"}
+    words = comparison.other_class(then, now)
+    assert words == "AVX2 in the run, AVX-512 here"
+    assert comparison.other_class(then | {CLASS: "AVX-512"}, now) is None
+    assert comparison.other_class({"cpu": "one"}, now) == "one in the run, other here"  # of an earlier version
+    run = {"accuracy": 0.8, "accuracy_low": 0.75, "accuracy_high": 0.85}
+    verdict = comparison.on_another_class(words, run, {"accuracy": 0.83})
+    assert "another class of processor can (AVX2 in the run" in verdict
+    assert "accuracy 80.0% in the run, 83.0% here, inside its interval of 75.0% to 85.0%" in verdict
+    assert "outside its interval" in comparison.on_another_class(words, run, {"accuracy": 0.9})
+    assert "accuracy" not in comparison.on_another_class(words, {}, {"error": 1.0})
+
+
+def test_data_are_what_prepare_read_and_wrote():
+    def stages(frames, model):
+        return {"prepare": Stage(deps={"raw": A}, outs={"train.h5": frames}), "train": Stage(outs={"model": model})}
+
+    for now, same in ((stages(B, A), True), (stages(D, B), False)):
+        assert comparison.same_data(comparison.compare_files(stages(B, B), now), now) is same
+    assert not comparison.same_data([], {})

@@ -1,12 +1,13 @@
 """Hashes of files, metrics, and values of each epoch: those of a run compared with those of its repetition."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from xtcav_ml.config.base import flatten
 from xtcav_ml.config.paths import STAGES
 from xtcav_ml.lineage.dvc_lock import Stage
+from xtcav_ml.lineage.environment import CLASS
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,39 @@ def compare_curves(then: Mapping[str, Mapping[int, float]], now: Mapping[str, Ma
 def compare_environments(then: Mapping[str, str], now: Mapping[str, str]) -> list[Comparison]:
     """Return the libraries and parts of the machine that differ."""
     return [row for row in _compare_all(then, now) if not row.same]
+
+
+def other_class(then: Mapping[str, str], now: Mapping[str, str]) -> str | None:
+    """Return in words how the classes of processor of two environments differ; None if they do not.
+
+    Where an earlier version of this program recorded no class, the processors' names count.
+    """
+    name = CLASS if CLASS in then else "cpu"
+    one, other = then.get(name), now.get(name)
+    return None if one == other else f"{one} in the run, {other} here"
+
+
+def same_data(rows: Sequence[Comparison], stages: Mapping[str, Stage]) -> bool:
+    """Return whether of all compared files those that stage `prepare` read and wrote are the same."""
+    prepare = stages.get("prepare", Stage())
+    data = [row for row in rows if row.name in (*prepare.deps, *prepare.outs)]
+    return bool(data) and all(row.same for row in data)
+
+
+def on_another_class(words: str, then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Return the verdict on a run whose data are the same on another class of processor, as `other_class` says it.
+
+    `then` and `now` are the two evaluations.
+    """
+    verdict = (
+        f"is reproduced as far as another class of processor can ({words}): all data are the same, weights are not"
+    )
+    values: list[Any] = [then.get("accuracy"), now.get("accuracy"), then.get("accuracy_low"), then.get("accuracy_high")]
+    if not all(isinstance(value, float) for value in values):
+        return verdict
+    first, second, low, high = values
+    inside = "inside" if low <= second <= high else "outside"
+    return f"{verdict}; accuracy {first:.1%} in the run, {second:.1%} here, {inside} its interval of {low:.1%} to {high:.1%}"
 
 
 def _compare_all(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[Comparison]:
