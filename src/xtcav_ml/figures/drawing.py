@@ -53,6 +53,10 @@ STYLE |= {
 @mpl.rc_context(STYLE)
 def write_png(path: Path, figure: Figure) -> None:
     """Write a figure to a PNG."""
+    figure.dpi = mpl.rcParams["savefig.dpi"]
+    if layout := figure.get_layout_engine():  # once: matplotlib would draw the whole figure to lay it out, and again
+        layout.execute(figure)
+        figure.set_layout_engine("none")
     with atomic.replacing(path) as temporary:
         figure.savefig(temporary, format="png", metadata={"Software": None})
 
