@@ -52,11 +52,12 @@ COMMANDS = {
 SHORT = [name for name, call in COMMANDS.items() if not call.long]
 
 
-def finished_project(top: Path, **params: object) -> Project:
+def finished_project(top: Path) -> Project:
     """Return a project in `top`/project in which all stages have run and are committed, with a best trial beside it."""
-    few = {"train.epochs": 1, "tune.trials": 2, "tune.epochs": 2, "tune.startup_trials": 1, "tune.warmup_epochs": 1}
-    project = Project.with_small_frames(top / "project", **{**few, "simulate.lasing_shots": [15, 15], **params})
-    for command in ("git add -A", "git commit -qm data", "dvc repro", "git add -A", "git commit -qm results"):
+    project = Project.finished(top / "project")
+    few = {"tune.trials": 2, "tune.epochs": 2, "tune.startup_trials": 1, "tune.warmup_epochs": 1}
+    project.set(**few, **{"simulate.lasing_shots": [15, 15]})
+    for command in ("dvc repro", "git commit -qam results"):
         project.run("bash", "-c", command)
     train = flatten(
         {"train": load_section("train", TrainParams, project.folder / "params.yaml").model_dump(mode="json")}

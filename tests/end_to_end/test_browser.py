@@ -97,15 +97,22 @@ def _wait_for(url: str, log: Path) -> None:
     pytest.fail(f"no answer from {url} in 180 s:\n{log.read_text()}")
 
 
-@pytest.fixture
-def page(tmp_path: Path) -> Iterator[Any]:
-    """A page that reaches nothing but this machine, and must not have raised an error in the end."""
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """One Chromium; each test opens a window of its own, which shares nothing with the others."""
     from playwright.sync_api import sync_playwright
 
-    errors: list[str] = []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=SWITCHES)
-        context = browser.new_context(viewport={"width": 1700, "height": 2200})
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Any, tmp_path: Path) -> Iterator[Any]:
+    """A page that reaches nothing but this machine, and must not have raised an error in the end."""
+    errors: list[str] = []
+    with browser.new_context(viewport={"width": 1700, "height": 2200}) as context:
         context.set_default_timeout(PATIENCE)
         context.route(
             "**/*",
@@ -115,7 +122,6 @@ def page(tmp_path: Path) -> Iterator[Any]:
         page.on("pageerror", lambda error: errors.append(str(error)))
         yield page
         page.screenshot(path=tmp_path / "page.png")
-        browser.close()
     assert errors == []
 
 
@@ -322,22 +328,18 @@ def report(two_runs: Project) -> Path:
 
 
 @pytest.fixture(params=["light", "dark"])
-def opened(report: Path, request: pytest.FixtureRequest) -> Iterator[Any]:
+def opened(browser: Any, report: Path, request: pytest.FixtureRequest) -> Iterator[Any]:
     """The report in a browser, in light and in dark mode: nothing but the file is asked for, and nothing is complained of."""
-    from playwright.sync_api import sync_playwright
-
     asked: list[str] = []
     said: list[str] = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=SWITCHES)
-        page = browser.new_context(color_scheme=request.param, viewport={"width": 1200, "height": 900}).new_page()
+    with browser.new_context(color_scheme=request.param, viewport={"width": 1200, "height": 900}) as context:
+        page = context.new_page()
         page.on("request", lambda sent: asked.append(sent.url))
         page.on("console", lambda message: said.append(message.text))
         page.on("pageerror", lambda error: said.append(str(error)))
         page.goto(report.as_uri(), wait_until="networkidle")
         page.scheme = request.param
         yield page
-        browser.close()
     assert said == []
     assert [url for url in asked if not url.startswith("data:")] == [report.as_uri()]
 

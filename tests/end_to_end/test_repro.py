@@ -5,14 +5,14 @@ import re
 
 import pytest
 
-from tests.end_to_end.conftest import Project
+from tests.end_to_end.conftest import FEWEST_SHOTS, Project
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
     """The default pipeline, run once in processes of its own; what the tests ask runs in the warm one."""
     folder = tmp_path_factory.mktemp("project")
-    project = Project.copy(folder, store=False)
+    project = Project.copy(folder, store=False, **FEWEST_SHOTS)
     project.first_output = Project(folder, real=True).run("dvc", "repro").stdout
     return project
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from tests import warm_process
 from tests.conftest import write_shots
 from tests.end_to_end.conftest import SMALL_FRAMES, Project, clean_environment
 from xtcav_ml.cli import main
@@ -44,7 +46,8 @@ class Clones:
     def there_environment(self):
         """Return the variables for commands in `there`, with the sources that are there."""
         store = f"sqlite:///{self.here.folder}/mlruns/mlflow.db"
-        return {"MLFLOW_TRACKING_URI": store, "PYTHONPATH": str(self.there.folder / "src")}
+        sources = str(self.there.folder / "src")
+        return {"MLFLOW_TRACKING_URI": store, "PYTHONPATH": sources, warm_process.ALL_FRAMES: "1"}
 
     def run_there(self, *command, **options):
         """Run a command in `there`."""
@@ -83,20 +86,37 @@ def clones(tmp_path_factory):
     return clones
 
 
+STOPS = ((signal.SIGINT, "check"), (signal.SIGTERM, "prepare"), (signal.SIGKILL, "train"))
+"""Signals, and the stages that have ended before them."""
+
+
 @pytest.fixture(scope="module")
 def again(clones):
-    """The folder in which the clean run was made again, and what the command said."""
-    folder = clones.there.folder / "again"
-    done = clones.run_there("xtcav", "reproduce", clones.clean[:12], "--into", str(folder))
-    return folder, done.stdout
+    """The folder in which the clean run was made again, what the command said that was stopped, and the one that was not."""
+    folder, said = clones.there.folder / "again", clones.there.folder.with_suffix(".said")
+    command, lock = ("xtcav", "reproduce", clones.clean[:12], "--into", str(folder)), folder / "dvc.lock"
+    for how, stage in STOPS:
+        with said.open("ab") as output:
+            started = subprocess.Popen(
+                [Path(sys.executable).parent / "xtcav", *command[1:]],
+                cwd=clones.there.folder,
+                env={**clean_environment(), **clones.there_environment()},
+                stdout=output,
+                stderr=output,
+            )
+        while started.poll() is None and not (lock.is_file() and f"  {stage}:\n" in lock.read_text()):
+            time.sleep(0.05)
+        assert started.poll() is None, said.read_text()
+        started.send_signal(how)
+        started.wait(timeout=100)
+    return folder, said.read_text(), clones.run_there(*command).stdout
 
 
 def test_a_clean_run_comes_out_the_same_while_the_workspace_goes_on(clones, again):
-    folder, said = again
+    folder, _, said = again
     assert "note:" not in said
     assert f"run {clones.clean} is reproduced" in said
     assert "different" not in said.replace("differs", "")
-    assert "is cached" not in said  # nothing was restored
     commit = clones.there.run("git", "rev-parse", "HEAD").stdout
     assert Project(folder).run("git", "rev-parse", "HEAD").stdout == commit
     assert Project(folder).run("git", "status", "--porcelain", "src", "params.yaml").stdout == ""
@@ -113,6 +133,7 @@ def test_an_edited_run_of_another_clone_comes_from_its_commit_patch_and_remote(c
     assert known.returncode != 0
     done = clones.here.run("xtcav", "reproduce", clones.edited)
     assert f"run {clones.edited} is reproduced" in done.stdout
+    assert "is cached" not in done.stdout
     folder = clones.here.folder / "reproduced" / clones.edited[:8]
     metrics = json.loads((folder / "results/evaluation.json").read_text())
     assert metrics["extra"] == 7
@@ -129,27 +150,12 @@ def test_an_edited_run_of_another_clone_comes_from_its_commit_patch_and_remote(c
     assert "--into" in refused.stderr
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_an_interrupted_one_goes_on_when_it_is_called_again(clones, how):
-    folder = clones.there.folder / f"killed-{how}"
-    command = ("xtcav", "reproduce", clones.clean, "--into", str(folder))
-    started = subprocess.Popen(
-        [Path(sys.executable).parent / "xtcav", *command[1:]],
-        cwd=clones.there.folder,
-        env={**clean_environment(), **clones.there_environment()},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    deadline = time.monotonic() + 200
-    lock = folder / "dvc.lock"
-    while time.monotonic() < deadline and not (lock.is_file() and "prepare:" in lock.read_text()):
-        time.sleep(0.05)
-    started.send_signal(how)
-    started.wait(timeout=100)
-    said = clones.run_there(*command).stdout
-    assert f"run {clones.clean} is reproduced" in said
-    assert "Running stage 'prepare'" not in said
-    assert not list(folder.parent.glob(".killed*"))
+def test_an_interrupted_one_goes_on_when_it_is_called_again(again):
+    folder, before, said = again
+    assert re.findall("Running stage '(.*)'", said) == ["evaluate", "record"]
+    assert before.count("Running stage 'check'") == 1
+    assert "is cached" not in before + said  # nothing was restored
+    assert not list(folder.parent.glob(".again*"))
 
 
 def test_what_does_not_come_out_the_same_is_named(clones, again, tmp_path, monkeypatch):
