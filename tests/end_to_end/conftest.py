@@ -197,6 +197,8 @@ def _finished(shared: Path) -> Path:
     with warm_process.exclusive(shared / "finished.lock"):
         if not folder.exists():
             project = Project.with_small_frames(shared / "finishing")
+            project.run("git", "add", "raw")  # a run of a clean commit may be promoted
+            project.run("git", "commit", "-q", "--amend", "--no-edit")
             project.run("dvc", "repro")
             project.run("git", "add", "-A")
             project.run("git", "commit", "-qm", "results")
