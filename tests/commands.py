@@ -62,9 +62,9 @@ def finished_project(top: Path) -> Project:
     train = flatten(
         {"train": load_section("train", TrainParams, project.folder / "params.yaml").model_dump(mode="json")}
     )
-    best = {"study": "s", "trial": 0, "score": 0.5, "epochs": 1, "params": {"train.optimizer.momentum": 0.5}}
-    changed = train | {"train.optimizer.momentum": 0.5}
-    (top / "best.json").write_text(json.dumps({**best, "train": changed}))
+    changed = {"train.optimizer.momentum": 0.5}
+    best = {"study": "s", "trial": 0, "score": 0.5, "epochs": train["train.epochs"], "params": changed}
+    (top / "best.json").write_text(json.dumps({**best, "train": train | changed}))
     return project
 
 
