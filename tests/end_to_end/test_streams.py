@@ -101,13 +101,11 @@ def test_progress_on_a_narrow_terminal(project, terminal):
     assert "Best: trial" in said
 
 
-TABLES = ("describe", "summary", "scan", "compare", "runs", "params", "doctor", "train", "tune")
+LONG = ("evaluate", "record", "report", "same", "show")  # seconds each, with few lines
 EIGHTY = {"COLUMNS": "80", "LINES": "24", "TERM": "xterm"}
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name in TABLES else pytest.mark.slow) for name in SHORT]
-)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in LONG else ()) for name in SHORT])
 def test_every_command_at_80_columns(project, name):
     """Errors are one line whatever its length, and an address is whole."""
     code, said = on_terminal(project, f"{COMMANDS[name].before}; {shell_line(name)}", **EIGHTY)

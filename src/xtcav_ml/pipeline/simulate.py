@@ -49,16 +49,15 @@ def simulate_files(params: SimulateParams, out: Path) -> None:
     shots = sum(target.count for target in files)
     workers = min(len(os.sched_getaffinity(0)), len(files))
     runs = ", ".join(f"{run}: {count:,}" for run, count in params.runs.items())
-    print(
+    progress.console().print(
         f"simulate: {shots:,} shots (runs {runs}) into {len(files)} files, {shots * BYTES_PER_SHOT / 1e9:.1f} GB in "
         f"{out}; seed {params.seed}, {workers} processes",
-        flush=True,
     )
     require_space(out, shots * BYTES_PER_SHOT)
     with atomic.replacing(out) as folder:
         folder.mkdir()
         labels = _write_all(params, files, folder, workers)
-    print(_describe_labels(labels), flush=True)
+    progress.console().print(_describe_labels(labels))
 
 
 def plan_files(params: SimulateParams) -> Iterator[ShotFile]:
