@@ -1,136 +1,213 @@
 """What is compared and what is taken over; tests/end_to_end/test_code.py runs the stages."""
 
 import json
+import shutil
 
 import pytest
 
 from tests.conftest import ROOT, git
 from xtcav_ml.config import paths
-from xtcav_ml.lineage import fingerprint
+from xtcav_ml.lineage import dvc_lock, fingerprint
+from xtcav_ml.notes2016 import experiments
 from xtcav_ml.system.errors import UserError
-from xtcav_ml.tools import same
+from xtcav_ml.tools import golden_set, same
 
-STAGES = tuple(same.STAGE_OUTPUTS)
+OUTPUTS = {step.command: step.outputs for step in golden_set.STAGES}
+STAGES = tuple(step.program for step in golden_set.STAGES)
+NOTES = ("signal@a", "shots@b", "train@a", "long@c", "measure@d", "validate")
+ONE, TWO, ZERO = "one", "two", "zero"  # contents of the source file: a program's fingerprint is its name and these
 
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
-    """A project whose stages write the text of its one source file, and that last ran with the code of its commit."""
+    """A project whose commands write the text of its one source file, and that last ran with the code of its commit."""
     root = tmp_path / "project"
-    (root / "src").mkdir(parents=True)
-    (root / "src/code.py").write_text("one")
-    for name in ("dvc.yaml", "params.yaml", "requirements.txt", "requirements-jax.txt"):
+    for folder in ("src", "experiments/data"):
+        (root / folder).mkdir(parents=True)
+    (root / "src/code.py").write_text(ONE)
+    for name in ("dvc.yaml", "params.yaml", "requirements.txt", "requirements-jax.txt", "experiments/dvc.yaml"):
         (root / name).write_text((ROOT / name).read_text())
-    lock = {stage: {"params": {f"code/{stage}.json": {"fingerprint": "one"}}} for stage in STAGES}
-    (root / "dvc.lock").write_text(json.dumps({"stages": lock}))
+    lay_lock(root / "dvc.lock", {stage: (stage, ONE) for stage in STAGES})
     git(root, "init", "-q")
     git(root, "add", "--all")
     git(root, "commit", "-qm", "x")
-    status = {stage: [{"changed deps": {f"code/{stage}.json": {"fingerprint": "modified"}}}] for stage in STAGES}
+    status: dict[str, list[object]] = {}
     commands: list[tuple[str, ...]] = []
 
-    def run(folder, command):
+    def run(folder, *lines):
         text = (folder / "src/code.py").read_text()
-        if command == "fingerprint":
-            for stage in STAGES:
-                fingerprint.atomic.write_json(folder / fingerprint.file_of(stage), vars(fingerprint.Code(text)))
-            return
-        for path in same.STAGE_OUTPUTS[command]:
-            output = folder / path if path.suffix else folder / path / "file"
-            output.parent.mkdir(parents=True, exist_ok=True)
-            output.write_text(text.replace("again", "one"))
+        for line in lines:
+            if line == ("fingerprint",):
+                for program in fingerprint.PROGRAMS:
+                    fingerprint.atomic.write_json(
+                        folder / fingerprint.file_of(program), vars(fingerprint.Code(f"{program} {text}"))
+                    )
+                continue
+            for path in (
+                OUTPUTS.get(line)
+                or golden_set.of_experiment(
+                    {"--data": f"signal@{line[1]}", "--check": "validate"}.get(line[-1], f"train@{line[1]}")
+                ).outputs
+            ):
+                output = folder / path if path.suffix else folder / path / "file"
+                output.parent.mkdir(parents=True, exist_ok=True)
+                output.write_text("the same")
 
-    def dvc(root, *arguments):
-        commands.append(arguments)
+    def dvc(folder, *arguments):
+        commands.append((folder.name, *arguments))
         return json.dumps(status)
 
-    monkeypatch.setattr(same, "_run_stage", run)
+    monkeypatch.setattr(golden_set, "run_commands", run)
     monkeypatch.setattr(same, "_dvc", dvc)
     monkeypatch.chdir(root)
     monkeypatch.delenv("DVC_ROOT", raising=False)
     return root, status, commands
 
 
+def lay_lock(path, stages):
+    lock = {
+        name: {"params": {f"code/{program}.json": {"fingerprint": f"{program} {code}"}}}
+        for name, (program, code) in stages.items()
+    }
+    path.write_text(json.dumps({"stages": lock}))
+
+
+def recorded(path):
+    return {name: stage.code.split()[-1] for name, stage in dvc_lock.parse(path.read_text()).items()}
+
+
 def test_every_stage_is_compared():
     assert STAGES == paths.STAGES
+    programs = {golden_set.of_experiment(stage).program for stage in NOTES}
+    assert programs == set(golden_set.EXPERIMENT_PROGRAMS) == {name for name in fingerprint.PROGRAMS if "notes" in name}
 
 
 def test_equal_bytes_take_all_outputs_over(project):
     root, _, commands = project
-    (root / "src/code.py").write_text("again")
+    (root / "src/code.py").write_text(TWO)
     assert same.take_over_if_same("HEAD")
-    assert commands == [("status", "--json"), ("commit", "--force", *STAGES)]
+    assert commands == [("", "status", "--json"), ("", "commit", "--force", *STAGES)]
+    assert set(recorded(root / "dvc.lock").values()) == {TWO}
     assert fingerprint.read_code(root / "code/train.json") == fingerprint.present_code("train", root)
 
 
-def test_a_stage_of_the_same_code_is_run_once_and_none_after_the_last_that_differs(project, monkeypatch):
-    _, _, commands = project
-    run, ran = same._run_stage, []
+def test_a_program_of_the_same_code_is_run_once_and_none_after_the_last_that_differs(project, monkeypatch):
+    root, _, commands = project
+    run, ran = golden_set.run_commands, []
 
-    def of_prepare(folder, command):
-        run(folder, command)
-        ran.append((folder.name, command))
-        if command == "fingerprint" and folder.name == "now":
-            fingerprint.atomic.write_json(folder / "code/prepare.json", vars(fingerprint.Code("two")))
+    def of_prepare(folder, *lines):
+        run(folder, *lines)
+        ran.extend((folder.name, *line) for line in lines)
+        if lines == (("fingerprint",),) and folder.name == "now":
+            fingerprint.atomic.write_json(folder / "code/prepare.json", vars(fingerprint.Code(f"prepare {TWO}")))
 
-    monkeypatch.setattr(same, "_run_stage", of_prepare)
+    monkeypatch.setattr(golden_set, "run_commands", of_prepare)
     assert same.take_over_if_same("HEAD")
     both = [(folder, stage) for stage in ("fingerprint", "prepare") for folder in ("then", "now")]
     assert sorted(ran) == sorted([*both, ("then", "simulate"), ("then", "check")])
-    assert commands[-1] == ("commit", "--force", *STAGES)
+    assert recorded(root / "dvc.lock") == dict.fromkeys(STAGES, ONE) | {"prepare": TWO}
+    assert commands[-1][3:] == ("prepare",)
 
 
-def test_the_first_stage_and_file_that_differ_are_named_and_nothing_is_changed(project, capsys):
+@pytest.mark.parametrize("number", [0, 3])
+def test_the_first_file_that_differs_is_named_and_programs_before_it_are_taken_over(project, capsys, number):
     root, _, commands = project
-    (root / "src/code.py").write_text("two")
-    assert not same.take_over_if_same("HEAD")
-    assert "simulate: data/raw/simulated/file" in capsys.readouterr().out
-    assert commands == []
-    assert not (root / "code").exists()
+    run = golden_set.run_commands
+
+    def differing(folder, *lines):
+        run(folder, *lines)
+        if lines == ((STAGES[number],),) and folder.name == "now":
+            path = folder / OUTPUTS[STAGES[number],][0]
+            (path if path.suffix else path / "file").write_text("other")
+
+    (root / "src/code.py").write_text(TWO)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(golden_set, "run_commands", differing)
+        assert not same.take_over_if_same("HEAD")
+    assert f"same: no, {STAGES[number]}: {OUTPUTS[STAGES[number],][0]}" in capsys.readouterr().out
+    kept = STAGES[:number]
+    assert recorded(root / "dvc.lock") == dict.fromkeys(STAGES, ONE) | dict.fromkeys(kept, TWO)
+    assert commands == ([("", "status", "--json"), ("", "commit", "--force", *kept)] if kept else [])
+    assert (root / "code").exists() == bool(kept)
 
 
-@pytest.mark.parametrize(
-    ("stage", "changes"),
-    [
-        ("train", [{"changed deps": {"data/prepared/train.h5": "modified", "code/train.json": {}}}]),
-        ("train", [{"changed deps": {"params.yaml": {}}}, {"changed deps": {"code/train.json": {}}}]),
-        ("train", [{"changed deps": {"code/train.json": {}}}, {"changed outs": {"models/model.keras": "deleted"}}]),
-        ("train", ["always changed"]),
-    ],
-)
-def test_what_is_out_of_date_for_another_reason_is_not_taken_over(project, stage, changes):
-    _, status, commands = project
-    status[stage] = changes
+def test_what_is_out_of_date_for_another_reason_too_stays_so(project):
+    """The lock then has the old parameters and data, the new code, and the old outputs, which belong together."""
+    root, status, commands = project
+    status["train"] = [{"changed deps": {"data/prepared/train.h5": "modified"}}]
+    (root / "src/code.py").write_text(TWO)
     assert same.take_over_if_same("HEAD")
-    assert commands[-1] == ("commit", "--force", *(name for name in STAGES if name != stage))
+    assert recorded(root / "dvc.lock")["train"] == TWO
+    assert commands[-1] == ("", "commit", "--force", *(name for name in STAGES if name != "train"))
 
 
 def test_what_other_code_made_than_the_commit_s_is_not_taken_over(project):
     root, _, commands = project
-    lock = json.loads((root / "dvc.lock").read_text())
-    lock["stages"]["train"]["params"]["code/train.json"]["fingerprint"] = "zero"
-    (root / "dvc.lock").write_text(json.dumps(lock))
+    lay_lock(root / "dvc.lock", {stage: (stage, ZERO if stage == "train" else ONE) for stage in STAGES})
+    (root / "src/code.py").write_text(TWO)
     assert same.take_over_if_same("HEAD")
+    assert recorded(root / "dvc.lock") == dict.fromkeys(STAGES, TWO) | {"train": ZERO}
     assert "train" not in commands[-1]
 
 
 @pytest.mark.parametrize(("then", "now"), [("1.0", "9.9"), ("9.9", "9.9"), (None, "9.9")])
-def test_a_stage_of_other_libraries_is_not_taken_over(project, monkeypatch, capsys, then, now):
+def test_a_program_of_other_libraries_is_not_taken_over(project, monkeypatch, capsys, then, now):
     """Both runs use the installed ones, so that equal bytes prove nothing of others."""
-    commands = project[2]
-    run = same._run_stage
+    root, _, commands = project
+    run = golden_set.run_commands
 
-    def with_libraries(folder, command):
-        run(folder, command)
-        libraries = {"numpy": then if folder.name == "then" else now}
-        if command == "fingerprint":
-            code = fingerprint.Code("one", {name: version for name, version in libraries.items() if version})
+    def with_libraries(folder, *lines):
+        run(folder, *lines)
+        version = then if folder.name == "then" else now
+        if lines == (("fingerprint",),):
+            text = f"train {(folder / 'src/code.py').read_text()}"
+            code = fingerprint.Code(text, {"numpy": version} if version else {})
             fingerprint.atomic.write_json(folder / "code/train.json", vars(code))
 
-    monkeypatch.setattr(same, "_run_stage", with_libraries)
+    monkeypatch.setattr(golden_set, "run_commands", with_libraries)
+    (root / "src/code.py").write_text(TWO)
     assert same.take_over_if_same("HEAD")
-    assert commands[-1] == ("commit", "--force", *(name for name in STAGES if name != "train"))
+    assert commands[-1] == ("", "commit", "--force", *(name for name in STAGES if name != "train"))
     assert "train is not taken over" in capsys.readouterr().out
+
+
+def test_experiments_of_the_commit_s_code_are_taken_over_without_their_outputs(project, monkeypatch):
+    root, status, commands = project
+    lock = root / "experiments/dvc.lock"
+    programs = {name: golden_set.of_experiment(name).program for name in NOTES}
+    lay_lock(lock, {name: (program, ONE if name != "long@c" else ZERO) for name, program in programs.items()})
+    status |= {name: [{"changed outs": {"x": "deleted"}}] for name in NOTES if name != "validate"}
+    (root / "src/code.py").write_text(TWO)
+    run, ran = golden_set.run_commands, []
+    monkeypatch.setattr(golden_set, "run_commands", lambda folder, *lines: (run(folder, *lines), ran.extend(lines)))
+    assert same.take_over_if_same("HEAD")
+    assert recorded(lock) == dict.fromkeys(NOTES, TWO) | {"long@c": ZERO}
+    assert commands[-1] == ("experiments", "commit", "--force", "validate")
+    assert ("experiment", "a") in ran
+    assert ("experiment", "c") not in ran
+
+
+def test_experiments_of_other_code_are_not_run(project, monkeypatch):
+    root, _, _ = project
+    lay_lock(root / "experiments/dvc.lock", dict.fromkeys(NOTES, ("notes-train", ZERO)))
+    (root / "src/code.py").write_text(TWO)
+    run, ran = golden_set.run_commands, []
+    monkeypatch.setattr(golden_set, "run_commands", lambda folder, *lines: (run(folder, *lines), ran.extend(lines)))
+    assert same.take_over_if_same("HEAD")
+    assert "experiment" not in {line[0] for line in ran}
+
+
+def test_each_experiment_is_made_small_and_stays_valid(tmp_path, monkeypatch):
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    shutil.copytree(ROOT / "experiments", tmp_path / "experiments", ignore=shutil.ignore_patterns("data", "trained"))
+    golden_set.shrink(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for name in experiments.experiment_names():
+        one = experiments.load_experiment(name)
+        assert one.signal is None or one.signal.train + one.signal.validation <= 16
+        assert one.simulate is None or sum(experiments.shot_params(name)[0].lasing_shots) <= 240
+        assert experiments.train_params(name).epochs == 1
+        assert len(experiments.configuration_params(name)) <= golden_set.MOST_CONFIGURATIONS
 
 
 @pytest.mark.parametrize("revision", ["nowhere", "--output=x"])
@@ -139,6 +216,6 @@ def test_a_revision_that_is_not_there_is_an_error(project, revision):
         same.take_over_if_same(revision)
 
 
-def test_a_stage_that_fails_says_why(tmp_path):
+def test_a_command_that_fails_says_why(tmp_path):
     with pytest.raises(UserError, match=r"no-such-command: .*Fix: "):
-        same._run_stage(tmp_path, "no-such-command")
+        golden_set.run_commands(tmp_path, ("no-such-command",))

@@ -1,150 +1,110 @@
-"""same: whether the present code gives the bytes of a commit's code, on a few simulated shots -> outputs are kept.
+"""same: whether the present code gives the bytes of a commit's code, on a golden set of few shots -> outputs are kept.
 
-Both run simulate, check, prepare, train and evaluate, each on its own files, in temporary folders; a stage with one fingerprint
-in both is run once, and none after the last that differs. Only if every output is the
-same, byte for byte, DVC records the present outputs as those of the present code: those whose data and parameters have not
-changed, and that the commit's code made. Otherwise nothing is changed. Both run with the installed libraries: a stage whose
-locked libraries have changed, or are not those installed, is left out.
+Both run the stages of dvc.yaml, and of the notes' experiments those that the commit's code made, each on its own files, in
+temporary folders; a program with one fingerprint in both is run once, and none after the last that differs. Of the programs
+before the first file that differs DVC records the present outputs as those of the present code: those that the commit's code
+made. Parameters and data stay as they were recorded, so that DVC still sees what else has changed. Both run with the installed
+libraries: a program whose locked libraries have changed, or are not those installed, is left out.
 """
 
-import filecmp
 import importlib.metadata
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from ruamel.yaml import YAML
-
-from xtcav_ml.config import paths
-from xtcav_ml.config.base import merged
-from xtcav_ml.config.paths import PARAMS_FILE
-from xtcav_ml.config.schema import IMAGE, SCHEMA
-from xtcav_ml.lineage import dvc_lock, fingerprint, git, project, recorded
+from xtcav_ml.config.paths import EXPERIMENTS, LOCK_FILE, LOCK_FILES, PARAMS_FILE
+from xtcav_ml.lineage import dvc_lock, fingerprint, git, project
+from xtcav_ml.lineage.fingerprint import Code
+from xtcav_ml.system import atomic
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.system.progress import console
+from xtcav_ml.tools import golden_set
+from xtcav_ml.tools.golden_set import Step
 from xtcav_ml.tools.workspace import run_python
 
-FEW_SHOTS: dict[str, Any] = {
-    "data": {"raw": str(paths.SIMULATED), "frame_shape": list(SCHEMA[IMAGE].row_shape)},
-    "simulate": {"dark_shots": 4, "no_lasing_shots": 2, "lasing_shots": [120, 120], "shots_per_file": 60},
-    "prepare": {"split": {"block": 5, "seed": 5, "gap": 1, "min_per_class": 1}},
-    "train": {"epochs": 2},
-}
-"""Full-size frames and the network of params.yaml, but few shots: enough for every class in every split."""
+PROJECT_FILES = ("src", "dvc.yaml", str(PARAMS_FILE), str(EXPERIMENTS), *map(str, fingerprint.LOCKS.values()))
+"""Files and folders of a project that its programs need."""
 
-STAGE_OUTPUTS = {
-    "simulate": (paths.SIMULATED,),
-    "check": (paths.CHECKED,),
-    "prepare": (paths.PREPARED,),
-    "train": (paths.MODEL, paths.HISTORY),
-    "evaluate": (paths.CURVES, paths.PREDICTIONS, paths.EVALUATION, paths.METRICS, paths.PLOTS),
-}
-PROJECT_FILES = ("src", "dvc.yaml", str(PARAMS_FILE), *map(str, fingerprint.LOCKS.values()))
-"""Files and folders of a project that its stages need."""
+NOT_COPIED = shutil.ignore_patterns("__pycache__", ".dvc", "data", "trained", "results")
 
-COMMAND = "from xtcav_ml.cli.main import main; main()"
+LOCKS = {Path(): LOCK_FILES, EXPERIMENTS: (EXPERIMENTS / LOCK_FILE,)}
+"""The lock files of each DVC project, by its folder."""
 
 
 def take_over_if_same(revision: str) -> bool:
-    """Return whether the present code gives the bytes of `revision`'s; if so, DVC keeps the present outputs.
+    """Return whether the present code gives the bytes of `revision`'s; where it does, DVC keeps the present outputs.
 
-    Raises UserError if there is no such revision, or if a stage fails.
+    Raises UserError if there is no such revision, or if a program fails.
     """
-    root, screen = project.find_root(), console()
+    root, screen, proven, same = project.find_root(), console(), list[str](), True
     with tempfile.TemporaryDirectory() as folder:
         then, now = Path(folder) / "then", Path(folder) / "now"
         git.export(revision, PROJECT_FILES, root, then)
-        now.mkdir()
-        for name in PROJECT_FILES:
-            if (root / name).is_dir():
-                shutil.copytree(root / name, now / name, ignore=shutil.ignore_patterns("__pycache__"))
-            else:
-                shutil.copy2(root / name, now / name)
+        _copy(root, now)
         codes, present = _codes(then), _codes(now)
         changed = [
-            stage
-            for stage in STAGE_OUTPUTS
-            if stage not in codes or codes[stage].fingerprint != present[stage].fingerprint
+            name for name in present if name not in codes or codes[name].fingerprint != present[name].fingerprint
         ]
-        difference = first_difference(then, now, changed)
-        if difference is not None:
-            screen.print(f"same: no, {difference} differs from that of {revision}; nothing was changed")
-            return False
+        for steps in (golden_set.STAGES, _experiments(root, codes, changed)):
+            programs = list(dict.fromkeys(step.program for step in steps))
+            if difference := golden_set.first_difference(then, now, steps, changed):
+                program, path = difference
+                screen.print(f"same: no, {program}: {path} differs from that of {revision}")
+                programs, same = programs[: programs.index(program)], False
+            proven += programs
+    if same:
         screen.print(f"same: yes, every output is that of {revision}, byte for byte")
-    untested = {stage: _other_libraries(codes[stage], present[stage]) for stage in codes}
-    for stage, libraries in untested.items():
-        if libraries:
+    keeping = {}
+    for name in proven:
+        if libraries := _other_libraries(codes[name], present[name]):
             screen.print(
-                f"same: {stage} is not taken over, other versions of its libraries made it: {', '.join(libraries)}"
+                f"same: {name} is not taken over, other versions of its libraries made it: {', '.join(libraries)}"
             )
-    stages = [stage for stage in _last_run_with(codes, root) if not untested[stage]]
-    fingerprint.write_codes(root)
-    kept = _only_code_changed(root, stages)
+        elif name in changed:
+            keeping[codes[name].fingerprint] = present[name].fingerprint
+    kept = [name for folder in LOCKS for name in _take_over(root, folder, keeping)]
     if kept:
-        _dvc(root, "commit", "--force", *kept)
+        fingerprint.write_codes(root)
     none = f"no stage (none last ran with the code of {revision}; of a change that is committed, name the commit before it)"
     screen.print(f"same: taken over for {', '.join(kept) or none}; `dvc repro` runs what is still out of date")
-    return True
+    return same
 
 
-def first_difference(then: Path, now: Path, changed: Collection[str]) -> str | None:
-    """Run the stages in two projects; return the first stage and file that differs, None if all are the same.
-
-    `changed` names the stages whose code differs: `now` takes the outputs of the others from `then`.
-
-    Raises UserError if a stage fails.
-    """
-    for folder in (then, now):
-        params = YAML(typ="safe", pure=True).load((folder / PARAMS_FILE).read_bytes())
-        with (folder / PARAMS_FILE).open("w", encoding="utf-8") as file:
-            YAML(typ="safe", pure=True).dump(merged(params, FEW_SHOTS), file)
-    stages = list(STAGE_OUTPUTS)
-    for stage in stages[: max((stages.index(each) + 1 for each in changed), default=0)]:
-        console().print(f"same: {stage}")
-        outputs = STAGE_OUTPUTS[stage]
-        _run_stage(then, stage)
-        if stage not in changed:
-            for name in (file.relative_to(then) for path in outputs for file in _files(then / path)):
-                (now / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(then / name, now / name)
-            continue
-        _run_stage(now, stage)
-        for path in outputs:
-            names = sorted({file.relative_to(one) for one in (then, now) for file in _files(one / path)})
-            for name in names or [path]:
-                pair = (then / name, now / name)
-                if not (all(file.is_file() for file in pair) and filecmp.cmp(*pair, shallow=False)):
-                    return f"{stage}: {name}"
-    return None
+def _copy(root: Path, now: Path) -> None:
+    now.mkdir()
+    for name in PROJECT_FILES:
+        if (root / name).is_dir():
+            shutil.copytree(root / name, now / name, ignore=NOT_COPIED)
+        else:
+            shutil.copy2(root / name, now / name)
 
 
-def _run_stage(folder: Path, command: str) -> None:
-    """Run a command of the sources in `folder`, with a store of its own."""
-    finished = run_python(folder, "-c", COMMAND, command)
-    if finished.returncode:
-        last = (finished.stderr or finished.stdout or str(finished.returncode)).strip().splitlines()[-1]
-        raise UserError(
-            f"{command}: fails with the code of {folder.name} on a few simulated shots (found {last!r}, expected exit code 0). "
-            "Fix: run it on simulated shots"
-        )
+def _codes(folder: Path) -> dict[str, Code]:
+    """Return the code of each program in `folder`, as its own command writes it, and make its data small."""
+    golden_set.run_commands(folder, ("fingerprint",))
+    golden_set.shrink(folder)
+    codes = {name: fingerprint.read_code(folder / fingerprint.file_of(name)) for name in fingerprint.PROGRAMS}
+    return {name: code for name, code in codes.items() if code is not None}
 
 
-def _files(path: Path) -> list[Path]:
-    return [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path] * path.exists()
+def _experiments(root: Path, codes: Mapping[str, Code], changed: Sequence[str]) -> list[Step]:
+    """Return the steps of the experiments that can be taken over, and those of the data that they learn from."""
+    lock = root / EXPERIMENTS / LOCK_FILE
+    stages = dvc_lock.parse(lock.read_bytes(), lock) if lock.is_file() else {}
+    made = {name: golden_set.of_experiment(name) for name in stages}
+    kept = [
+        step
+        for name, step in made.items()
+        if step.program in changed and stages[name].code == codes[step.program].fingerprint
+    ]
+    data = [step for step in made.values() if step.program == "notes-data"] if kept else []
+    return sorted({*kept, *data}, key=lambda step: (golden_set.EXPERIMENT_PROGRAMS.index(step.program), step.command))
 
 
-def _codes(folder: Path) -> dict[str, fingerprint.Code]:
-    """Return the code of each stage in `folder`, as its own command writes it."""
-    _run_stage(folder, "fingerprint")
-    codes = {stage: fingerprint.read_code(folder / fingerprint.file_of(stage)) for stage in STAGE_OUTPUTS}
-    return {stage: code for stage, code in codes.items() if code is not None}
-
-
-def _other_libraries(then: fingerprint.Code, now: fingerprint.Code) -> list[str]:
+def _other_libraries(then: Code, now: Code) -> list[str]:
     """Return the libraries whose locked versions have changed, or are not those installed, and variables, with all values."""
     installed = {
         name: next((one.version for one in importlib.metadata.distributions(name=name)), os.environ.get(name, "none"))
@@ -154,35 +114,34 @@ def _other_libraries(then: fingerprint.Code, now: fingerprint.Code) -> list[str]
     return [f"{name} (locked {a}, now {b}, installed {c})" for name, (a, b, c) in pairs.items() if not a == b == c]
 
 
-def _last_run_with(codes: Mapping[str, fingerprint.Code], root: Path) -> list[str]:
-    """Return the stages that last ran with these codes."""
-    ran = recorded.read_stages(lambda name: (root / name).read_bytes())
-    return [stage for stage, code in codes.items() if ran.get(stage, dvc_lock.Stage()).code == code.fingerprint]
+def _take_over(root: Path, folder: Path, keeping: Mapping[str, str]) -> list[str]:
+    """Write fingerprints anew into the lock files of the DVC project in `folder`; returns DVC's names of their stages.
+
+    Those that are then up to date enter DVC's cache of runs: `dvc repro` finds them there after their outputs were replaced.
+    """
+    kept = []
+    for lock in (name for name in LOCKS[folder] if (root / name).is_file()):
+        text, inside = (root / lock).read_text(encoding="utf-8"), lock.parent.relative_to(folder)
+        prefix = "" if inside == Path() else f"{inside}/dvc.yaml:"
+        names = [f"{prefix}{name}" for name, stage in dvc_lock.parse(text, lock).items() if stage.code in keeping]
+        if names:
+            for old, new in keeping.items():
+                text = text.replace(old, new)
+            with atomic.replacing(root / lock) as temporary:
+                temporary.write_text(text, encoding="utf-8")
+        kept += names
+    if kept:
+        outdated = json.loads(_dvc(root / folder, "status", "--json"))
+        if whole := [name for name in kept if name not in outdated]:
+            _dvc(root / folder, "commit", "--force", *whole)
+    return kept
 
 
-def _only_code_changed(root: Path, stages: Collection[str]) -> list[str]:
-    """Return DVC's names of those stages of which nothing but the code has changed."""
-    status: dict[str, list[Any]] = json.loads(_dvc(root, "status", "--json"))
-
-    def code_only(stage: str, change: Any) -> bool:
-        code = str(fingerprint.file_of(stage))
-        return (
-            isinstance(change, dict) and change.keys() == {"changed deps"} and {code} == change["changed deps"].keys()
-        )
-
-    named = {name: name.rpartition(":")[2] for name in status}
-    return [
-        name
-        for name, stage in named.items()
-        if stage in stages and all(code_only(stage, change) for change in status[name])
-    ]
-
-
-def _dvc(root: Path, *arguments: str) -> str:
-    finished = run_python(root, "-m", "dvc", *arguments)
+def _dvc(folder: Path, *arguments: str) -> str:
+    finished = run_python(folder, "-m", "dvc", *arguments)
     if finished.returncode:
         last = (finished.stderr.strip().splitlines() or [""])[-1]
         raise UserError(
-            f"dvc {arguments[0]}: fails in {root} (found {last!r}, expected exit code 0). Fix: run it there"
+            f"dvc {arguments[0]}: fails in {folder} (found {last!r}, expected exit code 0). Fix: run it there"
         )
     return finished.stdout
