@@ -1,12 +1,11 @@
 """DVC's own files, which it writes in place: a kill or a full disk leaves them empty or torn, which stops each `dvc repro`."""
 
-import json
 from pathlib import Path
 
 from xtcav_ml.config.paths import LOCK_FILES
 from xtcav_ml.lineage import dvc_lock
-from xtcav_ml.system.errors import reading
-from xtcav_ml.system.parent_process import BUSY, is_dvc
+from xtcav_ml.system.dvc_processes import BUSY, read_list, running_in
+from xtcav_ml.system.errors import DAMAGES, reading
 
 
 def require_usable(root: Path = Path()) -> None:
@@ -16,12 +15,19 @@ def require_usable(root: Path = Path()) -> None:
     """
     require_whole(root)
     busy = root / BUSY
-    if not busy.exists() or _is_whole(busy):
+    try:
+        read_list(root)
+    except FileNotFoundError:
         return
-    running = _dvc_in(root)
-    with reading(busy, "JSON", f"wait for process {', '.join(map(str, running))} of DVC, then run the command again"):
-        if running:
-            raise ValueError("a torn file")
+    except (OSError, *DAMAGES):
+        running = running_in(root)
+        with reading(
+            busy, "JSON", f"wait for process {', '.join(map(str, running))} of DVC, then run the command again"
+        ):
+            if running:
+                raise
+    else:
+        return
     busy.unlink()
     print(f"{busy}: removed, it was torn, and no process of DVC runs in this project")
 
@@ -35,25 +41,3 @@ def require_whole(root: Path) -> None:
                 if not text.strip():
                     raise ValueError("an empty file")
             dvc_lock.parse(text, lock)
-
-
-def _is_whole(path: Path) -> bool:
-    try:
-        content = json.loads(path.read_bytes())
-        return all(isinstance(content.get(kind, {}), dict) for kind in ("read", "write"))
-    except (OSError, ValueError, AttributeError, RecursionError):
-        return False
-
-
-def _dvc_in(root: Path) -> list[int]:
-    """Return the numbers of the processes of `dvc` in the project in `root`, also of those in a folder of it."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if is_dvc(int(process.name)):
-                here = (process / "cwd").resolve()
-                if next((one for one in (here, *here.parents) if (one / ".dvc").is_dir()), here).samefile(root):
-                    found.append(int(process.name))
-        except OSError:  # of another user, or ended
-            continue
-    return found

@@ -3,7 +3,6 @@
 import contextlib
 import ctypes
 import functools
-import json
 import os
 import select
 import signal
@@ -12,10 +11,10 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from xtcav_ml.system.dvc_processes import is_dvc, project_of, read_list
+
 DEATH_SIGNAL = 1  # Linux' option of prctl: the signal that a process gets when its parent ends
 LOOK_SECONDS = 0.2  # between looks where the kernel does not tell when a process ends
-BUSY = Path(".dvc/tmp/rwlock")
-"""Which processes of DVC read and write which files: {"read": {path: [...]}, "write": {path: {"pid": ..., "cmd": ...}}}."""
 
 
 def end_with_dvc() -> None:
@@ -46,12 +45,6 @@ def end_with_dvc() -> None:
         os._exit(1)
 
     threading.Thread(target=follow, name="dvc", daemon=True).start()
-
-
-def is_dvc(process: int) -> bool:
-    """Return whether a process, by its number, is a `dvc`. Raises OSError if it has ended."""
-    words = Path(f"/proc/{process}/cmdline").read_text(errors="replace").split("\0")[:4]  # with Python and its options
-    return any(Path(word).name == "dvc" for word in words)
 
 
 def _is_alive(process: int) -> bool:
@@ -93,11 +86,9 @@ def _processes_above() -> Iterator[tuple[int, bool]]:
 
 def _dvc_writing() -> set[int]:
     """Return the numbers of the processes that DVC's list names as writers here, also of those that have ended since."""
-    try:
-        here = Path.cwd()  # not DVC_ROOT: of an experiment in a copy that is the folder copied from
-        root = next(folder for folder in (here, *here.parents) if (folder / ".dvc").is_dir())
-        return {int(writer["pid"]) for writer in json.loads((root / BUSY).read_bytes())["write"].values()}
-    except (OSError, ValueError, LookupError, AttributeError, TypeError, StopIteration):  # none, or DVC is writing it
+    try:  # not DVC_ROOT: of an experiment in a copy that is the folder copied from
+        return {int(writer["pid"]) for writer in read_list(project_of(Path.cwd()))["write"].values()}
+    except (OSError, ValueError, LookupError, AttributeError, TypeError, RecursionError):  # none, or DVC is writing it
         return set()
 
 

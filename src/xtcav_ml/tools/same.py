@@ -25,10 +25,11 @@ from xtcav_ml.tools import golden_set
 from xtcav_ml.tools.golden_set import Step
 from xtcav_ml.tools.workspace import run_python
 
-PROJECT_FILES = ("src", "dvc.yaml", str(PARAMS_FILE), str(EXPERIMENTS), *map(str, fingerprint.LOCKS.values()))
-"""Files and folders of a project that its programs need."""
+NOT_COPIED = {"src": ["__pycache__"], str(EXPERIMENTS): [".dvc", "data", "trained", "results"]}
+"""Folders of a project that its programs need, and what of them they do not."""
 
-NOT_COPIED = shutil.ignore_patterns("__pycache__", ".dvc", "data", "trained", "results")
+PROJECT_FILES = (*NOT_COPIED, "dvc.yaml", str(PARAMS_FILE), *map(str, fingerprint.LOCKS.values()))
+"""All that a project's programs need."""
 
 LOCKS = {Path(): LOCK_FILES, EXPERIMENTS: (EXPERIMENTS / LOCK_FILE,)}
 """The lock files of each DVC project, by its folder."""
@@ -76,8 +77,8 @@ def take_over_if_same(revision: str) -> bool:
 def _copy(root: Path, now: Path) -> None:
     now.mkdir()
     for name in PROJECT_FILES:
-        if (root / name).is_dir():
-            shutil.copytree(root / name, now / name, ignore=NOT_COPIED)
+        if name in NOT_COPIED:
+            shutil.copytree(root / name, now / name, ignore=shutil.ignore_patterns(*NOT_COPIED[name]))
         else:
             shutil.copy2(root / name, now / name)
 
