@@ -33,8 +33,8 @@ FEW_SHOTS: dict[str, Any] = {
 
 FEW_OF_AN_EXPERIMENT: dict[str, Any] = {
     "signal": {"train": 8, "validation": 8},
-    "simulate": {"no_lasing_shots": 30, "lasing_shots": [100, 100]},
-    "prepare": {"split": {"train": 0.5, "validation": 0.3, "test": 0.2, **SPLIT}},
+    "simulate": {"no_lasing_shots": 30, "lasing_shots": [120, 120]},
+    "prepare": {"split": {"train": 0.6, "validation": 0.2, "test": 0.2, **SPLIT}},
     "train": {"batch_size": 4, "epochs": 1},
 }
 """The same of each of the notes' experiments, of its sections: its own images and network."""
@@ -144,7 +144,7 @@ def run_commands(folder: Path, *commands: Sequence[str]) -> None:
     if finished.returncode:
         last = (finished.stderr or finished.stdout or str(finished.returncode)).strip().splitlines()[-1]
         raise UserError(
-            f"{' '.join(commands[0])}: fails with the code of {folder.name} on a few simulated shots (found {last!r}, expected "
+            f"{commands[0][0]}: fails with the code of {folder.name} on a few simulated shots (found {last!r}, expected "
             "exit code 0). Fix: run it on simulated shots"
         )
 
