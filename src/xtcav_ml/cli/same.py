@@ -14,9 +14,9 @@ def same(revision: Annotated[str, COMMIT] = "HEAD") -> None:
     """Keep outputs if changed code leaves all bytes as they were.
 
     Runs simulate, check, prepare, train and evaluate on 246 simulated shots, with the code of the commit and with that of the
-    working tree, and compares every byte of what they write. If all are equal, outputs that are out of date by their code
-    alone are taken over (`dvc commit`) instead of being made again; if not, prints the first file that differs and changes
-    nothing. Exit code 1 if anything differs.
+    working tree, and compares every byte of what they write; then the same for the notes' experiments that the commit's code
+    made. Outputs of stages before the first difference, that are out of date by their code alone, are taken over in dvc.lock
+    instead of being made again. Exit code 1 if anything differs.
     """
     from xtcav_ml.lineage import fingerprint, project
     from xtcav_ml.system.one_writer import writing
