@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from tests.conftest import ROOT
 from xtcav_ml.config import base, params_file, prepare
 from xtcav_ml.config.parameters import rows
+from xtcav_ml.config.section_problems import sections_in
 from xtcav_ml.notes2016.experiments import Experiment
 
 STEPS = [prepare.SubtractDark, prepare.MendHotPixels, prepare.RegionOfInterest, prepare.BlockMean]
@@ -18,7 +19,7 @@ STEPS += [prepare.Clip, prepare.Contrast, prepare.Log]
 def sections(kind: type[BaseModel]) -> Iterator[type[BaseModel]]:
     yield kind
     for field in kind.model_fields.values():
-        if nested := base.section_in(field.annotation):
+        if nested := next(iter(sections_in(field.annotation)), None):
             yield from sections(nested)
 
 
@@ -29,7 +30,7 @@ FIELDS = [(kind, name) for kind in ALL for name in kind.model_fields if kind is 
 @pytest.mark.parametrize(("kind", "name"), FIELDS)
 def test_every_parameter_has_a_meaning_and_every_number_a_unit(kind, name):
     field = kind.model_fields[name]
-    if base.section_in(field.annotation) and field.description is None:
+    if next(iter(sections_in(field.annotation)), None) and field.description is None:
         assert kind.__doc__  # a section: its own parameters have theirs
         return
     assert field.description
@@ -100,7 +101,7 @@ def comment(path: list[str]) -> str:
     kind, field = params_file.Params, None
     for part in path:
         field = kind.model_fields[part]
-        kind = base.section_in(field.annotation)
+        kind = next(iter(sections_in(field.annotation)), None)
     unit = (field.json_schema_extra or {}).get("unit", "")
     return f"{field.description} [{unit}]" if unit not in ("", "1") else field.description or ""
 

@@ -9,10 +9,11 @@ from pydantic import BaseModel
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
-from xtcav_ml.config.base import Section, load_section, overridden, read_tree, unknown_key
+from xtcav_ml.config.base import Section, load_section, overridden, read_tree
 from xtcav_ml.config.data import DataParams
 from xtcav_ml.config.paths import PARAMS_FILE
 from xtcav_ml.config.prepare import PrepareParams
+from xtcav_ml.config.section_problems import unknown_key
 from xtcav_ml.config.simulate import SimulateParams
 from xtcav_ml.config.train import TrainParams
 from xtcav_ml.config.tune import TuneParams

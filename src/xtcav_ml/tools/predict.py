@@ -74,14 +74,7 @@ def predict_files(
     written = {target: attributes_of(target) for target in targets.values()}
     _require_own(targets, written)
     attributes = {
-        file: {
-            PREDICTED_BY: digest,
-            "source_state": f"{states[file][1]} bytes, changed at {states[file][2]} ns",
-            SOURCE: _source(target, file),
-            "label": predictor.spec.label or "",
-            "classes": json.dumps(predictor.spec.classes),
-        }
-        for file, target in targets.items()
+        file: _attributes(predictor.spec, digest, file, states[file], target) for file, target in targets.items()
     }
     waiting = [file for file, target in targets.items() if not attributes[file].items() <= written[target].items()]
     screen = console()
@@ -99,6 +92,16 @@ def predict_files(
     for line in raw_files.grouped({file: looked[file].unread for file in waiting}):
         screen.print(f"predict: predictions lack a key: {line}")
     return list(targets.values())
+
+
+def _attributes(spec: LearningSpec, digest: str, file: Path, state: tuple[int, ...], target: Path) -> dict[str, str]:
+    return {
+        PREDICTED_BY: digest,
+        "source_state": f"{state[1]} bytes, changed at {state[2]} ns",
+        SOURCE: _source(target, file),
+        "label": spec.label or "",
+        "classes": json.dumps(spec.classes),
+    }
 
 
 def _checked(
