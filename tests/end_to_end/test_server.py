@@ -358,7 +358,11 @@ def postmaster(process: subprocess.Popen) -> psutil.Process:
 
 def mlflow_server(process: subprocess.Popen) -> psutil.Process:
     """Return the process that listens: MLflow's command line is above it."""
-    return next(one for one in below(process) if one.name().startswith("python") and not one.children())
+    for one in below(process):
+        with contextlib.suppress(psutil.NoSuchProcess):  # PostgreSQL's come and go
+            if one.name().startswith("python") and not one.children():
+                return one
+    raise AssertionError("nobody listens")
 
 
 def wait_until_it_answers(team: Team) -> None:
