@@ -418,7 +418,7 @@ def test_all_that_is_killed_comes_back_and_clients_lose_and_double_nothing(
     begun = team.log.stat().st_size
     for name, value in {**team.client_environment(MEMBER, MEMBER_PASSWORD), **uploader.REQUEST}.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv(uploader.TIMEOUT, str(uploader.LONGEST_TIMEOUT))  # to which the uploader raises it for a slow server
+    monkeypatch.setenv(uploader.TIMEOUT, str(uploader.LONGEST_TIMEOUT))  # the uploader raises it for a slow server
     with ThreadPoolExecutor(clients) as pool:
         logged = [pool.submit(write_metrics, tmp_path, clients, number) for number in range(clients)]
         for part in [postmaster, mlflow_server] * kills:
