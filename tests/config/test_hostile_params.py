@@ -11,7 +11,7 @@ from xtcav_ml.config.parameters import rows
 from xtcav_ml.config.params_file import load_params
 from xtcav_ml.learning.layer_plan import Ends
 from xtcav_ml.notes2016 import experiments
-from xtcav_ml.pipeline import check, validate
+from xtcav_ml.pipeline import validate
 from xtcav_ml.science.spec import LearningSpec
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.tools import describe
@@ -193,7 +193,7 @@ def judge(content: bytes, folder) -> str:
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(check.git, "problem", lambda: "")
+    monkeypatch.setattr(validate.git, "problem", lambda: "")
     return tmp_path
 
 

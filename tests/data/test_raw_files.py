@@ -16,7 +16,7 @@ from xtcav_ml.data.hdf5 import creating
 from xtcav_ml.data.listing import PREDICTED_BY, list_files
 from xtcav_ml.data.prepared import PreparedFile
 from xtcav_ml.data.raw_file import RawFile
-from xtcav_ml.pipeline import check, prepare
+from xtcav_ml.pipeline import check, prepare, validate
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.tools import scan, show
 
@@ -246,7 +246,7 @@ def later(path, seconds=10**6):
 def test_check_refuses_a_dark_run_of_two_experiments(raw_folder, params, tmp_path, monkeypatch):
     (raw_folder / "second").mkdir()
     later(write_shots(raw_folder / "second/dark.h5", run=68, count=8, lasing=0))
-    monkeypatch.setattr(check, "_check_training", lambda *_: None)  # whose network is too large for these frames
+    monkeypatch.setattr(validate, "require_trainable", lambda *_: None)  # whose network is too large for these frames
     files = r"dark\.h5 and second/dark\.h5.*run 70 in a\.h5"
     with pytest.raises(UserError, match=rf"^prepare\.dark_run: run 68 .*{files}.*Fix: "):
         check.check_raw_files(params.model_copy(update={"data": data(raw_folder)}), tmp_path / "data.json")
