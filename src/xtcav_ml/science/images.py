@@ -236,9 +236,12 @@ def contrast(frames: Frames, floor: float) -> Frames:
 
 
 def log(frames: Frames) -> Frames:
-    """Return the logarithm of 1 + max(0, x), which brings a beam of thousands of ADU and its halo to one scale."""
+    """Return the logarithm of 1 + max(0, x), which brings a beam of thousands of ADU and its halo to one scale.
+
+    What is not finite stays so.
+    """
     positive = np.clip(frames, np.float32(0), np.float32(np.inf))  # twice as fast as np.maximum
-    return np.asarray(portable.log(1 + positive))
+    return np.where(np.isfinite(positive), portable.log(1 + positive), positive)
 
 
 def saturated_pixels(frames: NDArray[np.int16], saturation: int) -> NDArray[np.int64]:

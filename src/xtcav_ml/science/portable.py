@@ -23,21 +23,24 @@ LOG_SERIES = [1 / (2 * n + 1) for n in range(LOG_TERMS[8])]
 
 
 def exp(values: Floats) -> Any:
-    """Return e to the power of float32 or float64 values, of their type and shape: 0 where it would be subnormal.
+    """Return e to the power of native float32 or float64 values, of their type and shape.
 
     As 2 to the power of a whole number, which is exact, times 2 to the power of the rest, by its series. The relative error
-    is about the type's epsilon times the larger of 1 and |value|.
+    is about the type's epsilon times the larger of 1 and |value|. What would be subnormal is 0, since some processors are told
+    to flush it; nothing exceeds 2**127 (float32) or 2**1023.
     """
     info = np.finfo(values.dtype)
     power = np.clip(values * LOG2_E, info.minexp - 1, info.maxexp - 1)
-    whole = np.rint(power)
+    whole = np.where(power < info.minexp, info.minexp - 1, np.rint(power))
     part = polynomial(power - whole, EXP_SERIES[: EXP_TERMS[info.bits // 8]])
     exponent = whole.astype(f"i{info.bits // 8}") + (info.maxexp - 1)
     return part * (exponent << info.nmant).view(values.dtype)
 
 
 def log(values: Floats) -> Any:
-    """Return the natural logarithm of positive float32 or float64 values that are not subnormal, of their type and shape.
+    """Return the natural logarithm of native float32 or float64 values, of their type and shape.
+
+    They are finite, positive and not subnormal: of others the result means nothing.
 
     ln(2**n m) = n ln 2 + 2 artanh((m - 1) / (m + 1)), with m between the roots of 1/2 and 2. The error is about the type's
     epsilon times the larger of 1 and the logarithm.

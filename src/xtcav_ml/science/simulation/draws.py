@@ -17,7 +17,7 @@ Floats = NDArray[np.floating]
 AT_ONCE = 2**15  # numbers, whose intermediate results stay in the processor's cache
 PIECES = 2**16  # of the normal distribution, in `noise`
 MANY = 16.0  # mean of a Poisson distribution from which on its quantiles follow from the normal distribution's
-MOST = 64  # counts of a smaller mean: more have a probability below 1e-25
+MOST = 64  # counts of a smaller mean: more have a probability below 1e-18
 
 # Wichura's algorithm AS 241, PPND7, Applied Statistics 37 (1988) 477: relative error 1e-7
 CENTRE = (
@@ -91,7 +91,7 @@ def poisson(rng: np.random.Generator, mean: Floats) -> NDArray[np.int64]:
     """Return counts of Poisson distributions with `mean` of any shape, of that shape."""
     counts = np.zeros(mean.size, np.int64)
     mean_of, drawn = mean.ravel(), rng.random(mean.size)
-    some = np.flatnonzero(drawn >= 1 - mean_of)  # of small means few; the others are 0, since exp(-x) is at least 1 - x
+    some = np.flatnonzero(drawn >= 1 - mean_of)  # few, of small means; the others are 0: exp(-x) >= 1 - x
     many = mean_of[some] >= MANY
     counts[some[many]] = _many(rng, mean_of[some[many]].astype(np.float64))
     few = some[~many]
