@@ -17,7 +17,10 @@ OWN = {"portable", "draws"}
 ELEMENTARY = (
     "exp exp2 expm1 log log2 log10 log1p sin cos tan sinh cosh tanh arcsin arccos arctan arctan2 asin acos atan atan2"
 )
-OF_NUMPY = "hypot power float_power pow cbrt logaddexp logaddexp2 interp cov corrcoef dot vdot inner matmul einsum tensordot convolve correlate linalg fft argpartition"
+OF_NUMPY = (
+    "hypot power float_power pow cbrt logaddexp logaddexp2 interp cov corrcoef dot vdot inner matmul einsum tensordot "
+    "convolve correlate linalg fft argpartition"
+)
 RANDOM = (
     "normal standard_normal lognormal exponential standard_exponential poisson gamma standard_gamma binomial multinomial "
     "beta laplace uniform geometric rayleigh multivariate_normal weibull chisquare"
