@@ -4,6 +4,7 @@ import json
 import shutil
 
 import pytest
+from ruamel.yaml import YAML
 
 from tests.conftest import ROOT, git
 from xtcav_ml.config import paths
@@ -54,11 +55,24 @@ def project(tmp_path, monkeypatch):
                 output.write_text("the same")
 
     def dvc(folder, *arguments):
+        """As DVC: `status` names the code that differs from the lock, `commit` records the code that is there."""
         commands.append((folder.name, *arguments))
-        return json.dumps(status)
+        lock = folder / "dvc.lock"
+        lines = json.loads(json.dumps(YAML(typ="safe").load(lock)))
+        said = {name: list(changes) for name, changes in status.items()}
+        for name in arguments[2:] or lines["stages"]:
+            ((file, recorded),) = lines["stages"][name]["params"].items()
+            code = fingerprint.read_code(folder / file) or fingerprint.Code("none")
+            if code.fingerprint != recorded["fingerprint"]:
+                said.setdefault(name, []).append({"changed deps": {file: {"fingerprint": "modified"}}})
+            if arguments[0] == "commit":
+                recorded["fingerprint"] = code.fingerprint
+        lock.write_text(json.dumps(lines))
+        return json.dumps(said)
 
     monkeypatch.setattr(golden_set, "run_commands", run)
     monkeypatch.setattr(same, "_dvc", dvc)
+    monkeypatch.setattr(fingerprint, "write_codes", lambda root: golden_set.run_commands(root, ("fingerprint",)))
     monkeypatch.chdir(root)
     monkeypatch.delenv("DVC_ROOT", raising=False)
     return root, status, commands
@@ -86,9 +100,9 @@ def test_equal_bytes_take_all_outputs_over(project):
     root, _, commands = project
     (root / "src/code.py").write_text(TWO)
     assert same.take_over_if_same("HEAD")
-    assert commands == [("", "status", "--json"), ("", "commit", "--force", *STAGES)]
+    assert commands == [("", "status", "--json", *STAGES), ("", "commit", "--force", *STAGES)]
     assert set(recorded(root / "dvc.lock").values()) == {TWO}
-    assert fingerprint.read_code(root / "code/train.json") == fingerprint.present_code("train", root)
+    assert fingerprint.read_code(root / "code/train.json") == fingerprint.Code(f"train {TWO}")
 
 
 def test_a_program_of_the_same_code_is_run_once_and_none_after_the_last_that_differs(project, monkeypatch):
@@ -98,13 +112,13 @@ def test_a_program_of_the_same_code_is_run_once_and_none_after_the_last_that_dif
     def of_prepare(folder, *lines):
         run(folder, *lines)
         ran.extend((folder.name, *line) for line in lines)
-        if lines == (("fingerprint",),) and folder.name == "now":
+        if lines == (("fingerprint",),) and folder.name != "then":
             fingerprint.atomic.write_json(folder / "code/prepare.json", vars(fingerprint.Code(f"prepare {TWO}")))
 
     monkeypatch.setattr(golden_set, "run_commands", of_prepare)
     assert same.take_over_if_same("HEAD")
     both = [(folder, stage) for stage in ("fingerprint", "prepare") for folder in ("then", "now")]
-    assert sorted(ran) == sorted([*both, ("then", "simulate"), ("then", "check")])
+    assert sorted(ran) == sorted([*both, ("then", "simulate"), ("then", "check"), ("", "fingerprint")])
     assert recorded(root / "dvc.lock") == dict.fromkeys(STAGES, ONE) | {"prepare": TWO}
     assert commands[-1][3:] == ("prepare",)
 
@@ -127,18 +141,90 @@ def test_the_first_file_that_differs_is_named_and_programs_before_it_are_taken_o
     assert f"same: no, {STAGES[number]}: {OUTPUTS[STAGES[number],][0]}" in capsys.readouterr().out
     kept = STAGES[:number]
     assert recorded(root / "dvc.lock") == dict.fromkeys(STAGES, ONE) | dict.fromkeys(kept, TWO)
-    assert commands == ([("", "status", "--json"), ("", "commit", "--force", *kept)] if kept else [])
+    assert commands == ([("", "status", "--json", *kept), ("", "commit", "--force", *kept)] if kept else [])
     assert (root / "code").exists() == bool(kept)
 
 
-def test_what_is_out_of_date_for_another_reason_too_stays_so(project):
-    """The lock then has the old parameters and data, the new code, and the old outputs, which belong together."""
+@pytest.mark.parametrize(
+    "reason",
+    [
+        {"changed deps": {"params.yaml": {"train.network": "modified"}}},
+        {"changed deps": {"params.yaml": {"train.network": "deleted"}}},
+        {"changed deps": {"params.yaml": "modified"}},
+        {"changed deps": {"data/prepared/train.h5": "modified"}},
+        "changed command",
+    ],
+)
+def test_what_is_out_of_date_for_another_reason_too_stays_so(project, reason):
+    """The golden set ran with the present parameters; the lock would say that others gave these outputs with the new code."""
     root, status, commands = project
-    status["train"] = [{"changed deps": {"data/prepared/train.h5": "modified"}}]
+    status["train"] = [reason]
     (root / "src/code.py").write_text(TWO)
     assert same.take_over_if_same("HEAD")
-    assert recorded(root / "dvc.lock")["train"] == TWO
+    assert recorded(root / "dvc.lock") == dict.fromkeys(STAGES, TWO) | {"train": ONE}
     assert commands[-1] == ("", "commit", "--force", *(name for name in STAGES if name != "train"))
+
+
+@pytest.mark.parametrize(
+    "reason", [{"changed deps": {"data/prepared/train.h5": "deleted"}}, {"changed outs": {"x": "not in cache"}}]
+)
+def test_what_is_not_there_is_taken_over_but_not_committed(project, reason):
+    root, status, commands = project
+    status["train"] = [reason]
+    (root / "src/code.py").write_text(TWO)
+    assert same.take_over_if_same("HEAD")
+    assert set(recorded(root / "dvc.lock").values()) == {TWO}
+    assert commands[-1] == ("", "commit", "--force", *(name for name in STAGES if name != "train"))
+
+
+def test_of_experiments_of_one_program_only_those_of_the_present_parameters_are_taken_over(project):
+    root, status, _ = project
+    lock = root / "experiments/dvc.lock"
+    lay_lock(lock, dict.fromkeys(("train@a", "train@b"), ("notes-train", ONE)))
+    status["train@b"] = [{"changed deps": {"b.yaml": {"train": "modified"}}}]
+    (root / "src/code.py").write_text(TWO)
+    assert same.take_over_if_same("HEAD")
+    assert recorded(lock) == {"train@a": TWO, "train@b": ONE}
+
+
+def test_programs_that_the_commit_does_not_have_are_not_taken_over(project, monkeypatch):
+    root, _, commands = project
+    lay_lock(root / "experiments/dvc.lock", {name: (golden_set.of_experiment(name).program, ZERO) for name in NOTES})
+    run = golden_set.run_commands
+
+    def without_notes(folder, *lines):
+        run(folder, *lines)
+        for path in [*folder.glob("experiments/code/*"), folder / "code/check.json"] * (folder.name == "then"):
+            path.unlink(missing_ok=True)
+
+    monkeypatch.setattr(golden_set, "run_commands", without_notes)
+    (root / "src/code.py").write_text(TWO)
+    assert same.take_over_if_same("HEAD")
+    assert commands[-1] == ("", "commit", "--force", *(name for name in STAGES if name != "check"))
+
+
+@pytest.mark.parametrize(
+    ("differing", "kept"),
+    [("train@a", NOTES[:2] + NOTES[4:]), ("measure@d", (*NOTES[:4], "validate")), ("signal@a", ())],
+)
+def test_a_difference_stops_only_programs_that_need_the_file(project, monkeypatch, capsys, differing, kept):
+    root, _, _ = project
+    lock = root / "experiments/dvc.lock"
+    lay_lock(lock, {name: (golden_set.of_experiment(name).program, ONE) for name in NOTES})
+    step = golden_set.of_experiment(differing)
+    run = golden_set.run_commands
+
+    def other(folder, *lines):
+        run(folder, *lines)
+        if step.command in lines and folder.name == "now":
+            path = folder / step.outputs[-1]
+            (path if path.suffix else path / "file").write_text("other")
+
+    monkeypatch.setattr(golden_set, "run_commands", other)
+    (root / "src/code.py").write_text(TWO)
+    assert not same.take_over_if_same("HEAD")
+    assert f"same: no, {step.program}: {step.outputs[-1]}" in capsys.readouterr().out
+    assert recorded(lock) == dict.fromkeys(NOTES, ONE) | dict.fromkeys(kept, TWO)
 
 
 def test_what_other_code_made_than_the_commit_s_is_not_taken_over(project):
@@ -217,5 +303,7 @@ def test_a_revision_that_is_not_there_is_an_error(project, revision):
 
 
 def test_a_command_that_fails_says_why(tmp_path):
-    with pytest.raises(UserError, match=r"no-such-command: .*Fix: "):
-        golden_set.run_commands(tmp_path, ("no-such-command",))
+    with pytest.raises(
+        UserError, match=r"^xtcav experiment --no-such .*No such option.*Fix: run `xtcav experiment --no-such x`"
+    ):
+        golden_set.run_commands(tmp_path, ("experiment", "--help"), ("experiment", "--no-such", "x"), ("scan",))

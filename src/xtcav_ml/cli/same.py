@@ -15,8 +15,8 @@ def same(revision: Annotated[str, COMMIT] = "HEAD") -> None:
 
     Runs simulate, check, prepare, train and evaluate on 246 simulated shots, with the code of the commit and with that of the
     working tree, and compares every byte of what they write; then the same for the notes' experiments that the commit's code
-    made. Outputs of stages before the first difference, that are out of date by their code alone, are taken over in dvc.lock
-    instead of being made again. Exit code 1 if anything differs.
+    made. Outputs of stages that write the same, and are out of date by their code alone, are taken over in dvc.lock instead of
+    being made again. Exit code 1 if anything differs.
     """
     from xtcav_ml.lineage import fingerprint, project
     from xtcav_ml.system.one_writer import writing

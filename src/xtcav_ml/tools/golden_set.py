@@ -41,18 +41,19 @@ FEW_OF_AN_EXPERIMENT: dict[str, Any] = {
 
 MOST_CONFIGURATIONS = 2  # of those that an experiment measures: what it writes of each is known without training
 
-SEVERAL = """
-import json, sys
-from xtcav_ml.cli.main import main
+SEVERAL = r"""
+import json, os, sys
 for arguments in json.loads(sys.argv[1]):
     sys.argv = ["xtcav", *arguments]
+    os.write(1, f"\n$ {' '.join(sys.argv)}\n".encode())
     try:
+        from xtcav_ml.cli.main import main
         main()
     except SystemExit as end:
         if end.code:
             raise
 """
-"""A program that runs several commands: the libraries are imported once."""
+"""A program that runs several commands, and names each: the libraries are imported once."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,8 @@ STAGES = (
         (paths.CURVES, paths.PREDICTIONS, paths.EVALUATION, paths.METRICS, paths.PLOTS),
     ),
 )
-EXPERIMENT_PROGRAMS = ("notes-data", "notes-train", "notes-measure", "notes-validate")
-"""In the order in which one needs what another writes."""
+EXPERIMENT_PROGRAMS = ("notes-data", "notes-validate", "notes-train", "notes-measure")
+"""The first writes what the others read, and these read nothing of one another."""
 
 
 def of_experiment(stage: str) -> Step:
@@ -111,30 +112,38 @@ def _edit(path: Path, few: Mapping[str, Any]) -> None:
         YAML(typ="safe", pure=True).dump(tree, file)
 
 
-def first_difference(then: Path, now: Path, steps: Sequence[Step], changed: Collection[str]) -> tuple[str, Path] | None:
-    """Run the steps in two projects; return the first program and file that differ, None if all are the same.
+def compare(then: Path, now: Path, steps: Sequence[Step], changed: Collection[str]) -> dict[str, Path | None]:
+    """Run the steps in two projects; return of each program the first file that differs, None if all are the same.
 
-    `changed` names the programs whose code differs: `now` takes the outputs of the others from `then`. Raises UserError if a
-    program fails.
+    `changed` names the programs whose code differs: `now` takes the outputs of the others from `then`. No program runs that
+    would read a file that differs. Raises UserError if a program fails.
     """
     programs = [(program, list(group)) for program, group in itertools.groupby(steps, attrgetter("program"))]
     last = max((i for i, (program, _) in enumerate(programs) if program in changed), default=-1)
+    compared: dict[str, Path | None] = {}
     for program, group in programs[: last + 1]:
         console().print(f"same: {program}")
         commands, outputs = [step.command for step in group], [path for step in group for path in step.outputs]
         run_commands(then, *commands)
-        if program not in changed:
+        if program in changed:
+            run_commands(now, *commands)
+        else:
             for name in (file.relative_to(then) for path in outputs for file in _files(then / path)):
                 (now / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(then / name, now / name)
-            continue
-        run_commands(now, *commands)
-        for path in outputs:
-            names = sorted({file.relative_to(one) for one in (then, now) for file in _files(one / path)})
-            for name in names or [path]:
-                pair = (then / name, now / name)
-                if not (all(file.is_file() for file in pair) and filecmp.cmp(*pair, shallow=False)):
-                    return program, name
+        compared[program] = _first_difference(then, now, outputs)
+        if compared[program] is not None and program not in EXPERIMENT_PROGRAMS[1:]:
+            break
+    return compared
+
+
+def _first_difference(then: Path, now: Path, outputs: Sequence[Path]) -> Path | None:
+    for path in outputs:
+        names = sorted({file.relative_to(one) for one in (then, now) for file in _files(one / path)})
+        for name in names or [path]:
+            pair = (then / name, now / name)
+            if not (all(file.is_file() for file in pair) and filecmp.cmp(*pair, shallow=False)):
+                return name
     return None
 
 
@@ -142,10 +151,11 @@ def run_commands(folder: Path, *commands: Sequence[str]) -> None:
     """Run commands of the sources in `folder`, with a store of its own. Raises UserError if one fails."""
     finished = run_python(folder, "-c", SEVERAL, json.dumps(commands))
     if finished.returncode:
-        last = (finished.stderr or finished.stdout or str(finished.returncode)).strip().splitlines()[-1]
+        command, _, said = finished.stdout.rpartition("\n$ ")[2].partition("\n")
+        last = (finished.stderr.strip() or said.strip() or str(finished.returncode)).splitlines()[-1]
         raise UserError(
-            f"{commands[0][0]}: fails with the code of {folder.name} on a few simulated shots (found {last!r}, expected "
-            "exit code 0). Fix: run it on simulated shots"
+            f"{command}: fails with the code of {folder.name} on a few simulated shots (found {last!r}, expected "
+            f"exit code 0). Fix: run `{command}` on simulated shots"
         )
 
 

@@ -2,9 +2,9 @@
 
 Both run the stages of dvc.yaml, and of the notes' experiments those that the commit's code made, each on its own files, in
 temporary folders; a program with one fingerprint in both is run once, and none after the last that differs. Of the programs
-before the first file that differs DVC records the present outputs as those of the present code: those that the commit's code
-made. Parameters and data stay as they were recorded, so that DVC still sees what else has changed. Both run with the installed
-libraries: a program whose locked libraries have changed, or are not those installed, is left out.
+that write the same DVC records the present outputs as those of the present code: those that the commit's code made, and that
+are out of date by their code alone, since other parameters and data were not tried. Both run with the installed libraries: a
+program whose locked libraries have changed, or are not those installed, is left out.
 """
 
 import importlib.metadata
@@ -14,6 +14,9 @@ import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
 
 from xtcav_ml.config.paths import EXPERIMENTS, LOCK_FILE, LOCK_FILES, PARAMS_FILE
 from xtcav_ml.lineage import dvc_lock, fingerprint, git, project
@@ -50,12 +53,12 @@ def take_over_if_same(revision: str) -> bool:
             name for name in present if name not in codes or codes[name].fingerprint != present[name].fingerprint
         ]
         for steps in (golden_set.STAGES, _experiments(root, codes, changed)):
-            programs = list(dict.fromkeys(step.program for step in steps))
-            if difference := golden_set.first_difference(then, now, steps, changed):
-                program, path = difference
-                screen.print(f"same: no, {program}: {path} differs from that of {revision}")
-                programs, same = programs[: programs.index(program)], False
-            proven += programs
+            for program, path in golden_set.compare(then, now, steps, changed).items():
+                if path is not None:
+                    screen.print(f"same: no, {program}: {path} differs from that of {revision}")
+                    same = False
+                elif program in codes:  # else its code has no name that a lock file could have recorded
+                    proven.append(program)
     if same:
         screen.print(f"same: yes, every output is that of {revision}, byte for byte")
     keeping = {}
@@ -66,9 +69,11 @@ def take_over_if_same(revision: str) -> bool:
             )
         elif name in changed:
             keeping[codes[name].fingerprint] = present[name].fingerprint
-    kept = [name for folder in LOCKS for name in _take_over(root, folder, keeping)]
-    if kept:
-        fingerprint.write_codes(root)
+    if keeping:
+        fingerprint.write_codes(root)  # before DVC reads them
+    kept = [
+        name for folder, locks in LOCKS.items() for lock in locks for name in _take_over(root, folder, lock, keeping)
+    ]
     none = f"no stage (none last ran with the code of {revision}; of a change that is committed, name the commit before it)"
     screen.print(f"same: taken over for {', '.join(kept) or none}; `dvc repro` runs what is still out of date")
     return same
@@ -99,7 +104,7 @@ def _experiments(root: Path, codes: Mapping[str, Code], changed: Sequence[str]) 
     kept = [
         step
         for name, step in made.items()
-        if step.program in changed and stages[name].code == codes[step.program].fingerprint
+        if step.program in codes and step.program in changed and stages[name].code == codes[step.program].fingerprint
     ]
     data = [step for step in made.values() if step.program == "notes-data"] if kept else []
     return sorted({*kept, *data}, key=lambda step: (golden_set.EXPERIMENT_PROGRAMS.index(step.program), step.command))
@@ -115,27 +120,43 @@ def _other_libraries(then: Code, now: Code) -> list[str]:
     return [f"{name} (locked {a}, now {b}, installed {c})" for name, (a, b, c) in pairs.items() if not a == b == c]
 
 
-def _take_over(root: Path, folder: Path, keeping: Mapping[str, str]) -> list[str]:
-    """Write fingerprints anew into the lock files of the DVC project in `folder`; returns DVC's names of their stages.
+def _take_over(root: Path, folder: Path, lock: Path, keeping: Mapping[str, str]) -> list[str]:
+    """Write fingerprints anew into a lock file of the DVC project in `folder`; returns DVC's names of their stages.
 
-    Those that are then up to date enter DVC's cache of runs: `dvc repro` finds them there after their outputs were replaced.
+    Those whose outputs are there enter DVC's cache of runs: `dvc repro` finds them there after their outputs were replaced.
     """
-    kept = []
-    for lock in (name for name in LOCKS[folder] if (root / name).is_file()):
-        text, inside = (root / lock).read_text(encoding="utf-8"), lock.parent.relative_to(folder)
-        prefix = "" if inside == Path() else f"{inside}/dvc.yaml:"
-        names = [f"{prefix}{name}" for name, stage in dvc_lock.parse(text, lock).items() if stage.code in keeping]
-        if names:
-            for old, new in keeping.items():
-                text = text.replace(old, new)
-            with atomic.replacing(root / lock) as temporary:
-                temporary.write_text(text, encoding="utf-8")
-        kept += names
-    if kept:
-        outdated = json.loads(_dvc(root / folder, "status", "--json"))
-        if whole := [name for name in kept if name not in outdated]:
-            _dvc(root / folder, "commit", "--force", *whole)
+    stages = dvc_lock.parse((root / lock).read_bytes(), lock) if (root / lock).is_file() else {}
+    inside = lock.parent.relative_to(folder)
+    prefix = "" if inside == Path() else f"{inside}/dvc.yaml:"
+    names = {f"{prefix}{name}": name for name, stage in stages.items() if stage.code in keeping}
+    if not names:
+        return []
+    status = json.loads(_dvc(root / folder, "status", "--json", *names))
+    others = {name: _other_changes(status.get(name, [])) for name in names}
+    # what was deleted can be as it is recorded; what has changed was recorded of a run that no golden set repeats
+    kept = [name for name in names if all(kind == "changed outs" or how == "deleted" for kind, how in others[name])]
+    lines = YAML().load(root / lock)
+    for params in (lines["stages"][names[name]]["params"] for name in kept):
+        for values in params.values():
+            if (code := values.get("fingerprint")) in keeping:
+                values["fingerprint"] = keeping[code]
+    with atomic.replacing(root / lock) as temporary:
+        YAML().dump(lines, temporary)
+    if whole := [name for name in kept if not others[name]]:
+        _dvc(root / folder, "commit", "--force", *whole)
     return kept
+
+
+def _other_changes(changes: Sequence[Any]) -> list[tuple[str, Any]]:
+    """Return what `dvc status` says of a stage but for its code: a kind, and how each file or its parameters changed."""
+    kinds = (change if isinstance(change, dict) else {change: {"": change}} for change in changes)
+    return [
+        (kind, how)
+        for each in kinds
+        for kind, files in each.items()
+        for file, how in files.items()
+        if Path(file).parent != fingerprint.FOLDER
+    ]
 
 
 def _dvc(folder: Path, *arguments: str) -> str:
