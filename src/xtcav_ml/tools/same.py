@@ -128,23 +128,31 @@ def _take_over(root: Path, folder: Path, lock: Path, keeping: Mapping[str, str])
     stages = dvc_lock.parse((root / lock).read_bytes(), lock) if (root / lock).is_file() else {}
     inside = lock.parent.relative_to(folder)
     prefix = "" if inside == Path() else f"{inside}/dvc.yaml:"
-    names = {f"{prefix}{name}": name for name, stage in stages.items() if stage.code in keeping}
-    if not names:
+    if not any(stage.code in keeping for stage in stages.values()):
         return []
-    status = json.loads(_dvc(root / folder, "status", "--json", *names))
-    others = {name: _other_changes(status.get(name, [])) for name in names}
-    # what was deleted can be as it is recorded; what has changed was recorded of a run that no golden set repeats
-    kept = [name for name in names if all(kind == "changed outs" or how == "deleted" for kind, how in others[name])]
+    status = json.loads(_dvc(root / folder, "status", "--json"))
+    others = {name: _other_changes(status.get(f"{prefix}{name}", [])) for name in stages}
+
+    def untried(name: str) -> bool:
+        """Return whether other parameters made a stage's outputs, or what it read: no golden set has repeated that."""
+        makers = (maker for maker in stages if stages[maker].outs.keys() & stages[name].deps.keys())
+        return any(isinstance(how, dict) for _, how in others[name]) or any(map(untried, makers))
+
+    # what was deleted can be as it is recorded, what has changed is not
+    as_recorded = [
+        name for name in stages if all(kind == "changed outs" or how == "deleted" for kind, how in others[name])
+    ]
+    kept = [name for name in as_recorded if stages[name].code in keeping and not untried(name)]
     lines = YAML().load(root / lock)
-    for params in (lines["stages"][names[name]]["params"] for name in kept):
+    for params in (lines["stages"][name]["params"] for name in kept):
         for values in params.values():
             if (code := values.get("fingerprint")) in keeping:
                 values["fingerprint"] = keeping[code]
     with atomic.replacing(root / lock) as temporary:
         YAML().dump(lines, temporary)
-    if whole := [name for name in kept if not others[name]]:
+    if whole := [f"{prefix}{name}" for name in kept if not others[name]]:
         _dvc(root / folder, "commit", "--force", *whole)
-    return kept
+    return [f"{prefix}{name}" for name in kept]
 
 
 def _other_changes(changes: Sequence[Any]) -> list[tuple[str, Any]]:
