@@ -57,6 +57,9 @@ def finished_project(top: Path) -> Project:
     project = Project.finished(top / "project")
     few = {"tune.trials": 2, "tune.epochs": 2, "tune.startup_trials": 1, "tune.warmup_epochs": 1}
     project.set(**few, **{"simulate.lasing_shots": [15, 15]})
+    (project.folder / ".git/info/exclude").write_text(
+        "labels.h5\nexperiments/results\n"
+    )  # what `relabel`, `experiment` write
     for command in ("dvc repro", "git commit -qam results"):
         project.run("bash", "-c", command)
     train = flatten(

@@ -100,8 +100,14 @@ def ask(argv: list[str]) -> int:
         socket.send_fds(connection, [len(body).to_bytes(4, "big")], streams)
         connection.sendall(body)
         for number in SIGNALS:
-            signal.signal(number, lambda number, _: connection.send(bytes([number])))
+            signal.signal(number, lambda number, _: send(connection, number))
         return int(connection.recv(8) or -signal.SIGKILL)
+
+
+def send(connection: socket.socket, number: int) -> None:
+    """Pass a signal on, unless the program has ended in this moment."""
+    with contextlib.suppress(BrokenPipeError):
+        connection.send(bytes([number]))
 
 
 def is_open(descriptor: int) -> bool:

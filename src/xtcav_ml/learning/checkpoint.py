@@ -120,7 +120,9 @@ class Checkpoints:
         (self.folder / ENDED).unlink(missing_ok=True)
 
     def clear(self) -> None:
-        """Remove all states: the training begins anew."""
+        """Remove all states: the training begins anew. The mark of its end goes last, lest a kill leave one to be continued."""
+        for path in _newest_first(self.folder):
+            path.unlink(missing_ok=True)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _others(self) -> list[Path]:
