@@ -93,8 +93,9 @@ def test_a_request_to_stop_is_heard_where_it_may_be(what, name):
     assert ("again to stop now" in done.stderr) == (what != SWALLOWED)
 
 
-def test_a_command_below_nohup_outlives_its_terminal():
-    program = START.format(name="SIGHUP") + "ask()\nprint('on')"
+@pytest.mark.parametrize("then", ["", "interrupts.end_at_once('ui')\n"], ids=["listens", "ends_at_once"])
+def test_a_command_below_nohup_outlives_its_terminal(then):
+    program = START.format(name="SIGHUP") + then + "ask()\nprint('on')"
     command = ["nohup", sys.executable, "-c", program]
     assert subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout == "on\n"
 

@@ -9,7 +9,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -27,9 +27,7 @@ _held = 0
 
 def listen() -> None:
     """Treat all STOPS as Ctrl-C, but for the end of a terminal that `nohup` has told this process to outlive."""
-    for number in STOPS:
-        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, _stop)
+    _handle(_stop)
 
 
 def block() -> None:
@@ -38,15 +36,17 @@ def block() -> None:
 
 
 def end_at_once(name: str) -> None:
-    """Let STOPS end this process with one line, wherever it is: for a program of another that leaves nothing half done."""
+    """Let the STOPS of `listen` end this process with one line, wherever it is.
+
+    For a program of another that leaves nothing half done.
+    """
 
     def end(number: int, frame: FrameType | None) -> None:
         with contextlib.suppress(OSError):
             os.write(2, f"xtcav: {name}: stopped\n".encode())
         os._exit(130)
 
-    for number in STOPS:
-        signal.signal(number, end)
+    _handle(end)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
 
 
@@ -83,6 +83,12 @@ def withdraw() -> None:
     """Drop the request that is held back: it only ended a wait, and the work before it is complete."""
     global _first, _owed
     _first, _owed = None, False
+
+
+def _handle(handler: Callable[[int, FrameType | None], None]) -> None:
+    for number in STOPS:
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
