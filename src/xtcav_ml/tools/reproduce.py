@@ -87,11 +87,11 @@ def _compare(run: Original, folder: Path, machine: Sequence[str], other_class: s
         screen.print(f"run {run.run_id} is reproduced: all {len(rows)} hashes and metrics are the same; in {folder}")
         return True
     now = recorded.of_folder(folder)
-    code = recorded.changed_code(run.code, now.code if now else {})
+    code = recorded.changed_code(run.code, now.code) if now else ["not recorded"]
     screen.print(f"code that differs: {', '.join(code) or 'none'}")
     screen.print(f"environment that differs: {', '.join(machine) or 'nothing'}")
     verdict = f"is not reproduced: {len(differing)} of {len(rows)} hashes and metrics differ, first {differing[0].name}"
-    if other_class and not code and comparison.same_data(sections[0], stages):
+    if other_class and not code and comparison.only_weights_differ(sections[0], stages):
         verdict = comparison.on_another_class(other_class, run.metrics, metrics)
     screen.print(f"run {run.run_id} {verdict}; in {folder}")
     return False

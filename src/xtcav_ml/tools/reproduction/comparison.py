@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from xtcav_ml.config.base import flatten
-from xtcav_ml.config.paths import STAGES
+from xtcav_ml.config.paths import MODEL, STAGES
 from xtcav_ml.lineage.dvc_lock import Stage
 from xtcav_ml.lineage.environment import CLASS
 
@@ -54,20 +54,17 @@ def compare_environments(then: Mapping[str, str], now: Mapping[str, str]) -> lis
 
 
 def other_class(then: Mapping[str, str], now: Mapping[str, str]) -> str | None:
-    """Return in words how the classes of processor of two environments differ; None if they do not.
-
-    Where an earlier version of this program recorded no class, the processors' names count.
-    """
-    name = CLASS if CLASS in then else "cpu"
-    one, other = then.get(name), now.get(name)
-    return None if one == other else f"{one} in the run, {other} here"
+    """Return in words how the classes of processor of two environments differ; None unless both are recorded and do."""
+    one, other = then.get(CLASS), now.get(CLASS)
+    return f"{one} in the run, {other} here" if one and other and one != other else None
 
 
-def same_data(rows: Sequence[Comparison], stages: Mapping[str, Stage]) -> bool:
-    """Return whether of all compared files those that stage `prepare` read and wrote are the same."""
+def only_weights_differ(rows: Sequence[Comparison], stages: Mapping[str, Stage]) -> bool:
+    """Return whether of all compared files those that stage `prepare` read and wrote are the same, and the model is not."""
     prepare = stages.get("prepare", Stage())
     data = [row for row in rows if row.name in (*prepare.deps, *prepare.outs)]
-    return bool(data) and all(row.same for row in data)
+    other_weights = any(row.name == str(MODEL) and not row.same for row in rows)
+    return bool(data) and all(row.same for row in data) and other_weights
 
 
 def on_another_class(words: str, then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
