@@ -2,6 +2,7 @@ import socket
 
 import pytest
 
+from xtcav_ml.system import listening
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.tuning import dashboard, studies
 
@@ -18,13 +19,23 @@ def test_no_search_and_a_port_that_is_taken_are_one_line(tmp_path, monkeypatch):
             dashboard.serve(path, "127.0.0.1", port)
 
 
-def test_a_search_is_served_until_somebody_asks_to_stop(tmp_path, monkeypatch, capsys):
-    def stop(server: dashboard._Server) -> None:
+@pytest.mark.parametrize(("host", "shown"), [("127.0.0.1", "127.0.0.1"), ("::1", "[::1]")])
+def test_a_search_is_served_on_the_socket_that_listens_until_somebody_asks_to_stop(
+    tmp_path, monkeypatch, capsys, host, shown
+):
+    listen, sockets = listening.listen, []
+    monkeypatch.setattr(listening, "listen", lambda *where: sockets.append(listen(*where)) or sockets[-1])
+
+    def serve_one(server: dashboard._Server) -> None:
+        with socket.create_connection(sockets[0].getsockname()[:2], timeout=60) as client:
+            client.sendall(b"GET /dashboard HTTP/1.0\r\n\r\n")
+            server.handle_request()
+            assert b" 200 OK" in client.recv(100)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(dashboard._Server, "serve_forever", stop)
+    monkeypatch.setattr(dashboard._Server, "serve_forever", serve_one)
     path = tmp_path / "study.db"
     studies._storage(path).engine.dispose()
     with pytest.raises(KeyboardInterrupt):
-        dashboard.serve(path, "127.0.0.1", 0)
-    assert capsys.readouterr().out.startswith("Optuna's dashboard on http://127.0.0.1:")
+        dashboard.serve(path, host, 0)
+    assert capsys.readouterr().out.startswith(f"Optuna's dashboard on http://{shown}:0/dashboard ")

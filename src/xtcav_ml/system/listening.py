@@ -6,6 +6,11 @@ import socket
 from xtcav_ml.system.errors import UserError
 
 
+def address(host: str, port: int) -> str:
+    """Return host and port as an address of a page names them: an IPv6 address is in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def listen(host: str, port: int) -> socket.socket:
     """Return a socket that listens on an address of this machine; raises UserError if that is none, or taken."""
     try:

@@ -93,7 +93,6 @@ def serve(path: Path, name: str, host: str, port: int, threads: int) -> None:
         backend.configure(seed=0, threads=threads)
         model = ShotModel(path, sealed=not name.startswith(versions.SCHEME))
         model.predict(packaging.arrays(model.predictor.spec))  # the first call builds the network
-        shown = f"[{host}]" if ":" in host else host
-        print(f"{name} on http://{shown}:{port}/invocations (Ctrl-C ends it)", flush=True)
+        print(f"{name} on http://{listening.address(host, port)}/invocations (Ctrl-C ends it)", flush=True)
         config = uvicorn.Config(Served(model), log_level="warning", lifespan="off", server_header=False)
         uvicorn.Server(config).run([sockets])

@@ -1,8 +1,10 @@
 """dashboard: Optuna's pages of this project's searches."""
 
+import socket
 import socketserver
 import wsgiref.simple_server
 from pathlib import Path
+from wsgiref.types import WSGIApplication
 
 import optuna_dashboard
 
@@ -13,6 +15,15 @@ from xtcav_ml.tuning import studies
 
 class _Server(socketserver.ThreadingMixIn, wsgiref.simple_server.WSGIServer):
     daemon_threads = True
+
+    def __init__(self, listens: socket.socket, app: WSGIApplication) -> None:
+        self.address_family = listens.family
+        super().__init__(listens.getsockname(), _Handler, bind_and_activate=False)
+        self.socket.close()
+        self.socket = listens
+        self.server_name, self.server_port = listens.getsockname()[:2]
+        self.setup_environ()
+        self.set_app(app)
 
 
 class _Handler(wsgiref.simple_server.WSGIRequestHandler):
@@ -27,9 +38,7 @@ def serve(path: Path, host: str, port: int) -> None:
     """
     if not path.exists():
         raise UserError(f"{path}: missing (found no search, expected that of `make tune`). Fix: run `make tune`")
-    listening.listen(host, port).close()
-    with studies.usable(path):
-        app = optuna_dashboard.wsgi(f"sqlite:///{path}")
-        server = wsgiref.simple_server.make_server(host, port, app, _Server, _Handler)
-        print(f"Optuna's dashboard on http://{host}:{port}/dashboard (Ctrl-C ends it)", flush=True)
+    with listening.listen(host, port) as listens, studies.usable(path):
+        server = _Server(listens, optuna_dashboard.wsgi(f"sqlite:///{path}"))
+        print(f"Optuna's dashboard on http://{listening.address(host, port)}/dashboard (Ctrl-C ends it)", flush=True)
         server.serve_forever()
