@@ -86,8 +86,10 @@ def test_the_page_opens_our_view_or_all_runs_of_a_store_that_one_may_only_read(r
         raise mlflow.MlflowException("denied")
 
     monkeypatch.setattr(mlflow.MlflowClient, "set_experiment_tag", refuse)
-    mlflow_store.serve_ui(root, "127.0.0.1", 0)
-    assert "workflowType=machine_learning (" in capsys.readouterr().out
+    mlflow_store.serve_ui(root, "::1", 0)
+    said = capsys.readouterr().out
+    assert said.startswith("MLflow UI on http://[::1]:0/#/")
+    assert "workflowType=machine_learning (" in said
 
 
 def test_an_experiment_that_another_process_creates_meanwhile_is_the_one(root, monkeypatch):
@@ -100,11 +102,16 @@ def test_an_experiment_that_another_process_creates_meanwhile_is_the_one(root, m
 
 
 @pytest.mark.parametrize(
-    ("name", "text"), [("MLFLOW_HTTP_REQUEST_TIMEOUT", "soon"), ("MLFLOW_TRACKING_INSECURE_TLS", "?")]
+    ("name", "kind"),
+    [
+        ("MLFLOW_HTTP_REQUEST_TIMEOUT", "a whole number"),
+        ("MLFLOW_HTTP_REQUEST_BACKOFF_JITTER", "a number"),
+        ("MLFLOW_TRACKING_INSECURE_TLS", "true or false"),
+    ],
 )
-def test_a_variable_that_mlflow_cannot_read_is_named_before_anything_is_asked(root, monkeypatch, name, text):
-    monkeypatch.setenv(name, text)
-    with pytest.raises(UserError, match=rf"^{name}: .*Fix: unset {name}$"):
+def test_a_variable_that_mlflow_cannot_read_is_named_before_anything_is_asked(root, monkeypatch, name, kind):
+    monkeypatch.setenv(name, "soon")
+    with pytest.raises(UserError, match=rf"^{name}: .*'soon', expected {kind}\). Fix: unset {name}$"):
         mlflow_store.connect(root)
 
 

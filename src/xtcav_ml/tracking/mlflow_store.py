@@ -75,9 +75,8 @@ def _require_readable_variables() -> None:
 
 
 def _kind(variable: environment_variables._EnvironmentVariable) -> str:
-    if isinstance(variable, environment_variables._BooleanEnvironmentVariable):
-        return "true or false"
-    return f"one of type {variable.type.__name__}"
+    kinds = {bool: "true or false", int: "a whole number", float: "a number"}
+    return kinds.get(variable.type) or str(variable.type.__name__)
 
 
 def connect(root: Path, experiment: str = EXPERIMENT) -> tuple[mlflow.MlflowClient, str]:
@@ -168,7 +167,7 @@ def serve_ui(root: Path, host: str, port: int) -> None:
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     }  # jobs: of chat bots
-    print(f"MLflow UI on http://{host}:{port}/{page} (in a few seconds; Ctrl-C ends it)", flush=True)
+    print(f"MLflow UI on http://{listening.address(host, port)}/{page} (in a few seconds; Ctrl-C ends it)", flush=True)
     where = ["--backend-store-uri", uri, "--host", host, "--port", str(port)]
     enough = ["--workers", "1", "--uvicorn-opts", "--log-level warning"]  # for one user, and there sooner than four
     mlflow_ui.become("ui", *where, *enough)
