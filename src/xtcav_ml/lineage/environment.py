@@ -15,12 +15,16 @@ RECORDED_LIBRARIES = (
 )
 
 
-CLASS = "processor class"
+CLASS = "class of processor"
 INSTRUCTIONS = {"AVX-512": "avx512bw", "AVX2": "avx2"}  # by the flag that the system lists
 
 
 def environment(libraries: Iterable[str] = RECORDED_LIBRARIES) -> dict[str, str]:
-    """Return Python, platform, processor, cores, backend, versions of installed `libraries`, and variables that count."""
+    """Return what a run records of the machine and the libraries, by name.
+
+    These are Python, platform, cores, class of processor, processor, backend, versions of installed `libraries`, and
+    variables that count.
+    """
     machine = {"python": platform.python_version(), "platform": platform.platform(), "cores": str(os.cpu_count())}
     machine[CLASS] = processor_class()
     return {**machine, **deciding(libraries), **variables.counted()}
@@ -37,9 +41,10 @@ def deciding(libraries: Iterable[str]) -> dict[str, str]:
 
 
 def processor_class() -> str:
-    """Return the widest vector instructions of the processor, by which oneDNN chooses how a CPU adds: AVX-512, AVX2 or none.
+    """Return the class of processor: AVX-512, AVX2, or the kind of machine where it has neither.
 
-    At the levels of one processor the weights of a training differed by this alone (docs/training.md).
+    These are its widest vector instructions, by which oneDNN chooses how a CPU adds. At the levels of one
+    processor the weights of a training differed by this alone (docs/training.md).
     """
     flags = _of_cpu("flags").split()
     return next((name for name, flag in INSTRUCTIONS.items() if flag in flags), platform.machine())

@@ -94,10 +94,8 @@ def patch(folder: Path = Path()) -> Patch:
             _git(folder, "--literal-pathspecs", *arguments, index=index, stdin=os.fsencode(added))
         plain = [f"--{name}" for name in ("binary", "no-ext-diff", "no-textconv", "no-color", "no-renames")]
         plain += ["--src-prefix=a/", "--dst-prefix=b/", "--no-relative"]
-        plain += [
-            "--unified=3",
-            "--inter-hunk-context=0",
-        ]  # without lines around it, an edit is applied at another place
+        # without lines around it, an edit is applied at another place
+        plain += ["--unified=3", "--inter-hunk-context=0"]
         content = _git(folder, "diff", *plain, "HEAD", "--", *SOURCES, index=index)
     return Patch(content, large)
 
