@@ -104,7 +104,10 @@ def again(clones):
                 stdout=output,
                 stderr=output,
             )
+        deadline = time.monotonic() + 200
         while started.poll() is None and not (lock.is_file() and f"  {stage}:\n" in lock.read_text()):
+            if time.monotonic() > deadline:
+                started.kill()
             time.sleep(0.05)
         assert started.poll() is None, said.read_text()
         started.send_signal(how)
