@@ -69,7 +69,11 @@ def readable(probabilities):
 
 @pytest.mark.parametrize(
     "trained",
-    [*((name, "int16") for name in LISTS), ("default", "float16"), ("every step", "float32")],
+    [
+        *((name, "int16") for name in LISTS),
+        pytest.param(("default", "float16"), marks=pytest.mark.thorough),
+        pytest.param(("every step", "float32"), marks=pytest.mark.thorough),
+    ],
     indirect=True,
     ids="-".join,
 )

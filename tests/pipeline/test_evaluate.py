@@ -124,6 +124,7 @@ def test_predictions_are_a_row_for_each_shot(folder, evaluated):
     assert float(rows[3]["predicted brightness"]) == pytest.approx(float(predicted[NUMBER_HEAD][3, 0]), rel=1e-5)
 
 
+@pytest.mark.thorough
 def test_curves_of_epochs_with_other_quantities_stay_in_their_columns(folder):
     rows = history.read_history(folder / "history.jsonl")
     rows.append({"gradient_cosine": 0.25, **{name: 2 * value for name, value in rows[0].items()}})
