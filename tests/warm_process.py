@@ -52,6 +52,8 @@ IMPORTED += (
 """The first decides what Keras imports, so it is the first."""
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+HEAD = f"import _signal; _signal.pthread_sigmask(_signal.SIG_BLOCK, {[*map(int, SIGNALS)]})\n"
+"""First line of a program: a signal that comes before it has connected is passed on then."""
 
 Request = tuple[list[str], str, dict[str, str], int, tuple[int, int], list[int]]
 """Arguments, folder, environment, umask, limits of a file's size, and open standard streams of a program that is to run."""
@@ -64,7 +66,7 @@ def environment(folder: Path) -> dict[str, str]:
         if not programs.exists():
             programs.mkdir()
             for name in PROGRAMS:
-                (programs / name).write_text(f"#!{sys.executable} -IS\n{Path(__file__).read_text()}")
+                (programs / name).write_text(f"#!{sys.executable} -IS\n{HEAD}{Path(__file__).read_text()}")
                 (programs / name).chmod(0o755)
             owner = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
             with (folder / "warm.log").open("w") as log:
@@ -101,6 +103,7 @@ def ask(argv: list[str]) -> int:
         connection.sendall(body)
         for number in SIGNALS:
             signal.signal(number, lambda number, _: send(connection, number))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         return int(connection.recv(8) or -signal.SIGKILL)
 
 
@@ -119,11 +122,14 @@ def is_open(descriptor: int) -> bool:
 
 
 def receive(connection: socket.socket) -> tuple[Request, list[int]]:
-    """Return what is asked for, and the standard streams."""
+    """Return what is asked for, and the standard streams. Raises EOFError if the program is killed before it has asked."""
     head, streams, *_ = socket.recv_fds(connection, 4, 3)
-    body = b""
-    while len(body) < int.from_bytes(head, "big"):
-        body += connection.recv(65536)
+    size, body = int.from_bytes(head, "big"), b""
+    while len(body) < size or not size:
+        part = connection.recv(size - len(body))  # and not the signal that may follow
+        if not part:
+            raise EOFError
+        body += part
     return json.loads(body), streams
 
 
@@ -152,7 +158,11 @@ def serve(path: str, owner: int) -> tuple[Request, list[int]]:
             os.close(ended)
         if listener in ready:
             connection, _ = listener.accept()
-            request, streams = receive(connection)
+            try:
+                request, streams = receive(connection)
+            except (EOFError, ConnectionResetError):
+                connection.close()
+                continue
             process = os.fork()
             if process == 0:
                 for one in (listener, connection, *(pair[1] for pair in forks.values())):

@@ -1,7 +1,6 @@
 """serve: a trained model over HTTP, for programs that send raw frames as JSON. It takes nothing that is not what it says."""
 
 import asyncio
-import contextlib
 from pathlib import Path
 
 import uvicorn
@@ -89,7 +88,7 @@ def serve(path: Path, name: str, host: str, port: int, threads: int) -> None:
     """
     if not path.is_file():
         raise UserError(f"{path}: missing (expected a model). Fix: run `make repro`, or name another")
-    with listening.listen(host, port) as sockets, contextlib.suppress(KeyboardInterrupt):
+    with listening.listen(host, port) as sockets:
         backend.configure(seed=0, threads=threads)
         model = ShotModel(path, sealed=not name.startswith(versions.SCHEME))
         model.predict(packaging.arrays(model.predictor.spec))  # the first call builds the network
