@@ -6,6 +6,7 @@ import gzip
 import http.client
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -432,3 +433,11 @@ def test_changed_files_are_refused_before_any_is_read(root, plain, tmp_path):
     file.write_bytes(b"not even a zip")
     with pytest.raises(UserError, match=r"data/model\.keras is not as it was logged"):
         mlflow.pyfunc.load_model(str(folder))
+
+
+def test_a_stop_is_one_line(served, root):
+    """The last test of the file: it ends the server."""
+    _, process = served
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 130
+    assert (root / "log.txt").read_text().splitlines()[-1].startswith("xtcav: serve: stopped: ")
