@@ -13,6 +13,8 @@ import time
 import urllib.parse
 from collections.abc import Callable
 
+import anyio.to_thread
+
 from xtcav_ml.system import mlflow_page
 from xtcav_ml.system.http_limits import Body, Limited, Rate, Refused, Scope, header, plain_json, sound
 
@@ -21,6 +23,7 @@ ARTIFACT = 2 * 2**30  # bytes of one artifact
 QUERY = 8192  # characters after the question mark
 REQUESTS, REQUEST_BURST = 200.0, 2000  # a second, of one address
 ATTEMPTS, ATTEMPT_BURST = 1.0, 100  # passwords that were not known to be right, of one address and for one account
+THREADS = 20  # requests that MLflow answers at once; the others wait for their turn
 REMEMBERED, ACCOUNTS = 60.0, 10_000  # seconds for which a password is known to have been right, and how many
 
 SERVED = "trackers or MLflow's pages of runs and models"
@@ -171,7 +174,12 @@ def _printable(text: str) -> bool:
 
 
 def create_app() -> Limited:
-    """Return what uvicorn serves: MLflow with accounts, behind the gate."""
+    """Return what uvicorn serves: MLflow with accounts, behind the gate.
+
+    A request that logs holds one connection to the database while it asks for a second one. Were there as many requests as
+    connections (settings.env), all could wait for each other until SQLAlchemy gives up, for 30 s.
+    """
+    anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
     from mlflow.server import app, auth
 
     from server import locations, mistakes

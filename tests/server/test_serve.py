@@ -2,8 +2,9 @@ import importlib.metadata
 import socket
 
 import pytest
+from sqlalchemy.pool import QueuePool
 
-from server import __main__, serve
+from server import __main__, gate, serve
 from xtcav_ml.system.errors import UserError
 
 
@@ -72,3 +73,12 @@ def test_postgresql_that_is_not_installed(tmp_path, monkeypatch):
 )
 def test_the_address_that_is_printed_is_that_of_clients(host, allowed, address):
     assert serve._address(host, 5000, allowed) == address
+
+
+def test_requests_that_hold_a_connection_never_wait_for_each_other(monkeypatch):
+    """Each may need a second one of the same pool; runs and accounts of each worker have a pool of their own."""
+    monkeypatch.delenv("MLFLOW_WORKERS", raising=False)
+    settings = serve._settings("127.0.0.1", 0, [])
+    connections = QueuePool(lambda: None)._pool.maxsize + int(settings["MLFLOW_SQLALCHEMYSTORE_MAX_OVERFLOW"])
+    assert connections > gate.THREADS
+    assert 2 * int(settings["MLFLOW_WORKERS"]) * connections < 97  # PostgreSQL's own limit for all but its superuser
