@@ -35,7 +35,7 @@ COMMANDS = {
     "record": Call(before="rm -rf mlruns/mlflow.db* results/resources/run.json"),
     "relabel": Call("raw --out labels.h5"),
     "report": Call(),
-    "reproduce": Call("$(grep -o '[0-9a-f]\\{32\\}' results/resources/run.json)", long=True),
+    "reproduce": Call("$(grep run_id results/resources/run.json | grep -o '[0-9a-f]\\{32\\}')", long=True),
     "runs": Call(),
     "same": Call("HEAD"),
     "scan": Call("raw"),

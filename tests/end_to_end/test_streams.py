@@ -14,7 +14,7 @@ import pytest
 
 from tests import warm_process
 from tests.commands import COMMANDS, SHORT, finished_project, shell_line
-from tests.end_to_end.conftest import clean_environment
+from tests.end_to_end.conftest import Project, clean_environment
 from tests.servers import end, free_port
 from xtcav_ml.cli import main
 
@@ -145,7 +145,11 @@ def test_every_command_with_every_output(project, name, way):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("way", ["read no more", "no error", "full"])
-def test_a_run_is_reproduced_with_every_output(project, tmp_path, way):
+def test_a_run_is_reproduced_with_every_output(tmp_path, way):
+    project = Project.with_small_frames(tmp_path / "project")
+    project.run("git", "add", "raw")
+    project.run("git", "commit", "-q", "--amend", "--no-edit")
+    project.run("dvc", "repro", **{warm_process.ALL_FRAMES: "1"})  # as many as the processes of `reproduce` draw
     done = run(project, "reproduce", WAYS[way].replace("{}", f"{{}} --into {tmp_path}/again"))
     assert done.returncode == (way == "full"), done.stderr
     assert (tmp_path / "again/results/evaluation.json").is_file()
