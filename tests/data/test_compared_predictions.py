@@ -1,15 +1,97 @@
+import json
+import re
+from dataclasses import replace
+
+import numpy as np
+
 from tests.data.test_predictions import TABLE
-from xtcav_ml.data.compared_predictions import compare_predictions
-from xtcav_ml.data.predictions import read_rows
+from xtcav_ml.data.compared_predictions import Run, compare_predictions, neighbours
+from xtcav_ml.data.predictions import by_seed, in_common, read_rows
 
 
 def test_a_table_is_as_good_as_itself():
-    found = compare_predictions([(name, read_rows(name, TABLE)) for name in ("x", "y", "z")])
+    found = compare_predictions([Run(name, read_rows(name, TABLE)) for name in ("x", "y", "z")])
     assert [row["accuracy"] for row in found["runs"]] == [0.5] * 3
     assert [entry["measure"] for entry in found["comparisons"]] == 2 * ["accuracy"] + 2 * [
         "mean absolute error of peak"
     ]
     assert {entry["difference"] for entry in found["comparisons"]} == {0}
     assert all(
-        entry["verdict"].startswith("no significant difference between x and ") for entry in found["comparisons"]
+        entry["verdict"].startswith("no significant difference between the model of x and ")
+        for entry in found["comparisons"]
     )
+
+
+def rows(right):
+    """Return a table of predictions of a network that is right on these shots (N,), eight of which are neighbours."""
+    return [
+        {"run": "70", "run.index": f"{10 * (shot // 8) + shot % 8}", "actual": "a", "predicted": "a" if hit else "b"}
+        for shot, hit in enumerate(right)
+    ]
+
+
+def group(name, accuracy, seeds=5, draw=0):
+    rng = np.random.default_rng(draw)
+    tables = [rows(rng.random(400) < accuracy) for _ in range(seeds)]
+    return Run(name, tables[0], tables if seeds > 1 else [])
+
+
+def test_settings_are_compared_over_seeds_and_shots_with_their_power():
+    found = compare_predictions([group("x", 0.7), group("y", 0.8, seeds=3, draw=1)])
+    assert (found["level"], [row["seeds"] for row in found["runs"]]) == ("settings", [5, 3])
+    for row in found["runs"]:
+        assert row["accuracy_low"] < row["accuracy"] < row["accuracy_high"]
+        assert 0 < row["accuracy_sd"] < 0.05
+    (one,) = found["comparisons"]
+    assert one["better"] == "y"
+    assert re.fullmatch(
+        r"the settings of y are better than those of x: accuracy \+\d+\.\d points, 95 % interval \+\d\.\d to \+\d+\.\d, "
+        r"p = \S+; a difference of \d\.\d points would be found with 80% power",
+        one["verdict"],
+    )
+    assert 0 < one["of_seeds"] < one["high"] - one["low"]
+    json.dumps(found, allow_nan=False)
+
+
+def test_equal_settings_are_not_called_better():
+    (one,) = compare_predictions([group("x", 0.7), group("y", 0.7, draw=1)])["comparisons"]
+    assert one["better"] is None
+    assert one["verdict"].startswith("no significant difference between the settings of x and those of y: accuracy ")
+
+
+def test_one_seed_on_either_side_or_the_same_group_twice_compares_models():
+    for other in (group("y", 0.2, seeds=1, draw=1), replace(group("x", 0.7), name="y", model=rows([False] * 400))):
+        found = compare_predictions([group("x", 0.7), other])
+        assert (found["level"], [row["seeds"] for row in found["runs"]]) == ("models", [1, 1])
+        assert found["comparisons"][0]["verdict"].startswith("the model of x is better than that of y: ")
+
+
+def test_settings_are_compared_by_numbers_too():
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=60)
+
+    def table(error):
+        numbers = zip(truth, truth + rng.normal(0, error, 60), strict=True)
+        return [
+            {"run": "7", "run.index": f"{i}", "actual peak": f"{a}", "predicted peak": f"{b}"}
+            for i, (a, b) in enumerate(numbers)
+        ]
+
+    runs = [Run(name, tables[0], tables) for name, tables in (("x", [table(1)] * 2), ("y", [table(0.1)] * 2))]
+    found = compare_predictions(runs)
+    assert found["comparisons"][0]["verdict"].startswith("the settings of y are better than those of x: mean absolute")
+    assert found["runs"][0]["mean_absolute_error"]["peak"] > found["runs"][1]["mean_absolute_error"]["peak"]
+
+
+def test_neighbours_are_shots_that_follow_one_another_ten_at_most():
+    index = [*range(12), 14, 15, 16, 17, 3]
+    table = [{"run": "1" if shot < 14 else "2", "run.index": str(i)} for shot, i in enumerate(index)]
+    run = in_common([("x", table)])[0]
+    assert neighbours(run).tolist() == [0] * 10 + [1] * 2 + [2] * 2 + [3] * 2 + [4]
+
+
+def test_the_table_of_a_group_has_a_table_for_each_seed():
+    columns = {"run": "1", "run.index": "2", "actual": "a", "seed 1: predicted": "a", "seed 12: predicted": "b"}
+    tables = by_seed([columns])
+    assert tables["12"] == [{"run": "1", "run.index": "2", "actual": "a", "predicted": "b"}]
+    assert (list(tables), by_seed(tables["1"])) == (["1", "12"], {})

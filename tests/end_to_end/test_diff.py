@@ -102,11 +102,11 @@ def test_plots_diff_draws_both_learning_curves_and_both_confusion_matrices(proje
 def test_compare_and_the_report_tell_the_same(project):
     said = project.run("xtcav", "compare", "HEAD~1", "HEAD").stdout
     gained = f"accuracy {100 * (1 - json.loads((ROOT / KEPT[2]).read_text())['accuracy']):+.1f} points"
-    assert f"HEAD is better than HEAD~1: {gained}" in said
+    assert f"the model of HEAD is better than that of HEAD~1: {gained}" in said
     assert "train.optimizer.learning_rate" in said
     project.run("xtcav", "report")
     page = (project.folder / "results/report.html").read_text()
     revision = project.run("git", "rev-parse", "--short", "HEAD~1").stdout.strip()
-    assert f"This run is better than {revision}: {gained}" in page
+    assert f"The model of this run is better than that of {revision}: {gained}" in page
     assert "train.optimizer.learning_rate" in page.partition("Changed parameters")[2].partition("</table>")[0]
     assert project.run("git", "status", "--porcelain").stdout == ""  # the page is of this machine

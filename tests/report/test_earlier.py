@@ -40,7 +40,7 @@ def test_metrics_that_differ_by_nothing_but_spaces_are_the_same(history):
 
 
 def test_a_paired_test_says_whether_the_difference_is_real(history):
-    assert "This run is better than" in said(history)
+    assert "The model of this run is better than that of" in said(history)
     assert "Paired test on 120 common test shots" in said(history)
 
 

@@ -90,7 +90,8 @@ def test_the_command_compares_two_commits(project):
         assert part in done.output, done.output
     last = done.output.splitlines()[-1]  # the interval is of random numbers: of 40 of 200 shots, give or take 11
     expected = (
-        r"HEAD is better than HEAD~1: accuracy \+20\.0 points, 95 % interval \+14\.\d to \+2[56]\.\d, p = 1\.8e-12"
+        r"the model of HEAD is better than that of HEAD~1: accuracy \+20\.0 points, 95 % interval \+14\.\d to \+2[56]\.\d, "
+        r"p = 1\.8e-12; a difference of \d\.\d points would be found with 80% power"
     )
     assert re.fullmatch(expected, last), last
 
@@ -106,7 +107,9 @@ def test_json_holds_every_number(project):
     assert one["p"] == one["p_holm"] == significance.mcnemar(40, 0)
     assert one["low"] < one["difference"] < one["high"] < 0
     assert one["difference"] == pytest.approx(-0.2)
-    assert one["verdict"].startswith("HEAD is better than HEAD~1: accuracy +20.0 points, 95 % interval +14")
+    assert one["verdict"].startswith(
+        "the model of HEAD is better than that of HEAD~1: accuracy +20.0 points, 95 % interval +14"
+    )
 
 
 def test_a_run_is_a_file_a_folder_a_workspace_or_a_revision(project, tmp_path):
@@ -142,7 +145,9 @@ def test_what_chance_could_do_is_no_real_difference(tmp_path):
     (one,) = run(str(first), str(second))["comparisons"]
     assert one["right"] == {"both": 174, "only_first": 6, "only_run": 10, "neither": 10}
     assert one["p"] == significance.mcnemar(6, 10)
-    assert one["verdict"].startswith(f"no significant difference between {first} and {second}: accuracy +2.0 points")
+    assert one["verdict"].startswith(
+        f"no significant difference between the model of {first} and that of {second}: accuracy +2.0 points"
+    )
 
 
 def test_only_common_shots_count_whatever_their_order(tmp_path):
@@ -200,10 +205,14 @@ def test_numbers_are_compared_by_their_absolute_error(tmp_path):
     errors = [np.nanmean(np.abs(guess - truth)) for guess in guesses]
     assert [row["mean_absolute_error"]["peak"] for row in found["runs"]] == pytest.approx(errors, rel=1e-2)
     assert one["difference"] == pytest.approx(errors[1] - errors[0], rel=1e-2)
-    assert one["verdict"].startswith(f"{paths[1]} is better than {paths[0]}: mean absolute error of peak -1.")
+    assert one["verdict"].startswith(
+        f"the model of {paths[1]} is better than that of {paths[0]}: mean absolute error of peak -1."
+    )
     (back,) = run(*map(str, paths[::-1]))["comparisons"]
     assert back["difference"] == -one["difference"]
-    assert back["verdict"].startswith(f"{paths[1]} is better than {paths[0]}: mean absolute error of peak -1.")
+    assert back["verdict"].startswith(
+        f"the model of {paths[1]} is better than that of {paths[0]}: mean absolute error of peak -1."
+    )
 
 
 def test_classes_and_numbers_together_and_numbers_that_no_shot_has(tmp_path, capsys):
@@ -219,13 +228,13 @@ def test_classes_and_numbers_together_and_numbers_that_no_shot_has(tmp_path, cap
 def test_several_runs_are_each_compared_with_the_first_and_pay_for_it(tmp_path):
     names = [str(write(tmp_path / f"{wrong}.csv", hits(wrong))) for wrong in (20, 14, 20)]
     pair, several = run(*names[:2]), run(*names)
-    assert pair["comparisons"][0]["verdict"].startswith(f"{names[1]} is better")
+    assert pair["comparisons"][0]["verdict"].startswith(f"the model of {names[1]} is better")
     first, second = several["comparisons"]
     assert (first["first"], first["run"], second["run"]) == (names[0], names[1], names[2])
     assert first["p"] == pair["comparisons"][0]["p"] == significance.mcnemar(0, 6)
     assert (first["p_holm"], second["p_holm"]) == (2 * first["p"], 1)
     assert first["verdict"].startswith("no significant difference")
-    assert first["verdict"].endswith("corrected for 2 comparisons")
+    assert "corrected for 2 comparisons" in first["verdict"]
 
 
 def test_it_says_in_which_parameters_data_and_code_the_runs_differ(project, tmp_path, capsys):

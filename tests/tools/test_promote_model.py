@@ -20,8 +20,8 @@ def root(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("DVC_ROOT", "MLFLOW_TRACKING_URI"):
         monkeypatch.delenv(name, raising=False)
-    for name in ("dvc.yaml", "params.yaml"):
-        (tmp_path / name).touch()
+    (tmp_path / "dvc.yaml").touch()
+    (tmp_path / "params.yaml").write_text("compare: {margin: 0.02}\n")
     (tmp_path / "model.keras").write_bytes(b"weights")
     lay_store(tmp_path)
     return tmp_path
@@ -71,7 +71,7 @@ def test_the_first_champion_needs_no_comparison(root, capsys):
     assert "is the champion already" in capsys.readouterr().out.replace("\n", " ")
 
 
-@pytest.mark.parametrize(("wrong", "said"), [(20, "is better than"), (38, "no significant difference")])
+@pytest.mark.parametrize(("wrong", "said"), [(20, "is better than that of"), (38, "no significant difference")])
 def test_a_run_that_is_better_or_as_good_is_promoted_with_its_numbers(root, wrong, said):
     first, second = trained(root, hits(40)), trained(root, hits(wrong))
     promote(first)
@@ -83,7 +83,8 @@ def test_a_run_that_is_better_or_as_good_is_promoted_with_its_numbers(root, wron
         f"Promoted: not worse than version 1 of xtcav (run {first.run_id}) by more than the margin: "
     )
     assert re.search(
-        rf"{said}.* accuracy [+-]\d+\.\d points, 95 % interval .*, p = .* \(margin 2 points\); on 200 test shots\n\n",
+        rf"{said}.* accuracy [+-]\d+\.\d points, 95 % interval .*, p = .* \(margin 2 points, power \d+%\); on 200 test "
+        r"shots\n\n",
         kept.description,
     )
     assert kept.tags["promotion.against"] == f"version 1 of xtcav (run {first.run_id})"
@@ -95,7 +96,9 @@ def test_a_worse_run_is_refused_and_the_command_ends_with_1(root, monkeypatch, c
     first, second = trained(root, hits(20)), trained(root, hits(40))
     promote(first)
     tags = refused(
-        root, second, rf"worse than the champion, version 1 .* \(found {first.run_id} is better than .* p = 1.9e-06"
+        root,
+        second,
+        rf"worse than the champion, version 1 .* \(found the model of {first.run_id} is better .* p = 1.9e-06",
     )
     assert float(tags["promotion.p"].removeprefix("accuracy ")) == pytest.approx(2 / 2**20, rel=1e-2)
     monkeypatch.setattr(sys, "argv", ["xtcav", "promote-model", second.run_id[:12]])
@@ -115,7 +118,7 @@ def test_a_loss_that_chance_could_hide_is_refused_and_the_power_of_the_test_is_t
     tags = refused(root, loser, "not shown to be as good as the champion")
     reason = version(root, loser).description
     for part in (
-        r"accuracy -3\.4 points, 95 % interval -7\.\d to \+0\.\d, p = 0\.11, .* ends below 2 points; ",
+        r"accuracy -3\.4 points, 95 % interval -7\.\d to \+0\.\d, p = 0\.11; .* ends below 2 points; ",
         r"test set is too small to tell: .* would pass with a probability of 1\d% on these 411 test shots",
         r"Fix: test on about \d,\d00 shots \(80% power\), ",
     ):

@@ -2,8 +2,6 @@ from typing import Annotated
 
 import typer
 
-from xtcav_ml.science.thresholds import MARGIN
-
 GROUP = "Models"
 EXAMPLES = ("xtcav promote-model candidate --dry-run", "xtcav promote-model 3f2a --margin 0.01")
 
@@ -17,9 +15,9 @@ def promote_model(
     ],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the decision, change nothing.")] = False,
     margin: Annotated[
-        float,
-        typer.Option(min=0, max=1, help="Tolerated loss: fraction of the shots, or of a number's standard deviation."),
-    ] = MARGIN,
+        float | None,
+        typer.Option(min=0, max=1, help="Tolerated loss; default: compare.margin of params.yaml."),
+    ] = None,
 ) -> None:
     """Make a run's model the champion if it is not worse.
 

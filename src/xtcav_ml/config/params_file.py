@@ -10,6 +10,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
 from xtcav_ml.config.base import Section, load_section, overridden, read_tree
+from xtcav_ml.config.compare import CompareParams
 from xtcav_ml.config.data import DataParams
 from xtcav_ml.config.paths import PARAMS_FILE
 from xtcav_ml.config.prepare import PrepareParams
@@ -28,6 +29,7 @@ class Params(BaseModel, frozen=True):
     simulate: SimulateParams
     prepare: PrepareParams
     train: TrainParams
+    compare: CompareParams = CompareParams()
     tune: TuneParams
 
 
@@ -37,6 +39,8 @@ def load_params(path: Path = PARAMS_FILE) -> Params:
     problems = [unknown_key(str(key), names) for key in read_tree(path) if key not in names]
     sections: dict[str, Any] = {}
     for name, field in Params.model_fields.items():
+        if name not in read_tree(path) and not field.is_required():
+            continue
         try:
             sections[name] = load_section(name, cast(type[Section], field.annotation), path)
         except UserError as error:

@@ -1,41 +1,66 @@
-"""The results of two or more runs on the test shots that they have in common, from their tables of predictions."""
+"""The results of two or more runs on the test shots that they have in common, from their tables of predictions.
+
+Where each run is of settings that were trained with several seeds, the settings are compared. Otherwise the models are: one
+seed each cannot tell what of a difference is the settings'.
+"""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from math import isfinite
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xtcav_ml.data.predictions import ACTUAL, PREDICTED, RUN_KEY, Predictions, TableRows, in_common
-from xtcav_ml.science import metrics, significance
+from xtcav_ml.science import metrics, significance, two_level
 from xtcav_ml.science.significance import Difference
-from xtcav_ml.science.thresholds import INTERVAL, SIGNIFICANT
+from xtcav_ml.science.thresholds import INTERVAL, POWER, SIGNIFICANT
 from xtcav_ml.system.errors import UserError
 
+LEAST_SEEDS = 2  # of each of the settings that are compared: of one, the spread is unknown
+ONE_SEED = "settings cannot be called better on one seed each, and these are single models of theirs"
+MOST_NEIGHBOURS = 10  # shots that follow one another and count as one block
 
-def compare_predictions(tables: Sequence[tuple[str, TableRows]]) -> dict[str, Any]:
-    """Return the results of two or more runs (name, table) on their common test shots, each compared with the first.
+
+@dataclass(frozen=True)
+class Run:
+    """The tables of predictions of a run: that of its model, and those of the seeds of its settings, if there are several."""
+
+    name: str
+    model: TableRows
+    seeds: Sequence[TableRows] = ()
+
+
+def compare_predictions(runs: Sequence[Run]) -> dict[str, Any]:
+    """Return the results of two or more runs on their common test shots, each compared with the first.
 
     Raises UserError if they have no shot or no learned quantity in common, or their labels differ.
     """
-    runs = in_common(tables)
-    learned = [name for name in runs[0].learned() if all(name in run.learned() for run in runs)]
+    same = any(run.seeds == runs[0].seeds for run in runs[1:])  # of one group, or both of none
+    settings = all(len(run.seeds) >= LEAST_SEEDS for run in runs) and not same
+    tables = [(run.name, table) for run in runs for table in (run.seeds if settings else [run.model])]
+    common = iter(in_common(tables))
+    groups = [[next(common) for _ in (run.seeds if settings else [run.model])] for run in runs]
+    firsts = [group[0] for group in groups]
+    learned = [name for name in firsts[0].learned() if all(name in one.learned() for one in firsts)]
     if not learned:
-        names, lists = ", ".join(run.name for run in runs), " and ".join(str(run.learned()) for run in runs)
+        names, lists = ", ".join(run.name for run in runs), " and ".join(str(one.learned()) for one in firsts)
         raise UserError(
             f"{names}: nothing to compare (found {lists}, expected a quantity that all have learned). Fix: choose runs with "
             "prepare.label, or a number of prepare.regression, in common"
         )
     result: dict[str, Any] = {
-        "shots": len(runs[0].columns[RUN_KEY[0]]),
-        "runs": [{"run": run.name, "shots": run.shots, "learned": run.learned()} for run in runs],
+        "shots": len(firsts[0].columns[RUN_KEY[0]]),
+        "level": "settings" if settings else "models",
+        "runs": [
+            {"run": one.name, "shots": one.shots, "seeds": len(group), "learned": one.learned()}
+            for one, group in zip(firsts, groups, strict=True)
+        ],
         "comparisons": [],
     }
     for name in learned:
-        if name == "classes":
-            _compare_classes(runs, result)
-        else:
-            _compare_number(runs, name, result)
+        (_compare_classes if name == "classes" else _compare_number)(groups, name, result)
     return result
 
 
@@ -52,61 +77,111 @@ class Measure:
         return f"{100 * value:+.1f}" if self.more_is_better else f"{value:+.3g}"
 
 
-def _compare_classes(runs: Sequence[Predictions], result: dict[str, Any]) -> None:
+Groups = Sequence[Sequence[Predictions]]  # of each run those of its seeds, or of its model alone
+
+
+def _compare_classes(groups: Groups, _: str, result: dict[str, Any]) -> None:
     """Add each run's accuracy to `result`, and its comparison with the first."""
-    truth = runs[0].columns[ACTUAL]
-    right = []
-    for run in runs:
-        _require_same(runs[0], run, ACTUAL, [a != b for a, b in zip(truth, run.columns[ACTUAL], strict=True)])
-        right.append(np.array([a == b for a, b in zip(truth, run.columns[PREDICTED], strict=True)]))
-    for row, hits in zip(result["runs"], right, strict=True):
+    truth, right = groups[0][0].columns[ACTUAL], []
+    for group in groups:
+        for run in group:
+            _require_same(groups[0][0], run, ACTUAL, [a != b for a, b in zip(truth, run.columns[ACTUAL], strict=True)])
+        right.append(np.array([[a == b for a, b in zip(truth, run.columns[PREDICTED], strict=True)] for run in group]))
+    measure, names = Measure("accuracy", True, 1.0), [group[0].name for group in groups]
+    if result["level"] == "settings":
+        _compare_settings(names, measure, right, neighbours(groups[0][0]), result)
+        return
+    for row, (hits,) in zip(result["runs"], right, strict=True):
         low, high = metrics.wilson_interval(int(hits.sum()), len(hits))
         row |= {"accuracy": float(hits.mean()), "accuracy_low": low, "accuracy_high": high}
-    pairs = [significance.accuracies(right[0], hits) for hits in right[1:]]
-    entries = _entries(runs, Measure("accuracy", True, 1.0), [pair.difference for pair in pairs])
+    pairs = [significance.accuracies(right[0][0], hits) for (hits,) in right[1:]]
+    entries = _entries(names, measure, [pair.difference for pair in pairs], "models")
     for entry, pair in zip(entries, pairs, strict=True):
         counts = {"both": pair.both, "only_first": pair.only_first, "only_run": pair.only_second}
         result["comparisons"].append(entry | {"right": counts | {"neither": pair.neither}})
 
 
-def _compare_number(runs: Sequence[Predictions], name: str, result: dict[str, Any]) -> None:
+def _compare_number(groups: Groups, name: str, result: dict[str, Any]) -> None:
     """Add each run's mean absolute error of number `name` to `result`, and its comparison; nothing if no shot has it."""
-    column = f"{ACTUAL} {name}"
-    truth = np.array(runs[0].floats(column))
+    column, first = f"{ACTUAL} {name}", groups[0][0]
+    truth = np.array(first.floats(column))
     finite = np.isfinite(truth)
     if not finite.any():
         return
     errors = []
-    for run in runs:
-        _require_same(runs[0], run, column, list(~np.isclose(truth, run.floats(column), rtol=1e-5, equal_nan=True)))
-        errors.append((np.array(run.floats(f"{PREDICTED} {name}")) - truth)[finite])
-    for row, error in zip(result["runs"], errors, strict=True):
-        row.setdefault("mean_absolute_error", {})[name] = float(np.abs(error).mean())
-    differences = [significance.absolute_errors(errors[0], error) for error in errors[1:]]
+    for group in groups:
+        for run in group:
+            _require_same(first, run, column, list(~np.isclose(truth, run.floats(column), rtol=1e-5, equal_nan=True)))
+        predicted = np.array([run.floats(f"{PREDICTED} {name}") for run in group])
+        errors.append(np.abs(predicted - truth)[:, finite])
     measure = Measure(f"mean absolute error of {name}", False, float(truth[finite].std()))
-    result["comparisons"] += _entries(runs, measure, differences)
+    names = [group[0].name for group in groups]
+    if result["level"] == "settings":
+        _compare_settings(names, measure, errors, neighbours(first)[finite], result)
+        return
+    for row, error in zip(result["runs"], errors, strict=True):
+        row.setdefault("mean_absolute_error", {})[name] = float(error.mean())
+    differences = [significance.absolute_errors(errors[0][0], error) for (error,) in errors[1:]]
+    result["comparisons"] += _entries(names, measure, differences, "models")
 
 
-def _entries(runs: Sequence[Predictions], measure: Measure, differences: Sequence[Difference]) -> list[dict[str, Any]]:
+def _compare_settings(
+    names: Sequence[str],
+    measure: Measure,
+    scores: Sequence[NDArray[Any]],
+    blocks: NDArray[np.int64],
+    result: dict[str, Any],
+) -> None:
+    """Add the mean over seeds of each run's `scores` (seeds, shots) to `result`, and its comparison with the first."""
+    for row, each in zip(result["runs"], scores, strict=True):
+        found = two_level.spread(each, blocks)
+        if measure.more_is_better:
+            row |= {"accuracy": found.mean, "accuracy_low": found.low, "accuracy_high": found.high}
+            row["accuracy_sd"] = found.sd
+        else:
+            row.setdefault("mean_absolute_error", {})[measure.measure.partition(" of ")[2]] = found.mean
+    differences = [two_level.difference(scores[0], each, blocks) for each in scores[1:]]
+    result["comparisons"] += _entries(names, measure, differences, "settings")
+
+
+def neighbours(run: Predictions) -> NDArray[np.int64]:
+    """Return a number for each shot (N,), the same for up to MOST_NEIGHBOURS that follow one another in their run."""
+    places = np.array([run.floats(name) for name in RUN_KEY])
+    begins = np.any(np.diff(places, prepend=places[:, :1] - 2) != [[0], [1]], axis=0)
+    stretch = np.cumsum(begins)
+    position = np.arange(len(begins)) - np.flatnonzero(begins)[stretch - 1]
+    return np.unique([stretch, position // MOST_NEIGHBOURS], axis=1, return_inverse=True)[1]
+
+
+def _entries(
+    names: Sequence[str], measure: Measure, differences: Sequence[Difference], level: str
+) -> list[dict[str, Any]]:
     """Return the comparisons of all runs but the first with it, by one measure, each with its verdict in a sentence."""
     corrected = significance.holm([difference.p for difference in differences])
     several = f", corrected for {len(differences)} comparisons" if len(differences) > 1 else ""
-    unit = " points" if measure.more_is_better else ""
+    unit, what = " points" if measure.more_is_better else "", ("settings", "are", "those")
+    if level == "models":
+        what = ("model", "is", "that")
     entries: list[dict[str, Any]] = []
-    for run, difference, p in zip(runs[1:], differences, corrected, strict=True):
-        names, shown, better = (run.name, runs[0].name), difference, None
-        sentence = f"no significant difference between {runs[0].name} and {run.name}"
+    for name, difference, p in zip(names[1:], differences, corrected, strict=True):
+        pair, shown, better = (name, names[0]), difference, None
+        sentence = f"no significant difference between the {what[0]} of {names[0]} and {what[2]} of {name}"
         if p < SIGNIFICANT:
             if (difference.value > 0) != measure.more_is_better:  # the first is better: the sentence is about it
-                names, shown = names[::-1], -difference
-            better, sentence = names[0], f"{names[0]} is better than {names[1]}"
+                pair, shown = pair[::-1], -difference
+            better, sentence = pair[0], f"the {what[0]} of {pair[0]} {what[1]} better than {what[2]} of {pair[1]}"
         interval = f"{measure.text(shown.low)} to {measure.text(shown.high)}"
         sentence += (
-            f": {measure.measure} {measure.text(shown.value)}{unit}, {INTERVAL} {interval}, p = {p:.2g}{several}"
+            f": {measure.measure} {measure.text(shown.value)}{unit}, {INTERVAL} {interval}, p = {p:.2g}{several}; "
+            f"a difference of {measure.text(shown.found).lstrip('+')}{unit} would be found with {POWER:.0%} power"
         )
-        entry = {"first": runs[0].name, "run": run.name, **asdict(measure), "difference": difference.value}
+        entry = {"first": names[0], "run": name, **asdict(measure), "level": level, "difference": difference.value}
         entry |= {"low": difference.low, "high": difference.high, "p": difference.p, "p_holm": p}
-        entries.append(entry | {"better": better, "verdict": sentence})
+        entry |= {
+            "freedom": difference.freedom if isfinite(difference.freedom) else None,
+            "of_seeds": difference.of_seeds,
+        }
+        entries.append(entry | {"better": better, "found": difference.found, "verdict": sentence})
     return entries
 
 

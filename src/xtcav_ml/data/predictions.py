@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ ACTUAL, PREDICTED = "actual", "predicted"
 PROBABILITY = "probability of "  # prefix of the column of a class
 
 CURE = "use a predictions.csv that evaluate wrote"
+SEED = "seed {}: "  # begins the columns of one network's predictions in the table of a group of seeds
+SEED_COLUMN = re.compile(r"seed (\d+): (.+)")
 TableRows = Sequence[Mapping[str, str]]  # a table as text: for each shot its values by column
 
 
@@ -61,6 +64,17 @@ def read_rows(name: str, text: str) -> TableRows:
             f"{name}: not a table of predictions (found {fault}, expected a row for each shot). Fix: {CURE}"
         )
     return rows
+
+
+def by_seed(rows: TableRows) -> dict[str, TableRows]:
+    """Return the table of each seed from that of a group; empty if `rows` are of one network."""
+    common = [column for column in rows[0] if not SEED_COLUMN.fullmatch(column)]
+    columns: dict[str, dict[str, str]] = {}
+    for found in filter(None, map(SEED_COLUMN.fullmatch, rows[0])):
+        columns.setdefault(found[1], {name: name for name in common})[found[2]] = found[0]
+    return {
+        seed: [{name: row[column] for name, column in names.items()} for row in rows] for seed, names in columns.items()
+    }
 
 
 def read_file(path: Path) -> Predictions:

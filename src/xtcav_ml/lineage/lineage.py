@@ -6,7 +6,7 @@ import json
 import operator
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,16 @@ class Lineage:
         Equal keys are the same training; on the same backend, processor and device, it gives the same result.
         """
         return _digest({"params": self.params, "data": self.data, "code": self.code.fingerprint})[:32]
+
+    @property
+    def group(self) -> str:
+        """Return the same hash of all but the seed of a training: its runs with other seeds have it, too."""
+        train = {name: value for name, value in self.params.get("train", {}).items() if name != "seed"}
+        return replace(self, params={**self.params, "train": train}).key
+
+    def with_seed(self, seed: int) -> "Lineage":
+        """Return the lineage of the same training with another seed."""
+        return replace(self, params={**self.params, "train": {**self.params["train"], "seed": seed}})
 
 
 def _digest(part: Any) -> str:

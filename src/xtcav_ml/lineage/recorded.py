@@ -24,6 +24,7 @@ class Recorded:
     params: dict[str, Any]
     data: dict[str, str]  # what the stages read and wrote, in their order
     code: dict[str, Code]
+    group: str = ""  # the same hash without the seed
 
     @property
     def fingerprints(self) -> dict[str, str]:
@@ -107,5 +108,5 @@ def _recorded(stages: Mapping[str, dvc_lock.Stage], read_file: Callable[[str], b
         hashes.pop(str(SIMULATED), None)
         ran.pop("simulate", None)
     code = {name: recorded_code(name, stage.code, read_file) for name, stage in ran.items()}
-    train = stages["train"]
-    return Recorded(Lineage(train.params, train.deps, code["train"]).key, params, hashes, code)
+    train = Lineage(stages["train"].params, stages["train"].deps, code["train"])
+    return Recorded(train.key, params, hashes, code, train.group)

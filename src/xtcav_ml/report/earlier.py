@@ -9,9 +9,10 @@ from typing import Any
 
 from xtcav_ml.config.base import flatten
 from xtcav_ml.config.paths import EVALUATION, METRICS, PREDICTIONS
-from xtcav_ml.data import predictions
-from xtcav_ml.data.compared_predictions import compare_predictions
+from xtcav_ml.data import group_files
+from xtcav_ml.data.compared_predictions import ONE_SEED, compare_predictions
 from xtcav_ml.lineage import git, recorded
+from xtcav_ml.lineage.recorded import Recorded
 from xtcav_ml.report.format import amount, number, percent
 from xtcav_ml.report.results import Results
 from xtcav_ml.system.errors import UserError
@@ -53,7 +54,7 @@ def comparison_section(results: Results) -> dict[str, Any]:
     revision, metrics = earlier
     read = partial(git.file_at, revision, folder=results.root)
     title, then, now = git.title(revision, results.root), recorded.read_locks(read), results.recorded
-    verdicts, note = _verdicts(results, title.split()[1], read)
+    verdicts, note = _verdicts(results, title.split()[1], read, then)
     section: dict[str, Any] = {"title": title, "verdicts": verdicts, "note": note, "params": None}
     section["metrics"] = _metrics(results.metrics, metrics)
     if then and now:
@@ -63,19 +64,25 @@ def comparison_section(results: Results) -> dict[str, Any]:
     return section
 
 
-def _verdicts(results: Results, commit: str, read: Callable[[str], bytes]) -> tuple[list[str], str]:
-    """Return the verdicts of the paired test on the common test shots, and which test it is or why there is none."""
+def _verdicts(
+    results: Results, commit: str, read: Callable[[str], bytes], then: Recorded | None
+) -> tuple[list[str], str]:
+    """Return the verdicts of the test on the common test shots, and what was tested or why nothing was."""
+    projects = {commit: (read, then), "this run": (lambda name: (results.root / name).read_bytes(), results.recorded)}
     try:
-        texts = {commit: read(str(PREDICTIONS)).decode(errors="replace")}
-        texts["this run"] = (results.root / PREDICTIONS).read_text(encoding="utf-8")
+        runs = []
+        for name, (file, origin) in projects.items():
+            group = group_files.read_table(file, origin.group) if origin else ""
+            runs.append(group_files.run_of(name, file(str(PREDICTIONS)).decode(errors="replace"), group))
+        result = compare_predictions(runs)
     except (git.GitError, OSError):
         return [], f"No paired test: that commit or this folder has no {PREDICTIONS}."
-    try:
-        result = compare_predictions([(run, predictions.read_rows(run, text)) for run, text in texts.items()])
     except UserError as error:
         return [], f"No paired test: {error}"
-    note = f"Paired test on {result['shots']:,} common test shots."
-    return [entry["verdict"] for entry in result["comparisons"]], note
+    note = f"Paired test on {result['shots']:,} common test shots"
+    if result["level"] == "models":
+        note += f": {ONE_SEED}"
+    return [entry["verdict"] for entry in result["comparisons"]], f"{note}."
 
 
 def _metrics(now: Mapping[str, Any], then: Mapping[str, Any]) -> list[list[str]]:

@@ -6,7 +6,7 @@ Holm's correction, which scipy lacks.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf, sqrt
 from statistics import NormalDist
 
@@ -26,13 +26,34 @@ class Difference:
     """The value of the second model minus that of the first."""
 
     value: float
-    low: float  # 95 % interval of the paired bootstrap
+    low: float  # 95 % interval
     high: float
     p: float  # chance of a difference at least as large, either way, if there were none
+    freedom: float = inf  # degrees of freedom of its error, as of Student's t
+    of_seeds: float = 0.0  # that part of its error which more seeds would reduce, and more shots would not
 
     def __neg__(self) -> "Difference":
         """Return the difference the other way round."""
-        return Difference(-self.value, -self.high, -self.low, self.p)
+        return replace(self, value=-self.value, low=-self.high, high=-self.low)
+
+    @property
+    def error(self) -> float:
+        """Return the standard error."""
+        return (self.high - self.low) / (2 * _quantile(TAILS[1], self.freedom))
+
+    @property
+    def found(self) -> float:
+        """Return the size of a true difference that would be found significant with probability POWER."""
+        return self.error * (_quantile(TAILS[1], self.freedom) + _quantile(POWER, self.freedom))
+
+
+def _quantile(probability: float, freedom: float) -> float:
+    """Return a quantile of Student's t; without scipy where it is the normal distribution."""
+    if freedom == inf:
+        return NormalDist().inv_cdf(probability)
+    from scipy.stats import t
+
+    return float(t.ppf(probability, freedom))
 
 
 @dataclass(frozen=True)
@@ -110,22 +131,25 @@ def absolute_errors(first: NDArray[np.floating], second: NDArray[np.floating]) -
 
 @dataclass(frozen=True)
 class NonInferiority:
-    """Whether the second model is not worse than the first by a margin or more, and whether the shots suffice."""
+    """Whether the second is not worse than the first by a margin or more, and whether the shots suffice."""
 
     shown: bool  # the interval of its gain ends above minus the margin
-    power: float  # chance that an equally good model would pass, 0 to 1
-    shots: float  # that would give a power of POWER; infinite for a margin of 0
+    power: float  # chance that one that is equally good would pass, 0 to 1
+    shots: float  # that would give a power of POWER; infinite for a margin of 0, or where more seeds alone would
 
 
 def non_inferiority(gain: Difference, margin: float, shots: int) -> NonInferiority:
-    """Return whether a `gain` (positive if the second model is the better one) on `shots` shots is above minus `margin`.
+    """Return whether a `gain` (positive if the second is the better one) on `shots` shots is above minus `margin`.
 
-    G. Piaggio et al., JAMA 308 (2012) 2594. The power takes the interval to be that of a normal distribution.
+    G. Piaggio et al., JAMA 308 (2012) 2594. The power takes the error to be known.
     """
-    z, enough = NormalDist().inv_cdf(TAILS[1]), NormalDist().inv_cdf(POWER)
-    error = (gain.high - gain.low) / (2 * z)  # standard error of the gain
-    power = NormalDist().cdf(margin / error - z) if error else float(margin > 0)
-    needed = shots * ((z + enough) * error / margin) ** 2 if margin else inf
+    from scipy.stats import t
+
+    limit = _quantile(TAILS[1], gain.freedom)
+    power = float(t.cdf(margin / gain.error - limit, gain.freedom)) if gain.error else float(margin > 0)
+    largest = margin / (limit + _quantile(POWER, gain.freedom))  # error that gives POWER
+    room = largest**2 - gain.of_seeds**2
+    needed = shots * (gain.error**2 - gain.of_seeds**2) / room if room > 0 else inf
     return NonInferiority(gain.low > -margin, power, needed)
 
 

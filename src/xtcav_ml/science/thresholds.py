@@ -3,7 +3,6 @@
 CONFIDENCE = 0.95  # level of every confidence interval
 INTERVAL = f"{100 * CONFIDENCE:g} % interval"
 SIGNIFICANT = 0.05  # a difference counts as real if its p-value is below this
-MARGIN = 0.02  # largest loss of a model that is not worse: fraction of the shots, or of the truth's s.d
 POWER = 0.8  # a test set suffices if an equally good model would pass with this probability
 COMMON_SHOTS = 0.9  # fraction of the champion's test shots that its successor must share
 CALIBRATION_BINS = 10  # bins of confidence, equal in width, from 0 to 1

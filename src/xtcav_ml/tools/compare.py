@@ -4,15 +4,15 @@ import contextlib
 import json
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
 from xtcav_ml.config.paths import PREDICTIONS
-from xtcav_ml.data import predictions
-from xtcav_ml.data.compared_predictions import compare_predictions
+from xtcav_ml.data import group_files
+from xtcav_ml.data.compared_predictions import LEAST_SEEDS, ONE_SEED, Run, compare_predictions
 from xtcav_ml.lineage import git, project, recorded
 from xtcav_ml.science.thresholds import INTERVAL
 from xtcav_ml.system.errors import UserError
@@ -33,11 +33,12 @@ def compare_runs(names: Sequence[str], as_json: bool) -> dict[str, Any]:
             f"RUN: too few (found {' '.join(names)!r}, expected at least two). Fix: add another, such as HEAD"
         )
     sources = {name: _source(name) for name in names}
-    result = compare_predictions([(name, predictions.read_rows(name, sources[name][0])) for name in names])
+    result = compare_predictions([sources[name][0] for name in names])
     origins = {name: origin for name, (_, origin) in sources.items() if origin is not None}
     result["parameters"] = recorded.differing_params(origins)
     result["data"], result["code"] = recorded.changed(list(origins.values()))
     result["unknown"] = [name for name in sources if name not in origins]
+    result["note"] = "" if result["level"] == "settings" else _one_seed([run for run, _ in sources.values()])
     if as_json:
         print(json.dumps(result, indent=2, allow_nan=False))
     else:
@@ -45,25 +46,48 @@ def compare_runs(names: Sequence[str], as_json: bool) -> dict[str, Any]:
     return result
 
 
-def _source(name: str) -> tuple[str, recorded.Recorded | None]:
+def _one_seed(runs: Sequence[Run]) -> str:
+    """Return that models alone were compared, and how settings could be."""
+    single = ", ".join(_short(run.name) for run in runs if len(run.seeds) < LEAST_SEEDS)
+    if not single:
+        return "these are single models of the same settings"
+    return f"{ONE_SEED}: no group of seeds of {single}, which `make seeds` trains"
+
+
+def _source(name: str) -> tuple[Run, recorded.Recorded | None]:
     """Return the predictions of `name` (a file, a folder, an MLflow run, or a commit), and their origin.
 
-    The origin is None where no dvc.lock belongs to the predictions.
+    The origin is None where no dvc.lock belongs to the predictions; their settings' group of seeds needs one.
     """
-    for path in (Path(name), Path(name) / PREDICTIONS.name, Path(name) / PREDICTIONS):
-        if path.is_file():
-            origin = recorded.of_folder(path.resolve().parents[1])  # the project of results/predictions.csv
-            return path.read_text(encoding="utf-8", errors="replace"), origin
+    paths = (Path(name), Path(name) / PREDICTIONS.name, Path(name) / PREDICTIONS)
+    if path := next(filter(Path.is_file, paths), None):
+        folder = path.resolve().parents[1]  # the project of results/predictions.csv
+        text = path.read_text(encoding="utf-8", errors="replace")
+        return _in_project(name, text, lambda file: (folder / file).read_bytes())
     root = project.find_root()
     if not re.fullmatch(RUN_ID, name):
         with contextlib.suppress(git.GitError):
             text = git.file_at(name, str(PREDICTIONS), root).decode(errors="replace")
-            return text, recorded.read_locks(lambda file: git.file_at(name, file, root))
+            return _in_project(name, text, lambda file: git.file_at(name, file, root))
     others = f"; or a {PREDICTIONS.name}, a folder that holds one, a git revision with {PREDICTIONS}"
-    run_id = find_runs.find_run(root, name, others).info.run_id
-    with tempfile.TemporaryDirectory() as folder:
-        table = mlflow_store.download(root, run_id, PREDICTIONS.name, Path(folder))
-        return table.read_text(encoding="utf-8", errors="replace"), _of_run(root, run_id, Path(folder))
+    run = find_runs.find_run(root, name, others)
+    with tempfile.TemporaryDirectory() as temporary:
+        text = _predictions(root, run.info.run_id, Path(temporary) / "own")
+        group = find_runs.group_of(root, run)
+        seeds = _predictions(root, group.info.run_id, Path(temporary) / "group") if group else ""
+        return group_files.run_of(name, text, seeds), _of_run(root, run.info.run_id, Path(temporary))
+
+
+def _in_project(name: str, text: str, read_file: Callable[[str], bytes]) -> tuple[Run, recorded.Recorded | None]:
+    """Return a run whose project's files `read_file` reads by name, with its origin."""
+    origin = recorded.read_locks(read_file)
+    group = group_files.read_table(read_file, origin.group) if origin else ""
+    return group_files.run_of(name, text, group), origin
+
+
+def _predictions(root: Path, run_id: str, folder: Path) -> str:
+    folder.mkdir()
+    return mlflow_store.download(root, run_id, PREDICTIONS.name, folder).read_text(encoding="utf-8", errors="replace")
 
 
 def _of_run(root: Path, run_id: str, folder: Path) -> recorded.Recorded | None:
@@ -88,6 +112,8 @@ def _print(result: Mapping[str, Any]) -> None:
         screen.print(f"code that differs: {', '.join(result['code']) or 'none'}")
     if result["unknown"]:
         screen.print(f"no dvc.lock with {', '.join(result['unknown'])}: parameters, data and code are not compared")
+    if result["note"]:
+        screen.print(result["note"])
     for entry in result["comparisons"]:
         screen.print(entry["verdict"])
 
@@ -96,10 +122,13 @@ def _scores(runs: Sequence[Mapping[str, Any]], shots: int) -> Table:
     """Return the table of the scores of each run on the common shots."""
     numbers = list(runs[0].get("mean_absolute_error", {}))
     classes = ["accuracy", INTERVAL] if "accuracy" in runs[0] else []
-    headings = ["run", "test shots", *classes, *(f"mean absolute error of {name}" for name in numbers)]
+    seeds = ["seeds", "s.d. of seeds"] if "accuracy_sd" in runs[0] else []
+    headings = ["run", "test shots", *seeds, *classes, *(f"mean absolute error of {name}" for name in numbers)]
     table = titled_table(f"{shots:,} test shots in common", headings, {"run"})
     for row in runs:
         cells = [_short(row["run"]), f"{row['shots']:,}"]
+        if seeds:
+            cells += [str(row["seeds"]), f"{row['accuracy_sd']:.1%}"]
         if classes:
             cells += [f"{row['accuracy']:.1%}", f"{row['accuracy_low']:.1%} to {row['accuracy_high']:.1%}"]
         table.add_row(*cells, *(f"{row['mean_absolute_error'][name]:.4g}" for name in numbers))

@@ -1,14 +1,16 @@
 """promote-model: a version of the registered model becomes the champion if its test shows that it is not worse."""
 
 from collections.abc import Mapping
-from math import isfinite
+from math import inf, isfinite
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from xtcav_ml.config.compare import load_compare
+from xtcav_ml.config.paths import PARAMS_FILE
 from xtcav_ml.lineage import project
 from xtcav_ml.science.significance import Difference, NonInferiority, non_inferiority
-from xtcav_ml.science.thresholds import COMMON_SHOTS, MARGIN, POWER
+from xtcav_ml.science.thresholds import COMMON_SHOTS, POWER
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.system.progress import console
 from xtcav_ml.tools import compare
@@ -17,13 +19,14 @@ from xtcav_ml.tracking.registry import versions
 from xtcav_ml.tracking.registry.versions import Version
 
 
-def promote_version(name: str, dry_run: bool, margin: float = MARGIN) -> None:
+def promote_version(name: str, dry_run: bool, margin: float | None = None) -> None:
     """Make a version the champion, that of `name`: an alias, or a run id or its beginning.
 
-    `margin` is the tolerated loss, a fraction of the distance from worthless to perfect. Raises UserError with the reason
-    if it is refused. Either way MLflow keeps the reason with the version, unless `dry_run`.
+    `margin` is the tolerated loss, a fraction of the distance from worthless to perfect; None is that of params.yaml. Raises
+    UserError with the reason if it is refused. Either way MLflow keeps the reason with the version, unless `dry_run`.
     """
     root = project.find_root()
+    limit = load_compare(root / PARAMS_FILE).margin if margin is None else margin
     with mlflow_store.answering(root):
         version, champion = versions.find(root, name), versions.champion(root)
         if champion is not None and champion.number == version.number:
@@ -32,7 +35,7 @@ def promote_version(name: str, dry_run: bool, margin: float = MARGIN) -> None:
         tags = {"promotion.against": "none" if champion is None else str(champion)}
         try:
             _require_sound(root, version)
-            reason = "the first champion" if champion is None else _require_not_worse(champion, version, margin, tags)
+            reason = "the first champion" if champion is None else _require_not_worse(champion, version, limit, tags)
         except UserError as error:
             if not dry_run:
                 versions.annotate(version, f"Not promoted: {error}", {"promotion": "refused", **tags})
@@ -80,14 +83,26 @@ def _require_not_worse(champion: Version, version: Version, margin: float, tags:
             f"run {version.run_id}: learned less than the champion, {champion} (found {', '.join(second['learned'])}, expected "
             f"{', '.join(first['learned'])}). Fix: train it with the same prepare.label and prepare.regression"
         )
-    for one in compared:
-        difference = Difference(one["difference"], one["low"], one["high"], one["p"])
-        gain = difference if one["more_is_better"] else -difference  # above 0 if the second model is the better one
-        test = non_inferiority(gain, margin * one["scale"], common)
+    tags["promotion.level"] = result["level"]
+    tests = [_test(one, margin, common) for one in compared]
+    tags["promotion.power"] = ", ".join(
+        f"{one['measure']} {test.power:.2f}" for one, test in zip(compared, tests, strict=True)
+    )
+    for one, test in zip(compared, tests, strict=True):
         if not test.shown:
             raise UserError(_refusal(champion, version, one, _limit(one, margin), common, test))
-    verdicts = "; ".join(f"{one['verdict']} (margin {_limit(one, margin)})" for one in compared)
+    verdicts = "; ".join(
+        f"{one['verdict']} (margin {_limit(one, margin)}, power {test.power:.0%})"
+        for one, test in zip(compared, tests, strict=True)
+    )
     return f"not worse than {champion} by more than the margin: {verdicts}; on {common:,} test shots"
+
+
+def _test(one: Mapping[str, Any], margin: float, shots: int) -> NonInferiority:
+    freedom = inf if one["freedom"] is None else one["freedom"]
+    difference = Difference(one["difference"], one["low"], one["high"], one["p"], freedom, one["of_seeds"])
+    gain = difference if one["more_is_better"] else -difference  # above 0 if the second is the better one
+    return non_inferiority(gain, margin * one["scale"], shots)
 
 
 def _limit(one: Mapping[str, Any], margin: float) -> str:
@@ -104,10 +119,14 @@ def _refusal(
         fault, fix = "worse than", "promote another run"
     else:
         fault, fix = "not shown to be as good as", "promote another run, or accept a larger loss with --margin"
-    power = f"an equally good model would pass with a probability of {test.power:.0%} on these {shots:,} test shots"
-    if one["better"] != champion.run_id and test.power < POWER and isfinite(test.shots):
-        power = f"the test set is too small to tell: {power}"
-        fix = f"test on about {float(f'{test.shots:.2g}'):,.0f} shots ({POWER:.0%} power), {fix}"
+    power = f"an equally good one would pass with a probability of {test.power:.0%} on these {shots:,} test shots"
+    if one["better"] != champion.run_id and test.power < POWER:
+        more, few = f"test on about {float(f'{test.shots:.2g}'):,.0f} shots", "the test set is"
+        if not isfinite(test.shots):
+            more, few = "train more seeds (compare.seeds)", "the groups of seeds are"
+        if one["level"] == "settings" or isfinite(test.shots):
+            power = f"{few} too small to tell: {power}"
+            fix = f"{more} ({POWER:.0%} power), {fix}"
     return (
         f"run {version.run_id}: {fault} the champion, {champion} (found {one['verdict']}, expected an interval of the loss "
         f"that ends below {limit}; {power}). Fix: {fix}"

@@ -13,8 +13,11 @@ from xtcav_ml.system.errors import UserError, masked
 from xtcav_ml.tracking.mlflow_names import (
     ACCURACY,
     ACCURACY_INTERVAL,
+    GROUP_STAGE,
+    GROUP_TAG,
     KEY_TAG,
     NOTES,
+    STAGE_TAG,
     VALIDATION_ACCURACY,
     earlier_name,
     store_uri,
@@ -71,6 +74,17 @@ def newest(root: Path, limit: int) -> list[Run]:
     with answering(root):
         newest = ["attributes.start_time DESC"]
         return list(store.search_runs([experiment], "tags.stage = 'train'", max_results=limit, order_by=newest))
+
+
+def group_of(root: Path, run: Run) -> Run | None:
+    """Return the run of the group of seeds of a run's settings, perhaps itself; None if there is none. Raises UserError."""
+    key = run.data.tags.get(GROUP_TAG)
+    if not key:
+        return None
+    store, experiment = connect(root)
+    with answering(root):
+        groups = search_runs(store, experiment, {GROUP_TAG: key, STAGE_TAG: GROUP_STAGE})
+    return next((group for group in groups if group.info.status == "FINISHED"), None)
 
 
 def describe(run: Run, current: Mapping[str, str]) -> dict[str, Any]:

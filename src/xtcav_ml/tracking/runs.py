@@ -45,6 +45,7 @@ from xtcav_ml.tracking.mlflow_names import (
     ENVIRONMENT,
     EVALUATION_TAG,
     EXPERIMENT,
+    GROUP_TAG,
     KEY_TAG,
     LINEAGE,
     NOTES,
@@ -105,13 +106,14 @@ def _log_usage(run: Run, name: str) -> None:
 
 
 def origin_tags(origin: lineage.Lineage) -> dict[str, str]:
-    """Return whose run it is, its commit, DVC's experiment, and `lineage.key`, which stands for parameters, data and code."""
+    """Return whose run it is, its commit, DVC's experiment, and what stands for parameters, data and code, with the seed and without it."""
     commit = git.state()
     if "problem" in commit:
         warn(commit["problem"])
     variables = {"dvc.exp.name": "DVC_EXP_NAME"}  # its baseline is the commit
     return {
         KEY_TAG: origin.key,
+        GROUP_TAG: origin.group,
         "mlflow.source.git.commit": commit["commit"],  # the UI's own column
         "mlflow.source.git.branch": commit.pop("branch"),
         "mlflow.source.name": "dvc.yaml",
