@@ -106,7 +106,7 @@ def _log_usage(run: Run, name: str) -> None:
 
 
 def origin_tags(origin: lineage.Lineage) -> dict[str, str]:
-    """Return whose run it is, its commit, DVC's experiment, and what stands for parameters, data and code, with the seed and without it."""
+    """Return user, commit, DVC's experiment, the hash of parameters, data and code, and one without the seed."""
     commit = git.state()
     if "problem" in commit:
         warn(commit["problem"])
