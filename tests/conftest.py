@@ -21,6 +21,7 @@ from ruamel.yaml import YAML
 
 from xtcav_ml.config import params_file
 from xtcav_ml.config.prepare import Pixels, Step
+from xtcav_ml.config.schema import REDRAWN
 from xtcav_ml.data.prepared import FrameBlock, write_prepared
 from xtcav_ml.lineage import fingerprint
 from xtcav_ml.science.images import Dark, Preprocessing
@@ -172,6 +173,7 @@ def write_prepared_file(
     steps: tuple[dict, ...] = ({"step": "subtract_dark"}, {"step": "block_mean", "size": 2}, {"step": "log"}),
     pixels: Pixels = STORED,
     truth: np.ndarray | None = None,
+    redrawn: np.ndarray | None = None,
     frames_written: int | None = None,
 ) -> Path:
     """Write a prepared file of raw frames (N, rows, columns) above a dark frame of 100 ADU, two in a block."""
@@ -186,6 +188,8 @@ def write_prepared_file(
     columns |= {f"evt.{name}": np.arange(shots) for name in ("seconds", "nanoseconds", "fiducials")}
     if truth is not None:
         columns["truth.label"] = truth
+    if redrawn is not None:
+        columns |= dict(zip(REDRAWN, redrawn.T, strict=False))
     made = preprocessing.prepare(frames)[:frames_written]
     blocks = (
         FrameBlock.of(made[i : i + 2], np.zeros(len(made[i : i + 2]), np.int64), np.ones(len(made[i : i + 2])))

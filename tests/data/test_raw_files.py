@@ -10,7 +10,8 @@ import pytest
 from tests.conftest import SHAPE, write_shots
 from xtcav_ml.config.base import overridden
 from xtcav_ml.config.data import DataParams
-from xtcav_ml.config.schema import IMAGE
+from xtcav_ml.config.paths import SIMULATED
+from xtcav_ml.config.schema import IMAGE, TRUE_PULSES
 from xtcav_ml.data import raw_files
 from xtcav_ml.data.hdf5 import creating
 from xtcav_ml.data.listing import PREDICTED_BY, list_files
@@ -82,6 +83,20 @@ def test_the_true_label_comes_along_where_every_file_has_it(raw_folder, params):
     found = raw_files.survey(list_files(raw_folder), data(raw_folder), params.prepare)
     assert "truth.label" not in found.columns
     assert len(found.files) == 3
+
+
+def test_what_simulated_waveforms_depend_on_comes_along_where_the_files_are_simulated(raw_folder, params, monkeypatch):
+    for path in sorted(raw_folder.iterdir()):
+        with h5py.File(path, "r+") as file:
+            file["truth.energy1"] = file["truth.energy2"] = np.arange(len(file["run"])) / 2
+    monkeypatch.chdir(raw_folder.parent)
+    SIMULATED.parent.mkdir(parents=True)
+    raw_folder.rename(SIMULATED)
+    for folder, names in ((SIMULATED, set(TRUE_PULSES)), (SIMULATED.absolute(), set())):
+        table = raw_files.survey(list_files(folder), data(folder), params.prepare).columns
+        assert table.keys() & set(TRUE_PULSES) == names
+    simulated = raw_files.survey(list_files(SIMULATED), data(SIMULATED), params.prepare).columns
+    assert simulated["truth.energy1"][:3].tolist() == [0, 0.5, 1]
 
 
 def test_files_are_listed_by_content_in_all_subfolders(raw_folder, params):

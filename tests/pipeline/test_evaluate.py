@@ -1,5 +1,6 @@
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -22,18 +23,23 @@ EVERY = ["learning_curves.png", "mistakes.png", "saliency.png"]
 OF_CLASSES = ["confusion_matrix.png", "calibration.png", "roc_pr.png", "frames.png", "mean_frames.png"]
 
 
-def trained(folder, *, epochs, labels=True, numbers=False, features=False):
-    """Write a test set, and a model of it with its history as train does."""
+def columns(*, labels=True, numbers=False, features=False):
     rng = np.random.default_rng(5)
-    learned = {}
+    learned = {"labels": labels}
     if labels:
         learned["truth"] = np.arange(48) % 2 ^ (np.arange(48) < 6)  # six labels are noise
+        learned["redrawn"] = np.where(np.eye(2)[np.arange(48) % 2], 9, 3)
     if numbers:
         learned["regression"] = {"brightness": rng.uniform(20, 60, 48)}
     if features:
         learned["features"] = {"bld.L3energy": rng.normal(4000, 3, 48)}
+    return learned
+
+
+def trained(folder, *, epochs, **learned):
+    """Write a test set, and a model of it with its history as train does."""
     params = PARAMS.model_copy(update={"epochs": epochs})
-    with write(folder / "test.h5", 48, 1, labels=labels, **learned) as test:
+    with write(folder / "test.h5", 48, 1, **columns(**learned)) as test:
         fitted = fit.fit(test, test, params)
         keras_file.save(fitted.model, test.spec, folder / "model.keras")
     lines = [history.line_of(epoch, row) for epoch, row in enumerate(fitted.history, start=1)]
@@ -95,6 +101,8 @@ def test_metrics_are_those_of_the_predictions(folder, evaluated):
     sure = metrics.calibration(labels, probabilities)
     assert written["expected_calibration_error"] == sure.expected_error
     assert written["brier"] == sure.brier
+    chance = metrics.chance_calibration_error(probabilities)
+    assert (written["chance_calibration_error_low"], written["chance_calibration_error_high"]) == chance
     assert written["calibration"]["count"] == sure.count.tolist()
     assert written["calibration"]["accuracy"] == [None if np.isnan(rate) else rate for rate in sure.accuracy]
     assert written["accuracy"] == (probabilities.argmax(axis=1) == labels).mean()
@@ -107,10 +115,34 @@ def test_metrics_are_those_of_the_predictions(folder, evaluated):
     assert written["regression"]["brightness"]["rms_error"] == errors.rms_error
 
 
-def test_the_noise_of_the_labels_sets_a_ceiling(evaluated):
+def test_the_noise_of_the_labels_sets_a_ceiling(folder, evaluated):
     found = evaluated[0]
-    assert found["ceiling"] == 42 / 48
-    assert (found["ceiling_low"], found["ceiling_high"]) == metrics.wilson_interval(42, 48)
+    assert found["label_agreement"] == 42 / 48
+    assert (found["label_agreement_low"], found["label_agreement_high"]) == metrics.wilson_interval(42, 48)
+    assert found["bayes_accuracy"] == pytest.approx(9 / 12)
+    labels, _, predicted = said(folder)
+    right = (predicted[CLASS_HEAD].argmax(axis=1) == labels).mean()
+    assert found["expected_accuracy"] == pytest.approx((9 * right + 3 * (1 - right)) / 12)
+    assert found["expected_accuracy_low"] < found["expected_accuracy"] < found["expected_accuracy_high"]
+
+
+def test_simulated_shots_are_independent_and_others_have_the_interval_of_blocks_of_time(folder, evaluated, tmp_path):
+    found = evaluated[0]
+    assert found["accuracy_interval"] == "shots"
+    assert (found["accuracy_low"], found["accuracy_high"]) == metrics.wilson_interval(round(48 * found["accuracy"]), 48)
+    shutil.copytree(folder, tmp_path / "real", ignore=shutil.ignore_patterns("out", "again", "curves"))
+    write(
+        tmp_path / "real/test.h5", 48, 1, **columns(numbers=True, features=True) | {"truth": None, "redrawn": None}
+    ).close()
+    real = run(tmp_path / "real")
+    assert real["accuracy_interval"] == "blocks"
+    assert (real["accuracy_low"], real["accuracy_high"]) == (
+        real["accuracy_by_blocks_low"],
+        real["accuracy_by_blocks_high"],
+    )
+    assert real["blocks"] == 6
+    assert all(real[name] == found[name] for name in ("accuracy", "accuracy_by_blocks_low", "blocks", "design_effect"))
+    assert not {"label_agreement", "bayes_accuracy", "expected_accuracy"} & real.keys()
 
 
 def test_predictions_are_a_row_for_each_shot(folder, evaluated):

@@ -17,9 +17,24 @@ def test_the_headline_is_the_accuracy_with_its_interval_and_what_it_is_compared_
     assert "Baseline 33.3%" in text
     assert f"the network is significantly better (z = {found['z_score']:.3g}, McNemar's test" in text
     assert "Ceiling" not in text
-    found.update(ceiling=0.905, ceiling_low=0.87, ceiling_high=0.93)
+    found.update(label_agreement=0.9, bayes_accuracy=0.905, bayes_accuracy_low=0.87, bayes_accuracy_high=0.93)
+    found.update(expected_accuracy=0.8, expected_accuracy_low=0.75, expected_accuracy_high=0.85)
     (project / "results/evaluation.json").write_text(json.dumps(found))
-    assert "Ceiling 90.5% 87.0% to 93.0%" in read(project).text
+    assert "Expected accuracy 80.0% 75.0% to 85.0%; mean over labels drawn again" in read(project).text
+    assert "Ceiling 90.5% 87.0% to 93.0%; the same for whoever knows the pulses" in read(project).text
+    del found["bayes_accuracy"]
+    (project / "results/evaluation.json").write_text(json.dumps(found))
+    assert "Ceiling – not computed: the labels were not drawn again" in read(project).text
+
+
+def test_the_interval_says_whether_it_is_that_of_shots_or_of_blocks_of_time(project):
+    found = results.load_results(project).metrics
+    assert "blocks of time" not in read(project).text  # of before there were any
+    found.update(blocks=10, accuracy_by_blocks_low=0.7, accuracy_by_blocks_high=0.9, accuracy_interval="shots")
+    (project / "results/evaluation.json").write_text(json.dumps(found))
+    assert "shots, independent of one another; by 10 blocks of time 70.0% to 90.0%" in read(project).text
+    (project / "results/evaluation.json").write_text(json.dumps(found | {"accuracy_interval": "blocks"}))
+    assert "shots, by 10 blocks of time, since neighbours are alike" in read(project).text
 
 
 def test_the_matrix_has_its_classes_in_the_order_of_their_numbers(project):

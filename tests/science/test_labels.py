@@ -28,6 +28,16 @@ def waveforms(*amplitudes: float, move: int = 0) -> np.ndarray:
     return shot[None]
 
 
+@pytest.mark.parametrize("samples", [1, 2, 5, 250])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_median_is_that_of_numpy(samples, dtype):
+    values = np.random.default_rng(samples).normal(size=(7, 3, samples)).astype(dtype)
+    values[0, 0, 0] = np.nan
+    own = labels._median(values)
+    assert own.dtype == dtype
+    np.testing.assert_array_equal(own, np.median(values, axis=-1))
+
+
 @pytest.mark.parametrize(
     ("t0", "t1", "t2", "label"),
     [

@@ -125,6 +125,28 @@ def test_calibration_error_of_drawn_truth_vanishes_with_the_number_of_shots():
     assert metrics.calibration(truth, probabilities).expected_error < 0.01
 
 
+def test_chance_alone_gives_calibration_errors_up_to_their_interval():
+    rng = np.random.default_rng(3)
+    probabilities = rng.dirichlet([1, 1, 1], 400)
+    low, high = metrics.chance_calibration_error(probabilities)
+    assert 0.01 < low < high < 0.1
+    found = []
+    for _ in range(300):
+        truth = (rng.random((400, 1)) > probabilities.cumsum(axis=1)).sum(axis=1)
+        found.append(metrics.calibration(truth, probabilities).expected_error)
+    assert np.mean([low <= error <= high for error in found]) == pytest.approx(0.95, abs=0.035)
+    assert metrics.calibration(np.zeros(400, int), probabilities).expected_error > high
+
+
+def test_chance_errs_by_the_binomial_distribution_where_all_are_equally_sure_and_never_where_they_are_certain():
+    low, high = metrics.chance_calibration_error(np.tile([0.5, 0.5], (100, 1)))
+    assert 0 <= low <= 0.01
+    assert 0.09 <= high <= 0.12  # |hits - 50| / 100, of s.d. 0.05
+    assert metrics.chance_calibration_error(certain([0, 1])) == (0, 0)
+    with pytest.raises(ValueError, match="at least one"):
+        metrics.chance_calibration_error(np.zeros((0, 2)))
+
+
 DETECTED = st.lists(st.tuples(st.booleans(), st.integers(0, 5)), min_size=1, max_size=40)
 """Positives and scores, many of them equal."""
 

@@ -38,8 +38,13 @@ class DataParams(Section):
     frame_shape: tuple[Side, Side] = parameter("rows (energy) and columns (time) of a camera frame", "pixels")
     axes: Axes | None = parameter("calibration of the axes of pictures; null: pixels", default=None)
 
+    @property
+    def simulated(self) -> bool:
+        """Return whether section `simulate` made the files."""
+        return self.raw == str(SIMULATED)
+
     def calibration(self, simulated: AxesParams) -> Axes | None:
         """Return the calibration of the frames; that of the simulation, `simulated`, where these are simulated."""
-        if self.axes is None and self.raw == str(SIMULATED):
+        if self.axes is None and self.simulated:
             return Axes(time_per_column=simulated.time_per_column, energy_per_row=simulated.energy_per_row)
         return self.axes

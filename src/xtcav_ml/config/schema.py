@@ -13,8 +13,13 @@ EVENT_KEY = ("evt.seconds", "evt.nanoseconds", "evt.fiducials")  # the three dat
 FILE = "file"  # column of a table of shots that is no dataset: the file of the row
 PEAK_CLASSES = ("no peaks", "t0", "t0 t1", "t0 t1 t2")  # values 0 to 3 of PEAKS_LABEL; -1: no label
 TRUTH = "truth.label"  # in simulated files: PEAKS_LABEL of waveforms without noise
+REDRAWN = tuple(f"truth.redrawn{label}" for label in range(len(PEAK_CLASSES)))
+"""In prepared test sets of simulated shots: how often waveforms that are drawn again for the same pulses give each class."""
 
-PULSE_ENERGIES = {("truth.energy1", "truth.energy2"): "uJ", ("bld.gasdet.f_11_ENRC",): "mJ"}
+TRUE_PULSES = ("truth.energy1", "truth.energy2", "bld.L3energy")
+"""In simulated files: what the waveforms of a shot depend on, uJ of each colour and MeV."""
+
+PULSE_ENERGIES = {TRUE_PULSES[:2]: "uJ", ("bld.gasdet.f_11_ENRC",): "mJ"}
 """Datasets that add up to the energy of a shot's X-ray pulses, if files have them, and their unit."""
 
 

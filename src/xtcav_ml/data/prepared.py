@@ -6,6 +6,7 @@
 | image.crc32          | (N,)            | checksum of each                                                       |
 | label                | (N,)            | number of the class, where classes are learned                         |
 | truth.label          | (N,)            | the same without the noise of the label, in simulated data             |
+| truth.redrawn0, ...  | (N,)            | how often waveforms drawn again give each class, in simulated test sets|
 | target.NAME          | (N,)            | a number to learn, in the raw files' unit; NaN where there is none     |
 | feature.NAME         | (N,)            | a number that is an input of the network                               |
 | evt.*, run, run.index| (N,)            | identify the shot                                                      |
@@ -32,7 +33,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from xtcav_ml.config.schema import EVENT_KEY, TRUTH
+from xtcav_ml.config.schema import EVENT_KEY, REDRAWN, TRUTH
 from xtcav_ml.data.hdf5 import COMPLETE, create_rows, creating, reading
 from xtcav_ml.science.images import Dark, Preprocessing
 from xtcav_ml.science.spec import LearningSpec
@@ -92,8 +93,8 @@ def write_prepared(
 ) -> None:
     """Write one split.
 
-    `columns` (N,) each holds the label, numbers and features that `spec` names, SHOT_COLUMNS and maybe TRUTH; others
-    are left out. `sources` are the raw files' names, and each shot's file (an index of those) and row; `blocks` the
+    `columns` (N,) each holds the label, numbers and features that `spec` names, SHOT_COLUMNS and maybe TRUTH and REDRAWN;
+    others are left out. `sources` are the raw files' names, and each shot's file (an index of those) and row; `blocks` the
     prepared frames in the same order. Raises UserError if the disk is full.
     """
     shots = len(sources[2])
@@ -119,8 +120,8 @@ def write_prepared(
         for kind, names in (("target.", spec.regression), ("feature.", spec.features), ("", SHOT_COLUMNS)):
             for name in names:
                 _write_column(file, kind + name, columns[name])
-        if TRUTH in columns:
-            _write_column(file, TRUTH, columns[TRUTH])
+        for name in (name for name in (TRUTH, *REDRAWN) if name in columns):
+            _write_column(file, name, columns[name])
         for name, values in zip(("source.file", "source.row"), sources[1:], strict=True):
             _write_column(file, name, values)
         maps = dict(zip(("pixel.mean", "pixel.sd"), statistics.maps(), strict=True))
@@ -182,6 +183,14 @@ class PreparedFile(AbstractContextManager["PreparedFile"]):
     def truth(self) -> NDArray[np.int64] | None:
         """Return the number of each shot's class (N,) without the noise of its label; None if only the label is there."""
         return self.column(TRUTH).astype(np.int64) if TRUTH in self._columns else None
+
+    @property
+    def redrawn(self) -> NDArray[np.int64] | None:
+        """Return how often the noise of the label, drawn again, gives each class (N, classes); None if that was not done."""
+        names = [name for name in REDRAWN if name in self._columns]
+        if not names or len(names) != len(self.classes):
+            return None
+        return np.stack([self.column(name) for name in names], axis=1).astype(np.int64)
 
     @property
     def targets(self) -> NDArray[np.float32]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xtcav_ml.config.layout import Source
-from xtcav_ml.config.schema import EVENT_KEY, IMAGE, TRUTH, Dataset
+from xtcav_ml.config.schema import EVENT_KEY, IMAGE, TRUE_PULSES, TRUTH, Dataset
 from xtcav_ml.data import raw_column, raw_dataset
 from xtcav_ml.data.hdf5 import UNREADABLE, reading, refusing_unreadable
 from xtcav_ml.data.listing import PREDICTED_BY
@@ -268,7 +268,9 @@ class RawFile:
                     if not self.has(name):
                         continue
                     self.rows(name, expected)
-                may_lack = name not in required and name != TRUTH and self.folder.source(name).is_dataset
+                may_lack = (
+                    name not in required and name not in (TRUTH, *TRUE_PULSES) and self.folder.source(name).is_dataset
+                )
                 if may_lack and self.dataset(name).shape:
                     self._keys[name] = self._key(name)  # -1 in rows that have none
                 columns[name] = self.column(name, expected, shots)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from xtcav_ml.config.data import DataParams
 from xtcav_ml.config.layout import Layout
 from xtcav_ml.config.prepare import PrepareParams
-from xtcav_ml.config.schema import EVENT_KEY, FILE, IMAGE, PEAKS_LABEL, SCHEMA, TRUTH, Dataset
+from xtcav_ml.config.schema import EVENT_KEY, FILE, IMAGE, PEAKS_LABEL, SCHEMA, TRUE_PULSES, TRUTH, Dataset
 from xtcav_ml.data import structure
 from xtcav_ml.data.apart import Apart
 from xtcav_ml.data.hdf5 import file_state, real, require_unchanged
@@ -81,6 +81,7 @@ def survey(listing: Listing, data: DataParams, prepare: PrepareParams) -> RawSet
     folder = Folder(listing.folder, data.layout)
     required = required_columns(prepare)
     truth = {TRUTH: LABEL} if prepare.label == PEAKS_LABEL else {}  # the true value of this label
+    truth |= dict.fromkeys(TRUE_PULSES, NUMBER) if truth and data.simulated else {}
     frames = replace(SCHEMA[IMAGE], row_shape=data.frame_shape)
     states = {file: file_state(file) for file in listing.files}
     inspected: dict[Path, Inspection] = {}
@@ -99,7 +100,10 @@ def survey(listing: Listing, data: DataParams, prepare: PrepareParams) -> RawSet
     }
     good = {file: inspected[file].columns for file in listing.files if not problems[file]}
     rows = [len(table["run"]) for table in good.values()]
-    names = [*required, *(name for name in truth if good and all(name in table for table in good.values()))]
+    names = [
+        *required,
+        *(name for name in truth if name not in required and good and all(name in table for table in good.values())),
+    ]
     columns = {
         name: np.concatenate([table[name] for table in good.values()] or [np.empty(0, np.int64)]) for name in names
     }

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from xtcav_ml.config.data import Axes
 from xtcav_ml.config.paths import CURVES, EVALUATION, METRICS, PLOTS, PREDICTIONS
+from xtcav_ml.config.schema import EVENT_KEY
 from xtcav_ml.data.history import read_history
 from xtcav_ml.data.predictions import ACTUAL, PREDICTED, PROBABILITY
 from xtcav_ml.data.prepared import SHOT_COLUMNS, PreparedFile
@@ -21,7 +22,7 @@ from xtcav_ml.learning import backend, epochs, keras_file, saliency
 from xtcav_ml.learning.backend import keras
 from xtcav_ml.learning.batches import Batches
 from xtcav_ml.learning.layer_plan import CLASS_HEAD, FEATURES_INPUT, FRAME_INPUT, NUMBER_HEAD
-from xtcav_ml.science import bunch, metric_names, metrics
+from xtcav_ml.science import blocks, bunch, ceiling, metric_names, metrics
 from xtcav_ml.system import atomic
 from xtcav_ml.system.errors import UserError, reading
 from xtcav_ml.system.progress import console
@@ -70,7 +71,8 @@ def evaluate_network(
         curves = [name for name in training.curves_of(history) if name in training.MEASURES]
         write_png(plots / "learning_curves.png", training.learning_curves(history, best, curves))
         if test.classes:
-            values |= _classes(test, outputs[CLASS_HEAD], out) | _ceiling(test)
+            values |= _classes(test, outputs[CLASS_HEAD], out)
+            values |= _limits(test, outputs[CLASS_HEAD].argmax(axis=1))
             values["best_val_accuracy"] = history[best - 1]["val_accuracy"]
         if test.spec.regression:
             values["regression"] = _numbers(test, outputs[NUMBER_HEAD], plots)
@@ -100,11 +102,13 @@ def _classes(test: PreparedFile, probabilities: NDArray[np.float32], out: Path) 
         "roc_pr": quality.one_against_rest(curves, "each class against the rest, by its probability"),
     }.items():
         write_png(out / PLOTS.name / f"{name}.png", figure)
-    console().print(f"evaluate: {title} ({measured.accuracy_low:.1%} to {measured.accuracy_high:.1%}) -> {out}")
     values = _plain(measured, test.classes)
     for name, roc, pr in curves:
         values["classes"][name] |= _json({"auc": roc.area, "average_precision": pr.average})
+    values |= _intervals(test, probabilities.argmax(axis=1) == test.labels, measured)
     values |= {"expected_calibration_error": calibrated.expected_error, "brier": calibrated.brier}
+    values |= _between("chance_calibration_error", metrics.chance_calibration_error(probabilities))
+    console().print(f"evaluate: {title} ({values['accuracy_low']:.1%} to {values['accuracy_high']:.1%}) -> {out}")
     return values | {"calibration": _bins(calibrated)}
 
 
@@ -113,18 +117,49 @@ def _bins(calibrated: metrics.Calibration) -> dict[str, Any]:
     return _json({name: value.tolist() for name, value in vars(calibrated).items() if isinstance(value, np.ndarray)})
 
 
-def _ceiling(test: PreparedFile) -> dict[str, Any]:
-    """Return the accuracy that label noise allows, with its 95 % interval; empty if the true labels are not there.
+def _intervals(test: PreparedFile, right: NDArray[np.bool_], measured: metrics.Classification) -> dict[str, Any]:
+    """Return the interval of the accuracy: by shots if they are simulated and thus independent, else by blocks of time."""
+    order = np.lexsort([test.column(name) for name in ("run.index", "run", *EVENT_KEY[1::-1])])
+    blocked = blocks.blocked_interval(right[order])
+    by_shots = (measured.accuracy_low, measured.accuracy_high) if test.truth is not None else None
+    return {
+        **_between("accuracy", by_shots or (blocked.low, blocked.high)),
+        **_between("accuracy_by_blocks", (blocked.low, blocked.high)),
+        "accuracy_interval": "shots" if by_shots else "blocks",
+        "blocks": blocked.blocks,
+        "design_effect": blocked.design_effect,
+    }
 
-    It is the fraction of the shots whose label is that of noise-free waveforms: the score of a network that sees the
-    pulses themselves.
+
+def _between(name: str, ends: tuple[float, float]) -> dict[str, float]:
+    return dict(zip((f"{name}_low", f"{name}_high"), ends, strict=True))
+
+
+def _limits(test: PreparedFile, predicted: NDArray[np.int64]) -> dict[str, Any]:
+    """Return what the noise of simulated labels allows, each share with its 95 % interval; empty for other shots.
+
+    How many labels are those of noise-free waveforms; and with labels drawn again for the same pulses, the accuracy of who
+    knows the pulses, and that to be expected of these predictions (N,).
     """
-    if test.truth is None:
-        return {}
-    right = int((test.truth == test.labels).sum())
-    low, high = metrics.wilson_interval(right, test.shots)
-    console().print(f"evaluate: label noise limits accuracy to {right / test.shots:.1%} ({low:.1%} to {high:.1%})")
-    return {"ceiling": right / test.shots, "ceiling_low": low, "ceiling_high": high}
+    shares, redrawn = {}, test.redrawn
+    if test.truth is not None:
+        right = int((test.truth == test.labels).sum())
+        shares["label_agreement"] = ceiling.Share(right / test.shots, *metrics.wilson_interval(right, test.shots))
+    if redrawn is not None:
+        shares["bayes_accuracy"] = best = ceiling.bayes_accuracy(redrawn)
+        shares["expected_accuracy"] = expected = ceiling.expected_accuracy(redrawn, predicted)
+        console().print(f"evaluate: {expected.value:.1%} expected with labels drawn again; at best {best.value:.1%}")
+    elif test.truth is not None:
+        console().print(
+            f"evaluate: no ceiling, since {test.path} has no labels drawn again, as `xtcav prepare` makes them"
+        )
+    return _json(
+        {
+            key: value
+            for name, one in shares.items()
+            for key, value in ((name, one.value), *_between(name, (one.low, one.high)).items())
+        }
+    )
 
 
 def _numbers(test: PreparedFile, predicted: NDArray[np.float32], folder: Path) -> dict[str, Any]:

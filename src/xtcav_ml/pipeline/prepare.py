@@ -11,22 +11,32 @@ from numpy.typing import NDArray
 
 from xtcav_ml.config.data import DataParams
 from xtcav_ml.config.prepare import PrepareParams, Watch
+from xtcav_ml.config.schema import REDRAWN, TRUE_PULSES
+from xtcav_ml.config.simulate import SimulateParams
 from xtcav_ml.data import raw_files
 from xtcav_ml.data.prepared import SATURATED, SIGNAL, FrameBlock, write_prepared
 from xtcav_ml.science import images, selection
+from xtcav_ml.science.simulation import simulator
 from xtcav_ml.science.spec import LearningSpec
 from xtcav_ml.system import atomic
 from xtcav_ml.system.progress import console, counting
 
 MOST_THREADS = 8  # reading is then the limit; each holds about 70 MB, a block and a share of HDF5's cache
 FRAMES_AT_ONCE = 16  # frames in a block, which one thread prepares
+REDRAWS = 2**16  # waveforms of a simulated test set that are drawn again: its Bayes accuracy is known to 0.1 points
+REDRAWS_OF_SHOT = (32, 128)
+"""Fewest and most of one shot."""
+
 HOT_THRESHOLD = 8.0  # robust s.d. off the median of a hot pixel, unless a mend_hot_pixels step sets it
 
 
-def prepare_files(data: DataParams, prepare: PrepareParams, out: Path) -> None:
+def prepare_files(
+    data: DataParams, prepare: PrepareParams, out: Path, simulation: SimulateParams | None = None
+) -> None:
     """Write the three prepared files into folder `out`, which appears whole or not at all.
 
-    Raises UserError if the raw files are not fit for it or the disk is full.
+    `simulation` is what made the files, if they are simulated. Raises UserError if the raw files are not fit for it or the
+    disk is full.
     """
     raw_set = raw_files.open_set(data, prepare)
     selected = selection.select(raw_set.columns, prepare)
@@ -40,6 +50,12 @@ def prepare_files(data: DataParams, prepare: PrepareParams, out: Path) -> None:
     if raw_set.listing.note:
         console().print(f"  {raw_set.listing.note}")
     counts: dict[str, Counter[str]] = {}
+    tables = {
+        split: {name: values[members] for name, values in raw_set.columns.items()}
+        for split, members in selected.splits.items()
+    }
+    if simulation is not None:
+        tables["test"] |= redrawn_labels(tables["test"], simulation)
     with atomic.replacing(out) as folder, counting("frames", sum(map(len, selected.splits.values()))) as advance:
         folder.mkdir()
         for split, members in selected.splits.items():
@@ -48,12 +64,33 @@ def prepare_files(data: DataParams, prepare: PrepareParams, out: Path) -> None:
             write_prepared(
                 folder / f"{split}.h5",
                 spec,
-                {name: values[members] for name, values in raw_set.columns.items()},
+                tables[split],
                 (raw_set.names, raw_set.file[members], raw_set.row[members]),
                 _watched(blocks, prepare.watch, spec.preprocessing, counts[split]),
             )
     _report(selected, raw_set, prepare, counts)
     _report_dark(dark, prepare)
+
+
+def redrawn_labels(
+    columns: Mapping[str, NDArray[np.generic]], simulation: SimulateParams
+) -> dict[str, NDArray[np.int16]]:
+    """Return the columns REDRAWN of simulated shots: none if these have not what waveforms depend on.
+
+    A shot of which that is not finite has no draws. The stored labels and all else stay as they are.
+    """
+    if not columns.keys() >= set(TRUE_PULSES):
+        return {}
+    given = np.stack([columns[name].astype(np.float64) for name in TRUE_PULSES], axis=1)
+    shots = np.stack([columns["run"], columns["run.index"]], axis=1).tolist()
+    count = int(np.clip(REDRAWS // max(len(shots), 1), *REDRAWS_OF_SHOT))
+    redrawn = np.zeros((len(shots), len(REDRAWN)), np.int16)
+    with counting("labels drawn again", len(shots)) as advance:
+        for row in np.flatnonzero(np.isfinite(given).all(axis=1)):
+            *energy, l3_energy = given[row]
+            redrawn[row] = simulator.redraw_labels(simulation, tuple(shots[row]), np.array(energy), l3_energy, count)
+            advance(1)
+    return dict(zip(REDRAWN, redrawn.T, strict=True))
 
 
 def _watched(

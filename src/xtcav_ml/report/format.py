@@ -1,8 +1,9 @@
 """Numbers as text; the filters of the page's templates."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 
@@ -30,6 +31,16 @@ def compared(z_score: float) -> str:
     if not np.isfinite(z_score) or abs(z_score) < NormalDist().inv_cdf(1 - SIGNIFICANT / 2):
         return "not significantly different"
     return "significantly better" if z_score > 0 else "significantly worse"
+
+
+def by_blocks(metrics: Mapping[str, Any]) -> str:
+    """Return how blocks of time enter the interval of the accuracy; empty for results of before there were any."""
+    if "blocks" not in metrics:
+        return ""
+    if metrics["accuracy_interval"] == "blocks":
+        return f", by {metrics['blocks']} blocks of time, since neighbours are alike"
+    low, high = percent(metrics["accuracy_by_blocks_low"]), percent(metrics["accuracy_by_blocks_high"])
+    return f", independent of one another; by {metrics['blocks']} blocks of time {low} to {high}"
 
 
 def ranges(numbers: Sequence[int]) -> str:

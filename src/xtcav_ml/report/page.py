@@ -36,7 +36,15 @@ SECTIONS: dict[str, tuple[str, Callable[[Results], dict[str, Any] | None]]] = {
 
 MEND = "run `dvc repro --force evaluate`, then the command again"
 
-FILTERS = (format.percent, format.number, format.amount, format.compared, format.ranges, format.meaning)
+FILTERS = (
+    format.percent,
+    format.number,
+    format.amount,
+    format.compared,
+    format.by_blocks,
+    format.ranges,
+    format.meaning,
+)
 
 
 def write_page(root: Path, out: Path, run: Run = None) -> None:

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from xtcav_ml.science.significance import mcnemar_z
 from xtcav_ml.science.thresholds import CALIBRATION_BINS, CONFIDENCE
 
+NULL_DRAWS, NULL_SEED = 1000, 1  # test sets that are drawn as they would be if all probabilities were right
+
 
 @dataclass(frozen=True)
 class Classification:
@@ -59,6 +61,29 @@ def classification(truth: NDArray[np.integer], probabilities: NDArray[np.floatin
         recall=recall,
         confusion=confusion,
     )
+
+
+def chance_calibration_error(
+    probabilities: NDArray[np.floating], bins: int = CALIBRATION_BINS, draws: int = NULL_DRAWS
+) -> tuple[float, float]:
+    """Return the 95 % interval of the expected calibration error if all probabilities (N, classes) were exactly right.
+
+    The labels are drawn `draws` times from the probabilities. Chance alone gives such errors: J. Vaicenavicius et al., Proc.
+    AISTATS (2019) 3459. Raises ValueError if N is 0.
+    """
+    if not len(probabilities):
+        raise ValueError("expected probabilities of at least one shot, got none")
+    sure = np.sort(probabilities.max(axis=1).astype(np.float64))
+    edges = np.searchsorted(sure, np.linspace(0, 1, bins + 1), side="right")[
+        1:-1
+    ]  # shots in order, the bins one by one
+    starts = np.unique(np.append(0, edges[edges < len(sure)]))
+    rng, errors = np.random.default_rng(NULL_SEED), []
+    for _ in range(draws):
+        excess = np.add.reduceat((rng.random(len(sure)) < sure) - sure, starts)
+        errors.append(np.abs(excess).sum() / len(sure))
+    low, high = np.quantile(errors, (0.5 - CONFIDENCE / 2, 0.5 + CONFIDENCE / 2))
+    return float(low), float(high)
 
 
 def _require_fit(truth: NDArray[np.integer], probabilities: NDArray[np.floating]) -> None:

@@ -56,10 +56,10 @@ def _results(metrics: Mapping[str, Any]) -> Iterator[str]:
             f"{metrics['accuracy_high']:.1%}) on {metrics['shots']} shots; majority-class "
             f"baseline: {metrics['largest_class']:.1%}, {metrics['z_score']:.1f} standard deviations lower (paired test)."
         )
-    if "ceiling" in metrics:
+    if metrics.get("bayes_accuracy") is not None:
         yield (
-            f"Label noise limits accuracy to {metrics['ceiling']:.1%} ({metrics['ceiling_low']:.1%} to "
-            f"{metrics['ceiling_high']:.1%}): that share of the labels is what noise-free waveforms would give."
+            f"With labels drawn again for the same pulses {metrics['expected_accuracy']:.1%} is expected, and "
+            f"{metrics['bayes_accuracy']:.1%} of whoever knows the pulses: the ceiling."
         )
     for name, errors in metrics.get("regression", {}).items():
         if errors["shots"]:

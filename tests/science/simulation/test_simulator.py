@@ -210,6 +210,40 @@ def test_label_mix_is_near_the_published_one():
     assert 0.85 < (label == rows["truth.label"]).mean() < 0.99  # noise, but not only noise
 
 
+def test_waveforms_drawn_again_are_as_those_drawn_at_first():
+    settings, pulses = params(), np.array([60.0, 45.0])
+    first = np.stack(
+        [digitizer.draw_waveforms(rng(i), pulses, 2.0, np.ones(16), settings.digitizer) for i in range(150)]
+    )
+    again = digitizer.redraw_waveforms(rng(1), pulses, 2.0, settings.digitizer, 1500)
+    assert again.dtype == first.dtype == np.float32
+    for moment in (np.mean, np.std):
+        np.testing.assert_allclose(moment(again, axis=0).mean(axis=0), moment(first, axis=0).mean(axis=0), atol=0.003)
+    covariances = [np.mean([np.cov(shot).mean() for shot in drawn[:150]]) for drawn in (first, again)]
+    assert covariances[0] == pytest.approx(covariances[1], rel=0.1)  # what channels share
+    energy = np.full(1500, TREE["bunch"]["l3_energy"] + 2.0)
+    shares = [
+        np.bincount(labels.peaks_label(labels.find_peaks(w, energy[: len(w)], settings.rule)) + 1, minlength=5) / len(w)
+        for w in (first, again)
+    ]
+    np.testing.assert_allclose(shares[0], shares[1], atol=0.12)
+    assert shares[1].max() < 0.9  # a shot whose label is open
+
+
+def test_labels_drawn_again_repeat_are_of_their_shot_and_follow_the_pulses():
+    settings = params()
+    none, weak, strong = ([0.0, 0.0], [12.0, 0.0], [300.0, 290.0])
+    found = [
+        simulator.redraw_labels(settings, (LASING, 3), np.array(energy), 4001.0, 32) for energy in (none, weak, strong)
+    ]
+    assert found[0] == [32, 0, 0, 0]
+    assert 0 < found[1][0] < 32
+    assert found[2][3] > 25
+    assert simulator.redraw_labels(settings, (LASING, 3), np.array(weak), 4001.0, 32) == found[1]
+    others = [simulator.redraw_labels(settings, (LASING, shot), np.array(weak), 4001.0, 32) for shot in range(4, 10)]
+    assert len({tuple(counts) for counts in others}) > 1
+
+
 def test_event_keys_are_unique_and_advance_at_the_repetition_rate():
     settings = params()
     keys = []

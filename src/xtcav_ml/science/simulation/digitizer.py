@@ -1,5 +1,7 @@
 """Pulse energies -> waveforms of the 16 electron time-of-flight channels."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -30,9 +32,9 @@ def angular_response(anisotropy: float) -> Floats:
     return response
 
 
-def peak_shape(position: float, rise: float) -> Floats:
-    """Return one electron's signal (samples,), of height 1 at `position`, with a quick rise and a slower tail."""
-    since = np.maximum((np.arange(SAMPLES) - position) / rise + 1, 0)
+def peak_shape(position: NDArray[Any], rise: float) -> NDArray[Any]:
+    """Return one electron's signal (..., samples), of height 1 at `position` (...), with a quick rise and a slower tail."""
+    since = np.maximum((np.arange(SAMPLES, dtype=position.dtype) - position[..., None]) / rise + 1, 0)
     return np.asarray(since * exp(1 - since))
 
 
@@ -55,16 +57,55 @@ def draw_waveforms(
     `l3_offset` is the L3 energy minus its nominal value, MeV: a beam of more energy radiates at shorter wavelengths,
     and the photo-electrons, being faster, arrive earlier.
     """
-    angular = angular_response(params.anisotropy)
     signal = params.noise * draws.normal(rng, (CHANNELS, SAMPLES))
     signal += params.common_noise * draws.normal(rng, SAMPLES)
     jitter = params.position_jitter * draws.normal(rng, 2)
-    for peak, mean in enumerate(expected_electrons(energy, params)):
-        # Few electrons are seen in each channel: their number is the main reason why weak pulses are mislabelled.
-        electrons = draws.poisson(rng, mean * (np.ones(CHANNELS) if peak == 0 else angular))
-        position = params.position[peak] + params.shift[peak] * l3_offset + (jitter[peak - 1] if peak else 0.0)
-        signal += params.electron_height * electrons[:, None] * peak_shape(position, params.rise)
+    # Few electrons are seen in each channel: their number is the main reason why weak pulses are mislabelled.
+    electrons = np.stack([draws.poisson(rng, mean) for mean in _means(energy, params)])
+    _add_peaks(signal, electrons, l3_offset, jitter, params)
     signal *= gains[:, None]
-    for channel in params.drooping_channels:
-        signal[channel] -= draws.uniform(rng, *params.droop) * np.arange(SAMPLES) / (SAMPLES - 1)
+    _add_droop(rng, signal, params)
     return signal.astype(np.float32)
+
+
+def redraw_waveforms(
+    rng: np.random.Generator, energy: Floats, l3_offset: float, params: DigitizerParams, count: int
+) -> NDArray[np.float32]:
+    """Return waveforms (count, channels, samples) of the same pulses: as those of `draw_waveforms`, but for the gains.
+
+    All that is random given the pulses is drawn each time. The gains drop out where the rule divides a channel by its
+    median. One costs a tenth, since the noise is `draws.noise`.
+    """
+    signal = draws.noise(rng, (count, CHANNELS, SAMPLES))
+    signal *= np.float32(params.noise)
+    signal += np.float32(params.common_noise) * draws.noise(rng, (count, 1, SAMPLES))
+    jitter = params.position_jitter * draws.normal(rng, (2, count))
+    electrons = draws.poisson(rng, np.repeat(_means(energy, params)[:, None], count, axis=1))
+    _add_peaks(signal, electrons, l3_offset, jitter, params)
+    _add_droop(rng, signal, params)
+    return signal
+
+
+def _means(energy: Floats, params: DigitizerParams) -> Floats:
+    """Return the mean electrons (3, channels) of each peak: those of t0 come alike from all sides."""
+    angular = angular_response(params.anisotropy)
+    return expected_electrons(energy, params)[:, None] * np.stack([np.ones(CHANNELS), angular, angular])
+
+
+def _add_peaks(
+    signal: NDArray[Any], electrons: NDArray[np.int64], l3_offset: float, jitter: Floats, params: DigitizerParams
+) -> None:
+    """Add peaks of `electrons` (3, ..., channels) to `signal` (..., channels, samples); `jitter` (2, ...) moves t1 and t2."""
+    for peak, counts in enumerate(electrons):
+        position = params.position[peak] + params.shift[peak] * l3_offset + (jitter[peak - 1] if peak else 0.0)
+        heights = (params.electron_height * counts[..., None]).astype(signal.dtype)
+        shape = peak_shape(np.asarray(position, signal.dtype), params.rise)[..., None, :]
+        start = max(int(np.min(position) - params.rise), 0)  # before which there is nothing of it
+        signal[..., start:] += heights * shape[..., start:]
+
+
+def _add_droop(rng: np.random.Generator, signal: NDArray[Any], params: DigitizerParams) -> None:
+    """Subtract a line from 0 to a fall that is drawn, in each drooping channel of `signal` (..., channels, samples)."""
+    for channel in params.drooping_channels:
+        fall = np.asarray(draws.uniform(rng, *params.droop, size=signal.shape[:-2]))
+        signal[..., channel, :] -= fall[..., None] * np.arange(SAMPLES) / (SAMPLES - 1)

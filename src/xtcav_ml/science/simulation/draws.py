@@ -27,8 +27,8 @@ CENTRE = (
 TAIL = (1.4234372777, 2.7568153900, 1.3067284816, 0.17023821103), (1.0, 0.73700164250, 0.12021132975)
 
 
-def uniform(rng: np.random.Generator, low: float, high: float, size: int | None = None) -> Any:
-    """Return numbers (size,), or one, evenly distributed between `low` and `high`."""
+def uniform(rng: np.random.Generator, low: float, high: float, size: int | tuple[int, ...] | None = None) -> Any:
+    """Return numbers of shape `size`, or one, evenly distributed between `low` and `high`."""
     return low + (high - low) * rng.random(size)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xtcav_ml.config.schema import EVENT_KEY, FRAME_SHAPE, IMAGE, PEAKS_LABEL, WAVEFORMS
+from xtcav_ml.config.schema import EVENT_KEY, FRAME_SHAPE, IMAGE, PEAKS_LABEL, REDRAWN, WAVEFORMS
 from xtcav_ml.config.simulate import SimulateParams
 from xtcav_ml.science import labels
 from xtcav_ml.science.simulation import beam, camera, digitizer, draws
@@ -19,6 +19,7 @@ FIDUCIAL_RATE, FIDUCIAL_LIMIT = 360, 0x1FFE0  # fiducial counter: Hz, and the co
 
 # Second number of the seeds of what belongs to the apparatus and not to a shot. No run has number 0.
 APPARATUS, DARK_LEVEL, GAINS = 0, 0, 1
+REDRAWING = 1  # fourth number of the seeds of waveforms that are drawn again
 Rows = dict[str, NDArray[Any]]
 Scalars = dict[str, NDArray[Any] | np.generic]
 
@@ -88,6 +89,20 @@ def label_shots(waveforms: NDArray[np.float32], l3_energy: NDArray[np.float64], 
         rows[f"acq.{name}.pos"] = peaks.position[number]
         rows[f"acq.{name}.ampl"] = peaks.amplitude[number]
     return rows
+
+
+def redraw_labels(
+    params: SimulateParams, shot: tuple[int, int], energy: NDArray[np.float64], l3_energy: float, count: int
+) -> list[int]:
+    """Return how many of `count` waveforms have each class of REDRAWN, if the waveforms of a shot are drawn again.
+
+    `shot` is its run and number, `energy` (2,) that of its pulses, uJ, `l3_energy` in MeV: all that waveforms depend on.
+    """
+    rng = _generator(params.seed, *shot, REDRAWING)
+    offset = l3_energy - params.bunch.l3_energy
+    waveforms = digitizer.redraw_waveforms(rng, energy, offset, params.digitizer, count)
+    found = labels.peaks_label(labels.find_peaks(waveforms, np.full(count, l3_energy), params.rule))
+    return [int((found == label).sum()) for label in range(len(REDRAWN))]
 
 
 def lases(params: SimulateParams, run: int) -> bool:

@@ -1,0 +1,43 @@
+"""Neighbours in time are alike in real data: the interval of an accuracy by blocks of time instead of single shots."""
+
+from dataclasses import dataclass
+from math import isqrt, sqrt
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xtcav_ml.science.thresholds import CONFIDENCE
+
+
+@dataclass(frozen=True)
+class Blocked:
+    """The interval of an accuracy (0 to 1), by blocks of shots."""
+
+    low: float  # 95 % interval
+    high: float
+    blocks: int
+    design_effect: float  # variance of the accuracy over that of as many independent shots, at least 1
+
+
+def blocked_interval(right: NDArray[np.bool_]) -> Blocked:
+    """Return the interval of the accuracy of answers `right` (N,) in order of time, by about sqrt(N) blocks of equal length.
+
+    Batch means: blocks get longer with N, so that in the end they hold whatever correlation there is (J. M. Flegal and G. L.
+    Jones, Ann. Stat. 38 (2010) 1034). The interval is Wilson's with N over the design effect shots and Student's t of the
+    blocks, E. L. Korn and B. I. Graubard, Surv. Methodol. 24 (1998) 193. (0, 1) for fewer than two blocks.
+    """
+    from scipy.stats import t
+
+    shots, blocks = len(right), isqrt(len(right))
+    if blocks < 2:
+        return Blocked(0.0, 1.0, blocks, 1.0)
+    share = float(right.mean())
+    excess = np.array([part.sum() - share * len(part) for part in np.array_split(right, blocks)])
+    independent = shots * share * (1 - share)
+    variance = float(np.square(excess).sum()) * blocks / (blocks - 1)
+    effect = max(variance / independent, 1.0) if independent else 1.0
+    quantile = float(t.ppf(0.5 + CONFIDENCE / 2, blocks - 1))
+    weight = quantile * quantile * effect / shots
+    middle = (share + weight / 2) / (1 + weight)
+    half = sqrt(weight * share * (1 - share) + weight * weight / 4) / (1 + weight)
+    return Blocked(max(middle - half, 0.0), min(middle + half, 1.0), blocks, effect)
