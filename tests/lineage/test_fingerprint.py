@@ -285,7 +285,7 @@ def test_other_comments_docstrings_and_layout_everywhere_change_nothing(copy):
         ("science.metrics", "calibration", {"evaluate"}),
         ("learning.optimizers", "make_optimizer", {"train", "notes-train", "notes-measure"}),
         ("data.prepared", "write_prepared", {"prepare", "notes-data"}),
-        ("science.simulation.digitizer", "peak_shape", {"simulate", "notes-data"}),
+        ("science.simulation.digitizer", "peak_shape", {"simulate", "prepare", "notes-data"}),
         ("tracking.runs", "log_model", set()),
         ("learning.rules", "require_data", {"validate", "check", "notes-validate"}),
         ("learning.checkpoint", "_read", set()),
