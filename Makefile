@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev portable repro notes same tune dashboard ui server test test-thorough test-all test-slow lint format lock clean
+.PHONY: help install install-dev portable repro notes same tune dashboard ui server test test-thorough test-all test-slow bench lint format lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -46,6 +46,9 @@ test-all: test test-thorough  ## both: before a merge
 test-slow: .venv/installed-dev  ## the tests that take minutes each
 	@pytest -m slow
 
+bench: .venv/installed-bench  ## measure beside other libraries and the machine's limits -> benchmarks/RESULTS.md (after `make repro`)
+	@python -m benchmarks
+
 lint: .venv/installed-dev  ## ruff and mypy
 	@ruff check .
 	@ruff format --check .
@@ -80,6 +83,11 @@ install-dev: .venv/installed-dev  ## and what developers need
 
 .venv/installed-server: .venv/installed requirements-server.txt
 	@$(PIP) --require-hashes -r requirements-server.txt
+	@$(MAKE_PORTABLE)
+	@touch $@
+
+.venv/installed-bench: .venv/installed-dev benchmarks/requirements.txt
+	@$(PIP) -r benchmarks/requirements.txt || echo "PyTorch: not installed. Fix: see above; the benchmark leaves it out" >&2
 	@$(MAKE_PORTABLE)
 	@touch $@
 

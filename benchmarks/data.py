@@ -25,7 +25,6 @@ from benchmarks.training import Made
 from xtcav_ml.data import raw_files
 from xtcav_ml.data.prepared import PreparedFile
 from xtcav_ml.data.raw_frames import RawFrames
-from xtcav_ml.pipeline import prepare
 from xtcav_ml.science import selection
 
 FULL = (726, 568)
@@ -42,7 +41,7 @@ def prepared(folder: Path, layout: str, shots: int, turns: int) -> list[Row]:
     used = np.sort(np.concatenate([np.flatnonzero(raw_set.columns["run"] == 68), *chosen]))
     rows = [(file, raw_set.row[used[raw_set.file[used] == i]]) for i, file in enumerate(raw_set.files)]
     ways = {
-        "this project": timed(lambda: prepare.prepare_files(data, section, folder / "prepared")),
+        "this project": timed(lambda: raw.prepare_quietly(data, section, folder / "prepared")),
         "read, write to a file": timed(lambda: _copy_to_file(rows, folder / "copied")),
         "read, copy in memory": timed(lambda: _copy_in_memory(rows)),
     }
@@ -83,7 +82,7 @@ def _blocks(rows: Rows) -> Iterator[np.ndarray]:
 
 def _prepare(source: Path, out: Path) -> Made:
     data, section = raw.params(source, FULL)
-    return lambda: prepare.prepare_files(data, section, out), None
+    return lambda: raw.prepare_quietly(data, section, out), None
 
 
 def grown(folder: Path, shots: int, turns: int) -> list[Row]:
@@ -135,15 +134,18 @@ def chunked(folder: Path, turns: int) -> list[Row]:
             frames = file.create_dataset("xtcavimg", (count, *FULL), "i2", chunks=chunks, compression="lzf")
             for first in range(0, count, 100):
                 frames[first : first + 100] = base[np.arange(100) % 20]
-        ways = {"this project": timed(lambda: _frames_of(path)), "h5py in blocks": timed(lambda: _blocks_of(path))}
+        ways = {
+            "this project": timed(lambda: _frames_of(path, count)),
+            "h5py in blocks": timed(lambda: _blocks_of(path)),
+        }
         found += tables.rows(f"read a frame, chunks of {chunks}", contenders.in_turns(ways, turns), count)
     path.unlink()
     return found
 
 
-def _frames_of(path: Path) -> None:
+def _frames_of(path: Path, count: int) -> None:
     with RawFrames(path) as file:
-        for row in range(len(file)):
+        for row in range(count):
             file.read(np.array([row]))
 
 
@@ -164,7 +166,7 @@ def many_files(folder: Path, count: int, turns: int) -> list[Row]:
     data, section = raw.params(source, (24, 20), dark_run=None, images=())
     ways = {
         "this project, all checks": timed(lambda: raw_files.open_set(data, section)),
-        "this project, prepare": timed(lambda: prepare.prepare_files(data, section, folder / "prepared_many")),
+        "this project, prepare": timed(lambda: raw.prepare_quietly(data, section, folder / "prepared_many")),
         "h5py, open and list": timed(lambda: [list(_opened(path)) for path in source.iterdir()]),
     }
     return tables.rows(f"a file of {count:,} of five small frames", contenders.in_turns(ways, turns), count)

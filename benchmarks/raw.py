@@ -64,6 +64,11 @@ def prepare(folder: Path, out: Path, shape: tuple[int, int], kept: tuple[int, in
     images = () if shape == kept else (RegionOfInterest(step="roi", **ends),)
     pixels = Pixels(dtype="int16", quantum=1.0)
     data, section = params(folder, shape, images=images, pixels=pixels, dark_run=None)
-    with contextlib.redirect_stdout(io.StringIO()):
-        stage.prepare_files(data, section, out)
+    prepare_quietly(data, section, out)
     return out / "train.h5"
+
+
+def prepare_quietly(data: DataParams, section: PrepareParams, out: Path) -> None:
+    """Run the stage prepare without its lines."""
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        stage.prepare_files(data, section, out)

@@ -246,7 +246,7 @@ def step_memory(layers: Sequence[LayerSpec], batch_size: int) -> int:
     """Estimate the bytes of one training step: frames of this and the next one, maps, parameters.
 
     Each map has a gradient; each parameter a gradient, a velocity and an update. Within 25 % of the 15 configurations of the
-    2016 notes (benchmarks/steps.py) with `fused` layers, as on a CPU.
+    2016 notes (`xtcav experiment memory`) with `fused` layers, as on a CPU.
     """
     build = FUSED_STEP if any(layer.kind == CONV_MAX_POOL for layer in layers) else STEP
     maps = sum(prod(layer.shape) for layer in counted(layers))

@@ -1,0 +1,110 @@
+"""`make bench`: ways are timed in turns, do the same work, and stand in tables beside the limits of the machine."""
+
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from benchmarks import contenders, machine, tables
+from benchmarks.contenders import Contender, Unavailable
+from tests.conftest import ROOT
+
+
+def sleeper(seconds):
+    return lambda: time.sleep(seconds), [seconds]
+
+
+def allocator(megabytes):
+    return lambda: np.ones(megabytes * 125_000), None
+
+
+def needs_what_nobody_has():
+    import no_such_library  # noqa: F401
+
+
+def ends():
+    raise SystemExit(3)
+
+
+def test_each_contender_is_timed_in_a_process_of_its_own_and_says_how_much_memory_it_took():
+    first, second = Contender(allocator, 1), Contender(allocator, 200)
+    times = contenders.in_turns({"small": first, "large": second}, turns=3)
+    assert [len(each) for each in times.values()] == [3, 3]
+    assert second.end() - first.end() > 150
+
+
+def test_the_first_turn_does_not_count_and_ways_take_turns():
+    calls = []
+
+    def way(name):
+        return lambda: float(len(calls)) if calls.append(name) is None else 0.0
+
+    times = contenders.in_turns({"a": way("a"), "b": way("b")}, turns=2)
+    assert calls == ["a", "b"] * 3
+    assert times == {"a": [3.0, 5.0], "b": [4.0, 6.0]}
+
+
+def test_a_library_that_is_not_installed_is_left_out_and_named(capsys):
+    found = contenders.started({"theirs": (needs_what_nobody_has,), "ours": (sleeper, 0)})
+    assert list(found) == ["ours"]
+    assert "no_such_library" in capsys.readouterr().out
+    found["ours"].end()
+    with pytest.raises(Unavailable):
+        Contender(needs_what_nobody_has)
+
+
+def test_a_contender_that_ends_early_is_named_with_its_exit_code():
+    with pytest.raises(RuntimeError, match="exit code 3"):
+        Contender(ends)
+
+
+def test_contenders_that_compute_something_else_are_refused():
+    same, other = Contender(sleeper, 0), Contender(sleeper, 0.5)
+    contenders.require_same({"one": same, "two": same})
+    with pytest.raises(RuntimeError, match=r"two and one .* 0\.5"):
+        contenders.require_same({"one": same, "two": other})
+    same.end(), other.end()
+
+
+def test_rows_say_ratio_spread_and_share_of_the_limit():
+    times = {"ours": [1.0, 2.0, 3.0], "theirs": [2.0, 4.0, 9.0]}
+    ours, theirs = tables.rows("a step", times, 2, {"ours": 100.0}, ("a copy", 0.25))
+    assert (ours.seconds, ours.ratio, ours.spread, ours.peak_mb, ours.share) == (1.0, 1.0, 0.25, 100.0, 0.25)
+    assert (theirs.seconds, theirs.ratio, theirs.peak_mb) == (2.0, 2.0, None)
+    table = tables.markdown([ours, theirs]).splitlines()
+    assert table[0].startswith("| work | way | time | spread | times the first | peak memory |")
+    assert table[3] == "|  | theirs | 2 s | 44% | 2.00 |  | a copy, 250 ms | 12% |"
+
+
+def test_columns_that_are_empty_are_left_out():
+    (row,) = tables.rows("a step", {"ours": [1e-5]}, 1)
+    assert tables.markdown([row]).splitlines()[2] == "| a step | ours | 10 us | 0% | 1.00 |"
+
+
+def test_the_machine_is_named_and_its_limits_follow_from_their_times():
+    assert "cores" in machine.described()
+    rates = machine.rates({"matrix product": [1.0], "copy": [0.5]})
+    assert rates == {"matrix product": 2 * machine.SIDE**3, "copy": 4 * machine.COPIED}
+
+
+@pytest.mark.slow
+def test_everything_is_measured_in_tiny(tmp_path):
+    parts = ("training", "frames", "data")
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks",
+        "--quick",
+        "--turns",
+        "2",
+        "--out",
+        tmp_path / "r.md",
+        "--only",
+        *parts,
+    ]
+    subprocess.run(command, cwd=ROOT, check=True)
+    assert [line for line in (tmp_path / "r.md").read_text().splitlines() if line.startswith("## ")] == [
+        f"## {part.capitalize()}" for part in parts
+    ]
