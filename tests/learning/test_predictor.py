@@ -96,6 +96,13 @@ def test_prepared_predicted_and_served_frames_are_the_same_bits(trained, tmp_pat
     assert found.probabilities.shape == (len(rows), 4)
     assert found.probabilities[:FRAMES_A_CALL].tobytes() == np.asarray(direct[CLASS_HEAD]).tobytes()
     assert found.numbers[:FRAMES_A_CALL].tobytes() == np.asarray(direct[NUMBER_HEAD]).tobytes()
+    for count in (2, 3, 31):  # of others, a shot's numbers do not depend on how many there are, bit for bit
+        few = predictor.predict(frames[:count], train.features[rows][:count])
+        assert few.probabilities.tobytes() == found.probabilities[:count].tobytes()
+    for i in range(5):
+        alone = predictor.predict(frames[i : i + 1], train.features[rows][i : i + 1])
+        assert np.abs(alone.probabilities - found.probabilities[i]).max() <= 1e-6
+        assert alone.predicted[0] == found.predicted[i]
     if train.spec.preprocessing.pixels.dtype == "int16":
         served = log_to_mlflow(model, tmp_path / "store", monkeypatch)
         given = {"frame": frames, "bld.L3energy": train.features[rows][:, 0]}
@@ -104,6 +111,15 @@ def test_prepared_predicted_and_served_frames_are_the_same_bits(trained, tmp_pat
         assert table["run.index"].to_numpy().astype(np.float32).tobytes() == found.numbers[:, 0].tobytes()
         names = [train.classes[chosen] for chosen in found.probabilities.argmax(axis=1)]
         assert table["predicted"].tolist() == names
+
+
+@pytest.mark.parametrize("trained", [("default", "int16")], indirect=True)
+def test_a_frame_alone_is_not_filled_up(trained, monkeypatch):
+    predictor, sizes = Predictor(trained[2]), []
+    monkeypatch.setattr(predictor.model, "predict_on_batch", lambda given: sizes.append(len(given[FRAME_INPUT])) or {})
+    for count in (1, 2, 5, 32, 35):
+        predictor._call(np.zeros((min(count, 32), 8, 8), np.int16), np.empty((min(count, 32), 0), np.float32))
+    assert sizes == [1, 2, 8, 32, 32]
 
 
 @pytest.mark.parametrize("trained", [("default", "int16")], indirect=True)

@@ -11,7 +11,7 @@ from xtcav_ml.learning import keras_file
 from xtcav_ml.learning.layer_plan import CLASS_HEAD, FEATURES_INPUT, FRAME_INPUT, NUMBER_HEAD
 
 FRAMES_A_CALL = 32
-"""Frames in a call of the network. Zeros fill up the last call, so that the network is built for one size."""
+"""Most frames in a call of the network. Zeros fill up the last call to a power of two, so that JAX compiles few sizes."""
 
 NO_CLASS = -1  # predicted class of a shot with a feature that is not finite
 
@@ -45,7 +45,8 @@ class Predictor:
     def predict(self, frames: NDArray[np.int16], features: NDArray[np.float32] | None = None) -> Prediction:
         """Return the prediction for raw frames (N, rows, columns), ADU, with the features (N, F) that the model needs.
 
-        A shot with a feature that is not finite changes nothing for the others. Raises ValueError if the shapes are not the
+        A shot alone is a product of a vector and a matrix in dense layers, summed in another order: its numbers are within
+        1e-6 of those among others. A shot with a feature that is not finite changes nothing for the others. Raises ValueError if the shapes are not the
         model's.
         """
         values = np.empty((len(frames), 0), np.float32) if features is None else np.asarray(features, np.float32)
@@ -76,5 +77,6 @@ class Predictor:
 
 
 def _filled(values: NDArray[Any]) -> NDArray[Any]:
-    """Return `values` with zeros up to FRAMES_A_CALL rows."""
-    return np.concatenate([values, np.zeros((FRAMES_A_CALL - len(values), *values.shape[1:]), values.dtype)])
+    """Return `values` (N, ...) with zeros up to a power of two of rows."""
+    rows = 1 << (len(values) - 1).bit_length()
+    return np.concatenate([values, np.zeros((rows - len(values), *values.shape[1:]), values.dtype)])
