@@ -46,8 +46,8 @@ class Predictor:
         """Return the prediction for raw frames (N, rows, columns), ADU, with the features (N, F) that the model needs.
 
         A shot alone is a product of a vector and a matrix in dense layers, summed in another order: its numbers are within
-        1e-6 of those among others. A shot with a feature that is not finite changes nothing for the others. Raises ValueError if the shapes are not the
-        model's.
+        1e-6 of those among others. A shot with a feature that is not finite changes nothing for the others. Raises ValueError
+        if the shapes are not the model's.
         """
         values = np.empty((len(frames), 0), np.float32) if features is None else np.asarray(features, np.float32)
         if values.shape != (len(frames), len(self.spec.features)):
