@@ -30,7 +30,9 @@ DRAWN = {
     "calibration": lambda: quality.calibration_curve(metrics.calibration(TRUTH, PROBABILITIES)),
     "curves of classes": lambda: quality.one_against_rest(CLASSES, "title"),
     "overlays": lambda: frames.sheet([("no", [Picture(np.eye(4), "a", GRID, np.eye(4))]), ("yes", [])], "title"),
-    "search": lambda: training.search_history([(0, 0.5, "COMPLETE"), (1, None, "FAIL"), (2, 0.7, "COMPLETE")]),
+    "search": lambda: training.search_history(
+        [(0, 0.5, "COMPLETE"), (1, None, "FAIL"), (2, 0.7, "COMPLETE")], "-val_loss"
+    ),
     "usage": lambda: training.usage([sample(0), sample(1), sample(2) | {"gpu0_memory_mb": 5.0}]),
     "importance": lambda: training.importances({"rate": 0.8, "kernel": 0.2}, 12),
 }

@@ -10,7 +10,7 @@ TRIALS = [(0, 0.5, "COMPLETE"), (1, 0.3, "PRUNED"), (2, 0.7, "COMPLETE"), (3, No
 
 
 def test_a_trial_is_drawn_at_its_own_score_or_not_at_all():
-    (axes,) = training.search_history(TRIALS).axes
+    (axes,) = training.search_history(TRIALS, "-val_loss").axes
     points = {line.get_label(): [*zip(*line.get_data(), strict=True)] for line in axes.lines}
     assert points["completed"] == [(0, 0.5), (2, 0.7)]
     assert points["pruned: score of its last epoch"] == [(1, 0.3)]
@@ -44,6 +44,6 @@ def _overlap(one, other):
 
 
 def test_a_search_in_which_nothing_was_pruned_has_no_such_mark():
-    (axes,) = training.search_history([(0, 0.5, "COMPLETE")]).axes
+    (axes,) = training.search_history([(0, 0.5, "COMPLETE")], "-val_loss").axes
     assert [line.get_label() for line in axes.lines] == ["completed", "best so far"]
     assert np.isfinite(axes.lines[0].get_data()[1]).all()

@@ -13,7 +13,7 @@ from xtcav_ml.learning import backend, fit, fused_conv, keras_file, layer_plan, 
 from xtcav_ml.learning.augment import Augmentation
 from xtcav_ml.learning.batches import Batches, shuffled
 from xtcav_ml.learning.layer_plan import CLASS_HEAD, FRAME_INPUT, NUMBER_HEAD, Ends
-from xtcav_ml.science import metrics
+from xtcav_ml.science import epochs, metrics
 from xtcav_ml.system.errors import UserError
 
 PARAMS = TrainParams(
@@ -172,7 +172,7 @@ def test_rate_follows_the_staircase(fitted):
 
 def test_weights_kept_are_those_of_the_best_epoch(sets, fitted):
     best = fitted.history[fitted.best_epoch - 1]
-    assert best["val_accuracy"] == max(row["val_accuracy"] for row in fitted.history)
+    assert fitted.best_epoch == epochs.best(fitted.history)
     probabilities = fitted.model.predict(Batches(sets[1], 8), verbose=0)[CLASS_HEAD]
     assert (probabilities.argmax(axis=1) == sets[1].labels).mean() == pytest.approx(best["val_accuracy"])
     earlier = fit.fit(*sets, PARAMS.model_copy(update={"epochs": fitted.best_epoch}))
@@ -298,8 +298,7 @@ def test_numbers_alone_can_be_learned(tmp_path, keras_ready):
     adam = Optimizer(name="adam", learning_rate=0.02, momentum=0.9, decay_rate=0.97, decay_steps=12)
     fitted = fit.fit(*made, LONGER.model_copy(update={"optimizer": adam}))
     best = fitted.history[fitted.best_epoch - 1]
-    errors = [row["val_squared_error"] for row in fitted.history]
-    assert best["val_squared_error"] == min(errors) < 0.3  # the mean alone: 1; seeds 0 to 7 reach 0.02 to 0.08
+    assert best["val_squared_error"] < 0.3  # the mean alone: 1; seeds 0 to 7 reach 0.02 to 0.08
     assert "val_accuracy" not in best
     assert fitted.model.predict(Batches(made[1], 8), verbose=0).keys() == {NUMBER_HEAD}
 

@@ -100,6 +100,7 @@ def lay_results(folder, *, classes=CLASSES, numbers=(), right=0.8, epochs=6, see
     history = [
         {"epoch": i, f"train_{head}": i / 10, f"val_{head}": i / 11, "learning_rate": 0.1 / i, "gradient_norm": 1.0}
         | {"train_loss": 1 / i, "val_loss": 1 / i}
+        | ({"train_cross_entropy": 1 / i, "val_cross_entropy": 1 / i} if classes else {})
         | {f"val_predicted.{name}": float(k == 1 and i < 3) for k, name in enumerate(classes)}
         for i in range(1, epochs + 1)
     ]

@@ -87,7 +87,7 @@ def test_all_that_there_is_has_its_section(text):
     assert names == SECTIONS
     assert [link["href"] for link in shown.named("a")] == [f"#{name}" for name in names]
     for part in (
-        "peaks-1: trial 7 was best, with validation score 0.875",
+        "peaks-1: trial 7 was best, with score 0.875 on the validation shots",
         "0.01235",
         "max gpu0 memory mb",
         "777",

@@ -14,9 +14,10 @@ def test_warnings_name_the_class_and_all_epochs_if_the_kept_one_or_a_later_one_h
 def test_the_kept_epoch_is_marked_and_the_loss_is_drawn_only_where_it_is_more_than_another_curve(project):
     shown = read(project, "training")
     titles = [svg["aria-label"].partition(",")[0] for svg in shown.named("svg")]
-    assert titles == ["Accuracy", "Learning rate", "Gradient norm (last step)"]
+    assert titles == ["Accuracy", "Cross-entropy", "Learning rate", "Gradient norm (last step)"]
     best = results.load_results(project).metrics["best_epoch"]
-    assert shown.words.count(f"kept: epoch {best}") == 3
+    assert shown.words.count(f"kept: epoch {best}") == 4
+    assert f"epoch {best} was kept: it had the lowest mean val_cross_entropy of 5 epochs." in shown.text
     path = project / "results/history.jsonl"
     rows = [json.loads(line) | {"regularization": 0.1} for line in path.read_text().splitlines()]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))

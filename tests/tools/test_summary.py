@@ -41,11 +41,13 @@ def test_a_sparkline_rises_from_the_lowest_to_the_highest_bar_and_keeps_both_end
     assert list(long) == sorted(long)
 
 
-def test_the_learning_curve_has_its_best_epoch(tmp_path, capsys):
+def test_the_learning_curve_has_its_kept_epoch_and_the_criterion(tmp_path, capsys):
     root = lay_results(tmp_path, epochs=3)
     summary.print_summary(root, None)
     line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("Learning   "))
-    assert re.fullmatch(r"Learning   [▁-█]{3} validation accuracy 0\.\d{3} to 0\.\d{3}, epoch \d of 3", line)
+    assert re.fullmatch(
+        r"Learning   [▁-█]{3} mean val_cross_entropy of 5 epochs: 1\.000 to 0\.611, kept epoch 3 of 3", line
+    )
 
 
 def test_a_history_without_scores_is_one_line(tmp_path):

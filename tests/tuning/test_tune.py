@@ -22,14 +22,14 @@ from xtcav_ml.tuning import studies, tune
 
 
 class Known:
-    """A trial of two epochs whose score is its momentum."""
+    """A trial of two epochs, of which the first is kept, whose score is its momentum - 1."""
 
     def __init__(self, target, params, *_, **__):
         self.params, self.stop = params, False
 
     def __iter__(self):
         for number in (1, 2):
-            yield number, {"val_accuracy": self.params.optimizer.momentum}
+            yield number, {"val_cross_entropy": 1 - self.params.optimizer.momentum, "val_accuracy": 0.1 * number}
             if self.stop:
                 return
 
@@ -84,10 +84,14 @@ def test_trials_are_told_and_recorded(search, tmp_path):
     assert {run.info.status for run in client.search_runs([experiment])} == {"FINISHED"}
     (parent,) = client.search_runs([experiment], "tags.stage = 'tune'")
     best = search.study.best_trial
-    assert f"Best: trial {best.number}, val_accuracy {best.value:.3f}" in parent.data.tags["mlflow.note.content"]
+    assert (
+        f"Best: trial {best.number}, minus mean val_cross_entropy of 5 epochs {best.value:.3f}"
+        in parent.data.tags["mlflow.note.content"]
+    )
     assert parent.data.params["train.model.blocks.kernel"] == "8, 6"  # a list is one value
     assert parent.data.params["tune.space.train.optimizer.momentum"].startswith("low 0.5, high 0.9")
     assert len(parent.data.params) <= 70
+    assert {trial.user_attrs["val_accuracy"] for trial in search.study.trials} == {0.1}  # of the kept epoch
 
 
 def test_a_larger_budget_is_taken_by_the_same_run(search, tmp_path, capsys):

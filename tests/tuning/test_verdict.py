@@ -12,7 +12,9 @@ NAME = "train.optimizer.momentum"
 LAW = optuna.distributions.FloatDistribution(0.0, 1.0)
 
 
-def trial(momentum, value, state="COMPLETE", **attributes):
+def trial(momentum, accuracy, state="COMPLETE", **attributes):
+    """Return a trial whose score grows with its accuracy."""
+    value = accuracy and accuracy - 1
     values = {1: value} if value is not None else {}
     value = value if state == "COMPLETE" else None
     kind = TrialState[state]
@@ -22,7 +24,7 @@ def trial(momentum, value, state="COMPLETE", **attributes):
         params={NAME: momentum},
         distributions={NAME: LAW},
         intermediate_values=values,
-        user_attrs=attributes,
+        user_attrs=({"val_accuracy": accuracy} if state == "COMPLETE" else {}) | attributes,
     )
 
 
@@ -31,13 +33,13 @@ def trial(momentum, value, state="COMPLETE", **attributes):
     [
         (
             [trial(0.85, 0.8), trial(0.5, 0.7), trial(0.6, 0.8)],
-            "No: of 3 completed trials none is better than its own, 0.800",
+            "No: of 3 completed trials none is better than its own, -0.200",
         ),
         (
             [trial(0.85, 0.8), trial(0.5, 0.81)],
-            "Not shown: 0.810 after 0.800 of its own trial -1; +1.0 points on 400 validation shots",
+            "Not shown: -0.190 after -0.200 of its own trial -1; accuracy 81.0%, +1.0 points on 400 validation shots",
         ),
-        ([trial(0.85, 0.5), trial(0.5, 0.8), trial(0.6, 0.6, "PRUNED")], "Yes: 0.800 after 0.500"),
+        ([trial(0.85, 0.5), trial(0.5, 0.8), trial(0.6, 0.6, "PRUNED")], "Yes: -0.200 after -0.500"),
         ([trial(0.85, 0.5), trial(0.5, 0.8), trial(0.6, 0.6, "PRUNED")], "widened since it is the best of 2 others"),
         ([trial(0.5, 0.8)], "Not known: no trial of its parameters was completed (they lie outside tune.space)"),
         (
@@ -64,6 +66,12 @@ def test_an_advantage_of_the_same_size_is_less_sure_the_more_were_tried():
 
 
 def test_errors_of_numbers_have_no_interval():
-    said, _ = verdict([trial(0.85, -0.5), trial(0.5, -0.4)], {NAME: 0.85}, 400, regression=True)
+    said, _ = verdict([trial(0.85, 0.5), trial(0.5, 0.6)], {NAME: 0.85}, 400, regression=True)
     assert "Perhaps: -0.400 after -0.500" in said
     assert "interval" not in said
+
+
+def test_the_score_ranks_the_trials_and_the_accuracy_says_how_sure_that_is():
+    surer = trial(0.5, 0.8, val_accuracy=0.4)  # the better score, and fewer shots right
+    said, _ = verdict([trial(0.85, 0.5), surer], {NAME: 0.85}, 400, regression=False)
+    assert "Not shown: -0.200 after -0.500 of its own trial -1; accuracy 40.0%, -10.0 points" in said

@@ -101,7 +101,9 @@ class TrainParams(Section):
     seed: int = parameter("seed of weights, order, augmentation and dropout", "1", ge=0, lt=2**32)
     threads: int = parameter("threads on a CPU; changes the last bits of the result", "threads", ge=1, le=1024)
     batch_size: int = parameter("size of a minibatch", "shots", ge=1, le=65536)
-    epochs: int = parameter("length of the training; the best epoch on validation is kept", "epochs", ge=1, le=100000)
+    epochs: int = parameter(
+        "length of the training; that of the least validation error is kept", "epochs", ge=1, le=100000
+    )
     stop_after: int | None = parameter("wait for a better epoch, then stop", "epochs", ge=1, le=100000, default=None)
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = parameter(
         "numbers of the layers", default="float32"

@@ -86,8 +86,8 @@ def usage(samples: Sequence[Mapping[str, float]]) -> Figure:
 
 
 @mpl.rc_context(STYLE)
-def search_history(trials: Sequence[tuple[int, float | None, str]]) -> Figure:
-    """Draw the score of each trial (number, score or None, state name) and the best so far.
+def search_history(trials: Sequence[tuple[int, float | None, str]], scored_by: str) -> Figure:
+    """Draw the score of each trial (number, score or None, state name), by the name `scored_by`, and the best so far.
 
     A pruned trial has the score of its last epoch; one without a score is only counted.
     """
@@ -105,7 +105,7 @@ def search_history(trials: Sequence[tuple[int, float | None, str]]) -> Figure:
     axes.step([number for number, _ in done], best, where="post", color=VALIDATION, label="best so far")
     without = len(trials) - len(scored)
     note = f"; {without} without a score" if without else ""
-    axes.set(xlabel=f"trial ({len(trials)} ended{note})", ylabel="validation score (accuracy of the classes)")
+    axes.set(xlabel=f"trial ({len(trials)} ended{note})", ylabel=f"validation score, {scored_by}")
     legend_above(axes, ncols=3, columnspacing=1)
     return figure
 

@@ -9,12 +9,13 @@ import numpy as np
 
 from xtcav_ml.config.train import TrainParams
 from xtcav_ml.data.prepared import PreparedFile
-from xtcav_ml.learning import backend, epochs, layer_plan, losses, networks, normalization, optimizers, rules
+from xtcav_ml.learning import backend, layer_plan, losses, networks, normalization, optimizers, rules
 from xtcav_ml.learning.augment import Augmentation
 from xtcav_ml.learning.backend import keras
 from xtcav_ml.learning.batches import Batches
 from xtcav_ml.learning.checkpoint import Checkpoints, State
 from xtcav_ml.learning.layer_plan import Ends, Plan
+from xtcav_ml.science import epochs
 from xtcav_ml.system import interrupts
 from xtcav_ml.system.errors import UserError
 
@@ -140,7 +141,7 @@ class _Watch(keras.callbacks.Callback):  # type: ignore[misc]
         return done >= self.train.epochs or late
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        rate = optimizers.plateau_rate(self.train.optimizer, [epochs.score(row) for row in self.history])
+        rate = optimizers.plateau_rate(self.train.optimizer, epochs.scores(self.history))
         if rate is not None:
             self.model.optimizer.learning_rate.assign(rate)
         self._last = time.monotonic()

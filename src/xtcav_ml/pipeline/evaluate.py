@@ -18,11 +18,11 @@ from xtcav_ml.data.prepared import SHOT_COLUMNS, PreparedFile
 from xtcav_ml.figures import quality, training
 from xtcav_ml.figures.drawing import write_png
 from xtcav_ml.figures.frames import Grid, Picture, sheet
-from xtcav_ml.learning import backend, epochs, keras_file, saliency
+from xtcav_ml.learning import backend, keras_file, saliency
 from xtcav_ml.learning.backend import keras
 from xtcav_ml.learning.batches import Batches
 from xtcav_ml.learning.layer_plan import CLASS_HEAD, FEATURES_INPUT, FRAME_INPUT, NUMBER_HEAD
-from xtcav_ml.science import blocks, bunch, ceiling, metric_names, metrics
+from xtcav_ml.science import blocks, bunch, ceiling, epochs, metric_names, metrics
 from xtcav_ml.system import atomic
 from xtcav_ml.system.errors import UserError, reading
 from xtcav_ml.system.progress import console

@@ -10,6 +10,7 @@ from xtcav_ml.data.history import line_of
 from xtcav_ml.data.prepared import PreparedFile
 from xtcav_ml.learning import backend, fit, keras_file, layer_plan
 from xtcav_ml.learning.checkpoint import Checkpoints
+from xtcav_ml.science import epochs
 from xtcav_ml.science.warning_signs import warning_signs
 from xtcav_ml.system.progress import clock, console, counting
 
@@ -28,7 +29,7 @@ def train_network(
     listeners: Sequence[fit.Listener] = (),
     identity: Mapping[str, str] | None = None,
 ) -> fit.Fitted:
-    """Train on `data`/train.h5, keep the best epoch on `data`/validation.h5, write the network and the history.
+    """Train on `data`/train.h5, keep the epoch that is best on `data`/validation.h5, write the network and the history.
 
     With `identity` (all that the result depends on, by name; the device is added here) it keeps its state beside the model,
     and resumes from there if it was stopped, or had ended, and the identity is the same. Raises UserError if a file is missing,
@@ -53,7 +54,8 @@ def train_network(
         keras_file.save(fitted.model, train.spec, model_path)
     if checkpoints is not None:
         checkpoints.end(model_path)
-    screen.print(f"  kept epoch {fitted.best_epoch} of {params.epochs}, the best on validation -> {model_path}")
+    lowest = epochs.described(fitted.history[0])
+    screen.print(f"  kept epoch {fitted.best_epoch} of {params.epochs}, that of the lowest {lowest} -> {model_path}")
     return fitted
 
 

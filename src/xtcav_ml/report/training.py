@@ -7,6 +7,7 @@ from xtcav_ml.figures import training as charts_of
 from xtcav_ml.figures.drawing import svg
 from xtcav_ml.report.format import number, ranges
 from xtcav_ml.report.results import Results
+from xtcav_ml.science.epochs import described
 from xtcav_ml.science.warning_signs import warning_signs
 
 
@@ -23,7 +24,7 @@ def warnings(history: Sequence[Mapping[str, float]], classes: Sequence[str], bes
 
 
 def training_section(results: Results) -> dict[str, Any]:
-    """Return the number of epochs, the best one, warnings, and learning curves (SVG by title).
+    """Return the number of epochs, the best one and its criterion, warnings, and learning curves (SVG by title).
 
     There are no curves if the best epoch is not in the history, which is then missing or another training's.
     """
@@ -37,4 +38,5 @@ def training_section(results: Results) -> dict[str, Any]:
             charts_of.learning_curves(history, best, [name]), f"{title}, by epoch; in the kept epoch {best}: {values}"
         )
     signs = warnings(history, results.classes, best)
-    return {"epochs": len(history), "best": best, "warnings": signs, "charts": charts}
+    criterion = described(history[0]) if history else ""
+    return {"epochs": len(history), "best": best, "criterion": criterion, "warnings": signs, "charts": charts}

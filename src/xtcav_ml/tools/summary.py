@@ -9,8 +9,8 @@ from rich.table import Table
 from xtcav_ml.config.paths import EVALUATION, HISTORY, PLOTS, PREDICTIONS, REPORT, RESOURCES, STAGES
 from xtcav_ml.data import predictions, result_files
 from xtcav_ml.data.history import read_history
-from xtcav_ml.learning import epochs
 from xtcav_ml.report.current import Run
+from xtcav_ml.science import epochs
 from xtcav_ml.science.thresholds import INTERVAL
 from xtcav_ml.system.errors import reading
 from xtcav_ml.system.mlflow_page import run_page
@@ -70,15 +70,15 @@ def _results(metrics: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _learning(history: Path) -> str:
-    """Return the score of each epoch as a line of bars, with the best one; empty if there is no history."""
+    """Return the score of each epoch as a line of bars, with the kept one; empty if there is no history."""
     if not history.is_file():
         return ""
     rows = read_history(history)
     with reading(history, "values of each epoch of `xtcav train`", "remove it, then run `make repro`"):
-        scores, best = [epochs.score(row) for row in rows], epochs.best(rows)
-    kind = "score" if min(scores) < 0 else "accuracy"
+        scores, best = epochs.scores(rows), epochs.best(rows)
     return (
-        f"{sparkline(scores)} validation {kind} {scores[0]:.3f} to {scores[best - 1]:.3f}, epoch {best} of {len(rows)}"
+        f"{sparkline(scores)} {epochs.described(rows[0])}: {-scores[0]:.3f} to {-scores[best - 1]:.3f}, kept epoch {best} of "
+        f"{len(rows)}"
     )
 
 

@@ -11,10 +11,10 @@ from xtcav_ml.system.progress import console
 
 
 def promote_best(best_file: Path, params_file: Path) -> None:
-    """Write the best trial's parameters, and with them `train.epochs`, so that the training reaches its score.
+    """Write the best trial's parameters, and raise `train.epochs` to the trial's if it is less.
 
-    `train.epochs` is raised to the trial's if it is less; with the cosine schedule, whose rates depend on it, it becomes the
-    trial's. Raises UserError if there is no best trial, or params.yaml has changed in other places since the search.
+    A longer training goes through the trial's epochs and reaches its score; not with the cosine schedule, whose rate then falls
+    more slowly. Raises UserError if there is no best trial, or params.yaml has changed in other places since the search.
     """
     best = result_files.read(best_file, result_files.Best, "run `make tune`")
     train = load_section("train", TrainParams, params_file)
@@ -26,8 +26,7 @@ def promote_best(best_file: Path, params_file: Path) -> None:
             f"{params_file}: changed since the search began (found other values of {', '.join(other)}, expected those of the "
             "search). Fix: run `make tune` again"
         )
-    cosine = trial.optimizer.schedule == "cosine"
-    changes = {"train.epochs": best["epochs"] if cosine else max(train.epochs, best["epochs"]), **best["params"]}
+    changes = {"train.epochs": max(train.epochs, best["epochs"]), **best["params"]}
     before = flatten({"train": train.model_dump()})
     screen = console()
     for dotted, value in changes.items():

@@ -25,9 +25,10 @@ from xtcav_ml.config.tune import TuneParams
 from xtcav_ml.data.prepared import PreparedFile
 from xtcav_ml.figures import training
 from xtcav_ml.figures.drawing import write_png
-from xtcav_ml.learning import epochs, rules
+from xtcav_ml.learning import rules
 from xtcav_ml.lineage import git, lineage, project
 from xtcav_ml.lineage.environment import deciding
+from xtcav_ml.science import epochs
 from xtcav_ml.science.spec import LearningSpec
 from xtcav_ml.system import atomic, interrupts
 from xtcav_ml.system.child_process import ChildProcess, Killed
@@ -39,7 +40,7 @@ from xtcav_ml.tuning import studies
 from xtcav_ml.tuning.description import description
 from xtcav_ml.tuning.live_table import NOTE, Show, search_table
 from xtcav_ml.tuning.trial import train_trial
-from xtcav_ml.tuning.verdict import verdict
+from xtcav_ml.tuning.verdict import ACCURACY, verdict
 
 RUN_STATES = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", TrialState.FAIL: "FAILED"}
 """MLflow's states of Optuna's: a pruned trial was ended on purpose, a failed one by an error."""
@@ -88,8 +89,8 @@ def run_search(train: TrainParams, tune: TuneParams, data: Path, out: Path) -> N
             validation.shots,
             bool(prepared.spec.regression),
         )
-    best, score = study.best_trial, "score" if prepared.spec.regression else "accuracy"
-    screen.print(f"\nBest: trial {best.number}, validation {score} {best.value:.3f}")
+    best = study.best_trial
+    screen.print(f"\nBest: trial {best.number}, {score_name(prepared.spec)} {best.value:.3f}")
     for name, value in best.params.items():
         screen.print(f"  {name}: {value:.4g}" if isinstance(value, float) else f"  {name}: {value}")
     screen.print(found[0])
@@ -134,7 +135,7 @@ class _Search:
                 while len(studies.ended(self.study)) < self.tune.trials and time.monotonic() < self.deadline:
                     self._run_trial(parent, show)
                     interrupts.require_none()
-            written = write_results(self.study, self.base, self.tune, self.out)
+            written = write_results(self.study, self.base, self.tune, score_name(self.prepared.spec), self.out)
             for path in written:
                 parent.artifact(path)
             status = "FINISHED"
@@ -193,10 +194,11 @@ class _Search:
         """Report each epoch to the study, once, and decide after it. Epochs before the last reported one were decided."""
         arguments, subject = (params, self.prepared.path.parent, self.checkpoints), f"trial {trial.number}"
         training = ChildProcess(train_trial, *arguments, subject=subject, cure="lower tune.memory_gb")
-        best, reported = float("-inf"), _reported(trial)
+        rows, reported = list[dict[str, float]](), _reported(trial)
         try:
             for epoch, values in training:
-                best = max(best, epochs.score(values))
+                rows.append(values)
+                best = max(epochs.scores(rows))
                 if epoch not in reported:
                     run.metrics({**values, "best_score": best}, step=epoch)
                     trial.report(best, epoch)
@@ -211,6 +213,7 @@ class _Search:
             training.close()
         if training.stop:
             return TrialState.PRUNED, None, studies.why_pruned(self.study, epoch, best)
+        trial.set_user_attr(ACCURACY, rows[epochs.best(rows) - 1].get(ACCURACY))
         return TrialState.COMPLETE, best, ""
 
     def _parent_run(self) -> Run:
@@ -233,9 +236,9 @@ class _Search:
 
 
 def score_name(spec: LearningSpec) -> str:
-    """Return the name of what is maximized."""
-    heads = {"val_accuracy": spec.classes, "val_squared_error": spec.regression}
-    return epochs.score_name([name for name, learned in heads.items() if learned])
+    """Return what is maximized, in words: the best score of an epoch."""
+    heads = {"val_cross_entropy": spec.classes, "val_squared_error": spec.regression}
+    return "minus " + epochs.described([name for name, learned in heads.items() if learned])
 
 
 def _reported(trial: Trial) -> dict[int, float]:
@@ -243,8 +246,11 @@ def _reported(trial: Trial) -> dict[int, float]:
     return dict(trial.study.trials[trial.number].intermediate_values)
 
 
-def write_results(study: Study, base: TrainParams, tune: TuneParams, out: Path) -> list[Path]:
-    """Write best.json and charts of history and importance; return them. Raises UserError if no trial was completed."""
+def write_results(study: Study, base: TrainParams, tune: TuneParams, scored_by: str, out: Path) -> list[Path]:
+    """Write best.json and charts of history and importance; return them. `scored_by` names what is maximized.
+
+    Raises UserError if no trial was completed.
+    """
     complete = [trial for trial in study.trials if trial.state == TrialState.COMPLETE]
     if not complete:
         raise UserError(_no_trial(study))
@@ -253,12 +259,14 @@ def write_results(study: Study, base: TrainParams, tune: TuneParams, out: Path) 
         "study": study.study_name,
         "trial": best.number,
         "score": best.value,
+        "scored_by": scored_by,
         "epochs": tune.epochs,
         "params": best.params,
         "train": flatten({"train": overridden(base, "train", best.params).model_dump(mode="json")}),
     }
     atomic.write_json(out / "best.json", content)
-    charts = {"history": training.search_history([(t.number, t.value, t.state.name) for t in studies.ended(study)])}
+    scored = [(trial.number, trial.value, trial.state.name) for trial in studies.ended(study)]
+    charts = {"history": training.search_history(scored, scored_by)}
     if len({trial.value for trial in complete}) > 1:  # importance is a share of the variance
         charts["importance"] = training.importances(optuna.importance.get_param_importances(study), len(complete))
     for name, figure in charts.items():

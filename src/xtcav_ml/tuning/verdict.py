@@ -9,13 +9,16 @@ from xtcav_ml.science.thresholds import INTERVAL
 from xtcav_ml.tuning.live_table import NOTE
 from xtcav_ml.tuning.studies import Values
 
+ACCURACY = "val_accuracy"  # user attribute of a completed trial: of its kept epoch; None where no classes are learned
+
 PROMOTE = "`.venv/bin/xtcav promote` writes them to params.yaml, then `make repro`; `make ui` shows all trials"
 
 
 def verdict(trials: Sequence[FrozenTrial], baseline: Values, shots: int, regression: bool) -> tuple[str, str]:
     """Return whether the best of the trials is better than that of the `baseline` (dotted names), and what to do next.
 
-    Scores are accuracies on `shots` validation shots, or minus errors if there is `regression`. At least one trial is complete.
+    The scores rank the trials, and the accuracies of their kept epochs, on `shots` validation shots, say how sure that is; not
+    where there is `regression`. At least one trial is complete.
     """
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     best = max(complete, key=lambda trial: trial.value)  # the first of equal ones, as the study's
@@ -32,9 +35,10 @@ def verdict(trials: Sequence[FrozenTrial], baseline: Values, shots: int, regress
     scores = f"{best.value:.3f} after {own.value:.3f} of its own trial {own.number}"
     if regression:
         return f"Better than params.yaml? Perhaps: {scores}; errors alone do not tell how sure that is.", PROMOTE
-    low, high = gain_of_best(own.value, best.value, shots, others)
+    before, now = own.user_attrs[ACCURACY], best.user_attrs[ACCURACY]
+    low, high = gain_of_best(before, now, shots, others)
     interval = (
-        f"{100 * (best.value - own.value):+.1f} points on {shots:,} validation shots, {INTERVAL} {100 * low:+.1f} to "
+        f"accuracy {now:.1%}, {100 * (now - before):+.1f} points on {shots:,} validation shots, {INTERVAL} {100 * low:+.1f} to "
         f"{100 * high:+.1f}, widened since it is the best of {others} others"
     )
     if low > 0:
