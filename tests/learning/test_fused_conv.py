@@ -1,74 +1,151 @@
-"""The fast first layer beside the stock layers that it stands for: the same maxima and the same gradients."""
+"""The fused layer beside the stock layers that it stands for: the same maxima and the same gradients."""
 
 import numpy as np
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
-from xtcav_ml.learning import fused_conv
+from xtcav_ml.learning import fused_conv, native_op
 from xtcav_ml.learning.backend import keras
 
-SHAPES = [
-    # rows, columns, channels, kernel, stride, window, pool stride
-    (24, 20, 2, 3, 1, 2, 2),
-    (37, 41, 3, 4, 2, 5, 3),
-    (30, 31, 7, 5, 3, 3, 2),
-    (50, 60, 16, 8, 1, 13, 10),
-    (17, 13, 40, 2, 1, 3, 2),
-    (24, 20, 1, 3, 64, 1, 1),  # a stride that leaves the frame: TensorFlow aborts where columns beyond it count
-]
+SIZES = {
+    "shape": st.tuples(*(st.integers(1, most) for most in (3, 26, 60, 3))),
+    "channels": st.integers(1, 9),
+    "kernel": st.tuples(st.integers(1, 8), st.integers(1, 8)),
+    "strides": st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    "window": st.tuples(st.integers(1, 13), st.integers(1, 13)),
+    "steps": st.tuples(st.integers(1, 10), st.integers(1, 10)),
+    "padding": st.sampled_from(["same", "valid"]),
+    "pool_padding": st.sampled_from(["same", "valid"]),
+    "threads": st.integers(1, 3),
+}
+NOTES = {
+    "shape": (5, 50, 60, 1),
+    "channels": 8,
+    "kernel": (8, 8),
+    "strides": (1, 1),
+    "window": (13, 13),
+    "steps": (10, 10),
+    "padding": "same",
+    "pool_padding": "same",
+    "threads": 2,
+}
 
 
-def slopes(function, weights, frames, weighing):
+def layers(shape, channels, kernel, strides, window, steps, padding, pool_padding, threads):
+    """Return the fused layer and the stock ones."""
+    options = {"filters": channels, "kernel_size": kernel, "strides": strides, "padding": padding}
+    fused = fused_conv.ConvMaxPool(pool_window=window, pool_stride=steps, pool_padding=pool_padding, **options)
+    fused.threads = threads
+    pooling = keras.layers.MaxPooling2D(window, steps, pool_padding)
+    return fused, keras.Sequential([keras.layers.Conv2D(**options), pooling])
+
+
+def slopes(layer, frames, kernel, bias, weighing):
+    """Return the maxima and the derivatives of a weighted sum by kernel, bias and frames."""
     import tensorflow as tf
 
-    @tf.function
-    def step():
-        with tf.GradientTape() as tape:
-            found = function(frames)
-            loss = tf.reduce_sum(tf.nn.relu(found) * weighing)
-        return found, tape.gradient(loss, weights)
-
-    return step()
-
-
-@pytest.mark.parametrize("shots", [1, 5])
-@pytest.mark.parametrize(("rows", "columns", "channels", "kernel", "stride", "window", "pool_stride"), SHAPES)
-def test_same_as_stock(keras_ready, monkeypatch, shots, rows, columns, channels, kernel, stride, window, pool_stride):
-    monkeypatch.setattr(
-        fused_conv, "MAP_BYTES", 2 * 4 * rows * columns * channels // stride**2
-    )  # some chunks, one partial
-    rng = np.random.default_rng(0)
-    frames = rng.normal(size=(shots, rows, columns, 1)).astype(np.float32)
-    convolution = {"filters": channels, "kernel_size": kernel, "strides": stride, "padding": "same"}
-    fast = fused_conv.ConvMaxPool(pool_window=window, pool_stride=pool_stride, **convolution)
-    stock = keras.Sequential(
-        [
-            keras.layers.Conv2D(**convolution),
-            keras.layers.MaxPooling2D(window, pool_stride, "same"),
-        ]
-    )
-    expected_shape = stock(frames).shape
-    assert fast.compute_output_shape(frames.shape) == expected_shape
-    fast.build(frames.shape)
-    weights = [stock.get_weights()[0], rng.normal(size=channels)]
-    fast.set_weights(weights)
-    stock.set_weights(weights)
-    weighing = rng.normal(size=expected_shape).astype(np.float32)
-    found, by_weights = slopes(fast, fast.trainable_variables, frames, weighing)
-    expected, by_stock_weights = slopes(stock, stock.trainable_variables, frames, weighing)
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
-    for one, other in zip(by_weights, by_stock_weights, strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.parametrize("columns", [1, 2, 3, 5, 8, 9, 16, 17])
-def test_narrow_frames_have_the_maxima_that_numpy_computes(keras_ready, columns):
-    """oneDNN returns memory of others for a map one column wide whose strides differ."""
-    rng = np.random.default_rng(columns)
-    frames, kernel = rng.normal(size=(8, 6, columns, 1)), rng.normal(size=(3, 3, 1, 4))
-    layer = fused_conv.ConvMaxPool(pool_window=1, pool_stride=1, filters=4, kernel_size=3, padding="same")
     layer.build(frames.shape)
-    layer.set_weights([kernel, np.zeros(4)])
-    padded = np.pad(frames[..., 0], ((0, 0), (1, 1), (1, 1)))
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2))
-    expected = np.tensordot(windows, kernel[:, :, 0], 2)
-    np.testing.assert_allclose(layer(frames.astype(np.float32)), expected, rtol=1e-4, atol=1e-4)
+    layer.set_weights([kernel, bias])
+    frames = tf.constant(frames)
+    with tf.GradientTape() as tape:
+        tape.watch(frames)
+        found = layer(frames)
+        loss = tf.reduce_sum(tf.nn.relu(found) * weighing(found.shape))
+    return [np.asarray(each) for each in (found, *tape.gradient(loss, [*layer.trainable_variables, frames]))]
+
+
+def beside_stock(draw, **sizes):
+    both = [slopes(layer, *draw(sizes), lambda shape: draw({"shape": shape})[0]) for layer in layers(**sizes)]
+    assert both[0][0].shape == both[1][0].shape
+    return zip(*both, strict=True)
+
+
+def fits(sizes):
+    """Whether TensorFlow computes it: it refuses kernels beyond frames, and writes outside its memory if steps leave out pixels."""
+    for length, kernel, stride, window in zip(
+        sizes["shape"][1:3], sizes["kernel"], sizes["strides"], sizes["window"], strict=True
+    ):
+        if stride > kernel or (sizes["padding"] == "valid" and kernel > length):
+            return False
+        if sizes["pool_padding"] == "valid" and window > fused_conv.padded(length, kernel, stride, sizes["padding"])[0]:
+            return False
+    return True
+
+
+def normal(sizes):
+    rng = np.random.default_rng(0)
+    shapes = [sizes["shape"]]
+    if "kernel" in sizes:
+        shapes += [(*sizes["kernel"], sizes["shape"][3], sizes["channels"]), (sizes["channels"],)]
+    return [rng.normal(size=shape).astype(np.float32) for shape in shapes]
+
+
+def whole(sizes):
+    """Small whole numbers, whose sums are exact, and often equal."""
+    return [np.rint(values) for values in normal(sizes)]
+
+
+@settings(max_examples=max(1, settings().max_examples // 5))
+@given(**SIZES)
+def test_same_as_stock(keras_ready, **sizes):
+    """Up to the rounding of sums: 1e-5 of the largest value, 1e-4 of the largest derivative."""
+    assume(fits(sizes))
+    for i, (found, expected) in enumerate(beside_stock(normal, **sizes)):
+        tolerance = (1e-4 if i else 1e-5) * max(1, np.abs(expected).max(initial=0))
+        np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance)
+
+
+@settings(max_examples=max(1, settings().max_examples // 5))
+@given(**SIZES)
+def test_of_equal_maxima_the_first_counts_as_in_stock(keras_ready, **sizes):
+    assume(fits(sizes))
+    for found, expected in beside_stock(whole, **sizes):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_same_bits_for_any_number_of_threads_and_of_shots(keras_ready):
+    kept = []
+    for shots, threads in ((5, 1), (5, 2), (5, 3), (5, 7), (1, 1), (1, 3)):
+        sizes = NOTES | {"shape": (shots, *NOTES["shape"][1:]), "threads": threads}
+        frames, kernel, bias = normal(NOTES)
+        found = slopes(layers(**sizes)[0], frames[:shots], kernel, bias, lambda shape: 1)
+        if kept and shots == 5:
+            assert all(one.tobytes() == other.tobytes() for one, other in zip(kept, found, strict=True))
+        kept = kept or found
+        assert found[0].tobytes() == kept[0][:shots].tobytes()
+
+
+def test_what_is_not_a_number_stays_so(keras_ready):
+    layer = layers(**NOTES)[0]
+    frames, kernel, bias = normal(NOTES)
+    kernel[:, :, :, 3] = np.nan
+    best = slopes(layer, frames, kernel, bias, lambda shape: 1)[0]
+    assert np.isnan(best[..., 3]).all()
+    assert not np.isnan(best[..., :3]).any()
+
+
+@pytest.mark.parametrize(
+    ("part", "index"), [("kernel", 1), ("frames", 0), ("places", 2), ("slopes", 3), ("a place", 2)]
+)
+def test_what_would_read_other_memory_is_refused(keras_ready, part, index):
+    import tensorflow as tf
+
+    layer = layers(**NOTES)[0]
+    layer.build(NOTES["shape"])
+    geometry = layer._geometry(NOTES["shape"])
+    frames, kernel, _ = normal(NOTES)
+    shape = (5, geometry.pooled_rows, geometry.pooled_columns, 8)
+    arrays = [frames, kernel, np.zeros(shape, np.int32), np.zeros(shape, np.float32)]
+    message = "places lie outside the map" if part == "a place" else "not those of the geometry"
+    if part == "a place":
+        arrays[2][0, 0, 0, 0] = geometry.rows * geometry.columns
+    else:
+        arrays[index] = arrays[index][..., :-1]
+
+    @tf.function
+    def differentiate():
+        return native_op.call(native_op.BY_KERNEL, *map(tf.constant, arrays), geometry=geometry, threads=1)
+
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+        differentiate()
