@@ -62,7 +62,7 @@ def beside_stock(draw, **sizes):
 
 
 def fits(sizes):
-    """Whether TensorFlow computes it: it refuses kernels beyond frames, and writes outside its memory if steps leave out pixels."""
+    """Whether TensorFlow computes it: it refuses some kernels, and writes outside its memory if steps leave out pixels."""
     for length, kernel, stride, window in zip(
         sizes["shape"][1:3], sizes["kernel"], sizes["strides"], sizes["window"], strict=True
     ):
