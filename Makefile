@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev portable repro notes same tune dashboard ui server test test-thorough test-all test-slow bench lint format lock clean
+.PHONY: help install install-dev portable repro notes seeds same tune dashboard ui server test test-thorough test-all test-slow bench lint format lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -17,6 +17,11 @@ notes: .venv/installed  ## repeat the experiments of the 2016 notes without the 
 	@xtcav experiment --check
 	@dvc --cd experiments repro $(if $(NAME),long@$(NAME),train measure)
 	@xtcav experiment --table
+
+seeds: repro  ## train the default network with each seed of compare.seeds: mean and spread
+	@dvc --cd seeds repro
+	@xtcav report
+	@xtcav seeds
 
 same: .venv/installed  ## keep the outputs if the edited code gives the same bytes as the committed code
 	@xtcav same

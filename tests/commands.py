@@ -39,6 +39,7 @@ COMMANDS = {
     "runs": Call(),
     "same": Call("HEAD"),
     "scan": Call("raw"),
+    "seeds": Call("--settings"),
     "serve": Call("models/model.keras --port 1", long=True),
     "show": Call(),
     "simulate": Call(),

@@ -50,6 +50,7 @@ THOROUGH = [
     "end_to_end/test_own_files.py",
     "end_to_end/test_damaged_files.py",
     "end_to_end/test_diff.py",
+    "end_to_end/test_seeds.py",
     "data/test_hostile_raw_files.py",
     "data/test_layouts_trained.py",
     "data/test_strange_folders.py",

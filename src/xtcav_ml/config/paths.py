@@ -9,6 +9,7 @@ PARAMS_FILE = Path("params.yaml")
 LOCK_FILE = Path("dvc.lock")
 EXPERIMENTS = Path("experiments")  # of the notes: a DVC project of its own in that of the project
 SEEDS = Path("seeds")  # of groups of seeds: another one
+SETTINGS = SEEDS / "settings.json"  # what all members of the group have in common
 GROUP, GROUP_PREDICTIONS = SEEDS / "results/seeds.json", SEEDS / "results/predictions.csv"
 SIMULATED = Path("data/raw/simulated")  # `data.raw`, unless the data are your own
 LOCK_FILES = (LOCK_FILE, SIMULATED.parent / LOCK_FILE)

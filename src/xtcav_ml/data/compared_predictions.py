@@ -20,7 +20,6 @@ from xtcav_ml.system.errors import UserError
 
 LEAST_SEEDS = 2  # of each of the settings that are compared: of one, the spread is unknown
 ONE_SEED = "settings cannot be called better on one seed each, and these are single models of theirs"
-MOST_NEIGHBOURS = 10  # shots that follow one another and count as one block
 
 
 @dataclass(frozen=True)
@@ -145,12 +144,8 @@ def _compare_settings(
 
 
 def neighbours(run: Predictions) -> NDArray[np.int64]:
-    """Return a number for each shot (N,), the same for up to MOST_NEIGHBOURS that follow one another in their run."""
-    places = np.array([run.floats(name) for name in RUN_KEY])
-    begins = np.any(np.diff(places, prepend=places[:, :1] - 2) != [[0], [1]], axis=0)
-    stretch = np.cumsum(begins)
-    position = np.arange(len(begins)) - np.flatnonzero(begins)[stretch - 1]
-    return np.unique([stretch, position // MOST_NEIGHBOURS], axis=1, return_inverse=True)[1]
+    """Return the block of neighbours of each shot (N,)."""
+    return two_level.neighbours(*(np.array(run.floats(name)) for name in RUN_KEY))
 
 
 def _entries(

@@ -1,14 +1,35 @@
 """What `make seeds` leaves: seeds.json with the accuracy of a group of seeds, and the predictions of each seed as one table."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
 
 from xtcav_ml.config.paths import GROUP, GROUP_PREDICTIONS
-from xtcav_ml.data import predictions
+from xtcav_ml.data import predictions, result_files
 from xtcav_ml.data.compared_predictions import Run
+from xtcav_ml.science.thresholds import INTERVAL
 from xtcav_ml.system.errors import UserError, reading
 
 CURE = "run `make seeds`"
+
+
+def present(root: Path, group: str | None) -> dict[str, Any] | None:
+    """Return seeds.json of the project in `root`, if it is of the group with this key. Raises UserError if it is damaged."""
+    found = result_files.read_if_there(root / GROUP, result_files.Group)
+    return found if found and found["group"] == group else None
+
+
+def sentences(group: Mapping[str, Any]) -> list[str]:
+    """Return, of each quantity in seeds.json, the mean over the seeds and its spread in words."""
+    return [_sentence(name, found, len(group["seeds"])) for name, found in group["mean"].items()]
+
+
+def _sentence(name: str, found: Mapping[str, float], seeds: int) -> str:
+    share = name == "accuracy"
+    mean, low, high = (f"{found[key]:.1%}" if share else f"{found[key]:.3g}" for key in ("mean", "low", "high"))
+    sd = f"{100 * found['sd']:.1f} points" if share else f"{found['sd']:.2g}"
+    return f"Mean of {seeds} seeds: {name} {mean}, s.d. {sd}; {INTERVAL} of the mean {low} to {high} (seeds and shots)"
 
 
 def run_of(name: str, text: str, group: str = "") -> Run:

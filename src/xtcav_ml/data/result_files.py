@@ -1,6 +1,7 @@
 """The small JSON files in results/: what is in each, checked when it is read. What they hold beside that is kept."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,22 @@ class Best(BaseModel):
     train: dict[str, Any]
 
 
+class _Mean(BaseModel):
+    mean: float
+    sd: Number
+    low: float
+    high: float
+
+
+class Group(BaseModel):
+    """seeds.json, of seeds: results by seed, and of each quantity the mean over them with its spread."""
+
+    group: str
+    shots: int
+    seeds: dict[str, dict[str, Any]]
+    mean: dict[str, _Mean]
+
+
 class Checked(BaseModel):
     """data.json, of check."""
 
@@ -99,3 +116,14 @@ def read(path: Path, kind: Any, cure: str = "remove it, then run `make repro`") 
 def read_if_there(path: Path, kind: Any) -> dict[str, Any]:
     """Return the same, empty if the file is missing."""
     return read(path, kind) if path.exists() else {}
+
+
+def numbers(tree: Mapping[str, Any], before: str = "") -> dict[str, float]:
+    """Return the numbers of evaluation.json, those in tables as `classes.t0.recall`; lists are in the artifact alone."""
+    found: dict[str, float] = {}
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            found |= numbers(value, f"{before}{name}.")
+        elif isinstance(value, (int, float)):
+            found[f"{before}{name}"] = value
+    return found

@@ -28,12 +28,14 @@ STAMP = Path(".dvc/tmp/fingerprint")
 """Holds a digest of all that `write_codes` last read and wrote: where it is the same, the package need not be parsed."""
 
 PROGRAMS = {stage: (f"cli.{stage}:{stage}",) for stage in ("validate", *STAGES)} | {
+    "seeds": ("pipeline.seeds:evaluate_group",),
     "notes-validate": ("notes2016.validation:check_experiments",),
     "notes-data": ("notes2016.shots:write_data",),
     "notes-train": ("notes2016.training:train_experiment", "notes2016.experiments:train_params"),
     "notes-measure": ("notes2016.configurations:measure_all",),
 }
-"""The functions (module:definition) that a program runs: a stage, or one of the four steps of `xtcav experiment`."""
+"""The functions (module:definition) that a program runs: a stage, the evaluation of a group of seeds, or a step of `xtcav
+experiment`."""
 
 REFUSING = ("validate", "check", "notes-validate")
 """Programs that exist to refuse: what is refused (learning.rules) decides them, and no other."""

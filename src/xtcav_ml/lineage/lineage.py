@@ -53,8 +53,13 @@ class Lineage:
     @property
     def group(self) -> str:
         """Return the same hash of all but the seed of a training: its runs with other seeds have it, too."""
+        return self.without_seed.key
+
+    @property
+    def without_seed(self) -> "Lineage":
+        """Return what the trainings with any seed have in common."""
         train = {name: value for name, value in self.params.get("train", {}).items() if name != "seed"}
-        return replace(self, params={**self.params, "train": train}).key
+        return replace(self, params={**self.params, "train": train})
 
     def with_seed(self, seed: int) -> "Lineage":
         """Return the lineage of the same training with another seed."""

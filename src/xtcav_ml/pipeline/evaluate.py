@@ -60,13 +60,7 @@ def evaluate_network(
         best = epochs.best(history)
     plots = out / PLOTS.name
     with PreparedFile(data / "test.h5") as test:
-        model, spec = keras_file.load_network(model_path)
-        if not spec.same_as(test.spec):
-            raise UserError(
-                f"{model_path}: of other data than {test.path} (found {spec.to_json()} with its dark frame, expected "
-                f"{test.spec.to_json()} with that of the file). Fix: run `make repro`"
-            )
-        outputs = model.predict(Batches(test, PREDICTED_AT_ONCE), verbose=0)
+        model, outputs = predict_test(model_path, test)
         values: dict[str, Any] = {"best_epoch": best, "shots": test.shots}
         curves = [name for name in training.curves_of(history) if name in training.MEASURES]
         write_png(plots / "learning_curves.png", training.learning_curves(history, best, curves))
@@ -78,9 +72,20 @@ def evaluate_network(
             values["regression"] = _numbers(test, outputs[NUMBER_HEAD], plots)
         _draw_frames(_Shown(test, Grid.of(test.spec.preprocessing, axes), outputs), model, plots)
         atomic.write_csv(out / CURVES.name, history)
-        _write_predictions(out / PREDICTIONS.name, test, outputs)
+        write_columns(out / PREDICTIONS.name, prediction_columns(test, outputs))
         atomic.write_json(out / EVALUATION.name, values)
         atomic.write_json(out / METRICS.name, _tabulated(values))
+
+
+def predict_test(model_path: Path, test: PreparedFile) -> tuple[keras.Model, Outputs]:
+    """Return a trained network, and what it says of all test shots. Raises UserError if it was trained on other data."""
+    model, spec = keras_file.load_network(model_path)
+    if not spec.same_as(test.spec):
+        raise UserError(
+            f"{model_path}: of other data than {test.path} (found {spec.to_json()} with its dark frame, expected "
+            f"{test.spec.to_json()} with that of the file). Fix: run `make repro`"
+        )
+    return model, model.predict(Batches(test, PREDICTED_AT_ONCE), verbose=0)
 
 
 def _tabulated(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -253,8 +258,8 @@ def _json(tree: dict[str, Any]) -> dict[str, Any]:
     return plain
 
 
-def _write_predictions(path: Path, test: PreparedFile, outputs: Outputs) -> None:
-    """Write a row for each shot: its keys, the truth and the prediction."""
+def prediction_columns(test: PreparedFile, outputs: Outputs) -> dict[str, Iterable[object]]:
+    """Return the columns of the table of predictions: of each shot its keys, the truth and the prediction."""
     columns: dict[str, Iterable[object]] = {name: test.column(name) for name in SHOT_COLUMNS}
     if test.classes:
         columns[ACTUAL] = [test.classes[label] for label in test.labels]
@@ -264,4 +269,9 @@ def _write_predictions(path: Path, test: PreparedFile, outputs: Outputs) -> None
     for i, name in enumerate(test.spec.regression):
         columns[f"{ACTUAL} {name}"] = [f"{value:.6g}" for value in test.targets[:, i]]
         columns[f"{PREDICTED} {name}"] = [f"{value:.6g}" for value in outputs[NUMBER_HEAD][:, i]]
+    return columns
+
+
+def write_columns(path: Path, columns: Mapping[str, Iterable[object]]) -> None:
+    """Write columns as a table (CSV)."""
     atomic.write_csv(path, [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)])

@@ -74,6 +74,7 @@ def render(results: Results, made_from: str = "") -> str:
         return environment.get_template("page.html").render(
             sections={name: section for name, section in sections.items() if section[1] is not None},
             metrics=results.metrics,
+            seeds=results.seeds,
             run=results.run,
             outdated=origin.outdated(results),
             state=git.state(results.root),

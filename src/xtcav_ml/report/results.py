@@ -9,7 +9,7 @@ from xtcav_ml.config.base import load_section
 from xtcav_ml.config.data import DataParams
 from xtcav_ml.config.paths import EVALUATION, HISTORY, PARAMS_FILE, PREDICTIONS
 from xtcav_ml.config.prepare import PrepareParams
-from xtcav_ml.data import predictions, raw_files, result_files
+from xtcav_ml.data import group_files, predictions, raw_files, result_files
 from xtcav_ml.data.history import read_history
 from xtcav_ml.data.listing import list_files
 from xtcav_ml.lineage import recorded
@@ -32,6 +32,11 @@ class Results:
     def classes(self) -> list[str]:
         """Return the names of the classes, in the order of their numbers; none where only numbers are learned."""
         return self.table.classes() if self.table else []
+
+    @property
+    def seeds(self) -> dict[str, Any] | None:
+        """Return seeds.json, if that is of the settings of these results."""
+        return group_files.present(self.root, self.recorded.group if self.recorded else None)
 
     @functools.cached_property
     def raw(self) -> tuple[raw_files.RawSet, PrepareParams] | None:

@@ -8,6 +8,7 @@ the degrees of freedom of F. E. Satterthwaite, Biometrics Bull. 2 (1946) 110; a 
 
 from dataclasses import dataclass
 from math import inf, nan, sqrt
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,8 @@ Scores = NDArray[np.floating] | NDArray[np.bool_]
 
 Blocks = NDArray[np.integer] | None
 """(shots,): neighbours, which are alike, have the same number; None where each shot stands for itself."""
+
+MOST_NEIGHBOURS = 10  # shots of a block, the default of prepare.split.block: longer ones would leave few
 
 Part = tuple[float, float]  # of a variance: its value, and its degrees of freedom
 
@@ -39,9 +42,9 @@ def spread(scores: Scores, blocks: Blocks = None) -> Spread:
     if not scores.size:
         raise ValueError(f"expected scores of at least one shot, got {scores.shape}")
     found = _tested(scores.mean(), [_of_seeds(scores)], _of_shots(scores.mean(axis=0), blocks))
-    return Spread(
-        found.value, sqrt(_of_seeds(scores)[0] * len(scores)) if len(scores) > 1 else nan, found.low, found.high
-    )
+    low, high = (0.0, 1.0) if scores.dtype == bool else (-inf, inf)  # ends of a share
+    sd = sqrt(_of_seeds(scores)[0] * len(scores)) if len(scores) > 1 else nan
+    return Spread(found.value, sd, max(found.low, low), min(found.high, high))
 
 
 def difference(first: Scores, second: Scores, blocks: Blocks = None) -> Difference:
@@ -56,6 +59,14 @@ def difference(first: Scores, second: Scores, blocks: Blocks = None) -> Differen
         )
     gains = second.mean(axis=0) - first.mean(axis=0)
     return _tested(gains.mean(), [_of_seeds(first), _of_seeds(second)], _of_shots(gains, blocks))
+
+
+def neighbours(run: NDArray[Any], number: NDArray[Any]) -> NDArray[np.int64]:
+    """Return the block of each shot (shots,): up to MOST_NEIGHBOURS of one run that follow one another are in one."""
+    begins = (np.diff(run, prepend=np.nan) != 0) | (np.diff(number, prepend=np.nan) != 1)
+    stretch = np.cumsum(begins)
+    position = np.arange(len(begins)) - np.flatnonzero(begins)[stretch - 1]
+    return np.unique([stretch, position // MOST_NEIGHBOURS], axis=1, return_inverse=True)[1]
 
 
 def _of_seeds(scores: Scores) -> Part:

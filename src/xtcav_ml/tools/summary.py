@@ -6,9 +6,10 @@ from typing import Any
 
 from rich.table import Table
 
-from xtcav_ml.config.paths import EVALUATION, HISTORY, PLOTS, PREDICTIONS, REPORT, RESOURCES, STAGES
-from xtcav_ml.data import predictions, result_files
+from xtcav_ml.config.paths import EVALUATION, GROUP, HISTORY, PLOTS, PREDICTIONS, REPORT, RESOURCES, STAGES
+from xtcav_ml.data import group_files, predictions, result_files
 from xtcav_ml.data.history import read_history
+from xtcav_ml.lineage import recorded
 from xtcav_ml.report.current import Run
 from xtcav_ml.science import epochs
 from xtcav_ml.science.thresholds import INTERVAL
@@ -31,6 +32,8 @@ def print_summary(root: Path, run: Run) -> None:
     screen.print()
     for line in _results(metrics):
         screen.print(line)
+    for line in _seeds(root):
+        screen.print(line)
     if "accuracy" in metrics:
         screen.print(_confusion(metrics, root / PREDICTIONS))
     resources = _resources(root)
@@ -46,6 +49,34 @@ def print_summary(root: Path, run: Run) -> None:
     }.items():
         if text:
             screen.print(labelled(heading, text, screen.width))
+
+
+ONE_SEED = "Of one seed: another may differ by points. `make seeds` trains several, and shows their mean and spread."
+
+
+def _seeds(root: Path) -> list[str]:
+    """Return what other seeds of the same settings give, or how to find that out."""
+    made = recorded.of_folder(root)
+    group = group_files.present(root, made.group if made else None)
+    return [ONE_SEED] if group is None else [f"{sentence}." for sentence in group_files.sentences(group)]
+
+
+def print_group() -> None:
+    """Print the results of the group of seeds in the workspace, of each seed and together. Raises UserError without one."""
+    group = result_files.read(GROUP, result_files.Group, group_files.CURE)
+    names = {"accuracy": "accuracy", "best_val_accuracy": "validation accuracy", "cross_entropy": "cross-entropy, nats"}
+    shown = {name: title for name, title in names.items() if all(name in one for one in group["seeds"].values())}
+    rows = [(seed, result_files.numbers(one)) for seed, one in group["seeds"].items()]
+    shown |= {name: name for name in rows[0][1] if name.startswith("regression.")}
+    table = titled_table(f"{len(rows)} seeds, {group['shots']:,} test shots", ["seed", "best epoch", *shown.values()])
+    for seed, one in rows:
+        table.add_row(seed, f"{one['best_epoch']:.0f}", *(f"{one[name]:.4g}" for name in shown))
+    console().print(table)
+    for sentence in group_files.sentences(group):
+        console().print(sentence)
+    made = recorded.of_folder(Path())
+    if made is None or made.group != group["group"]:
+        console().print("These are not the settings of the present results: `make seeds` trains theirs.")
 
 
 def _results(metrics: Mapping[str, Any]) -> Iterator[str]:

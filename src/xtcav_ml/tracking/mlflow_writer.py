@@ -120,7 +120,7 @@ def _apply(root: Path, journal: Journal, events: Sequence[Event]) -> None:
 def _begin(client: mlflow.MlflowClient, journal: Journal) -> str:
     """Return the id of the run, created on first use, and running unless it is finished and others may write it too."""
     begin = journal.begin
-    tags = {**begin["tags"], mlflow_names.RUN_TAG: begin["run_key"]}
+    tags = {**begin["tags"], mlflow_names.RUN_TAG: begin["run_key"], **_parent_tag(client, journal)}
     if existing := _runs(client, journal, begin["run_key"]):
         info = existing[0].info
         if not begin["adds"] and not (begin.get("common") and info.status == "FINISHED"):
@@ -129,15 +129,19 @@ def _begin(client: mlflow.MlflowClient, journal: Journal) -> str:
         return str(info.run_id)
     if begin["adds"]:
         raise OSError(f"the run that {begin['name']} adds to is not uploaded yet")
-    if begin["parent"]:
-        parents = _runs(client, journal, begin["parent"])
-        if not parents:
-            raise OSError(f"the parent run of {begin['name']} is not uploaded yet")
-        tags[MLFLOW_PARENT_RUN_ID] = parents[0].info.run_id
     tags |= {MLFLOW_RUN_NAME: begin["name"], mlflow_names.WRITER_TAG: journal.folder.name}
     began = time.time_ns() // 1_000_000 if begin.get("common") else begin["time_ms"]
     journal.run_id = str(client.create_run(journal.experiment_id, start_time=began, tags=tags).info.run_id)
     return str(_require_first(client, journal).info.run_id)
+
+
+def _parent_tag(client: mlflow.MlflowClient, journal: Journal) -> dict[str, str]:
+    if not journal.begin["parent"]:
+        return {}
+    parents = _runs(client, journal, journal.begin["parent"])
+    if not parents:
+        raise OSError(f"the parent run of {journal.begin['name']} is not uploaded yet")
+    return {MLFLOW_PARENT_RUN_ID: str(parents[0].info.run_id)}
 
 
 def _require_first(client: mlflow.MlflowClient, journal: Journal) -> Run:

@@ -46,7 +46,7 @@ def record(model: Path, history: Path, results: Path) -> None:
 
     with Tracker(root, required=True) as tracker:
         try:
-            run_key, tags = _find(root, tracker.left, identity)
+            run_key, tags = find_finished(root, tracker.left, identity)
         except (*mlflow_store.TrackingError, UserError) as error:
             if full := disk_full(error):  # waiting would not help
                 raise full from None
@@ -76,7 +76,7 @@ def _evaluated(results: Path) -> list[Path]:
     return [results / path.name for path in (EVALUATION, METRICS, PREDICTIONS, PLOTS)]
 
 
-def _find(root: Path, left: Mapping[str, Tags], identity: Tags) -> tuple[str, Tags]:
+def find_finished(root: Path, left: Mapping[str, Tags], identity: Tags) -> tuple[str, Tags]:
     """Return key and tags of the model's finished run, one that is `left` to upload or the store's newest; "", {} if none."""
     from xtcav_ml.tracking import mlflow_store
 

@@ -138,13 +138,15 @@ def begin(
     experiment: str = "",
     run_key: str = "",
     device: str = "",
+    parent: Run | None = None,
 ) -> Run:
     """Return a run of the train stage, or of an experiment of the notes, with `tags` and its origin.
 
     The origin are parameters and data, params.yaml, the code of the training, and the edits since the commit. A `run_key` is
-    that of a run which several processes may make at a time.
+    that of a run which several processes may make at a time, and `parent` the one that it belongs to.
     """
-    run = tracker.start(run_name(origin.params["train"], experiment), tags, run_key=run_key, common=bool(run_key))
+    name = run_name(origin.params["train"], experiment)
+    run = tracker.start(name, tags, parent, run_key=run_key, common=bool(run_key))
     if run.logged:
         return run
     stages = _stages()
@@ -211,22 +213,11 @@ def log_evaluation(run: Run, results: Path, tags: Mapping[str, str]) -> None:
         for code in [fingerprint.file_of(stage) for stage in STAGES if stage != "train"]:  # the run has that
             if code.is_file():
                 run.artifact(code, f"{LINEAGE}/{fingerprint.FOLDER}")
-    run.metrics(_numbers(metrics), step=earlier)
+    run.metrics(result_files.numbers(metrics), step=earlier)
     digest = lineage.file_md5(results / EVALUATION.name)
     classes = predictions.read_file(results / PREDICTIONS.name).classes() if "confusion" in metrics else []
     text = note(metrics, tags, classes)
     run.tags({COUNT_TAG: str(earlier + 1), EVALUATION_TAG: digest, "mlflow.note.content": text})
-
-
-def _numbers(tree: Mapping[str, Any], before: str = "") -> dict[str, float]:
-    """Return the numbers of evaluation.json, those in tables as `classes.t0.recall`; lists are in the artifact alone."""
-    numbers: dict[str, float] = {}
-    for name, value in tree.items():
-        if isinstance(value, Mapping):
-            numbers |= _numbers(value, f"{before}{name}.")
-        elif isinstance(value, (int, float)):
-            numbers[f"{before}{name}"] = value
-    return numbers
 
 
 def note(metrics: Mapping[str, Any], tags: Mapping[str, str], classes: Sequence[str] = ()) -> str:
