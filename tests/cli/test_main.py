@@ -121,7 +121,7 @@ def test_a_stopped_command_says_what_is_kept_and_how_to_go_on(name, monkeypatch)
     assert line.startswith(f"xtcav: {name.replace('_', '-')}: stopped: ")
     assert "; " in line
     long = {"simulate", "check", "prepare", "train", "evaluate", "record", "tune", "experiment", "predict", "reproduce"}
-    assert (main.NOTHING_HALF in line) != (name in long | {"serve", "sync", "ui", "dashboard"})
+    assert (main.NOTHING_HALF in line) != (name in long | {"seeds", "serve", "sync", "ui", "dashboard"})
 
 
 @pytest.mark.parametrize("arguments", [["scan", "--help"], ["promote-model", "--help"], ["--help"]])

@@ -236,7 +236,7 @@ def test_a_file_is_written_only_if_it_changed(tmp_path, monkeypatch):
     monkeypatch.delenv("NPY_DISABLE_CPU_FEATURES")
     assert fingerprint.write_codes(tmp_path) == list(PROGRAMS)
     lock.write_text("numpy==1.0\ntensorflow==2.1\n")
-    assert fingerprint.write_codes(tmp_path) == ["train", "evaluate", "notes-train", "notes-measure"]
+    assert fingerprint.write_codes(tmp_path) == ["train", "evaluate", "seeds", "notes-train", "notes-measure"]
     (tmp_path / "code/train.json").write_text("{")
     assert fingerprint.write_codes(tmp_path) == ["train"]
     assert fingerprint.read_code(tmp_path / "code/train.json") == fingerprint.present_code("train", tmp_path)
@@ -304,7 +304,7 @@ def test_a_changed_function_concerns_those_that_use_it(copy, module, function, p
     assert changed(real(), real(copy)) == programs
 
 
-USE_KERAS = {"train", "evaluate", "notes-train", "notes-measure"}
+USE_KERAS = {"train", "evaluate", "seeds", "notes-train", "notes-measure"}
 ALL = set(PROGRAMS)
 
 

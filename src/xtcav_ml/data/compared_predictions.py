@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xtcav_ml.data.predictions import ACTUAL, PREDICTED, RUN_KEY, Predictions, TableRows, in_common
+from xtcav_ml.data.predictions import ACTUAL, PREDICTED, RUN_KEY, Predictions, TableRows, by_seed, in_common, read_rows
 from xtcav_ml.science import metrics, significance, two_level
 from xtcav_ml.science.significance import Difference
 from xtcav_ml.science.thresholds import INTERVAL, POWER, SIGNIFICANT
@@ -29,6 +29,17 @@ class Run:
     name: str
     model: TableRows
     seeds: Sequence[TableRows] = ()
+
+
+def run_of(name: str, text: str, group: str = "") -> Run:
+    """Return a run from its table of predictions and that of its group, if it has one; `text` may be a group's itself.
+
+    Raises UserError if one is no such table.
+    """
+    rows = read_rows(name, text)
+    own = list(by_seed(rows).values())
+    seeds = list(by_seed(read_rows(name, group)).values()) if group else own
+    return Run(name, own[0] if own else rows, seeds)
 
 
 def compare_predictions(runs: Sequence[Run]) -> dict[str, Any]:

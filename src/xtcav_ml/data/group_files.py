@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from xtcav_ml.config.paths import GROUP, GROUP_PREDICTIONS
-from xtcav_ml.data import predictions, result_files
-from xtcav_ml.data.compared_predictions import Run
+from xtcav_ml.data import result_files
 from xtcav_ml.science.thresholds import INTERVAL
 from xtcav_ml.system.errors import UserError, reading
 
@@ -30,17 +29,6 @@ def _sentence(name: str, found: Mapping[str, float], seeds: int) -> str:
     mean, low, high = (f"{found[key]:.1%}" if share else f"{found[key]:.3g}" for key in ("mean", "low", "high"))
     sd = f"{100 * found['sd']:.1f} points" if share else f"{found['sd']:.2g}"
     return f"Mean of {seeds} seeds: {name} {mean}, s.d. {sd}; {INTERVAL} of the mean {low} to {high} (seeds and shots)"
-
-
-def run_of(name: str, text: str, group: str = "") -> Run:
-    """Return a run from its table of predictions and that of its group, if it has one; `text` may be a group's itself.
-
-    Raises UserError if one is no such table.
-    """
-    rows = predictions.read_rows(name, text)
-    own = list(predictions.by_seed(rows).values())
-    seeds = list(predictions.by_seed(predictions.read_rows(name, group)).values()) if group else own
-    return Run(name, own[0] if own else rows, seeds)
 
 
 def read_table(read_file: Callable[[str], bytes], group: str) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -40,6 +41,8 @@ def raw_data(stages: Mapping[str, Stage], prepared: Mapping[str, str]) -> dict[s
 
 def _stage(name: str, entry: Mapping[str, Any]) -> Stage:
     params = entry.get("params", {})
-    codes = [values["fingerprint"] for file, values in params.items() if file.startswith(f"{fingerprint.FOLDER}/")]
+    codes = [
+        values["fingerprint"] for file, values in params.items() if Path(file).parent.name == fingerprint.FOLDER.name
+    ]
     deps, outs = ({f"{file['path']}": f"{file['md5']}" for file in entry.get(kind, [])} for kind in ("deps", "outs"))
     return Stage(params.get(str(PARAMS_FILE), {}), codes[0] if codes else "", deps, outs)

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from xtcav_ml.config.paths import EXPERIMENTS, STAGES
+from xtcav_ml.config.paths import EXPERIMENTS, SEEDS, STAGES
 from xtcav_ml.lineage import environment
 from xtcav_ml.lineage.used_code import INERT, Package, digest
 from xtcav_ml.system import atomic, variables
@@ -106,7 +106,8 @@ def code_of(
 
 def file_of(program: str) -> Path:
     """Return the file that `write_codes` keeps for a program."""
-    return Path(EXPERIMENTS if program.startswith("notes-") else "") / FOLDER / f"{program}.json"
+    project = EXPERIMENTS if program.startswith("notes-") else SEEDS if program == "seeds" else Path()
+    return project / FOLDER / f"{program}.json"
 
 
 def present_code(program: str, workspace: Path = Path()) -> Code:

@@ -10,7 +10,7 @@ from typing import Any
 from xtcav_ml.config.base import flatten
 from xtcav_ml.config.paths import EVALUATION, METRICS, PREDICTIONS
 from xtcav_ml.data import group_files
-from xtcav_ml.data.compared_predictions import ONE_SEED, compare_predictions
+from xtcav_ml.data.compared_predictions import ONE_SEED, compare_predictions, run_of
 from xtcav_ml.lineage import git, recorded
 from xtcav_ml.lineage.recorded import Recorded
 from xtcav_ml.report.format import amount, number, percent
@@ -73,7 +73,7 @@ def _verdicts(
         runs = []
         for name, (file, origin) in projects.items():
             group = group_files.read_table(file, origin.group) if origin else ""
-            runs.append(group_files.run_of(name, file(str(PREDICTIONS)).decode(errors="replace"), group))
+            runs.append(run_of(name, file(str(PREDICTIONS)).decode(errors="replace"), group))
         result = compare_predictions(runs)
     except (git.GitError, OSError):
         return [], f"No paired test: that commit or this folder has no {PREDICTIONS}."

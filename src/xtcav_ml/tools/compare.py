@@ -12,7 +12,7 @@ from rich.table import Table
 
 from xtcav_ml.config.paths import PREDICTIONS
 from xtcav_ml.data import group_files
-from xtcav_ml.data.compared_predictions import LEAST_SEEDS, ONE_SEED, Run, compare_predictions
+from xtcav_ml.data.compared_predictions import LEAST_SEEDS, ONE_SEED, Run, compare_predictions, run_of
 from xtcav_ml.lineage import git, project, recorded
 from xtcav_ml.science.thresholds import INTERVAL
 from xtcav_ml.system.errors import UserError
@@ -75,14 +75,14 @@ def _source(name: str) -> tuple[Run, recorded.Recorded | None]:
         text = _predictions(root, run.info.run_id, Path(temporary) / "own")
         group = find_runs.group_of(root, run)
         seeds = _predictions(root, group.info.run_id, Path(temporary) / "group") if group else ""
-        return group_files.run_of(name, text, seeds), _of_run(root, run.info.run_id, Path(temporary))
+        return run_of(name, text, seeds), _of_run(root, run.info.run_id, Path(temporary))
 
 
 def _in_project(name: str, text: str, read_file: Callable[[str], bytes]) -> tuple[Run, recorded.Recorded | None]:
     """Return a run whose project's files `read_file` reads by name, with its origin."""
     origin = recorded.read_locks(read_file)
     group = group_files.read_table(read_file, origin.group) if origin else ""
-    return group_files.run_of(name, text, group), origin
+    return run_of(name, text, group), origin
 
 
 def _predictions(root: Path, run_id: str, folder: Path) -> str:

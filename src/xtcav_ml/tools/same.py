@@ -18,7 +18,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from xtcav_ml.config.paths import EXPERIMENTS, LOCK_FILE, LOCK_FILES, PARAMS_FILE
+from xtcav_ml.config.paths import EXPERIMENTS, LOCK_FILE, LOCK_FILES, PARAMS_FILE, SEEDS
 from xtcav_ml.lineage import dvc_lock, fingerprint, git, project
 from xtcav_ml.lineage.fingerprint import Code
 from xtcav_ml.system import atomic
@@ -34,7 +34,7 @@ NOT_COPIED = {"src": ["__pycache__"], str(EXPERIMENTS): [".dvc", "data", "traine
 PROJECT_FILES = (*NOT_COPIED, "dvc.yaml", str(PARAMS_FILE), *map(str, fingerprint.LOCKS.values()))
 """All that a project's programs need."""
 
-LOCKS = {Path(): LOCK_FILES, EXPERIMENTS: (EXPERIMENTS / LOCK_FILE,)}
+LOCKS = {Path(): LOCK_FILES, **{folder: (folder / LOCK_FILE,) for folder in (EXPERIMENTS, SEEDS)}}
 """The lock files of each DVC project, by its folder."""
 
 
@@ -163,7 +163,7 @@ def _other_changes(changes: Sequence[Any]) -> list[tuple[str, Any]]:
         for each in kinds
         for kind, files in each.items()
         for file, how in files.items()
-        if Path(file).parent != fingerprint.FOLDER
+        if Path(file).parent.name != fingerprint.FOLDER.name
     ]
 
 
