@@ -21,8 +21,8 @@ NO_YAML = {
     "two colons": ("momentum: 0.85", "momentum: : 0.85", "found a second colon"),
     "an open quote at the end": ("low: ", 'low: "', "found an open quote"),
     "two versions of a merge": (
-        "  epochs: 24",
-        "<<<<<<< HEAD\n  epochs: 24\n=======\n  epochs: 12\n>>>>>>> b",
+        "  epochs: 32",
+        "<<<<<<< HEAD\n  epochs: 32\n=======\n  epochs: 12\n>>>>>>> b",
         "two versions of a merge (found git's mark",
     ),
     "another document": ("\ntune:", "\n---\ntune:", "found a line ---"),
@@ -51,10 +51,10 @@ NO_PARAMETERS = {
     "a misspelt label": ("label: acq", "lable: acq", "prepare.lable: unknown key", "expected label"),
     "a text for a number": ("momentum: 0.85", "momentum: high", "train.optimizer.momentum: ", "found 'high'"),
     "a decimal comma": ("momentum: 0.85", "momentum: 0,85", "train.optimizer.momentum: ", "Fix: write 0.85"),
-    "a percentage": ("train: 0.7", "train: 70%", "prepare.split.train: ", "Fix: write 0.7"),
+    "a percentage": ("train: 0.36", "train: 70%", "prepare.split.train: ", "Fix: write 0.7"),
     "a number out of bounds": ("momentum: 0.85", "momentum: -1", "train.optimizer.momentum: ", "found -1"),
-    "no value": ("epochs: 24", "epochs:", "train.epochs: ", "found None"),
-    "a list for a number": ("epochs: 24", "epochs: [24]", "train.epochs: ", "found (24,)"),
+    "no value": ("epochs: 32", "epochs:", "train.epochs: ", "found None"),
+    "a list for a number": ("epochs: 32", "epochs: [32]", "train.epochs: ", "found (32,)"),
     "another name of a kind": ("pool: max", "pool: maxx", "train.model.blocks.0.pool: ", "found 'maxx'"),
     "a misspelt key of a step": ("size: 2", "sise: 2", "prepare.images.1.sise: ", "expected size"),
     "a misspelt `step`": ("step: subtract_dark", "stp: subtract_dark", "prepare.images.0.stp: ", "expected step"),
@@ -96,8 +96,8 @@ NO_PARAMETERS = {
         "expected `low: 0.5`",
     ),
     "a key with a point": (
-        "  epochs: 24",
-        "  epochs: 24\n  optimizer.momentum: 0.5",
+        "  epochs: 32",
+        "  epochs: 32\n  optimizer.momentum: 0.5",
         "train.optimizer.momentum: a key with a point",
         "`optimizer:` and below it `momentum:`",
     ),
@@ -107,7 +107,7 @@ NO_PARAMETERS = {
         "data.frame_shape: too few values",
         "[726]",
     ),
-    "thousands": ("epochs: 24", "epochs: 1,000", "train.epochs: ", "Fix: write 1000 without a comma"),
+    "thousands": ("epochs: 32", "epochs: 1,000", "train.epochs: ", "Fix: write 1000 without a comma"),
     "true in quotes": (
         "class_weights: false",
         'class_weights: "false"',
@@ -116,10 +116,10 @@ NO_PARAMETERS = {
     ),
     "a number for a text": ("raw: data/raw/simulated", "raw: 2016", "data.raw: ", "put it in quotes"),
     "shares that do not add up": (
-        "validation: 0.15",
+        "validation: 0.13",
         "validation: 0.5",
         "prepare.split: train + validation + test",
-        "1.35",
+        "1.37",
     ),
 }
 

@@ -14,7 +14,15 @@ from ruamel.yaml import YAML
 from tests import warm_process
 from tests.conftest import ROOT, SHAPE, lay_store, write_shots
 
+MOST_TRAIN = {
+    "prepare.split.train": 0.7,
+    "prepare.split.validation": 0.15,
+    "prepare.split.test": 0.15,
+    "prepare.balance.ratio": 3.2,
+}
+
 FEW_SHOTS = {
+    **MOST_TRAIN,
     "simulate.dark_shots": 4,
     "simulate.no_lasing_shots": 2,
     "simulate.lasing_shots": [120, 120],
@@ -36,6 +44,7 @@ FEWEST_SHOTS = {
 """Half as many, which only some seeds split so."""
 
 SMALL_FRAMES = {
+    **MOST_TRAIN,
     "data.raw": "raw",
     "data.frame_shape": list(SHAPE),
     "prepare.images": [{"step": "subtract_dark"}, {"step": "log"}],

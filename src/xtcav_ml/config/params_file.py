@@ -66,6 +66,7 @@ def write_values(path: Path, changes: Mapping[str, Any]) -> None:
     yaml.preserve_quotes = True
     yaml.indent(mapping=2, sequence=4, offset=2)  # as the file is shipped
     yaml.width = 4096  # never fold a line that the user wrote
+    yaml.representer.yaml_representers = {**yaml.representer.yaml_representers, type(None): _null}
     tree = yaml.load(path.read_text())
     for dotted, value in changes.items():
         *keys, last = (int(part) if part.isdigit() else part for part in dotted.split("."))
@@ -79,3 +80,8 @@ def write_values(path: Path, changes: Mapping[str, Any]) -> None:
             node[last] = value
     with atomic.replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         yaml.dump(tree, file)
+
+
+def _null(representer: Any, _: None) -> Any:
+    """Write null as the file is shipped; ruamel.yaml would leave its place empty."""
+    return representer.represent_scalar("tag:yaml.org,2002:null", "null")

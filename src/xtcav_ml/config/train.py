@@ -64,7 +64,9 @@ class Optimizer(Section):
     nesterov: bool = parameter("Nesterov's momentum, for sgd", default=False)
     weight_decay: float = parameter("weight decay of adamw", "per learning rate", ge=0, le=10, default=0.0)
     clip_norm: float | None = parameter("longest gradient; longer ones are clipped", "1", ge=1e-9, le=1e9, default=None)
-    schedule: Literal["staircase", "cosine", "plateau"] = parameter("change of the learning rate", default="staircase")
+    schedule: Literal["staircase", "cosine", "plateau"] = parameter(
+        "change of the learning rate; cosine ends at 0", default="staircase"
+    )
     decay_rate: float = parameter("factor after decay_steps (staircase) or patience (plateau)", "1", ge=1e-3, le=1)
     decay_steps: int = parameter("length of a stair", "minibatches", ge=1, lt=2**31)
     warmup_steps: int = parameter("length of the rise from 0, for cosine", "minibatches", ge=0, lt=2**31, default=0)
