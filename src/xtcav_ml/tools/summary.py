@@ -30,12 +30,12 @@ def print_summary(root: Path, run: Run) -> None:
     metrics = result_files.read_metrics(root / EVALUATION)
     screen = console()
     screen.print()
-    for line in _results(metrics):
+    for line in results(metrics):
         screen.print(line)
-    for line in _seeds(root):
+    for line in seeds(root):
         screen.print(line)
     if "accuracy" in metrics:
-        screen.print(_confusion(metrics, root / PREDICTIONS))
+        screen.print(confusion(metrics, root / PREDICTIONS))
     resources = _resources(root)
     if resources.row_count:
         screen.print(resources)
@@ -54,7 +54,7 @@ def print_summary(root: Path, run: Run) -> None:
 ONE_SEED = "Of one seed: another may differ by points. `make seeds` trains several, and shows their mean and spread."
 
 
-def _seeds(root: Path) -> list[str]:
+def seeds(root: Path) -> list[str]:
     """Return what other seeds of the same settings give, or how to find that out."""
     made = recorded.of_folder(root)
     group = group_files.present(root, made.group if made else None)
@@ -79,7 +79,7 @@ def print_group() -> None:
         console().print("These are not the settings of the present results: `make seeds` trains theirs.")
 
 
-def _results(metrics: Mapping[str, Any]) -> Iterator[str]:
+def results(metrics: Mapping[str, Any]) -> Iterator[str]:
     """Yield a sentence on what was reached in each quantity, and on what bounds it."""
     if "accuracy" in metrics:
         yield (
@@ -104,9 +104,13 @@ def _learning(history: Path) -> str:
     """Return the score of each epoch as a line of bars, with the kept one; empty if there is no history."""
     if not history.is_file():
         return ""
-    rows = read_history(history)
     with reading(history, "values of each epoch of `xtcav train`", "remove it, then run `make repro`"):
-        scores, best = epochs.scores(rows), epochs.best(rows)
+        return learning(read_history(history))
+
+
+def learning(rows: Sequence[Mapping[str, float]]) -> str:
+    """Return the score of each epoch as a line of bars, with the kept one."""
+    scores, best = epochs.scores(rows), epochs.best(rows)
     return (
         f"{sparkline(scores)} {epochs.described(rows[0])}: {-scores[0]:.3f} to {-scores[best - 1]:.3f}, kept epoch {best} of "
         f"{len(rows)}"
@@ -158,7 +162,7 @@ def _last_run(root: Path, run_id: str, metrics: Mapping[str, Any]) -> str:
     )
 
 
-def _confusion(metrics: Mapping[str, Any], predictions_file: Path) -> Table:
+def confusion(metrics: Mapping[str, Any], predictions_file: Path) -> Table:
     """Return the matrix; its rows are in the order of the classes' numbers, as are the columns of `predictions_file`."""
     classes = predictions.read_file(predictions_file).classes()
     table = titled_table("label (rows) against prediction (columns)", ("", *classes, "recall"))

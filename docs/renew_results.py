@@ -1,0 +1,62 @@
+"""Write into README.md and docs/*.md what the committed results say: every accuracy there, with its spread over seeds.
+
+.venv/bin/python docs/renew_results.py
+
+Text between `<!-- results NAME -->` and `<!-- end -->` is that of TEXTS. tests/test_accuracies.py holds it against the results.
+"""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console
+
+from xtcav_ml.config.paths import CURVES, EVALUATION, GROUP, PREDICTIONS
+from xtcav_ml.data import group_files, result_files
+from xtcav_ml.tools import summary
+
+ROOT = Path(__file__).parents[1]
+PLACE = re.compile(r"(<!-- results (?P<name>[\w-]+) -->)(?P<text>.*?)(<!-- end -->)", re.DOTALL)
+ADDRESS = "Report     file:///home/you/xtcav-ml/results/report.html\n"  # as it looks; each project has its own
+
+
+def documents() -> list[Path]:
+    """Return the files that may quote results."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def of_the_run() -> str:
+    """Return what `make repro` ends with, as a block of code."""
+    screen = Console(file=io.StringIO(), width=160, soft_wrap=True, highlight=False, markup=False)
+    measured = result_files.read_metrics(ROOT / EVALUATION)
+    for line in [*summary.results(measured), *summary.seeds(ROOT)]:
+        screen.print(line)
+    screen.print(summary.confusion(measured, ROOT / PREDICTIONS))
+    with (ROOT / CURVES).open(newline="") as file:
+        rows = [{name: float(text) for name, text in row.items()} for row in csv.DictReader(file)]
+    screen.print(f"Learning   {summary.learning(rows)}")
+    return f"\n```\n{screen.file.getvalue()}{ADDRESS}```\n"
+
+
+def of_the_seeds() -> str:
+    """Return the mean accuracy of the group of seeds with its spread."""
+    if not (ROOT / GROUP).is_file():
+        return "not measured yet"
+    group = json.loads((ROOT / GROUP).read_text())
+    return group_files.sentences(group)[0].replace("%", " %")
+
+
+TEXTS: dict[str, Callable[[], str]] = {"run": of_the_run, "seeds": of_the_seeds}
+
+
+def renewed(text: str) -> str:
+    """Return a document with the present results in it. Raises KeyError for an unknown place."""
+    return PLACE.sub(lambda place: f"{place[1]}{TEXTS[place['name']]()}{place[4]}", text)
+
+
+if __name__ == "__main__":
+    for path in documents():
+        path.write_text(renewed(path.read_text(encoding="utf-8")), encoding="utf-8")

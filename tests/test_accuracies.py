@@ -1,0 +1,70 @@
+"""Every accuracy in README and docs is what a committed results file says, with its spread over seeds."""
+
+import json
+import re
+import runpy
+
+import pytest
+
+from tests.conftest import ROOT
+from xtcav_ml.config.paths import GROUP
+
+RENEW = runpy.run_path(str(ROOT / "docs/renew_results.py"))
+DOCUMENTS = RENEW["documents"]()
+
+PERCENT = r"\d+(?:\.\d+)?(?= ?%)"
+OF_ACCURACY = re.compile(r"accura|test shots|validation shots|seeds? |scores?\b", re.IGNORECASE)
+NO_RESULT = re.compile(r"\d+ ?% ?(?:interval|power|bands?)|(?:interval|power) (?:of|is) \d+ ?%|below \d+\s%")
+PUBLISHED = {
+    form.format(float(number))
+    for path in (ROOT / "experiments").glob("*.yaml")
+    for line in re.findall(r"^published: .*", path.read_text(), re.MULTILINE)
+    for number in re.findall(r"\d+(?:\.\d+)?", line)
+    for form in ("{:g}", "{:.1f}")
+}
+"""What the notes of 2016 say, also rounded; docs may quote it."""
+
+OTHERWISE = {
+    "docs/models.md": ["cover less than 90 % of the champion's"],
+}
+"""Sentences with a percentage that is no result, word for word."""
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_quoted_results_are_those_of_the_files(path):
+    text = path.read_text()
+    assert RENEW["renewed"](text) == text, "run `.venv/bin/python docs/renew_results.py`"
+
+
+def accuracies(text: str) -> list[str]:
+    """Return the sentences outside of marked places that have a percentage and speak of accuracy."""
+    for kept in NO_RESULT.findall(text := RENEW["PLACE"].sub(" ", text)):
+        text = text.replace(kept, " ")
+    sentences = re.split(r"(?<=[.:;])\s|\n\s*\n|\n(?=[-|#])", text)
+    return [
+        " ".join(each.split())
+        for each in sentences
+        if OF_ACCURACY.search(each) and set(re.findall(PERCENT, each)) - PUBLISHED
+    ]
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_no_accuracy_is_quoted_elsewhere(path):
+    found = accuracies(path.read_text())
+    kept = OTHERWISE.get(path.relative_to(ROOT).as_posix(), [])
+    assert [each for each in found if not any(part in each for part in kept)] == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["It reaches 78.5 % of the test shots.", "| accuracy | 78.5% |", "The accuracy\nis 81 %.", "seeds give 82.6 %"],
+)
+def test_an_accuracy_that_is_not_marked_is_found(text):
+    assert accuracies(f"Words before.\n\n{text}\n\nWords after.") != []
+    assert accuracies(f"Words before.\n\n<!-- results seeds -->{text}<!-- end -->\n") == []
+
+
+def test_the_spread_is_that_of_five_seeds_or_more():
+    if (ROOT / GROUP).is_file():
+        assert len(json.loads((ROOT / GROUP).read_text())["seeds"]) >= 5
+    assert any("<!-- results seeds -->" in path.read_text() for path in DOCUMENTS)
