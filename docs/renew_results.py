@@ -28,33 +28,33 @@ def documents() -> list[Path]:
     return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
-def of_the_run() -> str:
+def of_the_run(root: Path) -> str:
     """Return what `make repro` ends with, as a block of code."""
     screen = Console(file=io.StringIO(), width=160, soft_wrap=True, highlight=False, markup=False)
-    measured = result_files.read_metrics(ROOT / EVALUATION)
-    for line in [*summary.results(measured), *summary.seeds(ROOT)]:
+    measured = result_files.read_metrics(root / EVALUATION)
+    for line in [*summary.results(measured), *summary.seeds(root)]:
         screen.print(line)
-    screen.print(summary.confusion(measured, ROOT / PREDICTIONS))
-    with (ROOT / CURVES).open(newline="") as file:
+    screen.print(summary.confusion(measured, root / PREDICTIONS))
+    with (root / CURVES).open(newline="") as file:
         rows = [{name: float(text) for name, text in row.items()} for row in csv.DictReader(file)]
     screen.print(f"Learning   {summary.learning(rows)}")
     return f"\n```\n{screen.file.getvalue()}{ADDRESS}```\n"
 
 
-def of_the_seeds() -> str:
+def of_the_seeds(root: Path) -> str:
     """Return the mean accuracy of the group of seeds with its spread."""
-    if not (ROOT / GROUP).is_file():
+    if not (root / GROUP).is_file():
         return "not measured yet"
-    group = json.loads((ROOT / GROUP).read_text())
+    group = json.loads((root / GROUP).read_text())
     return group_files.sentences(group)[0].replace("%", " %")
 
 
-TEXTS: dict[str, Callable[[], str]] = {"run": of_the_run, "seeds": of_the_seeds}
+TEXTS: dict[str, Callable[[Path], str]] = {"run": of_the_run, "seeds": of_the_seeds}
 
 
-def renewed(text: str) -> str:
-    """Return a document with the present results in it. Raises KeyError for an unknown place."""
-    return PLACE.sub(lambda place: f"{place[1]}{TEXTS[place['name']]()}{place[4]}", text)
+def renewed(text: str, root: Path = ROOT) -> str:
+    """Return a document with the results of the project in `root` in it. Raises KeyError for an unknown place."""
+    return PLACE.sub(lambda place: f"{place[1]}{TEXTS[place['name']](root)}{place[4]}", text)
 
 
 if __name__ == "__main__":

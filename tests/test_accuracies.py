@@ -3,6 +3,7 @@
 import json
 import re
 import runpy
+import subprocess
 
 import pytest
 
@@ -30,10 +31,21 @@ OTHERWISE = {
 """Sentences with a percentage that is no result, word for word."""
 
 
+@pytest.fixture(scope="module")
+def committed(tmp_path_factory):
+    """The results of the last commit: `make repro` with other parameters, or on another processor, may have made others."""
+    folder = tmp_path_factory.mktemp("committed")
+    names = ["results", "seeds", "dvc.lock", "data/raw/dvc.lock", "code"]
+    archive = subprocess.run(["git", "archive", "HEAD", *names], cwd=ROOT, capture_output=True, check=True).stdout
+    subprocess.run(["tar", "--extract"], cwd=folder, input=archive, check=True)
+    return folder
+
+
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
-def test_quoted_results_are_those_of_the_files(path):
+def test_quoted_results_are_those_of_the_files(path, committed):
     text = path.read_text()
-    assert RENEW["renewed"](text) == text, "run `.venv/bin/python docs/renew_results.py`"
+    of_commit = RENEW["renewed"](text, committed)
+    assert text in (of_commit, RENEW["renewed"](text)), "run `.venv/bin/python docs/renew_results.py`"
 
 
 def accuracies(text: str) -> list[str]:
@@ -64,7 +76,7 @@ def test_an_accuracy_that_is_not_marked_is_found(text):
     assert accuracies(f"Words before.\n\n<!-- results seeds -->{text}<!-- end -->\n") == []
 
 
-def test_the_spread_is_that_of_five_seeds_or_more():
-    if (ROOT / GROUP).is_file():
-        assert len(json.loads((ROOT / GROUP).read_text())["seeds"]) >= 5
+def test_the_spread_is_that_of_five_seeds_or_more(committed):
+    if (committed / GROUP).is_file():
+        assert len(json.loads((committed / GROUP).read_text())["seeds"]) >= 5
     assert any("<!-- results seeds -->" in path.read_text() for path in DOCUMENTS)
