@@ -13,9 +13,9 @@ repro: .venv/installed  ## run every stage that is out of date, then write the r
 	dvc repro
 	@xtcav report --summary
 
-notes: .venv/installed  ## repeat the experiments of the 2016 notes without the long ones; NAME=... repeats that one
+notes: .venv/installed  ## repeat the experiments of the 2016 notes without the long ones; NAME=... that one, SEEDS=1 by seeds
 	@xtcav experiment --check
-	@dvc --cd experiments repro $(if $(NAME),long@$(NAME),train measure)
+	@dvc --cd experiments repro $(if $(SEEDS),--glob 'seeds@$(or $(NAME),*)-*',$(if $(NAME),long@$(NAME),train measure))
 	@xtcav experiment --table
 
 seeds: repro  ## train the default network with each seed of compare.seeds: mean and spread

@@ -19,7 +19,8 @@ SMALLER = {
         "epochs: 31": "epochs: 2",
     },
 }
-REPRO = ("dvc", "--cd", "experiments", "repro", *(f"train@{name}" for name in SMALLER))
+MEMBERS = ("seeds@signal-40-1", "seeds@signal-40-2")
+REPRO = ("dvc", "--cd", "experiments", "repro", *(f"train@{name}" for name in SMALLER), *MEMBERS)
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +36,7 @@ def project(tmp_path_factory):
     project.run("xtcav", "experiment", "--check")
     project.first_output = project.run(*REPRO).stdout
     project.run("xtcav", "experiment", "--table")
+    project.table = (project.folder / "experiments/results/notes.md").read_text().splitlines()
     return project
 
 
@@ -63,6 +65,15 @@ def test_runs_lie_in_an_experiment_of_their_own_with_their_lineage(project):
     assert client.get_experiment_by_name("xtcav") is None
 
 
+def test_a_group_of_seeds_has_the_network_itself_and_another_and_the_table_their_spread(project):
+    assert "seed 1 is that of experiments/trained/signal-40" in project.first_output
+    first, second = (project.json(f"experiments/results/signal-40.seed-{seed}.json") for seed in (1, 2))
+    assert first == project.json("experiments/results/signal-40.json") != second
+    mean = (first["accuracy"] + second["accuracy"]) / 2
+    row = next(row for row in project.table if row.startswith("| **signal-40**"))
+    assert f"; mean of 2 seeds {mean:.1%}, s.d. " in row
+
+
 def test_nothing_runs_twice_and_words_do_not_count(project):
     path = project.folder / "experiments/signal-40.yaml"
     path.write_text(path.read_text().replace("title: ", "title: again, "))
@@ -72,8 +83,7 @@ def test_nothing_runs_twice_and_words_do_not_count(project):
 
 
 def test_the_table_tells_what_was_run_and_what_was_not(project):
-    rows = (project.folder / "experiments/results/notes.md").read_text().splitlines()
-    assert sum("not run" not in row for row in rows if row.startswith("| **")) == 2
+    assert sum("not run" not in row for row in project.table if row.startswith("| **")) == 2
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ KEPT = "finished epochs are kept; the same command resumes after the last one"
 def experiment(
     name: Annotated[str | None, typer.Argument(help="One of experiments/*.yaml; default: list them.")] = None,
     data: Annotated[bool, typer.Option("--data", help="Make its data instead of training.")] = False,
+    seed: Annotated[int | None, typer.Option(min=0, help="Train a member of its group of seeds instead.")] = None,
     check: Annotated[bool, typer.Option("--check", help="Check that all experiments can be trained.")] = False,
     table: Annotated[bool, typer.Option("--table", help="Tabulate published against repeated results.")] = False,
 ) -> None:
@@ -37,12 +38,12 @@ def experiment(
         (side_by_side.write_comparison if table else side_by_side.list_experiments)()
         return
     side_by_side.announce(name)
-    with writing(experiments.data_folder(name) if data else experiments.result_file(name)):
-        _make(name, data)
+    with writing(experiments.data_folder(name) if data else experiments.result_file(name, seed)):
+        _make(name, data, seed)
 
 
-def _make(name: str, data: bool) -> None:
-    """Make the data of an experiment, or train it."""
+def _make(name: str, data: bool, seed: int | None) -> None:
+    """Make the data of an experiment, or train it, or a member of its group of seeds."""
     from xtcav_ml.notes2016 import experiments, side_by_side
 
     if data:
@@ -62,13 +63,22 @@ def _make(name: str, data: bool) -> None:
 
     params = experiments.train_params(name)
     origin = lineage.of_experiment(experiments.all_params(name), experiments.data_files(name))
-    model = experiments.trained_folder(name) / "model.keras"
-    with runs.training_run(backend.configure(params.seed, params.threads), model, name, origin) as (run, identity):
+    if seed is not None:
+        params, origin = params.model_copy(update={"seed": seed}), origin.with_seed(seed)
+    model, device = (
+        experiments.trained_folder(name, seed) / "model.keras",
+        backend.configure(params.seed, params.threads),
+    )
+    if seed is not None and stage.take_over(name, seed, origin.identity, device):
+        print(f"experiment {name}: seed {seed} is that of {experiments.trained_folder(name)}, which is taken over")
+        return
+    with runs.training_run(device, model, name, origin) as (run, identity):
         if run is None:
-            stage.train_experiment(name, params, identity=identity)
+            stage.train_experiment(name, params, identity=identity, seed=seed)
             return
         with resources.measured(f"experiment-{name}") as sampler:
             series = usage_series.Series(sampler, run)
-            seconds = stage.train_experiment(name, params, [run, series], identity)
+            seconds = stage.train_experiment(name, params, [run, series], identity, seed)
         runs.log_model(run, model)
-    side_by_side.write_usage(name, sampler.summary(), seconds)
+    if seed is None:
+        side_by_side.write_usage(name, sampler.summary(), seconds)

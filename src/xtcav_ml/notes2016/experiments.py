@@ -128,14 +128,14 @@ def data_files(name: str) -> list[Path]:
     return paths
 
 
-def trained_folder(name: str) -> Path:
-    """Return the folder of network and history of experiment `name`."""
-    return EXPERIMENTS / "trained" / name
+def trained_folder(name: str, seed: int | None = None) -> Path:
+    """Return the folder of network and history of experiment `name`, or of its member of a group of seeds."""
+    return EXPERIMENTS / "trained" / name / ("" if seed is None else f"seed-{seed}")
 
 
-def result_file(name: str) -> Path:
-    """Return the file of the results of experiment `name`: the same in every run."""
-    return EXPERIMENTS / "results" / f"{name}.json"
+def result_file(name: str, seed: int | None = None) -> Path:
+    """Return the file of the results of experiment `name`, or of its member with a seed: the same in every run."""
+    return EXPERIMENTS / "results" / f"{name}{'' if seed is None else f'.seed-{seed}'}.json"
 
 
 def usage_file(name: str) -> Path:

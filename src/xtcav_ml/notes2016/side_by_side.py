@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import mean, stdev
 from typing import Any
 
 from xtcav_ml.config.schema import FRAME_SHAPE
@@ -33,7 +34,8 @@ def list_experiments() -> None:
     for name in experiments.experiment_names():
         experiment = experiments.load_experiment(name)
         took = f"about {experiment.hours:g} h" if experiment.hours else "no"
-        size, here = f"{_bytes(name) / 1e9:.2g}", _accuracy(_read(experiments.result_file(name)))
+        size = f"{_bytes(name) / 1e9:.2g}"
+        here = _accuracy(_read(experiments.result_file(name))) + _seeds(name)
         table.add_row(name, experiment.title, size, took, experiment.published.accuracy, here)
     console().print(table)
 
@@ -80,7 +82,7 @@ def _row(name: str, experiment: Experiment, result: Mapping[str, Any], usage: Ma
     return [
         f"**{name}**: {experiment.title}",
         published.accuracy,
-        _accuracy(result),
+        _accuracy(result) + _seeds(name),
         published.steps,
         steps,
         published.seconds,
@@ -99,6 +101,16 @@ def _accuracy(result: Mapping[str, Any]) -> str:
     return (
         f"{result['accuracy']:.1%} ({result['accuracy_low']:.1%} to {result['accuracy_high']:.1%}) of "
         f"{result['validation_shots']}; {result['train_accuracy']:.1%} in training"
+    )
+
+
+def _seeds(name: str) -> str:
+    """Return mean and standard deviation of the accuracies of an experiment's group of seeds; empty without two of them."""
+    found = [_read(path)["accuracy"] for path in sorted(experiments.EXPERIMENTS.glob(f"results/{name}.seed-*.json"))]
+    return (
+        f"; mean of {len(found)} seeds {mean(found):.1%}, s.d. {100 * stdev(found):.1f} points"
+        if len(found) > 1
+        else ""
     )
 
 

@@ -1,5 +1,6 @@
 """experiment NAME: train the network of an experiment of the notes, with the same steps -> its results."""
 
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from statistics import median
@@ -11,6 +12,8 @@ from xtcav_ml.config.train import TrainParams
 from xtcav_ml.data.history import read_history
 from xtcav_ml.data.prepared import PreparedFile
 from xtcav_ml.learning import fit, layer_plan
+from xtcav_ml.learning.checkpoint import Checkpoints
+from xtcav_ml.lineage import lineage
 from xtcav_ml.notes2016 import experiments
 from xtcav_ml.pipeline import train
 from xtcav_ml.science import metrics
@@ -54,14 +57,20 @@ class Steps:
 
 
 def train_experiment(
-    name: str, params: TrainParams, listeners: Sequence[fit.Listener] = (), identity: Mapping[str, str] | None = None
+    name: str,
+    params: TrainParams,
+    listeners: Sequence[fit.Listener] = (),
+    identity: Mapping[str, str] | None = None,
+    seed: int | None = None,
 ) -> float | None:
     """Train experiment `name`, write network, history and results; return the seconds of a step, None if unknown.
+
+    With `seed`, which `params` then has, it is a member of the experiment's group of seeds, in files of its own.
 
     Raises UserError as `train.train_network`, and if the data are missing.
     """
     data = experiments.data_files(name)
-    out, steps = experiments.trained_folder(name), Steps()
+    out, steps = experiments.trained_folder(name, seed), Steps()
     history = out / "history.jsonl"
     train.train_network(params, data[0].parent, out / "model.keras", history, [steps, *listeners], identity)
     with PreparedFile(data[0]) as learned, PreparedFile(data[1]) as validation:
@@ -70,8 +79,21 @@ def train_experiment(
         )
         layers = layer_plan.plan_layers(params.model, layer_plan.Ends.of(learned.spec))
         result |= {"parameters": layer_plan.parameter_count(layers), "train_shots": learned.shots}
-    atomic.write_json(experiments.result_file(name), result | {"batch_size": params.batch_size})
+    atomic.write_json(experiments.result_file(name, seed), result | {"batch_size": params.batch_size})
     return steps.seconds
+
+
+def take_over(name: str, seed: int, identity: Mapping[str, str], device: str) -> bool:
+    """Copy the experiment's own network to be the member with `seed`, if it is of this very training; return whether it is."""
+    trained, copied = experiments.trained_folder(name), experiments.trained_folder(name, seed)
+    model = trained / "model.keras"
+    if not model.is_file() or Checkpoints.beside(model, identity, device).ended() != lineage.file_md5(model):
+        return False
+    pairs = {trained / file: copied / file for file in ("model.keras", "history.jsonl")}
+    for source, copy in (pairs | {experiments.result_file(name): experiments.result_file(name, seed)}).items():
+        with atomic.replacing(copy) as temporary:
+            shutil.copyfile(source, temporary)
+    return True
 
 
 def outcome(history: Sequence[Mapping[str, float]], epoch_steps: int, classes: Sequence[int]) -> dict[str, Any]:

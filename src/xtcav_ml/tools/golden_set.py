@@ -89,6 +89,10 @@ def of_experiment(stage: str) -> Step:
             return Step("notes-data", ("experiment", name, "--data"), (experiments.EXPERIMENTS / "data" / name,))
         case "train" | "long":
             return Step("notes-train", ("experiment", name), (experiments.EXPERIMENTS / "trained" / name, result))
+        case "seeds":
+            name, _, seed = name.rpartition("-")
+            outputs = (experiments.trained_folder(name, int(seed)), experiments.result_file(name, int(seed)))
+            return Step("notes-train", ("experiment", name, "--seed", seed), outputs)
         case "measure":
             return Step("notes-measure", ("experiment", name), (result,))
         case _:
