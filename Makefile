@@ -19,6 +19,7 @@ notes: .venv/installed  ## repeat the experiments of the 2016 notes without the 
 	@xtcav experiment --table
 
 seeds: repro  ## train the default network with each seed of compare.seeds: mean and spread
+	@xtcav seeds --check
 	@dvc --cd seeds repro
 	@xtcav report
 	@xtcav seeds

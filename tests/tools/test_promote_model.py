@@ -1,5 +1,6 @@
 """Who becomes the champion, in a store of versions whose runs have tables of predictions; no model is loaded."""
 
+import csv
 import re
 import sys
 
@@ -10,6 +11,7 @@ from tests.conftest import StoredRun, lay_store
 from tests.tools.test_compare import SHOTS, TRUTH, hits, write
 from tests.tracking.registry.test_versions import PLAIN
 from xtcav_ml.cli import main
+from xtcav_ml.system import atomic
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.tools import promote_model
 from xtcav_ml.tracking.registry import versions
@@ -35,6 +37,19 @@ def trained(root, *args, dirty="false", end="FINISHED", **kwargs):
         run.artifact(write(root / "predictions.csv", *args, **kwargs))
     run.finish(end)
     return run
+
+
+def of_group(root, run, key, *seeds):
+    """Let a run's settings have a group with these answers of its seeds, which is a run of its own."""
+    run.client.set_tag(run.run_id, "group.key", key)
+    group = StoredRun(root, **{"stage": "group", "group.key": key})
+    tables = [list(csv.DictReader(write(root / "one.csv", right).open(newline=""))) for right in seeds]
+    for row, *others in zip(*tables, strict=True):
+        row |= {f"seed {seed}: predicted": one["predicted"] for seed, one in enumerate([row, *others])}
+        del row["predicted"]
+    atomic.write_csv(root / "predictions.csv", tables[0])
+    group.artifact(root / "predictions.csv")
+    group.finish()
 
 
 def promote(run, dry_run=False, **margin):
@@ -127,6 +142,23 @@ def test_a_loss_that_chance_could_hide_is_refused_and_the_power_of_the_test_is_t
     promote(loser, margin=0.08)
     assert versions.champion(root).run_id == loser.run_id
     assert version(root, loser).tags["promotion.margin"] == "0.08"
+
+
+def test_groups_of_seeds_decide_where_both_settings_have_one(root):
+    """The lucky seed of settings that are worse by 6 points is as good as the champion: its settings are not."""
+    champion, lucky, bad = trained(root, hits(10)), trained(root, hits(8, 3)), trained(root, hits(40))
+    of_group(root, champion, "a", hits(10), hits(11, 40), hits(9, 90), hits(10, 60))
+    of_group(root, lucky, "b", hits(8, 3), hits(28, 100), hits(26, 50), hits(27, 20))
+    of_group(root, bad, "c", hits(40), hits(4, 100), hits(5, 60), hits(0))
+    promote(champion)
+    tags = refused(root, lucky, r"not shown to be as good as .*between the settings of .* too small to tell: ")
+    assert tags["promotion.level"] == "settings"
+    assert re.fullmatch(r"accuracy 0\.\d\d", tags["promotion.power"])
+    with pytest.raises(UserError, match=r"worse than the champion, .*the model of .* Fix: promote another seed"):
+        promote(bad, margin=0.5)
+    promote(lucky, margin=0.3)
+    assert versions.champion(root).run_id == lucky.run_id
+    assert "those of" in version(root, lucky).description
 
 
 def test_a_margin_of_numbers_is_a_fraction_of_their_standard_deviation(root):

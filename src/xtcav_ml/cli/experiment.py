@@ -27,10 +27,12 @@ def experiment(
     from xtcav_ml.system.one_writer import writing
 
     if check:
+        from xtcav_ml.config.compare import require_compare
         from xtcav_ml.config.paths import EXPERIMENTS
         from xtcav_ml.lineage import dvc_files
         from xtcav_ml.notes2016 import validation
 
+        require_compare()
         dvc_files.require_usable(EXPERIMENTS)
         validation.check_experiments()
         return

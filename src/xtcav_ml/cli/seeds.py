@@ -9,6 +9,7 @@ KEPT = "finished epochs are kept; `make seeds` resumes after the last one"
 
 def seeds(
     seed: Annotated[int | None, typer.Argument(help="Train the member with this seed.", min=0)] = None,
+    check: Annotated[bool, typer.Option("--check", help="Check that DVC can train the group.")] = False,
     settings: Annotated[bool, typer.Option("--settings", help="Write what all members have in common.")] = False,
     evaluate: Annotated[bool, typer.Option("--evaluate", help="Evaluate all members.")] = False,
     record: Annotated[bool, typer.Option("--record", help="Make sure that MLflow has the group's runs.")] = False,
@@ -23,7 +24,14 @@ def seeds(
     from xtcav_ml.pipeline import seeds as stage
     from xtcav_ml.system.one_writer import writing
 
-    if seed is not None:
+    if check:
+        from xtcav_ml.config.compare import require_compare
+        from xtcav_ml.config.paths import SEEDS
+        from xtcav_ml.lineage import dvc_files
+
+        require_compare()
+        dvc_files.require_usable(SEEDS)
+    elif seed is not None:
         with writing(stage.member_files(seed)[0]):
             _train(seed)
     elif settings:

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from xtcav_ml.config.base import Section, parameter, read_tree, validate_section
 from xtcav_ml.config.paths import PARAMS_FILE
+from xtcav_ml.system.errors import UserError
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
@@ -34,6 +35,14 @@ class CompareParams(Section):
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds: one is repeated (found {list(self.seeds)}, expected each once). Fix: remove it")
         return self
+
+
+def require_compare(path: Path = PARAMS_FILE) -> None:
+    """Raise UserError if the section is missing, since DVC reads the seeds there, or breaks a rule."""
+    if "compare" not in read_tree(path):
+        cure = f"add `compare: {{seeds: {list(CompareParams().seeds)}, margin: {CompareParams().margin}}}`"
+        raise UserError(f"{path}: compare: missing (expected a section with the seeds of a group). Fix: {cure}")
+    load_compare(path)
 
 
 def load_compare(path: Path = PARAMS_FILE) -> CompareParams:

@@ -5,6 +5,7 @@ import json
 import re
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,14 @@ def compare_runs(names: Sequence[str], as_json: bool) -> dict[str, Any]:
     else:
         _print(result)
     return result
+
+
+def compare_models(names: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the comparisons of the models of the runs `names` with that of the first, even if their settings have groups.
+
+    Raises as `compare_runs`.
+    """
+    return list(compare_predictions([replace(_source(name)[0], seeds=()) for name in names])["comparisons"])
 
 
 def _one_seed(runs: Sequence[Run]) -> str:

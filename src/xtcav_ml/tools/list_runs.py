@@ -71,4 +71,5 @@ def _differences(row: dict[str, Any]) -> str:
     more = [f"and {len(differs) - NAMED} more"] if len(differs) > NAMED else []
     edited = ["code edited since its commit"] if row["edited"] else []
     rebuilt = ["rebuilt"] if row["rebuilt"] else []
-    return ", ".join([*differs[:NAMED], *more, *edited, *rebuilt])
+    seeds = [f"mean of seeds {row['seeds']}"] if row["seeds"] else []
+    return ", ".join([*seeds, *differs[:NAMED], *more, *edited, *rebuilt])

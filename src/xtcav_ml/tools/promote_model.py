@@ -67,7 +67,8 @@ def _require_not_worse(champion: Version, version: Version, margin: float, tags:
 
     Raises UserError if, in anything that the champion learned, its loss is not shown to be below the margin.
     """
-    result = compare.compare_runs([champion.run_id, version.run_id], as_json=False)
+    names = [champion.run_id, version.run_id]
+    result = compare.compare_runs(names, as_json=False)
     (first, second), compared, common = result["runs"], result["comparisons"], result["shots"]
     tags["promotion.shots"] = str(common)
     tags["promotion.margin"] = f"{margin:g}"
@@ -91,11 +92,23 @@ def _require_not_worse(champion: Version, version: Version, margin: float, tags:
     for one, test in zip(compared, tests, strict=True):
         if not test.shown:
             raise UserError(_refusal(champion, version, one, _limit(one, margin), common, test))
+    if result["level"] == "settings":
+        _require_good_seed(champion, version)
     verdicts = "; ".join(
         f"{one['verdict']} (margin {_limit(one, margin)}, power {test.power:.0%})"
         for one, test in zip(compared, tests, strict=True)
     )
     return f"not worse than {champion} by more than the margin: {verdicts}; on {common:,} test shots"
+
+
+def _require_good_seed(champion: Version, version: Version) -> None:
+    """Raise UserError if the model itself is significantly worse: its settings may be as good, and this one a bad seed."""
+    for one in compare.compare_models([champion.run_id, version.run_id]):
+        if one["better"] == champion.run_id:
+            raise UserError(
+                f"run {version.run_id}: worse than the champion, {champion} (found {one['verdict']}, expected a model as good "
+                "as its settings). Fix: promote another seed"
+            )
 
 
 def _test(one: Mapping[str, Any], margin: float, shots: int) -> NonInferiority:

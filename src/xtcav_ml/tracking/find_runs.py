@@ -17,6 +17,7 @@ from xtcav_ml.tracking.mlflow_names import (
     GROUP_TAG,
     KEY_TAG,
     NOTES,
+    SEEDS_TAG,
     STAGE_TAG,
     VALIDATION_ACCURACY,
     earlier_name,
@@ -69,11 +70,17 @@ def runs_of(root: Path, read_file: Callable[[str], bytes]) -> list[Run]:
 
 
 def newest(root: Path, limit: int) -> list[Run]:
-    """Return the `limit` newest runs of training, newest first. Raises UserError if the store does not answer."""
+    """Return the `limit` newest runs of training and groups of seeds, newest first.
+
+    Raises UserError if the store does not answer.
+    """
     store, experiment = connect(root)
+    runs: list[Run] = []
     with answering(root):
-        newest = ["attributes.start_time DESC"]
-        return list(store.search_runs([experiment], "tags.stage = 'train'", max_results=limit, order_by=newest))
+        for stage in ("train", GROUP_STAGE):  # a filter of MLflow has no `or`
+            wanted, newest = f"tags.stage = '{stage}'", ["attributes.start_time DESC"]
+            runs += store.search_runs([experiment], wanted, max_results=limit, order_by=newest)
+    return sorted(runs, key=lambda run: int(run.info.start_time), reverse=True)[:limit]
 
 
 def group_of(root: Path, run: Run) -> Run | None:
@@ -110,4 +117,5 @@ def describe(run: Run, current: Mapping[str, str]) -> dict[str, Any]:
         "commit": tags.get("git.commit"),
         "edited": tags.get("git.dirty") == "true",
         "rebuilt": "rebuilt" in tags,
+        "seeds": tags.get(SEEDS_TAG),
     }

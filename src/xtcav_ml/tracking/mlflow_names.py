@@ -17,10 +17,10 @@ LINEAGE = "lineage"  # where a run has params.yaml, dvc.lock, diff.patch and the
 
 RUN_TAG, KEY_TAG, MODEL_TAG, EVALUATION_TAG = "run.key", "lineage.key", "model.md5", "evaluation.md5"
 WRITER_TAG = "run.writer"
-GROUP_TAG, STAGE_TAG = "group.key", "stage"
+GROUP_TAG, SEEDS_TAG, STAGE_TAG = "group.key", "group.seeds", "stage"
 GROUP_STAGE, SEED_STAGE = "group", "seed"
 """Tags by which a run is looked up: its journal's key, what decided its training, its model, the model's evaluation; the
-journal of whoever created it; what decided the group of seeds that it belongs to, or is; and what made it."""
+journal of whoever created it; what decided the group of seeds that it belongs to, or is; the seeds of that; what made it."""
 
 SYSTEM = "system/"
 """Begins the names of metrics of the process, which MLflow shows on a page of their own; all others are those of the files."""

@@ -23,6 +23,7 @@ from xtcav_ml.tracking.mlflow_names import (
     MODEL_TAG,
     RUN_ID,
     SEED_STAGE,
+    SEEDS_TAG,
     STAGE_TAG,
     SYSTEM,
 )
@@ -95,4 +96,4 @@ def _log_group(run: Run, group: Results) -> None:
     lines.append(
         f"Seeds {', '.join(seeds)}, {group['shots']:,} test shots. To compare it: `xtcav compare {RUN_ID} RUN`"
     )
-    run.tags({"group.seeds": ", ".join(seeds), "mlflow.note.content": "\n\n".join(lines) + "\n"})
+    run.tags({SEEDS_TAG: ", ".join(seeds), "mlflow.note.content": "\n\n".join(lines) + "\n"})
