@@ -210,7 +210,7 @@ def main(path: str, owner: int) -> None:
     # the stage's `dvc` is above the program that asks, and not above this fork, which ends with that program
     importlib.import_module("xtcav_ml.system.parent_process").end_with_dvc = lambda: None
     if sys.argv[1:2] == ["evaluate"] and ALL_FRAMES not in variables:  # half of the time of the stage
-        importlib.import_module("xtcav_ml.pipeline.evaluate").FRAMES_PER_CLASS = 1
+        importlib.import_module("xtcav_ml.pipeline.sheets").FRAMES_PER_CLASS = 1
     try:
         code = importlib.import_module(package).main()
     except SystemExit as end:

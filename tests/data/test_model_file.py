@@ -2,6 +2,7 @@ import json
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from xtcav_ml.config.prepare import Log, Pixels
 from xtcav_ml.data import model_file
 from xtcav_ml.science.images import Dark, Preprocessing
 from xtcav_ml.science.spec import LearningSpec
+from xtcav_ml.science.statements import Statements
 from xtcav_ml.system.errors import UserError
 
 DARK = Dark(np.full((4, 5), 100, np.float32), np.full((4, 5), 3, np.float32))
@@ -30,6 +32,17 @@ def test_what_was_written_is_read_and_no_date_is_in_it(tmp_path):
     assert found.to_json() == MEANING.to_json()
     np.testing.assert_array_equal(found.preprocessing.dark.mean, DARK.mean)
     assert write(tmp_path / "b.keras", "tuesday").read_bytes() == path.read_bytes()
+
+
+def test_what_a_model_states_is_read_and_does_not_make_it_one_of_other_data(tmp_path):
+    said = Statements(coverage=0.9, temperature=1.5, least=(0.2, 0.6), half_width=())
+    spec = replace(MEANING, statements=said)
+    metadata = json.dumps({"keras_version": "3.0"}).encode()
+    model_file.write_model_file({"model.weights.h5": b"weights", "metadata.json": metadata}, spec, tmp_path / "a.keras")
+    found = model_file.read_spec(tmp_path / "a.keras")
+    assert found.statements == said
+    assert found.same_as(MEANING)
+    assert model_file.read_spec(write(tmp_path / "b.keras", "monday")).statements is None  # of before there were any
 
 
 def test_a_file_of_another_kind_is_refused(tmp_path):

@@ -19,6 +19,7 @@ from xtcav_ml.learning.predictor import Predictor
 from xtcav_ml.system import seal
 from xtcav_ml.system.errors import UserError
 
+SAID = {"coverage": 0.9, "temperature": 1.5, "least": [0.2, 0.6], "half_width": []}
 SECONDS, MEGABYTES = 2.0, 400
 Parts = dict[str, bytes]
 
@@ -144,6 +145,17 @@ OBJECTS = {
 }
 
 CHANGES: dict[str, Callable[[Parts], object]] = {
+    **{
+        f"statements of {name}": spec(statements={**SAID, **wrong})
+        for name, wrong in {
+            "one class": {"least": [0.5]},
+            "a number": {"half_width": [1.0]},
+            "more than all shots": {"coverage": 2.0},
+            "no temperature at all": {"temperature": 0.0},
+            "text": {"least": ["0.5", "0.5"]},
+            "another kind": {"more": 1},
+        }.items()
+    },
     **{
         f"{number} in {name}": value(name, number)
         for number in (np.nan, np.inf, -np.inf)

@@ -1,6 +1,7 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,12 +11,12 @@ from tests.learning.test_fit import PARAMS, write
 from xtcav_ml.config.data import Axes
 from xtcav_ml.config.prepare import Pixels
 from xtcav_ml.config.schema import EVENT_KEY
-from xtcav_ml.data import history
+from xtcav_ml.data import history, model_file
 from xtcav_ml.data.prepared import PreparedFile
-from xtcav_ml.learning import fit, keras_file
+from xtcav_ml.learning import calibrate, fit, keras_file
 from xtcav_ml.learning.batches import Batches
 from xtcav_ml.learning.layer_plan import CLASS_HEAD, NUMBER_HEAD
-from xtcav_ml.pipeline import evaluate
+from xtcav_ml.pipeline import evaluate, sheets
 from xtcav_ml.science import metrics
 from xtcav_ml.system.errors import UserError
 
@@ -41,7 +42,8 @@ def trained(folder, *, epochs, **learned):
     params = PARAMS.model_copy(update={"epochs": epochs})
     with write(folder / "test.h5", 48, 1, **columns(**learned)) as test:
         fitted = fit.fit(test, test, params)
-        keras_file.save(fitted.model, test.spec, folder / "model.keras")
+        said = calibrate.calibrate(fitted.model, test, 0.75)
+        keras_file.save(fitted.model, replace(test.spec, statements=said), folder / "model.keras")
     lines = [history.line_of(epoch, row) for epoch, row in enumerate(fitted.history, start=1)]
     (folder / "history.jsonl").write_text("".join(lines))
     return folder
@@ -77,21 +79,21 @@ def folder(tmp_path_factory, keras_ready):
 @pytest.fixture(scope="module")
 def evaluated(folder):
     """The metrics, and the rows of each sheet that it drew, by file name and row name."""
-    rows_of, sheets = {}, {}
+    rows_of, drawn = {}, {}
     with pytest.MonkeyPatch.context() as patch:
 
-        def draw(rows, title, real=evaluate.sheet):
+        def draw(rows, title, real=sheets.sheet):
             figure = real(rows, title)
             rows_of[figure] = dict(rows)
             return figure
 
-        def write(path, figure, real=evaluate.write_png):
-            sheets[path.name] = rows_of.get(figure)
+        def write(path, figure, real=sheets.write_png):
+            drawn[path.name] = rows_of.get(figure)
             real(path, figure)
 
-        patch.setattr(evaluate, "sheet", draw)
-        patch.setattr(evaluate, "write_png", write)
-        return run(folder), sheets
+        patch.setattr(sheets, "sheet", draw)
+        patch.setattr(sheets, "write_png", write)
+        return run(folder), drawn
 
 
 def test_metrics_are_those_of_the_predictions(folder, evaluated):
@@ -126,7 +128,42 @@ def test_the_noise_of_the_labels_sets_a_ceiling(folder, evaluated):
     assert found["expected_accuracy_low"] < found["expected_accuracy"] < found["expected_accuracy_high"]
 
 
-def test_simulated_shots_are_independent_and_others_have_the_interval_of_blocks_of_time(folder, evaluated, tmp_path):
+def test_what_the_model_states_is_measured_and_of_each_shot_in_the_table(folder, evaluated):
+    labels, targets, predicted = said(folder)
+    found, rows, stated = evaluated[0], table(folder), model_file.read_spec(folder / "model.keras").statements
+    assert (found["stated_coverage"], found["temperature"]) == (0.75, stated.temperature)
+    sets = stated.sets(predicted[CLASS_HEAD])
+    covered = sets[np.arange(48), labels]
+    assert found["coverage"] == covered.mean() >= 0.75  # of the shots that it was made from
+    assert (found["coverage_low"], found["coverage_high"]) == metrics.wilson_interval(int(covered.sum()), 48)
+    assert (found["set_size"], found["empty_sets"]) == (sets.sum(axis=1).mean(), (~sets.any(axis=1)).mean())
+    for value, name in enumerate(("no", "yes")):
+        assert found["classes"][name]["coverage"] == covered[labels == value].mean() >= 0.75
+        assert found["classes"][name]["set_size"] == sets[labels == value].sum(axis=1).mean()
+        assert [row[f"set includes {name}"] for row in rows] == [str(int(inside)) for inside in sets[:, value]]
+    low, high = stated.ends(predicted[NUMBER_HEAD])
+    number = found["regression"]["brightness"]
+    assert number["half_width"] == stated.half_width[0]
+    assert number["coverage"] == ((low <= targets) & (targets <= high)).mean() >= 0.75
+    for prefix, ends in (("lowest", low), ("highest", high)):
+        assert [float(row[f"{prefix} brightness"]) for row in rows] == pytest.approx(ends[:, 0], rel=1e-5)
+
+
+def test_a_model_of_before_there_were_statements_is_evaluated_without_them(folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sheets, "draw_frames", lambda *_: None)
+    shutil.copytree(folder, tmp_path / "old", ignore=shutil.ignore_patterns("out", "again", "curves"))
+    model, spec = keras_file.load_network(folder / "model.keras")
+    keras_file.save(model, replace(spec, statements=None), tmp_path / "old/model.keras")
+    found = run(tmp_path / "old")
+    assert not {"coverage", "temperature", "set_size"} & (found.keys() | found["classes"]["no"].keys())
+    assert not [name for name in table(tmp_path / "old")[0] if name.startswith(("set includes", "lowest"))]
+    assert "no prediction sets" in capsys.readouterr().out
+
+
+def test_simulated_shots_are_independent_and_others_have_the_interval_of_blocks_of_time(
+    folder, evaluated, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(sheets, "draw_frames", lambda *_: None)
     found = evaluated[0]
     assert found["accuracy_interval"] == "shots"
     assert (found["accuracy_low"], found["accuracy_high"]) == metrics.wilson_interval(round(48 * found["accuracy"]), 48)
@@ -186,12 +223,12 @@ def test_mistakes_are_the_most_confident_of_each_label_and_the_largest_errors(fo
     assert any(shown[name] for name in ("no", "yes")), "this network was to make mistakes"
     for value, name in enumerate(("no", "yes")):
         wrong = [i for i in np.flatnonzero(labels == value) if probabilities[i].argmax() != value]
-        worst = sorted(wrong, key=lambda i: -probabilities[i].max())[: evaluate.FRAMES_PER_CLASS]
+        worst = sorted(wrong, key=lambda i: -probabilities[i].max())[: sheets.FRAMES_PER_CLASS]
         other = ("no", "yes")[1 - value]
         captions = [f"predicted {other} {probabilities[i].max():.1%}\nrun 70, shot {i}" for i in worst]
         assert [picture.caption for picture in shown[name]] == captions
     error = np.abs(predicted[NUMBER_HEAD][:, 0] - targets[:, 0])
-    farthest = np.argsort(-error)[: evaluate.FRAMES_PER_CLASS]
+    farthest = np.argsort(-error)[: sheets.FRAMES_PER_CLASS]
     assert shots(shown["brightness"]) == farthest.tolist()
     first = farthest[0]
     expected = f"predicted {predicted[NUMBER_HEAD][first, 0]:.4g}\nmeasured {targets[first, 0]:.4g}\n"
@@ -205,9 +242,9 @@ def test_maps_are_drawn_of_frames_that_the_network_is_right_on(folder, evaluated
     labels, _, predicted = said(folder)
     right = predicted[CLASS_HEAD].argmax(axis=1) == labels
     for value, name in enumerate(("no", "yes")):
-        expected = np.flatnonzero(right & (labels == value))[: evaluate.FRAMES_PER_CLASS]
+        expected = np.flatnonzero(right & (labels == value))[: sheets.FRAMES_PER_CLASS]
         assert shots(shown[name]) == expected.tolist()
-    assert len(shown["brightness"]) == evaluate.FRAMES_PER_CLASS
+    assert len(shown["brightness"]) == sheets.FRAMES_PER_CLASS
     assert all(picture.evidence.shape == (8, 10) for row in shown.values() for picture in row)
     assert any(picture.evidence.any() for row in shown.values() for picture in row)
 
@@ -228,8 +265,8 @@ def test_the_mean_of_a_class_is_beside_the_mean_of_its_mistakes(folder, evaluate
 
 def test_pictures_have_the_calibration_that_is_known(folder, tmp_path, monkeypatch):
     grids = []
-    monkeypatch.setattr(evaluate, "write_png", lambda path, figure: None)
-    monkeypatch.setattr(evaluate, "sheet", lambda rows, title: grids.extend(p.grid for _, row in rows for p in row))
+    monkeypatch.setattr(sheets, "write_png", lambda path, figure: None)
+    monkeypatch.setattr(sheets, "sheet", lambda rows, title: grids.extend(p.grid for _, row in rows for p in row))
     arguments = 2, folder, folder / "model.keras", folder / "history.jsonl", tmp_path
     evaluate.evaluate_network(*arguments)
     evaluate.evaluate_network(*arguments, axes=Axes(time_per_column=1.5, energy_per_row=-0.2))
@@ -239,7 +276,7 @@ def test_pictures_have_the_calibration_that_is_known(folder, tmp_path, monkeypat
 def test_a_network_without_mistakes_has_an_empty_gallery(tmp_path, keras_ready):
     found = run(trained(tmp_path, epochs=6))
     assert found["accuracy"] == 1
-    assert found["classes"]["yes"]["auc"] == found["classes"]["yes"]["average_precision"] == 1
+    assert (found["classes"]["yes"]["auc"], found["classes"]["yes"]["average_precision"]) == pytest.approx((1, 1))
     assert set(pictures(tmp_path)) == {*EVERY, *OF_CLASSES}
 
 

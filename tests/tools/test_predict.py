@@ -1,4 +1,5 @@
 import shutil
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -17,6 +18,7 @@ from xtcav_ml.data.raw_frames import read_frames
 from xtcav_ml.learning import keras_file
 from xtcav_ml.learning.predictor import NO_CLASS, Predictor
 from xtcav_ml.pipeline import prepare
+from xtcav_ml.science.statements import Statements
 from xtcav_ml.system import interrupts
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.tools import predict
@@ -34,7 +36,8 @@ def model(tmp_path_factory, params, keras_ready):
     rules = params.prepare.model_copy(update={"features": ("bld.L3energy",), "regression": ("run.index",)})
     prepare.prepare_files(data, rules, folder / "prepared")
     with PreparedFile(folder / "prepared/train.h5") as train:
-        keras_file.save(untrained(train), train.spec, folder / "model.keras")
+        said = Statements(coverage=0.9, temperature=1.5, least=(0.2, 0.3, 0.0, 0.9), half_width=(2.5,))
+        keras_file.save(untrained(train), replace(train.spec, statements=said), folder / "model.keras")
     return folder / "model.keras"
 
 
@@ -68,6 +71,10 @@ def test_rows_are_those_of_the_raw_file_with_their_keys(model, files, tmp_path):
             assert file["predicted.run.index"][:].tobytes() == expected.numbers[:, 0].tobytes()
             assert file["predicted"][:].tolist() == expected.probabilities.argmax(axis=1).tolist()
             assert file.attrs["source"] == f"../{raw.name}"
+            assert file["set"][:].tolist() == (expected.probabilities >= np.float32([0.2, 0.3, 0, 0.9])).tolist()
+            assert file["predicted.run.index.low"][:].tolist() == (expected.numbers[:, 0] - 2.5).tolist()
+            assert file["predicted.run.index.high"][:].tolist() == (expected.numbers[:, 0] + 2.5).tolist()
+            assert file.attrs["coverage"] == "0.9"
 
 
 def test_a_stopped_prediction_goes_on_where_it_was(model, files, tmp_path, monkeypatch, capsys):

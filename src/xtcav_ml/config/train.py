@@ -112,6 +112,13 @@ class TrainParams(Section):
     )
     class_weights: bool = parameter("weigh shots by 1 / frequency of their class; then set prepare.balance.ratio: null")
     regression_weight: float = parameter("weight of the squared error, cross-entropy = 1", "1", ge=1e-9, le=1000)
+    coverage: float = parameter(
+        "truth of the model's sets and intervals",
+        "fraction of the shots of a class or number",
+        ge=0.5,
+        le=0.999,
+        default=0.9,
+    )
     augment: Augment = Augment()
     model: Model
     optimizer: Optimizer

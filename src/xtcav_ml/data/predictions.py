@@ -18,6 +18,10 @@ ACTUAL, PREDICTED = "actual", "predicted"
 
 PROBABILITY = "probability of "  # prefix of the column of a class
 
+INCLUDED = "set includes "  # prefix of the column, 0 or 1, that says whether the set of a shot has a class
+LOWEST, HIGHEST = "lowest ", "highest "
+"""Prefixes of the columns with the ends of a number's interval."""
+
 CURE = "use a predictions.csv that evaluate wrote"
 SEED = "seed {}: "  # begins the columns of one network's predictions in the table of a group of seeds
 SEED_COLUMN = re.compile(r"seed (\d+): (.+)")

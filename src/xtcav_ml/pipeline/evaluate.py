@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,35 +13,23 @@ from xtcav_ml.config.data import Axes
 from xtcav_ml.config.paths import CURVES, EVALUATION, METRICS, PLOTS, PREDICTIONS
 from xtcav_ml.config.schema import EVENT_KEY
 from xtcav_ml.data.history import read_history
-from xtcav_ml.data.predictions import ACTUAL, PREDICTED, PROBABILITY
+from xtcav_ml.data.predictions import ACTUAL, HIGHEST, INCLUDED, LOWEST, PREDICTED, PROBABILITY
 from xtcav_ml.data.prepared import SHOT_COLUMNS, PreparedFile
 from xtcav_ml.figures import quality, training
 from xtcav_ml.figures.drawing import write_png
-from xtcav_ml.figures.frames import Grid, Picture, sheet
-from xtcav_ml.learning import backend, keras_file, saliency
+from xtcav_ml.figures.frames import Grid
+from xtcav_ml.learning import backend, keras_file
 from xtcav_ml.learning.backend import keras
 from xtcav_ml.learning.batches import Batches
-from xtcav_ml.learning.layer_plan import CLASS_HEAD, FEATURES_INPUT, FRAME_INPUT, NUMBER_HEAD
-from xtcav_ml.science import blocks, bunch, ceiling, epochs, metric_names, metrics
+from xtcav_ml.learning.layer_plan import CLASS_HEAD, NUMBER_HEAD
+from xtcav_ml.pipeline import sheets
+from xtcav_ml.science import blocks, ceiling, epochs, metric_names, metrics
+from xtcav_ml.science.statements import Statements
 from xtcav_ml.system import atomic
 from xtcav_ml.system.errors import UserError, reading
 from xtcav_ml.system.progress import console
 
 PREDICTED_AT_ONCE = 64  # shots that the network predicts in one call
-FRAMES_PER_CLASS = 4
-MOST_IN_MEAN = 100  # frames of a mean one
-READ_AT_ONCE = 32  # frames
-
-
-TITLES = {
-    "frames": "test frames as the network sees them",
-    "mean_frames": "mean frame of each label, and of its mistakes",
-    "mistakes": "worst mistakes: the most confident of each label, the largest errors of each number",
-    "saliency": "where the network looks when it is right: red speaks for the label or a higher number, blue against",
-}
-"""Titles of the sheets of frames."""
-
-Outputs = Mapping[str, NDArray[np.float32]]  # of the network for all test shots, by the name of the head
 
 
 def evaluate_network(
@@ -60,7 +48,7 @@ def evaluate_network(
         best = epochs.best(history)
     plots = out / PLOTS.name
     with PreparedFile(data / "test.h5") as test:
-        model, outputs = predict_test(model_path, test)
+        model, said, outputs = predict_test(model_path, test)
         values: dict[str, Any] = {"best_epoch": best, "shots": test.shots}
         curves = [name for name in training.curves_of(history) if name in training.MEASURES]
         write_png(plots / "learning_curves.png", training.learning_curves(history, best, curves))
@@ -70,22 +58,31 @@ def evaluate_network(
             values["best_val_accuracy"] = history[best - 1]["val_accuracy"]
         if test.spec.regression:
             values["regression"] = _numbers(test, outputs[NUMBER_HEAD], plots)
-        _draw_frames(_Shown(test, Grid.of(test.spec.preprocessing, axes), outputs), model, plots)
+        table = prediction_columns(test, outputs)
+        if said is None:
+            console().print(f"evaluate: no prediction sets: {model_path} was trained before there were any")
+        else:
+            _add_coverage(values, test, said, outputs)
+            table |= _stated_columns(test, said, outputs)
+        sheets.draw_frames(sheets.Shown(test, Grid.of(test.spec.preprocessing, axes), outputs), model, plots)
         atomic.write_csv(out / CURVES.name, history)
-        write_columns(out / PREDICTIONS.name, prediction_columns(test, outputs))
+        write_columns(out / PREDICTIONS.name, table)
         atomic.write_json(out / EVALUATION.name, values)
         atomic.write_json(out / METRICS.name, _tabulated(values))
 
 
-def predict_test(model_path: Path, test: PreparedFile) -> tuple[keras.Model, Outputs]:
-    """Return a trained network, and what it says of all test shots. Raises UserError if it was trained on other data."""
+def predict_test(model_path: Path, test: PreparedFile) -> tuple[keras.Model, Statements | None, sheets.Outputs]:
+    """Return a trained network, what it states, and what it says of all test shots.
+
+    Raises UserError if it was trained on other data.
+    """
     model, spec = keras_file.load_network(model_path)
     if not spec.same_as(test.spec):
         raise UserError(
             f"{model_path}: of other data than {test.path} (found {spec.to_json()} with its dark frame, expected "
             f"{test.spec.to_json()} with that of the file). Fix: run `make repro`"
         )
-    return model, model.predict(Batches(test, PREDICTED_AT_ONCE), verbose=0)
+    return model, spec.statements, model.predict(Batches(test, PREDICTED_AT_ONCE), verbose=0)
 
 
 def _tabulated(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -180,69 +177,34 @@ def _numbers(test: PreparedFile, predicted: NDArray[np.float32], folder: Path) -
     return _json({name: asdict(error) for name, error in errors.items()})
 
 
-@dataclass(frozen=True)
-class _Shown:
-    """What pictures of test frames show."""
-
-    test: PreparedFile
-    grid: Grid
-    outputs: Outputs
-
-    def pictures(self, rows: NDArray[np.int64], captions: Sequence[str]) -> list[Picture]:
-        """Return frames of the shots `rows`, each with its caption (of N) and the numbers of run and shot."""
-        shots = zip(self.test.column("run")[rows], self.test.column("run.index")[rows], strict=True)
-        below = [f"{captions[row]}\nrun {run}, shot {index}" for row, (run, index) in zip(rows, shots, strict=True)]
-        return [Picture(frame, text, self.grid) for frame, text in zip(self.test.images(rows), below, strict=True)]
-
-    def explained(
-        self, model: keras.Model, rows: NDArray[np.int64], captions: Sequence[str], head: str, unit: int
-    ) -> list[Picture]:
-        """Return the pictures of `pictures`, each with the evidence for unit `unit` of layer `head`."""
-        if not len(rows):
-            return []
-        inputs: dict[str, NDArray[Any]] = {FRAME_INPUT: self.test.stored(rows)[..., np.newaxis]}
-        if self.test.spec.features:
-            inputs[FEATURES_INPUT] = self.test.features[rows]
-        maps = bunch.smooth(saliency.maps(model, inputs, head, np.full(len(rows), unit)))
-        pictures = self.pictures(rows, captions)
-        return [replace(picture, evidence=seen) for picture, seen in zip(pictures, maps, strict=True)]
-
-    def mean(self, rows: NDArray[np.int64], what: str) -> list[Picture]:
-        """Return the mean frame of the first shots of `rows`, beams on one another; nothing if there are none."""
-        rows = rows[:MOST_IN_MEAN]
-        blocks = (self.test.images(rows[i : i + READ_AT_ONCE]) for i in range(0, len(rows), READ_AT_ONCE))
-        each = (frame for block in blocks for frame in block)
-        frame = bunch.mean_frame(each, self.test.frame_shape) if len(rows) else None
-        return [] if frame is None else [Picture(frame, f"{what}\nmean of {len(rows)}", self.grid)]
-
-
-def _draw_frames(shown: _Shown, model: keras.Model, folder: Path) -> None:
-    """Draw samples, mean frames, the worst mistakes, and where the network looks in frames that it predicts rightly."""
-    test = shown.test
-    sheets: dict[str, list[tuple[str, list[Picture]]]] = {"mistakes": [], "saliency": []}
+def _add_coverage(values: dict[str, Any], test: PreparedFile, said: Statements, outputs: sheets.Outputs) -> None:
+    """Add what the model states of its predictions, and how often that is true of the test shots, to `values`."""
+    values["stated_coverage"] = said.coverage
     if test.classes:
-        sheets |= {"frames": [], "mean_frames": []}
-        probabilities = shown.outputs[CLASS_HEAD]
-        predicted, sure = probabilities.argmax(axis=1), probabilities.max(axis=1)
-        captions = [f"predicted {test.classes[i]} {p:.1%}" for i, p in zip(predicted, sure, strict=True)]
-    for value, name in enumerate(test.classes):
-        members = np.flatnonzero(test.labels == value)
-        right, wrong = members[predicted[members] == value], members[predicted[members] != value]
-        worst = wrong[np.argsort(-sure[wrong], kind="stable")][:FRAMES_PER_CLASS]
-        sheets["frames"].append((name, shown.pictures(members[:FRAMES_PER_CLASS], captions)))
-        sheets["mean_frames"].append((name, shown.mean(members, "all") + shown.mean(wrong, "mistakes")))
-        sheets["mistakes"].append((name, shown.pictures(worst, captions)))
-        sheets["saliency"].append((name, shown.explained(model, right[:FRAMES_PER_CLASS], captions, CLASS_HEAD, value)))
-    for value, name in enumerate(test.spec.regression):
-        truth, numbers = test.targets[:, value], shown.outputs[NUMBER_HEAD][:, value]
-        captions = [f"predicted {p:.4g}\nmeasured {t:.4g}" for t, p in zip(truth, numbers, strict=True)]
-        error = np.abs(numbers - truth)
-        by_error = np.argsort(error, kind="stable")[: np.isfinite(truth).sum()]  # NaN is last
-        sheets["mistakes"].append((name, shown.pictures(by_error[::-1][:FRAMES_PER_CLASS], captions)))
-        near = by_error[:FRAMES_PER_CLASS]
-        sheets["saliency"].append((name, shown.explained(model, near, captions, NUMBER_HEAD, value)))
-    for name, rows in sheets.items():
-        write_png(folder / f"{name}.png", sheet(rows, TITLES[name]))
+        included = said.sets(outputs[CLASS_HEAD])
+        covered, sizes = included[np.arange(test.shots), test.labels], included.sum(axis=1)
+        values |= {"temperature": said.temperature, "empty_sets": float((sizes == 0).mean())}
+        values |= _covered(covered) | {"set_size": float(sizes.mean())}
+        for label, name in enumerate(test.classes):
+            members = test.labels == label
+            values["classes"][name] |= _covered(covered[members]) | {"set_size": _mean(sizes[members])}
+        console().print(f"evaluate: sets of {sizes.mean():.2f} classes have that of the label in {covered.mean():.1%}")
+    low, high = said.ends(outputs[NUMBER_HEAD] if test.spec.regression else test.targets)
+    for i, name in enumerate(test.spec.regression):
+        known = np.isfinite(test.targets[:, i])
+        inside = (low[:, i] <= test.targets[:, i]) & (test.targets[:, i] <= high[:, i])
+        width = said.half_width[i]
+        values["regression"][name] |= {"half_width": width} | ({} if width is None else _covered(inside[known]))
+
+
+def _covered(covered: NDArray[np.bool_]) -> dict[str, Any]:
+    """Return the share of shots of which a statement is true, with its interval; null if there are none."""
+    ends = metrics.wilson_interval(int(covered.sum()), len(covered))
+    return {"coverage": _mean(covered), **_between("coverage", ends)}
+
+
+def _mean(values: NDArray[Any]) -> float | None:
+    return float(values.mean()) if len(values) else None
 
 
 def _plain(measured: metrics.Classification, classes: Sequence[str]) -> dict[str, Any]:
@@ -258,7 +220,7 @@ def _json(tree: dict[str, Any]) -> dict[str, Any]:
     return plain
 
 
-def prediction_columns(test: PreparedFile, outputs: Outputs) -> dict[str, Iterable[object]]:
+def prediction_columns(test: PreparedFile, outputs: sheets.Outputs) -> dict[str, Iterable[object]]:
     """Return the columns of the table of predictions: of each shot its keys, the truth and the prediction."""
     columns: dict[str, Iterable[object]] = {name: test.column(name) for name in SHOT_COLUMNS}
     if test.classes:
@@ -269,6 +231,19 @@ def prediction_columns(test: PreparedFile, outputs: Outputs) -> dict[str, Iterab
     for i, name in enumerate(test.spec.regression):
         columns[f"{ACTUAL} {name}"] = [f"{value:.6g}" for value in test.targets[:, i]]
         columns[f"{PREDICTED} {name}"] = [f"{value:.6g}" for value in outputs[NUMBER_HEAD][:, i]]
+    return columns
+
+
+def _stated_columns(test: PreparedFile, said: Statements, outputs: sheets.Outputs) -> dict[str, Iterable[object]]:
+    """Return the columns of the same table with the set of each shot, and the ends of its intervals."""
+    columns: dict[str, Iterable[object]] = {}
+    if test.classes:
+        sets = said.sets(outputs[CLASS_HEAD]).astype(int)
+        columns |= {INCLUDED + label: sets[:, i] for i, label in enumerate(test.classes)}
+    if test.spec.regression:
+        for prefix, ends in zip((LOWEST, HIGHEST), said.ends(outputs[NUMBER_HEAD]), strict=True):
+            for i, name in enumerate(test.spec.regression):
+                columns[prefix + name] = [f"{value:.6g}" for value in ends[:, i]]
     return columns
 
 

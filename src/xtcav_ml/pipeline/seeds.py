@@ -18,7 +18,7 @@ from xtcav_ml.data.prepared import PreparedFile
 from xtcav_ml.learning import backend
 from xtcav_ml.learning.layer_plan import CLASS_HEAD, NUMBER_HEAD
 from xtcav_ml.lineage import lineage, recorded
-from xtcav_ml.pipeline import evaluate, train
+from xtcav_ml.pipeline import evaluate, sheets, train
 from xtcav_ml.science import epochs, metric_names, metrics, two_level
 from xtcav_ml.system import atomic
 from xtcav_ml.system.errors import UserError
@@ -77,7 +77,7 @@ def evaluate_group(threads: int, seeds: Sequence[int], data: Path, group: str) -
         for seed in seeds:
             model, history = member_files(seed)
             _require(model, history)
-            _, outputs = evaluate.predict_test(model, test)
+            *_, outputs = evaluate.predict_test(model, test)
             members[str(seed)] = _results(test, outputs, read_history(history))
             tables.append(evaluate.prediction_columns(test, outputs))
             for name, each in _scores(test, outputs).items():
@@ -96,7 +96,7 @@ def _require(*paths: Path) -> None:
             raise UserError(f"{path}: missing (expected a member of the group of seeds). Fix: run `make seeds`")
 
 
-def _results(test: PreparedFile, outputs: evaluate.Outputs, history: Sequence[dict[str, float]]) -> dict[str, Any]:
+def _results(test: PreparedFile, outputs: sheets.Outputs, history: Sequence[dict[str, float]]) -> dict[str, Any]:
     """Return the results of one network by the names of evaluation.json."""
     values: dict[str, Any] = {"best_epoch": epochs.best(history)}
     if test.classes:
@@ -111,7 +111,7 @@ def _results(test: PreparedFile, outputs: evaluate.Outputs, history: Sequence[di
     return values
 
 
-def _scores(test: PreparedFile, outputs: evaluate.Outputs) -> dict[str, NDArray[Any]]:
+def _scores(test: PreparedFile, outputs: sheets.Outputs) -> dict[str, NDArray[Any]]:
     """Return whether each shot (N,) is right, and its errors, NaN where it has no number."""
     scores: dict[str, NDArray[Any]] = {}
     if test.classes:

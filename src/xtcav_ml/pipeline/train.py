@@ -2,13 +2,14 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 
 from xtcav_ml.config.train import TrainParams
 from xtcav_ml.data.history import line_of
 from xtcav_ml.data.prepared import PreparedFile
-from xtcav_ml.learning import backend, fit, keras_file, layer_plan
+from xtcav_ml.learning import backend, calibrate, fit, keras_file, layer_plan
 from xtcav_ml.learning.checkpoint import Checkpoints
 from xtcav_ml.science import epochs
 from xtcav_ml.science.warning_signs import warning_signs
@@ -31,9 +32,10 @@ def train_network(
 ) -> fit.Fitted:
     """Train on `data`/train.h5, keep the epoch that is best on `data`/validation.h5, write the network and the history.
 
-    With `identity` (all that the result depends on, by name; the device is added here) it keeps its state beside the model,
-    and resumes from there if it was stopped, or had ended, and the identity is the same. Raises UserError if a file is missing,
-    the network does not fit the frames, or the loss is not finite.
+    The network that is written is calibrated on `data`/validation.h5. With `identity` (all that the result depends on, by name;
+    the device is added here) it keeps its state beside the model, and resumes from there if it was stopped, or had ended, and
+    the identity is the same. Raises UserError if a file is missing, the network does not fit the frames, or the loss is not
+    finite.
     """
     screen = console()
     device = backend.configure(params.seed, params.threads)
@@ -51,11 +53,14 @@ def train_network(
         with history_path.open("w", encoding="utf-8") as history, counting("steps", steps) as advance:
             log = _Log(history, advance, train.classes, params.epochs)
             fitted = fit.fit(train, validation, params, [log, *listeners], checkpoints)
-        keras_file.save(fitted.model, train.spec, model_path)
+        said = calibrate.calibrate(fitted.model, validation, params.coverage)
+        keras_file.save(fitted.model, replace(train.spec, statements=said), model_path)
     if checkpoints is not None:
         checkpoints.end(model_path)
     lowest = epochs.described(fitted.history[0])
     screen.print(f"  kept epoch {fitted.best_epoch} of {params.epochs}, that of the lowest {lowest} -> {model_path}")
+    if said.temperature is not None:
+        screen.print(f"  probabilities at a temperature of {said.temperature:g}, fitted to the validation set")
     return fitted
 
 

@@ -1,7 +1,7 @@
 """The description that a prepared file and a model carry, so that they can be used without anything else."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -11,6 +11,7 @@ from xtcav_ml.config.base import Section
 from xtcav_ml.config.data import Side
 from xtcav_ml.config.prepare import DARK_STEPS, Name, Pixels, PrepareParams, Step
 from xtcav_ml.science.images import Dark, Preprocessing
+from xtcav_ml.science.statements import Statements
 
 
 class _Meaning(Section):
@@ -23,17 +24,19 @@ class _Meaning(Section):
     steps: tuple[Step, ...]
     pixels: Pixels
     raw_shape: tuple[Side, Side]
+    statements: Statements | None = None
 
 
 @dataclass(frozen=True)
 class LearningSpec:
-    """Names of the datasets to learn and of the inputs, and the preprocessing of a frame."""
+    """Names of the datasets to learn and of the inputs, the preprocessing of a frame, and what a trained model states."""
 
     label: str | None
     classes: tuple[str, ...]
     regression: tuple[str, ...]
     features: tuple[str, ...]
     preprocessing: Preprocessing
+    statements: Statements | None = None  # None for a prepared file, and for models of before there were any
 
     @classmethod
     def of(cls, prepare: PrepareParams, raw_shape: tuple[int, int], dark: Dark | None) -> Self:
@@ -42,17 +45,19 @@ class LearningSpec:
         return cls(prepare.label, prepare.classes, prepare.regression, prepare.features, preprocessing)
 
     def same_as(self, other: "LearningSpec") -> bool:
-        """Return whether another specification is the same, with its dark frame."""
+        """Return whether another specification is the same, with its dark frame, whatever a model states."""
         darks = [spec.preprocessing.dark for spec in (self, other)]
         frames = [np.empty(0) if dark is None else np.stack([dark.mean, dark.noise]) for dark in darks]
-        return self.to_json() == other.to_json() and np.array_equal(frames[0], frames[1])
+        meant, meant_too = (replace(spec, statements=None).to_json() for spec in (self, other))
+        return meant == meant_too and np.array_equal(frames[0], frames[1])
 
     def to_json(self) -> str:
         """Return everything but the dark frame."""
         tree: dict[str, object] = {name: getattr(self, name) for name in ("label", "classes", "regression", "features")}
         tree["steps"] = [step.model_dump() for step in self.preprocessing.steps]
         tree["pixels"] = self.preprocessing.pixels.model_dump()
-        return json.dumps(tree | {"raw_shape": self.preprocessing.raw_shape})
+        tree["raw_shape"] = self.preprocessing.raw_shape
+        return json.dumps(tree | ({"statements": self.statements.model_dump()} if self.statements else {}))
 
     @classmethod
     def from_json(cls, text: str | bytes, dark: Dark | None) -> Self:
@@ -63,7 +68,8 @@ class LearningSpec:
             first = error.errors()[0]
             raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
         preprocessing = Preprocessing(meaning.steps, meaning.pixels, meaning.raw_shape, dark)
-        spec = cls(meaning.label, meaning.classes, meaning.regression, meaning.features, preprocessing)
+        names = meaning.classes, meaning.regression, meaning.features
+        spec = cls(meaning.label, *names, preprocessing, meaning.statements)
         spec._require_consistent()
         return spec
 
@@ -74,6 +80,9 @@ class LearningSpec:
             raise ValueError(f"label {self.label!r} with the classes {self.classes!r}")
         if not (self.classes or self.regression):
             raise ValueError("nothing to learn")
+        said = self.statements
+        if said is not None and (len(said.least), len(said.half_width)) != (len(self.classes), len(self.regression)):
+            raise ValueError("statements of other classes or numbers")
         if min(self.preprocessing.shape) < 1:
             raise ValueError("steps that leave no pixel")
         if dark is None and any(step.step in DARK_STEPS for step in steps):

@@ -99,6 +99,7 @@ def _attributes(spec: LearningSpec, digest: str, file: Path, state: tuple[int, .
         PREDICTED_BY: digest,
         "source_state": f"{state[1]} bytes, changed at {state[2]} ns",
         SOURCE: _source(target, file),
+        **({"coverage": f"{spec.statements.coverage:g}"} if spec.statements else {}),
         "label": spec.label or "",
         "classes": json.dumps(spec.classes),
     }
@@ -250,6 +251,10 @@ def _write(
     if spec.classes:
         written |= {"probability": prediction.probabilities, "predicted": prediction.predicted}
     written |= {f"predicted.{name}": prediction.numbers[:, i] for i, name in enumerate(spec.regression)}
+    if (said := spec.statements) is not None:
+        written |= {"set": said.sets(prediction.probabilities).astype(np.int8)} if spec.classes else {}
+        for end, numbers in zip(("low", "high"), said.ends(prediction.numbers), strict=True):
+            written |= {f"predicted.{name}.{end}": numbers[:, i] for i, name in enumerate(spec.regression)}
     with creating(target, sealed=True) as file:
         for name, values in written.items():
             create_rows(file, name, len(values), values.shape[1:], values.dtype)[:] = values

@@ -13,6 +13,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from dataclasses import replace
 
 import mlflow
 import numpy as np
@@ -27,11 +28,13 @@ from tests.servers import end, free_port
 from xtcav_ml.data.prepared import PreparedFile
 from xtcav_ml.learning import keras_file
 from xtcav_ml.learning.predictor import Predictor
+from xtcav_ml.science.statements import Statements
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.tracking.registry import versions
 from xtcav_ml.tracking.registry.serving import ShotModel
 
 SHOTS, SHAPE = 40, (8, 10)
+OUTPUTS = ["probability of no", "probability of yes", "predicted", "set includes no", "set includes yes"]
 FRAMES = np.random.default_rng(0).integers(90, 200, (SHOTS, *SHAPE)).astype(np.int16)
 
 
@@ -53,7 +56,10 @@ def registered(root, **columns):
     folder = root / "-".join(["model", *columns])
     folder.mkdir()
     with PreparedFile(write_prepared_file(folder / "train.h5", FRAMES, np.arange(SHOTS) % 2, **columns)) as train:
-        keras_file.save(untrained(train), train.spec, folder / "model.keras")
+        said = Statements(
+            coverage=0.9, temperature=1.5, least=(0.2, 0.6), half_width=(2.5,) * len(train.spec.regression)
+        )
+        keras_file.save(untrained(train), replace(train.spec, statements=said), folder / "model.keras")
     run = StoredRun(root, stage="train")
     versions.log_version(run.run_id, folder / "model.keras", train.spec, [])
     return folder / "model.keras", versions.find(root, run.run_id).uri
@@ -131,7 +137,9 @@ def test_raw_frames_over_http_get_the_predictor_s_numbers(address, plain, count)
     assert status == 200, text
     rows = strict(text)["predictions"]
     expected = Predictor(plain[0]).predict(FRAMES[:count])
-    assert [list(row) for row in rows] == [["probability of no", "probability of yes", "predicted"]] * count
+    assert [list(row) for row in rows] == [OUTPUTS] * count
+    sets = [[row["set includes no"], row["set includes yes"]] for row in rows]
+    assert sets == (expected.probabilities >= np.float32([0.2, 0.6])).tolist()
     found = [[row["probability of no"], row["probability of yes"]] for row in rows]
     assert np.abs(np.array(found) - expected.probabilities).max() < 1e-6
     assert max(len(repr(value)) for value in np.ravel(found).tolist()) <= len("0.123456")
@@ -360,10 +368,13 @@ def test_a_feature_that_is_missing_is_null_in_the_answer_and_changes_no_other(ro
     whole = ask([0.5, 0.5, 0.5])
     expected = Predictor(path).predict(FRAMES[:3], np.full((3, 1), 0.5))
     assert [row["energy"] for row in whole] == pytest.approx(expected.numbers[:, 0].tolist(), abs=1e-6)
+    for row in whole:
+        ends = (row["lowest energy"], row["highest energy"])
+        assert ends == pytest.approx((row["energy"] - 2.5, row["energy"] + 2.5), abs=1e-5)
     for missing in (None, float("nan"), float("inf"), 3e38):
         first, second, third = ask([0.5, missing, 0.5])
         assert (first, third) == (whole[0], whole[2])
-        assert list(second) == ["probability of no", "probability of yes", "predicted", "energy"]
+        assert list(second) == [*OUTPUTS[:3], "energy", *OUTPUTS[3:], "lowest energy", "highest energy"]
         assert missing == 3e38 or set(second.values()) == {None}
     with pytest.raises(mlflow.MlflowException):
         ask([[0.5, 0.5]])
@@ -414,7 +425,7 @@ def test_mlflow_s_own_server_takes_no_features_that_are_no_numbers(root, keras_r
 
 def test_the_function_takes_no_frames_of_another_type(plain):
     for model in (ShotModel(plain[0]), mlflow.pyfunc.load_model(plain[1])):
-        assert model.predict(FRAMES[:2]).shape == (2, 3)
+        assert model.predict(FRAMES[:2]).shape == (2, len(OUTPUTS))
         for frames in (FRAMES / 200, FRAMES > 100, FRAMES.astype(np.uint16), FRAMES.astype(str)):
             with pytest.raises(mlflow.MlflowException) as error:
                 model.predict(frames[:2])
@@ -424,7 +435,7 @@ def test_the_function_takes_no_frames_of_another_type(plain):
 def test_changed_files_are_refused_before_any_is_read(root, plain, tmp_path):
     folder = tmp_path / "copy"
     file = versions.fetch(root, plain[1], folder)
-    assert mlflow.pyfunc.load_model(str(folder)).predict(FRAMES[:2]).shape == (2, 3)
+    assert mlflow.pyfunc.load_model(str(folder)).predict(FRAMES[:2]).shape == (2, len(OUTPUTS))
     (folder / "added.py").touch()
     with pytest.raises(UserError, match=r"added\.py is not as it was logged"):
         mlflow.pyfunc.load_model(str(folder))

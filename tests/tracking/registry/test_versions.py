@@ -2,6 +2,7 @@
 
 import functools
 import shutil
+from dataclasses import replace
 
 import mlflow
 import numpy as np
@@ -12,11 +13,13 @@ from mlflow.exceptions import MlflowException
 from tests.conftest import STORED, StoredRun, lay_store
 from xtcav_ml.science.images import Dark, Preprocessing
 from xtcav_ml.science.spec import LearningSpec
+from xtcav_ml.science.statements import Statements
 from xtcav_ml.system.errors import UserError
-from xtcav_ml.tracking.registry import manifest, versions
+from xtcav_ml.tracking.registry import manifest, packaging, versions
 
 DARK = Dark(np.full((3, 4), 99.6, np.float32), np.ones((3, 4), np.float32))
 PLAIN = LearningSpec("side", ("no", "yes"), (), (), Preprocessing((), STORED, (3, 4), DARK))
+STATED = replace(PLAIN, statements=Statements(coverage=0.8, temperature=1.5, least=(0.2, 0.6), half_width=()))
 WITH_FEATURE = LearningSpec(None, (), ("energy",), ("gas",), Preprocessing((), STORED, (3, 4), None))
 
 
@@ -114,6 +117,23 @@ def test_the_folder_has_signature_example_and_pinned_libraries(root, spec):
         assert example.tolist() == [[[100] * 4] * 3]
         assert given.startswith('{"inputs":[[[100,100,100,100],')
     assert (folder / "requirements.txt").read_text().split() == [f"mlflow=={mlflow.__version__}", "keras==3.15.1"]
+
+
+def test_what_a_model_states_is_in_its_signature_and_metadata(root):
+    run = begin(root)
+    log(run, root, STATED)
+    info = mlflow.models.get_model_info("models:/xtcav@candidate")
+    assert (info.metadata["coverage"], info.metadata["temperature"]) == (0.8, 1.5)
+    types = {spec.name: spec.type.name for spec in info.signature.outputs.inputs}
+    assert {types[f"set includes {name}"] for name in ("no", "yes")} == {"boolean"}
+
+
+def test_a_number_of_which_too_few_shots_are_known_has_an_interval_without_ends():
+    said = Statements(coverage=0.9, temperature=None, least=(), half_width=(None,))
+    outputs = packaging.signature(replace(WITH_FEATURE, statements=said)).outputs.inputs
+    assert {spec.name: spec.required for spec in outputs} == dict.fromkeys(
+        ["energy", "lowest energy", "highest energy"], False
+    )
 
 
 @pytest.mark.parametrize("stage", ["experiment", "trial"])

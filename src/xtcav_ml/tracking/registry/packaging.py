@@ -15,6 +15,7 @@ import numpy as np
 from mlflow.types import ColSpec, Schema, TensorSpec
 from numpy.typing import NDArray
 
+from xtcav_ml.data.predictions import HIGHEST, INCLUDED, LOWEST
 from xtcav_ml.learning.layer_plan import FRAME_INPUT
 from xtcav_ml.science.spec import LearningSpec
 from xtcav_ml.tracking.registry import manifest
@@ -40,7 +41,7 @@ def write_package(
         **identity,
         model_uuid=identity["model_id"],
         saved_input_example_info=info,
-        metadata={"git.commit": commit, "inputs": meant(spec)},
+        metadata={"git.commit": commit, "inputs": meant(spec), **stated(spec)},
     )
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*input example")  # MLflow would write it twice, a line a pixel
@@ -69,13 +70,32 @@ def signature(spec: LearningSpec) -> mlflow.models.ModelSignature:
     outputs = [ColSpec("double", f"probability of {name}", required=always) for name in spec.classes]
     outputs += [ColSpec("string", "predicted", required=always)] if spec.classes else []
     outputs += [ColSpec("double", name, required=always) for name in spec.regression]
+    outputs += [ColSpec("boolean", name, required=always) for name in sets(spec)]
+    outputs += [ColSpec("double", name, required=False) for names in ends(spec) for name in names]
     return mlflow.models.ModelSignature(Schema(inputs), Schema(outputs))
+
+
+def sets(spec: LearningSpec) -> list[str]:
+    """Return the names of the columns that say which classes the set of a shot has; none without statements."""
+    return [INCLUDED + name for name in spec.classes] if spec.statements else []
+
+
+def ends(spec: LearningSpec) -> tuple[list[str], list[str]]:
+    """Return the names of the columns with the lower and the upper ends of the numbers' intervals; none without statements."""
+    numbers = spec.regression if spec.statements else ()
+    return [LOWEST + name for name in numbers], [HIGHEST + name for name in numbers]
 
 
 def meant(spec: LearningSpec) -> dict[str, str]:
     """Return type and shape of each input by name."""
     shape = (-1, *spec.preprocessing.raw_shape)
     return {FRAME_INPUT: f"int16 {shape}"} | dict.fromkeys(spec.features, "float32 (-1,)")
+
+
+def stated(spec: LearningSpec) -> dict[str, Any]:
+    """Return how often sets and intervals are true, and the temperature of the probabilities, where a model has them."""
+    said = spec.statements
+    return {} if said is None else {"coverage": said.coverage, "temperature": said.temperature}
 
 
 def example(spec: LearningSpec) -> list[Any] | dict[str, Any]:

@@ -13,9 +13,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from xtcav_ml.learning.layer_plan import FRAME_INPUT
-from xtcav_ml.learning.predictor import NO_CLASS, Predictor
+from xtcav_ml.learning.predictor import NO_CLASS, Prediction, Predictor
+from xtcav_ml.science.spec import LearningSpec
 from xtcav_ml.system.http_limits import Refused
-from xtcav_ml.tracking.registry import manifest, request_body
+from xtcav_ml.tracking.registry import manifest, packaging, request_body
 
 DECIMALS = 6  # of a probability, as in predictions.csv
 
@@ -28,6 +29,8 @@ class ShotModel:
 
     def predict(self, data: Any, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """Return a row a shot: the probability of each class to DECIMALS, the name of the likeliest, and each number.
+
+        After these come what the model states: whether the set has each class, and the ends of each number's interval.
 
         A shot of which a feature is not finite has None in all of them: a server answers in JSON, which has no NaN.
         `data` are raw frames (N, rows, columns) int16 or, for a model with features, a dict of `frame` and of each feature
@@ -55,7 +58,22 @@ class ShotModel:
             columns["predicted"] = pd.Series(names, dtype=object)  # of texts, pandas would make None a NaN
         numbers = outputs.numbers.astype(str).astype(float)  # with as many digits as float32 has
         columns |= {name: _or_none(numbers[:, i]) for i, name in enumerate(spec.regression)}
+        columns |= _stated(spec, outputs)
         return pd.DataFrame(columns)
+
+
+def _stated(spec: LearningSpec, outputs: Prediction) -> dict[str, Any]:
+    """Return the columns of sets and intervals, by the names of `packaging.sets` and `ends`; none of a model without them."""
+    said, columns = spec.statements, dict[str, Any]()
+    if said is None:
+        return columns
+    known = outputs.predicted != NO_CLASS
+    for name, values in zip(packaging.sets(spec), said.sets(outputs.probabilities).T, strict=True):
+        columns[name] = values if known.all() else np.where(known, values.astype(object), np.array(None))
+    for names, ends in zip(packaging.ends(spec), said.ends(outputs.numbers), strict=True):
+        digits = ends.astype(str).astype(float)
+        columns |= {name: _or_none(digits[:, i]) for i, name in enumerate(names)}
+    return columns
 
 
 def _frames(values: NDArray[Any], shape: tuple[int, int]) -> NDArray[np.int16]:
