@@ -58,6 +58,30 @@ def test_each_class_has_its_intervals_and_what_was_not_measured_is_a_dash(projec
     assert f"{EVIL}: area" in text
 
 
+def test_sets_have_their_coverage_and_the_calibration_error_what_chance_gives(project):
+    assert "trained before there were prediction sets" in read(project, "test").text
+    found = results.load_results(project).metrics
+    found.update(stated_coverage=0.9, set_size=1.42, empty_sets=0.013, temperature=1.2345)
+    found.update(chance_calibration_error_low=0.0111, chance_calibration_error_high=0.0444)
+    found["classes"][EVIL].update(coverage=0.91, coverage_low=0.81, coverage_high=0.96, set_size=1.25)
+    (project / "results/evaluation.json").write_text(json.dumps(found))
+    text = read(project, "test").text
+    assert "91.0% (81.0% to 96.0%) 1.25" in text
+    assert "On average it has 1.42 classes; 1.3% of the sets are empty" in text
+    assert "is 0.1. If all probabilities were right, chance would give 0.0111 to 0.0444" in text
+
+
+def test_intervals_of_numbers_have_their_coverage(tmp_path):
+    lay_results(tmp_path, classes=(), numbers=("x",))
+    path = tmp_path / "results/evaluation.json"
+    found = json.loads(path.read_text()) | {"stated_coverage": 0.8}
+    found["regression"]["x"] |= {"half_width": 7.25, "coverage": 0.79, "coverage_low": 0.7, "coverage_high": 0.86}
+    path.write_text(json.dumps(found))
+    text = read(tmp_path, "numbers").text
+    assert "7.25 79.0% (70.0% to 86.0%)" in text
+    assert "in 80.0% of the shots" in text
+
+
 def test_numbers_have_their_unit_and_their_chart(tmp_path):
     lay_results(tmp_path, classes=(), numbers=("bld.L3energy", "pulse <b>"))
     shown = read(tmp_path, "test", "numbers")

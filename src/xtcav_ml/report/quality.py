@@ -42,6 +42,7 @@ def classification_section(results: Results) -> dict[str, Any] | None:
         "precision_recall": svg(precision_recall, "Precision against recall; averages are in the table"),
         "classes": _classes(results.metrics, names),
         "uncertain": _uncertain(confusion, names),
+        "metrics": results.metrics,
         "groups": group_charts(run, results.raw[0] if results.raw else None),
     }
 
@@ -68,7 +69,7 @@ def _uncertain(confusion: NDArray[np.int64], names: Sequence[str]) -> list[str]:
 
 
 def _classes(values: Mapping[str, Any], names: Sequence[str]) -> list[list[str]]:
-    """Return of each class: shots, precision and recall with their intervals, area under ROC, average precision."""
+    """Return of each class: shots, precision and recall with their intervals, areas under the curves, its prediction sets."""
     counts, rows = np.array(values["confusion"]), []
     for value, name in enumerate(names):
         entry, hits = values["classes"][name], int(counts[value, value])
@@ -76,8 +77,17 @@ def _classes(values: Mapping[str, Any], names: Sequence[str]) -> list[list[str]]
         for share, total in ((entry["precision"], counts[:, value].sum()), (entry["recall"], counts[value].sum())):
             low, high = metrics.wilson_interval(hits, int(total))
             shares.append(f"{percent(share)} ({percent(low)} to {percent(high)})" if total else "–")
-        rows.append([name, f"{entry['shots']:,}", *shares, number(entry["auc"]), number(entry["average_precision"])])
+        areas = number(entry["auc"]), number(entry["average_precision"])
+        rows.append([name, f"{entry['shots']:,}", *shares, *areas, _coverage(entry), number(entry.get("set_size"))])
     return rows
+
+
+def _coverage(entry: Mapping[str, Any]) -> str:
+    """Return how often a stated set or interval was right, with its interval; a dash where none was stated."""
+    if entry.get("coverage") is None:
+        return percent(None)
+    low, high = percent(entry["coverage_low"]), percent(entry["coverage_high"])
+    return f"{percent(entry['coverage'])} ({low} to {high})"
 
 
 def regression_section(results: Results) -> dict[str, Any] | None:
@@ -94,7 +104,11 @@ def regression_section(results: Results) -> dict[str, Any] | None:
     few = [f"{name} ({error['shots']:,} shots)" for name, error in errors.items() if error["shots"] < FEW_SHOTS]
     keys = ("shots", "rms_error", "spread", "mean_error", "mean_absolute_error", "explained")
     return {
-        "rows": [[name, *(number(error[key]) for key in keys)] for name, error in errors.items()],
+        "rows": [
+            [name, *(number(error[key]) for key in keys), number(error.get("half_width")), _coverage(error)]
+            for name, error in errors.items()
+        ],
+        "coverage": results.metrics.get("stated_coverage"),
         "charts": drawn,
         "few": few,
     }
