@@ -32,10 +32,11 @@ NOW = ("accuracy", "accuracy_low", "accuracy_high")
 
 
 @pytest.mark.parametrize("names", [NOW, ("accuracy/test", "test/accuracy_low", "test/accuracy_high")])
-def test_the_newest_is_first_with_its_accuracy_and_what_differs(root, capsys, names):
+def test_the_newest_is_first_with_its_accuracy_and_what_differs(root, params, capsys, names):
     old = store(root, 1, {"train.seed": 1, "train.model.blocks.0.kernel": 8, "data.frame_shape.1": 568}, {})
     measured = dict(zip(names, (0.854, 0.817, 0.885), strict=True))  # as it is named now, and was by earlier versions
-    new = store(root, 2, {"train.seed": 7, "train.epochs": 24, "data.raw": "raw"}, measured, **{"git.dirty": "true"})
+    own = {"train.seed": 7, "train.epochs": params.train.epochs, "data.raw": "raw"}
+    new = store(root, 2, own, measured, **{"git.dirty": "true"})
     store(root, 3, {}, {}, stage="trial")
     list_runs.list_runs(None, 20, False)
     first, second = [line for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
@@ -54,6 +55,14 @@ def test_the_state_of_a_run_is_told_if_it_has_not_finished(root, capsys):
     StoredRun(root, stage="train")
     list_runs.list_runs(None, 20, False)
     assert "│ RUNNING " in capsys.readouterr().out
+
+
+def test_a_group_of_seeds_is_listed_with_its_seeds(root, capsys):
+    store(root, 1, {}, {"accuracy": 0.8}, stage="group", **{"group.seeds": "1, 2, 3"})
+    list_runs.list_runs(None, 20, False)
+    (row,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
+    assert "│ 80.0% " in row
+    assert "mean of seeds 1, 2, 3" in row
 
 
 def test_many_differences_are_counted(root, capsys):
