@@ -3,8 +3,11 @@ import re
 
 import pytest
 
+from tests.lineage.test_recorded import lay
 from tests.report.conftest import CLASSES, lay_results
 from xtcav_ml.config.paths import HISTORY
+from xtcav_ml.lineage import recorded
+from xtcav_ml.system import atomic
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.tools import summary
 from xtcav_ml.tracking.last_run import LastRun
@@ -106,3 +109,30 @@ def test_on_a_terminal_no_line_but_an_address_is_longer_than_it(tmp_path, capsys
     summary.print_summary(root, run())
     lines = re.sub(r"\x1b\[[\d;]*m", "", capsys.readouterr().out).splitlines()
     assert [line for line in lines if len(line) > 80 and not re.search("(http|file)://", line)] == []
+
+
+def lay_group(root, group):
+    spread = {"mean": 0.75, "sd": 0.0125, "low": 0.7, "high": 0.8}
+    one = {"accuracy": 0.75, "best_val_accuracy": 0.7, "cross_entropy": 0.5, "best_epoch": 2}
+    content = {"group": group, "shots": 120, "seeds": {"1": one, "2": one}, "mean": {"accuracy": spread}}
+    atomic.write_json(root / "seeds/results/seeds.json", content)
+
+
+def test_a_group_of_seeds_is_shown_as_long_as_it_is_of_these_settings(tmp_path, monkeypatch, capsys):
+    root = lay_results(tmp_path)
+    lay(root)
+    monkeypatch.chdir(root)
+    mean = (
+        "Mean of 2 seeds: accuracy 75.0%, s.d. 1.2 points; 95 % interval of the mean 70.0% to 80.0% (seeds and shots)"
+    )
+    for group, line in ((recorded.of_folder(root).group, f"{mean}."), ("other", summary.ONE_SEED)):
+        lay_group(root, group)
+        summary.print_summary(root, None)
+        assert line in capsys.readouterr().out.splitlines()
+        summary.print_group()
+        said = capsys.readouterr().out
+        assert mean in said
+        assert ("not the settings of the present results" in said) == (group == "other")
+    (root / "seeds/results/seeds.json").write_text("{}")
+    with pytest.raises(UserError, match=r"seeds\.json: .* Fix: run `make seeds`"):
+        summary.print_group()

@@ -15,8 +15,10 @@ CURE = "run `make seeds`"
 
 def present(root: Path, group: str | None) -> dict[str, Any] | None:
     """Return seeds.json of the project in `root`, if it is of the group with this key. Raises UserError if it is damaged."""
-    found = result_files.read_if_there(root / GROUP, result_files.Group)
-    return found if found and found["group"] == group else None
+    if not (root / GROUP).is_file():
+        return None
+    found = result_files.read(root / GROUP, result_files.Group, CURE)
+    return found if found["group"] == group else None
 
 
 def sentences(group: Mapping[str, Any]) -> list[str]:

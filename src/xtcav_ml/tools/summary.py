@@ -56,8 +56,8 @@ ONE_SEED = "Of one seed: another may differ by points. `make seeds` trains sever
 
 def seeds(root: Path) -> list[str]:
     """Return what other seeds of the same settings give, or how to find that out."""
-    made = recorded.of_folder(root)
-    group = group_files.present(root, made.group if made else None)
+    made = recorded.of_folder(root) if (root / GROUP).is_file() else None
+    group = group_files.present(root, made.group) if made else None
     return [ONE_SEED] if group is None else [f"{sentence}." for sentence in group_files.sentences(group)]
 
 
