@@ -28,7 +28,7 @@ def test_a_calibrated_network_gives_the_same_answers_at_another_temperature(sets
     assert (after.argmax(axis=1) == before.argmax(axis=1)).all()
     errors = [metrics.classification(sets[1].labels, said_of).cross_entropy for said_of in (before, after)]
     assert errors[1] < errors[0]
-    assert stated.least == pytest.approx(statements.least_probabilities(sets[1].labels, after, 0.8), abs=1e-6)
+    assert stated.least == pytest.approx(statements.least_probabilities(sets[1].labels, after, 0.8), abs=2e-6)
     assert (stated.coverage, stated.half_width) == (0.8, ())
 
 
@@ -45,7 +45,7 @@ def test_a_network_of_numbers_has_intervals_and_no_temperature(tmp_path, keras_r
         stated = calibrate.calibrate(model, validation, 0.9)
         assert (said(model, validation)[NUMBER_HEAD] == before).all()
     errors = np.sort(np.abs(before[10:, 0] - brightness[10:]))
-    assert stated.half_width == (pytest.approx(float(errors[-2])),)  # two of 21 ranks may be beyond
+    assert stated.half_width == (pytest.approx(float(errors[-2]), rel=1e-5),)  # two of 21 ranks may be beyond
     assert (stated.temperature, stated.least) == (None, ())
 
 

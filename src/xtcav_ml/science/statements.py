@@ -15,7 +15,8 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Floats = NDArray[np.floating]
 
 TEMPERATURES = (0.05, 20.0)
-DIGITS = 4  # of a temperature: more would depend on the processor, and mean nothing
+DIGITS, STEPS = 4, 10**6
+"""Digits after the point of a temperature, and steps of a probability: finer ones depend on the processor, and mean nothing."""
 
 
 class Statements(Section):
@@ -80,7 +81,7 @@ def least_probabilities(labels: NDArray[np.integer], probabilities: Floats, cove
     for label in range(probabilities.shape[1]):
         scores = np.sort(probabilities[labels == label, label])
         below = _rank(1 - coverage, len(scores))
-        least.append(float(scores[below - 1]) if below else 0.0)
+        least.append(float(np.floor(STEPS * scores[below - 1]) / STEPS) if below else 0.0)
     return least
 
 
@@ -91,7 +92,7 @@ def half_width(truth: Floats, predicted: Floats, coverage: float) -> float | Non
     """
     errors = np.sort(np.abs(predicted.astype(np.float64) - truth)[np.isfinite(truth)])
     beyond = _rank(1 - coverage, len(errors))
-    return float(errors[-beyond]) if beyond else None
+    return float(f"{errors[-beyond]:.6g}") if beyond else None
 
 
 def _rank(share: float, shots: int) -> int:
