@@ -34,7 +34,9 @@ def member_files(seed: int) -> tuple[Path, Path]:
 def write_settings(out: Path = SETTINGS) -> None:
     """Write what all members have in common: section train of params.yaml but for its seed, and the hash of all."""
     common = {name: value for name, value in read_tree()["train"].items() if name != "seed"}
-    atomic.write_json(out, {"group": lineage.of_stage("train").group, "train": common})
+    group = lineage.of_stage("train").group
+    atomic.write_json(out, {"group": group, "train": common})
+    console().print(f"seeds: group {group} of all members -> {out}")
 
 
 def train_member(params: TrainParams, data: Path) -> None:
