@@ -320,3 +320,9 @@ def test_a_command_that_fails_says_why(tmp_path):
         UserError, match=r"^xtcav experiment --no-such .*No such option.*Fix: run `xtcav experiment --no-such x`"
     ):
         golden_set.run_commands(tmp_path, ("experiment", "--help"), ("experiment", "--no-such", "x"), ("scan",))
+
+
+def test_a_member_of_a_group_of_seeds_is_trained_again_by_its_own_command():
+    step = golden_set.of_experiment("seeds@lasing-first-12")
+    assert (step.program, step.command) == ("notes-train", ("experiment", "lasing-first", "--seed", "12"))
+    assert [path.name for path in step.outputs] == ["seed-12", "lasing-first.seed-12.json"]
