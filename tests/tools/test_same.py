@@ -309,6 +309,12 @@ def test_each_experiment_is_made_small_and_stays_valid(tmp_path, monkeypatch):
         assert len(experiments.configuration_params(name)) <= golden_set.MOST_CONFIGURATIONS
 
 
+def test_the_few_shots_have_shares_of_their_own():
+    """Those of params.yaml may leave a set without a class."""
+    for few in (golden_set.FEW_SHOTS, golden_set.FEW_OF_AN_EXPERIMENT):
+        assert few["prepare"]["split"].keys() >= {"train", "validation", "test"}
+
+
 @pytest.mark.parametrize("revision", ["nowhere", "--output=x"])
 def test_a_revision_that_is_not_there_is_an_error(project, revision):
     with pytest.raises(UserError, match="git rev-parse"):

@@ -26,7 +26,7 @@ SPLIT = {"block": 5, "seed": 5, "gap": 1, "min_per_class": 1}
 FEW_SHOTS: dict[str, Any] = {
     "data": {"raw": str(paths.SIMULATED), "frame_shape": list(SCHEMA[IMAGE].row_shape)},
     "simulate": {"dark_shots": 4, "no_lasing_shots": 2, "lasing_shots": [120, 120], "shots_per_file": 60},
-    "prepare": {"split": SPLIT},
+    "prepare": {"split": {"train": 0.7, "validation": 0.15, "test": 0.15, **SPLIT}},
     "train": {"epochs": 2},
 }
 """Full-size frames and the network of params.yaml, but few shots: enough for every class in every split."""
