@@ -103,4 +103,4 @@ def test_the_length_of_a_gradient_does_not_depend_on_the_cores():
     with threadpoolctl.threadpool_limits(2):
         assert optimizers.dot(vector, vector) == alone
     assert alone == pytest.approx(np.square(vector).sum())
-    assert optimizers.dot(vector[:9000], vector[:9000]) == float(vector[:9000] @ vector[:9000])
+    assert optimizers.dot(vector, vector) == pytest.approx(float(vector @ vector), rel=1e-12)

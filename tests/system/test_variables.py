@@ -104,6 +104,16 @@ def test_what_is_meant_is_kept(monkeypatch):
     assert os.environ.keys() >= {*kept}
 
 
+@pytest.mark.parametrize(("own", "value", "counted"), [("", "AVX2", {}), ("AVX2", "AVX2", {}), ("ALL", "ALL", {"ALL"})])
+def test_onednn_adds_as_with_avx2_unless_the_user_says_otherwise(monkeypatch, own, value, counted):
+    for name, fixed in (variables.SET | {"ONEDNN_MAX_CPU_ISA": own}).items():
+        monkeypatch.setenv(name, fixed)
+    for _ in range(2):
+        variables.pin()
+        assert os.environ["ONEDNN_MAX_CPU_ISA"] == value
+    assert {*variables.counted(["tensorflow"]).values()} == {*counted}
+
+
 def test_a_gpu_computes_the_same_bits_each_time_and_the_users_own_flags_come_last(monkeypatch):
     for name, value in variables.SET.items():
         monkeypatch.setenv(name, value)

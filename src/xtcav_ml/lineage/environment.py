@@ -43,8 +43,8 @@ def deciding(libraries: Iterable[str]) -> dict[str, str]:
 def processor_class() -> str:
     """Return the class of processor: AVX-512, AVX2, or the kind of machine where it has neither.
 
-    These are its widest vector instructions, by which oneDNN chooses how a CPU adds. At the levels of one
-    processor the weights of a training differed by this alone (docs/training.md).
+    These are its widest vector instructions, by which oneDNN chooses how a CPU adds if ONEDNN_MAX_CPU_ISA lets it
+    (docs/training.md).
     """
     flags = _of_cpu("flags").split()
     return next((name for name, flag in INSTRUCTIONS.items() if flag in flags), platform.machine())

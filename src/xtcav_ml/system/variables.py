@@ -22,6 +22,12 @@ SET = {
     "OPENBLAS_NUM_THREADS": "1",  # sums that threads share have other last bits, and some machines more cores
 }
 
+DEFAULT = {
+    # the instructions of oneDNN, by which it chooses how to add: a training has the same bits with AVX2 and with AVX-512
+    "ONEDNN_MAX_CPU_ISA": "AVX2",
+}
+"""Set where the user has not; another value counts."""
+
 FIRST = {
     # on a GPU else sums in the order in which threads arrive, and the convolution that was the fastest in a trial
     "XLA_FLAGS": "--xla_gpu_deterministic_ops=true",
@@ -88,6 +94,8 @@ def pin() -> list[str]:
     for name in removed:
         del os.environ[name]
     os.environ.update(SET)
+    for name, value in DEFAULT.items():
+        os.environ[name] = os.environ.get(name) or value
     for name, first in FIRST.items():
         os.environ[name] = f"{first} {_own(name, os.environ)}".rstrip()
     return removed
@@ -124,7 +132,8 @@ def counted(libraries: Iterable[str] = COUNTED, environment: Mapping[str, str] =
 
 def _own(name: str, environment: Mapping[str, str]) -> str:
     """Return the user's own value of a variable."""
-    return environment.get(name, "").removeprefix(FIRST.get(name, "")).strip()
+    value = environment.get(name, "").removeprefix(FIRST.get(name, "")).strip()
+    return "" if value == DEFAULT.get(name) else value
 
 
 def counts(name: str, libraries: Iterable[str] = COUNTED) -> bool:
