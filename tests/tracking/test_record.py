@@ -112,7 +112,7 @@ def test_a_run_that_the_store_does_not_know_is_made_anew_once(results):
 def test_what_is_there_is_found_without_mlflow_and_left_alone(results, monkeypatch):
     recorded(results)
     before = stored_runs(results.root)[0].to_dictionary()
-    monkeypatch.setattr(record, "_find", lambda *_: pytest.fail("it is there: MLflow was imported for nothing"))
+    monkeypatch.setattr(record, "find_finished", lambda *_: pytest.fail("it is there: MLflow was imported for nothing"))
     recorded(results)
     assert stored_runs(results.root)[0].to_dictionary() == before
 
