@@ -38,6 +38,12 @@ def test_metrics_are_numbers_with_their_interval(project):
     assert 0 <= metrics["accuracy_low"] <= metrics["accuracy"] <= metrics["accuracy_high"] <= 1
     assert sum(map(sum, metrics["confusion"])) == metrics["shots"]
     assert metrics["largest_class"] == max(map(sum, metrics["confusion"])) / metrics["shots"]
+    assert (
+        metrics["bayes_accuracy_low"] <= metrics["bayes_accuracy"] <= metrics["bayes_accuracy_high"]
+    )  # labels drawn again
+    assert 0 < metrics["expected_accuracy"] <= 1
+    assert metrics["stated_coverage"] == 0.9
+    assert all(0 <= one["coverage_low"] <= one["coverage_high"] <= 1 for one in metrics["classes"].values())
     assert "accuracy" in project.run("dvc", "metrics", "show").stdout
 
 

@@ -131,10 +131,10 @@ def test_chance_alone_gives_calibration_errors_up_to_their_interval():
     low, high = metrics.chance_calibration_error(probabilities)
     assert 0.01 < low < high < 0.1
     found = []
-    for _ in range(300):
+    for _ in range(80):
         truth = (rng.random((400, 1)) > probabilities.cumsum(axis=1)).sum(axis=1)
         found.append(metrics.calibration(truth, probabilities).expected_error)
-    assert np.mean([low <= error <= high for error in found]) == pytest.approx(0.95, abs=0.035)
+    assert np.mean([low <= error <= high for error in found]) == pytest.approx(0.95, abs=0.06)
     assert metrics.calibration(np.zeros(400, int), probabilities).expected_error > high
 
 
