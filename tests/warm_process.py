@@ -1,4 +1,5 @@
-"""One process for a session with TensorFlow, MLflow and DVC imported; each `xtcav` and `dvc` of a test is a fork of it.
+"""One process for a session with TensorFlow, MLflow and DVC imported; each `xtcav` and `dvc` of a test is a fork of it, and
+so is each `python -c` and `python -m dvc` that a fork starts.
 
 Tests put copies of this file, named as the programs, first on the PATH. Such a copy sends its folder, arguments, environment,
 limits and standard streams to the warm process over a socket, and ends with the exit code that comes back. A signal that it
@@ -15,6 +16,7 @@ import json
 import multiprocessing
 import os
 import resource
+import runpy
 import select
 import signal
 import socket
@@ -24,7 +26,7 @@ import threading
 import time
 from pathlib import Path
 
-PROGRAMS = ("xtcav", "dvc")
+PROGRAMS = ("xtcav", "dvc", "python")
 SOCKET = "XTCAV_TESTS_SOCKET"
 """Environment variable with the path of the socket."""
 ALL_FRAMES = "XTCAV_TESTS_ALL_FRAMES"
@@ -55,8 +57,9 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 HEAD = f"import _signal; _signal.pthread_sigmask(_signal.SIG_BLOCK, {[*map(int, SIGNALS)]})\n"
 """First line of a program: a signal that comes before it has connected is passed on then."""
 
-Request = tuple[list[str], str, dict[str, str], int, tuple[int, int], list[int]]
-"""Arguments, folder, environment, umask, limits of a file's size, and open standard streams of a program that is to run."""
+Request = tuple[list[str], str, dict[str, str], int, tuple[int, int], list[int], bool]
+"""Arguments, folder, environment, umask, limits of a file's size, and open standard streams of a program that is to run; and
+whether it leads a session, so that it gets signals together with the programs that it starts."""
 
 
 def environment(folder: Path) -> dict[str, str]:
@@ -92,13 +95,19 @@ def exclusive(path: Path):
         yield
 
 
+def is_ours(argv: list[str]) -> bool:
+    """Return whether the warm process runs a program; it leaves other programs of Python to Python."""
+    return Path(argv[0]).name != "python" or argv[1:2] == ["-c"] or argv[1:3] == ["-m", "dvc"]
+
+
 def ask(argv: list[str]) -> int:
     """Run a program in the warm process as if it were this one; return its exit code, negative if a signal ended it."""
     os.umask(mask := os.umask(0))
     limits, streams = resource.getrlimit(resource.RLIMIT_FSIZE), [number for number in range(3) if is_open(number)]
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(os.environ[SOCKET])
-        body = json.dumps([argv, str(Path.cwd()), dict(os.environ), mask, limits, streams]).encode()
+        leads = os.getsid(0) == os.getpid()
+        body = json.dumps([argv, str(Path.cwd()), dict(os.environ), mask, limits, streams, leads]).encode()
         socket.send_fds(connection, [len(body).to_bytes(4, "big")], streams)
         connection.sendall(body)
         for number in SIGNALS:
@@ -149,7 +158,9 @@ def serve(path: str, owner: int) -> tuple[Request, list[int]]:
             os._exit(0)
         for connection in ready & set(asking):  # who asked got a signal, or was killed
             with contextlib.suppress(ConnectionResetError):
-                os.kill(asking[connection], next(iter(connection.recv(1)), signal.SIGKILL))
+                number, process = next(iter(connection.recv(1)), signal.SIGKILL), asking[connection]
+                alone = number == signal.SIGKILL or os.getpgid(process) != process
+                os.kill(process, number) if alone else os.killpg(process, number)
         for ended in ready & set(forks):
             process, connection = forks.pop(ended)
             code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
@@ -169,6 +180,8 @@ def serve(path: str, owner: int) -> tuple[Request, list[int]]:
                     one.close()
                 for number in (gone, *forks):
                     os.close(number)
+                if request[-1]:
+                    os.setsid()
                 return request, streams
             forks[os.pidfd_open(process)] = process, connection
             for stream in streams:
@@ -182,12 +195,26 @@ def forget_sources(sources: str) -> None:
         del sys.modules[name]
 
 
+def run(program: str) -> int | None:
+    """Be one of PROGRAMS, with its arguments in `sys.argv`."""
+    if program != "python":
+        return importlib.import_module({"dvc": "dvc.cli", "xtcav": "xtcav_ml.cli.main"}[program]).main()
+    _, option, code, *arguments = sys.argv
+    sys.argv[:] = [option if option == "-c" else code, *arguments]
+    sys.path.insert(0, "")
+    if option == "-c":
+        exec(compile(code, "<string>", "exec"), sys.modules["__main__"].__dict__)
+    else:
+        runpy.run_module(code, run_name="__main__", alter_sys=True)
+    return None
+
+
 def main(path: str, owner: int) -> None:
     """Import what takes time, serve, and in each fork be the program that was asked for."""
     for name in IMPORTED:
         importlib.import_module(name)
     gc.freeze()
-    (sys.argv[:], folder, variables, mask, limits, numbers), streams = serve(path, owner)
+    (sys.argv[:], folder, variables, mask, limits, numbers, _), streams = serve(path, owner)
     sys.orig_argv[:] = [sys.executable, *sys.argv]
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # until the program listens
     for number in range(3):
@@ -206,13 +233,13 @@ def main(path: str, owner: int) -> None:
         forget_sources(sources)
     os.environ.clear()
     os.environ.update(variables)
-    package = {"dvc": "dvc.cli", "xtcav": "xtcav_ml.cli.main"}[Path(sys.argv[0]).name]
+    sys.executable = str(Path(variables[SOCKET]).parent / "python")
     # the stage's `dvc` is above the program that asks, and not above this fork, which ends with that program
     importlib.import_module("xtcav_ml.system.parent_process").end_with_dvc = lambda: None
     if sys.argv[1:2] == ["evaluate"] and ALL_FRAMES not in variables:  # half of the time of the stage
         importlib.import_module("xtcav_ml.pipeline.sheets").FRAMES_PER_CLASS = 1
     try:
-        code = importlib.import_module(package).main()
+        code = run(Path(sys.argv[0]).name)
     except SystemExit as end:
         code = end.code
     threading._shutdown()  # what an interpreter does at its end, less freeing all memory, which would copy it first
@@ -224,5 +251,8 @@ def main(path: str, owner: int) -> None:
 
 if __name__ == "__main__":
     if Path(sys.argv[0]).name in PROGRAMS:
-        sys.exit(ask(sys.argv))
+        if is_ours(sys.argv):
+            sys.exit(ask(sys.argv))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
     main(sys.argv[1], int(sys.argv[2]))

@@ -47,7 +47,11 @@ SMALL_FRAMES = {
     **MOST_TRAIN,
     "data.raw": "raw",
     "data.frame_shape": list(SHAPE),
-    "prepare.images": [{"step": "subtract_dark"}, {"step": "log"}],
+    "prepare.images": [
+        {"step": "subtract_dark"},
+        {"step": "roi", "rows": [0, SHAPE[0]], "columns": [0, SHAPE[1]]},  # of simulated frames too (`xtcav same`)
+        {"step": "log"},
+    ],
     "train.epochs": 3,
     "train.optimizer.learning_rate": 0.05,
     "train.model.initial_sd": 0.2,

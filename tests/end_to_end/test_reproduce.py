@@ -6,9 +6,7 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -47,7 +45,7 @@ class Clones:
         """Return the variables for commands in `there`, with the sources that are there."""
         store = f"sqlite:///{self.here.folder}/mlruns/mlflow.db"
         sources = str(self.there.folder / "src")
-        return {"MLFLOW_TRACKING_URI": store, "PYTHONPATH": sources, warm_process.ALL_FRAMES: "1"}
+        return {"MLFLOW_TRACKING_URI": store, "PYTHONPATH": sources}
 
     def run_there(self, *command, **options):
         """Run a command in `there`."""
@@ -98,9 +96,9 @@ def again(clones):
     for how, stage in STOPS:
         with said.open("ab") as output:
             started = subprocess.Popen(
-                [Path(sys.executable).parent / "xtcav", *command[1:]],
+                [Project.shared / "warm/xtcav", *command[1:]],
                 cwd=clones.there.folder,
-                env={**clean_environment(), **clones.there_environment()},
+                env={**clean_environment(), **warm_process.environment(Project.shared), **clones.there_environment()},
                 stdout=output,
                 stderr=output,
             )
