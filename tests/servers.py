@@ -13,7 +13,8 @@ from pathlib import Path
 from tests.conftest import empty_database
 
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["mlflow.server.fastapi_app"])  # seconds, which a restart then does not take
+FORKS.set_forkserver_preload(["mlflow.server.fastapi_app", "tests.tracking.test_many_writers"])
+"""Of seconds each, which neither a restart then takes nor a writer."""
 
 
 def free_port() -> int:

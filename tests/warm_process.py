@@ -30,7 +30,9 @@ PROGRAMS = ("xtcav", "dvc", "python")
 SOCKET = "XTCAV_TESTS_SOCKET"
 """Environment variable with the path of the socket."""
 ALL_FRAMES = "XTCAV_TESTS_ALL_FRAMES"
-"""Environment variable, set where `evaluate` draws as many frames of a class as users get; otherwise it draws one."""
+"""Environment variable, set where pictures are as users get them; otherwise they are small, and show one frame of a class."""
+
+SMALL_PICTURES = {"figure.constrained_layout.use": False, "savefig.dpi": 20}
 
 IMPORTED = (
     "xtcav_ml.learning.backend",
@@ -189,7 +191,12 @@ def serve(path: str, owner: int) -> tuple[Request, list[int]]:
 
 
 def forget_sources(sources: str) -> None:
-    """Let this process import the package anew, from other `sources` (PYTHONPATH) than those of the warm process."""
+    """Let this process import the package anew, from other `sources` (PYTHONPATH) than those of the warm process.
+
+    What numba compiled of a file is taken for one with the same content, as numba does it for a file in its place.
+    """
+    compiled = f"{sys.modules['xtcav_ml.learning'].__path__[0]}/__pycache__"
+    importlib.import_module("numba.core.caching").InTreeCacheLocator.get_cache_path = lambda _: compiled
     sys.path[:0] = sources.split(os.pathsep)
     for name in [name for name in sys.modules if name.partition(".")[0] == "xtcav_ml"]:
         del sys.modules[name]
@@ -236,8 +243,9 @@ def main(path: str, owner: int) -> None:
     sys.executable = str(Path(variables[SOCKET]).parent / "python")
     # the stage's `dvc` is above the program that asks, and not above this fork, which ends with that program
     importlib.import_module("xtcav_ml.system.parent_process").end_with_dvc = lambda: None
-    if sys.argv[1:2] == ["evaluate"] and ALL_FRAMES not in variables:  # half of the time of the stage
+    if "evaluate" in sys.argv[-1] and ALL_FRAMES not in variables:  # most of the time of the stage
         importlib.import_module("xtcav_ml.pipeline.sheets").FRAMES_PER_CLASS = 1
+        importlib.import_module("xtcav_ml.figures.drawing").STYLE.update(SMALL_PICTURES)
     try:
         code = run(Path(sys.argv[0]).name)
     except SystemExit as end:

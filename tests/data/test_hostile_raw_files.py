@@ -30,7 +30,7 @@ from xtcav_ml.tools import predict, scan
 SECONDS = 2.0
 MEMORY = 2**30 + 2**28
 """Bytes of address space beside those that are in use: HDF5's cache may take a gigabyte of them."""
-STEP = 11  # files from one to the next in the shorter test
+STEP = 20  # files from one to the next in the shorter test
 LIMIT = 8  # seconds after which a command is ended
 LONGEST = 300  # letters of a line
 

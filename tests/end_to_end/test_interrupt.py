@@ -16,11 +16,11 @@ def project(tmp_path_factory):
     return Project.with_small_frames(tmp_path_factory.mktemp("interrupt"), **{"train.epochs": 10_000})
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
-def test_a_training_told_to_stop_ends_its_run_killed(project, how):
+@pytest.mark.parametrize(("how", "warm"), [(signal.SIGTERM, True), (signal.SIGINT, False)], ids=["SIGTERM", "SIGINT"])
+def test_a_training_told_to_stop_ends_its_run_killed(project, how, warm):
     history = project.folder / "results/history.jsonl"
     history.unlink(missing_ok=True)
-    training = project.start("train")
+    training = project.start("train", warm=warm)
     try:
         deadline = time.monotonic() + 90
         while time.monotonic() < deadline and not (history.is_file() and history.read_text().count("\n") > 1):
@@ -71,7 +71,7 @@ def test_a_killed_simulate_leaves_the_old_files_or_none(project):
     kill_often(project, "simulate", project.folder / "data/raw/simulated", times=8)
 
 
-EPOCHS = 60
+EPOCHS = 30
 
 
 @pytest.fixture(scope="module")
@@ -123,8 +123,8 @@ def kill_training_often(training, times):
     assert len(list(kept.glob("*/ended"))) == len(list(kept.glob("*/"))) == 1  # until another one ends
 
 
-def test_a_training_killed_ten_times_ends_in_the_same_bits(training):
-    kill_training_often(training, times=10)
+def test_a_training_killed_five_times_ends_in_the_same_bits(training):
+    kill_training_often(training, times=5)
 
 
 def test_a_killed_predict_goes_on_where_it_was(training, tmp_path):

@@ -33,7 +33,7 @@ def write_own(path, run, number, lasing=1):
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory):
-    project = Project.copy(tmp_path_factory.mktemp("own"))
+    project = Project.copy(tmp_path_factory.mktemp("own"), **{"train.epochs": 1})
     folder = project.folder / "data" / "raw" / "mine"
     folder.mkdir(parents=True)
     write_own(folder / "shutter closed.h5", 12, 0, lasing=0)

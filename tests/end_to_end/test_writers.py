@@ -96,7 +96,7 @@ def kill_often(folder, times, epochs):
 
     The last kill comes when the run has ended, and DVC has not recorded the model yet.
     """
-    project = Project.with_small_frames(folder, real=True, **{"train.epochs": epochs})
+    project = Project.with_small_frames(folder, **{"train.epochs": epochs})
     watch, choose = Trainers(folder.resolve()), random.Random(2)
     watch.start()
     number = 0
@@ -133,7 +133,7 @@ def kill_often(folder, times, epochs):
 
 
 def test_a_stage_ends_with_its_dvc_and_the_next_one_resumes(tmp_path):
-    kill_often(tmp_path / "project", times=5, epochs=40)
+    kill_often(tmp_path / "project", times=4, epochs=40)
 
 
 @pytest.mark.slow

@@ -344,7 +344,7 @@ ANY = settings(deadline=None, suppress_health_check=list(HealthCheck), derandomi
 @pytest.mark.thorough
 @pytest.mark.parametrize("kind", CHANGES)
 def test_what_is_not_refused_in_one_line_trains_evaluates_and_is_searched(eager, raw, tmp_path_factory, kind):
-    settings(ANY, max_examples=5)(holds(kind, raw, tmp_path_factory.mktemp))()
+    settings(ANY, max_examples=3)(holds(kind, raw, tmp_path_factory.mktemp))()
 
 
 @pytest.mark.slow

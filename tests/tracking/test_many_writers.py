@@ -1,6 +1,5 @@
 """Eight processes, each in a folder of its own as on eight machines, log the same results to one store at the same time."""
 
-import multiprocessing
 import os
 import shutil
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from tests.servers import Server
+from tests.servers import FORKS, Server  # TensorFlow may run in this process, and would not work in its own forks
 from tests.tools import test_promote_model
 from tests.tools.test_compare import hits
 from tests.tracking import test_record
@@ -18,7 +17,6 @@ from xtcav_ml.tracking import record
 from xtcav_ml.tracking.tracker import Tracker
 
 results, project = test_record.results, test_promote_model.root
-FORKS = multiprocessing.get_context("forkserver")  # TensorFlow may run in this process, and would not work in its forks
 WRITERS = 8
 
 
