@@ -132,6 +132,13 @@ def _store_of_one_test() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all workers of the session have in common."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
 def params() -> params_file.Params:
     """params.yaml as the project ships it."""
     return params_file.load_params(ROOT / "params.yaml")
@@ -280,6 +287,16 @@ def keras_ready() -> None:
     from xtcav_ml.learning import backend
 
     backend.configure(seed=1, threads=2)
+
+
+@pytest.fixture
+def eager(keras_ready: None) -> Iterator[None]:
+    """Run layers one by one: for few steps that is quicker than to build a graph, which takes seconds."""
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
 
 
 @pytest.fixture

@@ -241,13 +241,14 @@ def main(path: str, owner: int) -> None:
     os.environ.clear()
     os.environ.update(variables)
     sys.executable = str(Path(variables[SOCKET]).parent / "python")
-    # the stage's `dvc` is above the program that asks, and not above this fork, which ends with that program
-    importlib.import_module("xtcav_ml.system.parent_process").end_with_dvc = lambda: None
+    program = Path(sys.argv[0]).name
+    if program == "xtcav":  # the stage's `dvc` is above the program that asks; this fork ends with that program
+        importlib.import_module("xtcav_ml.system.parent_process").end_with_dvc = lambda: None
     if "evaluate" in sys.argv[-1] and ALL_FRAMES not in variables:  # most of the time of the stage
         importlib.import_module("xtcav_ml.pipeline.sheets").FRAMES_PER_CLASS = 1
         importlib.import_module("xtcav_ml.figures.drawing").STYLE.update(SMALL_PICTURES)
     try:
-        code = run(Path(sys.argv[0]).name)
+        code = run(program)
     except SystemExit as end:
         code = end.code
     threading._shutdown()  # what an interpreter does at its end, less freeing all memory, which would copy it first

@@ -225,6 +225,5 @@ def clean_environment() -> dict[str, str]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _shared(tmp_path_factory: pytest.TempPathFactory) -> None:
-    own = tmp_path_factory.getbasetemp()
-    Project.shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+def _shared(shared: Path) -> None:
+    Project.shared = shared

@@ -323,18 +323,13 @@ def holds(kind, raw, new_folder):
 
 
 @pytest.fixture
-def eager(keras_ready, monkeypatch):
-    """Run layers one by one, since building a graph takes seconds, and draw one frame a class of each sheet."""
-    import tensorflow as tf
-
+def quick(eager, monkeypatch):
+    """Build no graph, and draw one frame a class of each sheet."""
     from xtcav_ml.pipeline import evaluate
 
     monkeypatch.setattr(evaluate, "FRAMES_PER_CLASS", 1)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     monkeypatch.setattr(rules, "memory", lambda: 0.2e9)
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
 
 
 QUICK = (Phase.explicit, Phase.reuse, Phase.generate)  # to shrink an example takes minutes
@@ -343,13 +338,13 @@ ANY = settings(deadline=None, suppress_health_check=list(HealthCheck), derandomi
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("kind", CHANGES)
-def test_what_is_not_refused_in_one_line_trains_evaluates_and_is_searched(eager, raw, tmp_path_factory, kind):
+def test_what_is_not_refused_in_one_line_trains_evaluates_and_is_searched(quick, raw, tmp_path_factory, kind):
     settings(ANY, max_examples=3)(holds(kind, raw, tmp_path_factory.mktemp))()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", CHANGES)
-def test_the_same_of_more_examples(eager, raw, tmp_path_factory, kind):
+def test_the_same_of_more_examples(quick, raw, tmp_path_factory, kind):
     settings(ANY, max_examples=40)(holds(kind, raw, tmp_path_factory.mktemp))()
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import warm_process
 from tests.conftest import git
 from xtcav_ml.lineage import git as project_git
 from xtcav_ml.system.errors import UserError
@@ -25,6 +26,14 @@ SETTINGS = """
     password = "x#y"
 """
 OWN = b"data: {raw: raw}\n"
+
+
+@pytest.fixture(autouse=True)
+def _warm(shared, monkeypatch):
+    """This Python, and `dvc` in it, are forks of the warm process."""
+    for name, value in warm_process.environment(shared).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "executable", str(shared / "warm/python"))
 
 
 def restore(run, root, folder):
