@@ -19,6 +19,7 @@ import tensorflow as tf
 from numba import carray, types
 from numba.core import cgutils
 from numba.extending import intrinsic
+from tensorflow.python.eager import context, execute
 
 from xtcav_ml.learning import conv_pool, vector_code
 from xtcav_ml.learning.conv_pool import Geometry
@@ -278,9 +279,11 @@ def _register(library: Any, name: bytes, inputs: Any, outputs: Any, address: int
 
 
 def call(operation: int, *inputs: Any, geometry: Geometry, threads: int) -> list[Any]:
-    """Return the outputs of one of OPERATIONS in the graph that is being built."""
+    """Return the outputs of one of OPERATIONS, in the graph that is being built, if one is."""
     settings = {**geometry._asdict(), "threads": threads, "operation": operation, **_registered()}
     values = tf.constant([settings[each] for each in SETTINGS], tf.int64)
     name, _, outputs = OPERATIONS[operation]
     kinds = [tf.as_dtype(each.split(": ")[1]) for each in outputs]
+    if tf.executing_eagerly():
+        return list(execute.execute(name, len(outputs), [values, *inputs], None, context.context()))
     return list(tf.compat.v1.get_default_graph().create_op(name, [values, *inputs], kinds).outputs)
