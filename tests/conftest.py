@@ -30,21 +30,23 @@ from xtcav_ml.science.spec import LearningSpec
 ROOT = Path(__file__).parent.parent
 
 THOROUGH = [
-    "end_to_end/test_reproduce.py",
-    "end_to_end/test_interrupt.py",
     "end_to_end/test_record.py",
-    "end_to_end/test_tune.py",
-    "end_to_end/test_browser.py",
-    "end_to_end/test_moved.py",
-    "end_to_end/test_repro_again.py",
-    "end_to_end/test_your_files.py",
-    "end_to_end/test_streams.py",
-    "end_to_end/test_environment.py",
-    "end_to_end/test_writers.py",
+    "end_to_end/test_reproduce.py",
     "end_to_end/test_server.py",
-    "end_to_end/test_disk_full.py",
+    "end_to_end/test_repro_again.py",
+    "end_to_end/test_browser.py",
     "end_to_end/test_code.py",
+    "end_to_end/test_streams.py",
+    "end_to_end/test_interrupt.py",
+    "end_to_end/test_disk_full.py",
+    "end_to_end/test_moved.py",
+    "tracking/test_many_writers.py",
+    "end_to_end/test_your_files.py",
+    "end_to_end/test_writers.py",
+    "end_to_end/test_tune.py",
+    "end_to_end/test_environment.py",
     "end_to_end/test_targets.py",
+    "test_backends.py",
     "end_to_end/test_signals.py",
     "end_to_end/test_notes.py",
     "end_to_end/test_own_files.py",
@@ -54,12 +56,10 @@ THOROUGH = [
     "data/test_hostile_raw_files.py",
     "data/test_layouts_trained.py",
     "data/test_strange_folders.py",
-    "test_backends.py",
     "test_flipped_bits.py",
     "learning/test_hostile_models.py",
     "pipeline/test_processors.py",
     "tracking/test_mlflow_writer.py",
-    "tracking/test_many_writers.py",
     "tracking/test_sqlite_store.py",
     "tracking/registry/test_serving.py",
     "tools/reproduction/test_restored.py",
@@ -74,11 +74,14 @@ THOROUGH = [
 
 LONGEST = [
     "end_to_end/test_repro.py",
-    "end_to_end/test_bad_input.py",
     "learning/test_fit.py",
+    "learning/test_checkpoint.py",
     "pipeline/test_evaluate.py",
+    "pipeline/test_check.py",
+    "end_to_end/test_bad_input.py",
+    "learning/test_layer_plan.py",
 ]
-"""Of the others, those that take longest."""
+"""Of the others, those that take longest; the longest of these, and of the thorough ones, is first."""
 
 settings.register_profile("fast", max_examples=25, deadline=None)
 settings.register_profile("ci", max_examples=200, deadline=None)
@@ -92,7 +95,7 @@ def pytest_configure() -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the thorough tests, and put what takes longest first: two processes are then done at about the same time."""
-    order = [*THOROUGH, *LONGEST]
+    order = [*LONGEST, *THOROUGH]
     names = {item: item.path.relative_to(ROOT / "tests").as_posix() for item in items}
     for item, name in names.items():
         if name in THOROUGH:

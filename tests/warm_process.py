@@ -51,7 +51,33 @@ IMPORTED += (
     "typer.main",
     "rich.progress",
     "matplotlib.backends.backend_agg",
+    "PIL.JpegImagePlugin",
     "PIL.PngImagePlugin",
+)
+IMPORTED += (
+    "dvc.cli.parser",
+    "dvc.data_cloud",
+    "dvc.lock",
+    "dvc.repo.graph",
+    "dvc.repo.metrics.show",
+    "dvc.repo.params.show",
+    "dvc.repo.plots",
+    "dvc.rwlock",
+    "dvc.scm",
+    "dvc_data.hashfile.db.local",
+    "dvc_data.hashfile.status",
+    "dulwich.repo",
+    "networkx",
+    "fsspec.implementations.memory",
+    "alembic.command",
+    "alembic.config",
+    "mlflow.store.model_registry.sqlalchemy_store",
+    "mlflow.store.tracking.sqlalchemy_workspace_store",
+    "mlflow.tracing.export",
+    "mlflow.tracing.processor.base_mlflow",
+    "opentelemetry.sdk.metrics",
+    "sqlalchemy.dialects.sqlite",
+    "xtcav_ml.cli.main",
 )
 """The first decides what Keras imports, so it is the first."""
 
@@ -220,6 +246,9 @@ def main(path: str, owner: int) -> None:
     """Import what takes time, serve, and in each fork be the program that was asked for."""
     for name in IMPORTED:
         importlib.import_module(name)
+    compiler = importlib.import_module("numba.core.registry").cpu_target
+    for context in (compiler.typing_context, compiler.target_context):
+        context.refresh()  # a second of each training
     gc.freeze()
     (sys.argv[:], folder, variables, mask, limits, numbers, _), streams = serve(path, owner)
     sys.orig_argv[:] = [sys.executable, *sys.argv]
