@@ -151,7 +151,7 @@ needs_mount = pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts a f
 @needs_mount
 @pytest.mark.parametrize(
     ("name", "kilobytes"),
-    [("tune", 0), ("tune", 150), ("record", 0), ("train", 40), ("evaluate", 60), ("report", 100), ("promote", 0)],
+    [("tune", 0), ("tune", 150), ("record", 0), ("train", 40), ("evaluate", 12), ("report", 100), ("promote", 0)],
 )
 def test_a_small_disk_is_one_line_and_the_old_output(disk, name, kilobytes):
     assert require_order(disk, name, kilobytes, []) == 1
