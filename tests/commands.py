@@ -50,6 +50,7 @@ COMMANDS = {
     "ui": Call("--port 1", long=True),
     "validate": Call(before="rm -f results/params_valid.txt"),
 }
+SILENT = ("seeds", "validate")  # they print nothing
 SHORT = [name for name, call in COMMANDS.items() if not call.long]
 
 
@@ -59,8 +60,8 @@ def finished_project(top: Path) -> Project:
     few = {"tune.trials": 1, "tune.epochs": 2, "tune.startup_trials": 1, "tune.warmup_epochs": 1}
     project.set(**few, **{"simulate.lasing_shots": [15, 15]})
     (project.folder / ".git/info/exclude").write_text(
-        "labels.h5\nexperiments/results\n"
-    )  # what `relabel`, `experiment` write
+        "labels.h5\nexperiments/results\nseeds\n"
+    )  # what `relabel`, `experiment`, `seeds` write
     for command in ("dvc repro", "git commit -qam results"):
         project.run("bash", "-c", command)
     train = flatten(

@@ -19,8 +19,8 @@ from xtcav_ml.cli.main import main
 for stage in sys.argv[1:]:
     sys.argv[1:] = [stage]
     if stage == "evaluate":  # the stages before it have read the variables
-        import xtcav_ml.pipeline.evaluate
-        xtcav_ml.pipeline.evaluate.FRAMES_PER_CLASS = 1
+        import xtcav_ml.pipeline.sheets
+        xtcav_ml.pipeline.sheets.FRAMES_PER_CLASS = 1
     try:
         main()
     except SystemExit as end:

@@ -325,9 +325,9 @@ def holds(kind, raw, new_folder):
 @pytest.fixture
 def quick(eager, monkeypatch):
     """Build no graph, and draw one frame a class of each sheet."""
-    from xtcav_ml.pipeline import evaluate
+    from xtcav_ml.pipeline import sheets
 
-    monkeypatch.setattr(evaluate, "FRAMES_PER_CLASS", 1)
+    monkeypatch.setattr(sheets, "FRAMES_PER_CLASS", 1)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     monkeypatch.setattr(rules, "memory", lambda: 0.2e9)
 
