@@ -52,5 +52,5 @@ def test_parameters_that_the_file_leaves_out_are_added_and_the_rest_stays(promot
 @pytest.mark.parametrize("schedule", ["staircase", "plateau", "cosine"])
 def test_a_training_becomes_as_long_as_the_trial_and_never_shorter(promoted, schedule):
     changed = {"train.optimizer.momentum": 0.5, "train.optimizer.schedule": schedule}
-    assert promoted(8, changed)[1].epochs == 32
-    assert promoted(40, changed)[1].epochs == 40
+    assert promoted(8, changed)[1].epochs == 40
+    assert promoted(50, changed)[1].epochs == 50
