@@ -96,7 +96,7 @@ def test_prepared_predicted_and_served_frames_are_the_same_bits(trained, tmp_pat
     assert found.probabilities.shape == (len(rows), 4)
     assert found.probabilities[:FRAMES_A_CALL].tobytes() == np.asarray(direct[CLASS_HEAD]).tobytes()
     assert found.numbers[:FRAMES_A_CALL].tobytes() == np.asarray(direct[NUMBER_HEAD]).tobytes()
-    for count in (2, 3, 31):  # of others, a shot's numbers do not depend on how many there are, bit for bit
+    for count in (2, 3, 8, 31):  # of others, a shot's numbers do not depend on how many there are, bit for bit
         few = predictor.predict(frames[:count], train.features[rows][:count])
         assert few.probabilities.tobytes() == found.probabilities[:count].tobytes()
     for i in range(5):
@@ -119,7 +119,7 @@ def test_a_frame_alone_is_not_filled_up(trained, monkeypatch):
     monkeypatch.setattr(predictor.model, "predict_on_batch", lambda given: sizes.append(len(given[FRAME_INPUT])) or {})
     for count in (1, 2, 5, 32):
         predictor._call(np.zeros((count, 8, 8), np.int16), np.empty((count, 0), np.float32))
-    assert sizes == [1, 2, 8, 32]
+    assert sizes == [1, 16, 16, 32]
 
 
 @pytest.mark.parametrize("trained", [("default", "int16")], indirect=True)

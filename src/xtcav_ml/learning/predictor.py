@@ -13,6 +13,8 @@ from xtcav_ml.learning.layer_plan import CLASS_HEAD, FEATURES_INPUT, FRAME_INPUT
 FRAMES_A_CALL = 32
 """Most frames in a call of the network. Zeros fill up the last call to a power of two, so that JAX compiles few sizes."""
 
+FEW = 16  # oneDNN sums the rows of smaller products in another order
+
 NO_CLASS = -1  # predicted class of a shot with a feature that is not finite
 
 
@@ -77,6 +79,7 @@ class Predictor:
 
 
 def _filled(values: NDArray[Any]) -> NDArray[Any]:
-    """Return `values` (N, ...) with zeros up to a power of two of rows."""
+    """Return `values` (N, ...) with zeros up to a power of two of rows; of more than one, at least FEW."""
     rows = 1 << (len(values) - 1).bit_length()
+    rows = max(rows, FEW) if rows > 1 else rows
     return np.concatenate([values, np.zeros((rows - len(values), *values.shape[1:]), values.dtype)])
