@@ -1,5 +1,8 @@
 """The fused layer beside the stock layers that it stands for: the same maxima and the same gradients."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
@@ -149,3 +152,36 @@ def test_what_would_read_other_memory_is_refused(keras_ready, part, index):
 
     with pytest.raises(tf.errors.InvalidArgumentError, match=message):
         differentiate()
+
+
+LITTLE_MEMORY = """
+import resource
+from pathlib import Path
+
+import numpy as np
+
+from xtcav_ml.learning import backend
+from xtcav_ml.learning.fused_conv import ConvMaxPool
+from xtcav_ml.system.errors import UserError
+import tensorflow as tf
+
+backend.configure(1, 2)
+first, second = (ConvMaxPool(filters=4, kernel_size=3, padding="same", pool_window=13, pool_stride=10) for _ in range(2))
+first(tf.constant(np.ones((1, 40, 40, 1), np.float32)))  # compiles
+second.build((1, 5000, 5000, 1))
+large = tf.constant(np.ones((1, 5000, 5000, 1), np.float32))
+size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (size + 60_000_000, resource.RLIM_INFINITY))
+try:
+    with backend.enough_memory():
+        print(second(large).numpy().max())
+except UserError as error:
+    print(error)
+"""
+"""A padded frame takes 100 MB, and 60 may be taken."""
+
+
+@pytest.mark.thorough
+def test_too_little_memory_in_a_thread_is_one_line_and_no_result():
+    found = subprocess.run([sys.executable, "-c", LITTLE_MEMORY], capture_output=True, text=True, check=True).stdout
+    assert "train.batch_size: a training step takes more memory than is free" in found

@@ -24,6 +24,7 @@ from tensorflow.python.eager import context, execute
 from xtcav_ml.learning import conv_pool, vector_code
 from xtcav_ml.learning.conv_pool import Geometry
 from xtcav_ml.learning.vector_code import LANES, compiled
+from xtcav_ml.system import variables
 
 POOL, BY_KERNEL, BY_FRAMES = range(3)
 """What there is to do: pool the maps, or differentiate, from the derivatives `slopes` by their maxima."""
@@ -40,8 +41,8 @@ SETTINGS = (*Geometry._fields, "threads", "operation", "worker", "version")
 """What `geometry` holds; `worker` is the address of the function that a thread runs."""
 
 SIZE = len(SETTINGS)
-JOB = np.dtype([(name, np.int64) for name in (*SETTINGS, *INPUTS, "shots", "out", "numbers", "first", "last")])
-"""What a thread does: tasks `first` to `last` - 1 on the arrays at these addresses."""
+JOB = np.dtype([(name, np.int64) for name in (*SETTINGS, *INPUTS, "shots", "out", "numbers", "first", "last", "done")])
+"""What a thread does: tasks `first` to `last` - 1 on the arrays at these addresses; `done` is 1 once it has done them all."""
 
 FLOAT, INT32 = 1, 3  # TF_DataType
 INVALID, EXHAUSTED = 3, 8  # TF_Code
@@ -50,6 +51,7 @@ _SIZES = np.frombuffer(
 )
 _PLACES = np.frombuffer(b"places lie outside the map\0", np.uint8)
 _THREADS = np.frombuffer(b"no thread could be started\0", np.uint8)
+_MEMORY = np.frombuffer(b"too little memory is free\0", np.uint8)
 
 _ADDRESS, _INT = types.uintp, types.int32
 
@@ -111,7 +113,10 @@ def _output(context: int, index: int, kind: int, shape: Any, tensors: Any, statu
 
 @compiled
 def _run(job: Any, tasks: int, status: int) -> None:
-    """Let threads do the tasks, each a part of them, and wait; sets `status` if one could not be started."""
+    """Let threads do the tasks, each a part of them, and wait; sets `status` if one could not be started or did not finish.
+
+    An error in a thread, where memory is all that can be missing, only ends the thread: nobody else would hear of it.
+    """
     if _get_code(status):
         return
     threads = max(1, min(job[0].threads, tasks))
@@ -125,6 +130,8 @@ def _run(job: Any, tasks: int, status: int) -> None:
         started += 1
     for i in range(started):
         _join(ids[i], 0)
+        if not jobs[i].done:
+            _set_status(status, EXHAUSTED, _MEMORY.ctypes.data)
 
 
 @compiled
@@ -198,6 +205,16 @@ def _differentiate_by_frames(context: int, job: Any, outputs: Any, status: int) 
 
 
 @compiled
+def _operate(context: int, job: Any, outputs: Any, status: int) -> None:
+    if job[0].operation == POOL:
+        _pool(context, job, outputs, status)
+    elif job[0].operation == BY_KERNEL:
+        _differentiate_by_kernel(context, job, outputs, status)
+    else:
+        _differentiate_by_frames(context, job, outputs, status)
+
+
+@compiled
 def _do(job: Any) -> None:
     """Do a thread's part."""
     places, slopes = _maxima(job, job.places, np.int32), _maxima(job, job.slopes, np.float32)
@@ -220,19 +237,18 @@ def _functions(version: int) -> tuple[Any, Any]:
         inputs = _read(context, job, version, status)
         if _get_code(status) == 0 and job[0].operation != POOL:
             _check_places(job[0], status)
-        if _get_code(status) == 0:
-            if job[0].operation == POOL:
-                _pool(context, job, outputs, status)
-            elif job[0].operation == BY_KERNEL:
-                _differentiate_by_kernel(context, job, outputs, status)
-            else:
-                _differentiate_by_frames(context, job, outputs, status)
+        try:
+            if _get_code(status) == 0:
+                _operate(context, job, outputs, status)
+        except Exception:
+            _set_status(status, EXHAUSTED, _MEMORY.ctypes.data)
         _end(context, inputs, outputs, status)
 
     def work(pointer: Any) -> Any:
         job = carray(pointer, 1, JOB)[0]
         if job.version == version:
             _do(job)
+            job.done = 1
         return pointer
 
     computing = numba.cfunc(types.void(_ADDRESS, _ADDRESS), cache=True)(compute)
@@ -240,10 +256,11 @@ def _functions(version: int) -> tuple[Any, Any]:
 
 
 def _version() -> int:
-    """Return a digest of all that is compiled: numba's cache looks at the file of a function and at what it encloses alone."""
+    """Return a digest of all that decides the machine code: of a function numba's cache knows its file and what it encloses."""
     modules = (vector_code, conv_pool, sys.modules[__name__])
     sources = b"".join(Path(str(module.__file__)).read_bytes() for module in modules)
-    return int.from_bytes(hashlib.blake2b(sources, digest_size=7).digest())
+    switches = repr(variables.counted(["numba"])).encode()
+    return int.from_bytes(hashlib.blake2b(sources + switches, digest_size=7).digest())
 
 
 @functools.cache
