@@ -68,6 +68,33 @@ def lay(folder, *, raw="mine", epochs=3):
     return folder
 
 
+def lay_seeds(folder, *, code="CODE", test="TEST"):
+    """Write the lock files of an evaluation, and of a group of seeds that was evaluated by this code on this test set."""
+    (folder / "seeds/code").mkdir(parents=True, exist_ok=True)
+    (folder / "seeds/code/seeds.json").write_text('{"fingerprint": "CODE"}')
+    evaluate = "  evaluate:\n    deps: [{path: data/prepared/test.h5, md5: TEST}]\n"
+    if evaluate not in (folder / "dvc.lock").read_text():
+        (folder / "dvc.lock").write_text((folder / "dvc.lock").read_text() + evaluate)
+    (folder / "seeds/dvc.lock").write_text(
+        f"stages: {{evaluate: {{params: {{code/seeds.json: {{fingerprint: {code}}}}}, "
+        f"deps: [{{path: ../data/prepared/test.h5, md5: {test}}}]}}}}"
+    )
+    return folder
+
+
+@pytest.mark.parametrize(("change", "same"), [({}, True), ({"code": "OLD"}, False), ({"test": "OLD"}, False)])
+def test_a_group_of_seeds_counts_only_if_its_results_are_of_this_test_set_and_code(tmp_path, change, same):
+    made = recorded.of_folder(lay_seeds(lay(tmp_path), **change))
+    assert recorded.evaluated_group(made, lambda name: (tmp_path / name).read_bytes()) == (made.group if same else "")
+
+
+@pytest.mark.parametrize("text", [None, "<<<<<<< HEAD", "stages: {}", "stages: 3"])
+def test_a_group_without_a_lock_file_does_not_count(tmp_path, text):
+    made = recorded.of_folder(lay_seeds(lay(tmp_path)))
+    (tmp_path / "seeds/dvc.lock").unlink() if text is None else (tmp_path / "seeds/dvc.lock").write_text(text)
+    assert recorded.evaluated_group(made, lambda name: (tmp_path / name).read_bytes()) == ""
+
+
 def test_parameters_hashes_and_the_key_that_a_run_of_the_same_training_has(tmp_path):
     found = recorded.of_folder(lay(tmp_path))
     assert found.params == {

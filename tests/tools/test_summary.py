@@ -3,7 +3,7 @@ import re
 
 import pytest
 
-from tests.lineage.test_recorded import lay
+from tests.lineage.test_recorded import lay, lay_seeds
 from tests.report.conftest import CLASSES, lay_results
 from xtcav_ml.config.paths import HISTORY
 from xtcav_ml.lineage import recorded
@@ -120,19 +120,24 @@ def lay_group(root, group):
 
 def test_a_group_of_seeds_is_shown_as_long_as_it_is_of_these_settings(tmp_path, monkeypatch, capsys):
     root = lay_results(tmp_path)
-    lay(root)
+    lay_seeds(lay(root))
     monkeypatch.chdir(root)
     mean = (
         "Mean of 2 seeds: accuracy 75.0%, s.d. 1.2 points; 95 % interval of the mean 70.0% to 80.0% (seeds and shots)"
     )
-    for group, line in ((recorded.of_folder(root).group, f"{mean}."), ("other", summary.ONE_SEED)):
-        lay_group(root, group)
+    own = recorded.of_folder(root).group
+    for group, test, line in (
+        (own, "TEST", f"{mean}."),
+        ("other", "TEST", summary.ONE_SEED),
+        (own, "an older one", summary.ONE_SEED),
+    ):
+        lay_group(lay_seeds(root, test=test), group)
         summary.print_summary(root, None)
         assert line in capsys.readouterr().out.splitlines()
         summary.print_group()
         said = capsys.readouterr().out
         assert mean in said
-        assert ("not the settings of the present results" in said) == (group == "other")
+        assert ("not the settings, test set and code of the present results" in said) == (line == summary.ONE_SEED)
     (root / "seeds/results/seeds.json").write_text("{}")
     with pytest.raises(UserError, match=r"seeds\.json: .* Fix: run `make seeds`"):
         summary.print_group()

@@ -13,7 +13,7 @@ from xtcav_ml.system.errors import UserError, reading
 CURE = "run `make seeds`"
 
 
-def present(root: Path, group: str | None) -> dict[str, Any] | None:
+def present(root: Path, group: str) -> dict[str, Any] | None:
     """Return seeds.json of the project in `root`, if it is of the group with this key. Raises UserError if it is damaged."""
     if not (root / GROUP).is_file():
         return None

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from xtcav_ml.config.base import flatten
-from xtcav_ml.config.paths import LOCK_FILES, SIMULATED, STAGES
-from xtcav_ml.lineage import dvc_lock
+from xtcav_ml.config.paths import LOCK_FILE, LOCK_FILES, PREPARED, SEEDS, SIMULATED, STAGES
+from xtcav_ml.lineage import dvc_lock, fingerprint
 from xtcav_ml.lineage.fingerprint import Code
 from xtcav_ml.lineage.lineage import Lineage, recorded_code
-from xtcav_ml.system.errors import UserError
+from xtcav_ml.system.errors import DAMAGES, UserError
 
 DECIDING = tuple(stage for stage in STAGES if stage != "check")  # stages whose parameters and code decide a result
 
@@ -55,6 +55,20 @@ def read_stages(read_file: Callable[[str], bytes]) -> dict[str, dvc_lock.Stage]:
 def of_folder(folder: Path) -> Recorded | None:
     """Return the record in the lock files of the project in `folder`; None as `read_locks`."""
     return read_locks(lambda name: (folder / name).read_bytes())
+
+
+def evaluated_group(made: Recorded | None, read_file: Callable[[str], bytes]) -> str:
+    """Return the key of the group of seeds of the training `made`; empty if the results of seeds are none of its test set.
+
+    They are those that seeds/dvc.lock records, and have to be of the present code. `read_file` is as for `read_locks`.
+    """
+    with contextlib.suppress(OSError, UserError, *DAMAGES):
+        ran = dvc_lock.parse(read_file(str(SEEDS / LOCK_FILE)))["evaluate"]
+        code = Code.from_json(read_file(str(fingerprint.file_of("seeds"))))
+        test = str(PREPARED / "test.h5")
+        if made and ran.code == code.fingerprint and ran.deps.get(f"../{test}") == made.data[test]:
+            return made.group
+    return ""
 
 
 def differing(tables: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, str | None]]:

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from xtcav_ml.config.paths import GROUP, LOCK_FILES, MODEL, PARAMS_FILE, PREPARED, RESULTS
+from xtcav_ml.config.paths import GROUP, LOCK_FILE, LOCK_FILES, MODEL, PARAMS_FILE, PREPARED, RESULTS, SEEDS
 from xtcav_ml.lineage import git
 from xtcav_ml.lineage.fingerprint import PACKAGE
 from xtcav_ml.lineage.used_code import digest
@@ -48,6 +48,6 @@ def is_current(root: Path, out: Path, run: Run) -> bool:
 
 
 def _inputs(root: Path) -> Iterator[Path]:
-    yield from (root / name for name in (PARAMS_FILE, MODEL, *LOCK_FILES))
+    yield from (root / name for name in (PARAMS_FILE, MODEL, *LOCK_FILES, SEEDS / LOCK_FILE))
     for folder in (root / RESULTS, root / PREPARED, root / GROUP.parent, PACKAGE):
         yield from folder.rglob("*")

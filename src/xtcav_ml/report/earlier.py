@@ -72,7 +72,7 @@ def _verdicts(
     try:
         runs = []
         for name, (file, origin) in projects.items():
-            group = group_files.read_table(file, origin.group) if origin else ""
+            group = group_files.read_table(file, recorded.evaluated_group(origin, file))
             runs.append(run_of(name, file(str(PREDICTIONS)).decode(errors="replace"), group))
         result = compare_predictions(runs)
     except (git.GitError, OSError):

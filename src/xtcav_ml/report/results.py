@@ -35,8 +35,9 @@ class Results:
 
     @property
     def seeds(self) -> dict[str, Any] | None:
-        """Return seeds.json, if that is of the settings of these results."""
-        return group_files.present(self.root, self.recorded.group if self.recorded else None)
+        """Return seeds.json, if that is of the settings and the test set of these results."""
+        current = recorded.evaluated_group(self.recorded, lambda name: (self.root / name).read_bytes())
+        return group_files.present(self.root, current)
 
     @functools.cached_property
     def raw(self) -> tuple[raw_files.RawSet, PrepareParams] | None:

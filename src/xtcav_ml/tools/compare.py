@@ -90,8 +90,7 @@ def _source(name: str) -> tuple[Run, recorded.Recorded | None]:
 def _in_project(name: str, text: str, read_file: Callable[[str], bytes]) -> tuple[Run, recorded.Recorded | None]:
     """Return a run whose project's files `read_file` reads by name, with its origin."""
     origin = recorded.read_locks(read_file)
-    group = group_files.read_table(read_file, origin.group) if origin else ""
-    return run_of(name, text, group), origin
+    return run_of(name, text, group_files.read_table(read_file, recorded.evaluated_group(origin, read_file))), origin
 
 
 def _predictions(root: Path, run_id: str, folder: Path) -> str:

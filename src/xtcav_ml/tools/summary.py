@@ -56,8 +56,10 @@ ONE_SEED = "Of one seed: another may differ by points. `make seeds` trains sever
 
 def seeds(root: Path) -> list[str]:
     """Return what other seeds of the same settings give, or how to find that out."""
-    made = recorded.of_folder(root) if (root / GROUP).is_file() else None
-    group = group_files.present(root, made.group) if made else None
+    group = None
+    if (root / GROUP).is_file():
+        current = recorded.evaluated_group(recorded.of_folder(root), lambda name: (root / name).read_bytes())
+        group = group_files.present(root, current)
     return [ONE_SEED] if group is None else [f"{sentence}." for sentence in group_files.sentences(group)]
 
 
@@ -74,9 +76,10 @@ def print_group() -> None:
     console().print(table)
     for sentence in group_files.sentences(group):
         console().print(sentence)
-    made = recorded.of_folder(Path())
-    if made is None or made.group != group["group"]:
-        console().print("These are not the settings of the present results: `make seeds` trains theirs.")
+    if recorded.evaluated_group(recorded.of_folder(Path()), lambda name: Path(name).read_bytes()) != group["group"]:
+        console().print(
+            "These are not the settings, test set and code of the present results: `make seeds` makes theirs."
+        )
 
 
 def results(metrics: Mapping[str, Any]) -> Iterator[str]:
