@@ -3,10 +3,12 @@ import re
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from tests.data.test_predictions import TABLE
 from xtcav_ml.data.compared_predictions import Run, compare_predictions, neighbours
 from xtcav_ml.data.predictions import by_seed, in_common, read_rows
+from xtcav_ml.system.errors import UserError
 
 
 def test_a_table_is_as_good_as_itself():
@@ -92,6 +94,8 @@ def test_neighbours_are_shots_that_follow_one_another_ten_at_most():
 
 def test_the_table_of_a_group_has_a_table_for_each_seed():
     columns = {"run": "1", "run.index": "2", "actual": "a", "seed 1: predicted": "a", "seed 12: predicted": "b"}
-    tables = by_seed([columns])
+    with pytest.raises(UserError, match=r"^x: .*found foo of some seeds only.*Fix: run `make seeds`$"):
+        by_seed("x", [columns | {"seed 12: foo": "1"}])
+    tables = by_seed("x", [columns])
     assert tables["12"] == [{"run": "1", "run.index": "2", "actual": "a", "predicted": "b"}]
-    assert (list(tables), by_seed(tables["1"])) == (["1", "12"], {})
+    assert (list(tables), by_seed("x", tables["1"])) == (["1", "12"], {})

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from xtcav_ml.data import result_files
-from xtcav_ml.data.result_files import Address, Best, Checked, Usage
+from xtcav_ml.data.result_files import Address, Best, Checked, Group, Usage
 from xtcav_ml.system.errors import UserError
 
 SHARES = {"precision": 0.5, "recall": None, "shots": 3}
@@ -65,6 +65,8 @@ def test_metrics_of_nothing_are_refused(file):
 
 
 KINDS = [(Best, BEST, "trial", "1"), (Checked, CHECKED, "shots", 1.0), (Address, ADDRESS, "run_id", 5)]
+MEAN, MEMBER = {"mean": 0.5, "sd": 0.1, "low": 0.4, "high": 0.6}, {"best_epoch": 2, "accuracy": 0.5}
+GROUP = {"group": "a", "shots": 5, "seeds": {"1": MEMBER, "2": MEMBER}, "mean": {"accuracy": MEAN}}
 KINDS += [(Usage, {"seconds": 1.0}, "seconds", "1")]
 
 
@@ -73,6 +75,23 @@ def test_each_file_has_its_own_fields_of_exactly_their_types(file, kind, content
     assert result_files.read(file(content), kind) == content
     with pytest.raises(UserError, match=rf"{name}: .*Fix: do this$"):
         result_files.read(file(content | {name: wrong}), kind, cure="do this")
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("mean", {"accuracy": MEAN | {"sd": None}}),
+        ("seeds", {}),
+        ("seeds", {"1": MEMBER}),
+        ("seeds", {"1": MEMBER, "abc": MEMBER}),
+        ("seeds", {"1": MEMBER, "2": {"accuracy": 0.5}}),
+        ("seeds", {"1": MEMBER, "2": 0.5}),
+    ],
+)
+def test_a_group_has_two_seeds_or_more_each_with_its_epoch_and_their_spread(file, name, wrong):
+    assert result_files.read(file(GROUP), Group) == GROUP
+    with pytest.raises(UserError, match=rf"{name}.*Fix: do this$"):
+        result_files.read(file(GROUP | {name: wrong}), Group, cure="do this")
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "null", "[" * 100_000, '{"shots": NaN', "\0"])

@@ -7,6 +7,7 @@ from tests.lineage.test_recorded import lay, lay_seeds
 from tests.report.conftest import CLASSES, lay_results
 from xtcav_ml.config.paths import HISTORY
 from xtcav_ml.lineage import recorded
+from xtcav_ml.report.results import load_results
 from xtcav_ml.system import atomic
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.tools import summary
@@ -138,6 +139,36 @@ def test_a_group_of_seeds_is_shown_as_long_as_it_is_of_these_settings(tmp_path, 
         said = capsys.readouterr().out
         assert mean in said
         assert ("not the settings, test set and code of the present results" in said) == (line == summary.ONE_SEED)
-    (root / "seeds/results/seeds.json").write_text("{}")
-    with pytest.raises(UserError, match=r"seeds\.json: .* Fix: run `make seeds`"):
+
+
+@pytest.mark.parametrize("text", ["{}", "<<<<<<< HEAD\n{}\n=======\n{}\n>>>>>>> other\n"])
+def test_a_damaged_group_is_a_warning_beside_the_results_and_an_error_where_it_is_asked_for(
+    tmp_path, monkeypatch, capsys, text
+):
+    root = lay_seeds(lay(lay_results(tmp_path)))
+    monkeypatch.chdir(root)
+    cure = r"seeds\.json: .* Fix: remove it, then run `make seeds`"
+    atomic.write_json(root / "seeds/results/seeds.json", {})
+    (root / "seeds/results/seeds.json").write_text(text)
+    summary.print_summary(root, None)
+    said = capsys.readouterr()
+    assert re.fullmatch(f"xtcav: .*{cure}\n", said.err)
+    assert summary.ONE_SEED in said.out.splitlines()
+    assert load_results(root).seeds is None
+    assert re.search(cure, capsys.readouterr().err)
+    with pytest.raises(UserError, match=cure):
         summary.print_group()
+
+
+@pytest.mark.parametrize(
+    "second", [{"best_epoch": 2}, {"best_epoch": 2, "regression": {"energy": {"rms_error": None}}}]
+)
+def test_of_seeds_what_all_have_is_tabulated(tmp_path, monkeypatch, capsys, second):
+    first = {"accuracy": 0.75, "best_epoch": 2, "regression": {"energy": {"rms_error": 1.0}}}
+    content = {"group": "a", "shots": 120, "seeds": {"1": first, "2": second}, "mean": {}}
+    atomic.write_json(tmp_path / "seeds/results/seeds.json", content)
+    monkeypatch.chdir(tmp_path)
+    summary.print_group()
+    said = capsys.readouterr().out
+    assert "best epoch" in said
+    assert "energy" not in said

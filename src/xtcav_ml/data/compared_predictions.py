@@ -37,8 +37,8 @@ def run_of(name: str, text: str, group: str = "") -> Run:
     Raises UserError if one is no such table.
     """
     rows = read_rows(name, text)
-    own = list(by_seed(rows).values())
-    seeds = list(by_seed(read_rows(name, group)).values()) if group else own
+    own = list(by_seed(name, rows).values())
+    seeds = list(by_seed(name, read_rows(name, group)).values()) if group else own
     return Run(name, own[0] if own else rows, seeds)
 
 

@@ -8,16 +8,23 @@ from typing import Any
 from xtcav_ml.config.paths import GROUP, GROUP_PREDICTIONS
 from xtcav_ml.data import result_files
 from xtcav_ml.science.thresholds import INTERVAL
-from xtcav_ml.system.errors import UserError, reading
+from xtcav_ml.system.errors import UserError, reading, warn
 
-CURE = "run `make seeds`"
+CURE = "remove it, then run `make seeds`"
 
 
 def present(root: Path, group: str) -> dict[str, Any] | None:
-    """Return seeds.json of the project in `root`, if it is of the group with this key. Raises UserError if it is damaged."""
+    """Return seeds.json of the project in `root`, if it is of the group with this key.
+
+    A damaged one, as after a merge, is a warning: `make repro` does without it, and `make seeds` begins with `make repro`.
+    """
     if not (root / GROUP).is_file():
         return None
-    found = result_files.read(root / GROUP, result_files.Group, CURE)
+    try:
+        found = result_files.read(root / GROUP, result_files.Group, CURE)
+    except UserError as error:
+        warn(error)
+        return None
     return found if found["group"] == group else None
 
 

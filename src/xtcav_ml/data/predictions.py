@@ -70,14 +70,24 @@ def read_rows(name: str, text: str) -> TableRows:
     return rows
 
 
-def by_seed(rows: TableRows) -> dict[str, TableRows]:
-    """Return the table of each seed from that of a group; empty if `rows` are of one network."""
+def by_seed(name: str, rows: TableRows) -> dict[str, TableRows]:
+    """Return the table of each seed from that of a group; empty if `rows` are of one network.
+
+    `name` is for the error. Raises UserError if the seeds have not the same columns.
+    """
     common = [column for column in rows[0] if not SEED_COLUMN.fullmatch(column)]
     columns: dict[str, dict[str, str]] = {}
     for found in filter(None, map(SEED_COLUMN.fullmatch, rows[0])):
-        columns.setdefault(found[1], {name: name for name in common})[found[2]] = found[0]
+        columns.setdefault(found[1], {column: column for column in common})[found[2]] = found[0]
+    kinds = {frozenset(names) for names in columns.values()}
+    if len(kinds) > 1:
+        odd = ", ".join(sorted(frozenset.union(*kinds) - frozenset.intersection(*kinds)))
+        raise UserError(
+            f"{name}: not the same columns for each seed (found {odd} of some seeds only, expected it of all). Fix: run `make "
+            "seeds`"
+        )
     return {
-        seed: [{name: row[column] for name, column in names.items()} for row in rows] for seed, names in columns.items()
+        seed: [{own: row[column] for own, column in names.items()} for row in rows] for seed, names in columns.items()
     }
 
 

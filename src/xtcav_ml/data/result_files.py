@@ -3,9 +3,9 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from xtcav_ml.system.errors import reading
 
@@ -57,9 +57,16 @@ class Best(BaseModel):
 
 class _Mean(BaseModel):
     mean: float
-    sd: Number
+    sd: float
     low: float
     high: float
+
+
+class _Member(BaseModel):
+    best_epoch: int
+
+
+Seed = Annotated[str, Field(pattern="^[0-9]+$")]
 
 
 class Group(BaseModel):
@@ -67,7 +74,7 @@ class Group(BaseModel):
 
     group: str
     shots: int
-    seeds: dict[str, dict[str, Any]]
+    seeds: Annotated[dict[Seed, _Member], Field(min_length=2)]
     mean: dict[str, _Mean]
 
 

@@ -67,9 +67,9 @@ def print_group() -> None:
     """Print the results of the group of seeds in the workspace, of each seed and together. Raises UserError without one."""
     group = result_files.read(GROUP, result_files.Group, group_files.CURE)
     names = {"accuracy": "accuracy", "best_val_accuracy": "validation accuracy", "cross_entropy": "cross-entropy, nats"}
-    shown = {name: title for name, title in names.items() if all(name in one for one in group["seeds"].values())}
     rows = [(seed, result_files.numbers(one)) for seed, one in group["seeds"].items()]
-    shown |= {name: name for name in rows[0][1] if name.startswith("regression.")}
+    names |= {name: name for name in rows[0][1] if name.startswith("regression.")}
+    shown = {name: title for name, title in names.items() if all(name in one for _, one in rows)}
     table = titled_table(f"{len(rows)} seeds, {group['shots']:,} test shots", ["seed", "best epoch", *shown.values()])
     for seed, one in rows:
         table.add_row(seed, f"{one['best_epoch']:.0f}", *(f"{one[name]:.4g}" for name in shown))
