@@ -37,7 +37,7 @@ def of_the_run(root: Path) -> str:
     screen.print(summary.confusion(measured, root / PREDICTIONS))
     with (root / CURVES).open(newline="") as file:
         rows = [{name: float(text) for name, text in row.items()} for row in csv.DictReader(file)]
-    screen.print(f"Learning   {summary.learning(rows)}")
+    screen.print(f"Learning   {summary.learning(rows, measured['best_epoch'])}")
     return f"\n```\n{screen.file.getvalue()}{ADDRESS}```\n"
 
 

@@ -68,6 +68,24 @@ def test_one_seed_on_either_side_or_the_same_group_twice_compares_models():
         assert found["comparisons"][0]["verdict"].startswith("the model of x is better than that of y: ")
 
 
+def test_a_group_that_got_more_seeds_is_the_same_settings():
+    first, more = group("x", 0.7, seeds=3), group("y", 0.7, draw=1)
+    assert not first.same_settings(more)
+    assert replace(first, group="key").same_settings(replace(more, group="key"))
+    assert compare_predictions([replace(first, group="key"), replace(more, group="key")])["level"] == "models"
+    assert compare_predictions([replace(first, group="key"), replace(more, group="other")])["level"] == "settings"
+
+
+def test_two_seeds_on_two_shots_cannot_tell_and_no_accuracy_differs_by_more_than_one():
+    runs = [
+        Run(name, tables[0], tables)
+        for name, tables in (("x", [rows([0, 0]), rows([1, 1])]), ("y", [rows([1, 0]), rows([0, 1])]))
+    ]
+    (one,) = compare_predictions(runs)["comparisons"]
+    assert "95 % interval -100.0 to +100.0, p = 1; no difference would be found with 80% power: " in one["verdict"]
+    assert one["found"] > 1
+
+
 def test_settings_are_compared_by_numbers_too():
     rng = np.random.default_rng(0)
     truth = rng.normal(size=60)

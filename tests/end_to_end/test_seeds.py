@@ -64,7 +64,7 @@ def test_settings_are_compared_by_their_groups(project):
     (group,) = project.runs("tags.stage = 'group'")
     project.run("git", "add", "-A")
     project.run("git", "commit", "-qm", "group")
-    assert "these are single models of the same settings" in project.run("xtcav", "compare", ".", "HEAD").stdout
+    assert "are single models of the same settings" in project.run("xtcav", "compare", ".", "HEAD").stdout
     project.set(**{"train.optimizer.learning_rate": 0.0001, "compare.seeds": [1, 2]})
     project.run("dvc", "repro", "train")
     said = project.run("xtcav", "compare", "HEAD", ".").stdout

@@ -54,6 +54,14 @@ def test_the_learning_curve_has_its_kept_epoch_and_the_criterion(tmp_path, capsy
     )
 
 
+def test_the_kept_epoch_is_that_of_the_results_whatever_chose_it(tmp_path, capsys):
+    root = lay_results(tmp_path, epochs=3)
+    metrics = json.loads((root / "results/evaluation.json").read_text())
+    atomic.write_json(root / "results/evaluation.json", metrics | {"best_epoch": 2})
+    summary.print_summary(root, None)
+    assert ": 1.000 to 0.750, kept epoch 2 of 3\n" in capsys.readouterr().out
+
+
 def test_a_history_without_scores_is_one_line(tmp_path):
     root = lay_results(tmp_path)
     (root / HISTORY).write_text('{"epoch": 1, "loss": 2}\n')

@@ -6,7 +6,7 @@ seed each cannot tell what of a difference is the settings'.
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from math import isfinite
+from math import inf, isfinite
 from typing import Any
 
 import numpy as np
@@ -29,17 +29,22 @@ class Run:
     name: str
     model: TableRows
     seeds: Sequence[TableRows] = ()
+    group: str = ""  # the key of its settings, if that is known
+
+    def same_settings(self, other: "Run") -> bool:
+        """Return whether both are of one group, which may have got more seeds in between."""
+        return self.group == other.group if self.group and other.group else self.seeds == other.seeds
 
 
-def run_of(name: str, text: str, group: str = "") -> Run:
+def run_of(name: str, text: str, group: str = "", key: str = "") -> Run:
     """Return a run from its table of predictions and that of its group, if it has one; `text` may be a group's itself.
 
-    Raises UserError if one is no such table.
+    `key` is that of its settings, the same with any seed. Raises UserError if one is no such table.
     """
     rows = read_rows(name, text)
     own = list(by_seed(name, rows).values())
     seeds = list(by_seed(name, read_rows(name, group)).values()) if group else own
-    return Run(name, own[0] if own else rows, seeds)
+    return Run(name, own[0] if own else rows, seeds, key)
 
 
 def compare_predictions(runs: Sequence[Run]) -> dict[str, Any]:
@@ -47,7 +52,7 @@ def compare_predictions(runs: Sequence[Run]) -> dict[str, Any]:
 
     Raises UserError if they have no shot or no learned quantity in common, or their labels differ.
     """
-    same = any(run.seeds == runs[0].seeds for run in runs[1:])  # of one group, or both of none
+    same = any(run.same_settings(runs[0]) for run in runs[1:])
     settings = all(len(run.seeds) >= LEAST_SEEDS for run in runs) and not same
     tables = [(run.name, table) for run in runs for table in (run.seeds if settings else [run.model])]
     common = iter(in_common(tables))
@@ -176,11 +181,13 @@ def _entries(
             if (difference.value > 0) != measure.more_is_better:  # the first is better: the sentence is about it
                 pair, shown = pair[::-1], -difference
             better, sentence = pair[0], f"the {what[0]} of {pair[0]} {what[1]} better than {what[2]} of {pair[1]}"
-        interval = f"{measure.text(shown.low)} to {measure.text(shown.high)}"
-        sentence += (
-            f": {measure.measure} {measure.text(shown.value)}{unit}, {INTERVAL} {interval}, p = {p:.2g}{several}; "
-            f"a difference of {measure.text(shown.found).lstrip('+')}{unit} would be found with {POWER:.0%} power"
-        )
+        most = measure.scale if measure.more_is_better else inf  # difference of two accuracies
+        interval = f"{measure.text(max(shown.low, -most))} to {measure.text(min(shown.high, most))}"
+        power = f"a difference of {measure.text(shown.found).lstrip('+')}{unit} would be found with {POWER:.0%} power"
+        if shown.found > most:
+            power = f"no difference would be found with {POWER:.0%} power: shots or seeds are too few"
+        interval = f"{INTERVAL} {interval}, p = {p:.2g}{several}"
+        sentence += f": {measure.measure} {measure.text(shown.value)}{unit}, {interval}; {power}"
         entry = {"first": names[0], "run": name, **asdict(measure), "level": level, "difference": difference.value}
         entry |= {"low": difference.low, "high": difference.high, "p": difference.p, "p_holm": p}
         entry |= {

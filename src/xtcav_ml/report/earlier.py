@@ -73,7 +73,8 @@ def _verdicts(
         runs = []
         for name, (file, origin) in projects.items():
             group = group_files.read_table(file, recorded.evaluated_group(origin, file))
-            runs.append(run_of(name, file(str(PREDICTIONS)).decode(errors="replace"), group))
+            key = origin.group if origin else ""
+            runs.append(run_of(name, file(str(PREDICTIONS)).decode(errors="replace"), group, key))
         result = compare_predictions(runs)
     except (git.GitError, OSError):
         return [], f"No paired test: that commit or this folder has no {PREDICTIONS}."

@@ -59,7 +59,8 @@ def _one_seed(runs: Sequence[Run]) -> str:
     """Return that models alone were compared, and how settings could be."""
     single = ", ".join(_short(run.name) for run in runs if len(run.seeds) < LEAST_SEEDS)
     if not single:
-        return "these are single models of the same settings"
+        same = " and ".join(_short(run.name) for run in runs if run is runs[0] or run.same_settings(runs[0]))
+        return f"{same} are single models of the same settings: models are compared, not settings"
     return f"{ONE_SEED}: no group of seeds of {single}, which `make seeds` trains"
 
 
@@ -84,13 +85,15 @@ def _source(name: str) -> tuple[Run, recorded.Recorded | None]:
         text = _predictions(root, run.info.run_id, Path(temporary) / "own")
         group = find_runs.group_of(root, run)
         seeds = _predictions(root, group.info.run_id, Path(temporary) / "group") if group else ""
-        return run_of(name, text, seeds), _of_run(root, run.info.run_id, Path(temporary))
+        origin = _of_run(root, run.info.run_id, Path(temporary))
+        return run_of(name, text, seeds, origin.group if origin else ""), origin
 
 
 def _in_project(name: str, text: str, read_file: Callable[[str], bytes]) -> tuple[Run, recorded.Recorded | None]:
     """Return a run whose project's files `read_file` reads by name, with its origin."""
     origin = recorded.read_locks(read_file)
-    return run_of(name, text, group_files.read_table(read_file, recorded.evaluated_group(origin, read_file))), origin
+    group = group_files.read_table(read_file, recorded.evaluated_group(origin, read_file))
+    return run_of(name, text, group, origin.group if origin else ""), origin
 
 
 def _predictions(root: Path, run_id: str, folder: Path) -> str:

@@ -40,7 +40,7 @@ def print_summary(root: Path, run: Run) -> None:
     if resources.row_count:
         screen.print(resources)
     for heading, text in {
-        "Learning": _learning(root / HISTORY),
+        "Learning": _learning(root / HISTORY, metrics["best_epoch"]),
         "Plots": f"{PLOTS}/ " + ", ".join(sorted(path.name for path in (root / PLOTS).glob("*.png"))),
         **(_run(root, run, metrics) if run else {}),
         "Report": (root / REPORT).resolve().as_uri() if (root / REPORT).is_file() else "",
@@ -103,19 +103,19 @@ def results(metrics: Mapping[str, Any]) -> Iterator[str]:
             )
 
 
-def _learning(history: Path) -> str:
-    """Return the score of each epoch as a line of bars, with the kept one; empty if there is no history."""
+def _learning(history: Path, kept: int) -> str:
+    """Return the score of each epoch as a line of bars, with the `kept` one; empty if there is no history."""
     if not history.is_file():
         return ""
     with reading(history, "values of each epoch of `xtcav train`", "remove it, then run `make repro`"):
-        return learning(read_history(history))
+        return learning(read_history(history), kept)
 
 
-def learning(rows: Sequence[Mapping[str, float]]) -> str:
-    """Return the score of each epoch as a line of bars, with the kept one."""
-    scores, best = epochs.scores(rows), epochs.best(rows)
+def learning(rows: Sequence[Mapping[str, float]], kept: int) -> str:
+    """Return the score of each epoch as a line of bars, with the `kept` one (from 1), as evaluation.json has it."""
+    scores = epochs.scores(rows)
     return (
-        f"{sparkline(scores)} {epochs.described(rows[0])}: {-scores[0]:.3f} to {-scores[best - 1]:.3f}, kept epoch {best} of "
+        f"{sparkline(scores)} {epochs.described(rows[0])}: {-scores[0]:.3f} to {-scores[kept - 1]:.3f}, kept epoch {kept} of "
         f"{len(rows)}"
     )
 
