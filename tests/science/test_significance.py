@@ -59,7 +59,8 @@ def test_accuracies_of_any_table(both, only_first, only_second, neither):
     assert found.difference.low <= found.difference.value <= found.difference.high
     assert found == significance.accuracies(first, second)
     if not only_first and not only_second:
-        assert found.difference == significance.Difference(0, 0, 0, 1)
+        half = significance.unseen(len(first))
+        assert found.difference == significance.Difference(0, -half, half, 1)
 
 
 def test_the_interval_holds_the_truth_as_often_as_it_says_and_p_errs_no_more():
@@ -124,7 +125,18 @@ def test_equal_models_pass_as_often_as_the_power_says():
     assert np.mean([one.shown for one in found]) == pytest.approx(np.mean([one.power for one in found]), abs=0.05)
 
 
-def test_models_that_answer_alike_need_no_shots_and_no_margin_passes_none():
+@pytest.mark.parametrize(("shots", "shown"), [(1, False), (20, False), (180, False), (190, True)])
+def test_models_that_never_differ_are_as_good_only_where_many_shots_say_so(shots, shown):
+    """Were 2 % of all shots lost, none of 180 would be seen lost with a probability of 2.6 %."""
+    right = np.ones(shots, bool)
+    alike = significance.accuracies(right, right).difference
+    found = significance.non_inferiority(alike, 0.02, shots)
+    assert (found.shown, alike.found > 0) == (shown, True)
+    assert (1 - significance.unseen(shots)) ** shots == pytest.approx(0.025)
+    assert found.power < 0.8
+
+
+def test_without_any_spread_no_shots_are_needed_and_no_margin_passes_none():
     same = significance.Difference(0, 0, 0, 1)
     assert significance.non_inferiority(same, 0.02, 10) == significance.NonInferiority(True, 1, 0)
     assert significance.non_inferiority(same, 0, 10) == significance.NonInferiority(False, 0, math.inf)

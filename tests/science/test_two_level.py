@@ -100,6 +100,15 @@ def test_groups_without_any_spread_differ_or_do_not():
     assert two_level.difference(np.ones((2, 9)), np.zeros((2, 9))).p == 0
 
 
+def test_groups_that_never_differ_are_as_good_only_where_many_shots_say_so():
+    for shots, shown in ((2, False), (20, False), (190, True)):
+        right = np.ones((5, shots), bool)
+        found = two_level.difference(right, right)
+        assert significance.non_inferiority(found, 0.02, shots).shown == shown
+        assert two_level.spread(right).low == pytest.approx(0.025 ** (1 / shots))
+        assert two_level.spread(right).high == 1
+
+
 def test_one_seed_and_other_shots_are_refused():
     for first, second in (((1, 9), (5, 9)), ((5, 9), (1, 9)), ((5, 9), (5, 8)), ((0, 9), (5, 9))):
         with pytest.raises(ValueError, match="two groups"):

@@ -158,7 +158,11 @@ def test_groups_of_seeds_decide_where_both_settings_have_one(root):
         promote(bad, margin=0.5)
     promote(lucky, margin=0.3)
     assert versions.champion(root).run_id == lucky.run_id
-    assert "those of" in version(root, lucky).description
+    reason = version(root, lucky).description
+    assert "those of" in reason
+    assert re.search(
+        r"shown of the settings; the model alone is not .*: no significant difference between the model", reason
+    )
 
 
 def test_a_margin_of_numbers_is_a_fraction_of_their_standard_deviation(root):
@@ -171,6 +175,18 @@ def test_a_margin_of_numbers_is_a_fraction_of_their_standard_deviation(root):
     assert versions.champion(root).run_id == second.run_id
     third = trained(root, hits(0), truth=None, numbers=(truth, truth + error + 0.8))
     refused(root, third, r"worse than the champion, .* mean absolute error of peak .* ends below 0\.384; ")
+
+
+def test_a_tiny_test_set_shows_nothing_even_of_a_model_that_answers_alike(root):
+    truth = np.arange(20.0)
+    tables = ({"truth": np.arange(20) % 4}, {"truth": None, "numbers": (truth, truth + 1)})
+    for table in tables:
+        first, second = (trained(root, np.ones(20, bool), **table) for _ in range(2))
+        if versions.champion(root) is not None:
+            versions.crown(root, versions.find(root, first.run_id), versions.champion(root))
+        else:
+            promote(first)
+        refused(root, second, "test set is too small to tell: .* on these 20 test shots")
 
 
 def test_numbers_to_learn_are_compared_by_their_error(root):

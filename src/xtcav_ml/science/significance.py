@@ -36,6 +36,11 @@ class Difference:
         """Return the difference the other way round."""
         return replace(self, value=-self.value, low=-self.high, high=-self.low)
 
+    def at_least(self, half: float) -> "Difference":
+        """Return the same with an interval of at least `half` to either side, within -1 to 1 as the value is."""
+        low, high = max(self.value - half, -1.0), min(self.value + half, 1.0)
+        return replace(self, low=min(self.low, low), high=max(self.high, high))
+
     @property
     def error(self) -> float:
         """Return the standard error."""
@@ -81,8 +86,16 @@ def accuracies(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> Accuracie
     drawn = np.random.default_rng(BOOTSTRAP_SEED).multinomial(shots, shares, RESAMPLES)
     low, high = np.quantile((drawn[:, 1] - drawn[:, 0]) / shots, TAILS)
     gain, p = (only_second - only_first) / shots, mcnemar(only_first, only_second)
-    difference = Difference(gain, float(low), float(high), p)
+    difference = Difference(gain, float(low), float(high), p).at_least(unseen(shots))
     return Accuracies(both, only_first, only_second, shots - both - only_first - only_second, difference)
+
+
+def unseen(shots: int) -> float:
+    """Return how large the share of something may be that none of `shots` had: 3.7 of as many, or all of one.
+
+    Exact end of the 95 % interval. No difference of two accuracies is known better, even if no shot differs.
+    """
+    return 1 - float(TAILS[0] ** (1 / shots))
 
 
 def mcnemar(only_first: int, only_second: int) -> float:

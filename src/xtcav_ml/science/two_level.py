@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xtcav_ml.science.significance import Difference
+from xtcav_ml.science.significance import Difference, unseen
 from xtcav_ml.science.thresholds import CONFIDENCE
 
 Scores = NDArray[np.floating] | NDArray[np.bool_]
@@ -41,7 +41,7 @@ def spread(scores: Scores, blocks: Blocks = None) -> Spread:
     """Return the mean of `scores`, its interval, and the spread of the seeds. Raises ValueError if there are none."""
     if not scores.size:
         raise ValueError(f"expected scores of at least one shot, got {scores.shape}")
-    found = _tested(scores.mean(), [_of_seeds(scores)], _of_shots(scores.mean(axis=0), blocks))
+    found = _tested(scores.mean(), [_of_seeds(scores)], _of_shots(scores.mean(axis=0), blocks)).at_least(_least(scores))
     low, high = (0.0, 1.0) if scores.dtype == bool else (-inf, inf)  # ends of a share
     sd = sqrt(_of_seeds(scores)[0] * len(scores)) if len(scores) > 1 else nan
     return Spread(found.value, sd, max(found.low, low), min(found.high, high))
@@ -58,7 +58,13 @@ def difference(first: Scores, second: Scores, blocks: Blocks = None) -> Differen
             f"expected two groups (seeds >= 2, shots) on the same shots, got {first.shape}, {second.shape}"
         )
     gains = second.mean(axis=0) - first.mean(axis=0)
-    return _tested(gains.mean(), [_of_seeds(first), _of_seeds(second)], _of_shots(gains, blocks))
+    found = _tested(gains.mean(), [_of_seeds(first), _of_seeds(second)], _of_shots(gains, blocks))
+    return found.at_least(_least(first))
+
+
+def _least(scores: Scores) -> float:
+    """Return half of the narrowest interval that the shots allow: of numbers, which are not shares, none."""
+    return unseen(scores.shape[1]) if scores.dtype == bool else 0.0
 
 
 def neighbours(run: NDArray[Any], number: NDArray[Any]) -> NDArray[np.int64]:

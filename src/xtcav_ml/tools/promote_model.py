@@ -1,6 +1,7 @@
 """promote-model: a version of the registered model becomes the champion if its test shows that it is not worse."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from math import inf, isfinite
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -9,7 +10,7 @@ from typing import Any
 from xtcav_ml.config.compare import load_compare
 from xtcav_ml.config.paths import PARAMS_FILE
 from xtcav_ml.lineage import project
-from xtcav_ml.science.significance import Difference, NonInferiority, non_inferiority
+from xtcav_ml.science.significance import Difference, NonInferiority, non_inferiority, unseen
 from xtcav_ml.science.thresholds import COMMON_SHOTS, POWER
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.system.progress import console
@@ -92,28 +93,36 @@ def _require_not_worse(champion: Version, version: Version, margin: float, tags:
     for one, test in zip(compared, tests, strict=True):
         if not test.shown:
             raise UserError(_refusal(champion, version, one, _limit(one, margin), common, test))
-    if result["level"] == "settings":
-        _require_good_seed(champion, version)
+    alone = _require_good_seed(champion, version) if result["level"] == "settings" else ""
     verdicts = "; ".join(
         f"{one['verdict']} (margin {_limit(one, margin)}, power {test.power:.0%})"
         for one, test in zip(compared, tests, strict=True)
     )
-    return f"not worse than {champion} by more than the margin: {verdicts}; on {common:,} test shots"
+    return f"not worse than {champion} by more than the margin: {verdicts}; on {common:,} test shots{alone}"
 
 
-def _require_good_seed(champion: Version, version: Version) -> None:
-    """Raise UserError if the model itself is significantly worse: its settings may be as good, and this one a bad seed."""
-    for one in compare.compare_models([champion.run_id, version.run_id]):
+def _require_good_seed(champion: Version, version: Version) -> str:
+    """Return what is known of the model itself, of whose settings alone the margin is shown.
+
+    Raises UserError if it is significantly worse: its settings may be as good, and this one a bad seed.
+    """
+    found = compare.compare_models([champion.run_id, version.run_id])
+    for one in found:
         if one["better"] == champion.run_id:
             raise UserError(
                 f"run {version.run_id}: worse than the champion, {champion} (found {one['verdict']}, expected a model as good "
                 "as its settings). Fix: promote another seed"
             )
+    verdicts = "; ".join(one["verdict"] for one in found)
+    return f". That is shown of the settings; the model alone is not significantly worse, which is less: {verdicts}"
 
 
 def _test(one: Mapping[str, Any], margin: float, shots: int) -> NonInferiority:
     freedom = inf if one["freedom"] is None else one["freedom"]
     difference = Difference(one["difference"], one["low"], one["high"], one["p"], freedom, one["of_seeds"])
+    if not difference.error:  # errors of numbers that are the same on all shots, as a few may be by chance
+        half = one["scale"] * unseen(shots)
+        difference = replace(difference, low=difference.value - half, high=difference.value + half)
     gain = difference if one["more_is_better"] else -difference  # above 0 if the second is the better one
     return non_inferiority(gain, margin * one["scale"], shots)
 
