@@ -2,6 +2,7 @@ import csv
 import json
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -180,6 +181,19 @@ def test_simulated_shots_are_independent_and_others_have_the_interval_of_blocks_
     assert real["blocks"] == 6
     assert all(real[name] == found[name] for name in ("accuracy", "accuracy_by_blocks_low", "blocks", "design_effect"))
     assert not {"label_agreement", "bayes_accuracy", "expected_accuracy"} & real.keys()
+
+
+def test_z_of_shots_that_are_alike_is_that_of_fewer():
+    labels = np.tile([0, 1, 1, 2], 100)
+    right = np.arange(400) % 80 < 60  # in stretches of 60
+    measured = metrics.classification(labels, np.eye(3)[np.where(right, labels, 0)])
+    real, simulated = (
+        evaluate._intervals(SimpleNamespace(column=lambda _: np.arange(400), truth=truth), right, measured)
+        for truth in (None, labels)
+    )
+    assert simulated["z_score"] == measured.z_score > 2
+    assert real["design_effect"] > 4
+    assert real["z_score"] == pytest.approx(measured.z_score / np.sqrt(real["design_effect"]))
 
 
 def test_predictions_are_a_row_for_each_shot(folder, evaluated):

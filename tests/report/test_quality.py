@@ -33,7 +33,10 @@ def test_the_interval_says_whether_it_is_that_of_shots_or_of_blocks_of_time(proj
     found.update(blocks=10, accuracy_by_blocks_low=0.7, accuracy_by_blocks_high=0.9, accuracy_interval="shots")
     (project / "results/evaluation.json").write_text(json.dumps(found))
     assert "shots, independent of one another; by 10 blocks of time 70.0% to 90.0%" in read(project).text
-    (project / "results/evaluation.json").write_text(json.dumps(found | {"accuracy_interval": "blocks"}))
+    assert "take shots as independent" not in read(project).text
+    of_blocks = found | {"accuracy_interval": "blocks", "design_effect": 4.0}
+    (project / "results/evaluation.json").write_text(json.dumps(of_blocks))
+    assert "may be 2 times too narrow" in read(project).text
     assert "shots, by 10 blocks of time, since neighbours are alike" in read(project).text
 
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from math import sqrt
 from pathlib import Path
 from typing import Any
 
@@ -120,12 +121,13 @@ def _bins(calibrated: metrics.Calibration) -> dict[str, Any]:
 
 
 def _intervals(test: PreparedFile, right: NDArray[np.bool_], measured: metrics.Classification) -> dict[str, Any]:
-    """Return the interval of the accuracy: by shots if they are simulated and thus independent, else by blocks of time."""
+    """Return interval and z of the accuracy: by shots if they are simulated and thus independent, else by blocks of time."""
     order = np.lexsort([test.column(name) for name in ("run.index", "run", *EVENT_KEY[1::-1])])
     blocked = blocks.blocked_interval(right[order])
     by_shots = (measured.accuracy_low, measured.accuracy_high) if test.truth is not None else None
     return {
         **_between("accuracy", by_shots or (blocked.low, blocked.high)),
+        "z_score": measured.z_score if by_shots else measured.z_score / sqrt(blocked.design_effect),
         **_between("accuracy_by_blocks", (blocked.low, blocked.high)),
         "accuracy_interval": "shots" if by_shots else "blocks",
         "blocks": blocked.blocks,
