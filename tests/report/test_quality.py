@@ -33,10 +33,10 @@ def test_the_interval_says_whether_it_is_that_of_shots_or_of_blocks_of_time(proj
     found.update(blocks=10, accuracy_by_blocks_low=0.7, accuracy_by_blocks_high=0.9, accuracy_interval="shots")
     (project / "results/evaluation.json").write_text(json.dumps(found))
     assert "shots, independent of one another; by 10 blocks of time 70.0% to 90.0%" in read(project).text
-    assert "take shots as independent" not in read(project).text
+    assert "take shots as independent" not in read(project, "test").text
     of_blocks = found | {"accuracy_interval": "blocks", "design_effect": 4.0}
     (project / "results/evaluation.json").write_text(json.dumps(of_blocks))
-    assert "may be 2 times too narrow" in read(project).text
+    assert "may be 2 times too narrow" in read(project, "test").text
     assert "shots, by 10 blocks of time, since neighbours are alike" in read(project).text
 
 
@@ -70,7 +70,7 @@ def test_sets_have_their_coverage_and_the_calibration_error_what_chance_gives(pr
     (project / "results/evaluation.json").write_text(json.dumps(found))
     text = read(project, "test").text
     assert "91.0% (81.0% to 96.0%) 1.25" in text
-    assert "On average it has 1.42 classes; 1.3% of the sets are empty" in text
+    assert "On average a set has 1.42 classes; 1.3% of the sets are empty: no class reaches" in text
     assert "is 0.1. If all probabilities were right, chance would give 0.0111 to 0.0444" in text
 
 
