@@ -116,6 +116,32 @@ def test_time_and_memory_are_those_of_the_result_that_is_shown(project):
     assert "1.23 GB" not in row()
 
 
+def test_the_mean_over_seeds_is_that_of_compare_seeds_trained_as_the_result(project):
+    seeds = {seed: {"epochs": 2} for seed in (1, 2, 3, 4, 9)} | {4: {"epochs": 3}}  # 9 is not one of compare.seeds
+
+    def stage(train, **shared):
+        params = {"../params.yaml": {"train.threads": 2, **shared}, "signal-40.yaml": {"train": train}}
+        return {"params": params, "deps": [{"path": "data/signal-40/train.h5", "md5": "a"}]}
+
+    stages = {f"seeds@signal-40-{seed}": stage(train) for seed, train in seeds.items()}
+    stages["train@signal-40"] = stage({"epochs": 2}, **{"train.seed": 1})
+    result = outcome(history(1.0), 10, [10, 10])
+    (project / "experiments/results").mkdir(exist_ok=True)
+    for seed in seeds:
+        own = result | {"accuracy": seed / 10}
+        experiments.result_file("signal-40", seed).write_text(json.dumps(own))
+    experiments.result_file("signal-40").write_text(json.dumps(result))
+
+    def row():
+        (project / "experiments/dvc.lock").write_text(json.dumps({"stages": stages}))
+        side_by_side.write_comparison()
+        return next(line for line in side_by_side.COMPARISON.read_text().splitlines() if "**signal-40**" in line)
+
+    assert "; mean of 3 seeds 20.0%, s.d. 10.0 points" in row()
+    stages["train@signal-40"] = stage({"epochs": 5})
+    assert "mean of" not in row()
+
+
 def test_the_list_names_every_experiment_and_the_long_ones_last(project, capsys):
     side_by_side.list_experiments()
     said = capsys.readouterr().out

@@ -32,6 +32,14 @@ def parse(text: str | bytes, file: object = LOCK_FILE, cure: str = CURE) -> dict
         return {name: _stage(name, entry) for name, entry in stages.items()}
 
 
+def entries(path: Path) -> dict[str, Any]:
+    """Return the stages of a lock file as DVC wrote them; none if it is missing. Raises UserError if it is damaged."""
+    if not path.is_file():
+        return {}
+    with reading(path, "stages", CURE.format(path), (*DAMAGES, YAMLError)):
+        return dict(YAML(typ="safe", pure=True).load(path.read_bytes())["stages"])
+
+
 def raw_data(stages: Mapping[str, Stage], prepared: Mapping[str, str]) -> dict[str, str]:
     """Return path and hash of the raw data of the `prepared` files (hashes by path); empty if the lock does not have these."""
     stage = stages.get("prepare", Stage())

@@ -7,7 +7,10 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from xtcav_ml.config.compare import load_compare
+from xtcav_ml.config.paths import LOCK_FILE
 from xtcav_ml.config.schema import FRAME_SHAPE
+from xtcav_ml.lineage import dvc_lock
 from xtcav_ml.notes2016 import experiments
 from xtcav_ml.notes2016.experiments import Configurations, Experiment
 from xtcav_ml.system import atomic
@@ -30,12 +33,12 @@ def list_experiments() -> None:
     """Print each experiment: its title, its needs, and its results, published and here."""
     headings = ("name", "", "data, GB", "long", "published", "here")
     table = titled_table("experiments of the 2016 notes", headings, {*headings} - {"data, GB"})
-    table.columns[0].no_wrap = True
+    table.columns[0].no_wrap, ran = True, dvc_lock.entries(experiments.EXPERIMENTS / LOCK_FILE)
     for name in experiments.experiment_names():
         experiment = experiments.load_experiment(name)
         took = f"about {experiment.hours:g} h" if experiment.hours else "no"
         size = f"{_bytes(name) / 1e9:.2g}"
-        here = _accuracy(_read(experiments.result_file(name))) + _seeds(name)
+        here = _accuracy(_read(experiments.result_file(name))) + _seeds(name, ran)
         table.add_row(name, experiment.title, size, took, experiment.published.accuracy, here)
     console().print(table)
 
@@ -58,7 +61,7 @@ def write_usage(name: str, sampled: Mapping[str, float], step_seconds: float | N
 
 def write_comparison() -> None:
     """Write COMPARISON from the results of experiments; it marks those that were not run, or not measured with that result."""
-    rows, sections = [], []
+    rows, sections, ran = [], [], dvc_lock.entries(experiments.EXPERIMENTS / LOCK_FILE)
     for name in experiments.experiment_names():
         experiment = experiments.load_experiment(name)
         result, usage = _read(experiments.result_file(name)), _read(experiments.usage_file(name))
@@ -67,13 +70,15 @@ def write_comparison() -> None:
         if experiment.configurations is not None:
             sections += _configurations(experiment, experiment.configurations, result, usage)
         else:
-            rows.append(_row(name, experiment, result, usage))
+            rows.append(_row(name, experiment, result, usage, ran))
     with atomic.replacing(COMPARISON) as temporary:
         temporary.write_text("\n".join([INTRODUCTION, *_markdown(HEADINGS, rows), *sections, ""]), encoding="utf-8")
     console().print(f"experiment: {sum(row[2] != NOT_RUN for row in rows)} of {len(rows)} were run -> {COMPARISON}")
 
 
-def _row(name: str, experiment: Experiment, result: Mapping[str, Any], usage: Mapping[str, Any]) -> list[str]:
+def _row(
+    name: str, experiment: Experiment, result: Mapping[str, Any], usage: Mapping[str, Any], ran: Mapping[str, Any]
+) -> list[str]:
     published = experiment.published
     missing = NOT_MEASURED if result else NOT_RUN
     steps = f"{result['steps']:,}" if result else NOT_RUN
@@ -82,7 +87,7 @@ def _row(name: str, experiment: Experiment, result: Mapping[str, Any], usage: Ma
     return [
         f"**{name}**: {experiment.title}",
         published.accuracy,
-        _accuracy(result) + _seeds(name),
+        _accuracy(result) + _seeds(name, ran),
         published.steps,
         steps,
         published.seconds,
@@ -104,14 +109,30 @@ def _accuracy(result: Mapping[str, Any]) -> str:
     )
 
 
-def _seeds(name: str) -> str:
-    """Return mean and standard deviation of the accuracies of an experiment's group of seeds; empty without two of them."""
-    found = [_read(path)["accuracy"] for path in sorted(experiments.EXPERIMENTS.glob(f"results/{name}.seed-*.json"))]
+def _seeds(name: str, ran: Mapping[str, Any]) -> str:
+    """Return mean and standard deviation of the accuracies of an experiment's group of seeds; empty without two of them.
+
+    Members are those of compare.seeds that last ran with the parameters, data and code of the experiment's own result.
+    """
+    own, found = ran.get(f"train@{name}"), []
+    for seed in load_compare().seeds:
+        member, result = ran.get(f"seeds@{name}-{seed}"), _read(experiments.result_file(name, seed))
+        if own and member and result and _settings(member) == _settings(own):
+            found.append(result["accuracy"])
     return (
         f"; mean of {len(found)} seeds {mean(found):.1%}, s.d. {100 * stdev(found):.1f} points"
         if len(found) > 1
         else ""
     )
+
+
+def _settings(stage: Mapping[str, Any]) -> tuple[object, ...]:
+    """Return what decides a training but its seed: parameters and code by file, and data."""
+    files = {
+        file: {name: value for name, value in table.items() if name != "train.seed"}
+        for file, table in stage["params"].items()
+    }
+    return files, [(file["path"], file["md5"]) for file in stage["deps"]]
 
 
 def _configurations(
