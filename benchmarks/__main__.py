@@ -3,6 +3,7 @@
 import argparse
 import datetime
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import machine, tables
@@ -20,7 +21,7 @@ def main() -> None:
     parser.add_argument(
         "--quick", action="store_true", help="tiny sizes: does everything run? The numbers mean nothing"
     )
-    parser.add_argument("--out", type=Path, default=RESULTS, help="where the tables go")
+    parser.add_argument("--out", type=Path, help=f"where the tables go; {RESULTS.name} if all is measured")
     arguments = parser.parse_args()
     os.chdir(ROOT)
     described = machine.described()
@@ -36,8 +37,14 @@ def main() -> None:
         sections.append(f"## {part.capitalize()}\n\n{module.__doc__.strip()}\n\n" + "\n\n".join(texts))
     today = datetime.datetime.now(tz=datetime.UTC).date()
     head = f"# Benchmarks\n\nMeasured by `make bench` on {today}: {described}.\n\n{READING}"
-    arguments.out.write_text(f"{head}\n" + "\n\n".join(sections) + "\n", encoding="utf-8")
-    print(f"-> {arguments.out}")
+    if out := arguments.out or kept(arguments.only, arguments.quick):
+        out.write_text(f"{head}\n" + "\n\n".join(sections) + "\n", encoding="utf-8")
+    print(f"-> {out}" if out else f"{RESULTS.name} stays as it was: it is of all parts in full size")
+
+
+def kept(parts: Sequence[str], quick: bool) -> Path | None:
+    """Return the file of tables that a measurement may replace; None for a part, or for tiny sizes."""
+    return None if quick or set(parts) != set(PARTS) else RESULTS
 
 
 READING = """All ways of a table were timed in turns in one run. Times are medians of the turns; `spread` is half the distance

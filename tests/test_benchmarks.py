@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks import contenders, machine, tables
+from benchmarks.__main__ import PARTS, RESULTS, kept
 from benchmarks.contenders import Contender, Unavailable
 from tests.conftest import ROOT
 
@@ -87,6 +88,21 @@ def test_the_machine_is_named_and_its_limits_follow_from_their_times():
     assert "cores" in machine.described()
     rates = machine.rates({"matrix product": [1.0], "copy": [0.5]})
     assert rates == {"matrix product": 2 * machine.SIDE**3, "copy": 4 * machine.COPIED}
+
+
+def test_only_all_of_it_in_full_size_replaces_the_kept_tables():
+    assert kept(PARTS, quick=False) == RESULTS
+    assert kept(PARTS, quick=True) is None
+    assert kept(["frames"], quick=False) is None
+
+
+def test_a_copy_is_by_all_cores_and_of_all_bytes(monkeypatch):
+    monkeypatch.setattr(machine, "COPIED", 1001)
+    monkeypatch.setattr(machine, "cores", lambda: 3)
+    copied = []
+    monkeypatch.setattr(machine.np, "copyto", lambda target, source: copied.append(len(source)))
+    machine.copy()[0]()
+    assert sorted(copied) == [333, 334, 334]
 
 
 @pytest.mark.slow
