@@ -78,6 +78,7 @@ def run(*names):
 
 def test_the_command_compares_two_commits(project):
     done = CliRunner().invoke(main.application(["compare"]), ["compare", "HEAD~1", "HEAD"])
+    assert "shots are taken as independent: real ones that drift together" in " ".join(done.output.split())
     assert done.exit_code == 0, done.output
     for part in (
         "200 test shots in common",

@@ -99,7 +99,7 @@ def test_a_run_that_is_better_or_as_good_is_promoted_with_its_numbers(root, wron
     )
     assert re.search(
         rf"{said}.* accuracy [+-]\d+\.\d points, 95 % interval .*, p = .* \(margin 2 points, power \d+%\); on 200 test "
-        r"shots\n\n",
+        r"shots \(shots are taken as independent\)\n\n",
         kept.description,
     )
     assert kept.tags["promotion.against"] == f"version 1 of xtcav (run {first.run_id})"

@@ -22,6 +22,8 @@ from xtcav_ml.tracking import find_runs, mlflow_store
 from xtcav_ml.tracking.mlflow_names import LINEAGE
 
 RUN_ID = "[0-9a-f]{32}"
+ALIKE = {"models": "shots are taken as independent", "settings": "at most ten neighbours are taken as alike"}
+"""What the comparisons of each level assume of the shots."""
 
 
 def compare_runs(names: Sequence[str], as_json: bool) -> dict[str, Any]:
@@ -125,6 +127,7 @@ def _print(result: Mapping[str, Any]) -> None:
         screen.print(f"no dvc.lock with {', '.join(result['unknown'])}: parameters, data and code are not compared")
     if result["note"]:
         screen.print(result["note"])
+    screen.print(f"{ALIKE[result['level']]}: real ones that drift together for longer have wider intervals")
     for entry in result["comparisons"]:
         screen.print(entry["verdict"])
 
