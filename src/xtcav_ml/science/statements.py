@@ -74,6 +74,7 @@ def tempered(probabilities: Floats, temperature: float) -> NDArray[np.float64]:
 def least_probabilities(labels: NDArray[np.integer], probabilities: Floats, coverage: float) -> list[float]:
     """Return of each class the probability (N, classes) that at least `coverage` of new shots of that class will have.
 
+    That is true on average over sets of shots like these; of one set of n it spreads after a beta distribution of n + 1.
     Class by class, so that rare ones are covered as often: M. Sadinle, J. Lei and L. Wasserman, J. Am. Stat. Assoc. 114 (2019)
     223. It is 0, so that a set always has the class, where labels (N,) has too few shots of it to say.
     """
