@@ -1,0 +1,40 @@
+"""What the default recipe promises, held against the committed results."""
+
+import csv
+import json
+from math import ceil
+from statistics import stdev
+
+import pytest
+
+from tests.conftest import ROOT
+from xtcav_ml.config.base import read_tree
+from xtcav_ml.science import epochs
+
+TREE = read_tree(ROOT / "params.yaml")
+
+
+@pytest.fixture(scope="module")
+def history():
+    with (ROOT / "results/learning_curves.csv").open(newline="") as file:
+        return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+
+
+@pytest.fixture(scope="module")
+def evaluation():
+    return json.loads((ROOT / "results/evaluation.json").read_text())
+
+
+def test_the_training_has_converged_the_accuracy_of_the_last_third_of_the_epochs_is_steady(history):
+    assert len(history) == TREE["train"]["epochs"]
+    late = [100 * row["val_accuracy"] for row in history[-ceil(len(history) / 3) :]]
+    assert stdev(late) <= 1.5
+
+
+def test_the_kept_epoch_is_that_of_the_lowest_smoothed_cross_entropy(history, evaluation):
+    assert evaluation["best_epoch"] == epochs.best(history)
+    assert evaluation["best_val_accuracy"] == pytest.approx(history[evaluation["best_epoch"] - 1]["val_accuracy"])
+
+
+def test_the_test_set_is_large_enough_for_an_interval_of_two_points(evaluation):
+    assert evaluation["accuracy_high"] - evaluation["accuracy_low"] <= 2 * 0.02
