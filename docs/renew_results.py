@@ -46,7 +46,7 @@ def of_the_seeds(root: Path) -> str:
     if not (root / GROUP).is_file():
         return "not measured yet"
     group = json.loads((root / GROUP).read_text())
-    return group_files.sentences(group)[0].replace("%", " %")
+    return group_files.sentences(group)[0].replace(" %", "%").replace("%", " %")
 
 
 TEXTS: dict[str, Callable[[Path], str]] = {"run": of_the_run, "seeds": of_the_seeds}
