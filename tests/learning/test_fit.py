@@ -143,15 +143,6 @@ def test_training_frames_are_varied_in_every_epoch_and_nothing_else(sets, monkey
     assert set(varied) == {8}  # the last minibatch of the twenty validation shots has four
 
 
-@pytest.mark.parametrize("precision", ["mixed_bfloat16"])
-def test_mixed_precision_learns_and_answers_in_float32(sets, precision):
-    fitted = fit.fit(*sets, PARAMS.model_copy(update={"precision": precision, "epochs": 12}))
-    assert max(row["val_accuracy"] for row in fitted.history) > 0.9
-    assert fitted.model.get_layer("conv1").compute_dtype == "bfloat16"
-    assert all(weights.dtype == "float32" for weights in fitted.model.trainable_weights)
-    assert fitted.model.predict(Batches(sets[1], 8), verbose=0)[CLASS_HEAD].dtype == np.float32
-
-
 def test_a_longer_training_begins_as_the_shorter(sets, fitted):
     longer = fit.fit(*sets, PARAMS.model_copy(update={"epochs": 8}))
     assert longer.history[:6] == fitted.history

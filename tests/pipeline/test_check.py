@@ -88,7 +88,7 @@ TRAININGS = keys(
     },
     {
         "stop_after": st.none() | st.integers(1, 100),
-        "precision": st.sampled_from(["float32", "mixed_bfloat16", "mixed_float16"]),
+        "precision": st.just("float32"),  # another one needs a process of its own: learning/test_half_precision
     },
 )
 FIRST_STEPS = st.sampled_from([[], [{"step": "subtract_dark"}], [{"step": "mend_hot_pixels", "threshold": 5.0}]])

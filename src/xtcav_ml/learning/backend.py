@@ -51,10 +51,13 @@ variables.pin()
 UNUSED = {"jax", "matplotlib", "sklearn"} - {os.environ["KERAS_BACKEND"]}
 """Optional imports of Keras and TensorFlow, for conversions and pictures: a third of the time that a stage takes to start."""
 
+INSTRUCTIONS = "ONEDNN_MAX_CPU_ISA"
+
 with _quiet(), _without(*UNUSED):
     import keras
 
 __all__ = [
+    "allow_half_precision",
     "configure",
     "enough_memory",
     "feed",
@@ -197,9 +200,20 @@ def gradient(function: Callable[[Any], Any], values: NDArray[np.floating]) -> ND
     return np.asarray(jax.grad(lambda tensor: function(tensor).sum())(values))
 
 
+def allow_half_precision() -> None:
+    """Let oneDNN use all instructions of the processor, unless the user set a limit: with AVX2 it has none for 16 bits.
+
+    It reads the limit when it computes its first convolution, so that a process that has computed one keeps its limit.
+    """
+    if os.environ.get(INSTRUCTIONS) == variables.DEFAULT[INSTRUCTIONS]:
+        del os.environ[INSTRUCTIONS]
+
+
 @contextlib.contextmanager
 def precision(policy: str) -> Iterator[None]:
     """Give new layers the precision `policy`: float32, mixed_bfloat16 or mixed_float16."""
+    if policy != "float32":
+        allow_half_precision()
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy)
     try:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from xtcav_ml.data import model_file
+from xtcav_ml.learning import backend
 from xtcav_ml.learning.backend import keras
 from xtcav_ml.learning.layer_plan import CLASS_HEAD, FEATURES_INPUT, FRAME_INPUT, LAYERS, NUMBER_HEAD, Ends
 from xtcav_ml.science.spec import LearningSpec
@@ -66,7 +67,10 @@ def load_network(path: Path, *, sealed: bool = True) -> tuple[keras.Model, Learn
         except Exception:
             keras.utils.clear_session()  # else Keras would allocate the weights of the outline later
             raise
-        return keras.saving.load_model(path, compile=False, safe_mode=True), spec
+        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    if any(layer.compute_dtype in ("bfloat16", "float16") for layer in model.layers):
+        backend.allow_half_precision()
+    return model, spec
 
 
 def _require_known(config: Any) -> None:
