@@ -87,7 +87,9 @@ class Project:
             check=True,
         ).stdout.split("\0")
         for name in filter(None, names):
-            result = "results" in Path(name).parts[:-1] or name.endswith("dvc.lock")  # of the full-size default run
+            result = "results" in Path(name).parts[:-1] or name.endswith(
+                ("dvc.lock", "seeds/settings.json")
+            )  # of full size
             if (ROOT / name).is_file() and not result:
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(ROOT / name, folder / name)

@@ -65,7 +65,7 @@ def write(folder: Path) -> dict[str, str]:
         simulate.write_file(shots, file, folder / "raw")
     data = validate_section(tree["data"] | {"raw": str(folder / "raw")}, DataParams, "data")
     few = tree["prepare"] | {
-        "split": tree["prepare"]["split"] | {"block": 2, "gap": 0},
+        "split": tree["prepare"]["split"] | {"block": 2, "gap": 0, "train": 0.7, "validation": 0.15, "test": 0.15},
         "balance": {"ratio": None, "splits": []},
     }
     few |= {"label": None, "classes": [], "regression": ["truth.energy1", "truth.charge"], "features": ["bld.L3energy"]}

@@ -113,3 +113,15 @@ os.execv(sys.executable, [sys.executable, "-c", program])
 def test_a_stop_while_a_program_of_another_starts_is_one_line():
     done = subprocess.run([sys.executable, "-c", BECOMES], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "xtcav: ui: stopped\n")
+
+
+def test_a_signal_after_the_work_is_done_does_not_disturb_the_end():
+    program = (
+        "import atexit, os, signal\n"
+        "from xtcav_ml.system import interrupts\n"
+        "interrupts.listen()\n"
+        "atexit.register(lambda: (os.kill(os.getpid(), signal.SIGINT), print('tidied')))\n"
+        "interrupts.leave()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "tidied\n", "")

@@ -121,3 +121,5 @@ def main() -> None:
     except Exception as error:
         warn(as_user_error(error))
         sys.exit(1)
+    finally:
+        interrupts.leave()

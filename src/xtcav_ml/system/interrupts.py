@@ -50,6 +50,19 @@ def end_at_once(name: str) -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
 
 
+def leave() -> None:
+    """Let this process end in order, now that its work is done: a request to stop comes too late; a repeated one ends it."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        global _first
+        now = time.monotonic()
+        if _first is not None and now - _first > REPEAT_SECONDS:
+            os._exit(130)
+        _first = _first or now
+
+    _handle(end)
+
+
 @contextlib.contextmanager
 def held() -> Iterator[None]:
     """Hold a request to stop back until the end, or the next `require_none`. A repeated request stops at once.
