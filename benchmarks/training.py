@@ -173,7 +173,7 @@ def _torch_layers(spec: LayerSpec, layers: Sequence[LayerSpec], weights: Any) ->
     import torch
     from torch import nn
 
-    class Apply(nn.Module):  # type: ignore[misc]
+    class Apply(nn.Module):
         """A function as a module."""
 
         def __init__(self, function: Callable[[Any], Any]) -> None:

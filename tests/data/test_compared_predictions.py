@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tests.data.test_predictions import TABLE
-from xtcav_ml.data.compared_predictions import Run, compare_predictions, neighbours
-from xtcav_ml.data.predictions import by_seed, in_common, read_rows
+from xtcav_ml.data.compared_predictions import Run, compare_predictions
+from xtcav_ml.data.predictions import by_seed, read_rows
 from xtcav_ml.system.errors import UserError
 
 
@@ -103,11 +103,22 @@ def test_settings_are_compared_by_numbers_too():
     assert found["runs"][0]["mean_absolute_error"]["peak"] > found["runs"][1]["mean_absolute_error"]["peak"]
 
 
-def test_neighbours_are_shots_that_follow_one_another_ten_at_most():
-    index = [*range(12), 14, 15, 16, 17, 3]
-    table = [{"run": "1" if shot < 14 else "2", "run.index": str(i)} for shot, i in enumerate(index)]
-    run = in_common([("x", table)])[0]
-    assert neighbours(run).tolist() == [0] * 10 + [1] * 2 + [2] * 2 + [3] * 2 + [4]
+def test_shots_that_are_alike_for_long_make_settings_less_sure():
+    def interval(better):
+        """The width of the interval if the second settings alone are right on these shots (N,)."""
+
+        def group(right):
+            tables = [
+                [{"run": "7", "run.index": f"{i}", "actual": "a", "predicted": "ba"[r]} for i, r in enumerate(right)]
+            ]
+            return tables * 2
+
+        runs = [Run(name, tables[0], tables) for name, tables in (("x", group(0 * better)), ("y", group(better)))]
+        (found,) = compare_predictions(runs)["comparisons"]
+        return found["high"] - found["low"]
+
+    alternating, long = np.arange(400) % 2, np.arange(400) // 20 % 2
+    assert interval(long) > 3 * interval(alternating)
 
 
 def test_the_table_of_a_group_has_a_table_for_each_seed():

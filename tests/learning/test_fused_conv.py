@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from xtcav_ml.learning import fused_conv, native_op
+from xtcav_ml.learning import fused_conv, native_op, operations
 from xtcav_ml.learning.backend import keras
 
 SIZES = {
@@ -148,7 +148,7 @@ def test_what_would_read_other_memory_is_refused(keras_ready, part, index):
 
     @tf.function
     def differentiate():
-        return native_op.call(native_op.BY_KERNEL, *map(tf.constant, arrays), geometry=geometry, threads=1)
+        return operations.call(native_op.BY_KERNEL, *map(tf.constant, arrays), geometry=geometry, threads=1)
 
     with pytest.raises(tf.errors.InvalidArgumentError, match=message):
         differentiate()

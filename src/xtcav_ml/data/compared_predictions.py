@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from xtcav_ml.data.predictions import ACTUAL, PREDICTED, RUN_KEY, Predictions, TableRows, by_seed, in_common, read_rows
 from xtcav_ml.science import metrics, significance, two_level
+from xtcav_ml.science.blocks import of_time
 from xtcav_ml.science.significance import Difference
 from xtcav_ml.science.thresholds import INTERVAL, POWER, SIGNIFICANT
 from xtcav_ml.system.errors import UserError
@@ -104,7 +105,7 @@ def _compare_classes(groups: Groups, _: str, result: dict[str, Any]) -> None:
         right.append(np.array([[a == b for a, b in zip(truth, run.columns[PREDICTED], strict=True)] for run in group]))
     measure, names = Measure("accuracy", True, 1.0), [group[0].name for group in groups]
     if result["level"] == "settings":
-        _compare_settings(names, measure, right, neighbours(groups[0][0]), result)
+        _compare_settings(names, measure, right, _blocks(groups[0][0]), result)
         return
     for row, (hits,) in zip(result["runs"], right, strict=True):
         low, high = metrics.wilson_interval(int(hits.sum()), len(hits))
@@ -132,7 +133,7 @@ def _compare_number(groups: Groups, name: str, result: dict[str, Any]) -> None:
     measure = Measure(f"mean absolute error of {name}", False, float(truth[finite].std()))
     names = [group[0].name for group in groups]
     if result["level"] == "settings":
-        _compare_settings(names, measure, errors, neighbours(first)[finite], result)
+        _compare_settings(names, measure, errors, _blocks(first)[finite], result)
         return
     for row, error in zip(result["runs"], errors, strict=True):
         row.setdefault("mean_absolute_error", {})[name] = float(error.mean())
@@ -159,9 +160,9 @@ def _compare_settings(
     result["comparisons"] += _entries(names, measure, differences, "settings")
 
 
-def neighbours(run: Predictions) -> NDArray[np.int64]:
-    """Return the block of neighbours of each shot (N,)."""
-    return two_level.neighbours(*(np.array(run.floats(name)) for name in RUN_KEY))
+def _blocks(run: Predictions) -> NDArray[np.int64]:
+    """Return the block of time of each shot (N,)."""
+    return of_time(*(np.array(run.floats(name)) for name in RUN_KEY))
 
 
 def _entries(

@@ -14,6 +14,7 @@ from xtcav_ml.learning.layer_plan import CLASS_HEAD, FEATURES_INPUT, FRAME_INPUT
 from xtcav_ml.learning.random_streams import Purpose, generator
 
 FRAMES_PER_COPY = 256  # frames that are copied to a GPU at once
+PREDICTED_AT_ONCE = 64  # shots
 
 
 class Batches(keras.utils.PyDataset):  # type: ignore[misc]
@@ -79,6 +80,12 @@ def _on_gpu(prepared: PreparedFile) -> Any | None:
     rows = np.arange(prepared.shots)
     copies = range(0, prepared.shots, FRAMES_PER_COPY)
     return backend.to_device(prepared.stored(rows[first : first + FRAMES_PER_COPY]) for first in copies)
+
+
+def predict_all(model: keras.Model, prepared: PreparedFile) -> dict[str, NDArray[np.float32]]:
+    """Return what a network says of all shots of a file, (N, ...) by the name of the head."""
+    outputs: dict[str, NDArray[np.float32]] = model.predict(Batches(prepared, PREDICTED_AT_ONCE), verbose=0)
+    return outputs
 
 
 def shuffled(shots: int, seed: int, epoch: int) -> NDArray[np.int64]:

@@ -2,12 +2,10 @@
 
 from xtcav_ml.data.prepared import PreparedFile
 from xtcav_ml.learning.backend import keras
-from xtcav_ml.learning.batches import Batches
+from xtcav_ml.learning.batches import predict_all
 from xtcav_ml.learning.layer_plan import CLASS_HEAD, NUMBER_HEAD
 from xtcav_ml.science import statements
 from xtcav_ml.science.statements import Statements
-
-PREDICTED_AT_ONCE = 64  # shots
 
 
 def calibrate(model: keras.Model, validation: PreparedFile, coverage: float) -> Statements:
@@ -15,7 +13,7 @@ def calibrate(model: keras.Model, validation: PreparedFile, coverage: float) -> 
 
     The layers stay as they are, and so does the likeliest class of every shot. `coverage` is that of sets and intervals.
     """
-    outputs = model.predict(Batches(validation, PREDICTED_AT_ONCE), verbose=0)
+    outputs = predict_all(model, validation)
     temperature, least = None, list[float]()
     if validation.classes:
         temperature = statements.temperature(validation.labels, outputs[CLASS_HEAD])

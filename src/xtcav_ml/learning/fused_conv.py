@@ -13,7 +13,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from xtcav_ml.learning import native_op
+from xtcav_ml.learning import operations
 from xtcav_ml.learning.backend import keras
 from xtcav_ml.learning.conv_pool import Geometry
 from xtcav_ml.learning.native_op import BY_FRAMES, BY_KERNEL, POOL
@@ -66,7 +66,7 @@ class ConvMaxPool(keras.layers.Conv2D):  # type: ignore[misc]
     @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
     def _pooled(self, frames: Any, kernel: Any) -> Any:
         shape = tuple(frames.shape)
-        operate = functools.partial(native_op.call, geometry=self._geometry(shape), threads=self.threads)
+        operate = functools.partial(operations.call, geometry=self._geometry(shape), threads=self.threads)
 
         @tf.custom_gradient  # type: ignore[untyped-decorator]
         def pooled(frames: Any, kernel: Any) -> Any:

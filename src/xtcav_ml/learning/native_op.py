@@ -1,42 +1,25 @@
-"""Operations of TensorFlow compiled by numba: no compiler at installation, and no Python between TensorFlow and the loops.
+"""What TensorFlow calls: reads the tensors, lets threads run the loops of `conv_pool`, and reports what fails; no Python in it.
 
-TensorFlow's C interface for kernels (tensorflow/c/kernels.h) takes the address of a function, and numba gives one. Threads are
-the system's, started for each call within some 10 us: TensorFlow lends its own to C++ alone.
+It speaks TensorFlow's C interface for kernels (tensorflow/c/kernels.h); `operations` makes it known. Threads are the system's,
+started for each call within some 10 us: TensorFlow lends its own to C++ alone.
 """
 
-import ctypes
-import functools
-import hashlib
-import sys
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-import llvmlite.binding  # type: ignore[import-untyped]
 import numba
 import numpy as np
-import tensorflow as tf
 from numba import carray, types
 from numba.core import cgutils
 from numba.extending import intrinsic
-from tensorflow.python.eager import context, execute
 
-from xtcav_ml.learning import conv_pool, vector_code
+from xtcav_ml.learning import conv_pool
 from xtcav_ml.learning.conv_pool import Geometry
 from xtcav_ml.learning.vector_code import LANES, compiled
-from xtcav_ml.system import variables
 
 POOL, BY_KERNEL, BY_FRAMES = range(3)
 """What there is to do: pool the maps, or differentiate, from the derivatives `slopes` by their maxima."""
 
 INPUTS = {"geometry": "int64", "frames": "float", "kernel": "float", "places": "int32", "slopes": "float"}
-OPERATIONS = {
-    POOL: ("XtcavConvMaxPool", 3, ("best: float", "places: int32")),
-    BY_KERNEL: ("XtcavConvMaxPoolByKernel", 5, ("by_kernel: float",)),
-    BY_FRAMES: ("XtcavConvMaxPoolByFrames", 5, ("by_frames: float",)),
-}
-"""The name of each operation, how many of INPUTS it takes, and its outputs: `conv_pool` describes them."""
-
 SETTINGS = (*Geometry._fields, "threads", "operation", "worker", "version")
 """What `geometry` holds; `worker` is the address of the function that a thread runs."""
 
@@ -229,7 +212,7 @@ def _do(job: Any) -> None:
         conv_pool.by_frames(job, rows, places, slopes, _frames(job, job.out))
 
 
-def _functions(version: int) -> tuple[Any, Any]:
+def functions(version: int) -> tuple[Any, Any]:
     """Return the function that computes an operation and the one that its threads run, compiled or from numba's cache."""
 
     def compute(kernel: int, context: int) -> None:
@@ -253,54 +236,3 @@ def _functions(version: int) -> tuple[Any, Any]:
 
     computing = numba.cfunc(types.void(_ADDRESS, _ADDRESS), cache=True)(compute)
     return computing, numba.cfunc(types.voidptr(types.voidptr), cache=True)(work)
-
-
-def _version() -> int:
-    """Return a digest of all that decides the machine code: of a function numba's cache knows its file and what it encloses."""
-    modules = (vector_code, conv_pool, sys.modules[__name__])
-    sources = b"".join(Path(str(module.__file__)).read_bytes() for module in modules)
-    switches = repr(variables.counted(["numba"])).encode()
-    return int.from_bytes(hashlib.blake2b(sources + switches, digest_size=7).digest())
-
-
-@functools.cache
-def _registered() -> Mapping[str, Any]:
-    """Make the operations known to the TensorFlow of this process; return `worker` and `version`."""
-    (path,) = Path(tf.sysconfig.get_lib()).glob("libtensorflow_framework.*")
-    llvmlite.binding.load_library_permanently(str(path))
-    version = _version()
-    compute, work = _functions(version)
-    library = ctypes.CDLL(str(path))
-    for name, inputs, outputs in OPERATIONS.values():
-        _register(library, name.encode(), list(INPUTS.items())[:inputs], outputs, compute.address)
-    return {"worker": work.address, "version": version, "alive": (compute, work)}
-
-
-def _register(library: Any, name: bytes, inputs: Any, outputs: Any, address: int) -> None:
-    for function in ("TF_NewOpDefinitionBuilder", "TF_NewKernelBuilder", "TF_NewStatus"):
-        getattr(library, function).restype = ctypes.c_void_p
-    pointer, status = ctypes.c_void_p, ctypes.c_void_p(library.TF_NewStatus())
-    definition = pointer(library.TF_NewOpDefinitionBuilder(name))
-    for each in inputs:
-        library.TF_OpDefinitionBuilderAddInput(definition, ": ".join(each).encode())
-    for each in outputs:
-        library.TF_OpDefinitionBuilderAddOutput(definition, each.encode())
-    unknown = ctypes.cast(library.TF_ShapeInferenceContextSetUnknownShape, pointer)
-    library.TF_OpDefinitionBuilderSetShapeInferenceFunction(definition, unknown)
-    library.TF_RegisterOpDefinition(definition, status)
-    kernel = pointer(library.TF_NewKernelBuilder(name, b"CPU", None, pointer(address), None))
-    library.TF_RegisterKernelBuilder(name, kernel, status)
-    if code := library.TF_GetCode(status):
-        raise RuntimeError(f"{name.decode()}: not registered (found code {code}, expected 0)")
-    library.TF_DeleteStatus(status)
-
-
-def call(operation: int, *inputs: Any, geometry: Geometry, threads: int) -> list[Any]:
-    """Return the outputs of one of OPERATIONS, in the graph that is being built, if one is."""
-    settings = {**geometry._asdict(), "threads": threads, "operation": operation, **_registered()}
-    values = tf.constant([settings[each] for each in SETTINGS], tf.int64)
-    name, _, outputs = OPERATIONS[operation]
-    kinds = [tf.as_dtype(each.split(": ")[1]) for each in outputs]
-    if tf.executing_eagerly():
-        return list(execute.execute(name, len(outputs), [values, *inputs], None, context.context()))
-    return list(tf.compat.v1.get_default_graph().create_op(name, [values, *inputs], kinds).outputs)

@@ -22,7 +22,7 @@ FLOAT, PLACE, INDEX = ir.FloatType(), ir.IntType(32), ir.IntType(64)
 
 
 def compiled(function: F) -> F:
-    """Return a function for others that numba compiles; `native_op` caches what it makes of them."""
+    """Return a function for others that numba compiles; `operations` caches what it makes of them."""
     return numba.njit(nogil=True)(function)  # type: ignore[no-any-return]
 
 

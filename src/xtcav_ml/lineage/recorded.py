@@ -71,6 +71,11 @@ def evaluated_group(made: Recorded | None, read_file: Callable[[str], bytes]) ->
     return ""
 
 
+def group_in(folder: Path) -> str:
+    """Return the key of `evaluated_group` of the results in a project's folder."""
+    return evaluated_group(of_folder(folder), lambda name: (folder / name).read_bytes())
+
+
 def differing(tables: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, str | None]]:
     """Return the parameters that are not the same in all tables, with each table's value as text, None where it has none."""
     rows: dict[str, dict[str, str | None]] = {}

@@ -21,7 +21,7 @@ from xtcav_ml.figures.drawing import write_png
 from xtcav_ml.figures.frames import Grid
 from xtcav_ml.learning import backend, keras_file
 from xtcav_ml.learning.backend import keras
-from xtcav_ml.learning.batches import Batches
+from xtcav_ml.learning.batches import predict_all
 from xtcav_ml.learning.layer_plan import CLASS_HEAD, NUMBER_HEAD
 from xtcav_ml.pipeline import sheets
 from xtcav_ml.science import blocks, ceiling, epochs, metric_names, metrics
@@ -29,8 +29,6 @@ from xtcav_ml.science.statements import Statements
 from xtcav_ml.system import atomic
 from xtcav_ml.system.errors import UserError, reading
 from xtcav_ml.system.progress import console
-
-PREDICTED_AT_ONCE = 64  # shots that the network predicts in one call
 
 
 def evaluate_network(
@@ -83,7 +81,7 @@ def predict_test(model_path: Path, test: PreparedFile) -> tuple[keras.Model, Sta
             f"{model_path}: of other data than {test.path} (found {spec.to_json()} with its dark frame, expected "
             f"{test.spec.to_json()} with that of the file). Fix: run `make repro`"
         )
-    return model, spec.statements, model.predict(Batches(test, PREDICTED_AT_ONCE), verbose=0)
+    return model, spec.statements, predict_all(model, test)
 
 
 def _tabulated(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -122,8 +120,8 @@ def _bins(calibrated: metrics.Calibration) -> dict[str, Any]:
 
 def _intervals(test: PreparedFile, right: NDArray[np.bool_], measured: metrics.Classification) -> dict[str, Any]:
     """Return interval and z of the accuracy: by shots if they are simulated and thus independent, else by blocks of time."""
-    order = np.lexsort([test.column(name) for name in ("run.index", "run", *EVENT_KEY[1::-1])])
-    blocked = blocks.blocked_interval(right[order])
+    of_time = blocks.of_time(*(test.column(name) for name in (*EVENT_KEY[:2], "run", "run.index")))
+    blocked = blocks.blocked_interval(right, of_time)
     by_shots = (measured.accuracy_low, measured.accuracy_high) if test.truth is not None else None
     return {
         **_between("accuracy", by_shots or (blocked.low, blocked.high)),

@@ -20,6 +20,7 @@ from xtcav_ml.learning.layer_plan import CLASS_HEAD, NUMBER_HEAD
 from xtcav_ml.lineage import lineage, recorded
 from xtcav_ml.pipeline import evaluate, sheets, train
 from xtcav_ml.science import epochs, metric_names, metrics, two_level
+from xtcav_ml.science.blocks import of_time
 from xtcav_ml.system import atomic
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.system.progress import console
@@ -84,7 +85,7 @@ def evaluate_group(threads: int, seeds: Sequence[int], data: Path, group: str) -
             tables.append(evaluate.prediction_columns(test, outputs))
             for name, each in _scores(test, outputs).items():
                 scores.setdefault(name, []).append(each)
-        blocks, shots = two_level.neighbours(test.column("run"), test.column("run.index")), test.shots
+        blocks, shots = of_time(test.column("run"), test.column("run.index")), test.shots
     means = {name: _spread(np.array(each), blocks) for name, each in scores.items()}
     atomic.write_json(GROUP, {"group": group, "shots": shots, "seeds": members, "mean": means})
     evaluate.write_columns(GROUP_PREDICTIONS, _joined(seeds, tables))

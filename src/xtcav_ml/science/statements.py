@@ -54,7 +54,7 @@ def temperature(labels: NDArray[np.integer], probabilities: Floats) -> float:
 
     shots, classes = probabilities.shape
     targets = (np.eye(classes)[labels] * shots + 1) / (shots + classes)
-    scores = np.log(np.maximum(probabilities.astype(np.float64), np.finfo(np.float32).tiny))
+    scores = _scores(probabilities)
 
     def cross_entropy(log_temperature: float) -> float:
         return -float((targets * log_softmax(scores / np.exp(log_temperature), axis=1)).sum())
@@ -67,8 +67,11 @@ def tempered(probabilities: Floats, temperature: float) -> NDArray[np.float64]:
     """Return probabilities (N, classes) at another temperature: to the power of 1 / `temperature`, normalized."""
     from scipy.special import softmax
 
-    scores = np.log(np.maximum(probabilities.astype(np.float64), np.finfo(np.float32).tiny))
-    return np.asarray(softmax(scores / temperature, axis=1))
+    return np.asarray(softmax(_scores(probabilities) / temperature, axis=1))
+
+
+def _scores(probabilities: Floats) -> NDArray[np.float64]:
+    return np.log(np.maximum(probabilities.astype(np.float64), np.finfo(np.float32).tiny))
 
 
 def least_probabilities(labels: NDArray[np.integer], probabilities: Floats, coverage: float) -> list[float]:

@@ -8,7 +8,6 @@ the degrees of freedom of F. E. Satterthwaite, Biometrics Bull. 2 (1946) 110; a 
 
 from dataclasses import dataclass
 from math import inf, nan, sqrt
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +19,7 @@ Scores = NDArray[np.floating] | NDArray[np.bool_]
 """(seeds, shots): what each network scores on each shot: whether it is right, or its error."""
 
 Blocks = NDArray[np.integer] | None
-"""(shots,): neighbours, which are alike, have the same number; None where each shot stands for itself."""
-
-MOST_NEIGHBOURS = 10  # shots of a block, the default of prepare.split.block: longer ones would leave few
+"""(shots,): neighbours, which are alike, have the same number (`blocks.of_time`); None where each shot stands for itself."""
 
 Part = tuple[float, float]  # of a variance: its value, and its degrees of freedom
 
@@ -65,14 +62,6 @@ def difference(first: Scores, second: Scores, blocks: Blocks = None) -> Differen
 def _least(scores: Scores) -> float:
     """Return half of the narrowest interval that the shots allow: of numbers, which are not shares, none."""
     return unseen(scores.shape[1]) if scores.dtype == bool else 0.0
-
-
-def neighbours(run: NDArray[Any], number: NDArray[Any]) -> NDArray[np.int64]:
-    """Return the block of each shot (shots,): up to MOST_NEIGHBOURS of one run that follow one another are in one."""
-    begins = (np.diff(run, prepend=np.nan) != 0) | (np.diff(number, prepend=np.nan) != 1)
-    stretch = np.cumsum(begins)
-    position = np.arange(len(begins)) - np.flatnonzero(begins)[stretch - 1]
-    return np.unique([stretch, position // MOST_NEIGHBOURS], axis=1, return_inverse=True)[1]
 
 
 def _of_seeds(scores: Scores) -> Part:

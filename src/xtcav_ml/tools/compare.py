@@ -22,7 +22,7 @@ from xtcav_ml.tracking import find_runs, mlflow_store
 from xtcav_ml.tracking.mlflow_names import LINEAGE
 
 RUN_ID = "[0-9a-f]{32}"
-ALIKE = {"models": "shots are taken as independent", "settings": "at most ten neighbours are taken as alike"}
+ALIKE = {"models": "shots are taken as independent", "settings": "neighbours in a block of time are taken as alike"}
 """What the comparisons of each level assume of the shots."""
 
 

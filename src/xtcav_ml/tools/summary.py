@@ -58,8 +58,7 @@ def seeds(root: Path) -> list[str]:
     """Return what other seeds of the same settings give, or how to find that out."""
     group = None
     if (root / GROUP).is_file():
-        current = recorded.evaluated_group(recorded.of_folder(root), lambda name: (root / name).read_bytes())
-        group = group_files.present(root, current)
+        group = group_files.present(root, recorded.group_in(root))
     return [ONE_SEED] if group is None else [f"{sentence}." for sentence in group_files.sentences(group)]
 
 
@@ -76,7 +75,7 @@ def print_group() -> None:
     console().print(table)
     for sentence in group_files.sentences(group):
         console().print(sentence)
-    if recorded.evaluated_group(recorded.of_folder(Path()), lambda name: Path(name).read_bytes()) != group["group"]:
+    if recorded.group_in(Path()) != group["group"]:
         console().print(
             "These are not the settings, test set and code of the present results: `make seeds` makes theirs."
         )

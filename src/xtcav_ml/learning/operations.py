@@ -1,0 +1,78 @@
+"""Operations of TensorFlow compiled by numba: no compiler at installation, and no Python between TensorFlow and the loops.
+
+TensorFlow's C interface takes the address of a function, and numba gives one: `native_op`.
+"""
+
+import ctypes
+import functools
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import llvmlite.binding  # type: ignore[import-untyped]
+import tensorflow as tf
+from tensorflow.python.eager import context, execute
+
+from xtcav_ml.learning import conv_pool, native_op, vector_code
+from xtcav_ml.learning.conv_pool import Geometry
+from xtcav_ml.learning.native_op import BY_FRAMES, BY_KERNEL, INPUTS, POOL, SETTINGS
+from xtcav_ml.system import variables
+
+OPERATIONS = {
+    POOL: ("XtcavConvMaxPool", 3, ("best: float", "places: int32")),
+    BY_KERNEL: ("XtcavConvMaxPoolByKernel", 5, ("by_kernel: float",)),
+    BY_FRAMES: ("XtcavConvMaxPoolByFrames", 5, ("by_frames: float",)),
+}
+"""The name of each operation, how many of INPUTS it takes, and its outputs: `conv_pool` describes them."""
+
+
+def _version() -> int:
+    """Return a digest of all that decides the machine code: of a function numba's cache knows its file and what it encloses."""
+    modules = (vector_code, conv_pool, native_op)
+    sources = b"".join(Path(str(module.__file__)).read_bytes() for module in modules)
+    switches = repr(variables.counted(["numba"])).encode()
+    return int.from_bytes(hashlib.blake2b(sources + switches, digest_size=7).digest())
+
+
+@functools.cache
+def _registered() -> Mapping[str, Any]:
+    """Make the operations known to the TensorFlow of this process; return `worker` and `version`."""
+    (path,) = Path(tf.sysconfig.get_lib()).glob("libtensorflow_framework.*")
+    llvmlite.binding.load_library_permanently(str(path))
+    version = _version()
+    compute, work = native_op.functions(version)
+    library = ctypes.CDLL(str(path))
+    for name, inputs, outputs in OPERATIONS.values():
+        _register(library, name.encode(), list(INPUTS.items())[:inputs], outputs, compute.address)
+    return {"worker": work.address, "version": version, "alive": (compute, work)}
+
+
+def _register(library: Any, name: bytes, inputs: Any, outputs: Any, address: int) -> None:
+    for function in ("TF_NewOpDefinitionBuilder", "TF_NewKernelBuilder", "TF_NewStatus"):
+        getattr(library, function).restype = ctypes.c_void_p
+    pointer, status = ctypes.c_void_p, ctypes.c_void_p(library.TF_NewStatus())
+    definition = pointer(library.TF_NewOpDefinitionBuilder(name))
+    for each in inputs:
+        library.TF_OpDefinitionBuilderAddInput(definition, ": ".join(each).encode())
+    for each in outputs:
+        library.TF_OpDefinitionBuilderAddOutput(definition, each.encode())
+    unknown = ctypes.cast(library.TF_ShapeInferenceContextSetUnknownShape, pointer)
+    library.TF_OpDefinitionBuilderSetShapeInferenceFunction(definition, unknown)
+    library.TF_RegisterOpDefinition(definition, status)
+    kernel = pointer(library.TF_NewKernelBuilder(name, b"CPU", None, pointer(address), None))
+    library.TF_RegisterKernelBuilder(name, kernel, status)
+    if code := library.TF_GetCode(status):
+        raise RuntimeError(f"{name.decode()}: not registered (found code {code}, expected 0)")
+    library.TF_DeleteStatus(status)
+
+
+def call(operation: int, *inputs: Any, geometry: Geometry, threads: int) -> list[Any]:
+    """Return the outputs of one of OPERATIONS, in the graph that is being built, if one is."""
+    settings = {**geometry._asdict(), "threads": threads, "operation": operation, **_registered()}
+    values = tf.constant([settings[each] for each in SETTINGS], tf.int64)
+    name, _, outputs = OPERATIONS[operation]
+    kinds = [tf.as_dtype(each.split(": ")[1]) for each in outputs]
+    if tf.executing_eagerly():
+        return list(execute.execute(name, len(outputs), [values, *inputs], None, context.context()))
+    return list(tf.compat.v1.get_default_graph().create_op(name, [values, *inputs], kinds).outputs)
