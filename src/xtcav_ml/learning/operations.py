@@ -18,6 +18,7 @@ from xtcav_ml.learning import conv_pool, native_op, vector_code
 from xtcav_ml.learning.conv_pool import Geometry
 from xtcav_ml.learning.native_op import BY_FRAMES, BY_KERNEL, INPUTS, POOL, SETTINGS
 from xtcav_ml.system import variables
+from xtcav_ml.system.progress import told
 
 OPERATIONS = {
     POOL: ("XtcavConvMaxPool", 3, ("best: float", "places: int32")),
@@ -41,7 +42,8 @@ def _registered() -> Mapping[str, Any]:
     (path,) = Path(tf.sysconfig.get_lib()).glob("libtensorflow_framework.*")
     llvmlite.binding.load_library_permanently(str(path))
     version = _version()
-    compute, work = native_op.functions(version)
+    with told("train: compiling the first layer, once for this folder (some 15 s)"):
+        compute, work = native_op.functions(version)
     library = ctypes.CDLL(str(path))
     for name, inputs, outputs in OPERATIONS.values():
         _register(library, name.encode(), list(INPUTS.items())[:inputs], outputs, compute.address)
