@@ -84,12 +84,20 @@ def test_errors_come_at_once_and_output_at_the_end(pipes):
     assert not output.closed
 
 
+def read_all(terminal, expected):
+    """Return whether a terminal says what is expected, and no more; it may give what was written in parts."""
+    said = b""
+    while len(said) < len(expected):
+        said += os.read(terminal, 100)
+    return said == expected
+
+
 def test_a_terminal_gets_every_line(place, pipes):
     terminal, its = os.openpty()
     place("stdout", its)
     with begun():
         print("a line")
-        assert os.read(terminal, 100) == b"a line\r\n"
+        assert read_all(terminal, b"a line\r\n")
     os.close(terminal)
 
 
@@ -242,10 +250,7 @@ def test_a_program_that_takes_the_place_of_this_one_has_its_terminal(place, pipe
     with begun():
         print("before", end=" ")
         streams.become(["program"])
-        said = os.read(terminal, 100)
-        while len(said) < len(b"before program"):  # a terminal may give two writes one after the other
-            said += os.read(terminal, 100)
-        assert said == b"before program"
+        assert read_all(terminal, b"before program")
     os.close(terminal)
 
 
