@@ -51,7 +51,7 @@ def write_columns(file: h5py.File, index: np.ndarray, run: int) -> None:
 
 
 def params(folder: Path, shape: tuple[int, int], **changes: Any) -> tuple[DataParams, PrepareParams]:
-    """Return sections for the files of `folder`: those of params.yaml, with all shots, most to train, and with `changes` of `prepare`."""
+    """Return sections for the files of `folder`: those of params.yaml, most shots to train, with `changes` of `prepare`."""
     section = params_file.load_params(ROOT / "params.yaml").prepare
     balance = section.balance.model_copy(update={"ratio": None})
     split = section.split.model_copy(update={"train": 0.7, "validation": 0.15, "test": 0.15})
