@@ -48,7 +48,7 @@ def test_children_of_a_service_are_ended_too(tmp_path, ends_first):
         if ends_first:
             process.kill()
             process.wait()
-    assert not psutil.wait_procs([child], timeout=20)[1]
+    assert not psutil.wait_procs([child], timeout=120)[1]
 
 
 def test_a_service_that_does_not_listen_is_killed(tmp_path, monkeypatch):
@@ -70,7 +70,7 @@ with services.running([sys.executable, "-c", {ENDS_IN_ORDER!r}], signal.SIGTERM,
     with subprocess.Popen([sys.executable, "-c", starter], cwd=ROOT, stdout=subprocess.PIPE, text=True) as parent:
         service = psutil.Process(int(parent.stdout.readline()))
         parent.kill()
-        assert not psutil.wait_procs([service], timeout=20)[1]
+        assert not psutil.wait_procs([service], timeout=120)[1]
 
 
 def test_a_program_that_is_killed_is_started_again(tmp_path, capsys):

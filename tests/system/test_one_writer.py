@@ -1,10 +1,12 @@
 """Two processes never write an output at the same time, whatever ends them."""
 
+import contextlib
 import errno
-import multiprocessing
 import os
 import signal
-import time
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -12,41 +14,54 @@ import pytest
 from xtcav_ml.system import one_writer
 from xtcav_ml.system.one_writer import locked, writing
 
-FORK = multiprocessing.get_context("fork")
-
-
-def hold(output, seconds, held):
+PROLOGUE = """
+import sys, time
+from pathlib import Path
+from xtcav_ml.system.one_writer import writing
+output = Path(sys.argv[1])
+"""
+HOLD = """
+with writing(output):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+COUNT = """
+for _ in range(20):
     with writing(output):
-        held.set()
-        time.sleep(seconds)
+        value = int(output.read_text())
+        time.sleep(0.0005)
+        output.write_text(str(value + 1))
+"""
+
+
+def started(program, output):
+    """Start another process, no fork of this one: that may have TensorFlow's threads, and handlers of signals."""
+    return subprocess.Popen([sys.executable, "-c", PROLOGUE + program, output], stdout=subprocess.PIPE, text=True)
 
 
 @pytest.fixture
 def holder(tmp_path):
-    """Another process that writes an output for a minute, unless it is ended."""
-    held = FORK.Event()
-    process = FORK.Process(target=hold, args=(tmp_path / "model", 60, held), daemon=True)
-    process.start()
-    assert held.wait(10)
-    yield process
-    process.kill()
-    process.join()
+    """Another process that writes an output for ten minutes, unless it is ended."""
+    with started(HOLD, tmp_path / "model") as process:
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
 
 
-def end_soon(process, how):
-    def end():
-        time.sleep(0.1)
-        os.kill(process.pid, how)
-
-    FORK.Process(target=end, daemon=True).start()
+@contextlib.contextmanager
+def ending(process, how):
+    """End a process soon, and see that it has ended when the block has."""
+    timer = threading.Timer(0.1, process.send_signal, [how])
+    timer.start()
+    yield
+    timer.join()
+    assert process.wait(60) == -how
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_the_next_writer_says_for_whom_it_waits_and_goes_on_when_that_is_ended(tmp_path, holder, how, capsys):
-    began = time.monotonic()
-    end_soon(holder, how)
-    with writing(tmp_path / "model"):
-        assert 0.05 < time.monotonic() - began < 10
+    with ending(holder, how), writing(tmp_path / "model"):
+        pass
     said = capsys.readouterr().err
     assert said.startswith(f"{tmp_path / 'model'}: waits for process {holder.pid} of ")
     assert len(said.splitlines()) == 1
@@ -60,36 +75,24 @@ def test_another_output_is_free_and_nothing_is_left_behind(tmp_path, holder, cap
     assert not any(capsys.readouterr())
 
 
-def count(output, times):
-    for _ in range(times):
-        with writing(output):
-            value = int(output.read_text())
-            time.sleep(0.0005)
-            output.write_text(str(value + 1))
-
-
 def test_no_writer_is_lost_among_many(tmp_path):
     output = tmp_path / "count"
     output.write_text("0")
-    writers = [FORK.Process(target=count, args=(output, 20)) for _ in range(8)]
-    for writer in writers:
-        writer.start()
-    for writer in writers:
-        writer.join(60)
+    writers = [started(COUNT, output) for _ in range(8)]
+    assert [writer.communicate()[0] for writer in writers] == [""] * 8
     assert output.read_text() == "160"
     assert [path.name for path in tmp_path.iterdir()] == ["count"]
 
 
 def test_a_child_process_does_not_keep_the_lock(tmp_path):
     with writing(tmp_path / "model"):
-        child = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,), daemon=True)
-        child.start()
+        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], close_fds=False)
     try:
         with Path(tmp_path / ".model.lock").open("wb") as file:
             assert one_writer.locked(file, wait=False)
     finally:
         child.kill()
-        child.join()
+        child.wait()
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
@@ -121,10 +124,8 @@ def test_the_lock_of_another_user_is_waited_for_too(tmp_path, holder, monkeypatc
         return real(self, mode, *rest, **more)
 
     monkeypatch.setattr(Path, "open", only_to_read)
-    began = time.monotonic()
-    end_soon(holder, signal.SIGKILL)
-    with writing(tmp_path / "model"):
-        assert 0.05 < time.monotonic() - began < 10
+    with ending(holder, signal.SIGKILL), writing(tmp_path / "model"):
+        pass
     assert f"waits for process {holder.pid} of " in capsys.readouterr().err
 
 

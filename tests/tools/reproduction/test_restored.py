@@ -120,7 +120,7 @@ def test_a_folder_is_held_by_one_at_a_time_and_is_no_other_run_s(root, tmp_path,
     with restored.taken(run, again) as (lock, _):
         heir = subprocess.Popen(["sleep", "1"], pass_fds=[lock])
     with restored.taken(run, again):
-        assert heir.wait(timeout=10) == 0
+        assert heir.wait(timeout=120) == 0
     assert "waits for the processes" in capsys.readouterr().out
     for folder in (again, root):
         with (
