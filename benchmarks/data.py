@@ -201,14 +201,13 @@ def scanned(folder: Path, files: int, turns: int) -> list[Row]:
     return found
 
 
-def measure(turns: int, threads: int, quick: bool) -> list[list[Row]]:
-    """Return the tables of this module."""
+def measure(turns: int, threads: int, quick: bool) -> Iterator[list[Row]]:
+    """Yield the tables of this module."""
     del threads  # as many as there are processors
     shots = 150 if quick else 1000
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        found = [[row for layout in raw.LAYOUTS for row in prepared(folder, layout, shots, turns)]]
-        found.append(read(folder / "prepared/train.h5", 3 * turns) + chunked(folder, turns))
-        found.append(many_files(folder, 40 if quick else 3000, turns) + scanned(folder, 4 if quick else 133, turns))
-        found.append(grown(folder, 150 if quick else 200, turns))
-    return found
+        yield [row for layout in raw.LAYOUTS for row in prepared(folder, layout, shots, turns)]
+        yield read(folder / "prepared/train.h5", 3 * turns) + chunked(folder, turns)
+        yield many_files(folder, 40 if quick else 3000, turns) + scanned(folder, 4 if quick else 133, turns)
+        yield grown(folder, 150 if quick else 200, turns)

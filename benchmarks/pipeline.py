@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -143,10 +143,12 @@ def commands(turns: int) -> list[Row]:
     return found + tables.rows("nothing to do", contenders.in_turns(repros, turns), 1)
 
 
-def measure(turns: int, threads: int, quick: bool) -> list[list[Row]]:
-    """Return the tables of this module. Raises SystemExit if `make repro` has not been run."""
+def measure(turns: int, threads: int, quick: bool) -> Iterator[list[Row]]:
+    """Yield the tables of this module. Raises SystemExit if `make repro` has not been run."""
     del threads  # train.threads
     if not (PREPARED / "train.h5").is_file():
         raise SystemExit(f"{PREPARED}: missing (expected the prepared data). Fix: run `make repro`")
     epochs = 1 if quick else 8
-    return [staged(epochs, min(turns, 3)), tracked(max(epochs, 2)), commands(turns)]
+    yield staged(epochs, min(turns, 3))
+    yield tracked(max(epochs, 2))
+    yield commands(turns)

@@ -6,7 +6,7 @@ TensorFlow and on JAX as one would write it, and native PyTorch. That they compu
 
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -267,23 +267,23 @@ def grown(works: dict[int, Work], what: str, turns: int, folder: Path) -> list[R
     return tables.rows(f"training step, {largest.network}, to {size}", times, largest.steps, peaks)
 
 
-def measure(turns: int, threads: int, quick: bool) -> list[list[Row]]:
-    """Return the tables of this module."""
+def measure(turns: int, threads: int, quick: bool) -> Iterator[list[Row]]:
+    """Yield the tables of this module."""
     batch, steps = (4, 2) if quick else (32, 5)
     sizes = QUICK if quick else GROWTH
     full = sizes[max(sizes)]
     with tempfile.TemporaryDirectory() as name:
-        folder, found = Path(name), []
+        folder = Path(name)
         raw.write(folder / "raw", shots=max(2 * batch * MORE * steps, 200), shape=full)
         files = {shape: raw.prepare(folder / "raw", folder / str(n), full, shape) for n, shape in sizes.items()}
         for network in NETWORKS:
             for shape in (full, sizes[max(sizes) // 4]):
                 more = 1 if shape == full else MORE
                 work = Work(network, files[shape], shape, batch, more * steps, threads)
-                found.append(compared(work, True, turns, folder) + compared(work, False, turns, folder))
+                print(f"  {network}, {shape[0]} x {shape[1]}", flush=True)
+                yield compared(work, True, turns, folder) + compared(work, False, turns, folder)
         works = {n: Work("notes' 4 layers", files[shape], shape, batch, steps, threads) for n, shape in sizes.items()}
-        found.append(grown(works, "the pixels", turns, folder))
+        yield grown(works, "the pixels", turns, folder)
         largest = works[max(works)]
         works = {n: replace(largest, batch=max(n * batch // max(sizes), 1)) for n in sizes}
-        found.append(grown(works, "the minibatch", turns, folder))
-    return found
+        yield grown(works, "the minibatch", turns, folder)
