@@ -4,6 +4,7 @@ Labels stay true. Every epoch draws new variations of the stored pixels, in nump
 camera could have given. (Noise is a layer of the network, on standardized pixels.)
 """
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xtcav_ml.config.train import Augment
+from xtcav_ml.learning.machine_code import cached
 from xtcav_ml.science.images import INT16, Preprocessing
 
 StoredPixels = NDArray[np.int16]
@@ -41,7 +43,7 @@ class Augmentation:
             pixels = shifted(frame.shape, *map(int, shifts[number]))
             gain = float(np.exp(self.rules.gain * levels[number]))
             if frame.dtype == np.int16:
-                _look_up(frame, *pixels, self._table(gain), varied[number])
+                _compiled()(frame, *pixels, self._table(gain), varied[number])
             else:
                 values = frame[np.ix_(*pixels)]
                 varied[number] = values if gain == 1 else self._brighter(values, gain)
@@ -74,7 +76,11 @@ def shifted(shape: tuple[int, ...], *shifts: int) -> list[PixelIndices]:
     return indices
 
 
-@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@functools.cache
+def _compiled() -> Any:
+    return cached(functools.partial(numba.njit, nogil=True), _look_up)
+
+
 def _look_up(
     frame: StoredPixels, rows: PixelIndices, columns: PixelIndices, table: StoredPixels, varied: StoredPixels
 ) -> None:

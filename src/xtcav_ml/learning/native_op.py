@@ -4,6 +4,7 @@ It speaks TensorFlow's C interface for kernels (tensorflow/c/kernels.h); `operat
 started for each call within some 10 us: TensorFlow lends its own to C++ alone.
 """
 
+import functools
 from typing import Any
 
 import numba
@@ -14,6 +15,7 @@ from numba.extending import intrinsic
 
 from xtcav_ml.learning import conv_pool
 from xtcav_ml.learning.conv_pool import Geometry
+from xtcav_ml.learning.machine_code import cached
 from xtcav_ml.learning.vector_code import LANES, compiled
 
 POOL, BY_KERNEL, BY_FRAMES = range(3)
@@ -234,5 +236,5 @@ def functions(version: int) -> tuple[Any, Any]:
             job.done = 1
         return pointer
 
-    computing = numba.cfunc(types.void(_ADDRESS, _ADDRESS), cache=True)(compute)
-    return computing, numba.cfunc(types.voidptr(types.voidptr), cache=True)(work)
+    computing = cached(functools.partial(numba.cfunc, types.void(_ADDRESS, _ADDRESS)), compute)
+    return computing, cached(functools.partial(numba.cfunc, types.voidptr(types.voidptr)), work)
