@@ -2,7 +2,7 @@
 
 import csv
 import json
-from math import ceil
+from math import ceil, sqrt
 from statistics import stdev
 
 import pytest
@@ -38,3 +38,13 @@ def test_the_kept_epoch_is_that_of_the_lowest_smoothed_cross_entropy(history, ev
 
 def test_the_test_set_is_large_enough_for_an_interval_of_two_points(evaluation):
     assert evaluation["accuracy_high"] - evaluation["accuracy_low"] <= 2 * 0.02
+
+
+def test_no_network_is_expected_to_be_above_the_ceiling(evaluation):
+    """That is true by construction, but for chance, if the ceiling is one; and no network may know the noise of the labels."""
+    members = json.loads((ROOT / "seeds/results/seeds.json").read_text())["seeds"].values()
+    for one in (evaluation, *members):
+        if "expected_accuracy" in one:
+            assert one["expected_accuracy"] <= evaluation["bayes_accuracy"]
+            error = sqrt(one["expected_accuracy"] * (1 - one["expected_accuracy"]) / evaluation["shots"])
+            assert one["accuracy"] - one["expected_accuracy"] < 3 * error

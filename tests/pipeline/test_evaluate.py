@@ -18,7 +18,7 @@ from xtcav_ml.learning import calibrate, fit, keras_file
 from xtcav_ml.learning.batches import Batches
 from xtcav_ml.learning.layer_plan import CLASS_HEAD, NUMBER_HEAD
 from xtcav_ml.pipeline import evaluate, sheets
-from xtcav_ml.science import metrics
+from xtcav_ml.science import metrics, statements
 from xtcav_ml.system.errors import UserError
 
 EVERY = ["learning_curves.png", "mistakes.png", "saliency.png"]
@@ -45,6 +45,7 @@ def trained(folder, *, epochs, **learned):
         fitted = fit.fit(test, test, params)
         said = calibrate.calibrate(fitted.model, test, 0.75)
         keras_file.save(fitted.model, replace(test.spec, statements=said), folder / "model.keras")
+    shutil.copyfile(folder / "test.h5", folder / "validation.h5")
     lines = [history.line_of(epoch, row) for epoch, row in enumerate(fitted.history, start=1)]
     (folder / "history.jsonl").write_text("".join(lines))
     return folder
@@ -127,6 +128,8 @@ def test_the_noise_of_the_labels_sets_a_ceiling(folder, evaluated):
     right = (predicted[CLASS_HEAD].argmax(axis=1) == labels).mean()
     assert found["expected_accuracy"] == pytest.approx((9 * right + 3 * (1 - right)) / 12)
     assert found["expected_accuracy_low"] < found["expected_accuracy"] < found["expected_accuracy_high"]
+    assert found["label_luck"] == pytest.approx(right - found["expected_accuracy"])
+    assert found["label_luck_low"] < found["label_luck"] < found["label_luck_high"]
 
 
 def test_what_the_model_states_is_measured_and_of_each_shot_in_the_table(folder, evaluated):
@@ -141,10 +144,14 @@ def test_what_the_model_states_is_measured_and_of_each_shot_in_the_table(folder,
     for value, name in enumerate(("no", "yes")):
         assert found["classes"][name]["coverage"] == covered[labels == value].mean() >= 0.75
         assert found["classes"][name]["set_size"] == sets[labels == value].sum(axis=1).mean()
+        likely = statements.likely_coverage(24, 0.75)
+        assert tuple(found["classes"][name][f"likely_coverage_{end}"] for end in ("low", "high")) == likely
+        assert found["classes"][name]["validation_shots"] == 24
         assert [row[f"set includes {name}"] for row in rows] == [str(int(inside)) for inside in sets[:, value]]
     low, high = stated.ends(predicted[NUMBER_HEAD])
     number = found["regression"]["brightness"]
     assert number["half_width"] == stated.half_width[0]
+    assert number["likely_coverage_low"] == statements.likely_coverage(48, 0.75)[0]
     assert number["coverage"] == ((low <= targets) & (targets <= high)).mean() >= 0.75
     for prefix, ends in (("lowest", low), ("highest", high)):
         assert [float(row[f"{prefix} brightness"]) for row in rows] == pytest.approx(ends[:, 0], rel=1e-5)
@@ -287,9 +294,11 @@ def test_pictures_have_the_calibration_that_is_known(folder, tmp_path, monkeypat
     assert {(grid.calibrated, grid.column, grid.row) for grid in grids} == {(False, 1, 1), (True, 1.5, -0.2)}
 
 
-def test_a_network_without_mistakes_has_an_empty_gallery(tmp_path, keras_ready):
+def test_a_network_that_is_never_wrong_has_an_empty_gallery_and_knows_what_it_cannot(tmp_path, keras_ready, capsys):
     found = run(trained(tmp_path, epochs=6))
     assert found["accuracy"] == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "knows the noise" in line]
+    assert "found 25.0 points more right than with labels drawn again, 3." in line
     assert (found["classes"]["yes"]["auc"], found["classes"]["yes"]["average_precision"]) == pytest.approx((1, 1))
     assert set(pictures(tmp_path)) == {*EVERY, *OF_CLASSES}
 

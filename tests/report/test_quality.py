@@ -67,9 +67,10 @@ def test_sets_have_their_coverage_and_the_calibration_error_what_chance_gives(pr
     found.update(stated_coverage=0.9, set_size=1.42, empty_sets=0.013, temperature=1.2345)
     found.update(chance_calibration_error_low=0.0111, chance_calibration_error_high=0.0444)
     found["classes"][EVIL].update(coverage=0.91, coverage_low=0.81, coverage_high=0.96, set_size=1.25)
+    found["classes"][EVIL].update(likely_coverage_low=0.785, likely_coverage_high=0.981)
     (project / "results/evaluation.json").write_text(json.dumps(found))
     text = read(project, "test").text
-    assert "91.0% (81.0% to 96.0%) 1.25" in text
+    assert "91.0% (81.0% to 96.0%) 78.5% to 98.1% 1.25" in text
     assert "On average a set has 1.42 classes; 1.3% of the sets are empty: no class reaches" in text
     assert "is 0.1. If all probabilities were right, chance would give 0.0111 to 0.0444" in text
 
@@ -81,7 +82,7 @@ def test_intervals_of_numbers_have_their_coverage(tmp_path):
     found["regression"]["x"] |= {"half_width": 7.25, "coverage": 0.79, "coverage_low": 0.7, "coverage_high": 0.86}
     path.write_text(json.dumps(found))
     text = read(tmp_path, "numbers").text
-    assert "7.25 79.0% (70.0% to 86.0%)" in text
+    assert "7.25 79.0% (70.0% to 86.0%) –" in text  # of before there was a likely one
     assert "in 80.0% of the shots" in text
 
 

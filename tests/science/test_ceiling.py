@@ -69,3 +69,28 @@ def test_no_prediction_is_expected_to_be_better_than_the_choice_from_the_same_dr
     best, found = ceiling.expected_accuracy(redrawn, redrawn.argmax(axis=1)), ceiling.bayes_accuracy(redrawn)
     assert found.value <= best.value + 1e-9
     assert 0 <= found.low <= found.value <= found.high <= 1
+
+
+def test_only_predictions_that_know_the_noise_of_the_labels_are_luckier_than_chance():
+    scores, known = [], []
+    for seed in range(200):
+        chances, redrawn = drawn(400, 4, 40, seed)
+        labels = np.random.default_rng([1, seed]).multinomial(1, chances).argmax(axis=1)
+        said = chances.argmax(axis=1)
+        luck, score = ceiling.label_luck(redrawn, labels, said)
+        right = ceiling.expected_accuracy(redrawn, said).value
+        assert luck.value == pytest.approx((labels == said).mean() - right)
+        scores.append(score)
+        known.append(ceiling.label_luck(redrawn, labels, np.where(np.arange(400) < 100, labels, said))[1])
+    assert np.mean(scores) == pytest.approx(0, abs=0.25)
+    assert np.std(scores) == pytest.approx(1, abs=0.15)
+    assert max(scores) < 4
+    assert min(known) > 3  # a quarter of the labels known
+
+
+def test_a_few_shots_with_certain_labels_are_no_surprise():
+    nothing = ceiling.label_luck(np.zeros((2, 2), int), np.array([0, 1]), np.array([0, 1]))
+    assert nothing[1] == 0
+    luck, score = ceiling.label_luck(np.full((4, 2), 5), np.array([0, 1, 0, 1]), np.array([0, 1, 0, 1]))
+    assert (luck.value, luck.low) == (0.5, 0.5)  # four coins, all foreseen
+    assert 1.5 < score < 2

@@ -78,6 +78,21 @@ def test_the_shots_they_are_made_from_are_covered(seed, shots, coverage):
         assert covered[labels == label].mean() >= coverage - 1e-9
 
 
+def test_the_likely_coverage_is_that_of_thresholds_made_from_as_many_shots():
+    """Of scores that are uniform, a threshold is the share that is below it."""
+    covered = 1 - np.array([drawn_threshold(31, 0.9, seed) for seed in range(2000)])
+    low, high = statements.likely_coverage(31, 0.9)
+    assert 0.935 < ((low <= covered) & (covered <= high)).mean() < 0.965
+    assert (low, high) == pytest.approx(np.quantile(covered, [0.025, 0.975]), abs=0.015)
+    assert statements.likely_coverage(10**6, 0.9) == pytest.approx((0.9, 0.9), abs=0.001)
+    assert statements.likely_coverage(8, 0.9) == (1, 1)  # too few: in every set
+
+
+def drawn_threshold(shots, coverage, seed):
+    scores = np.random.default_rng(seed).random((shots, 1))
+    return statements.least_probabilities(np.zeros(shots, int), scores, coverage)[0]
+
+
 @pytest.mark.thorough
 def test_sets_and_intervals_hold_for_new_shots_of_each_class_on_twenty_splits():
     covered, intervals = np.zeros((4, 2), int), np.zeros(2, int)

@@ -25,9 +25,10 @@ from xtcav_ml.learning.batches import predict_all
 from xtcav_ml.learning.layer_plan import CLASS_HEAD, NUMBER_HEAD
 from xtcav_ml.pipeline import sheets
 from xtcav_ml.science import blocks, ceiling, epochs, metric_names, metrics
-from xtcav_ml.science.statements import Statements
+from xtcav_ml.science.statements import Statements, likely_coverage
+from xtcav_ml.science.thresholds import SUSPICIOUS
 from xtcav_ml.system import atomic
-from xtcav_ml.system.errors import UserError, reading
+from xtcav_ml.system.errors import UserError, reading, warn
 from xtcav_ml.system.progress import console
 
 
@@ -36,7 +37,8 @@ def evaluate_network(
 ) -> None:
     """Evaluate the network on `data`/test.h5 and write `out`/evaluation.json, metrics.json, tables (CSV) and plots (PNG).
 
-    `axes` is the calibration of raw frames, None if it is not known. Raises UserError if a file is missing.
+    The network is calibrated on `data`/validation.h5. `axes` is the calibration of raw frames, None if it is not known. Raises
+    UserError if a file is missing.
     """
     for path in (model_path, history_path):
         if not path.is_file():
@@ -46,7 +48,7 @@ def evaluate_network(
     with reading(history_path, "values of each epoch of `xtcav train`", "remove it, then run `make repro`"):
         best = epochs.best(history)
     plots = out / PLOTS.name
-    with PreparedFile(data / "test.h5") as test:
+    with PreparedFile(data / "test.h5") as test, PreparedFile(data / "validation.h5") as validation:
         model, said, outputs = predict_test(model_path, test)
         values: dict[str, Any] = {"best_epoch": best, "shots": test.shots}
         curves = [name for name in training.curves_of(history) if name in training.MEASURES]
@@ -62,6 +64,7 @@ def evaluate_network(
             console().print(f"evaluate: no prediction sets: {model_path} was trained before there were any")
         else:
             _add_coverage(values, test, said, outputs)
+            _add_likely_coverage(values, validation, said)
             table |= _stated_columns(test, said, outputs)
         sheets.draw_frames(sheets.Shown(test, Grid.of(test.spec.preprocessing, axes), outputs), model, plots)
         atomic.write_csv(out / CURVES.name, history)
@@ -141,7 +144,7 @@ def _limits(test: PreparedFile, predicted: NDArray[np.int64]) -> dict[str, Any]:
     """Return what the noise of simulated labels allows, each share with its 95 % interval; empty for other shots.
 
     How many labels are those of noise-free waveforms; and with labels drawn again for the same pulses, the accuracy of who
-    knows the pulses, and that to be expected of these predictions (N,).
+    knows the pulses, and that to be expected of these predictions (N,). A warning says if the network knows the noise.
     """
     shares, redrawn = {}, test.redrawn
     if test.truth is not None:
@@ -151,6 +154,9 @@ def _limits(test: PreparedFile, predicted: NDArray[np.int64]) -> dict[str, Any]:
         shares["bayes_accuracy"] = best = ceiling.bayes_accuracy(redrawn)
         shares["expected_accuracy"] = expected = ceiling.expected_accuracy(redrawn, predicted)
         console().print(f"evaluate: {expected.value:.1%} expected with labels drawn again; at best {best.value:.1%}")
+        shares["label_luck"], score = ceiling.label_luck(redrawn, test.labels, predicted)
+        if score > SUSPICIOUS:
+            warn(_known(shares["label_luck"], score))
     elif test.truth is not None:
         console().print(
             f"evaluate: no ceiling, since {test.path} has no labels drawn again, as `xtcav prepare` makes them"
@@ -161,6 +167,14 @@ def _limits(test: PreparedFile, predicted: NDArray[np.int64]) -> dict[str, Any]:
             for name, one in shares.items()
             for key, value in ((name, one.value), *_between(name, (one.low, one.high)).items())
         }
+    )
+
+
+def _known(luck: ceiling.Share, score: float) -> str:
+    return (
+        f"{EVALUATION}: the network knows the noise of the labels (found {100 * luck.value:.1f} points more right than with "
+        f"labels drawn again, {score:.1f} standard deviations, expected none): labels of test shots reached the training, or "
+        "prepare chose test shots by their label. Fix: look for either before you believe the accuracy"
     )
 
 
@@ -195,6 +209,19 @@ def _add_coverage(values: dict[str, Any], test: PreparedFile, said: Statements, 
         inside = (low[:, i] <= test.targets[:, i]) & (test.targets[:, i] <= high[:, i])
         width = said.half_width[i]
         values["regression"][name] |= {"half_width": width} | ({} if width is None else _covered(inside[known]))
+
+
+def _add_likely_coverage(values: dict[str, Any], validation: PreparedFile, said: Statements) -> None:
+    """Add between which ends the coverage of a class or a number lies for most validation sets of as many shots."""
+    for label, name in enumerate(validation.classes):
+        shots = int((validation.labels == label).sum())
+        values["classes"][name] |= _between("likely_coverage", likely_coverage(shots, said.coverage))
+        values["classes"][name]["validation_shots"] = shots
+    for i, name in enumerate(validation.spec.regression):
+        shots = int(np.isfinite(validation.targets[:, i]).sum())
+        if said.half_width[i] is not None:
+            values["regression"][name] |= _between("likely_coverage", likely_coverage(shots, said.coverage))
+        values["regression"][name]["validation_shots"] = shots
 
 
 def _covered(covered: NDArray[np.bool_]) -> dict[str, Any]:

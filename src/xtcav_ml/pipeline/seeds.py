@@ -19,7 +19,7 @@ from xtcav_ml.learning import backend
 from xtcav_ml.learning.layer_plan import CLASS_HEAD, NUMBER_HEAD
 from xtcav_ml.lineage import lineage, recorded
 from xtcav_ml.pipeline import evaluate, sheets, train
-from xtcav_ml.science import epochs, metric_names, metrics, two_level
+from xtcav_ml.science import ceiling, epochs, metric_names, metrics, two_level
 from xtcav_ml.science.blocks import of_time
 from xtcav_ml.system import atomic
 from xtcav_ml.system.errors import UserError
@@ -105,6 +105,9 @@ def _results(test: PreparedFile, outputs: sheets.Outputs, history: Sequence[dict
     if test.classes:
         measured = vars(metrics.classification(test.labels, outputs[CLASS_HEAD]))
         values |= {name: measured[name] for name in (*metric_names.HEADLINE, "balanced_accuracy")}
+        if test.redrawn is not None:
+            predicted = outputs[CLASS_HEAD].argmax(axis=1)
+            values["expected_accuracy"] = ceiling.expected_accuracy(test.redrawn, predicted).value
         values["best_val_accuracy"] = history[values["best_epoch"] - 1]["val_accuracy"]
     if test.spec.regression:
         values["regression"] = {

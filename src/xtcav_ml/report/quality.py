@@ -78,16 +78,21 @@ def _classes(values: Mapping[str, Any], names: Sequence[str]) -> list[list[str]]
             low, high = metrics.wilson_interval(hits, int(total))
             shares.append(f"{percent(share)} ({percent(low)} to {percent(high)})" if total else "–")
         areas = number(entry["auc"]), number(entry["average_precision"])
-        rows.append([name, f"{entry['shots']:,}", *shares, *areas, _coverage(entry), number(entry.get("set_size"))])
+        rows.append([name, f"{entry['shots']:,}", *shares, *areas, *_coverage(entry), number(entry.get("set_size"))])
     return rows
 
 
-def _coverage(entry: Mapping[str, Any]) -> str:
-    """Return how often a stated set or interval was right, with its interval; a dash where none was stated."""
-    if entry.get("coverage") is None:
+def _coverage(entry: Mapping[str, Any]) -> list[str]:
+    """Return how often a stated set or interval was right, with its interval, and what is likely; dashes if unknown."""
+    found = _range(entry, "coverage")
+    found = f"{percent(entry['coverage'])} ({found})" if entry.get("coverage") is not None else percent(None)
+    return [found, _range(entry, "likely_coverage")]
+
+
+def _range(entry: Mapping[str, Any], name: str) -> str:
+    if entry.get(f"{name}_low") is None:
         return percent(None)
-    low, high = percent(entry["coverage_low"]), percent(entry["coverage_high"])
-    return f"{percent(entry['coverage'])} ({low} to {high})"
+    return f"{percent(entry[f'{name}_low'])} to {percent(entry[f'{name}_high'])}"
 
 
 def regression_section(results: Results) -> dict[str, Any] | None:
@@ -105,7 +110,7 @@ def regression_section(results: Results) -> dict[str, Any] | None:
     keys = ("shots", "rms_error", "spread", "mean_error", "mean_absolute_error", "explained")
     return {
         "rows": [
-            [name, *(number(error[key]) for key in keys), number(error.get("half_width")), _coverage(error)]
+            [name, *(number(error[key]) for key in keys), number(error.get("half_width")), *_coverage(error)]
             for name, error in errors.items()
         ],
         "coverage": results.metrics.get("stated_coverage"),

@@ -47,11 +47,29 @@ def expected_accuracy(redrawn: NDArray[np.integer], predicted: NDArray[np.intege
     return _mean(redrawn[kept, predicted[kept]] / draws[kept])
 
 
-def _mean(shares: NDArray[np.floating]) -> Share:
+def label_luck(
+    redrawn: NDArray[np.integer], labels: NDArray[np.integer], predicted: NDArray[np.integer]
+) -> tuple[Share, float]:
+    """Return how many more of the labels (N,) are the predicted ones than of labels drawn again, and its standard score.
+
+    Both are near 0 unless the predictions know the noise of the labels, or the shots were chosen by it. The score is that of
+    labels which are one draw more: the chances of a shot are those of its draws, with half a draw more for either case, so
+    that none is certain. Shots without a draw are left out.
+    """
+    draws = redrawn.sum(axis=1)
+    kept = np.flatnonzero(draws)
+    drawn, draws = redrawn[kept, predicted[kept]], draws[kept]
+    gains = (labels == predicted)[kept] - drawn / draws
+    chances = (drawn + 0.5) / (draws + 1)
+    error = sqrt(float((chances * (1 - chances) * (1 + 1 / draws)).sum()))
+    return _mean(gains, least=-1.0), float(gains.sum()) / error if error else 0.0
+
+
+def _mean(shares: NDArray[np.floating], least: float = 0.0) -> Share:
     if not len(shares):
         return Share(*[float("nan")] * 3)
     value = float(shares.mean())
     half = (
         NormalDist().inv_cdf(0.5 + CONFIDENCE / 2) * float(shares.std(ddof=min(len(shares) - 1, 1))) / sqrt(len(shares))
     )
-    return Share(value, max(value - half, 0.0), min(value + half, 1.0))
+    return Share(value, max(value - half, least), min(value + half, 1.0))

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from xtcav_ml.config.base import Section
+from xtcav_ml.science.thresholds import CONFIDENCE
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Floats = NDArray[np.floating]
@@ -97,6 +98,21 @@ def half_width(truth: Floats, predicted: Floats, coverage: float) -> float | Non
     errors = np.sort(np.abs(predicted.astype(np.float64) - truth)[np.isfinite(truth)])
     beyond = _rank(1 - coverage, len(errors))
     return float(f"{errors[-beyond]:.6g}") if beyond else None
+
+
+def likely_coverage(shots: int, coverage: float) -> tuple[float, float]:
+    """Return the ends between which the share of a class, or number, that is covered lies for 95 % of all validation sets.
+
+    `shots` is how many of such a set have the class or number: thresholds are estimates, too. The share of new shots is
+    Beta(n + 1 - l, l), l of n + 1 ranks being outside: V. Vovk, Mach. Learn. 92 (2013) 349. (1, 1) for too few to say.
+    """
+    from scipy.stats import beta
+
+    outside = _rank(1 - coverage, shots)
+    if not outside:
+        return 1.0, 1.0
+    low, high = beta.ppf((0.5 - CONFIDENCE / 2, 0.5 + CONFIDENCE / 2), shots + 1 - outside, outside)
+    return float(low), float(high)
 
 
 def _rank(share: float, shots: int) -> int:
