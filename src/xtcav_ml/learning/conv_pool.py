@@ -129,7 +129,7 @@ def _cut(job: Any, frame: Array, top: int, lines: int, pitch: int, image: Array)
         out[end:] = 0
         if job.depth == 1 and across == 1:
             if begin < end:
-                out[begin:end] = frame[row, column + begin : column + end, 0]
+                _copy(frame[row, column + begin : column + end, 0], out[begin:end])
         else:
             for k in range(begin, end):
                 out[k] = frame[row, k * across + column, d]
@@ -155,7 +155,7 @@ def _fold(job: Any, i: int, r: int, values: Array, at: int, most: Array, row_of:
     for c in range(job.channels):
         row, largest, rows = values[c, at : at + columns], most[c, :columns], row_of[c, :columns]
         if first:
-            largest[:] = row
+            _copy(row, largest)
             rows[:] = here
         else:
             for k in range(columns):
@@ -227,7 +227,7 @@ def by_frames(job: Any, kernel: Array, places: NDArray[np.int32], slopes: Array,
         high, wide = _seen(job, long)
         for r in range(high):
             begin = (r + job.above) * long + job.left * job.depth
-            out[shot, r].reshape(-1)[: wide * job.depth] = image[begin : begin + wide * job.depth]
+            _copy(image[begin : begin + wide * job.depth], out[shot, r].reshape(-1))
 
 
 @compiled
@@ -249,7 +249,14 @@ def _pad(job: Any, frame: Array, image: Array, long: int) -> None:
     high, wide = _seen(job, long)
     for r in range(high):
         begin = (r + job.above) * long + job.left * job.depth
-        image[begin : begin + wide * job.depth] = frame[r].reshape(-1)[: wide * job.depth]
+        _copy(frame[r].reshape(-1)[: wide * job.depth], image[begin:])
+
+
+@compiled
+def _copy(source: Array, target: Array) -> None:
+    """Write a line of numbers over the first ones of another; numba takes seconds to compile an assignment of arrays."""
+    for k in range(len(source)):
+        target[k] = source[k]
 
 
 @compiled

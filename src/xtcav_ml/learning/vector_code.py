@@ -23,7 +23,7 @@ FLOAT, PLACE, INDEX = ir.FloatType(), ir.IntType(32), ir.IntType(64)
 
 def compiled(function: F) -> F:
     """Return a function for others that numba compiles; `operations` caches what it makes of them."""
-    return numba.njit(nogil=True)(function)  # type: ignore[no-any-return]
+    return numba.njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)  # type: ignore[no-any-return]
 
 
 def _registers(context: Any) -> tuple[int, int, int]:
