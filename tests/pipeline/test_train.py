@@ -49,12 +49,14 @@ def test_a_row_an_epoch_is_as_wide_as_the_terminal_at_most(tmp_path, capsys, nam
         log = train._Log(history, lambda steps: None, [], 4)
         log.screen.width = width
         log.on_epoch(1, values, {})  # done before an interruption
-        log.on_epoch(2, values, {"train": 60, "validation": 4, "checkpoint": 1, "read": 9})
-    over, headings, first, second = capsys.readouterr().out.splitlines()
-    assert max(map(len, (over, headings, first, second))) <= width
-    assert len(headings) == len(first) == len(second)
+        log.on_epoch(2, values, {"train": 96, "validation": 4, "checkpoint": 1, "read": 9})  # with the start
+        log.on_epoch(3, values, {"train": 60, "validation": 4, "checkpoint": 1, "read": 9})
+    over, headings, first, second, third = capsys.readouterr().out.splitlines()
+    assert max(map(len, (over, headings, first, second, third))) <= width
+    assert len(headings) == len(first) == len(second) == len(third)
     assert [name for name in shown if name not in headings] == []
     assert [name for name in hidden if name in headings] == []
     if "passed" in shown:
         assert first.count(" -") == 2
-        assert "0:01:05  0:02:10" in second
+        assert "0:01:41        -" in second
+        assert "0:02:46  0:01:05" in third

@@ -100,8 +100,8 @@ class _Log:
         trained, validated = (
             "".join(f"{values[f'{of}_{name}']:>{WIDE}.4f}" for name in shown) for of in ("train", "val")
         )
-        passed = sum(self.times)
-        left = clock(passed / len(self.times) * (self.epochs - epoch)) if self.times else "-"
+        passed, later = sum(self.times), self.times[1:]  # the first has the start in it
+        left = clock(sum(later) / len(later) * (self.epochs - epoch)) if later else "-"
         more = {
             "rate": f"{values['learning_rate']:.5f}",
             "passed": clock(passed) if self.times else "-",

@@ -156,17 +156,21 @@ def _bar(unit: str, total: int, screen: Console) -> Iterator[Callable[[int], Non
 
 
 def _lines(unit: str, total: int, screen: Console) -> Iterator[Callable[[int], None]]:
-    completed, started, last = 0, time.monotonic(), time.monotonic()
+    """Print a line now and then; its rate is of what came after the first piece, for which a start may have been waited."""
+    completed, began, first, last = 0, time.monotonic(), (0, 0.0), time.monotonic()
 
     def report(count: int) -> None:
-        nonlocal completed, last
+        nonlocal completed, first, last
+        now, before = time.monotonic(), completed
         completed += count
-        now = time.monotonic()
+        if count and not before:
+            first = (count, now)
         if completed and now - last >= LINE_SECONDS:
-            last, passed = now, now - started
-            left = clock(passed / completed * (total - completed))
-            rate = pace(completed / passed)
-            screen.print(f"  {completed:,} of {total:,} {unit}, {rate}, {clock(passed)} passed, {left} left")
+            last, rate, left = now, "", ""
+            if completed > first[0]:
+                each = (now - first[1]) / (completed - first[0])
+                rate, left = f", {pace(1 / each)}", f", {clock(each * (total - completed))} left"
+            screen.print(f"  {completed:,} of {total:,} {unit}{rate}, {clock(now - began)} passed{left}")
 
     yield report
 
