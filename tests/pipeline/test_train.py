@@ -1,8 +1,11 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from tests.conftest import write_prepared_file
-from tests.learning.test_fit import PARAMS
+from tests.learning.test_fit import PARAMS, write
+from xtcav_ml.learning import keras_file
 from xtcav_ml.pipeline import train
 
 
@@ -29,6 +32,25 @@ def test_a_state_of_another_device_is_not_gone_on_from(tmp_path, monkeypatch):
             )
     assert [identity["code"] for identity in found] == ["c", "c"]
     assert found[0] != found[1]
+
+
+def test_another_coverage_needs_no_epoch_and_changes_no_weight(tmp_path, keras_ready):
+    for seed, split in enumerate(("train", "validation")):
+        write(tmp_path / f"{split}.h5", 40, seed).close()
+    short, epochs, models = PARAMS.model_copy(update={"epochs": 2}), [], []
+    listener = SimpleNamespace(
+        on_step=lambda *_: None, on_resume=lambda *_: None, on_epoch=lambda *values: epochs.append(values[2])
+    )
+    for coverage in (0.9, 0.6):
+        params, model = short.model_copy(update={"coverage": coverage}), tmp_path / "model.keras"
+        train.train_network(params, tmp_path, model, tmp_path / "history.jsonl", [listener], {"data": "d"})
+        models.append(keras_file.load_network(model))
+    assert [bool(seconds) for seconds in epochs] == [True, True, False, False]
+    (first, said), (second, other) = models
+    assert (said.statements.coverage, other.statements.coverage) == (0.9, 0.6)
+    assert said.statements.least != other.statements.least
+    for one, another in zip(first.get_weights(), second.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, another)
 
 
 VALUES = {f"{of}_{name}": 0.5 for of in ("train", "val") for name in ("loss", "accuracy", "squared_error")}

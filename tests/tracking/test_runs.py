@@ -103,6 +103,20 @@ def test_a_training_that_dvc_has_recorded_is_made_again_if_it_is_told_to(workspa
     assert states.load() == (None, [])
 
 
+def test_another_coverage_is_not_another_training(workspace):
+    states = ended_training(workspace)
+    out = {"path": str(MODEL), "md5": states.ended()}
+    (workspace / "dvc.lock").write_text(json.dumps({"stages": {"train": {"outs": [out]}}}))
+    (workspace / "params.yaml").write_text(
+        (workspace / "params.yaml").read_text().replace("train: {", "train: {coverage: 0.8, ")
+    )
+    with runs.training_run("CPU") as (run, identity):
+        assert run is not None
+        assert {**identity, "device": "CPU"} == states.identity
+    assert [run.info.status for run in stored_runs(workspace)] == ["FINISHED"] * 2
+    assert len(states.load()[0].history) == 1  # it goes on from there
+
+
 @pytest.mark.parametrize(("error", "status"), [(KeyboardInterrupt, "KILLED"), (RuntimeError, "FAILED")])
 def test_a_run_says_how_it_ended(workspace, error, status):
     with pytest.raises(error), runs.training_run("CPU"):

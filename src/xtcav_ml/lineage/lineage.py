@@ -19,6 +19,8 @@ from xtcav_ml.lineage.environment import deciding
 from xtcav_ml.lineage.fingerprint import Code
 from xtcav_ml.system.errors import DAMAGES, UserError, reading
 
+COVERAGE = "coverage"  # of section train
+
 
 @dataclass(frozen=True)
 class Lineage:
@@ -58,7 +60,20 @@ class Lineage:
     @property
     def without_seed(self) -> "Lineage":
         """Return what the trainings with any seed have in common."""
-        train = {name: value for name, value in self.params.get("train", {}).items() if name != "seed"}
+        return self._without("seed")
+
+    @property
+    def without_coverage(self) -> "Lineage":
+        """Return what decides a training up to its last epoch: all but what the network states of its predictions."""
+        return self._without(COVERAGE)
+
+    @property
+    def coverage(self) -> Any:
+        """Return the share that these statements are to hold for; None if params.yaml leaves it out."""
+        return self.params.get("train", {}).get(COVERAGE)
+
+    def _without(self, left_out: str) -> "Lineage":
+        train = {name: value for name, value in self.params.get("train", {}).items() if name != left_out}
         return replace(self, params={**self.params, "train": train})
 
     def with_seed(self, seed: int) -> "Lineage":
@@ -98,6 +113,12 @@ def of_output(stage: str, path: Path) -> Lineage:
 def recorded_md5(path: Path) -> str | None:
     """Return the MD5 that DVC recorded of an output of a stage; None if it has recorded none."""
     return (_outputs(EXPERIMENTS / LOCK_FILE) | _outputs(LOCK_FILE)).get(path)
+
+
+def recorded_coverage() -> Any:
+    """Return what DVC recorded of `train.coverage` when it last trained; None if that is nothing."""
+    ran = _lock(LOCK_FILE).get("train")
+    return None if ran is None else ran.params.get("train", {}).get(COVERAGE)
 
 
 def require_outputs(paths: Sequence[Path]) -> None:

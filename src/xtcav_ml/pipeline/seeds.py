@@ -53,7 +53,7 @@ def train_member(params: TrainParams, data: Path) -> None:
                 shutil.copyfile(source, temporary)
         console().print(f"seeds: seed {params.seed} is that of {MODEL}, which is taken over")
     else:
-        train.train_network(params, data, model, history, identity=origin.identity)
+        train.train_network(params, data, model, history, identity=origin.without_coverage.identity)
 
 
 def _of_stage(key: str) -> bool:

@@ -78,18 +78,22 @@ def training_run(
         own |= {"stage": "experiment", "experiment": experiment}
         usage, store = f"experiment-{experiment}", NOTES
     identity = hashlib.sha256(json.dumps([origin.identity, own], sort_keys=True).encode()).hexdigest()
-    states = Checkpoints.beside(model, origin.identity, device)
-    if (ended := states.ended()) and ended == lineage.recorded_md5(model):  # DVC is told to make it again
-        states.clear()
+    training = origin.identity if experiment else origin.without_coverage.identity
+    states = Checkpoints.beside(model, training, device)
+    if (ended := states.ended()) and ended == lineage.recorded_md5(model):
+        if experiment or origin.coverage == lineage.recorded_coverage():
+            states.clear()  # DVC is told to make it again
+        else:
+            states.reopen()  # only what the network states is to be another
     with interrupts.held(), Tracker(project.find_root(), identity, store) as tracker:
         if states.ended() and not tracker.resumes:
             console().print("train: this training has ended before, and has its run")
-            yield None, origin.identity
+            yield None, training
             return
         tags = {name: value for name, value in own.items() if name != DEVICE}
         run = begin(tracker, origin, {**tags, **origin_tags(origin)}, experiment, device=device)
         try:
-            yield run, origin.identity
+            yield run, training
             _log_usage(run, usage)
         except BaseException:  # the training may have ended: the next call has a run that says so
             states.reopen()
