@@ -121,6 +121,26 @@ def test_shots_that_are_alike_for_long_make_settings_less_sure():
     assert interval(long) > 3 * interval(alternating)
 
 
+@pytest.mark.parametrize("learned", ["classes", "peak"])
+def test_models_that_differ_in_one_stretch_of_time_are_the_same_unless_shots_are_independent(learned):
+    def table(values):
+        names = ("actual", "predicted") if learned == "classes" else ("actual peak", "predicted peak")
+        truth = ["0"] * 400 if learned == "classes" else [f"{i % 2}" for i in range(400)]
+        cells = zip(truth, [f"{value:g}" for value in values], strict=True)
+        return [{"run": "7", "run.index": f"{i}"} | dict(zip(names, pair, strict=True)) for i, pair in enumerate(cells)]
+
+    stretch, scattered = np.arange(400) < 40, np.arange(400) % 10 == 0
+    for wrong, independent, better in ((stretch, True, "x"), (stretch, False, None), (scattered, False, "x")):
+        shuffled = np.random.default_rng(0).permutation(400)  # tables are in no order
+        tables = [[table(values)[i] for i in shuffled] for values in (np.zeros(400), 5.0 * wrong)]
+        runs = [Run(name, rows, independent=independent) for name, rows in zip("xy", tables, strict=True)]
+        found = compare_predictions(runs)
+        assert found["independent"] == independent
+        assert found["comparisons"][0]["better"] == better
+    mixed = [replace(runs[0], independent=True), runs[1]]
+    assert not compare_predictions(mixed)["independent"]
+
+
 def test_the_table_of_a_group_has_a_table_for_each_seed():
     columns = {"run": "1", "run.index": "2", "actual": "a", "seed 1: predicted": "a", "seed 12: predicted": "b"}
     with pytest.raises(UserError, match=r"^x: .*found foo of some seeds only.*Fix: run `make seeds`$"):

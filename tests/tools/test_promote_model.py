@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import StoredRun, lay_store
-from tests.tools.test_compare import SHOTS, TRUTH, hits, write
+from tests.tools.test_compare import SHOTS, TRUTH, hits, without_drift, write  # noqa: F401
 from tests.tracking.registry.test_versions import PLAIN
 from xtcav_ml.cli import main
 from xtcav_ml.system import atomic
@@ -99,7 +99,7 @@ def test_a_run_that_is_better_or_as_good_is_promoted_with_its_numbers(root, wron
     )
     assert re.search(
         rf"{said}.* accuracy [+-]\d+\.\d points, 95 % interval .*, p = .* \(margin 2 points, power \d+%\); on 200 test "
-        r"shots \(shots are taken as independent\)\n\n",
+        r"shots \(intervals allow for any drift[^)]*\)\n\n",
         kept.description,
     )
     assert kept.tags["promotion.against"] == f"version 1 of xtcav (run {first.run_id})"

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xtcav_ml.data.predictions import ACTUAL, PREDICTED, RUN_KEY, Predictions, TableRows, by_seed, in_common, read_rows
-from xtcav_ml.science import metrics, significance, two_level
+from xtcav_ml.science import drift, metrics, significance, two_level
 from xtcav_ml.science.blocks import of_time
 from xtcav_ml.science.significance import Difference
 from xtcav_ml.science.thresholds import INTERVAL, POWER, SIGNIFICANT
@@ -31,13 +31,14 @@ class Run:
     model: TableRows
     seeds: Sequence[TableRows] = ()
     group: str = ""  # the key of its settings, if that is known
+    independent: bool = False  # whether its shots are known to have nothing in common with their neighbours
 
     def same_settings(self, other: "Run") -> bool:
         """Return whether both are of one group, which may have got more seeds in between."""
         return self.group == other.group if self.group and other.group else self.seeds == other.seeds
 
 
-def run_of(name: str, text: str, group: str = "", key: str = "") -> Run:
+def run_of(name: str, text: str, group: str = "", key: str = "", *, independent: bool = False) -> Run:
     """Return a run from its table of predictions and that of its group, if it has one; `text` may be a group's itself.
 
     `key` is that of its settings, the same with any seed. Raises UserError if one is no such table.
@@ -45,7 +46,7 @@ def run_of(name: str, text: str, group: str = "", key: str = "") -> Run:
     rows = read_rows(name, text)
     own = list(by_seed(name, rows).values())
     seeds = list(by_seed(name, read_rows(name, group)).values()) if group else own
-    return Run(name, own[0] if own else rows, seeds, key)
+    return Run(name, own[0] if own else rows, seeds, key, independent)
 
 
 def compare_predictions(runs: Sequence[Run]) -> dict[str, Any]:
@@ -69,6 +70,7 @@ def compare_predictions(runs: Sequence[Run]) -> dict[str, Any]:
     result: dict[str, Any] = {
         "shots": len(firsts[0].columns[RUN_KEY[0]]),
         "level": "settings" if settings else "models",
+        "independent": all(run.independent for run in runs),
         "runs": [
             {"run": one.name, "shots": one.shots, "seeds": len(group), "learned": one.learned()}
             for one, group in zip(firsts, groups, strict=True)
@@ -111,7 +113,9 @@ def _compare_classes(groups: Groups, _: str, result: dict[str, Any]) -> None:
         low, high = metrics.wilson_interval(int(hits.sum()), len(hits))
         row |= {"accuracy": float(hits.mean()), "accuracy_low": low, "accuracy_high": high}
     pairs = [significance.accuracies(right[0][0], hits) for (hits,) in right[1:]]
-    entries = _entries(names, measure, [pair.difference for pair in pairs], "models")
+    gains = [hits.astype(float) - right[0][0] for (hits,) in right[1:]]
+    differences = _of_models([pair.difference for pair in pairs], gains, _times(groups[0][0]), result)
+    entries = _entries(names, measure, differences, "models")
     for entry, pair in zip(entries, pairs, strict=True):
         counts = {"both": pair.both, "only_first": pair.only_first, "only_run": pair.only_second}
         result["comparisons"].append(entry | {"right": counts | {"neither": pair.neither}})
@@ -138,6 +142,8 @@ def _compare_number(groups: Groups, name: str, result: dict[str, Any]) -> None:
     for row, error in zip(result["runs"], errors, strict=True):
         row.setdefault("mean_absolute_error", {})[name] = float(error.mean())
     differences = [significance.absolute_errors(errors[0][0], error) for (error,) in errors[1:]]
+    gains = [error - errors[0][0] for (error,) in errors[1:]]
+    differences = _of_models(differences, gains, _times(first)[:, finite], result)
     result["comparisons"] += _entries(names, measure, differences, "models")
 
 
@@ -160,9 +166,27 @@ def _compare_settings(
     result["comparisons"] += _entries(names, measure, differences, "settings")
 
 
+def _of_models(
+    differences: Sequence[Difference],
+    gains: Sequence[NDArray[np.floating]],
+    times: NDArray[np.float64],
+    result: dict[str, Any],
+) -> list[Difference]:
+    """Return differences, the means of `gains` (N,) of shots at `times`, that allow for drift where there may be one."""
+    if result["independent"]:
+        return list(differences)
+    order = np.lexsort(times[::-1])
+    return [drift.allowed_for(each, gain[order]) for each, gain in zip(differences, gains, strict=True)]
+
+
 def _blocks(run: Predictions) -> NDArray[np.int64]:
     """Return the block of time of each shot (N,)."""
-    return of_time(*(np.array(run.floats(name)) for name in RUN_KEY))
+    return of_time(*_times(run))
+
+
+def _times(run: Predictions) -> NDArray[np.float64]:
+    """Return the keys (2, N) by which shots follow one another, the first leads."""
+    return np.array([run.floats(name) for name in RUN_KEY])
 
 
 def _entries(

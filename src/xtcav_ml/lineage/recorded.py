@@ -27,6 +27,11 @@ class Recorded:
     group: str = ""  # the same hash without the seed
 
     @property
+    def simulated(self) -> bool:
+        """Return whether the data are simulated shots, which are independent of one another."""
+        return self.params.get("data.raw") == str(SIMULATED)
+
+    @property
     def fingerprints(self) -> dict[str, str]:
         """Return the fingerprint of each stage's code."""
         return {stage: code.fingerprint for stage, code in self.code.items()}

@@ -73,8 +73,9 @@ def _verdicts(
         runs = []
         for name, (file, origin) in projects.items():
             group = group_files.read_table(file, recorded.evaluated_group(origin, file))
-            key = origin.group if origin else ""
-            runs.append(run_of(name, file(str(PREDICTIONS)).decode(errors="replace"), group, key))
+            key, simulated = (origin.group, origin.simulated) if origin else ("", False)
+            text = file(str(PREDICTIONS)).decode(errors="replace")
+            runs.append(run_of(name, text, group, key, independent=simulated))
         result = compare_predictions(runs)
     except (git.GitError, OSError):
         return [], f"No paired test: that commit or this folder has no {PREDICTIONS}."

@@ -22,8 +22,6 @@ from xtcav_ml.tracking import find_runs, mlflow_store
 from xtcav_ml.tracking.mlflow_names import LINEAGE
 
 RUN_ID = "[0-9a-f]{32}"
-ALIKE = {"models": "shots are taken as independent", "settings": "neighbours in a block of time are taken as alike"}
-"""What the comparisons of each level assume of the shots."""
 
 
 def compare_runs(names: Sequence[str], as_json: bool) -> dict[str, Any]:
@@ -47,6 +45,15 @@ def compare_runs(names: Sequence[str], as_json: bool) -> dict[str, Any]:
     else:
         _print(result)
     return result
+
+
+def alike(result: Mapping[str, Any]) -> str:
+    """Return what a comparison takes neighbouring shots to have in common."""
+    if result["level"] == "settings":
+        return "neighbours in a block of time are taken as alike: shots that drift together for longer have wider intervals"
+    if result["independent"]:
+        return "shots are simulated and thus independent"
+    return "intervals allow for any drift from shot to shot that the test shots do not exclude"
 
 
 def compare_models(names: Sequence[str]) -> list[dict[str, Any]]:
@@ -88,14 +95,20 @@ def _source(name: str) -> tuple[Run, recorded.Recorded | None]:
         group = find_runs.group_of(root, run)
         seeds = _predictions(root, group.info.run_id, Path(temporary) / "group") if group else ""
         origin = _of_run(root, run.info.run_id, Path(temporary))
-        return run_of(name, text, seeds, origin.group if origin else ""), origin
+        return _with_origin(name, text, seeds, origin), origin
 
 
 def _in_project(name: str, text: str, read_file: Callable[[str], bytes]) -> tuple[Run, recorded.Recorded | None]:
     """Return a run whose project's files `read_file` reads by name, with its origin."""
     origin = recorded.read_locks(read_file)
     group = group_files.read_table(read_file, recorded.evaluated_group(origin, read_file))
-    return run_of(name, text, group, origin.group if origin else ""), origin
+    return _with_origin(name, text, group, origin), origin
+
+
+def _with_origin(name: str, text: str, seeds: str, origin: recorded.Recorded | None) -> Run:
+    if origin is None:
+        return run_of(name, text, seeds)
+    return run_of(name, text, seeds, origin.group, independent=origin.simulated)
 
 
 def _predictions(root: Path, run_id: str, folder: Path) -> str:
@@ -127,7 +140,7 @@ def _print(result: Mapping[str, Any]) -> None:
         screen.print(f"no dvc.lock with {', '.join(result['unknown'])}: parameters, data and code are not compared")
     if result["note"]:
         screen.print(result["note"])
-    screen.print(f"{ALIKE[result['level']]}: real ones that drift together for longer have wider intervals")
+    screen.print(alike(result))
     for entry in result["comparisons"]:
         screen.print(entry["verdict"])
 

@@ -93,13 +93,13 @@ def _require_not_worse(champion: Version, version: Version, margin: float, tags:
     for one, test in zip(compared, tests, strict=True):
         if not test.shown:
             raise UserError(_refusal(champion, version, one, _limit(one, margin), common, test))
-    alike = compare.ALIKE[result["level"]]
     alone = _require_good_seed(champion, version) if result["level"] == "settings" else ""
     verdicts = "; ".join(
         f"{one['verdict']} (margin {_limit(one, margin)}, power {test.power:.0%})"
         for one, test in zip(compared, tests, strict=True)
     )
-    return f"not worse than {champion} by more than the margin: {verdicts}; on {common:,} test shots ({alike}){alone}"
+    on = f"on {common:,} test shots ({compare.alike(result)})"
+    return f"not worse than {champion} by more than the margin: {verdicts}; {on}{alone}"
 
 
 def _require_good_seed(champion: Version, version: Version) -> str:
