@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from xtcav_ml.learning.vector_code import LANES, add_scaled, compiled, convolve, first_maximum, fold_maxima, tile
+from xtcav_ml.learning.vector_code import LANES, add_scaled, compiled, convolve, first_maximum, tile
 
 Array = NDArray[np.float32]
 
@@ -79,7 +79,7 @@ def max_pool(job: Any, frames: Array, weights: Array, best: Array, places: NDArr
     together = max(1, min(most_rows, BUFFER // (pitch * job.channels)))  # rows
     stretch = -(-together * pitch // length) * length
     image = np.zeros(job.depth * job.stride_rows * job.stride_columns * lines * pitch + pitch + stretch, np.float32)
-    lines_of_map = np.empty((-(-job.channels // block) * block, stretch + LANES), np.float32)
+    lines_of_map = np.empty((-(-job.channels // block) * block, stretch), np.float32)
     slots = -(-job.window_rows // job.step_rows)  # windows that a row may belong to
     most = np.empty((slots, job.channels, job.columns + LANES), np.float32)
     row_of = np.empty(most.shape, np.int32)
@@ -94,18 +94,12 @@ def max_pool(job: Any, frames: Array, weights: Array, best: Array, places: NDArr
         for r in range(top, bottom, together):
             here = min(together, bottom - r)
             _convolve(image, (r - top) * pitch, (here - 1) * pitch + job.columns, offsets, weights, lines_of_map)
-            first = max(begin, -(-(r + job.pool_above - job.window_rows + 1) // job.step_rows))
-            for i in range(first, min(end, (r + here - 1 + job.pool_above) // job.step_rows + 1)):
-                upper = max(i * job.step_rows - job.pool_above, 0)  # rows of the window
-                lower = min(i * job.step_rows - job.pool_above + job.window_rows, job.rows)
-                k, last = max(upper - r, 0), min(lower - r, here)
-                if r + k == upper:
-                    _begin(job, r + k, lines_of_map, k * pitch, most[i % slots], row_of[i % slots])
-                    k += 1
-                if k < last:
-                    _fold(job, r + k, last - k, lines_of_map, k * pitch, pitch, most[i % slots], row_of[i % slots])
-                if r + last == lower:
-                    _across(job, most[i % slots], row_of[i % slots], best[shot, i], places[shot, i])
+            for k in range(here):
+                first = max(begin, -(-(r + k + job.pool_above - job.window_rows + 1) // job.step_rows))
+                for i in range(first, min(end, (r + k + job.pool_above) // job.step_rows + 1)):
+                    _fold(job, i, r + k, lines_of_map, k * pitch, most[i % slots], row_of[i % slots])
+                    if r + k == min(i * job.step_rows - job.pool_above + job.window_rows, job.rows) - 1:
+                        _across(job, most[i % slots], row_of[i % slots], best[shot, i], places[shot, i])
 
 
 @compiled
@@ -154,22 +148,20 @@ def _convolve(
 
 
 @compiled
-def _begin(job: Any, r: int, values: Array, at: int, most: Array, row_of: NDArray[np.int32]) -> None:
-    """Let row `r` of the map, from `at` on in the lines `values`, be the running maxima of a window that begins there."""
+def _fold(job: Any, i: int, r: int, values: Array, at: int, most: Array, row_of: NDArray[np.int32]) -> None:
+    """Take row `r` of the map, from `at` on in the lines `values`, into the running maxima of the windows in pooled row `i`."""
+    first = r == max(i * job.step_rows - job.pool_above, 0)
+    here, columns = np.int32(r), job.columns  # of a job in memory, the compiler would read it in each turn
     for c in range(job.channels):
-        _copy(values[c, at : at + job.columns], most[c])
-        row_of[c, : job.columns] = np.int32(r)
-
-
-@compiled
-def _fold(
-    job: Any, r: int, rows: int, values: Array, at: int, pitch: int, most: Array, row_of: NDArray[np.int32]
-) -> None:
-    """Take `rows` rows of the map, from `r` on, into the running maxima of a window."""
-    flat, largest, places = values.reshape(-1), most.reshape(-1), row_of.reshape(-1)
-    for c in range(job.channels):
-        line, start = c * values.shape[1] + at, c * most.shape[1]
-        fold_maxima(flat, line, pitch, rows, np.int32(r), largest, places, start, job.columns)
+        row, largest, rows = values[c, at : at + columns], most[c, :columns], row_of[c, :columns]
+        if first:
+            _copy(row, largest)
+            rows[:] = here
+        else:
+            for k in range(columns):
+                better = row[k] > largest[k]
+                largest[k] = row[k] if better else largest[k]
+                rows[k] = here if better else rows[k]
 
 
 @compiled

@@ -1,4 +1,4 @@
-"""Four loops of vector instructions, written in LLVM's language, for numba: any processor has the same bits.
+"""Three loops of vector instructions, written in LLVM's language, for numba: any processor has the same bits.
 
 A compiler may add the terms of a sum in another order, or round a product before it is added, as the processor suggests. Here
 each number is a chain of fused multiply-adds in the order of the terms, whatever the length of the vectors.
@@ -67,13 +67,10 @@ def _loop(
     builder.position_at_end(turn)
     phis = [builder.phi(value.type) for value in (INDEX(0), *initial)]
     values = body(phis[0], phis[1:])
-    following, end_of_turn = (
-        builder.add(phis[0], INDEX(step)),
-        builder.basic_block,
-    )  # the body may have a loop of its own
+    following = builder.add(phis[0], INDEX(step))
     for phi, first, last in zip(phis, (INDEX(0), *initial), (following, *values), strict=True):
         phi.add_incoming(first, before)
-        phi.add_incoming(last, end_of_turn)
+        phi.add_incoming(last, turn)
     builder.cbranch(builder.icmp_signed("<", following, end), turn, after)
     builder.position_at_end(after)
     return values
@@ -157,49 +154,6 @@ def add_scaled(typing: Any, out: Any, at: Any, values: Any, start: Any, scale: A
             return carried
 
         _loop(builder, length, LANES, [], some)
-        return context.get_dummy_value()
-
-    return signature, write
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def fold_maxima(
-    typing: Any, values: Any, at: Any, pitch: Any, rows: Any, row: Any, most: Any, row_of: Any, start: Any, count: Any
-) -> Any:
-    """Let most[start + n] be the largest of itself and values[at + pitch * k + n] over k < rows, row_of[start + n] its row + k.
-
-    n is below `count`, and `rows` and `count` are above 0. Of equal ones the first counts. LANES - 1 more are read and written.
-    """
-    index = types.intp
-    signature = types.void(values, index, index, index, types.int32, most, row_of, index, index)
-
-    def write(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        vector = _Vectors(builder, LANES)
-        values, most, row_of = (_data(context, builder, signature, arguments, i) for i in (0, 5, 6))
-        _, at, pitch, rows, row, _, _, start, count = arguments
-        numbers = ir.VectorType(PLACE, LANES)
-
-        def everywhere(number: Any) -> Any:
-            one = builder.insert_element(ir.Constant(numbers, ir.Undefined), number, PLACE(0))
-            return builder.shuffle_vector(one, one, vector.first)
-
-        def chunk(n: Any, carried: list[Any]) -> list[Any]:
-            here, above = builder.add(start, n), builder.add(at, n)
-            places = builder.bitcast(builder.gep(row_of, [here]), numbers.as_pointer())
-
-            def fold(k: Any, pair: list[Any]) -> list[Any]:
-                candidate = vector.load(values, builder.add(above, builder.mul(pitch, k)))
-                better = builder.fcmp_ordered(">", candidate, pair[0])
-                place = everywhere(builder.add(row, builder.trunc(k, PLACE)))
-                return [builder.select(better, candidate, pair[0]), builder.select(better, place, pair[1])]
-
-            pair = [vector.load(most, here), builder.load(places, align=4)]
-            largest, place = _loop(builder, rows, 1, pair, fold)
-            vector.store(largest, most, here)
-            builder.store(place, places, align=4)
-            return carried
-
-        _loop(builder, count, LANES, [], chunk)
         return context.get_dummy_value()
 
     return signature, write
