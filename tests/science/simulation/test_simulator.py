@@ -215,7 +215,7 @@ def test_waveforms_drawn_again_are_as_those_drawn_at_first():
     first = np.stack(
         [digitizer.draw_waveforms(rng(i), pulses, 2.0, np.ones(16), settings.digitizer) for i in range(150)]
     )
-    again = digitizer.redraw_waveforms(rng(1), pulses, 2.0, settings.digitizer, 1500)
+    again = digitizer.redraw_waveforms(rng(1), pulses, 2.0, np.ones(16), settings.digitizer, 1500)
     assert again.dtype == first.dtype == np.float32
     for moment in (np.mean, np.std):
         np.testing.assert_allclose(moment(again, axis=0).mean(axis=0), moment(first, axis=0).mean(axis=0), atol=0.003)
@@ -242,6 +242,28 @@ def test_labels_drawn_again_repeat_are_of_their_shot_and_follow_the_pulses():
     assert simulator.redraw_labels(settings, (LASING, 3), np.array(weak), 4001.0, 32) == found[1]
     others = [simulator.redraw_labels(settings, (LASING, shot), np.array(weak), 4001.0, 32) for shot in range(4, 10)]
     assert len({tuple(counts) for counts in others}) > 1
+
+
+def test_labels_drawn_again_have_the_gains_of_channels_whose_droop_the_rule_leaves():
+    """A droop is not multiplied by the gain, so that the gain counts where it stays."""
+    every, pulses, count = list(range(16)), np.array([70.0, 0.0]), 300
+    settings = params(
+        digitizer={"drooping_channels": every, "droop": [0.05, 0.05], "gain_spread": 1.0},
+        rule={"drooping_channels": []},
+    )
+    gains = simulator._gains(settings)
+
+    def shares(waveforms):
+        found = labels.find_peaks(waveforms, np.full(len(waveforms), 4000.0), settings.rule)
+        return np.bincount(labels.peaks_label(found) + 1, minlength=5)[1:] / len(waveforms)
+
+    first = shares(
+        np.stack([digitizer.draw_waveforms(rng(i), pulses, 0.0, gains, settings.digitizer) for i in range(count)])
+    )
+    again = np.array(simulator.redraw_labels(settings, (LASING, 3), pulses, 4000.0, count)) / count
+    without = shares(digitizer.redraw_waveforms(rng(1), pulses, 0.0, np.ones(16), settings.digitizer, count))
+    assert np.abs(first - without).max() > 0.3
+    np.testing.assert_allclose(first, again, atol=0.1)
 
 
 def test_event_keys_are_unique_and_advance_at_the_repetition_rate():

@@ -68,6 +68,11 @@ def test_a_run_comes_back_with_all_that_made_it(root, tmp_path, evaluation):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
+        (
+            {"stage": "seed"},
+            r"found stage 'seed', .*Fix: run `git checkout c+` .* set train\.seed: \S+, then run `make repro`",
+        ),
+        ({"stage": "group"}, r"found stage 'group', .*Fix: run `git checkout c+` .* and run `make seeds`"),
         ({"stage": "trial"}, "stage .found 'trial', expected 'train'"),
         ({"status": "RUNNING"}, "found RUNNING, expected FINISHED.*Fix: wait"),
         ({"status": "KILLED"}, "found KILLED, expected FINISHED"),

@@ -69,12 +69,11 @@ def draw_waveforms(
 
 
 def redraw_waveforms(
-    rng: np.random.Generator, energy: Floats, l3_offset: float, params: DigitizerParams, count: int
+    rng: np.random.Generator, energy: Floats, l3_offset: float, gains: Floats, params: DigitizerParams, count: int
 ) -> NDArray[np.float32]:
-    """Return waveforms (count, channels, samples) of the same pulses: as those of `draw_waveforms`, but for the gains.
+    """Return waveforms (count, channels, samples) of the same pulses, as those of `draw_waveforms`.
 
-    All that is random given the pulses is drawn each time. The gains drop out where the rule divides a channel by its
-    median. One costs a tenth, since the noise is `draws.noise`.
+    All that is random given the pulses is drawn each time. One costs a tenth, since the noise is `draws.noise`.
     """
     signal = draws.noise(rng, (count, CHANNELS, SAMPLES))
     signal *= np.float32(params.noise)
@@ -82,6 +81,7 @@ def redraw_waveforms(
     jitter = params.position_jitter * draws.normal(rng, (2, count))
     electrons = draws.poisson(rng, np.repeat(_means(energy, params)[:, None], count, axis=1))
     _add_peaks(signal, electrons, l3_offset, jitter, params)
+    signal *= gains[:, None].astype(np.float32)
     _add_droop(rng, signal, params)
     return signal
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xtcav_ml.config.schema import EVENT_KEY, FRAME_SHAPE, IMAGE, PEAKS_LABEL, REDRAWN, WAVEFORMS
+from xtcav_ml.config.schema import CHANNELS, EVENT_KEY, FRAME_SHAPE, IMAGE, PEAKS_LABEL, REDRAWN, WAVEFORMS
 from xtcav_ml.config.simulate import SimulateParams
 from xtcav_ml.science import labels
 from xtcav_ml.science.simulation import beam, camera, digitizer, draws
@@ -97,10 +97,14 @@ def redraw_labels(
     """Return how many of `count` waveforms have each class of REDRAWN, if the waveforms of a shot are drawn again.
 
     `shot` is its run and number, `energy` (2,) that of its pulses, uJ, `l3_energy` in MeV: all that waveforms depend on.
+    Gains drop out where the rule divides a channel by its median, unless that is of a droop which the rule leaves there.
     """
     rng = _generator(params.seed, *shot, REDRAWING)
     offset = l3_energy - params.bunch.l3_energy
-    waveforms = digitizer.redraw_waveforms(rng, energy, offset, params.digitizer, count)
+    left = [each for each in params.digitizer.drooping_channels if each not in params.rule.drooping_channels]
+    gains = np.ones(CHANNELS)
+    gains[left] = _gains(params)[left]
+    waveforms = digitizer.redraw_waveforms(rng, energy, offset, gains, params.digitizer, count)
     found = labels.peaks_label(labels.find_peaks(waveforms, np.full(count, l3_energy), params.rule))
     return [int((found == label).sum()) for label in range(len(REDRAWN))]
 

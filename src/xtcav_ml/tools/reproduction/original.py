@@ -15,7 +15,7 @@ from xtcav_ml.lineage.fingerprint import Code
 from xtcav_ml.system.errors import UserError, reading
 from xtcav_ml.tracking import mlflow_store
 from xtcav_ml.tracking.find_runs import find_run
-from xtcav_ml.tracking.mlflow_names import DEVICE, ENVIRONMENT, EVALUATION_TAG, LINEAGE, SYSTEM
+from xtcav_ml.tracking.mlflow_names import DEVICE, ENVIRONMENT, EVALUATION_TAG, GROUP_STAGE, LINEAGE, SEED_STAGE, SYSTEM
 
 RESTORE = "restore the artifact from a copy, or reproduce another run"
 
@@ -43,7 +43,7 @@ def fetch_run(root: Path, name: str) -> Original:
     """
     run = find_run(root, name)
     run_id, tags = str(run.info.run_id), dict(run.data.tags)
-    _require_repeatable(run_id, run.info.status, tags)
+    _require_repeatable(run_id, run.info.status, tags, run.data.params.get("train.seed", "?"))
     names = [name for name in run.data.metrics if not name.startswith(SYSTEM)]  # whose values are never the same
     with tempfile.TemporaryDirectory() as folder:
 
@@ -92,10 +92,16 @@ def _environment(read: Callable[[str], dict[str, Any]], tags: Mapping[str, str])
     return {name: value for name, value in found.items() if name != DEVICE}  # which the others decide
 
 
-def _require_repeatable(run_id: str, status: str, tags: Mapping[str, str]) -> None:
+def _require_repeatable(run_id: str, status: str, tags: Mapping[str, str], seed: str) -> None:
     """Raise UserError if the run does not name its origin, or has not ended."""
     run, stage, commit = f"run {run_id}", tags.get("stage", "none"), tags.get("git.commit", "none")
-    if stage != "train":
+    if stage in (SEED_STAGE, GROUP_STAGE):
+        train = f"set train.seed: {seed}, then run `make repro`" if stage == SEED_STAGE else "run `make seeds`"
+        fault = (
+            f"{run}: of a group of seeds, which is logged without what a folder of its own would need (found stage {stage!r}, "
+            f"expected 'train'). Fix: run `git checkout {commit}` in a clone with these data, and {train}"
+        )
+    elif stage != "train":
         fault = (
             f"{run}: not of the train stage (found {stage!r}, expected 'train'). Fix: run `xtcav experiment NAME` for "
             "one of the notes, or `xtcav promote` and `make repro` for one of a search"
