@@ -20,7 +20,7 @@ from xtcav_ml.data.prepared import PreparedFile
 from xtcav_ml.learning import rules
 from xtcav_ml.pipeline import check, prepare, validate
 from xtcav_ml.system.errors import UserError
-from xtcav_ml.tuning import studies
+from xtcav_ml.tuning import samplers
 from xtcav_ml.tuning.trial import train_trial
 
 TREE = base.read_tree(ROOT / "params.yaml")
@@ -285,7 +285,7 @@ def run_stages(params, folder):
 def run_trial(params, folder):
     """Train the first trial of a random search whose network can be planned. No trial may be refused for its data."""
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
-    space = {name: studies.distribution(values) for name, values in params.tune.space.items()}
+    space = {name: samplers.distribution(values) for name, values in params.tune.space.items()}
     with PreparedFile(folder / "prepared" / "train.h5") as train:
         spec, shots = train.spec, train.shots
     feasible = []

@@ -50,13 +50,22 @@ def test_short_names_tell_blocks_apart(name, expected):
 
 def test_without_a_terminal_each_trial_is_one_line(trials, capsys):
     with search_table([NAME], 9, 20) as show:
-        show([optuna.trial.create_trial(state=TrialState.RUNNING, intermediate_values={1: 0.1})])
+        show([optuna.trial.create_trial(state=TrialState.RUNNING, intermediate_values={1: 0.1})], 0)
         for count in (1, 2, 3):
-            show(trials[:count])
+            show(trials[:count], count - 1)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3
     assert f"trial   1 pruned   0.900  momentum=0.5 ({REASON}) | best so far: 0.700 (trial 0)" in lines[1]
-    assert "2 of 20 trials ended; 0:00:00 passed, at most 0:00:00 left" in lines[1]
+    assert "2 of 20 trials ended or wait; 0:00:00 passed, at most 0:00:00 left" in lines[1]
+
+
+def test_a_trial_that_waits_at_a_rung_is_said_to_and_its_next_epoch_is_not_told(capsys):
+    with search_table([NAME], 9, 20, stops=[2]) as show:
+        for epochs in (1, 2, 3):
+            values = dict.fromkeys(range(1, epochs + 1), 0.1)
+            show([optuna.trial.create_trial(state=TrialState.RUNNING, intermediate_values=values)], 0)
+    (line,) = capsys.readouterr().out.splitlines()
+    assert re.search(r"waits +0.100 .* 1 of 20 trials ended or wait", line)
 
 
 DEFAULT = [
@@ -78,11 +87,11 @@ def test_a_terminal_shows_the_columns_that_it_has_room_for(trials, monkeypatch, 
     screen = terminal(monkeypatch, width, height)
     with search_table(DEFAULT, 9, 20) as show:
         for count in (1, 2, 3):
-            show(trials[:count])
+            show(trials[:count], count - 1)
     lines = screens(screen.file.getvalue(), width)[-1]
     assert max(map(len, lines)) <= width
     words = " ".join(line.strip() for line in lines)
-    assert re.search(r"3 of 20 trials ended; 0:00:00 passed, at most 0:00:\d\d left", words)
+    assert re.search(r"3 of 20 trials ended or wait; 0:00:00 passed, at most 0:00:\d\d left", words)
     assert [part for part in shown if part not in words] == []
     assert [part for part in hidden if part in words] == []
     assert "…" not in words
@@ -95,5 +104,5 @@ def test_a_table_is_not_higher_than_the_terminal(monkeypatch):
     screen = terminal(monkeypatch, 80, 24)
     many = [optuna.trial.create_trial(state=TrialState.COMPLETE, value=0.5) for _ in range(50)]
     with search_table([NAME], 9, 60) as show:
-        show(many)
+        show(many, 49)
     assert len(screens(screen.file.getvalue(), 80)[-1]) <= 24

@@ -4,8 +4,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from tests.conftest import ROOT
-from xtcav_ml.config import base
-from xtcav_ml.config.base import flatten, overridden
+from xtcav_ml.config import base, space
+from xtcav_ml.config.base import flatten
 from xtcav_ml.config.train import TrainParams
 from xtcav_ml.tuning import promote
 
@@ -21,7 +21,7 @@ def promoted(tmp_path):
             text = text.replace(old, new)
         path.write_text(text)
         train = base.load_section("train", TrainParams, path)
-        trial = overridden(train, "train", {"train.epochs": epochs, **found})
+        trial = space.applied(train, {"train.epochs": epochs, **found})
         best = {"study": "s", "trial": 3, "score": 0.5, "epochs": epochs, "params": found}
         best["train"] = flatten({"train": trial.model_dump(mode="json")})
         (tmp_path / "best.json").write_text(json.dumps(best))
@@ -39,18 +39,30 @@ def test_parameters_that_the_file_leaves_out_are_added_and_the_rest_stays(promot
     }
     text, train = promoted(8, found)
     assert (train.optimizer.clip_norm, train.model.hidden_dropout, train.model.blocks[0].batch_norm) == (2.0, 0.2, True)
-    assert "train.optimizer.clip_norm: None -> 2.0" in capsys.readouterr().out
+    assert "  +    clip_norm: 2.0\n" in capsys.readouterr().out
     before = (ROOT / "params.yaml").read_text().splitlines()
     added = [line for line in text.splitlines() if line not in before]
-    assert len(added) == 3
+    assert len(added) == 4  # these, and the epochs of the trial
     assert [line for line in before if line not in text.splitlines()] == [
-        line for line in before if "channels: 8, kernel: 8" in line
+        line
+        for line in before
+        if "channels: 8, kernel: 8" in line or (line.startswith("  epochs: 40 ") and "that of" in line)
     ]
     assert YAML(typ="safe").load(text).keys() == YAML(typ="safe").load("\n".join(before)).keys()
 
 
 @pytest.mark.parametrize("schedule", ["staircase", "plateau", "cosine"])
-def test_a_training_becomes_as_long_as_the_trial_and_never_shorter(promoted, schedule):
+def test_a_training_becomes_as_long_as_the_trial(promoted, schedule):
     changed = {"train.optimizer.momentum": 0.5, "train.optimizer.schedule": schedule}
-    assert promoted(8, changed)[1].epochs == 40
+    assert promoted(8, changed)[1].epochs == 8
     assert promoted(50, changed)[1].epochs == 50
+
+
+@pytest.mark.parametrize("blocks", [1, 3])
+def test_a_list_of_another_length_keeps_the_lines_of_its_entries(promoted, blocks):
+    found = {"train.model.blocks": blocks, f"train.model.blocks.{blocks - 1}.kernel": 5}
+    text, train = promoted(8, found)
+    assert [block.kernel for block in train.model.blocks] == [*[8, 6][: blocks - 1], 5]
+    lines = [line for line in text.splitlines() if line.strip().startswith("- {channels")]
+    assert len(lines) == blocks
+    assert "    hidden: [16]              # sizes" in text

@@ -1,8 +1,9 @@
 import optuna
 import pytest
 
+from xtcav_ml.config import space
 from xtcav_ml.config.tune import Choices, Range, TuneParams
-from xtcav_ml.tuning import studies
+from xtcav_ml.tuning import samplers, studies
 
 TUNE = TuneParams(
     study="s",
@@ -10,8 +11,8 @@ TUNE = TuneParams(
     trials=4,
     minutes=1.0,
     epochs=2,
+    rungs=0,
     startup_trials=2,
-    warmup_epochs=1,
     memory_gb=1.0,
     space={
         "train.rate": Range(low=0.01, high=1.0, log=True),
@@ -71,7 +72,7 @@ def test_an_interrupted_search_suggests_what_an_uninterrupted_one_does(tmp_path)
 )
 def test_the_baseline_is_the_first_trial_if_it_lies_in_the_space(path, changes, inside):
     study = studies.open_study(TUNE, {}, path)
-    assert studies.inside(TUNE, BASE | changes) is inside
+    assert space.inside(TUNE.space, {name: (BASE | changes)[name] for name in TUNE.space}) is inside
     first = studies.next_trial(study, TUNE, BASE | changes)
     assert (first.params == {name: BASE[name] for name in TUNE.space}) is inside
 
@@ -91,6 +92,7 @@ def test_a_suggestion_is_a_function_of_the_seed_and_the_trials_before(path):
     study = studies.open_study(TUNE, {}, path)
     finish(study, 6)
     turned = TUNE.model_copy(update={"space": dict(reversed(TUNE.space.items()))})
-    assert studies.suggest(study.trials, TUNE) == studies.suggest(study.trials, turned)
-    assert studies.suggest(study.trials, TUNE) != studies.suggest(study.trials[:5], TUNE)
-    assert studies.suggest(study.trials, TUNE) != studies.suggest(study.trials, TUNE.model_copy(update={"seed": 2}))
+    found = samplers.suggest(study.trials, TUNE).params
+    assert found == samplers.suggest(study.trials, turned).params
+    assert found != samplers.suggest(study.trials[:5], TUNE).params
+    assert found != samplers.suggest(study.trials, TUNE.model_copy(update={"seed": 2})).params

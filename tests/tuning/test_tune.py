@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+from collections import Counter
 from types import SimpleNamespace
 
 import optuna
@@ -18,7 +19,7 @@ from xtcav_ml.system.child_process import Killed
 from xtcav_ml.system.errors import DiskFull, UserError
 from xtcav_ml.tracking import mlflow_store, uploader
 from xtcav_ml.tracking.tracker import Run, Tracker
-from xtcav_ml.tuning import studies, tune
+from xtcav_ml.tuning import rungs, studies, tune
 
 
 class Known:
@@ -48,7 +49,7 @@ def search(tmp_path, monkeypatch, params):
     monkeypatch.setattr(tune, "ChildProcess", Known)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     rules = params.tune.model_copy(
-        update={"trials": 3, "epochs": 2, "space": {"train.optimizer.momentum": Range(low=0.5, high=0.9)}}
+        update={"trials": 3, "epochs": 2, "rungs": 0, "space": {"train.optimizer.momentum": Range(low=0.5, high=0.9)}}
     )
     study = studies.open_study(rules, {}, tmp_path / "study.db")
     for name in ("BATCH_PAUSE", "FIRST_PAUSE", "LAST_PAUSE"):
@@ -135,14 +136,17 @@ def outcome(study):
         (optuna.Study, "add_trial"),
         (optuna.Study, "tell"),
         (optuna.Trial, "report"),
-        (optuna.Trial, "should_prune"),
+        (rungs, "promoted"),
+        (rungs, "leader"),
     ],
 )
 def test_whatever_ends_a_search_it_goes_on_as_if_nothing_had(search, tmp_path, monkeypatch, owner, name):
+    search.tune = search.tune.model_copy(update={"trials": 7, "rungs": 1})
     search.run_trials()
+    assert Counter(trial.state.name for trial in search.study.trials) == {"COMPLETE": 2, "PRUNED": 5}
     expected = outcome(search.study)
     search.study = studies.open_study(search.tune, {"another": 1}, tmp_path / "study.db")
-    real, ends = getattr(owner, name), itertools.cycle(["before", "after", *4 * [""]])
+    real, ends = getattr(owner, name), itertools.cycle(["before", "after", *9 * [""]])
 
     def ended(*arguments, **options):
         when = next(ends)
@@ -153,11 +157,12 @@ def test_whatever_ends_a_search_it_goes_on_as_if_nothing_had(search, tmp_path, m
             raise RuntimeError
         return result
 
-    monkeypatch.setattr(owner, name, ended)
-    for _ in range(30):
-        with contextlib.suppress(RuntimeError):
-            search.run_trials()
-            break
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, ended)
+        for _ in range(60):
+            with contextlib.suppress(RuntimeError):
+                search.run_trials()
+                break
     assert outcome(search.study) == expected
 
 
@@ -233,3 +238,29 @@ def test_a_search_without_a_trainable_trial_names_the_reason_and_its_cure(search
     with pytest.raises(UserError, match=reason) as error:
         search.run_trials()
     assert "tune.minutes" not in str(error.value)
+
+
+def test_one_trial_goes_on_for_three_that_stop_and_the_best_one_reaches_the_end(search):
+    search.tune = search.tune.model_copy(update={"trials": 5, "epochs": 9, "rungs": 2})
+    starts = []
+
+    class Longer(Known):
+        def __iter__(self):
+            starts.append(self.params.optimizer.momentum)
+            for number in range(1, 10):
+                yield number, {"val_cross_entropy": 1 - self.params.optimizer.momentum}
+                if self.stop:
+                    return
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tune, "ChildProcess", Longer)
+        search.run_trials()
+    trials = search.study.trials
+    best = max(trials, key=lambda trial: trial.params["train.optimizer.momentum"])
+    first = max(trials[:3], key=lambda trial: trial.params["train.optimizer.momentum"])
+    lasts = {trial.number: trial.last_step for trial in trials}
+    assert lasts[first.number] == (9 if first is best else 3)
+    assert sum(last == 1 for last in lasts.values()) >= 3
+    notes = [trial.user_attrs["note"] for trial in trials if trial.last_step == 1]
+    assert "not among the best third after epoch 1: number" in notes[0]
+    assert not list(search.checkpoints.rglob("*.ckpt"))

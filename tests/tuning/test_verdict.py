@@ -49,7 +49,7 @@ def trial(momentum, accuracy, state="COMPLETE", **attributes):
     ],
 )
 def test_the_end_of_a_search_says_whether_it_found_anything(trials, words):
-    said, advice = verdict(trials, {NAME: 0.85, "train.seed": 1}, 400, regression=False)
+    said, advice = verdict(trials, {NAME: 0.85}, 400, regression=False)
     assert words in said
     assert said.startswith("Better than params.yaml? ")
     assert ("promote" in advice) != ("? No:" in said)

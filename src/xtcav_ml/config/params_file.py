@@ -1,5 +1,6 @@
 """All sections of params.yaml at once."""
 
+import copy
 import functools
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +10,8 @@ from pydantic import BaseModel
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
-from xtcav_ml.config.base import Section, load_section, overridden, read_tree
+from xtcav_ml.config import space
+from xtcav_ml.config.base import Section, load_section, read_tree
 from xtcav_ml.config.compare import CompareParams
 from xtcav_ml.config.data import DataParams
 from xtcav_ml.config.paths import PARAMS_FILE
@@ -48,19 +50,18 @@ def load_params(path: Path = PARAMS_FILE) -> Params:
     if problems:
         raise UserError(f"{path}: {'; '.join(problems)}")
     params = Params(**sections)
-    for name, values in params.tune.space.items():
-        for value in values.ends:
-            try:
-                overridden(params.train, "train", {name: value})
-            except UserError as error:
-                raise UserError(f"{path}: tune.space: {str(error).removeprefix(f'{PARAMS_FILE}: ')}") from None
+    try:
+        space.require_valid(params.train, params.tune.space)
+    except UserError as error:
+        raise UserError(f"{path}: tune.space: {str(error).removeprefix(f'{PARAMS_FILE}: ')}") from None
     return params
 
 
 def write_values(path: Path, changes: Mapping[str, Any]) -> None:
     """Set dotted keys, as `train.blocks.0.kernel`, in the file, and leave all else in it as it is, comments too.
 
-    A key that the file leaves out, since it has a default, is added to its section.
+    A key that the file leaves out, since it has a default, is added to its section. A whole number for a list is its length, as
+    in a search.
     """
     yaml = YAML()
     yaml.preserve_quotes = True
@@ -73,6 +74,9 @@ def write_values(path: Path, changes: Mapping[str, Any]) -> None:
         node = functools.reduce(lambda parent, key: parent[key], keys, tree)
         if isinstance(node, CommentedMap) and last not in node:
             node.insert(max(len(node) - 1, 0), last, value)  # comments after the last key belong to the next section
+        elif isinstance(node[last], CommentedSeq) and isinstance(value, int):
+            node[last].extend(copy.deepcopy(node[last][-1]) for _ in range(value - len(node[last])))
+            del node[last][value:]
         elif isinstance(node[last], CommentedSeq) and len(node[last]) == len(value):
             for index, item in enumerate(value):  # so that it stays in brackets, with its comment behind them
                 node[last][index] = item

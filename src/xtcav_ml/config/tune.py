@@ -1,14 +1,26 @@
 """Section `tune`: the space that Optuna searches, and the limits of the search."""
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from xtcav_ml.config.base import Section, parameter
 
 LIMITS = Field(ge=-(2**32), le=2**32)  # wider than those of any parameter, which are checked too
 Number = Annotated[float, LIMITS] | Annotated[int, LIMITS]
 Value = bool | Number | str | None
+
+
+def _several(values: Any) -> Any:
+    return values if isinstance(values, (tuple, list)) else (values,)
+
+
+Wanted = Annotated[tuple[Value, ...], Field(min_length=1, max_length=100), BeforeValidator(_several)]
+"""A value of another parameter, or several."""
+
+WHEN = parameter(
+    "tried only where other parameters have one of these values", "of the parameter", default={}, max_length=100
+)
 
 
 class Range(Section):
@@ -20,6 +32,7 @@ class Range(Section):
     step: int | None = parameter(
         "distance of the values tried; null: any", "of the parameter", default=None, ge=1, le=2**32
     )
+    when: dict[str, Wanted] = WHEN
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -42,16 +55,36 @@ class Range(Section):
         """Return the values that stand for all: if they are valid, so are those between."""
         return self.low, self.high
 
+    @property
+    def size(self) -> int | None:
+        """Return the number of values; None of a continuum."""
+        whole = isinstance(self.low, int) and isinstance(self.high, int)
+        return int(self.high - self.low) // (self.step or 1) + 1 if whole else None
+
+    def __contains__(self, value: object) -> bool:
+        if not isinstance(value, (int, float)) or not self.low <= value <= self.high:  # None: the parameter is off
+            return False
+        return self.step is None or (value - self.low) % self.step == 0
+
 
 class Choices(Section):
     """One of these values; null where the parameter may be null."""
 
     choices: tuple[Value, ...] = parameter("values to choose from", "of the parameter", min_length=2, max_length=100)
+    when: dict[str, Wanted] = WHEN
 
     @property
     def ends(self) -> tuple[Value, ...]:
         """Return all values, as each may be invalid."""
         return self.choices
+
+    @property
+    def size(self) -> int:
+        """Return the number of values."""
+        return len(self.choices)
+
+    def __contains__(self, value: object) -> bool:
+        return value in self.choices
 
 
 def _kind(values: Any) -> str:
@@ -71,17 +104,22 @@ class TuneParams(Section):
 
     study: str = parameter("name of the study", pattern=r"^[A-Za-z0-9._-]{1,64}$")
     seed: int = parameter("seed of the search", "1", ge=0, lt=2**32)
+    sampler: Literal["tpe", "random", "qmc", "cmaes"] = parameter("how parameters are chosen", default="tpe")
     trials: int = parameter(
         "trials of the study, over all calls; the first is params.yaml itself", "trials", ge=1, le=100000
     )
     minutes: float = parameter(
-        "time limit; no trial starts later, and the one that runs is stopped", "min", gt=0, le=525600
+        "time limit of the trials; none starts later, and the one that runs is stopped", "min", gt=0, le=525600
     )
-    epochs: int = parameter("length of each trial", "epochs", ge=1, le=100000)
-    startup_trials: int = parameter(
-        "random trials before the search is modelled; none is pruned", "trials", ge=0, le=100000
+    epochs: int = parameter("length of a trial that is not stopped", "epochs", ge=1, le=100000)
+    rungs: int = parameter(
+        "stops on the way, each at a third of the next; the best third goes on",
+        "stops",
+        ge=0,
+        le=10,
+        default=3,
     )
-    warmup_epochs: int = parameter("epochs before pruning; a network sits at chance first", "epochs", ge=0, le=100000)
+    startup_trials: int = parameter("random trials before the search is modelled", "trials", ge=0, le=100000)
     memory_gb: float = parameter("a network whose training step needs more memory is not tried", "GB", gt=0, le=1e6)
     space: dict[str, Dimension] = parameter(
         "range or choices by parameter", "of the parameter", min_length=1, max_length=100

@@ -6,8 +6,9 @@ one and `check`: when these fail, the others' outputs are still there.
 
 from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
-from xtcav_ml.config.base import overridden
+from xtcav_ml.config import space
 from xtcav_ml.config.params_file import Params
 from xtcav_ml.config.paths import SIMULATED
 from xtcav_ml.config.tune import Choices
@@ -70,7 +71,7 @@ def _require_search(params: Params, spec: LearningSpec, shots: int | None) -> No
         sizes, refused = [], []
         for value in values.ends:
             try:
-                train = overridden(params.train, "train", {name: value})
+                train = space.applied(params.train, space.beside(params.tune.space, name, value))
                 rules.require_data(train, spec, shots)
             except UserError as error:
                 raise UserError(f"tune.space: {error}") from None
@@ -81,8 +82,12 @@ def _require_search(params: Params, spec: LearningSpec, shots: int | None) -> No
         if refused and (isinstance(values, Choices) or not sizes):
             raise UserError(refused[0])
         smallest[name] = min(sizes, key=itemgetter(0))[1]
+    tried = dict[str, Any]()
+    for name in space.in_order(params.tune.space):
+        if space.is_tried(params.tune.space, name, tried):
+            tried[name] = smallest[name]
     try:
-        train = overridden(params.train, "train", smallest)
+        train = space.applied(params.train, tried)
         rules.planned_memory(train, ends)
     except UserError:  # these values exclude one another: their trials are pruned, others are not
         return

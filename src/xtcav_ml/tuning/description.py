@@ -5,10 +5,10 @@ from collections import Counter
 from optuna import Study
 from optuna.trial import TrialState
 
+from xtcav_ml.config.space import Values
 from xtcav_ml.config.tune import Choices, Range, TuneParams
 from xtcav_ml.tracking.runs import NOTE_CHARACTERS, markdown_table
 from xtcav_ml.tuning import studies
-from xtcav_ml.tuning.studies import Values
 
 
 def description(study: Study, tune: TuneParams, baseline: Values, score: str, commit: str) -> str:
@@ -19,11 +19,12 @@ def description(study: Study, tune: TuneParams, baseline: Values, score: str, co
     states = ", ".join(f"{count} {state.name.lower()}" for state, count in Counter(one.state for one in ended).items())
     found = f"**Best: trial {best.number}, {score} {best.value:.3f}**" if best else "No trial is complete yet"
     rows = [
-        [name, _searched(values), str(baseline.get(name, "")), _value(best.params[name]) if best else ""]
+        [name, _searched(values), str(baseline.get(name, "")), _value(best.params.get(name, "")) if best else ""]
         for name, values in tune.space.items()
     ]
     lines = [
-        f"{found}; {len(ended)} of {tune.trials} trials have ended ({states or 'none'}), {tune.epochs} epochs each",
+        f"{found}; {len(ended)} of {tune.trials} trials have ended ({states or 'none'}), {tune.epochs} epochs "
+        "for those that were not stopped at a rung",
         markdown_table(["searched by Optuna", "values", "params.yaml", "best trial"], rows),
         f"To repeat or continue it: `make tune` at commit `{commit[:12]}`, with the same data. `xtcav promote` writes the best "
         "parameters into params.yaml; `make dashboard` shows the trials beside each other.",

@@ -15,6 +15,7 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from xtcav_ml.system.progress import WIDEST, clock, drawing, titled_table
+from xtcav_ml.tuning.rungs import waits
 
 LATEST = 20  # trials shown at once
 LINES_BESIDE = 10  # of the terminal's, that rows leave to headings, title and what stands below
@@ -23,51 +24,57 @@ WHY = "why it ended"
 NOTE = "note"  # user attribute of a trial: why it ended, if it was not completed
 
 
-Show = Callable[[Sequence[FrozenTrial]], None]
+Show = Callable[[Sequence[FrozenTrial], int], None]
+"""Shows the trials, of which that with this number has changed."""
 
 
 @contextlib.contextmanager
-def search_table(names: Sequence[str], minutes: float, most: int) -> Iterator[Show]:
+def search_table(names: Sequence[str], minutes: float, most: int, stops: Sequence[int] = ()) -> Iterator[Show]:
     """Yield a function that shows the trials of a search over the parameters `names`, `most` trials and `minutes` long.
 
-    Without a terminal it prints the last one, which has changed, once it has ended.
+    Without a terminal it prints the one that has changed, once it has ended or waits at one of the `stops` (epochs).
     """
     started, ended_before = time.monotonic(), -1
 
     def times(trials: Sequence[FrozenTrial]) -> str:
         nonlocal ended_before
-        seconds, ended = time.monotonic() - started, sum(trial.state.is_finished() for trial in trials)
+        seconds, ended = (
+            time.monotonic() - started,
+            sum(trial.state.is_finished() or waits(trial, stops) for trial in trials),
+        )
         ended_before = ended if ended_before < 0 else ended_before
         left = max(60 * minutes - seconds, 0)
         if ended > ended_before:
             left = min(left, seconds / (ended - ended_before) * (most - ended))
-        return f"{ended} of {most} trials ended; {clock(seconds)} passed, at most {clock(left)} left"
+        return f"{ended} of {most} trials ended or wait; {clock(seconds)} passed, at most {clock(left)} left"
 
-    def print_last(trials: Sequence[FrozenTrial]) -> None:
-        words, last = times(trials), trials[-1]
-        if last.state.is_finished():
+    def print_one(trials: Sequence[FrozenTrial], number: int) -> None:
+        words, last = times(trials), trials[number]
+        if last.state.is_finished() or waits(last, stops):
             values = " ".join(f"{short(name)}={_text(value)}" for name, value in last.params.items())
             why = f" ({_why(last)})" if _why(last) else ""
             screen.print(
-                f"  trial {last.number:>3} {last.state.name.lower():<8} {_score(last):>5}  {values}{why} | "
+                f"  trial {last.number:>3} {_state(last, stops):<8} {_score(last):>5}  {values}{why} | "
                 f"best so far: {best_so_far(trials)}; {words}"
             )
 
     with drawing() as screen:
         if not screen.is_terminal:
-            yield print_last
+            yield print_one
             return
         with Live(console=screen, auto_refresh=False) as live:
-            yield lambda trials: live.update(frame(trials, names, screen, times(trials)), refresh=True)
+            yield lambda trials, _: live.update(frame(trials, names, screen, times(trials), stops), refresh=True)
 
 
-def frame(trials: Sequence[FrozenTrial], names: Sequence[str], screen: Console, times: str) -> RenderableType:
+def frame(
+    trials: Sequence[FrozenTrial], names: Sequence[str], screen: Console, times: str, stops: Sequence[int] = ()
+) -> RenderableType:
     """Return the latest trials in as many columns and rows as `screen` has room for, and below what has none."""
     rows = trials[-max(min(LATEST, screen.height - LINES_BESIDE), 1) :]
     columns: dict[str, Callable[[FrozenTrial], str]] = {
         "trial": lambda trial: str(trial.number),
         "score": _score,
-        "state": lambda trial: trial.state.name.lower(),
+        "state": lambda trial: _state(trial, stops),
         "epoch": lambda trial: str(trial.last_step or 0),
         **{name: lambda trial, name=name: _text(trial.params.get(name, "")) for name in names},  # type: ignore[misc]
         WHY: _why,
@@ -97,6 +104,10 @@ def _table(
 def _width(table: Table, screen: Console) -> int:
     """Return the columns of the terminal that a table needs to be whole."""
     return Measurement.get(screen, screen.options.update(width=WIDEST), table).minimum
+
+
+def _state(trial: FrozenTrial, stops: Sequence[int]) -> str:
+    return "waits" if waits(trial, stops) else trial.state.name.lower()
 
 
 def _why(trial: FrozenTrial) -> str:

@@ -1,7 +1,8 @@
 """Optuna studies that an interruption at any moment leaves as if there had been none.
 
 A study is named by all that decides it: a later call continues it, and a call with other data, code or parameters starts its
-own. A trial enters it whole, in one step, and leaves it whole. One that is running has been interrupted, and is continued.
+own. A trial enters it whole, in one step, and leaves it whole. One that is running has been interrupted, and is continued, or
+waits at a rung.
 """
 
 import contextlib
@@ -12,28 +13,26 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import optuna
 from optuna import Study, Trial
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.exceptions import OptunaError
-from optuna.samplers import RandomSampler, TPESampler
-from optuna.trial import FrozenTrial, TrialState
+from optuna.samplers import RandomSampler
+from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy.exc import SQLAlchemyError
 
-from xtcav_ml.config.tune import Choices, Range, TuneParams
+from xtcav_ml.config import space
+from xtcav_ml.config.space import Values
+from xtcav_ml.config.tune import TuneParams
 from xtcav_ml.system import atomic, errors, interrupts
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.system.progress import told
+from xtcav_ml.tuning import rungs, samplers
 
 LOCKED_SECONDS = 120.0  # for which another process may lock the file of a study
 
 BUDGET = {"trials", "minutes", "memory_gb"}  # of `tune`: it may grow, or a limit be corrected, in the same study
-
-Values = Mapping[str, Any]
-"""Values of parameters by their dotted names."""
 
 
 def open_study(tune: TuneParams, decides: Mapping[str, Any], path: Path) -> Study:
@@ -48,73 +47,54 @@ def open_study(tune: TuneParams, decides: Mapping[str, Any], path: Path) -> Stud
         storage=_storage(path),
         direction="maximize",
         load_if_exists=True,
-        sampler=RandomSampler(seed=0),  # never asked: see `suggest`
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=tune.startup_trials, n_warmup_steps=tune.warmup_epochs),
+        sampler=RandomSampler(seed=0),  # never asked: see `samplers`
+        pruner=optuna.pruners.NopPruner(),  # see `rungs`
     )
 
 
 def next_trial(study: Study, tune: TuneParams, baseline: Values) -> Trial:
-    """Return the trial that an earlier process began and did not end, or else begin the next one.
+    """Return the trial that goes on or else begins next.
 
     The first is `baseline` (dotted names), if that lies in the search space.
     """
-    if not _running(study):
-        space = _distributions(tune)
-        first = not study.trials and inside(tune, baseline)
-        values = {name: baseline[name] for name in space} if first else suggest(study.trials, tune)
-        begun = optuna.trial.create_trial(
-            state=TrialState.RUNNING, params=values, distributions=space, user_attrs={"run_key": uuid.uuid4().hex}
-        )
-        study.add_trial(begun)
-    return Trial(study, _running(study)[0]._trial_id)  # nothing public gives a trial that another process began
+    trials, at = study.get_trials(deepcopy=False), rungs.stops(tune.epochs, tune.rungs)
+    following = rungs.to_continue(trials, at)
+    if following is None:
+        study.add_trial(_begun(trials, tune, baseline))
+        following = study.get_trials(deepcopy=False)[-1]
+    return continued(study, following)
 
 
-def suggest(before: list[FrozenTrial], tune: TuneParams) -> dict[str, Any]:
-    """Return parameters for the trial after those `before`, as a function of these and the seed alone.
-
-    Optuna stores neither the state of its sampler nor a suggestion in one step. So the sampler is a new one for every trial,
-    and works in memory.
-    """
-    seed = hashlib.blake2b(repr((tune.seed, len(before))).encode(), digest_size=4).digest()
-    sampler = TPESampler(seed=int.from_bytes(seed, "big"), n_startup_trials=tune.startup_trials)
-    study = optuna.create_study(direction="maximize", sampler=sampler)
-    study.add_trials(before)
-    return dict(study.ask(_distributions(tune)).params)
+def is_spent(study: Study, tune: TuneParams) -> bool:
+    """Return whether no trial may begin or go on to its next rung."""
+    trials = study.get_trials(deepcopy=False)
+    return len(trials) >= tune.trials and rungs.to_continue(trials, rungs.stops(tune.epochs, tune.rungs)) is None
 
 
-def inside(tune: TuneParams, values: Values) -> bool:
-    """Return whether `values` lie in the search space."""
-    return all(_contains(dimension, values[name]) for name, dimension in tune.space.items())
+def continued(study: Study, trial: FrozenTrial) -> Trial:
+    """Return a trial that an earlier process began, or this one, to report to: Optuna has nothing public that does."""
+    return Trial(study, trial._trial_id)
 
 
-def distribution(values: Range | Choices) -> BaseDistribution:
-    """Return Optuna's distribution of a dimension of the search space."""
-    if isinstance(values, Choices):
-        return CategoricalDistribution(values.choices)
-    if isinstance(values.low, int) and isinstance(values.high, int):
-        return IntDistribution(values.low, values.high, log=values.log, step=values.step or 1)
-    return FloatDistribution(float(values.low), float(values.high), log=values.log)
-
-
-def _distributions(tune: TuneParams) -> dict[str, BaseDistribution]:
-    """Return the search space in the order of the names, in which the sampler draws."""
-    return {name: distribution(values) for name, values in sorted(tune.space.items())}
+def _begun(before: list[FrozenTrial], tune: TuneParams, baseline: Values) -> FrozenTrial:
+    tried = {name: baseline[name] for name in baseline if name in tune.space}
+    if not before and space.inside(tune.space, tried):
+        laws = {name: samplers.distribution(tune.space[name]) for name in tried}
+        found = create_trial(state=TrialState.RUNNING, params=tried, distributions=laws)
+    else:
+        found = samplers.suggest(before, tune)
+    return create_trial(
+        state=TrialState.RUNNING,
+        params=found.params,
+        distributions=found.distributions,
+        user_attrs={"run_key": uuid.uuid4().hex},
+        system_attrs=found.system_attrs,
+    )
 
 
 def ended(study: Study) -> list[FrozenTrial]:
     """Return the trials that have ended, which are those that count against the budget."""
     return [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
-
-
-def why_pruned(study: Study, epoch: int, score: float) -> str:
-    """Return in words why the pruner ended a trial after an `epoch` in which its best score was `score`."""
-    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    scores = [trial.intermediate_values[epoch] for trial in complete if epoch in trial.intermediate_values]
-    return f"after epoch {epoch}: {score:.3f} is below {median(scores):.3f}, the median of {len(scores)} completed trials then"
-
-
-def _running(study: Study) -> list[FrozenTrial]:
-    return list(study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
 
 
 @contextlib.contextmanager
@@ -167,11 +147,3 @@ class _Connection(sqlite3.Connection):
 def _storage(path: Path) -> optuna.storages.RDBStorage:
     patient = {"factory": _Connection, "timeout": 1.0}
     return optuna.storages.RDBStorage(f"sqlite:///{path.resolve()}", engine_kwargs={"connect_args": patient})
-
-
-def _contains(values: Range | Choices, value: Any) -> bool:
-    if isinstance(values, Choices):
-        return value in values.choices
-    if value is None or not values.low <= value <= values.high:  # None: the parameter is off
-        return False
-    return values.step is None or bool((value - values.low) % values.step == 0)

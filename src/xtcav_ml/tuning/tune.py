@@ -17,9 +17,11 @@ from typing import Any
 import optuna
 from optuna import Study, Trial
 from optuna.exceptions import ExperimentalWarning
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
+from xtcav_ml.config import space
 from xtcav_ml.config.base import flatten, overridden
+from xtcav_ml.config.space import Values
 from xtcav_ml.config.train import TrainParams
 from xtcav_ml.config.tune import TuneParams
 from xtcav_ml.data.prepared import PreparedFile
@@ -36,7 +38,7 @@ from xtcav_ml.system.errors import DiskFull, UserError
 from xtcav_ml.system.progress import console
 from xtcav_ml.tracking.logged_params import logged_params
 from xtcav_ml.tracking.tracker import Run, Tracker
-from xtcav_ml.tuning import studies
+from xtcav_ml.tuning import rungs, studies
 from xtcav_ml.tuning.description import description
 from xtcav_ml.tuning.live_table import NOTE, Show, search_table
 from xtcav_ml.tuning.trial import train_trial
@@ -53,7 +55,10 @@ STARTS = 10
 CHECKPOINTS = "checkpoints"  # of the trial that runs, beside the study
 
 Ended = tuple[TrialState, float | None, str]
-"""State in which a trial ended, its score, and a note on the reason where the state does not show it."""
+"""State in which a trial ended, its score, and a note on the reason where the state does not show it. None: it waits."""
+
+
+WAITS = "KILLED"  # in MLflow, of a trial that waits at a rung: it may go on, as an interrupted one
 
 
 class OutOfTime(Exception):
@@ -77,15 +82,12 @@ def run_search(train: TrainParams, tune: TuneParams, data: Path, out: Path) -> N
         study = studies.open_study(tune, decides(base), out / "study.db")
         with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
             study.set_metric_names([score_name(prepared.spec)])  # for Optuna's dashboard
-        screen.print(
-            f"tune: study {study.study_name}, {len(studies.ended(study))} of {tune.trials} trials done, {tune.epochs} epochs "
-            f"each, at most {tune.minutes:g} minutes"
-        )
+        screen.print(_announced(study, tune))
         with Tracker(project.find_root(), identity=study.study_name) as tracker:
             written = _Search(study, base, tune, prepared, tracker, out).run_trials()
         found = verdict(
             studies.ended(study),
-            flatten({"train": base.model_dump(mode="json")}),
+            space.values_of(base, tune.space),
             validation.shots,
             bool(prepared.spec.regression),
         )
@@ -96,6 +98,17 @@ def run_search(train: TrainParams, tune: TuneParams, data: Path, out: Path) -> N
     screen.print(found[0])
     screen.print(f"Written: {', '.join(map(str, written))}")
     screen.print(f"Next: {found[1]}")
+
+
+def _announced(study: Study, tune: TuneParams) -> str:
+    """Return what is searched, and how far it is, before the search starts."""
+    at = rungs.stops(tune.epochs, tune.rungs)
+    done = sum(trial.state.is_finished() or rungs.waits(trial, at) for trial in study.trials)
+    halving = f"stops after {', '.join(map(str, at))}: the best third of each goes on" if at else "none is stopped"
+    return (
+        f"tune: study {study.study_name}, {done} of {tune.trials} trials done, at most {tune.minutes:g} minutes\n"
+        f"tune.space: {space.described(tune.space)}; sampler {tune.sampler}; {tune.epochs} epochs, {halving}"
+    )
 
 
 def decides(base: TrainParams) -> dict[str, Any]:
@@ -117,24 +130,40 @@ class _Search:
     ) -> None:
         self.study, self.base, self.tune, self.prepared, self.tracker = study, base, tune, prepared, tracker
         self.out, self.checkpoints = out, out / CHECKPOINTS / study.study_name
-        self.baseline = flatten({"train": base.model_dump(mode="json")})
         self.deadline = time.monotonic() + 60 * tune.minutes
+
+    @property
+    def baseline(self) -> Values:
+        """Return the values of params.yaml."""
+        return space.values_of(self.base, self.tune.space)
+
+    @property
+    def stops(self) -> tuple[int, ...]:
+        """Return the epochs of the rungs."""
+        return rungs.stops(self.tune.epochs, self.tune.rungs)
+
+    def trials(self) -> list[FrozenTrial]:
+        """Return all trials, not to be changed."""
+        return list(self.study.get_trials(deepcopy=False))
 
     @interrupts.held()
     def run_trials(self) -> list[Path]:
         """Run trials until the budget is spent, write the results to `out`, and return these files."""
         parent = self._parent_run()
-        if not self.study.trials and not studies.inside(self.tune, self.baseline):
+        if not self.study.trials and not space.inside(self.tune.space, self.baseline):
             console().print("  the parameters of params.yaml lie outside tune.space: no trial for them")
         status = "FAILED"
         try:
             with (
-                search_table(list(self.tune.space), self.tune.minutes, self.tune.trials) as show,
+                search_table(list(self.tune.space), self.tune.minutes, self.tune.trials, self.stops) as show,
                 contextlib.suppress(OutOfTime),
             ):
-                while len(studies.ended(self.study)) < self.tune.trials and time.monotonic() < self.deadline:
-                    self._run_trial(parent, show)
+                while not studies.is_spent(self.study, self.tune):
+                    if time.monotonic() >= self.deadline:
+                        raise OutOfTime
+                    self._run_trial(studies.next_trial(self.study, self.tune, self.baseline), parent, show)
                     interrupts.require_none()
+                self._finish(parent, show)
             written = write_results(self.study, self.base, self.tune, score_name(self.prepared.spec), self.out)
             for path in written:
                 parent.artifact(path)
@@ -150,36 +179,62 @@ class _Search:
             self._describe(parent)
             parent.finish(status)
 
-    def _run_trial(self, parent: Run, show: Show) -> None:
-        """Continue the trial that is running, or run the next one."""
-        trial = studies.next_trial(self.study, self.tune, self.baseline)
-        name, key = f"trial-{trial.number}", trial.user_attrs["run_key"]
-        run, status = self.tracker.start(name, {"stage": "trial"}, parent=parent, run_key=key), "KILLED"
+    def _run_trial(self, trial: Trial, parent: Run, show: Show, to_end: bool = False) -> None:
+        """Train a trial until it ends, or until it has to wait at a rung, if not `to_end`."""
+        run, status = self._trial_run(trial, parent), WAITS
         try:
             run.params(trial.params)
-            state, value, note = self._train(trial, run, show)
-            if note:
-                trial.set_user_attr(NOTE, note)
-                run.tags({NOTE: note})
-            self.study.tell(trial, value, state=state)
-            status = RUN_STATES[state]
-            shutil.rmtree(self.checkpoints, ignore_errors=True)
+            if (ended := self._train(trial, run, show, to_end)) is not None:
+                state, value, note = ended
+                self._tell(trial, run, state, value, note)
+                status = RUN_STATES[state]
         finally:
             run.finish(status)
-            show(self.study.get_trials(deepcopy=False))
+            show(self.trials(), trial.number)
 
-    def _train(self, trial: Trial, run: Run, show: Show) -> Ended:
+    def _trial_run(self, trial: Trial, parent: Run) -> Run:
+        """Return the run of a trial, created on first use."""
+        key = trial.user_attrs["run_key"]
+        return self.tracker.start(f"trial-{trial.number}", {"stage": "trial"}, parent=parent, run_key=key)
+
+    def _tell(self, trial: Trial, run: Run, state: TrialState, value: float | None, note: str) -> None:
+        """End a trial in the study, with a `note` on the reason."""
+        if note:
+            trial.set_user_attr(NOTE, note)
+            run.tags({NOTE: note})
+        self.study.tell(trial, value, state=state)
+        shutil.rmtree(self._states(trial), ignore_errors=True)
+
+    def _states(self, trial: Trial) -> Path:
+        """Return the folder of a trial's checkpoints: those of others in the same one would be removed."""
+        return Path(self.checkpoints, str(trial.number))
+
+    def _finish(self, parent: Run, show: Show) -> None:
+        """Train the best trial to the end, then end those that wait: no other one can get in their way any more."""
+        while (best := rungs.leader(self.trials())) is not None and best.state == TrialState.RUNNING:
+            self._run_trial(studies.continued(self.study, best), parent, show, to_end=True)
+            interrupts.require_none()
+        for waiting in self.trials():
+            if waiting.state == TrialState.RUNNING:
+                trial, why = studies.continued(self.study, waiting), rungs.why_stopped(self.trials(), waiting)
+                run = self._trial_run(trial, parent)
+                self._tell(trial, run, TrialState.PRUNED, None, why)
+                run.finish(RUN_STATES[TrialState.PRUNED])
+                show(self.trials(), trial.number)
+
+    def _train(self, trial: Trial, run: Run, show: Show, to_end: bool) -> Ended | None:
         """Train to the end, in another process if one is killed. Raises OutOfTime and, if the disk is full, UserError."""
         try:
-            params = overridden(self.base, "train", trial.params)
+            params = space.applied(self.base, trial.params)
             rules.require_trial(params, self.prepared.spec, self.prepared.shots, self.tune.memory_gb)
         except UserError as error:
+            trial.set_constraint("fits", 1.0)
             return TrialState.PRUNED, None, f"{INFEASIBLE}{error}"
         starts = 0
         while True:
             before = _reported(trial)
             try:
-                return self._train_in_process(trial, params, run, show)
+                return self._train_in_process(trial, params, run, show, to_end)
             except Killed as error:
                 starts = 1 if len(_reported(trial)) > len(before) else starts + 1
                 if starts == STARTS:
@@ -190,9 +245,9 @@ class _Search:
             except UserError as error:
                 return TrialState.FAIL, None, str(error)
 
-    def _train_in_process(self, trial: Trial, params: TrainParams, run: Run, show: Show) -> Ended:
+    def _train_in_process(self, trial: Trial, params: TrainParams, run: Run, show: Show, to_end: bool) -> Ended | None:
         """Report each epoch to the study, once, and decide after it. Epochs before the last reported one were decided."""
-        arguments, subject = (params, self.prepared.path.parent, self.checkpoints), f"trial {trial.number}"
+        arguments, subject = (params, self.prepared.path.parent, self._states(trial)), f"trial {trial.number}"
         training = ChildProcess(train_trial, *arguments, subject=subject, cure="lower tune.memory_gb")
         rows, reported = list[dict[str, float]](), _reported(trial)
         try:
@@ -202,19 +257,25 @@ class _Search:
                 if epoch not in reported:
                     run.metrics({**values, "best_score": best}, step=epoch)
                     trial.report(best, epoch)
-                show(self.study.get_trials(deepcopy=False))
-                if epoch < max(reported, default=0) or epoch == self.tune.epochs:
-                    continue
-                if trial.should_prune():
-                    training.stop = True
-                elif time.monotonic() > self.deadline:
-                    raise OutOfTime
+                if epoch >= max(reported, default=0) and not to_end:
+                    training.stop = self._has_to_wait(trial, epoch)
+                if epoch not in self.stops:
+                    show(self.trials(), trial.number)
         finally:
             training.close()
         if training.stop:
-            return TrialState.PRUNED, None, studies.why_pruned(self.study, epoch, best)
+            return None
         trial.set_user_attr(ACCURACY, rows[epochs.best(rows) - 1].get(ACCURACY))
         return TrialState.COMPLETE, best, ""
+
+    def _has_to_wait(self, trial: Trial, epoch: int) -> bool:
+        """Return whether a trial stops at a rung after this epoch. Raises OutOfTime if it may not go on to the next epoch."""
+        following = rungs.promoted(self.trials(), self.stops) if epoch in self.stops else None
+        if epoch in self.stops and (following is None or following.number != trial.number):
+            return True
+        if epoch < self.tune.epochs and time.monotonic() > self.deadline:
+            raise OutOfTime
+        return False
 
     def _parent_run(self) -> Run:
         """Return the study's run, created on first use; the budget is a tag, since MLflow lets no parameter change."""
@@ -262,7 +323,7 @@ def write_results(study: Study, base: TrainParams, tune: TuneParams, scored_by: 
         "scored_by": scored_by,
         "epochs": tune.epochs,
         "params": best.params,
-        "train": flatten({"train": overridden(base, "train", best.params).model_dump(mode="json")}),
+        "train": flatten({"train": space.applied(base, best.params).model_dump(mode="json")}),
     }
     atomic.write_json(out / "best.json", content)
     scored = [(trial.number, trial.value, trial.state.name) for trial in studies.ended(study)]

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from optuna.trial import FrozenTrial, TrialState
 
+from xtcav_ml.config.space import Values
 from xtcav_ml.science.significance import gain_of_best
 from xtcav_ml.science.thresholds import INTERVAL
 from xtcav_ml.tuning.live_table import NOTE
-from xtcav_ml.tuning.studies import Values
 
 ACCURACY = "val_accuracy"  # user attribute of a completed trial: of its kept epoch; None where no classes are learned
 
@@ -22,7 +22,7 @@ def verdict(trials: Sequence[FrozenTrial], baseline: Values, shots: int, regress
     """
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     best = max(complete, key=lambda trial: trial.value)  # the first of equal ones, as the study's
-    own = next((trial for trial in trials if all(trial.params[name] == baseline[name] for name in trial.params)), None)
+    own = next((trial for trial in trials if trial.params == baseline), None)
     others = sum(bool(trial.intermediate_values) for trial in trials) - 1
     if own is None or own not in complete:
         why = "they lie outside tune.space" if own is None else own.user_attrs.get(NOTE) or own.state.name.lower()

@@ -1,0 +1,66 @@
+"""Successive halving: trials stop at rungs, and the best third of those that have reached a rung goes on from there.
+
+L. Li et al., MLSys 2020, arXiv:1810.05934, one trial at a time: whenever a trial has stopped, one that is in the best third of
+its rung goes on, from the highest such rung, and if there is none a new trial begins. Optuna's SuccessiveHalvingPruner can end
+a trial at a rung but never continue it later, when others have turned out to be worse; so a trial that waits at a rung stays
+RUNNING in the study, with its checkpoint. Which one is next follows from the reported values alone: an interruption at any
+moment changes nothing.
+"""
+
+from collections.abc import Sequence
+
+from optuna.trial import FrozenTrial, TrialState
+
+FACTOR = 3
+
+
+def stops(epochs: int, rungs: int) -> tuple[int, ...]:
+    """Return the epochs of the rungs below `epochs`, fewest first: each a third of the next, rounded up."""
+    found = [epochs]
+    for _ in range(rungs):
+        found.append(-(-found[-1] // FACTOR))
+    return tuple(sorted({*found} - {epochs}))
+
+
+def waits(trial: FrozenTrial, at: Sequence[int]) -> bool:
+    """Return whether a trial has stopped at one of the rungs."""
+    return trial.state == TrialState.RUNNING and trial.last_step in at
+
+
+def to_continue(trials: Sequence[FrozenTrial], at: Sequence[int]) -> FrozenTrial | None:
+    """Return the trial that goes on next, if one may: one between two rungs, else the best of the highest rung."""
+    between = [trial for trial in trials if trial.state == TrialState.RUNNING and trial.last_step not in at]
+    return between[0] if between else promoted(trials, at)
+
+
+def promoted(trials: Sequence[FrozenTrial], at: Sequence[int]) -> FrozenTrial | None:
+    """Return the best trial that waits and is in the best third of all that have reached its rung, the highest rung first."""
+    for stop in reversed(at):
+        reached = standing(trials, stop)
+        for trial in reached[: len(reached) // FACTOR]:
+            if trial.state == TrialState.RUNNING and trial.last_step == stop:
+                return trial
+    return None
+
+
+def standing(trials: Sequence[FrozenTrial], stop: int) -> list[FrozenTrial]:
+    """Return the trials that have reached the rung after `stop` epochs, the best one there first."""
+    reached = [trial for trial in trials if stop in trial.intermediate_values]
+    return sorted(reached, key=lambda trial: (-trial.intermediate_values[stop], trial.number))
+
+
+def leader(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
+    """Return the best trial with the most epochs, of those that have been trained to the end or can be; None of none."""
+    able = [one for one in trials if one.last_step and one.state in (TrialState.RUNNING, TrialState.COMPLETE)]
+    return min(able, key=lambda one: (-(one.last_step or 0), -_best(one), one.number), default=None)
+
+
+def _best(trial: FrozenTrial) -> float:
+    return float(max(trial.intermediate_values.values()))
+
+
+def why_stopped(trials: Sequence[FrozenTrial], trial: FrozenTrial) -> str:
+    """Return in words why a trial that waits was not promoted."""
+    reached = standing(trials, trial.last_step or 0)
+    rank = 1 + [other.number for other in reached].index(trial.number)
+    return f"not among the best third after epoch {trial.last_step}: number {rank} of {len(reached)} trials there"
