@@ -58,6 +58,8 @@ SMALL_FRAMES = {
     "train.model.blocks": [
         {"channels": 2, "kernel": 3, "stride": 1, "pool": "max", "pool_window": 2, "pool_stride": 2},
     ],
+    "tune.epochs": 3,
+    "tune.rungs": 0,
     "tune.space": {"train.optimizer.momentum": {"low": 0.5, "high": 0.9}},
 }
 """A network that trains in a second, on own files of frames of 24 x 20 pixels."""
