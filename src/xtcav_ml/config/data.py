@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from xtcav_ml.config.base import Section, parameter
 from xtcav_ml.config.layout import Layout
 from xtcav_ml.config.paths import SIMULATED
-from xtcav_ml.config.schema import LARGEST_SIDE
+from xtcav_ml.config.schema import LARGEST_SIDE, NO_FRAME
 from xtcav_ml.config.simulate import AxesParams
 
 Side = Annotated[int, Field(ge=1, le=LARGEST_SIDE)]
@@ -35,8 +35,15 @@ class DataParams(Section):
     raw: str = parameter("folder of raw shot files; with one of your own nothing is simulated", min_length=1)
     bad_files: Literal["fail", "skip"] = parameter("`fail` stops at a bad file, `skip` leaves it out and counts it")
     layout: Layout = Field(default=Layout())
-    frame_shape: tuple[Side, Side] = parameter("rows (energy) and columns (time) of a camera frame", "pixels")
+    frame_shape: tuple[Side, Side] | None = parameter(
+        "rows (energy) and columns (time) of a camera frame; null: none are read", "pixels"
+    )
     axes: Axes | None = parameter("calibration of the axes of pictures; null: pixels", default=None)
+
+    @property
+    def raw_shape(self) -> tuple[int, int]:
+        """Return rows and columns of a raw frame; NO_FRAME if none are read."""
+        return self.frame_shape or NO_FRAME
 
     @property
     def simulated(self) -> bool:

@@ -163,7 +163,7 @@ class PrepareParams(Section):
     include: dict[Name, Integer] = parameter("only shots where each dataset has this value", "of the dataset")
     exclude: dict[Name, Integer] = parameter("no shots where any dataset has this value", "of the dataset")
     dark_run: Integer | None = parameter("run without beam, whose mean frame is subtracted; null: none", "run number")
-    images: tuple[Step, ...] = parameter("steps in order; docs/data.md lists all", min_length=1)
+    images: tuple[Step, ...] = parameter("steps in order; docs/data.md lists all")
     pixels: Pixels
     watch: Watch
     balance: Balance

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 FRAME_SHAPE = (726, 568)  # rows (energy) and columns (time) of a camera frame
+NO_FRAME = (0, 0)  # rows and columns of the frame of a shot that has none
 LARGEST_SIDE = 2**15  # most rows or columns of a frame: its pixels can be numbered in int32
 CHANNELS, SAMPLES = 16, 250  # digitizer channels, and samples in the region of interest of each
 

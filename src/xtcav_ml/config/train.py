@@ -39,11 +39,11 @@ class LayerBlock(Section):
 
 
 class Model(Section):
-    """The notes' kind of network: blocks, hidden layers, one output for each class."""
+    """The notes' kind of network: blocks, hidden layers, one output for each class; no blocks without frames."""
 
     name: str = parameter("kind of network")
     standardize: Literal["all", "pixel"] = parameter("scaling by mean and s.d. of all training pixels or of each")
-    blocks: tuple[LayerBlock, ...] = parameter("convolutional layers in order", min_length=1, max_length=64)
+    blocks: tuple[LayerBlock, ...] = parameter("convolutional layers in order", max_length=64)
     hidden: tuple[Units, ...] = parameter("sizes of fully connected layers before the output", "units", max_length=64)
     hidden_activation: Activation = parameter("activation of the hidden layers", default="relu")
     hidden_dropout: Dropout = parameter("values of hidden layers set to 0 in training", "fraction", default=0.0)

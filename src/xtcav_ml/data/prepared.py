@@ -1,4 +1,4 @@
-"""Prepared files: the frames of one split, their labels, and how they were made.
+"""Prepared files: the frames of one split, their labels, and how they were made. Without frames, rows and columns are 0.
 
 | dataset              | shape           |                                                                        |
 |----------------------|-----------------|------------------------------------------------------------------------|
@@ -33,7 +33,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from xtcav_ml.config.schema import EVENT_KEY, REDRAWN, TRUTH
+from xtcav_ml.config.schema import EVENT_KEY, NO_FRAME, REDRAWN, TRUTH
 from xtcav_ml.data.hdf5 import COMPLETE, create_rows, creating, reading
 from xtcav_ml.science.images import Dark, Preprocessing
 from xtcav_ml.science.spec import LearningSpec
@@ -59,6 +59,11 @@ class FrameBlock:
         """Return the block; `saturated` and `signal` are those of the raw frames."""
         checksums = np.array([zlib.crc32(image) for image in images], np.uint32)
         return cls(images, {CHECKSUM: checksums, SATURATED: saturated, SIGNAL: signal})
+
+    @classmethod
+    def without_frames(cls, shots: int, dtype: str) -> Self:
+        """Return the block of shots that have no frames."""
+        return cls.of(np.empty((shots, *NO_FRAME), dtype), np.zeros(shots, np.int64), np.full(shots, np.nan))
 
 
 class PixelStatistics:
@@ -128,8 +133,9 @@ def write_prepared(
         if (dark := spec.preprocessing.dark) is not None:
             maps |= {"dark.mean": dark.mean, "dark.noise": dark.noise}
         for name, values in maps.items():
-            file.create_dataset(name, data=values, chunks=values.shape, fletcher32=True)
-        if shots:
+            checked: dict[str, Any] = {"chunks": values.shape, "fletcher32": True} if values.size else {}
+            file.create_dataset(name, data=values, **checked)
+        if images.nbytes:
             file.unsealed = (images.id.get_offset(), images.nbytes)
         file.attrs["meaning"] = spec.to_json()
         file.attrs["source_files"] = json.dumps(list(sources[0]))

@@ -328,20 +328,23 @@ class Inspection:
 
 def inspect(
     path: Path,
-    frames: Dataset,
+    frames: Dataset | None,
     required: Mapping[str, Dataset],
     optional: Mapping[str, Dataset],
     folder: Folder = ALONE,
 ) -> Inspection:
-    """Return the `file_problems` of a raw file, and if there is none its columns as `read_columns` does."""
+    """Return the `file_problems` of a raw file, and if there is none its columns as `read_columns` does.
+
+    Its frames are not looked at if `frames` is None.
+    """
     try:
         with reading(path) as file:
             if PREDICTED_BY in file.attrs:
                 return Inspection([], prediction=True)
             raw = RawFile(file, path, folder)
-            problems = raw.problems({**required, IMAGE: frames})
-            if problems:
-                return Inspection(problems)
+            problems = raw.problems(required if frames is None else {**required, IMAGE: frames})
+            if problems or frames is None:
+                return Inspection(problems, columns={} if problems else raw.columns(required, optional))
             slow = raw_dataset.slow_chunks(raw.dataset(IMAGE))
             return Inspection(
                 problems,

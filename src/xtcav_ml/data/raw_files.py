@@ -48,7 +48,7 @@ class RawSet:
     columns: Mapping[str, NDArray[np.generic]]  # and schema.FILE: the name of the file in its folder
     file: NDArray[np.int64]  # of each shot, an index of `files`
     row: NDArray[np.int64]  # of each shot, in its file
-    pieces: tuple[Piece | None, ...]  # of the files, where their frames are
+    pieces: tuple[Piece | None, ...]  # of the files, where their frames are; None where none are read
     slow: Mapping[Path, tuple[str, ...]]  # why the frames of a file are slow to read
     doubtful: tuple[
         int, ...
@@ -82,7 +82,7 @@ def survey(listing: Listing, data: DataParams, prepare: PrepareParams) -> RawSet
     required = required_columns(prepare)
     truth = {TRUTH: LABEL} if prepare.label == PEAKS_LABEL else {}  # the true value of this label
     truth |= dict.fromkeys(TRUE_PULSES, NUMBER) if truth and data.simulated else {}
-    frames = replace(SCHEMA[IMAGE], row_shape=data.frame_shape)
+    frames = None if data.frame_shape is None else replace(SCHEMA[IMAGE], row_shape=data.frame_shape)
     states = {file: file_state(file) for file in listing.files}
     inspected: dict[Path, Inspection] = {}
     looking = Apart(
@@ -199,7 +199,7 @@ def require_same_content(raw: RawSet) -> int:
             rows = [(int(raw.row[first]), int(raw.row[second])) for first, second in shots]
             for number in (one, other):
                 require_unchanged(raw.files[number], raw.states[number])
-            pair = _other_frame(raw, one, other, rows)
+            pair = None if raw.pieces[one] is None else _other_frame(raw, one, other, rows)
             if pair is not None:
                 raise UserError(
                     f"{raw.files[one]} and {raw.files[other]}: {IMAGE}: shot "

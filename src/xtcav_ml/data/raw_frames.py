@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from xtcav_ml.config.schema import IMAGE
+from xtcav_ml.config.schema import IMAGE, NO_FRAME
 from xtcav_ml.data import raw_dataset
 from xtcav_ml.data.apart import Apart
 from xtcav_ml.data.hdf5 import file_state, refusing_unreadable, require_unchanged
@@ -216,6 +216,20 @@ class RawFrames(AbstractContextManager["RawFrames"]):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class NoFrames(AbstractContextManager["NoFrames"]):
+    """In place of the frames of a file that a model without frames reads: of each of its shots one of 0 x 0 pixels."""
+
+    def __init__(self, shots: int) -> None:
+        self.shape = (shots, *NO_FRAME)
+
+    def read_usable(self, rows: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Return the frames at `rows`, and that none is lost."""
+        return np.empty((len(rows), *NO_FRAME), np.int16), np.zeros(len(rows), bool)
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing is open."""
 
 
 def read_frames(path: Path, rows: NDArray[np.int64], folder: Folder = ALONE) -> NDArray[Any]:

@@ -59,10 +59,9 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         started, shots = time.monotonic(), self.prepared.shots
         order = np.arange(shots) if self.seed is None else shuffled(shots, self.seed, self.epoch)
         rows = order[index * self.batch_size : (index + 1) * self.batch_size]
-        frames = self.prepared.stored(rows) if self._on_gpu is None else self._on_gpu[rows]
-        if self.augmentation is not None:
-            frames = self.augmentation.apply(frames, generator(self.seed or 0, Purpose.AUGMENTATION, self.epoch, index))
-        inputs: dict[str, Any] = {FRAME_INPUT: frames[..., np.newaxis]}
+        inputs: dict[str, Any] = {}
+        if self.prepared.spec.has_frames:
+            inputs[FRAME_INPUT] = self._frames(rows, index)[..., np.newaxis]
         if self._features.shape[1]:
             inputs[FEATURES_INPUT] = self._features[rows]
         targets = {name: values[rows] for name, values in self._targets.items()}
@@ -72,10 +71,17 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         ones = {name: np.ones(len(rows), np.float32) for name in targets}
         return inputs, targets, {**ones, CLASS_HEAD: self._weights[rows]}
 
+    def _frames(self, rows: NDArray[np.int64], index: int) -> Any:
+        """Return the frames of minibatch `index`, at `rows` of the file."""
+        frames = self.prepared.stored(rows) if self._on_gpu is None else self._on_gpu[rows]
+        if self.augmentation is None:
+            return frames
+        return self.augmentation.apply(frames, generator(self.seed or 0, Purpose.AUGMENTATION, self.epoch, index))
+
 
 def _on_gpu(prepared: PreparedFile) -> Any | None:
     """Return all frames as stored, on the GPU; None without a GPU or room for twice as many."""
-    if not prepared.shots or 2 * prepared.nbytes > backend.free_on_gpu():
+    if not prepared.nbytes or 2 * prepared.nbytes > backend.free_on_gpu():
         return None
     rows = np.arange(prepared.shots)
     copies = range(0, prepared.shots, FRAMES_PER_COPY)

@@ -100,7 +100,7 @@ def _require_fits(outline: keras.Model, ends: Ends, weights: int) -> None:
     found = {name: tuple(tensor.shape) for name, tensor in {**outline.input, **outline.output}.items()}
     if found != expected:
         raise ValueError(f"a network of {found} for {expected}")
-    if (dtype := outline.input[FRAME_INPUT].dtype) != ends.frame_dtype:
+    if FRAME_INPUT in expected and (dtype := outline.input[FRAME_INPUT].dtype) != ends.frame_dtype:
         raise ValueError(f"a network for pixels of {dtype}, not {ends.frame_dtype}")
     for layer in outline.layers:
         if math.prod(layer.output.shape[1:]) > MOST_VALUES:

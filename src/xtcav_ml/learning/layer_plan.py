@@ -1,7 +1,8 @@
 """The plan of a network: all its layers, each with its shape, parameters and operations; needs no Keras.
 
-To add a network, write a function like `convnet` and enter it in NETWORKS. Its Keras layers (`networks.build`) and all sizes
-(`xtcav check`, `describe` and the tuner's memory limit) follow from the plan that it returns.
+To add a network, write a function like `convnet` and enter it in NETWORKS, or one like `perceptron`, for shots without frames,
+in FEATURE_NETWORKS. Its Keras layers (`networks.build`) and all sizes (`xtcav check`, `describe` and the tuner's memory limit)
+follow from the plan that it returns.
 """
 
 import difflib
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from math import ceil, prod
 from typing import Any, Self
 
+from xtcav_ml.config.schema import NO_FRAME
 from xtcav_ml.config.train import Model
 from xtcav_ml.science.spec import LearningSpec
 from xtcav_ml.system.errors import UserError
@@ -47,7 +49,7 @@ LIBRARY_BYTES = 700 * 2**20  # bytes of a process with Keras and TensorFlow and 
 class Ends:
     """The sizes of a network's inputs and outputs."""
 
-    frame_shape: tuple[int, int]  # rows and columns of a prepared frame
+    frame_shape: tuple[int, int]  # rows and columns of a prepared frame; NO_FRAME without one
     frame_dtype: str  # of its pixels, as stored
     features: int  # numbers in addition to the frame
     classes: int  # probabilities; 0 where no classes are learned
@@ -84,27 +86,54 @@ Plan = list[LayerSpec]  # layers in order, each after its inputs
 def plan_layers(model: Model, ends: Ends, *, noise: float = 0.0) -> Plan:
     """Return the layers of the network `model.name` between `ends`: inputs, standardization, the network itself, heads.
 
-    Training adds `noise` to standardized pixels. Raises UserError with the key if there is no such network, or if a part of a
-    kernel or of a pooling window never meets a pixel of its map.
+    Training adds `noise` to standardized pixels. Raises UserError with the key if there is no such network for these inputs, or
+    if a part of a kernel or of a pooling window never meets a pixel of its map.
     """
-    if model.name not in NETWORKS:
-        near = difflib.get_close_matches(model.name, NETWORKS, 1)
+    _require_known(model.name, ends)
+    features = _features(ends)
+    if ends.frame_shape == NO_FRAME:
+        layers = [*features, *FEATURE_NETWORKS[model.name](model, features[-1])]
+        return [*layers, *_heads(layers[-1], ends)]
+    frame = _frame(model, ends, noise)
+    network = NETWORKS[model.name](model, frame[-1], features[-1] if features else None)
+    return [*frame, *features, *network, *_heads(network[-1], ends)]
+
+
+def _require_known(name: str, ends: Ends) -> None:
+    """Raise UserError unless there is a network of this name for the inputs of `ends`."""
+    fitting, others = (NETWORKS, FEATURE_NETWORKS) if ends.frame_shape != NO_FRAME else (FEATURE_NETWORKS, NETWORKS)
+    if name in fitting:
+        return
+    near = (difflib.get_close_matches(name, fitting, 1) or list(fitting))[0]
+    if name in others:
+        kind, state = ("with", "is null") if others is NETWORKS else ("without", "is not null")
         raise UserError(
-            f"train.model.name: unknown network (found {model.name!r}, expected {' or '.join(NETWORKS)}). Fix: set it to "
-            f"{(near or list(NETWORKS))[0]}"
+            f"train.model.name: a network for shots {kind} frames (found {name!r}, expected {' or '.join(fitting)} as "
+            f"data.frame_shape {state}). Fix: set it to {near}"
         )
+    raise UserError(
+        f"train.model.name: unknown network (found {name!r}, expected {' or '.join(fitting)}). Fix: set it to {near}"
+    )
+
+
+def _frame(model: Model, ends: Ends, noise: float) -> Plan:
+    """Return the layers up to the standardized frame."""
     axis = (1, 2) if model.standardize == "pixel" else None
     shape, options = (*ends.frame_shape, 1), {"dtype": ends.frame_dtype}
     frame = [LayerSpec("InputLayer", FRAME_INPUT, (), shape, options=options)]
     frame.append(same_shape("Normalization", frame[-1], STANDARDIZE, axis=axis))
     if noise:
         frame.append(same_shape("GaussianNoise", frame[-1], "noise", stddev=noise))
+    return frame
+
+
+def _features(ends: Ends) -> Plan:
+    """Return the layers up to the standardized features, if there are any."""
     features: Plan = []
     if ends.features:
         features.append(LayerSpec("InputLayer", FEATURES_INPUT, (), (ends.features,)))
         features.append(same_shape("Normalization", features[-1], STANDARDIZE_FEATURES, axis=(1,)))
-    network = NETWORKS[model.name](model, frame[-1], features[-1] if features else None)
-    return [*frame, *features, *network, *_heads(network[-1], ends)]
+    return features
 
 
 def _heads(last: LayerSpec, ends: Ends) -> Plan:
@@ -121,6 +150,10 @@ def _heads(last: LayerSpec, ends: Ends) -> Plan:
 
 def convnet(model: Model, frame: LayerSpec, features: LayerSpec | None) -> Plan:
     """Return the notes' kind of network: blocks of convolution and pooling, joined by the features, then hidden layers."""
+    if not model.blocks:
+        raise UserError(
+            "train.model.blocks: no convolution (found [], expected at least one for convnet). Fix: add one"
+        )
     layers = [frame]
     for i, block in enumerate(model.blocks):
         name, key = f"conv{i + 1}", f"train.model.blocks.{i}"
@@ -133,6 +166,22 @@ def convnet(model: Model, frame: LayerSpec, features: LayerSpec | None) -> Plan:
     layers.append(flatten_features(layers[-1]))
     if features is not None:
         layers.append(join(layers[-1], features))
+    return [*layers[1:], *hidden(model, layers[-1])]
+
+
+def perceptron(model: Model, features: LayerSpec) -> Plan:
+    """Return the hidden layers on the features alone; without any, the outputs are linear in these."""
+    if model.blocks:
+        raise UserError(
+            f"train.model.blocks: convolutions need frames (found {len(model.blocks)}, expected [] for perceptron). Fix: set "
+            "it to []"
+        )
+    return hidden(model, features)
+
+
+def hidden(model: Model, source: LayerSpec) -> Plan:
+    """Return the hidden layers after one of shape (units,)."""
+    layers = [source]
     for i, units in enumerate(model.hidden, start=1):
         layers.append(dense(layers[-1], f"hidden{i}", units))
         layers += activated(layers[-1], f"hidden{i}", model.hidden_activation, batch_norm=model.hidden_batch_norm)
@@ -146,6 +195,9 @@ NETWORKS: dict[str, Callable[[Model, LayerSpec, LayerSpec | None], Plan]] = {"co
 Each takes the parameters, the layer with the standardized frame and the one with the standardized features, if there are any,
 and returns its layers up to the input (units,) of the heads.
 """
+
+FEATURE_NETWORKS: dict[str, Callable[[Model, LayerSpec], Plan]] = {"perceptron": perceptron}
+"""The same of networks for shots without frames, which take the parameters and the layer with the standardized features."""
 
 POOLS = {"max": "MaxPooling2D", "average": "AveragePooling2D"}
 

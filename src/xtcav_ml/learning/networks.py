@@ -19,8 +19,8 @@ from xtcav_ml.learning.random_streams import Purpose, generator, layer_seed
 def build(layers: Sequence[LayerSpec], model: Model, statistics: TrainingStatistics, *, seed: int) -> keras.Model:
     """Return the network of a plan, with the same initial weights on every backend.
 
-    Its input is a dict of `frame` (batch, rows, columns, 1), pixels as stored, and, if there are any, `features` (batch, F) in
-    their own units; its output a dict of `output` (batch, classes), probabilities, and `numbers` (batch, V) in their own
+    Its input is a dict of `frame` (batch, rows, columns, 1), pixels as stored, and `features` (batch, F) in their own units,
+    whichever there are; its output a dict of `output` (batch, classes), probabilities, and `numbers` (batch, V) in their own
     units, whichever are learned.
     """
     arguments = _arguments(model, statistics, seed)
@@ -36,7 +36,8 @@ def build(layers: Sequence[LayerSpec], model: Model, statistics: TrainingStatist
     heads = {layer_plan.CLASS_HEAD: layer_plan.CLASS_HEAD, layer_plan.NUMBER_HEAD: layer_plan.IN_UNITS}
     outputs = {head: tensors[name] for head, name in heads.items() if name in tensors}
     network = keras.Model(inputs, outputs, name=model.name)
-    _standardize(network.get_layer(layer_plan.STANDARDIZE), statistics.pixels)
+    if layer_plan.FRAME_INPUT in inputs:
+        _standardize(network.get_layer(layer_plan.STANDARDIZE), statistics.pixels)
     if layer_plan.FEATURES_INPUT in inputs:
         _standardize(network.get_layer(layer_plan.STANDARDIZE_FEATURES), statistics.features)
     _initialize(network, model, seed)

@@ -34,15 +34,20 @@ def statistics_of(train: PreparedFile, standardize: str) -> TrainingStatistics:
     The spread of a single pixel is at least LEAST_SPREAD of that of all: else one that is always dark would count as much as
     one in the beam.
     """
+    return TrainingStatistics(_pixels(train, standardize), _statistics(train.features), _statistics(train.targets))
+
+
+def _pixels(train: PreparedFile, standardize: str) -> Statistics:
+    if not train.spec.has_frames:
+        return Statistics(np.zeros((), np.float32), np.ones((), np.float32))
     unit = train.spec.preprocessing.unit
     mean = float(train.pixel_mean.mean(dtype=np.float64))
     squares = np.square(train.pixel_sd, dtype=np.float64) + np.square(train.pixel_mean, dtype=np.float64)
     sd = float(np.sqrt(max(squares.mean() - mean**2, 0.0))) or 1.0
-    pixels = Statistics(np.array(mean / unit, np.float32), np.array(sd / unit, np.float32))
     if standardize == "pixel":
         spread = np.maximum(train.pixel_sd, np.float32(LEAST_SPREAD * sd))
-        pixels = Statistics((train.pixel_mean / unit).astype(np.float32), (spread / unit).astype(np.float32))
-    return TrainingStatistics(pixels, _statistics(train.features), _statistics(train.targets))
+        return Statistics((train.pixel_mean / unit).astype(np.float32), (spread / unit).astype(np.float32))
+    return Statistics(np.array(mean / unit, np.float32), np.array(sd / unit, np.float32))
 
 
 def _statistics(values: NDArray[np.float32]) -> Statistics:

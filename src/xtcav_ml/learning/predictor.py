@@ -48,8 +48,8 @@ class Predictor:
         """Return the prediction for raw frames (N, rows, columns), ADU, with the features (N, F) that the model needs.
 
         A shot alone is a product of a vector and a matrix in dense layers, summed in another order: its numbers are within
-        1e-6 of those among others. A shot with a feature that is not finite changes nothing for the others. Raises ValueError
-        if the shapes are not the model's.
+        1e-6 of those among others. Frames of a model without them are (N, 0, 0). A shot with a feature that is not finite
+        changes nothing for the others. Raises ValueError if the shapes are not the model's.
         """
         values = np.empty((len(frames), 0), np.float32) if features is None else np.asarray(features, np.float32)
         if values.shape != (len(frames), len(self.spec.features)):
@@ -71,7 +71,9 @@ class Predictor:
         return Prediction(joined(CLASS_HEAD, len(spec.classes)), joined(NUMBER_HEAD, len(spec.regression)))
 
     def _call(self, images: NDArray[np.generic], features: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-        inputs: dict[str, NDArray[Any]] = {FRAME_INPUT: _filled(images)[..., np.newaxis]}
+        inputs: dict[str, NDArray[Any]] = {}
+        if self.spec.has_frames:
+            inputs[FRAME_INPUT] = _filled(images)[..., np.newaxis]
         if features.shape[1]:
             inputs[FEATURES_INPUT] = _filled(features)
         answers = self.model.predict_on_batch(inputs)

@@ -89,8 +89,13 @@ def require_data(train: TrainParams, spec: LearningSpec, shots: int | None = Non
 
 def require_augmentable(augment: Augment, spec: LearningSpec) -> None:
     """Raise UserError if frames of `spec` are too small for the shifts of `augment`, or undo its gains."""
+    if not spec.has_frames and (augment.varies_frames or augment.noise):
+        raise UserError(
+            "train.augment: no frames to vary (found a shift, gain or noise, expected 0 as data.frame_shape is null). Fix: set "
+            "them to 0"
+        )
     for axis, (shift, side) in enumerate(zip(augment.shift, spec.preprocessing.shape, strict=True)):
-        if shift >= side:
+        if shift >= side and spec.has_frames:
             raise UserError(
                 f"train.augment.shift.{axis}: larger than a prepared frame (found {shift}, expected less than {side}). Fix: "
                 "lower it"

@@ -35,7 +35,7 @@ def _data_of(name: str) -> tuple[LearningSpec, int | None]:
     signal = experiments.load_experiment(source).signal
     if signal is not None:
         return shots.signal_spec(signal), signal.train
-    spec = LearningSpec.of(experiments.shot_params(source)[1], load_section("data", DataParams).frame_shape, dark=None)
+    spec = LearningSpec.of(experiments.shot_params(source)[1], load_section("data", DataParams).raw_shape, dark=None)
     prepared = experiments.data_folder(name) / "train.h5"
     if not prepared.is_file():
         return spec, None

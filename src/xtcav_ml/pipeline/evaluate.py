@@ -66,7 +66,8 @@ def evaluate_network(
             _add_coverage(values, test, said, outputs)
             _add_likely_coverage(values, validation, said)
             table |= _stated_columns(test, said, outputs)
-        sheets.draw_frames(sheets.Shown(test, Grid.of(test.spec.preprocessing, axes), outputs), model, plots)
+        if test.spec.has_frames:
+            sheets.draw_frames(sheets.Shown(test, Grid.of(test.spec.preprocessing, axes), outputs), model, plots)
         atomic.write_csv(out / CURVES.name, history)
         write_columns(out / PREDICTIONS.name, table)
         atomic.write_json(out / EVALUATION.name, values)

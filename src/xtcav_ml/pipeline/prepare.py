@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from xtcav_ml.config.data import DataParams
 from xtcav_ml.config.prepare import PrepareParams, Watch
-from xtcav_ml.config.schema import REDRAWN, TRUE_PULSES
+from xtcav_ml.config.schema import NO_FRAME, REDRAWN, TRUE_PULSES
 from xtcav_ml.config.simulate import SimulateParams
 from xtcav_ml.data import raw_files
 from xtcav_ml.data.prepared import SATURATED, SIGNAL, FrameBlock, write_prepared
 from xtcav_ml.science import images, selection
 from xtcav_ml.science.simulation import simulator
-from xtcav_ml.science.spec import LearningSpec
+from xtcav_ml.science.spec import LearningSpec, require_inputs
 from xtcav_ml.system import atomic
 from xtcav_ml.system.progress import console, counting
 
@@ -38,15 +38,16 @@ def prepare_files(
     `simulation` is what made the files, if they are simulated. Raises UserError if the raw files are not fit for it or the
     disk is full.
     """
+    require_inputs(prepare, data.raw_shape)
     raw_set = raw_files.open_set(data, prepare)
     selected = selection.select(raw_set.columns, prepare)
     dark = None
     if prepare.dark_run is not None:
-        dark = dark_frame(raw_set, raw_files.require_run(raw_set, prepare.dark_run), data.frame_shape)
-    spec = LearningSpec.of(prepare, data.frame_shape, dark)
+        dark = dark_frame(raw_set, raw_files.require_run(raw_set, prepare.dark_run), data.raw_shape)
+    spec = LearningSpec.of(prepare, data.raw_shape, dark)
     steps = ", ".join(step.step for step in prepare.images)
-    rows, columns = spec.preprocessing.shape
-    console().print(f"prepare: {data.raw} -> {out}, {rows} x {columns} {prepare.pixels.dtype} after {steps}")
+    after = f" {prepare.pixels.dtype} after {steps}" if spec.has_frames else ", no frames"
+    console().print(f"prepare: {data.raw} -> {out}, {spec.size}{after}")
     if raw_set.listing.note:
         console().print(f"  {raw_set.listing.note}")
     counts: dict[str, Counter[str]] = {}
@@ -124,6 +125,9 @@ def prepared_blocks(
     advance: Callable[[int], None],
 ) -> Iterator[FrameBlock]:
     """Yield prepared frames in the order of `rows`; threads prepare a few blocks ahead."""
+    if preprocessing.raw_shape == NO_FRAME:
+        yield FrameBlock.without_frames(len(rows), preprocessing.pixels.dtype)
+        return
 
     def prepared(block: NDArray[np.int64]) -> FrameBlock:
         stored = np.empty((len(block), *preprocessing.shape), dtype=preprocessing.pixels.dtype)
@@ -163,7 +167,7 @@ def _blocks(raw_set: raw_files.RawSet, rows: NDArray[np.int64]) -> Iterator[NDAr
 def _report(
     selected: selection.Selection, raw_set: raw_files.RawSet, prepare: PrepareParams, counts: Mapping[str, Counter[str]]
 ) -> None:
-    screen = console()
+    screen, framed = console(), bool(prepare.images)
     for split, rows in selected.splits.items():
         parts = []
         if prepare.label is not None:
@@ -172,10 +176,10 @@ def _report(
             )
             parts += [f"{label} {count}" for label, count in zip(prepare.classes, by_class, strict=True)]
         parts += [f"{number} {np.isfinite(raw_set.columns[number][rows]).sum():,}" for number in prepare.regression]
-        watched = f"{counts[split]['saturated']:,} saturated, {counts[split]['empty']:,} empty"
+        watched = f"; {counts[split]['saturated']:,} saturated, {counts[split]['empty']:,} empty" if framed else ""
         if clipped := counts[split]["clipped"]:
             watched += f", {clipped:,} pixels beyond prepare.pixels.quantum x int16"
-        screen.print(f"  {split:<10} {len(rows):>6,} shots: {', '.join(parts)}; {watched}")
+        screen.print(f"  {split:<10} {len(rows):>6,} shots: {', '.join(parts)}{watched}")
     screen.print(f"  dropped    {sum(selected.dropped.values()):>6,} shots: {selection.in_words(selected.dropped)}")
 
 

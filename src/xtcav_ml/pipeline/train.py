@@ -42,7 +42,7 @@ def train_network(
     with PreparedFile(data / "train.h5") as train, PreparedFile(data / "validation.h5") as validation:
         layers = layer_plan.plan_layers(params.model, layer_plan.Ends.of(train.spec))
         screen.print(
-            f"train: {train.shots:,} shots of {train.frame_shape[0]} x {train.frame_shape[1]}, "
+            f"train: {train.shots:,} shots of {train.spec.size}, "
             f"{layer_plan.parameter_count(layers):,} parameters, {params.epochs} epochs in minibatches "
             f"of {params.batch_size}, {device}"
         )

@@ -16,7 +16,7 @@ from xtcav_ml.learning import rules
 from xtcav_ml.learning.layer_plan import Ends
 from xtcav_ml.lineage import git
 from xtcav_ml.science import images
-from xtcav_ml.science.spec import LearningSpec
+from xtcav_ml.science.spec import LearningSpec, require_inputs
 from xtcav_ml.system import atomic
 from xtcav_ml.system.errors import UserError, warn
 
@@ -44,8 +44,9 @@ def validate_params(params: Params, out: Path) -> None:
 
 def require_valid(params: Params) -> None:
     """Raise UserError if no pixel of a frame is left, or the network cannot be trained on the pixels left."""
-    shape = images.output_shape(params.data.frame_shape, params.prepare.images)
-    if min(shape) < 1:
+    require_inputs(params.prepare, params.data.raw_shape)
+    shape = images.output_shape(params.data.raw_shape, params.prepare.images)
+    if params.data.frame_shape is not None and min(shape) < 1:
         rows, columns = params.data.frame_shape
         raise UserError(
             f"prepare.images: no pixel is left of a frame (found {shape[0]} x {shape[1]} after all steps on data.frame_shape "
@@ -56,7 +57,7 @@ def require_valid(params: Params) -> None:
 
 def require_trainable(params: Params, shots: int | None = None) -> None:
     """Raise UserError if train would refuse params.yaml, or tune every trial, with `shots` training shots."""
-    spec = LearningSpec.of(params.prepare, params.data.frame_shape, dark=None)
+    spec = LearningSpec.of(params.prepare, params.data.raw_shape, dark=None)
     rules.require_trainable(params.train, spec, shots)
     _require_search(params, spec, shots)
 

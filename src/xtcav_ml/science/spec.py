@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 from pydantic import ValidationError
@@ -10,8 +10,10 @@ from pydantic import ValidationError
 from xtcav_ml.config.base import Section
 from xtcav_ml.config.data import Side
 from xtcav_ml.config.prepare import DARK_STEPS, Name, Pixels, PrepareParams, Step
+from xtcav_ml.config.schema import NO_FRAME
 from xtcav_ml.science.images import Dark, Preprocessing
 from xtcav_ml.science.statements import Statements
+from xtcav_ml.system.errors import UserError
 
 
 class _Meaning(Section):
@@ -23,7 +25,7 @@ class _Meaning(Section):
     features: tuple[Name, ...]
     steps: tuple[Step, ...]
     pixels: Pixels
-    raw_shape: tuple[Side, Side]
+    raw_shape: tuple[Side, Side] | tuple[Literal[0], Literal[0]]
     statements: Statements | None = None
 
 
@@ -40,9 +42,24 @@ class LearningSpec:
 
     @classmethod
     def of(cls, prepare: PrepareParams, raw_shape: tuple[int, int], dark: Dark | None) -> Self:
-        """Return the specification by params.yaml, for raw frames of `raw_shape`, with the measured dark frame."""
+        """Return the specification by params.yaml, for raw frames of `raw_shape`, with the measured dark frame.
+
+        Raises UserError as `require_inputs`.
+        """
+        require_inputs(prepare, raw_shape)
         preprocessing = Preprocessing(prepare.images, prepare.pixels, raw_shape, dark)
         return cls(prepare.label, prepare.classes, prepare.regression, prepare.features, preprocessing)
+
+    @property
+    def has_frames(self) -> bool:
+        """Return whether a shot has a frame; without one the features are all that the network sees."""
+        return self.preprocessing.raw_shape != NO_FRAME
+
+    @property
+    def size(self) -> str:
+        """Return the size of a shot's input in words: of the prepared frame, or without one the number of features."""
+        rows, columns = self.preprocessing.shape
+        return f"{rows} x {columns}" if self.has_frames else f"{len(self.features)} features"
 
     def same_as(self, other: "LearningSpec") -> bool:
         """Return whether another specification is the same, with its dark frame, whatever a model states."""
@@ -83,7 +100,9 @@ class LearningSpec:
         said = self.statements
         if said is not None and (len(said.least), len(said.half_width)) != (len(self.classes), len(self.regression)):
             raise ValueError("statements of other classes or numbers")
-        if min(self.preprocessing.shape) < 1:
+        if not self.has_frames and (steps or dark is not None or not self.features):
+            raise ValueError("no frames, and not only features")
+        if self.has_frames and min(self.preprocessing.shape) < 1:
             raise ValueError("steps that leave no pixel")
         if dark is None and any(step.step in DARK_STEPS for step in steps):
             raise ValueError("a step that needs a dark frame, and none")
@@ -91,3 +110,25 @@ class LearningSpec:
             part.shape == self.preprocessing.raw_shape and np.isfinite(part).all() for part in (dark.mean, dark.noise)
         ):
             raise ValueError("a dark frame of another shape, or that is not finite")
+
+
+def require_inputs(prepare: PrepareParams, raw_shape: tuple[int, int]) -> None:
+    """Raise UserError unless steps prepare the frames of shots that have them, and features alone shots that have none."""
+    steps = [step.step for step in prepare.images]
+    if raw_shape != NO_FRAME and not steps:
+        raise UserError(
+            "prepare.images: no step (found [], expected at least one). Fix: add one, or set data.frame_shape: null to learn "
+            "from prepare.features alone"
+        )
+    if raw_shape != NO_FRAME:
+        return
+    if steps or prepare.dark_run is not None:
+        key, found, empty = ("images", ", ".join(steps), "[]") if steps else ("dark_run", str(prepare.dark_run), "null")
+        raise UserError(
+            f"prepare.{key}: no frames are read (found {found}, expected {empty} as data.frame_shape is null). Fix: set it to "
+            f"{empty}, or data.frame_shape to the rows and columns of a frame"
+        )
+    if not prepare.features:
+        raise UserError(
+            "prepare.features: nothing to learn from (found [], expected datasets as data.frame_shape is null). Fix: name them"
+        )

@@ -11,11 +11,12 @@ def describe_network(params: Params) -> None:
 
     Raises UserError if the network cannot be built on the frames.
     """
-    ends = layer_plan.Ends.of(LearningSpec.of(params.prepare, params.data.frame_shape, dark=None))
+    spec = LearningSpec.of(params.prepare, params.data.raw_shape, dark=None)
+    ends = layer_plan.Ends.of(spec)
     layers, batch, screen = layer_plan.plan_layers(params.train.model, ends), params.train.batch_size, console()
     total, operations = layer_plan.parameter_count(layers), sum(layer.operations for layer in layers)
-    rows, columns = ends.frame_shape
-    title = f"{params.train.model.name} on frames of {rows} x {columns}, minibatches of {batch}"
+    frames = "frames of " if spec.has_frames else ""
+    title = f"{params.train.model.name} on {frames}{spec.size}, minibatches of {batch}"
     headings = ("layer", "output", "parameters", "share", "output, MB", "Mflop a shot", "share")
     table = titled_table(title, headings, {"layer"})
     for column in table.columns:

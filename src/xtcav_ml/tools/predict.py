@@ -23,7 +23,7 @@ from xtcav_ml.data.listing import PREDICTED_BY, Listing, list_files, predictions
 from xtcav_ml.data.prepared import SHOT_COLUMNS
 from xtcav_ml.data.raw_dataset import Folder
 from xtcav_ml.data.raw_file import Piece, file_problems, find_piece, read_columns
-from xtcav_ml.data.raw_frames import RawFrames
+from xtcav_ml.data.raw_frames import NoFrames, RawFrames
 from xtcav_ml.learning import backend
 from xtcav_ml.learning.predictor import FRAMES_A_CALL, Prediction, Predictor
 from xtcav_ml.science.spec import LearningSpec
@@ -42,7 +42,8 @@ class Looked(NamedTuple):
     problems: list[str]  # a line each
     columns: Mapping[str, NDArray[Any]] = {}  # the model's features, and the keys that can be read
     unread: Sequence[str] = ()  # a line for each key that cannot
-    piece: Piece | None = None  # where the frames are
+    shots: int = 0
+    piece: Piece | None = None  # where the frames are, if the model has them
 
 
 def predict_files(
@@ -58,7 +59,7 @@ def predict_files(
     """Write `out`/NAME.predictions.h5 for each raw file of `inputs` (files and folders), and return their paths.
 
     Checks all files before it reads one, and refuses a file that changes before its turn, or whose predictions would replace
-    those of another. A file needs frames and the model's features, where `layout` has them; a bad one is left out with a line
+    those of another. A file needs the model's frames and features, where `layout` has them; a bad one is left out with a line
     if `skip_bad`. A shot whose frame was never written, or holds what is no number, gets no prediction. Skips a file that has
     predictions by this model already, so that an interrupted command resumes. `sealed` as for `Predictor`. Raises UserError
     for a fault of a file.
@@ -82,10 +83,10 @@ def predict_files(
         f"predict: {len(targets)} files with {model_path}, "
         f"{len(targets) - len(waiting)} of them skipped as done -> {out}; {device}"
     )
-    with counting("shots", sum(piece.shape[0] for file in waiting if (piece := looked[file].piece))) as advance:
+    with counting("shots", sum(looked[file].shots for file in waiting)) as advance:
         for file in waiting:
             columns = looked[file].columns
-            with RawFrames(file, states[file], folders[file], looked[file].piece) as frames:
+            with _frames(file, states[file], folders[file], looked[file]) as frames:
                 prediction, lacking = _predict(predictor, frames, columns, advance)
             _write(targets[file], predictor.spec, prediction, columns, attributes[file])
             screen.print(f"  {file.name}: {_totals(prediction, predictor.spec, lacking)}")
@@ -180,13 +181,19 @@ def _require_own(targets: Mapping[Path, Path], written: Mapping[Path, Mapping[st
 def _looked(file: Path, spec: LearningSpec, folder: Folder) -> Looked:
     """Return the problems of a raw file, and if there is none its columns and where its frames are."""
     frames = replace(SCHEMA[IMAGE], row_shape=spec.preprocessing.raw_shape)
-    problems = file_problems(file, {**_features(spec), IMAGE: frames}, folder)
+    problems = file_problems(file, _features(spec) | ({IMAGE: frames} if spec.has_frames else {}), folder)
     if problems:
         return Looked(problems)
     try:
-        return Looked([], *_columns(file, spec, folder), find_piece(file, folder))
+        columns, unread = _columns(file, spec, folder)
+        piece = find_piece(file, folder) if spec.has_frames else None
     except UserError as error:
         return Looked([str(error)])
+    return Looked([], columns, unread, len(columns[spec.features[0]]) if piece is None else piece.shape[0], piece)
+
+
+def _frames(file: Path, state: tuple[int, ...], folder: Folder, looked: Looked) -> RawFrames | NoFrames:
+    return NoFrames(looked.shots) if looked.piece is None else RawFrames(file, state, folder, looked.piece)
 
 
 def _features(spec: LearningSpec) -> dict[str, Dataset]:
@@ -196,16 +203,20 @@ def _features(spec: LearningSpec) -> dict[str, Dataset]:
 def _columns(file: Path, spec: LearningSpec, folder: Folder) -> tuple[dict[str, NDArray[Any]], list[str]]:
     """Return the model's features, and the keys that the file has, with a line for each key that cannot be read."""
     columns, problems = read_columns(file, _features(spec), folder=folder), []
+    rows = {} if spec.has_frames else _features(spec)  # whose number of rows is that of shots
     for name, kind in KEYS.items():
         try:
-            columns |= read_columns(file, {}, {name: kind}, folder)
+            columns |= read_columns(file, rows, {name: kind}, folder)
         except UserError as error:
             problems.append(str(error))
     return columns, problems
 
 
 def _predict(
-    predictor: Predictor, frames: RawFrames, columns: Mapping[str, NDArray[Any]], advance: Callable[[int], None]
+    predictor: Predictor,
+    frames: RawFrames | NoFrames,
+    columns: Mapping[str, NDArray[Any]],
+    advance: Callable[[int], None],
 ) -> tuple[Prediction, Counter[str]]:
     """Return the predictions of all shots of a file, and for lack of what shots have none; a few frames in memory at a time.
 
@@ -229,7 +240,7 @@ def _predict(
 
 
 def _blocks(
-    frames: RawFrames, shots: int
+    frames: RawFrames | NoFrames, shots: int
 ) -> Iterator[tuple[NDArray[np.int64], tuple[NDArray[Any], NDArray[np.bool_]]]]:
     """Yield rows of a file and what `read_usable` has there; a thread reads the next ones meanwhile."""
     with ThreadPoolExecutor(1) as reader:

@@ -22,12 +22,12 @@ def describe(files: Sequence[Path], data: DataParams, prepare: PrepareParams) ->
     """Return the structures of files as JSON values, changes of params.yaml that fit the commonest, and what it still lacks."""
     kinds = structures(files)
     described = [_described(members, entries) for members, entries in kinds[:MOST_STRUCTURES]]
-    names = [IMAGE, *required_columns(prepare)]
+    names = [*([] if data.frame_shape is None else [IMAGE]), *required_columns(prepare)]
     changes: dict[str, Any] = {}
     lacking: list[str] = []
     if kinds:
         (first, *_), entries = kinds[0]
-        changes = propose(first, entries, names, data.frame_shape)
+        changes = propose(first, entries, names, data.raw_shape)
         layout = validate_section(changes["data.layout"], Layout, "data.layout")
         lacking = not_found(first, entries, names, layout)
         if layout == data.layout:
@@ -54,7 +54,7 @@ def propose(path: Path, entries: Sequence[Entry], names: Sequence[str], shape: t
     paths = {entry.path: entry for entry in entries}
     preset = max(PRESETS, key=lambda name: _fit(name, paths, names))
     layout = Layout.model_validate({"preset": preset})
-    image = _frames(entries, layout.source(IMAGE).path or "", shape)
+    image = _frames(entries, layout.source(IMAGE).path or "", shape) if IMAGE in names else None
     datasets: dict[str, Any] = {}
     if image is not None and image.path != layout.source(IMAGE).path:
         datasets[IMAGE] = image.path
@@ -63,7 +63,7 @@ def propose(path: Path, entries: Sequence[Entry], names: Sequence[str], shape: t
             datasets[name] = found
     proposed: dict[str, Any] = {"preset": preset} | ({"datasets": datasets} if datasets else {})
     layout = validate_section(proposed, Layout, "data.layout")
-    used = [paths[source] for name in (*names, IMAGE) if (source := layout.source(name).path) in paths]
+    used = [paths[source] for name in names if (source := layout.source(name).path) in paths]
     if any(entry.elsewhere for entry in used):
         proposed["references"] = "follow"
     changes: dict[str, Any] = {"data.layout": proposed}

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from xtcav_ml.config.data import DataParams
 from xtcav_ml.config.params_file import write_values
 from xtcav_ml.config.prepare import PrepareParams
+from xtcav_ml.config.schema import IMAGE
 from xtcav_ml.data import raw_files
 from xtcav_ml.data.listing import Listing, list_files
 from xtcav_ml.science import selection
@@ -131,4 +132,9 @@ def _print_structures(counts: Mapping[str, Any]) -> None:
         for key, value in counts["proposal"].items():
             screen.print(f"  {key}: {json.dumps(value)}")
     for name in counts["not_found"]:
-        screen.print(f"  {name}: no such dataset; name it in data.layout.datasets, or choose others in section prepare")
+        others = (
+            "set data.frame_shape: null to learn without frames"
+            if name == IMAGE
+            else "choose others in section prepare"
+        )
+        screen.print(f"  {name}: no such dataset; name it in data.layout.datasets, or {others}")

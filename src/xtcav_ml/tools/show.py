@@ -23,9 +23,10 @@ def draw_sheet(
 ) -> None:
     """Draw the first `per_class` shots of each class in prepared `file` to the PNG `out`; `axes` calibrates raw frames.
 
-    Raises UserError if the file cannot be read, or a raw file that it names is not in `raw_folder`.
+    Raises UserError if the file cannot be read or has no frames, or a raw file that it names is not in `raw_folder`.
     """
     with PreparedFile(file) as prepared:
+        _require_frames(prepared)
         rows = []
         grid = Grid.of(prepared.spec.preprocessing, axes)
         classes = {name: np.flatnonzero(prepared.labels == value) for value, name in enumerate(prepared.classes)}
@@ -38,6 +39,14 @@ def draw_sheet(
         title = f"{file}: {prepared.shots:,} shots by {learned}; raw, and after {steps}"
         write_png(out, sheet(rows, title, one_scale=False))
     console().print(f"{title} -> {out}")
+
+
+def _require_frames(prepared: PreparedFile) -> None:
+    if not prepared.spec.has_frames:
+        raise UserError(
+            f"{prepared.path}: no frames to show (found {prepared.spec.size} a shot, expected frames). Fix: set "
+            "data.frame_shape, prepare.images and train.model in params.yaml, then run `make repro`"
+        )
 
 
 def _pair(prepared: PreparedFile, row: int, raw_folder: Path, layout: Layout, grid: Grid) -> list[Picture]:

@@ -63,8 +63,8 @@ def signature(spec: LearningSpec) -> mlflow.models.ModelSignature:
     Inputs are of type object: to another one MLflow casts what it reads from JSON, before the model sees that a pixel was a
     fraction, a boolean or a text. `serving` refuses what is not as `meant` says.
     """
-    names = (FRAME_INPUT, *spec.features) if spec.features else (None,)
-    inputs = [TensorSpec(np.dtype(object), (-1,), name) for name in names]
+    names = inputs(spec) if spec.features else (None,)
+    taken = [TensorSpec(np.dtype(object), (-1,), name) for name in names]
     # Of a shot of which a feature is missing, all outputs are.
     always = not spec.features
     outputs = [ColSpec("double", f"probability of {name}", required=always) for name in spec.classes]
@@ -72,7 +72,12 @@ def signature(spec: LearningSpec) -> mlflow.models.ModelSignature:
     outputs += [ColSpec("double", name, required=always) for name in spec.regression]
     outputs += [ColSpec("boolean", name, required=always) for name in sets(spec)]
     outputs += [ColSpec("double", name, required=False) for names in ends(spec) for name in names]
-    return mlflow.models.ModelSignature(Schema(inputs), Schema(outputs))
+    return mlflow.models.ModelSignature(Schema(taken), Schema(outputs))
+
+
+def inputs(spec: LearningSpec) -> tuple[str, ...]:
+    """Return the names of what the model takes: the frame, if it has one, and its features."""
+    return (*((FRAME_INPUT,) if spec.has_frames else ()), *spec.features)
 
 
 def sets(spec: LearningSpec) -> list[str]:
@@ -89,7 +94,7 @@ def ends(spec: LearningSpec) -> tuple[list[str], list[str]]:
 def meant(spec: LearningSpec) -> dict[str, str]:
     """Return type and shape of each input by name."""
     shape = (-1, *spec.preprocessing.raw_shape)
-    return {FRAME_INPUT: f"int16 {shape}"} | dict.fromkeys(spec.features, "float32 (-1,)")
+    return {name: f"int16 {shape}" if name == FRAME_INPUT else "float32 (-1,)" for name in inputs(spec)}
 
 
 def stated(spec: LearningSpec) -> dict[str, Any]:
@@ -100,8 +105,8 @@ def stated(spec: LearningSpec) -> dict[str, Any]:
 
 def example(spec: LearningSpec) -> list[Any] | dict[str, Any]:
     """Return one input as lists."""
-    inputs = arrays(spec)
-    return {name: array.tolist() for name, array in inputs.items()} if isinstance(inputs, dict) else inputs.tolist()
+    one = arrays(spec)
+    return {name: array.tolist() for name, array in one.items()} if isinstance(one, dict) else one.tolist()
 
 
 def arrays(spec: LearningSpec) -> NDArray[np.int16] | dict[str, NDArray[Any]]:
@@ -110,4 +115,5 @@ def arrays(spec: LearningSpec) -> NDArray[np.int16] | dict[str, NDArray[Any]]:
     frame = np.zeros(spec.preprocessing.raw_shape) if dark is None else np.rint(dark.mean)
     frames = frame.astype(np.int16)[np.newaxis]
     features = {name: np.zeros(1, np.float32) for name in spec.features}
-    return {FRAME_INPUT: frames, **features} if features else frames
+    framed = {FRAME_INPUT: frames} if spec.has_frames else {}
+    return {**framed, **features} if features else frames

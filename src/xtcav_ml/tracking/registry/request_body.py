@@ -26,7 +26,7 @@ PIXEL = np.iinfo(np.int16)
 
 
 def inputs_of(body: bytes, spec: LearningSpec) -> NDArray[np.int16] | dict[str, NDArray[Any]]:
-    """Return what the model's function takes, from {"inputs": ...} with frames, or with frames and features by name.
+    """Return what the model's function takes, from {"inputs": ...} with frames, or with these and features by name.
 
     Raises Refused, status 400, if a frame has not the model's shape, a pixel is no whole number of int16, or a feature is
     neither a number nor null.
@@ -50,12 +50,16 @@ def inputs_of(body: bytes, spec: LearningSpec) -> NDArray[np.int16] | dict[str, 
     inputs = request["inputs"]
     if not spec.features:
         return frames_of(inputs, spec.preprocessing.raw_shape)
-    names = (FRAME_INPUT, *spec.features)
+    names = (*((FRAME_INPUT,) if spec.has_frames else ()), *spec.features)
     if not isinstance(inputs, dict) or inputs.keys() != set(names):
         raise Refused(
             400, f"inputs: not by name (found {reprlib.repr(inputs)}, expected an object of {', '.join(names)})"
         )
-    frames = frames_of(inputs[FRAME_INPUT], spec.preprocessing.raw_shape)
+    first = inputs[names[0]]
+    if not spec.has_frames:
+        _require_list(names[0], first, range(1, FRAMES + 1), "values, one a shot")
+        return {name: feature_of(name, inputs[name], len(first)) for name in names}
+    frames = frames_of(first, spec.preprocessing.raw_shape)
     return {FRAME_INPUT: frames, **{name: feature_of(name, inputs[name], len(frames)) for name in spec.features}}
 
 

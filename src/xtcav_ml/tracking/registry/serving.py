@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from xtcav_ml.config.schema import NO_FRAME
 from xtcav_ml.learning.layer_plan import FRAME_INPUT
 from xtcav_ml.learning.predictor import NO_CLASS, Prediction, Predictor
 from xtcav_ml.science.spec import LearningSpec
@@ -33,18 +34,19 @@ class ShotModel:
         After these come what the model states: whether the set has each class, and the ends of each number's interval.
 
         A shot of which a feature is not finite has None in all of them: a server answers in JSON, which has no NaN.
-        `data` are raw frames (N, rows, columns) int16 or, for a model with features, a dict of `frame` and of each feature
-        by its name, (N,). Arrays of objects are what MLflow read from JSON, checked as `xtcav serve` checks it. Raises
-        MlflowException, status 400 over HTTP, for another type or a name that is missing, and ValueError if the shapes are not
-        the model's.
+        `data` are raw frames (N, rows, columns) int16 or, for a model with features, a dict of `frame`, if it has frames,
+        and of each feature by its name, (N,). Arrays of objects are what MLflow read from JSON, checked as `xtcav serve` checks
+        it. Raises MlflowException, status 400 over HTTP, for another type or a name that is missing, and ValueError if the
+        shapes are not the model's.
         """
         spec = self.predictor.spec
         inputs = data if isinstance(data, dict) else {FRAME_INPUT: data}
-        absent = [name for name in (FRAME_INPUT, *spec.features) if name not in inputs]
+        absent = [name for name in packaging.inputs(spec) if name not in inputs]
         if absent:
             _refuse(f"inputs: incomplete (found {sorted(inputs)}, expected {absent[0]!r} too). Fix: add it")
         try:
-            frames = _frames(np.asarray(inputs[FRAME_INPUT]), spec.preprocessing.raw_shape)
+            given = inputs[FRAME_INPUT] if spec.has_frames else _no_frames(inputs[spec.features[0]])
+            frames = _frames(np.asarray(given), spec.preprocessing.raw_shape)
             features = [_feature(name, np.asarray(inputs[name]), len(frames)) for name in spec.features]
         except Refused as refused:
             _refuse(str(refused))
@@ -74,6 +76,11 @@ def _stated(spec: LearningSpec, outputs: Prediction) -> dict[str, Any]:
         digits = ends.astype(str).astype(float)
         columns |= {name: _or_none(digits[:, i]) for i, name in enumerate(names)}
     return columns
+
+
+def _no_frames(feature: Any) -> NDArray[np.int16]:
+    """Return the frames of a model that has none, one for each value of a feature."""
+    return np.empty((np.asarray(feature).size, *NO_FRAME), np.int16)
 
 
 def _frames(values: NDArray[Any], shape: tuple[int, int]) -> NDArray[np.int16]:
