@@ -58,6 +58,9 @@ def _make(name: str, data: bool, seed: int | None) -> None:
 
         configurations.measure_all(name)
         return
+    if seed is None and experiments.load_experiment(name).raw is not None:
+        _train_seeds(name)
+        return
     from xtcav_ml.learning import backend
     from xtcav_ml.lineage import lineage
     from xtcav_ml.notes2016 import training as stage
@@ -84,3 +87,27 @@ def _make(name: str, data: bool, seed: int | None) -> None:
         runs.log_model(run, model)
     if seed is None:
         side_by_side.write_usage(name, sampler.summary(), seconds)
+
+
+def _train_seeds(name: str) -> None:
+    """Train an experiment on real shots with each of compare.seeds, and measure all on the shots that are held out."""
+    from xtcav_ml.config.compare import load_compare
+    from xtcav_ml.learning import backend
+    from xtcav_ml.lineage import lineage
+    from xtcav_ml.notes2016 import delay, experiments
+    from xtcav_ml.pipeline import train
+    from xtcav_ml.tracking import runs
+
+    seeds = load_compare().seeds
+    for seed in seeds:
+        params = experiments.train_params(name).model_copy(update={"seed": seed})
+        data = experiments.data_files(name)
+        origin = lineage.of_experiment(experiments.all_params(name), data).with_seed(seed)
+        folder = experiments.trained_folder(name, seed)
+        model, device = folder / "model.keras", backend.configure(seed, params.threads)
+        with runs.training_run(device, model, name, origin) as (run, identity):
+            listeners = [] if run is None else [run]
+            train.train_network(params, data[0].parent, model, folder / "history.jsonl", listeners, identity)
+            if run is not None:
+                runs.log_model(run, model)
+    delay.measure(name, seeds)

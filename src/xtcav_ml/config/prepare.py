@@ -12,6 +12,7 @@ PixelValue = Annotated[float, Field(ge=-1e6, le=1e6)]
 OpenFraction = Annotated[float, Field(gt=0, lt=1)]
 ShotCount = Annotated[int, Field(ge=1, lt=2**31)]
 Integer = Annotated[int, Field(ge=-(2**63), lt=2**63)]  # a dataset's value
+End = Annotated[float, Field(ge=-1e308, le=1e308)]
 LONGEST_NAME = 100  # characters
 
 
@@ -25,7 +26,14 @@ def _one_line(name: str) -> str:
     return name
 
 
+def _ascending(ends: tuple[float, float]) -> tuple[float, float]:
+    if ends[0] >= ends[1]:
+        raise ValueError(f"low is not below high (found {list(ends)}, expected < {ends[1]:g} first). Fix: swap them")
+    return ends
+
+
 Name = Annotated[str, AfterValidator(_one_line)]
+Range = Annotated[tuple[End, End], AfterValidator(_ascending)]
 SplitName = Literal["train", "validation", "test"]
 
 
@@ -162,6 +170,9 @@ class PrepareParams(Section):
     features: tuple[Name, ...] = parameter("datasets that are inputs of the network with the frame")
     include: dict[Name, Integer] = parameter("only shots where each dataset has this value", "of the dataset")
     exclude: dict[Name, Integer] = parameter("no shots where any dataset has this value", "of the dataset")
+    within: dict[Name, Range] = parameter(
+        "only shots where each dataset lies between these ends, both included", "of the dataset", default={}
+    )
     dark_run: Integer | None = parameter("run without beam, whose mean frame is subtracted; null: none", "run number")
     images: tuple[Step, ...] = parameter("steps in order; docs/data.md lists all")
     pixels: Pixels
@@ -186,10 +197,10 @@ class PrepareParams(Section):
             raise ValueError(
                 f"classes: names are not unique (found {list(self.classes)}, expected each once). Fix: rename one"
             )
-        if IMAGE in (*self.learned, *self.include, *self.exclude):
+        if IMAGE in (*self.learned, *self.chosen_by):
             raise ValueError(
-                f"label, regression, features, include and exclude name the frames (found {IMAGE!r}, expected datasets of one "
-                "value a shot). Fix: remove it"
+                f"label, regression, features, include, exclude and within name the frames (found {IMAGE!r}, expected datasets "
+                "of one value a shot). Fix: remove it"
             )
         twice = sorted({name for name in self.learned if self.learned.count(name) > 1})
         if twice:
@@ -217,6 +228,11 @@ class PrepareParams(Section):
                 f"images: {used[0]} needs dark_run (found null, expected a run number). Fix: set it, or remove the step"
             )
         return self
+
+    @property
+    def chosen_by(self) -> tuple[str, ...]:
+        """Return the datasets that decide whether a shot is used."""
+        return (*self.include, *self.exclude, *self.within)
 
     @property
     def learned(self) -> tuple[str, ...]:

@@ -140,7 +140,7 @@ def without_parts(listing: Listing, folder: Folder, problems: Mapping[Path, Sequ
 
 def required_columns(prepare: PrepareParams) -> dict[str, Dataset]:
     """Return the datasets of one value a shot that params.yaml asks for, and the keys of a shot."""
-    numbers = dict.fromkeys((*prepare.regression, *prepare.features), NUMBER)
+    numbers = dict.fromkeys((*prepare.regression, *prepare.features, *prepare.within), NUMBER)
     labels = dict.fromkeys(filter(None, (prepare.label, *prepare.include, *prepare.exclude)), LABEL)
     return numbers | labels | KEYS
 

@@ -69,7 +69,7 @@ class Configurations(Section):
 
 
 class Experiment(Section):
-    """One experiment. Its data are `signal`, or shots by `simulate` and `prepare`, or those of another one."""
+    """One experiment. Its data are `signal`, shots by `simulate` or of `raw` files, by `prepare`, or those of another one."""
 
     title: str = parameter("what it shows")
     long: bool = parameter("`make notes` does not run it")
@@ -79,6 +79,7 @@ class Experiment(Section):
     data_of: str | None = parameter("experiment whose data it uses", default=None)
     signal: Signal | None = None
     simulate: dict[str, Any] | None = parameter("changes of section simulate", default=None)
+    raw: str | None = parameter("folder of raw files without frames, as `xtcav import` writes it", default=None)
     prepare: dict[str, Any] | None = parameter("changes of section prepare", default=None)
     train: dict[str, Any] = parameter("section train, but for the keys of INHERITED")
     configurations: Configurations | None = None
@@ -86,8 +87,9 @@ class Experiment(Section):
     @model_validator(mode="after")
     def _one_source(self) -> Self:
         sources = {"data_of": self.data_of, "signal": self.signal, "simulate and prepare": self.simulate}
+        sources["raw and prepare"] = self.raw
         present = [name for name, value in sources.items() if value is not None]
-        if len(present) != 1 or (self.simulate is None) != (self.prepare is None):
+        if len(present) != 1 or present[0].endswith("prepare") != (self.prepare is not None):
             raise ValueError(
                 f"no single source of data (found {present}, expected one of {', '.join(sources)}). Fix: keep one"
             )

@@ -10,7 +10,7 @@ from xtcav_ml.config.base import load_section
 from xtcav_ml.config.data import DataParams
 from xtcav_ml.config.prepare import BlockMean, Pixels
 from xtcav_ml.data.prepared import SHOT_COLUMNS, FrameBlock, write_prepared
-from xtcav_ml.notes2016 import experiments, line_images
+from xtcav_ml.notes2016 import delay, experiments, line_images
 from xtcav_ml.notes2016.experiments import Signal
 from xtcav_ml.pipeline import prepare as prepare_stage
 from xtcav_ml.pipeline import simulate as simulate_stage
@@ -39,6 +39,10 @@ def write_data(name: str) -> None:
         _write_images(experiment.signal, out)
         return
     simulate, prepare = experiments.shot_params(name)
+    if experiment.raw is not None:
+        delay.require_raw(name)
+        prepare_stage.prepare_files(DataParams(raw=experiment.raw, bad_files="fail", frame_shape=None), prepare, out)
+        return
     raw, frame_shape = out.with_name(f"{out.name}.raw"), load_section("data", DataParams).frame_shape
     try:
         simulate_stage.simulate_files(simulate, raw)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from xtcav_ml.config.base import load_section
 from xtcav_ml.config.data import DataParams
+from xtcav_ml.config.schema import NO_FRAME
 from xtcav_ml.data.prepared import PreparedFile
 from xtcav_ml.learning import rules
 from xtcav_ml.notes2016 import experiments, shots
@@ -35,7 +36,9 @@ def _data_of(name: str) -> tuple[LearningSpec, int | None]:
     signal = experiments.load_experiment(source).signal
     if signal is not None:
         return shots.signal_spec(signal), signal.train
-    spec = LearningSpec.of(experiments.shot_params(source)[1], load_section("data", DataParams).raw_shape, dark=None)
+    framed = experiments.load_experiment(source).raw is None
+    shape = load_section("data", DataParams).raw_shape if framed else NO_FRAME
+    spec = LearningSpec.of(experiments.shot_params(source)[1], shape, dark=None)
     prepared = experiments.data_folder(name) / "train.h5"
     if not prepared.is_file():
         return spec, None

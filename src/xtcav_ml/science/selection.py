@@ -39,7 +39,7 @@ def in_words(dropped: Mapping[str, int]) -> str:
 def select(table: Table, prepare: PrepareParams) -> Selection:
     """Deal the shots of `table` (columns of equal length, one row a shot) to train, validation and test.
 
-    Needs the columns of schema.EVENT_KEY, `run`, `run.index`, FILE, and what `prepare.learned`, `include` and `exclude` name.
+    Needs the columns of schema.EVENT_KEY, `run`, `run.index`, FILE, and what `prepare.learned` and `chosen_by` name.
     Kept and dropped add up to the number of rows. Raises UserError if a shot is repeated with different values, or if a
     split has fewer than `split.min_per_class` shots of a class or of a number to learn.
     """
@@ -64,9 +64,9 @@ def select(table: Table, prepare: PrepareParams) -> Selection:
 def usable(table: Table, prepare: PrepareParams) -> tuple[Indices, dict[str, int]]:
     """Return the rows to learn from, in order of their event keys, and the number of the others by reason.
 
-    Left out are rows without an event key (-1), the dark run, shots that `include` and `exclude` leave out, that have no label
-    or none of the numbers to learn, or a feature that is not finite, and repetitions. Raises UserError if a shot is repeated
-    with different values.
+    Left out are rows without an event key (-1), the dark run, shots that `include`, `exclude` and `within` leave out, that have
+    no label or none of the numbers to learn, or a feature that is not finite, and repetitions. Raises UserError if a shot is
+    repeated with different values.
     """
     order = np.arange(len(table["run"]))
     dropped: dict[str, int] = {}
@@ -76,7 +76,7 @@ def usable(table: Table, prepare: PrepareParams) -> tuple[Indices, dict[str, int
         dropped[reason] = int(len(order) - which.sum())
         order = order[which]
 
-    first = unique(table, [*prepare.learned, *prepare.include, *prepare.exclude])
+    first = unique(table, [*prepare.learned, *prepare.chosen_by])
     if len(rows := keyed(table)) < len(order):
         keep(np.isin(order, rows), "no event key")
     if prepare.dark_run is not None:
@@ -85,6 +85,9 @@ def usable(table: Table, prepare: PrepareParams) -> tuple[Indices, dict[str, int
         keep(table[name][order] == value, f"{name} is not {value}")
     for name, value in prepare.exclude.items():
         keep(table[name][order] != value, f"{name} is {value}")
+    for name, (low, high) in prepare.within.items():
+        values = table[name][order].astype(np.float64)  # not of NaN
+        keep((low <= values) & (values <= high), f"{name} is not within {low:g} to {high:g}")
     if prepare.label is not None:
         keep(table[prepare.label][order] != -1, "no label")
     for name in prepare.features:
