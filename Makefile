@@ -15,7 +15,13 @@ repro: .venv/installed  ## run every stage that is out of date, then write the r
 
 notes: .venv/installed  ## repeat the experiments of the 2016 notes without the long ones; NAME=... that one, SEEDS=1 by seeds
 	@xtcav experiment --check
+ifeq ($(NAME),delay-run70)  # its shots are no part of the project: no DVC, which would keep what is made of them
+	@$(if $(FOLDER),xtcav import lcls2017 '$(FOLDER)')
+	@xtcav experiment $(NAME) --data
+	@xtcav experiment $(NAME)
+else
 	@dvc --cd experiments repro $(if $(SEEDS),--glob 'seeds@$(or $(NAME),*)-*',$(if $(NAME),long@$(NAME),train measure))
+endif
 	@xtcav experiment --table
 
 seeds: repro  ## train the default network with each seed of compare.seeds: mean and spread

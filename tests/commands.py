@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.end_to_end.conftest import Project
+from tests.lcls2017_files import write_arrays
 from xtcav_ml.config.base import flatten, load_section
 from xtcav_ml.config.train import TrainParams
 
@@ -27,6 +28,7 @@ COMMANDS = {
     "evaluate": Call(),
     "experiment": Call("--table"),
     "fingerprint": Call(before="rm -f code/train.json"),
+    "import": Call("lcls2017 arrays"),
     "params": Call(),
     "predict": Call("models/model.keras raw"),
     "prepare": Call(),
@@ -59,9 +61,10 @@ def finished_project(top: Path) -> Project:
     project = Project.finished(top / "project")
     few = {"tune.trials": 1, "tune.epochs": 2, "tune.startup_trials": 1, "tune.rungs": 1}
     project.set(**few, **{"simulate.lasing_shots": [15, 15]})
+    write_arrays(project.folder / "arrays")
     (project.folder / ".git/info/exclude").write_text(
-        "labels.h5\nexperiments/results\nseeds\n"
-    )  # what `relabel`, `experiment`, `seeds` write
+        "labels.h5\nexperiments/results\nseeds\narrays\n"
+    )  # what `relabel`, `experiment`, `seeds` write, and `import` reads
     for command in ("dvc repro", "git commit -qam results"):
         project.run("bash", "-c", command)
     train = flatten(

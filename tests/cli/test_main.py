@@ -114,6 +114,7 @@ def test_a_stopped_command_says_what_is_kept_and_how_to_go_on(name, monkeypatch)
     module = importlib.import_module(f"xtcav_ml.cli.{name}")
     monkeypatch.setattr(module, name, functools.wraps(getattr(module, name))(stop))
     needed = {"compare": ["a", "b"], "predict": ["m", "f"], "serve": ["m"], "reproduce": ["r"], "promote_model": ["r"]}
+    needed |= {"import": ["lcls2017", "f"]}
     app = main.application([name, "runs" if name != "runs" else "sync"])
     done = CliRunner().invoke(app, [name.replace("_", "-"), *needed.get(name, [])])
     assert done.exit_code == 130

@@ -3,9 +3,11 @@ import shutil
 import pytest
 
 from tests.conftest import ROOT
+from xtcav_ml.config.schema import NO_FRAME
 from xtcav_ml.learning import layer_plan
 from xtcav_ml.notes2016 import experiments
 from xtcav_ml.science.images import output_shape
+from xtcav_ml.science.spec import LearningSpec
 from xtcav_ml.system.errors import UserError
 
 NAMES = sorted(path.stem for path in (ROOT / "experiments").glob("*.yaml") if path.stem != "dvc")
@@ -26,16 +28,22 @@ def frame_shape(name):
 
 
 def layers(name, classes):
-    return layer_plan.plan_layers(
-        experiments.train_params(name).model, layer_plan.Ends(frame_shape(name), "int16", 0, classes, 0)
-    )
+    params, source = experiments.train_params(name), experiments.load_experiment(name)
+    if source.raw is None:
+        return layer_plan.plan_layers(params.model, layer_plan.Ends(frame_shape(name), "int16", 0, classes, 0))
+    spec = LearningSpec.of(experiments.shot_params(name)[1], NO_FRAME, dark=None)
+    return layer_plan.plan_layers(params.model, layer_plan.Ends.of(spec))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_shipped_experiment_is_valid_and_fits_its_frames(name):
     assert experiments.load_experiment(name).title
     assert layers(name, 4)
-    assert set(experiments.all_params(name)) in ({"train", "signal"}, {"train", "simulate", "prepare"})
+    assert set(experiments.all_params(name)) in (
+        {"train", "signal"},
+        {"train", "simulate", "prepare"},
+        {"train", "prepare"},
+    )
 
 
 @pytest.mark.parametrize(

@@ -31,12 +31,24 @@ def table(count, seed=0, runs=(70, 71), file_size=100):
 
 
 def rules(
-    *, ratio=1.5, splits=("train",), by="block", block=5, gap=1, seed=1, least=1, include=None, exclude=None, **learned
+    *,
+    ratio=1.5,
+    splits=("train",),
+    by="block",
+    block=5,
+    gap=1,
+    seed=1,
+    least=1,
+    include=None,
+    exclude=None,
+    within=None,
+    **learned,
 ):
     return PrepareParams(
         **{"label": LABEL, "classes": ("a", "b", "c", "d"), "regression": (), "features": (), **learned},
         include={"lasing": 1} if include is None else include,
         exclude={} if exclude is None else exclude,
+        within={} if within is None else within,
         dark_run=68,
         images=({"step": "subtract_dark"},),
         pixels={"dtype": "float16", "quantum": None},
@@ -303,3 +315,22 @@ def test_uniform_hash_is_uniform_and_fixed():
     assert abs(np.mean(values) - 0.5) < 0.02
     assert uniform_hash(1, 70, 3) == uniform_hash(1, 70, 3) != uniform_hash(2, 70, 3)
     assert uniform_hash(1, 70, 3) == pytest.approx(0.47428, abs=1e-5)  # any change here moves every shot of every user
+
+
+def test_shots_outside_a_range_are_left_out_and_counted_also_those_without_a_number():
+    columns = table(600)
+    columns[NUMBER][:3] = 0.5, -0.5, 0.6
+    columns["lasing"][:3] = 1
+    columns[LABEL][:3] = 0
+    chosen = select(columns, rules(within={NUMBER: (-0.5, 0.5)}, ratio=None))
+    rows = np.concatenate(list(chosen.splits.values()))
+    assert (np.abs(columns[NUMBER][rows]) <= 0.5).all()
+    lasing = columns["lasing"] == 1
+    outside = ~(np.abs(columns[NUMBER]) <= 0.5)  # and NaN
+    assert chosen.dropped[f"{NUMBER} is not within -0.5 to 0.5"] == (lasing & outside).sum() > 100
+    assert len(rows) + sum(chosen.dropped.values()) == 600
+
+
+def test_a_range_is_of_two_ascending_numbers():
+    with pytest.raises(ValueError, match="low is not below high"):
+        rules(within={NUMBER: (1.0, 1.0)})

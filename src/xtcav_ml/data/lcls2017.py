@@ -28,10 +28,13 @@ NAME = re.compile(r"(EBeam|GMD|Delays)_run(\d{1,6})_(\d{1,6})\.npz")
 KINDS = {"EBeam": "bld.ebeam.", "GMD": "bld.gasdet.", "Delays": ""}
 """Kinds of files, and how the names of their columns begin."""
 
-DELAY, DAMAGE, STEADY = "xtcav.delay", "bld.ebeam.damageMask", "run.steady"
+DELAY, JITTER, STEADY = "xtcav.delay", "xtcav.phaseJitter", "run.steady"
+DAMAGE, PHASE = "bld.ebeam.damageMask", "bld.ebeam.ebeamXTCAVPhase"
 
 PAUSE, UNSTEADY = 10.0, 100.0
 """Seconds without shots after which the machine is set up again, and seconds for which that is seen in the delay."""
+
+JITTER_SHOTS = 120  # 1 s, whose mean is the phase of which JITTER is the deviation
 
 MOST_SHOTS = 10**7  # of a chunk: what a file only declares is not allocated
 
@@ -62,8 +65,8 @@ def runs(folder: Path) -> dict[int, Chunks]:
 def read_run(run: int, chunks: Chunks) -> dict[str, NDArray[Any]]:
     """Return the columns (N,) of a run from its chunks: keys, scalars and delay, NaN where not measured, and STEADY.
 
-    DAMAGE is an integer, -1 where it was not measured. Raises UserError if a file cannot be read or is not of the format, or
-    the files of a chunk are not of the same shots.
+    DAMAGE is an integer, -1 where it was not measured; from it and PHASE, if the run has them, follows JITTER. Raises UserError
+    if a file cannot be read or is not of the format, or the files of a chunk are not of the same shots.
     """
     names = {kind: _names(chunks[0][kind], kind) for kind in KINDS}
     tables = [_chunk(files, names) for files in chunks.values()]
@@ -73,6 +76,8 @@ def read_run(run: int, chunks: Chunks) -> dict[str, NDArray[Any]]:
     columns["lasing"] = np.ones(shots, np.int8)  # two pulses, or there is no delay
     if DAMAGE in columns:
         columns[DAMAGE] = np.nan_to_num(columns[DAMAGE], nan=-1).astype(np.int64)
+    if {DAMAGE, PHASE} <= columns.keys():
+        columns[JITTER] = jitter(columns[PHASE], columns[DAMAGE] == 0)
     return columns | {STEADY: steady(columns[EVENT_KEY[0]] + 1e-9 * columns[EVENT_KEY[1]])}
 
 
@@ -83,6 +88,23 @@ def steady(seconds: NDArray[np.float64]) -> NDArray[np.int8]:
     for time in resumed:
         since = np.where(seconds >= time, seconds - time, since)
     return (since >= UNSTEADY).astype(np.int8)
+
+
+def jitter(phase: NDArray[np.float32], good: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Return the deviation of `phase` (N,), degrees, from its mean over the last JITTER_SHOTS shots, this one included.
+
+    Shots that are not `good` (N,) do not count in the mean; NaN where none does. The phase itself drifts by degrees within
+    minutes, which says nothing of the delay.
+    """
+    known = good & np.isfinite(phase)
+    counts, sums = (
+        np.concatenate([[0], np.cumsum(values)]) for values in (known, np.where(known, phase.astype(float), 0))
+    )
+    last = np.arange(1, len(phase) + 1)
+    first = np.maximum(last - JITTER_SHOTS, 0)
+    count = counts[last] - counts[first]
+    mean = np.divide(sums[last] - sums[first], count, out=np.full(len(phase), np.nan), where=count > 0)
+    return np.asarray(phase - mean, np.float32)
 
 
 def _chunk(files: Mapping[str, Path], names: Mapping[str, list[str]]) -> dict[str, NDArray[Any]]:

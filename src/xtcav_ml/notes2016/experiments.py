@@ -163,7 +163,8 @@ def all_params(name: str) -> dict[str, Any]:
     source = load_experiment(name).data_of or name
     sections: dict[str, Section | None] = {"train": train_params(name), "signal": load_experiment(source).signal}
     if sections["signal"] is None:
-        sections["simulate"], sections["prepare"] = shot_params(source)
+        simulated, sections["prepare"] = shot_params(source)
+        sections["simulate"] = simulated if load_experiment(source).raw is None else None
     return {key: section.model_dump(mode="json") for key, section in sections.items() if section is not None}
 
 

@@ -67,7 +67,9 @@ def write_comparison() -> None:
         result, usage = _read(experiments.result_file(name)), _read(experiments.usage_file(name))
         if not result or usage.get("result") != result:
             usage = {}
-        if experiment.configurations is not None:
+        if experiment.raw is not None:
+            sections += _delays(experiment, result)
+        elif experiment.configurations is not None:
             sections += _configurations(experiment, experiment.configurations, result, usage)
         else:
             rows.append(_row(name, experiment, result, usage, ran))
@@ -101,6 +103,8 @@ def _row(
 def _accuracy(result: Mapping[str, Any]) -> str:
     if not result:
         return NOT_RUN
+    if "mean_absolute_error" in result:
+        return f"{result['mean_absolute_error']['mean']:.2f} fs"
     if "accuracy" not in result:
         return "measured"
     return (
@@ -133,6 +137,25 @@ def _settings(stage: Mapping[str, Any]) -> tuple[object, ...]:
         for file, table in stage["params"].items()
     }
     return files, [(file["path"], file["md5"]) for file in stage["deps"]]
+
+
+def _delays(experiment: Experiment, result: Mapping[str, Any]) -> list[str]:
+    """Return the lines of a table of an experiment on real shots: networks, and the fits beside them."""
+    rows = [["published", f"{experiment.published.accuracy}", "-", "-"]]
+    if result:
+        spread = {f"networks of {len(result['seeds'])} seeds": result["mean_absolute_error"]} | result["fits"]
+        for name, found in spread.items():
+            interval = f"{found['low']:.3f} to {found['high']:.3f}"
+            rows.append([name, f"{found['mean']:.3f}", interval, f"{found['sd']:.3f}" if "sd" in found else "-"])
+    else:
+        rows.append(["here", NOT_RUN, "-", "-"])
+    held = f"{result['test_shots']:,} shots of the minutes {result['minutes']}" if result else "held-out minutes"
+    return [
+        f"\n## {experiment.title}\n",
+        f"Mean absolute error, fs, on {held}; 95 % interval over seeds and blocks of time. Why they differ:",
+        f"{experiment.differs}.\n",
+        *_markdown(("", "mean absolute error", "95 % interval", "s.d. over seeds"), rows),
+    ]
 
 
 def _configurations(
