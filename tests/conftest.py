@@ -46,6 +46,7 @@ THOROUGH = [
     "end_to_end/test_tune.py",
     "end_to_end/test_environment.py",
     "end_to_end/test_targets.py",
+    "end_to_end/test_scalars.py",
     "test_backends.py",
     "end_to_end/test_signals.py",
     "end_to_end/test_notes.py",
