@@ -101,7 +101,7 @@ def _train_seeds(name: str) -> None:
     seeds = load_compare().seeds
     for seed in seeds:
         params = experiments.train_params(name).model_copy(update={"seed": seed})
-        data = experiments.data_files(name)
+        data = experiments.data_files(name, seed)
         origin = lineage.of_experiment(experiments.all_params(name), data).with_seed(seed)
         folder = experiments.trained_folder(name, seed)
         model, device = folder / "model.keras", backend.configure(seed, params.threads)

@@ -115,19 +115,29 @@ def load_experiment(name: str) -> Experiment:
     return validate_section(read_tree(files[name]), Experiment, name, files[name])
 
 
-def data_folder(name: str) -> Path:
-    """Return the folder of the data of experiment `name`, its own or another's."""
-    return EXPERIMENTS / "data" / (load_experiment(name).data_of or name)
+def data_folder(name: str, seed: int | None = None) -> Path:
+    """Return the folder of the data of experiment `name`, its own or another's; of real shots, that of a `seed`."""
+    return EXPERIMENTS / "data" / (load_experiment(name).data_of or name) / ("" if seed is None else f"seed-{seed}")
 
 
-def data_files(name: str) -> list[Path]:
-    """Return the prepared files of experiment `name`. Raises UserError if they are missing."""
-    paths = [data_folder(name) / "train.h5", data_folder(name) / "validation.h5"]
+def data_files(name: str, seed: int | None = None) -> list[Path]:
+    """Return the prepared files of experiment `name`, or of a seed. Raises UserError if they are missing."""
+    paths = [data_folder(name, seed) / "train.h5", data_folder(name, seed) / "validation.h5"]
     for path in paths:
         if not path.is_file():
             make = f"make notes NAME={name}" if load_experiment(name).long else "make notes"
             raise UserError(f"{path}: missing (expected the data of {name}). Fix: run `{make}`")
     return paths
+
+
+def require_raw(name: str) -> None:
+    """Raise UserError if experiment `name` is of raw files that are not there."""
+    raw = load_experiment(name).raw
+    if raw is not None and not Path(raw).is_dir():
+        raise UserError(
+            f"{raw}: missing (expected the raw files of {name}). Fix: run `xtcav import lcls2017 FOLDER`, where FOLDER has the "
+            "arrays that docs/real-data.md names"
+        )
 
 
 def trained_folder(name: str, seed: int | None = None) -> Path:

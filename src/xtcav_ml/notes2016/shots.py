@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from xtcav_ml.config.base import load_section
+from xtcav_ml.config.compare import load_compare
 from xtcav_ml.config.data import DataParams
-from xtcav_ml.config.prepare import BlockMean, Pixels
+from xtcav_ml.config.prepare import BlockMean, Pixels, PrepareParams
 from xtcav_ml.data.prepared import SHOT_COLUMNS, FrameBlock, write_prepared
-from xtcav_ml.notes2016 import delay, experiments, line_images
+from xtcav_ml.notes2016 import experiments, line_images
 from xtcav_ml.notes2016.experiments import Signal
 from xtcav_ml.pipeline import prepare as prepare_stage
 from xtcav_ml.pipeline import simulate as simulate_stage
@@ -40,8 +41,7 @@ def write_data(name: str) -> None:
         return
     simulate, prepare = experiments.shot_params(name)
     if experiment.raw is not None:
-        delay.require_raw(name)
-        prepare_stage.prepare_files(DataParams(raw=experiment.raw, bad_files="fail", frame_shape=None), prepare, out)
+        _write_splits(name, experiment.raw, prepare)
         return
     raw, frame_shape = out.with_name(f"{out.name}.raw"), load_section("data", DataParams).frame_shape
     try:
@@ -50,6 +50,15 @@ def write_data(name: str) -> None:
         (out / "test.h5").unlink()  # the notes had none
     finally:
         shutil.rmtree(raw, ignore_errors=True)  # they can be simulated again at any time
+
+
+def _write_splits(name: str, raw: str, prepare: PrepareParams) -> None:
+    """Write the data of an experiment on real shots once for each of compare.seeds, which holds out other groups of shots."""
+    experiments.require_raw(name)
+    for seed in load_compare().seeds:
+        own = prepare.model_copy(update={"split": prepare.split.model_copy(update={"seed": seed})})
+        data = DataParams(raw=raw, bad_files="fail", frame_shape=None)
+        prepare_stage.prepare_files(data, own, experiments.data_folder(name, seed))
 
 
 def _write_images(signal: Signal, out: Path) -> None:

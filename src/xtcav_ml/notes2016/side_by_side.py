@@ -103,8 +103,8 @@ def _row(
 def _accuracy(result: Mapping[str, Any]) -> str:
     if not result:
         return NOT_RUN
-    if "mean_absolute_error" in result:
-        return f"{result['mean_absolute_error']['mean']:.2f} fs"
+    if "network" in result:
+        return f"{result['network']['mean']:.2f} fs"
     if "accuracy" not in result:
         return "measured"
     return (
@@ -141,20 +141,19 @@ def _settings(stage: Mapping[str, Any]) -> tuple[object, ...]:
 
 def _delays(experiment: Experiment, result: Mapping[str, Any]) -> list[str]:
     """Return the lines of a table of an experiment on real shots: networks, and the fits beside them."""
-    rows = [["published", f"{experiment.published.accuracy}", "-", "-"]]
-    if result:
-        spread = {f"networks of {len(result['seeds'])} seeds": result["mean_absolute_error"]} | result["fits"]
-        for name, found in spread.items():
+    rows = [["published", experiment.published.accuracy, "-", "-", "-"]]
+    for name, found in result.items():
+        if name != "seeds":
+            each = ", ".join(f"{one['mean_absolute_error'][name]:.2f}" for one in result["seeds"])
             interval = f"{found['low']:.3f} to {found['high']:.3f}"
-            rows.append([name, f"{found['mean']:.3f}", interval, f"{found['sd']:.3f}" if "sd" in found else "-"])
-    else:
-        rows.append(["here", NOT_RUN, "-", "-"])
-    held = f"{result['test_shots']:,} shots of the minutes {result['minutes']}" if result else "held-out minutes"
+            rows.append([name, f"{found['mean']:.3f}", interval, f"{found['sd']:.3f}", each])
+    rows += [] if result else [["here", NOT_RUN, "-", "-", "-"]]
+    held = "; ".join(str(one["blocks"]) for one in result.get("seeds", ()))
     return [
         f"\n## {experiment.title}\n",
-        f"Mean absolute error, fs, on {held}; 95 % interval over seeds and blocks of time. Why they differ:",
-        f"{experiment.differs}.\n",
-        *_markdown(("", "mean absolute error", "95 % interval", "s.d. over seeds"), rows),
+        "Mean absolute error, fs, and its 95 % interval over seeds, of which each holds out other minutes of the run"
+        f"{': ' + held if held else ''}. Why they differ: {experiment.differs}.\n",
+        *_markdown(("", "mean absolute error", "95 % interval", "s.d. over seeds", "of each seed"), rows),
     ]
 
 
