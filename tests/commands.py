@@ -59,7 +59,7 @@ SHORT = [name for name, call in COMMANDS.items() if not call.long]
 def finished_project(top: Path) -> Project:
     """Return a project in `top`/project in which all stages have run and are committed, with a best trial beside it."""
     project = Project.finished(top / "project")
-    few = {"tune.trials": 1, "tune.epochs": 2, "tune.startup_trials": 1, "tune.rungs": 1}
+    few = {"tune.trials": 1, "tune.epochs": 2, "tune.startup_trials": 1, "tune.rungs": 1, "tune.seeds": 0}
     project.set(**few, **{"simulate.lasing_shots": [15, 15]})
     write_arrays(project.folder / "arrays")
     (project.folder / ".git/info/exclude").write_text(

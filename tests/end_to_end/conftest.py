@@ -60,6 +60,7 @@ SMALL_FRAMES = {
     ],
     "tune.epochs": 3,
     "tune.rungs": 0,
+    "tune.seeds": 0,
     "tune.space": {"train.optimizer.momentum": {"low": 0.5, "high": 0.9}},
 }
 """A network that trains in a second, on own files of frames of 24 x 20 pixels."""

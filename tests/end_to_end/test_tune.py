@@ -27,6 +27,8 @@ FEW_TRIALS = {
     "tune.epochs": 3,
     "tune.startup_trials": 1,
     "tune.rungs": 1,
+    "tune.best": 1,
+    "tune.seeds": 2,
 }
 
 

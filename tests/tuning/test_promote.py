@@ -7,6 +7,7 @@ from tests.conftest import ROOT
 from xtcav_ml.config import base, space
 from xtcav_ml.config.base import flatten
 from xtcav_ml.config.train import TrainParams
+from xtcav_ml.system.errors import UserError
 from xtcav_ml.tuning import promote
 
 
@@ -14,7 +15,7 @@ from xtcav_ml.tuning import promote
 def promoted(tmp_path):
     """Promote a trial of `epochs` with other parameters, from a file with others changed; return text and parameters."""
 
-    def run(epochs, found, **given):
+    def run(epochs, found, better=None, force=False, **given):
         path = tmp_path / "params.yaml"
         text = (ROOT / "params.yaml").read_text()
         for old, new in given.items():
@@ -23,9 +24,10 @@ def promoted(tmp_path):
         train = base.load_section("train", TrainParams, path)
         trial = space.applied(train, {"train.epochs": epochs, **found})
         best = {"study": "s", "trial": 3, "score": 0.5, "epochs": epochs, "params": found}
+        best |= {"better": better, "verdict": "as good"}
         best["train"] = flatten({"train": trial.model_dump(mode="json")})
         (tmp_path / "best.json").write_text(json.dumps(best))
-        promote.promote_best(tmp_path / "best.json", path)
+        promote.promote_best(tmp_path / "best.json", path, force)
         return path.read_text(), base.load_section("train", TrainParams, path)
 
     return run
@@ -66,3 +68,11 @@ def test_a_list_of_another_length_keeps_the_lines_of_its_entries(promoted, block
     lines = [line for line in text.splitlines() if line.strip().startswith("- {channels")]
     assert len(lines) == blocks
     assert "    hidden: [16]              # sizes" in text
+
+
+def test_a_trial_that_is_not_better_over_seeds_is_promoted_by_force_alone(promoted):
+    found = {"train.optimizer.momentum": 0.5}
+    with pytest.raises(UserError, match=r"best\.json: not shown to be better .*'as good'.* Fix: .*--force"):
+        promoted(8, found, better=False)
+    for better, force in ((False, True), (True, False), (None, False)):
+        assert promoted(8, found, better, force)[1].optimizer.momentum == 0.5

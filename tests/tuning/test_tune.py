@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import json
 from collections import Counter
 from types import SimpleNamespace
 
@@ -27,6 +28,7 @@ class Known:
 
     def __init__(self, target, params, *_, **__):
         self.params, self.stop = params, False
+        self.result = [float((7 * shot + params.seed) % 100 < 100 * params.optimizer.momentum) for shot in range(100)]
 
     def __iter__(self):
         for number in (1, 2):
@@ -264,3 +266,29 @@ def test_one_trial_goes_on_for_three_that_stop_and_the_best_one_reaches_the_end(
     notes = [trial.user_attrs["note"] for trial in trials if trial.last_step == 1]
     assert "not among the best third after epoch 1: number" in notes[0]
     assert not list(search.checkpoints.rglob("*.ckpt"))
+
+
+def test_the_best_trials_and_params_yaml_are_repeated_with_other_seeds_and_one_wins(search):
+    search.tune = search.tune.model_copy(update={"trials": 7, "rungs": 1, "best": 2})
+    search.seeds = (2, 3)
+    search.base = search.base.model_copy(
+        update={"optimizer": search.base.optimizer.model_copy(update={"momentum": 0.5})}
+    )
+    search.run_trials()
+    repeated = [trial for trial in search.study.trials if "repeats" in trial.user_attrs]
+    numbers = Counter(trial.user_attrs["repeats"] for trial in repeated)
+    assert sorted(numbers) == [-1, *sorted(rungs_of(search))]
+    assert set(numbers.values()) == {2}
+    assert {trial.state for trial in search.study.trials} == {TrialState.COMPLETE, TrialState.PRUNED}
+    best = json.loads((search.out / "best.json").read_text())
+    winner = max(search.study.trials, key=lambda trial: trial.params.get("train.optimizer.momentum", 0))
+    assert (best["trial"], best["better"]) == (winner.number, True)
+    assert f"Yes: trial {winner.number} over 2 seeds" in best["verdict"]
+    count = len(search.study.trials)
+    search.run_trials()
+    assert len(search.study.trials) == count, "a search that has ended is not repeated again"
+
+
+def rungs_of(search):
+    """Return the numbers of the two best trials."""
+    return [trial.number for trial in rungs.finalists(rungs.searched(search.study.trials), 2)]

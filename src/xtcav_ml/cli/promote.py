@@ -1,10 +1,16 @@
+from typing import Annotated
+
+import typer
+
 from xtcav_ml.config.paths import BEST
 
 GROUP = "Search"
-EXAMPLES = ("xtcav promote  # after `make tune`",)
+EXAMPLES = ("xtcav promote  # after `make tune`", "xtcav promote --force")
 
 
-def promote() -> None:
+def promote(
+    force: Annotated[bool, typer.Option("--force", help="Also if it is not shown to be better over seeds.")] = False,
+) -> None:
     """Write the best parameters of the search to params.yaml.
 
     Comments are kept. Run `make repro` afterwards.
@@ -14,4 +20,4 @@ def promote() -> None:
     from xtcav_ml.tuning.promote import promote_best
 
     with writing(PARAMS_FILE):
-        promote_best(BEST, PARAMS_FILE)
+        promote_best(BEST, PARAMS_FILE, force)

@@ -28,4 +28,6 @@ def tune(
     params = params_file.load_params()
     changes = {name: value for name, value in (("trials", trials), ("minutes", minutes)) if value is not None}
     with writing(TUNING):
-        run_search(params.train, params.tune.model_copy(update=changes), PREPARED, TUNING)
+        tune = params.tune.model_copy(update=changes)
+        seeds = [seed for seed in params.compare.seeds if seed != params.train.seed][: tune.seeds]
+        run_search(params.train, tune, PREPARED, TUNING, seeds)

@@ -120,6 +120,14 @@ class TuneParams(Section):
         default=3,
     )
     startup_trials: int = parameter("random trials before the search is modelled", "trials", ge=0, le=100000)
+    best: int = parameter("best trials that are repeated with other seeds", "trials", ge=1, le=100, default=3)
+    seeds: int = parameter(
+        "seeds of compare.seeds with which they and params.yaml are trained after the search; 0: none",
+        "seeds",
+        ge=0,
+        le=100,
+        default=0,
+    )
     memory_gb: float = parameter("a network whose training step needs more memory is not tried", "GB", gt=0, le=1e6)
     space: dict[str, Dimension] = parameter(
         "range or choices by parameter", "of the parameter", min_length=1, max_length=100

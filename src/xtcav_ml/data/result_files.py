@@ -53,6 +53,8 @@ class Best(BaseModel):
     epochs: int
     params: dict[str, Any]
     train: dict[str, Any]
+    better: bool | None = None  # than params.yaml, over seeds; None: not known
+    verdict: str = ""  # on that
 
 
 class _Mean(BaseModel):

@@ -3,7 +3,6 @@
 from collections import Counter
 
 from optuna import Study
-from optuna.trial import TrialState
 
 from xtcav_ml.config.space import Values
 from xtcav_ml.config.tune import Choices, Range, TuneParams
@@ -14,8 +13,7 @@ from xtcav_ml.tuning import studies
 def description(study: Study, tune: TuneParams, baseline: Values, score: str, commit: str) -> str:
     """Return it in Markdown; `baseline` are the parameters of params.yaml by dotted names, `score` is what is maximized."""
     ended = studies.ended(study)
-    complete = [trial for trial in ended if trial.state == TrialState.COMPLETE]
-    best = study.best_trial if complete else None
+    best = studies.best(study)
     states = ", ".join(f"{count} {state.name.lower()}" for state, count in Counter(one.state for one in ended).items())
     found = f"**Best: trial {best.number}, {score} {best.value:.3f}**" if best else "No trial is complete yet"
     rows = [

@@ -15,7 +15,7 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from xtcav_ml.system.progress import WIDEST, clock, drawing, titled_table
-from xtcav_ml.tuning.rungs import waits
+from xtcav_ml.tuning.rungs import searched, waits
 
 LATEST = 20  # trials shown at once
 LINES_BESIDE = 10  # of the terminal's, that rows leave to headings, title and what stands below
@@ -40,7 +40,7 @@ def search_table(names: Sequence[str], minutes: float, most: int, stops: Sequenc
         nonlocal ended_before
         seconds, ended = (
             time.monotonic() - started,
-            sum(trial.state.is_finished() or waits(trial, stops) for trial in trials),
+            sum(trial.state.is_finished() or waits(trial, stops) for trial in searched(trials)),
         )
         ended_before = ended if ended_before < 0 else ended_before
         left = max(60 * minutes - seconds, 0)
@@ -117,7 +117,7 @@ def _why(trial: FrozenTrial) -> str:
 
 def best_so_far(trials: Sequence[FrozenTrial]) -> str:
     """Return the best score of the completed trials, and the trial's number."""
-    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    complete = [trial for trial in searched(trials) if trial.state == TrialState.COMPLETE]
     best = max(complete, key=lambda trial: trial.value, default=None)
     return "none yet" if best is None else f"{best.value:.3f} (trial {best.number})"
 

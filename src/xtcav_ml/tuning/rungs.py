@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from optuna.trial import FrozenTrial, TrialState
 
 FACTOR = 3
+REPEATS, SEED = "repeats", "seed"  # user attributes of a trial that repeats another one: its number, and the other seed
+BASELINE = -1  # instead of a number: params.yaml
 
 
 def stops(epochs: int, rungs: int) -> tuple[int, ...]:
@@ -20,6 +22,11 @@ def stops(epochs: int, rungs: int) -> tuple[int, ...]:
     for _ in range(rungs):
         found.append(-(-found[-1] // FACTOR))
     return tuple(sorted({*found} - {epochs}))
+
+
+def searched(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Return the trials that repeat no other one."""
+    return [trial for trial in trials if REPEATS not in trial.user_attrs]
 
 
 def waits(trial: FrozenTrial, at: Sequence[int]) -> bool:
@@ -52,7 +59,16 @@ def standing(trials: Sequence[FrozenTrial], stop: int) -> list[FrozenTrial]:
 def leader(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
     """Return the best trial with the most epochs, of those that have been trained to the end or can be; None of none."""
     able = [one for one in trials if one.last_step and one.state in (TrialState.RUNNING, TrialState.COMPLETE)]
-    return min(able, key=lambda one: (-(one.last_step or 0), -_best(one), one.number), default=None)
+    return min(able, key=_rank, default=None)
+
+
+def finalists(trials: Sequence[FrozenTrial], most: int) -> list[FrozenTrial]:
+    """Return the best trials of those that have not failed, of the highest rung first."""
+    return sorted((one for one in trials if one.last_step and one.state != TrialState.FAIL), key=_rank)[:most]
+
+
+def _rank(trial: FrozenTrial) -> tuple[int, float, int]:
+    return -(trial.last_step or 0), -_best(trial), trial.number
 
 
 def _best(trial: FrozenTrial) -> float:

@@ -32,7 +32,13 @@ from xtcav_ml.tuning import rungs, samplers
 
 LOCKED_SECONDS = 120.0  # for which another process may lock the file of a study
 
-BUDGET = {"trials", "minutes", "memory_gb"}  # of `tune`: it may grow, or a limit be corrected, in the same study
+BUDGET = {
+    "trials",
+    "minutes",
+    "memory_gb",
+    "best",
+    "seeds",
+}  # of `tune`: it may grow, or a limit be corrected, in the same study
 
 
 def open_study(tune: TuneParams, decides: Mapping[str, Any], path: Path) -> Study:
@@ -57,7 +63,7 @@ def next_trial(study: Study, tune: TuneParams, baseline: Values) -> Trial:
 
     The first is `baseline` (dotted names), if that lies in the search space.
     """
-    trials, at = study.get_trials(deepcopy=False), rungs.stops(tune.epochs, tune.rungs)
+    trials, at = rungs.searched(study.get_trials(deepcopy=False)), rungs.stops(tune.epochs, tune.rungs)
     following = rungs.to_continue(trials, at)
     if following is None:
         study.add_trial(_begun(trials, tune, baseline))
@@ -67,7 +73,7 @@ def next_trial(study: Study, tune: TuneParams, baseline: Values) -> Trial:
 
 def is_spent(study: Study, tune: TuneParams) -> bool:
     """Return whether no trial may begin or go on to its next rung."""
-    trials = study.get_trials(deepcopy=False)
+    trials = rungs.searched(study.get_trials(deepcopy=False))
     return len(trials) >= tune.trials and rungs.to_continue(trials, rungs.stops(tune.epochs, tune.rungs)) is None
 
 
@@ -93,8 +99,14 @@ def _begun(before: list[FrozenTrial], tune: TuneParams, baseline: Values) -> Fro
 
 
 def ended(study: Study) -> list[FrozenTrial]:
-    """Return the trials that have ended, which are those that count against the budget."""
-    return [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
+    """Return the trials that have ended, which are those that count against the budget: not those that repeat others."""
+    return [trial for trial in rungs.searched(study.get_trials(deepcopy=False)) if trial.state.is_finished()]
+
+
+def best(study: Study) -> FrozenTrial | None:
+    """Return the best of the completed trials; None of none. Of equal ones the first."""
+    complete = [trial for trial in ended(study) if trial.state == TrialState.COMPLETE]
+    return max(complete, key=lambda trial: trial.value or 0.0, default=None)
 
 
 @contextlib.contextmanager

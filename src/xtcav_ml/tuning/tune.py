@@ -11,6 +11,7 @@ import time
 import uuid
 import warnings
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ from xtcav_ml.system.errors import DiskFull, UserError
 from xtcav_ml.system.progress import console
 from xtcav_ml.tracking.logged_params import logged_params
 from xtcav_ml.tracking.tracker import Run, Tracker
-from xtcav_ml.tuning import rungs, studies
+from xtcav_ml.tuning import repeats, rungs, studies
 from xtcav_ml.tuning.description import description
 from xtcav_ml.tuning.live_table import NOTE, Show, search_table
 from xtcav_ml.tuning.trial import train_trial
@@ -65,8 +66,10 @@ class OutOfTime(Exception):
     """The time limit came while a trial ran."""
 
 
-def run_search(train: TrainParams, tune: TuneParams, data: Path, out: Path) -> None:
+def run_search(train: TrainParams, tune: TuneParams, data: Path, out: Path, seeds: Sequence[int] = ()) -> None:
     """Resume the study until it has `tune.trials` trials or `tune.minutes` are over; write its results to `out`.
+
+    Once it has them, the best ones and params.yaml are trained with `seeds`, too.
 
     No other tuner may be at work. Raises UserError if prepared data are missing, or no trial could be completed.
     """
@@ -84,18 +87,20 @@ def run_search(train: TrainParams, tune: TuneParams, data: Path, out: Path) -> N
             study.set_metric_names([score_name(prepared.spec)])  # for Optuna's dashboard
         screen.print(_announced(study, tune))
         with Tracker(project.find_root(), identity=study.study_name) as tracker:
-            written = _Search(study, base, tune, prepared, tracker, out).run_trials()
+            written = _Search(study, base, tune, prepared, tracker, out, seeds).run_trials()
         found = verdict(
             studies.ended(study),
             space.values_of(base, tune.space),
             validation.shots,
             bool(prepared.spec.regression),
         )
-    best = study.best_trial
+    best = chosen(study)
+    assert best is not None
     screen.print(f"\nBest: trial {best.number}, {score_name(prepared.spec)} {best.value:.3f}")
     for name, value in best.params.items():
         screen.print(f"  {name}: {value:.4g}" if isinstance(value, float) else f"  {name}: {value}")
-    screen.print(found[0])
+    sure = repeats.judge(study.trials)
+    screen.print(sure.verdict if sure else found[0])
     screen.print(f"Written: {', '.join(map(str, written))}")
     screen.print(f"Next: {found[1]}")
 
@@ -103,7 +108,7 @@ def run_search(train: TrainParams, tune: TuneParams, data: Path, out: Path) -> N
 def _announced(study: Study, tune: TuneParams) -> str:
     """Return what is searched, and how far it is, before the search starts."""
     at = rungs.stops(tune.epochs, tune.rungs)
-    done = sum(trial.state.is_finished() or rungs.waits(trial, at) for trial in study.trials)
+    done = sum(trial.state.is_finished() or rungs.waits(trial, at) for trial in rungs.searched(study.trials))
     halving = f"stops after {', '.join(map(str, at))}: the best third of each goes on" if at else "none is stopped"
     return (
         f"tune: study {study.study_name}, {done} of {tune.trials} trials done, at most {tune.minutes:g} minutes\n"
@@ -126,9 +131,17 @@ class _Search:
     """The loop over trials. A request to stop is raised while a trial trains, and held back while the study changes."""
 
     def __init__(
-        self, study: Study, base: TrainParams, tune: TuneParams, prepared: PreparedFile, tracker: Tracker, out: Path
+        self,
+        study: Study,
+        base: TrainParams,
+        tune: TuneParams,
+        prepared: PreparedFile,
+        tracker: Tracker,
+        out: Path,
+        seeds: Sequence[int] = (),
     ) -> None:
         self.study, self.base, self.tune, self.prepared, self.tracker = study, base, tune, prepared, tracker
+        self.seeds = seeds
         self.out, self.checkpoints = out, out / CHECKPOINTS / study.study_name
         self.deadline = time.monotonic() + 60 * tune.minutes
 
@@ -174,8 +187,8 @@ class _Search:
             raise
         finally:
             trials = studies.ended(self.study)
-            if any(trial.state == TrialState.COMPLETE for trial in trials):
-                parent.metrics({"best_score": self.study.best_value, "trials": len(trials)}, step=len(trials))
+            if (best := studies.best(self.study)) is not None:
+                parent.metrics({"best_score": best.value or 0.0, "trials": len(trials)}, step=len(trials))
             self._describe(parent)
             parent.finish(status)
 
@@ -210,22 +223,44 @@ class _Search:
         return Path(self.checkpoints, str(trial.number))
 
     def _finish(self, parent: Run, show: Show) -> None:
-        """Train the best trial to the end, then end those that wait: no other one can get in their way any more."""
-        while (best := rungs.leader(self.trials())) is not None and best.state == TrialState.RUNNING:
+        """Repeat the best trials with other seeds, train the winner to the end, then end the trials that still wait."""
+        self._repeat(parent, show)
+        sure = repeats.judge(self.trials())
+        winner = self.trials()[sure.number] if sure else None
+        if winner is not None and winner.state == TrialState.RUNNING:
+            self._run_trial(studies.continued(self.study, winner), parent, show, to_end=True)
+        while (best := rungs.leader(rungs.searched(self.trials()))) is not None and best.state == TrialState.RUNNING:
             self._run_trial(studies.continued(self.study, best), parent, show, to_end=True)
             interrupts.require_none()
         for waiting in self.trials():
             if waiting.state == TrialState.RUNNING:
-                trial, why = studies.continued(self.study, waiting), rungs.why_stopped(self.trials(), waiting)
+                trial, why = (
+                    studies.continued(self.study, waiting),
+                    rungs.why_stopped(rungs.searched(self.trials()), waiting),
+                )
                 run = self._trial_run(trial, parent)
                 self._tell(trial, run, TrialState.PRUNED, None, why)
                 run.finish(RUN_STATES[TrialState.PRUNED])
                 show(self.trials(), trial.number)
 
+    def _repeat(self, parent: Run, show: Show) -> None:
+        """Train params.yaml and the best trials with each of the seeds."""
+        found = rungs.finalists(rungs.searched(self.trials()), self.tune.best)
+        others = [trial for trial in found if trial.params != self.baseline]
+        if others and self.seeds:
+            console().print(f"  repeated with {len(self.seeds)} seeds: params.yaml, {', '.join(map(_named, others))}")
+        for seed in self.seeds if others else ():
+            for of in (None, *others):
+                repeated = repeats.begin(self.study, of, seed)
+                if repeated.state == TrialState.RUNNING:
+                    self._run_trial(studies.continued(self.study, repeated), parent, show, to_end=True)
+                    interrupts.require_none()
+
     def _train(self, trial: Trial, run: Run, show: Show, to_end: bool) -> Ended | None:
         """Train to the end, in another process if one is killed. Raises OutOfTime and, if the disk is full, UserError."""
         try:
             params = space.applied(self.base, trial.params)
+            params = params.model_copy(update={"seed": trial.user_attrs.get(rungs.SEED, params.seed)})
             rules.require_trial(params, self.prepared.spec, self.prepared.shots, self.tune.memory_gb)
         except UserError as error:
             trial.set_constraint("fits", 1.0)
@@ -265,12 +300,14 @@ class _Search:
             training.close()
         if training.stop:
             return None
+        if training.result is not None:
+            trial.set_user_attr(repeats.SHOTS, training.result)
         trial.set_user_attr(ACCURACY, rows[epochs.best(rows) - 1].get(ACCURACY))
         return TrialState.COMPLETE, best, ""
 
     def _has_to_wait(self, trial: Trial, epoch: int) -> bool:
         """Return whether a trial stops at a rung after this epoch. Raises OutOfTime if it may not go on to the next epoch."""
-        following = rungs.promoted(self.trials(), self.stops) if epoch in self.stops else None
+        following = rungs.promoted(rungs.searched(self.trials()), self.stops) if epoch in self.stops else None
         if epoch in self.stops and (following is None or following.number != trial.number):
             return True
         if epoch < self.tune.epochs and time.monotonic() > self.deadline:
@@ -312,10 +349,10 @@ def write_results(study: Study, base: TrainParams, tune: TuneParams, scored_by: 
 
     Raises UserError if no trial was completed.
     """
-    complete = [trial for trial in study.trials if trial.state == TrialState.COMPLETE]
-    if not complete:
+    complete = [trial for trial in studies.ended(study) if trial.state == TrialState.COMPLETE]
+    if (best := chosen(study)) is None:
         raise UserError(_no_trial(study))
-    best = study.best_trial
+    sure = repeats.judge(study.trials)
     content = {
         "study": study.study_name,
         "trial": best.number,
@@ -323,16 +360,35 @@ def write_results(study: Study, base: TrainParams, tune: TuneParams, scored_by: 
         "scored_by": scored_by,
         "epochs": tune.epochs,
         "params": best.params,
+        "better": sure.better if sure else None,
+        "verdict": sure.verdict if sure else "",
         "train": flatten({"train": space.applied(base, best.params).model_dump(mode="json")}),
     }
     atomic.write_json(out / "best.json", content)
     scored = [(trial.number, trial.value, trial.state.name) for trial in studies.ended(study)]
     charts = {"history": training.search_history(scored, scored_by)}
     if len({trial.value for trial in complete}) > 1:  # importance is a share of the variance
-        charts["importance"] = training.importances(optuna.importance.get_param_importances(study), len(complete))
+        charts["importance"] = training.importances(_importances(studies.ended(study)), len(complete))
     for name, figure in charts.items():
         write_png(out / f"{name}.png", figure)
     return [out / "best.json", *(out / f"{name}.png" for name in charts)]
+
+
+def _importances(trials: list[FrozenTrial]) -> dict[str, float]:
+    study = optuna.create_study(direction="maximize")
+    study.add_trials(trials)
+    return dict(optuna.importance.get_param_importances(study))
+
+
+def _named(trial: FrozenTrial) -> str:
+    return f"trial {trial.number}"
+
+
+def chosen(study: Study) -> FrozenTrial | None:
+    """Return the trial that is best over seeds, if that is known and it was completed, or else with its own; None of none."""
+    sure = repeats.judge(study.trials)
+    winner = study.trials[sure.number] if sure else None
+    return winner if winner is not None and winner.state == TrialState.COMPLETE else studies.best(study)
 
 
 def _no_trial(study: Study) -> str:

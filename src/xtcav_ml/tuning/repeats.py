@@ -1,0 +1,79 @@
+"""Is the best of a search better than params.yaml? The best trials and params.yaml, trained with other seeds, decide.
+
+The seeds are others than that of the search, by which the best were chosen: of these the winner is the luckiest one. All are
+scored on the validation shots, the same for each, by `science.two_level`; Holm's rule allows for several comparisons.
+"""
+
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import mean
+
+import numpy as np
+from optuna import Study
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from xtcav_ml.science import significance, two_level
+from xtcav_ml.science.thresholds import INTERVAL, SIGNIFICANT
+from xtcav_ml.tuning.rungs import BASELINE, REPEATS, SEED
+
+SHOTS = "shots"  # user attribute of a completed trial: what it scores on each validation shot
+LEAST = 2  # seeds of each, for a comparison
+
+
+@dataclass(frozen=True)
+class Sure:
+    """The trial that is best over seeds, and whether it is better than params.yaml."""
+
+    number: int
+    better: bool
+    verdict: str
+
+
+def begin(study: Study, of: FrozenTrial | None, seed: int) -> FrozenTrial:
+    """Return the trial that repeats `of` (None: params.yaml) with a seed; begin it on first use."""
+    trials = study.get_trials(deepcopy=False)
+    number = BASELINE if of is None else of.number
+    attributes = {REPEATS: number, SEED: seed}
+    for trial in trials:
+        if all(trial.user_attrs.get(name) == value for name, value in attributes.items()):
+            return trial
+    values = {} if of is None else {"params": of.params, "distributions": of.distributions}
+    study.add_trial(
+        create_trial(state=TrialState.RUNNING, user_attrs={**attributes, "run_key": uuid.uuid4().hex}, **values)
+    )
+    return study.get_trials(deepcopy=False)[-1]
+
+
+def judge(trials: Sequence[FrozenTrial]) -> Sure | None:
+    """Return the winner of the repeated trials; None unless params.yaml and one of them were completed with enough seeds."""
+    groups = dict(_groups(trials))
+    others = sorted(number for number in groups if number != BASELINE)
+    if BASELINE not in groups or not others:
+        return None
+    gains = [two_level.difference(_scores(groups[BASELINE]), _scores(groups[number])) for number in others]
+    chances = dict(zip(others, significance.holm([gain.p for gain in gains]), strict=True))
+    best = max(others, key=lambda number: mean(trial.value or 0.0 for trial in groups[number]))
+    gain, several = gains[others.index(best)], f", corrected for {len(others)} comparisons" if len(others) > 1 else ""
+    better = gain.value > 0 and chances[best] < SIGNIFICANT
+    verdict = (
+        f"Better than params.yaml? {'Yes' if better else 'Not shown'}: trial {best} over {len(groups[best])} seeds "
+        f"{100 * gain.value:+.1f} points on the validation shots, {INTERVAL} {100 * gain.low:+.1f} to {100 * gain.high:+.1f}, "
+        f"p = {chances[best]:.2g}{several}."
+    )
+    return Sure(best, better, verdict)
+
+
+def _groups(trials: Sequence[FrozenTrial]) -> Iterator[tuple[int, list[FrozenTrial]]]:
+    """Yield the completed repeats of each trial that has enough of them."""
+    done: Mapping[int, list[FrozenTrial]] = {}
+    for trial in trials:
+        if trial.state == TrialState.COMPLETE and REPEATS in trial.user_attrs and trial.user_attrs.get(SHOTS):
+            done = {**done, trial.user_attrs[REPEATS]: [*done.get(trial.user_attrs[REPEATS], []), trial]}
+    most = max(map(len, done.values()), default=0)
+    yield from ((number, group) for number, group in done.items() if len(group) == most >= LEAST)
+
+
+def _scores(group: Sequence[FrozenTrial]) -> np.ndarray:
+    scores = np.array([trial.user_attrs[SHOTS] for trial in group])
+    return scores.astype(bool) if set(np.unique(scores)) <= {0.0, 1.0} else scores
