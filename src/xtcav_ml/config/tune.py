@@ -122,7 +122,7 @@ class TuneParams(Section):
     startup_trials: int = parameter("random trials before the search is modelled", "trials", ge=0, le=100000)
     best: int = parameter("best trials that are repeated with other seeds", "trials", ge=1, le=100, default=3)
     seeds: int = parameter(
-        "seeds of compare.seeds with which they and params.yaml are trained after the search; 0: none",
+        "other seeds with which they and params.yaml are trained at the end",
         "seeds",
         ge=0,
         le=100,
