@@ -28,7 +28,7 @@ FEW_TRIALS = {
     "tune.startup_trials": 1,
     "tune.rungs": 1,
     "tune.best": 1,
-    "tune.seeds": 2,
+    "tune.seeds": 0,
 }
 
 
