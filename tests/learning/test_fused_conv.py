@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from xtcav_ml.learning import fused_conv, native_op, operations
+from xtcav_ml.learning import conv_pool, fused_conv, jobs, operations
 from xtcav_ml.learning.backend import keras
 
 SIZES = {
@@ -71,7 +71,7 @@ def fits(sizes):
     ):
         if stride > kernel or (sizes["padding"] == "valid" and kernel > length):
             return False
-        if sizes["pool_padding"] == "valid" and window > fused_conv.padded(length, kernel, stride, sizes["padding"])[0]:
+        if sizes["pool_padding"] == "valid" and window > conv_pool.padded(length, kernel, stride, sizes["padding"])[0]:
             return False
     return True
 
@@ -148,7 +148,7 @@ def test_what_would_read_other_memory_is_refused(keras_ready, part, index):
 
     @tf.function
     def differentiate():
-        return operations.call(native_op.BY_KERNEL, *map(tf.constant, arrays), geometry=geometry, threads=1)
+        return operations.call(jobs.BY_KERNEL, *map(tf.constant, arrays), geometry=geometry, threads=1)
 
     with pytest.raises(tf.errors.InvalidArgumentError, match=message):
         differentiate()

@@ -8,7 +8,8 @@ Images are cut into phases, the pixels that one pixel of a kernel meets as it st
 then one long line of numbers, with a few between its rows that belong to no pixel.
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +42,36 @@ class Geometry(NamedTuple):
     pool_left: int
     pooled_rows: int
     pooled_columns: int
+
+    @classmethod
+    def of(
+        cls,
+        shape: Sequence[int],
+        channels: int,
+        kernel: Sequence[int],
+        strides: Sequence[int],
+        window: Sequence[int],
+        steps: Sequence[int],
+        padding: str = "same",
+        pool_padding: str = "same",
+    ) -> Self:
+        """Return the sizes for frames of `shape` (rows, columns, depth); all others are of rows and columns."""
+        sizes = {"height": shape[0], "width": shape[1], "depth": shape[2], "channels": channels}
+        for i, (axis, before) in enumerate((("rows", "above"), ("columns", "left"))):
+            length, start = padded(shape[i], kernel[i], strides[i], padding)
+            pooled, pool_start = padded(length, window[i], steps[i], pool_padding)
+            sizes |= {f"kernel_{axis}": kernel[i], f"stride_{axis}": strides[i], axis: length, before: start}
+            sizes |= {f"window_{axis}": window[i], f"step_{axis}": steps[i]}
+            sizes |= {f"pooled_{axis}": pooled, f"pool_{before}": pool_start}
+        return cls(**sizes)
+
+
+def padded(length: int, window: int, stride: int, padding: str) -> tuple[int, int]:
+    """Return the output length of a window over `length`, and the padding before it: `same` or `valid`, as in Keras."""
+    if padding == "valid":
+        return (length - window) // stride + 1, 0
+    output = -(-length // stride)
+    return output, max((output - 1) * stride + window - length, 0) // 2
 
 
 BUFFER = 8192  # numbers of a map that are computed before they are pooled: in the first level of cache

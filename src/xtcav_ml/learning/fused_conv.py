@@ -16,17 +16,9 @@ import tensorflow as tf
 from xtcav_ml.learning import operations
 from xtcav_ml.learning.backend import keras
 from xtcav_ml.learning.conv_pool import Geometry
-from xtcav_ml.learning.native_op import BY_FRAMES, BY_KERNEL, POOL
+from xtcav_ml.learning.jobs import BY_FRAMES, BY_KERNEL, POOL
 
 Size = int | tuple[int, int]  # of rows and columns
-
-
-def padded(length: int, window: int, stride: int, padding: str) -> tuple[int, int]:
-    """Return the output length of a window over `length`, and the padding before it: `same` or `valid`, as in Keras."""
-    if padding == "valid":
-        return (length - window) // stride + 1, 0
-    output = -(-length // stride)
-    return output, max((output - 1) * stride + window - length, 0) // 2
 
 
 class ConvMaxPool(keras.layers.Conv2D):  # type: ignore[misc]
@@ -47,21 +39,8 @@ class ConvMaxPool(keras.layers.Conv2D):  # type: ignore[misc]
         return (input_shape[0], geometry.pooled_rows, geometry.pooled_columns, self.filters)
 
     def _geometry(self, shape: tuple[Any, ...]) -> Geometry:
-        sizes = {"height": shape[1], "width": shape[2], "depth": shape[3], "channels": self.filters}
-        for i, (axis, before) in enumerate((("rows", "above"), ("columns", "left"))):
-            kernel, stride, window, step = (
-                each[i] for each in (self.kernel_size, self.strides, self.pool_window, self.pool_stride)
-            )
-            length, start = padded(shape[1 + i], kernel, stride, self.padding)
-            pooled, pool_start = padded(length, window, step, self.pool_padding)
-            sizes |= {f"kernel_{axis}": kernel, f"stride_{axis}": stride, axis: length, before: start}
-            sizes |= {
-                f"window_{axis}": window,
-                f"step_{axis}": step,
-                f"pooled_{axis}": pooled,
-                f"pool_{before}": pool_start,
-            }
-        return Geometry(**sizes)
+        sizes = self.kernel_size, self.strides, self.pool_window, self.pool_stride
+        return Geometry.of(shape[1:], self.filters, *sizes, self.padding, self.pool_padding)
 
     @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
     def _pooled(self, frames: Any, kernel: Any) -> Any:

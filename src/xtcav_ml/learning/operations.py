@@ -5,7 +5,6 @@ TensorFlow's C interface takes the address of a function, and numba gives one: `
 
 import ctypes
 import functools
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,9 @@ import llvmlite.binding  # type: ignore[import-untyped]
 import tensorflow as tf
 from tensorflow.python.eager import context, execute
 
-from xtcav_ml.learning import conv_pool, native_op, vector_code
+from xtcav_ml.learning import jobs, native_op
 from xtcav_ml.learning.conv_pool import Geometry
-from xtcav_ml.learning.native_op import BY_FRAMES, BY_KERNEL, INPUTS, POOL, SETTINGS
-from xtcav_ml.system import variables
+from xtcav_ml.learning.jobs import BY_FRAMES, BY_KERNEL, INPUTS, POOL, SETTINGS
 from xtcav_ml.system.progress import told
 
 OPERATIONS = {
@@ -28,26 +26,18 @@ OPERATIONS = {
 """The name of each operation, how many of INPUTS it takes, and its outputs: `conv_pool` describes them."""
 
 
-def _version() -> int:
-    """Return a digest of all that decides the machine code: of a function numba's cache knows its file and what it encloses."""
-    modules = (vector_code, conv_pool, native_op)
-    sources = b"".join(Path(str(module.__file__)).read_bytes() for module in modules)
-    switches = repr(variables.counted(["numba"])).encode()
-    return int.from_bytes(hashlib.blake2b(sources + switches, digest_size=7).digest())
-
-
 @functools.cache
 def _registered() -> Mapping[str, Any]:
     """Make the operations known to the TensorFlow of this process; return `worker` and `version`."""
     (path,) = Path(tf.sysconfig.get_lib()).glob("libtensorflow_framework.*")
     llvmlite.binding.load_library_permanently(str(path))
-    version = _version()
-    with told("train: compiling the first layer, once for this folder (some 15 s)"):
-        compute, work = native_op.functions(version)
+    with told(jobs.COMPILING):
+        worker = jobs.worker()
+        compute = native_op.operating(worker.version)
     library = ctypes.CDLL(str(path))
     for name, inputs, outputs in OPERATIONS.values():
         _register(library, name.encode(), list(INPUTS.items())[:inputs], outputs, compute.address)
-    return {"worker": work.address, "version": version, "alive": (compute, work)}
+    return {"worker": worker.address, "version": worker.version, "alive": compute}
 
 
 def _register(library: Any, name: bytes, inputs: Any, outputs: Any, address: int) -> None:
