@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from xtcav_ml.learning.vector_code import LANES, add_scaled, compiled, convolve, first_maximum, tile
+from xtcav_ml.learning.vector_code import LANES, add_scaled, compiled, convolve, first_maximum, keep_larger, tile
 
 Array = NDArray[np.float32]
 
@@ -108,7 +108,7 @@ def max_pool(job: Any, frames: Array, weights: Array, best: Array, places: NDArr
     offsets = _offsets(job, lines * pitch, pitch)
     length, block = tile()
     together = max(1, min(most_rows, BUFFER // (pitch * job.channels)))  # rows
-    stretch = -(-together * pitch // length) * length
+    stretch = -(-(together * pitch + LANES) // length) * length
     image = np.zeros(job.depth * job.stride_rows * job.stride_columns * lines * pitch + pitch + stretch, np.float32)
     lines_of_map = np.empty((-(-job.channels // block) * block, stretch), np.float32)
     slots = -(-job.window_rows // job.step_rows)  # windows that a row may belong to
@@ -125,12 +125,14 @@ def max_pool(job: Any, frames: Array, weights: Array, best: Array, places: NDArr
         for r in range(top, bottom, together):
             here = min(together, bottom - r)
             _convolve(image, (r - top) * pitch, (here - 1) * pitch + job.columns, offsets, weights, lines_of_map)
-            for k in range(here):
-                first = max(begin, -(-(r + k + job.pool_above - job.window_rows + 1) // job.step_rows))
-                for i in range(first, min(end, (r + k + job.pool_above) // job.step_rows + 1)):
-                    _fold(job, i, r + k, lines_of_map, k * pitch, most[i % slots], row_of[i % slots])
-                    if r + k == min(i * job.step_rows - job.pool_above + job.window_rows, job.rows) - 1:
-                        _across(job, most[i % slots], row_of[i % slots], best[shot, i], places[shot, i])
+            first = max(begin, -(-(r + job.pool_above - job.window_rows + 1) // job.step_rows))
+            for i in range(first, min(end, (r + here - 1 + job.pool_above) // job.step_rows + 1)):
+                start = i * job.step_rows - job.pool_above
+                beyond = min(start + job.window_rows, job.rows)
+                slot = i % slots  # no other window has it before this one has its maxima
+                _fold(job, max(start, 0), r, min(r + here, beyond), pitch, lines_of_map, most[slot], row_of[slot])
+                if r < beyond <= r + here:
+                    _across(job, most[slot], row_of[slot], best[shot, i], places[shot, i])
 
 
 @compiled
@@ -179,20 +181,18 @@ def _convolve(
 
 
 @compiled
-def _fold(job: Any, i: int, r: int, values: Array, at: int, most: Array, row_of: NDArray[np.int32]) -> None:
-    """Take row `r` of the map, from `at` on in the lines `values`, into the running maxima of the windows in pooled row `i`."""
-    first = r == max(i * job.step_rows - job.pool_above, 0)
-    here, columns = np.int32(r), job.columns  # of a job in memory, the compiler would read it in each turn
+def _fold(job: Any, start: int, r: int, end: int, pitch: int, values: Array, most: Array, row_of: Any) -> None:
+    """Take the rows of the map below `end`, in the lines `values` from row `r` on, into the maxima of a window from `start`."""
+    row, columns, flat = max(start, r), job.columns, values.reshape(-1)
+    fresh = 1 if row == start else 0
+    count, number = end - row - fresh, np.int32(row + fresh)
     for c in range(job.channels):
-        row, largest, rows = values[c, at : at + columns], most[c, :columns], row_of[c, :columns]
-        if first:
-            _copy(row, largest)
-            rows[:] = here
-        else:
-            for k in range(columns):
-                better = row[k] > largest[k]
-                largest[k] = row[k] if better else largest[k]
-                rows[k] = here if better else rows[k]
+        line, at = c * values.shape[1] + (row - r) * pitch, c * most.shape[1]
+        if fresh:
+            most[c, :columns] = flat[line : line + columns]
+            row_of[c, :columns] = row
+        if count:
+            keep_larger(flat, line + fresh * pitch, pitch, count, number, most, row_of, at, columns)
 
 
 @compiled
