@@ -1,9 +1,15 @@
-"""One raw camera frame to its label, and many at once, beside what one would write with plain Keras.
+"""One raw camera frame to its label, many at once, and the start, beside what one would write with plain Keras.
 
-The network is that of params.yaml with its preprocessing of a raw frame. A shot comes every 8.3 ms at 120 Hz.
+The network is that of params.yaml with its preprocessing of a raw frame. Frames come one by one, each way in turns: between two
+frames of a way others have used the caches, as with a camera. A shot comes every 8.3 ms at 120 Hz. A start ends with the first
+frame's probabilities; its limit is a Python that imports numpy.
 """
 
+import statistics
+import subprocess
+import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +24,7 @@ from xtcav_ml.learning.layer_plan import FRAME_INPUT, Ends
 from xtcav_ml.science.images import Dark
 from xtcav_ml.science.spec import LearningSpec
 
-CALLS = 40  # frames in a turn, one by one
+SINGLE = 1000  # frames one by one
 SHOT = 1 / 120  # seconds
 
 
@@ -49,16 +55,16 @@ def frames(count: int) -> np.ndarray:
     )
 
 
-def ours(path: str, at_once: int, calls: int) -> Made:
-    """Return calls of what `xtcav predict` and the served model call."""
+def ours(path: str, at_once: int) -> Made:
+    """Return a call of what `xtcav predict` and the served model call."""
     from xtcav_ml.learning.predictor import Predictor
 
     predictor, shots = Predictor(Path(path)), frames(at_once)
-    return lambda: [predictor.predict(shots) for _ in range(calls)], predictor.predict(shots).probabilities
+    return lambda: predictor.predict(shots), predictor.predict(shots).probabilities
 
 
-def plain(path: str, at_once: int, calls: int, how: str) -> Made:
-    """Return calls of plain Keras after the same preprocessing: `predict` of a model, the model itself, or compiled."""
+def plain(path: str, at_once: int, how: str) -> Made:
+    """Return a call of plain Keras after the same preprocessing: `predict` of a model, the model itself, or compiled."""
     from xtcav_ml.learning.predictor import Predictor
 
     predictor, shots = Predictor(Path(path)), frames(at_once)
@@ -76,20 +82,45 @@ def plain(path: str, at_once: int, calls: int, how: str) -> Made:
             return model({FRAME_INPUT: pixels})["output"].numpy()
         return compiled(pixels)["output"].numpy()
 
-    return lambda: [call() for _ in range(calls)], call()
+    return call, call()
 
 
-def compared(path: str, at_once: int, calls: int, turns: int) -> list[Row]:
+def compared(path: str, at_once: int, turns: int) -> list[Row]:
     """Return a row for each way from `at_once` raw frames to their probabilities."""
-    makers: dict[str, tuple[Any, ...]] = {"this project": (ours, path, at_once, calls)}
+    makers: dict[str, tuple[Any, ...]] = {"this project": (ours, path, at_once)}
     ways = {"model.predict": "predict", "model(...)": "call", "tf.function": "compiled"}
-    makers |= {f"Keras, {name}": (plain, path, at_once, calls, how) for name, how in ways.items()}
+    makers |= {f"Keras, {name}": (plain, path, at_once, how) for name, how in ways.items()}
     running = contenders.started(makers)
     contenders.require_same(running)
     times = contenders.in_turns(running, turns)
     peaks = {name: one.end() for name, one in running.items()}
     title = "one raw frame" if at_once == 1 else f"a raw frame, {at_once} at once"
-    return tables.rows(f"{title} to probabilities", times, calls * at_once, peaks, ("a shot at 120 Hz", SHOT))
+    return tables.rows(f"{title} to probabilities", times, at_once, peaks, ("a shot at 120 Hz", SHOT))
+
+
+OURS = """
+from xtcav_ml.learning.predictor import Predictor
+predictor = Predictor(Path(sys.argv[1]))
+predictor.predict(np.zeros((1, *predictor.spec.preprocessing.raw_shape), np.int16))
+"""
+PLAIN = """
+import keras
+model = keras.saving.load_model(sys.argv[1], compile=False)
+model({name: np.zeros((1, *tensor.shape[1:]), tensor.dtype) for name, tensor in model.input.items()})
+"""
+
+
+def starts(path: str, turns: int) -> list[Row]:
+    """Return a row for the start of each way, up to the first probabilities."""
+
+    def start(program: str) -> Callable[[], float]:
+        command = (sys.executable, "-c", f"import sys\nfrom pathlib import Path\nimport numpy as np\n{program}", path)
+        return contenders.timed(lambda: subprocess.run(command, capture_output=True, check=True))
+
+    ways = {"this project": start(OURS), "Keras": start(PLAIN), "numpy alone": start("")}
+    times = contenders.in_turns(ways, turns)
+    least = statistics.median(times.pop("numpy alone"))
+    return tables.rows("start to the first frame", times, 1, limit=("importing numpy", least))
 
 
 def measure(turns: int, threads: int, quick: bool) -> list[list[Row]]:
@@ -99,4 +130,5 @@ def measure(turns: int, threads: int, quick: bool) -> list[list[Row]]:
         writer = contenders.Contender(_model, Path(name))
         writer.end()
         path = writer.answers
-        return [compared(path, 1, 4 if quick else CALLS, turns) + compared(path, 64, 1, turns)]
+        single = compared(path, 1, 4 if quick else SINGLE)
+        return [single, compared(path, 64, turns) + starts(path, min(turns, 5))]

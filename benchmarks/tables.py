@@ -4,6 +4,8 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from benchmarks import contenders
 
 
@@ -19,9 +21,23 @@ class Row:
     peak_mb: float | None = None  # of its process
     limit: str = ""  # what bounds it on this machine, and how long that takes
     share: float | None = None  # of the limit that is reached
+    tail: float | None = None  # 99th percentile, seconds, of many turns
 
 
-HEADINGS = ("work", "way", "time", "spread", "times the first", "peak memory", "limit", "share of the limit")
+MANY = 100
+"""Turns whose 99th percentile means something."""
+
+HEADINGS = (
+    "work",
+    "way",
+    "time",
+    "99th percentile",
+    "spread",
+    "times the first",
+    "peak memory",
+    "limit",
+    "share of the limit",
+)
 
 
 def rows(
@@ -37,9 +53,9 @@ def rows(
         seconds = contenders.median(each) / per
         peak, share = (peaks or {}).get(way), None if limit is None else limit[1] / seconds
         text = "" if limit is None else f"{limit[0]}, {duration(limit[1])}"
-        found.append(
-            Row(work, way, seconds, contenders.spread(each), contenders.ratio(times, way, first), peak, text, share)
-        )
+        tail = float(np.quantile(each, 0.99)) / per if len(each) >= MANY else None
+        ratio = contenders.ratio(times, way, first)
+        found.append(Row(work, way, seconds, contenders.spread(each), ratio, peak, text, share, tail))
     return found
 
 
@@ -62,4 +78,15 @@ def markdown(found: Sequence[Row]) -> str:
 def _cells(row: Row) -> list[str]:
     memory = "" if row.peak_mb is None else f"{row.peak_mb:,.0f} MB"
     share = "" if row.share is None else f"{row.share:.0%}"
-    return [row.work, row.way, duration(row.seconds), f"{row.spread:.0%}", f"{row.ratio:.2f}", memory, row.limit, share]
+    tail = "" if row.tail is None else duration(row.tail)
+    return [
+        row.work,
+        row.way,
+        duration(row.seconds),
+        tail,
+        f"{row.spread:.0%}",
+        f"{row.ratio:.2f}",
+        memory,
+        row.limit,
+        share,
+    ]

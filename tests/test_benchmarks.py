@@ -79,6 +79,12 @@ def test_rows_say_ratio_spread_and_share_of_the_limit():
     assert table[3] == "|  | theirs | 2 s | 44% | 2.00 |  | a copy, 250 ms | 12% |"
 
 
+def test_the_99th_percentile_is_of_many_turns_alone():
+    few, many = (tables.rows("a frame", {"ours": [1 + i / 1000 for i in range(count)]}, 1)[0] for count in (99, 1001))
+    assert (few.tail, many.tail) == (None, 1.99)
+    assert tables.markdown([many]).splitlines()[2] == "| a frame | ours | 1.5 s | 1.99 s | 17% | 1.00 |"
+
+
 def test_columns_that_are_empty_are_left_out():
     (row,) = tables.rows("a step", {"ours": [1e-5]}, 1)
     assert tables.markdown([row]).splitlines()[2] == "| a step | ours | 10 us | 0% | 1.00 |"

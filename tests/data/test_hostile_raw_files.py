@@ -38,6 +38,8 @@ LONGEST = 300  # letters of a line
 class Blind:
     """A model that sees nothing: to load a network takes seconds, and the files do not reach it."""
 
+    device = "nothing"
+
     def __init__(self, spec: LearningSpec) -> None:
         self.spec = spec
 
@@ -137,8 +139,7 @@ def blind(params, monkeypatch):
     """`predict` with a model that sees nothing."""
     dark = Dark(np.full(SHAPE, 100, np.float32), np.full(SHAPE, 3, np.float32))
     spec = LearningSpec.of(params.prepare, SHAPE, dark)
-    monkeypatch.setattr(predict, "Predictor", lambda path, sealed: Blind(spec))
-    monkeypatch.setattr(predict.backend, "configure", lambda **how: "no device")
+    monkeypatch.setattr(predict, "Predictor", lambda path, threads, sealed: Blind(spec))
 
 
 def faults(folder: Path, params: Params, names: Collection[str]) -> tuple[list[str], Counter[str]]:

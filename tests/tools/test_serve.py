@@ -12,13 +12,12 @@ def model(tmp_path, monkeypatch):
     """A file, and the list of what is made of it: no model is loaded, and no server stays."""
     made = []
 
-    def shot_model(path, *, sealed):
+    def shot_model(path, *, threads, sealed):
         made.append((path, sealed))
         return SimpleNamespace(predictor=SimpleNamespace(spec=None), predict=lambda inputs: None)
 
     monkeypatch.setattr(serve, "ShotModel", shot_model)
     monkeypatch.setattr(serve.packaging, "arrays", lambda spec: None)
-    monkeypatch.setattr(serve.backend, "configure", lambda **_: None)
     monkeypatch.setattr(serve.uvicorn.Server, "run", lambda self, sockets: made.append(sockets[0].getsockname()))
     (tmp_path / "model.keras").touch()
     return tmp_path / "model.keras", made

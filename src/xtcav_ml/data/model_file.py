@@ -11,6 +11,7 @@ import math
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -136,6 +137,16 @@ def weight_count(content: bytes) -> int:
                 else:
                     total += _values(node, len(content)).size
     return total
+
+
+def layer_weights(content: bytes) -> dict[str, list[NDArray[Any]]]:
+    """Return the values of each layer by its name, empty where it has none, from a file that `weight_count` let pass.
+
+    Raises KeyError if a layer has no name in it: older versions of Keras wrote none.
+    """
+    with h5py.File(io.BytesIO(content), "r") as file:
+        groups = [layer["vars"] for layer in file["layers"].values()]
+        return {str(group.attrs["name"]): [group[str(i)][()] for i in range(len(group))] for group in groups}
 
 
 def _values(dataset: h5py.Dataset, most: int) -> NDArray[np.generic]:

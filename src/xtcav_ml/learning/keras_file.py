@@ -9,24 +9,14 @@ import math
 import re
 import tempfile
 import zipfile
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from xtcav_ml.data import model_file
-from xtcav_ml.learning import backend
+from xtcav_ml.learning import backend, keras_config
 from xtcav_ml.learning.backend import keras
-from xtcav_ml.learning.layer_plan import CLASS_HEAD, FEATURES_INPUT, FRAME_INPUT, LAYERS, NUMBER_HEAD, Ends
+from xtcav_ml.learning.layer_plan import CLASS_HEAD, FEATURES_INPUT, FRAME_INPUT, NUMBER_HEAD, Ends
 from xtcav_ml.science.spec import LearningSpec
 
-MODULES = {"keras.initializers", "keras.regularizers", "keras.constraints"}
-OBJECTS = {("keras.src.models.functional", "Functional"), ("keras", "DTypePolicy")}
-OBJECTS |= {("keras.layers", kind) for kind in LAYERS.split()}
-"""Modules, and objects by module and class, that a network may be put together of: none runs code of its own or of a file."""
-
-TENSOR = "__keras_tensor__"  # Keras' name of the output of another layer
-
-MOST_LAYERS = 1000
 MOST_VALUES = 2**28  # in the output of a layer for one shot: a gigabyte
 
 
@@ -60,7 +50,7 @@ def load_network(path: Path, *, sealed: bool = True) -> tuple[keras.Model, Learn
     with model_file.refusing_others(path):
         weights = model_file.weight_count(parts[model_file.WEIGHTS_ENTRY])
         config = json.loads(parts[model_file.CONFIG_ENTRY])
-        _require_known(config)
+        keras_config.require_known(config)
         try:
             with keras.StatelessScope(initialize_variables=False):
                 _require_fits(keras.saving.deserialize_keras_object(config, safe_mode=True), Ends.of(spec), weights)
@@ -71,25 +61,6 @@ def load_network(path: Path, *, sealed: bool = True) -> tuple[keras.Model, Learn
     if any(layer.compute_dtype in ("bfloat16", "float16") for layer in model.layers):
         backend.allow_half_precision()
     return model, spec
-
-
-def _require_known(config: Any) -> None:
-    """Raise ValueError unless all objects in Keras' description of a network are of MODULES and OBJECTS."""
-    if not isinstance(config, dict) or (config.get("module"), config.get("class_name")) not in OBJECTS:
-        raise ValueError("no network")
-    if len(config["config"]["layers"]) > MOST_LAYERS:
-        raise ValueError(f"{len(config['config']['layers']):,} layers")
-    waiting: list[Any] = [config]
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, Mapping):
-            kind = node.get("module"), node.get("class_name")
-            known = kind in OBJECTS or kind[0] in MODULES or kind in ((None, None), (None, TENSOR))
-            if not known or node.get("registered_name") not in (None, kind[1]):
-                raise ValueError(f"the object {kind[1]!r} of {kind[0]!r}")
-            waiting += node.values()
-        elif isinstance(node, list):
-            waiting += node
 
 
 def _require_fits(outline: keras.Model, ends: Ends, weights: int) -> None:

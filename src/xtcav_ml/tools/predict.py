@@ -23,8 +23,7 @@ from xtcav_ml.data.listing import PREDICTED_BY, Listing, list_files, predictions
 from xtcav_ml.data.prepared import SHOT_COLUMNS
 from xtcav_ml.data.raw_dataset import Folder
 from xtcav_ml.data.raw_file import Piece, file_problems, find_piece, read_columns
-from xtcav_ml.data.raw_frames import NoFrames, RawFrames
-from xtcav_ml.learning import backend
+from xtcav_ml.data.raw_frames import RawFrames
 from xtcav_ml.learning.predictor import FRAMES_A_CALL, Prediction, Predictor
 from xtcav_ml.science.spec import LearningSpec
 from xtcav_ml.system import interrupts
@@ -66,10 +65,9 @@ def predict_files(
     """
     if not model_path.is_file():
         raise UserError(f"{model_path}: missing (expected a model). Fix: run `make repro`, or name another")
-    device = backend.configure(seed=0, threads=threads)
     state = file_state(model_path)
     digest = hashlib.sha256(model_path.read_bytes()).hexdigest()
-    predictor = Predictor(model_path, sealed=sealed)
+    predictor = Predictor(model_path, threads=threads, sealed=sealed)
     require_unchanged(model_path, state)
     targets, folders, states, looked = _checked(inputs, out, predictor.spec, layout, skip_bad)
     written = {target: attributes_of(target) for target in targets.values()}
@@ -81,7 +79,7 @@ def predict_files(
     screen = console()
     screen.print(
         f"predict: {len(targets)} files with {model_path}, "
-        f"{len(targets) - len(waiting)} of them skipped as done -> {out}; {device}"
+        f"{len(targets) - len(waiting)} of them skipped as done -> {out}; {predictor.device}"
     )
     with counting("shots", sum(looked[file].shots for file in waiting)) as advance:
         for file in waiting:

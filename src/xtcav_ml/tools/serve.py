@@ -5,7 +5,6 @@ from pathlib import Path
 
 import uvicorn
 
-from xtcav_ml.learning import backend
 from xtcav_ml.system import listening
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.system.http_limits import Body, Limited, Receive, Refused, Scope, Send, header
@@ -89,8 +88,7 @@ def serve(path: Path, name: str, host: str, port: int, threads: int) -> None:
     if not path.is_file():
         raise UserError(f"{path}: missing (expected a model). Fix: run `make repro`, or name another")
     with listening.listen(host, port) as sockets:
-        backend.configure(seed=0, threads=threads)
-        model = ShotModel(path, sealed=not name.startswith(versions.SCHEME))
+        model = ShotModel(path, threads=threads, sealed=not name.startswith(versions.SCHEME))
         model.predict(packaging.arrays(model.predictor.spec))  # the first call builds the network
         print(f"{name} on http://{listening.address(host, port)}/invocations (Ctrl-C ends it)", flush=True)
         config = uvicorn.Config(Served(model), log_level="warning", lifespan="off", server_header=False)

@@ -25,8 +25,8 @@ DECIMALS = 6  # of a probability, as in predictions.csv
 class ShotModel:
     """What MLflow calls."""
 
-    def __init__(self, path: Path, *, sealed: bool = False) -> None:
-        self.predictor = Predictor(path, sealed=sealed)  # in the registry the manifest has its digest
+    def __init__(self, path: Path, *, threads: int | None = None, sealed: bool = False) -> None:
+        self.predictor = Predictor(path, threads=threads, sealed=sealed)  # in the registry the manifest has its digest
 
     def predict(self, data: Any, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """Return a row a shot: the probability of each class to DECIMALS, the name of the likeliest, and each number.
