@@ -89,7 +89,7 @@ def by_keras(network, frames, features):
     return {name: np.asarray(values) for name, values in network.predict_on_batch(given).items()}
 
 
-@settings(max_examples=max(1, settings().max_examples // 5))
+@settings(max_examples=max(2, settings().max_examples // 10))
 @given(model=MODELS, ends=ENDS, noise=st.sampled_from([0.0, 0.1]))
 def test_same_as_keras(keras_ready, tmp_path_factory, model, ends, noise):
     """Up to rounding: 1e-6 in probabilities, and of the largest number."""
