@@ -189,7 +189,7 @@ def _fold(job: Any, start: int, r: int, end: int, pitch: int, values: Array, mos
     for c in range(job.channels):
         line, at = c * values.shape[1] + (row - r) * pitch, c * most.shape[1]
         if fresh:
-            most[c, :columns] = flat[line : line + columns]
+            _copy(flat[line : line + columns], most[c, :columns])
             row_of[c, :columns] = row
         if count:
             keep_larger(flat, line + fresh * pitch, pitch, count, number, most, row_of, at, columns)

@@ -18,6 +18,7 @@ from numba.extending import intrinsic
 
 from xtcav_ml.learning import conv_pool
 from xtcav_ml.learning.conv_pool import Geometry
+from xtcav_ml.learning.machine_code import cached
 from xtcav_ml.learning.vector_code import LANES, compiled
 from xtcav_ml.system import variables
 from xtcav_ml.system.progress import told
@@ -120,15 +121,7 @@ def working(version: int) -> Any:
             job.done = 1
         return address
 
-    return callable_from_c(types.voidptr(types.voidptr), work)
-
-
-def callable_from_c(signature: Any, function: Callable[..., Any]) -> Any:
-    """Return a function that C may call, from numba's cache or compiled."""
-    try:
-        return numba.cfunc(signature, cache=True)(function)
-    except RuntimeError:  # no folder that may be written to
-        return numba.cfunc(signature)(function)
+    return cached(functools.partial(numba.cfunc, types.voidptr(types.voidptr)), work)
 
 
 def _version() -> int:

@@ -7,6 +7,7 @@ started for each call within some 10 us: TensorFlow lends its own to C++ alone.
 import functools
 from typing import Any
 
+import numba
 import numpy as np
 from numba import carray, types
 
@@ -17,12 +18,12 @@ from xtcav_ml.learning.jobs import (
     JOB,
     POOL,
     SIZE,
-    callable_from_c,
     kernel_of,
     maxima_of,
     pointer,
     row_length,
 )
+from xtcav_ml.learning.machine_code import cached
 from xtcav_ml.learning.vector_code import compiled
 
 FLOAT, INT32 = 1, 3  # TF_DataType
@@ -181,4 +182,4 @@ def operating(version: int) -> Any:
             _set_status(status, EXHAUSTED, _MEMORY.ctypes.data)
         _end(context, inputs, outputs, status)
 
-    return callable_from_c(types.void(ADDRESS, ADDRESS), compute)
+    return cached(functools.partial(numba.cfunc, types.void(ADDRESS, ADDRESS)), compute)
