@@ -25,9 +25,11 @@ class KerasNetwork:
     def __call__(self, images: NDArray[Any], features: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
         """Return the outputs, (N, classes) or (N, numbers), for prepared frames (N, rows, columns) and features (N, F).
 
-        Zeros fill the shots up to a power of two, so that JAX compiles few sizes.
+        Frames of a model without them are (N, 0, 0). Zeros fill the shots up to a power of two, so that JAX compiles few sizes.
         """
-        inputs: dict[str, NDArray[Any]] = {FRAME_INPUT: _filled(images)[..., np.newaxis]}
+        inputs: dict[str, NDArray[Any]] = {}
+        if 0 not in images.shape[1:]:
+            inputs[FRAME_INPUT] = _filled(images)[..., np.newaxis]
         if features.shape[1]:
             inputs[FEATURES_INPUT] = _filled(features)
         answers = self.model.predict_on_batch(inputs)

@@ -74,8 +74,8 @@ class Predictor:
         """Return the prediction for raw frames (N, rows, columns), ADU, with the features (N, F) that the model needs.
 
         A shot's numbers do not depend on what comes with it, but for a network that Keras computes: alone they are within
-        1e-6 of those among others. A shot with a feature that is not finite changes nothing for the others. Raises ValueError
-        if the shapes are not the model's.
+        1e-6 of those among others. Frames of a model without them are (N, 0, 0). A shot with a feature that is not finite
+        changes nothing for the others. Raises ValueError if the shapes are not the model's.
         """
         values = np.empty((len(frames), 0), np.float32) if features is None else np.asarray(features, np.float32)
         if values.shape != (len(frames), len(self.spec.features)):

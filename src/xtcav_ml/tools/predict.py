@@ -23,7 +23,7 @@ from xtcav_ml.data.listing import PREDICTED_BY, Listing, list_files, predictions
 from xtcav_ml.data.prepared import SHOT_COLUMNS
 from xtcav_ml.data.raw_dataset import Folder
 from xtcav_ml.data.raw_file import Piece, file_problems, find_piece, read_columns
-from xtcav_ml.data.raw_frames import RawFrames
+from xtcav_ml.data.raw_frames import NoFrames, RawFrames
 from xtcav_ml.learning.predictor import FRAMES_A_CALL, Prediction, Predictor
 from xtcav_ml.science.spec import LearningSpec
 from xtcav_ml.system import interrupts
