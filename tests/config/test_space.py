@@ -4,6 +4,7 @@ import pytest
 
 from xtcav_ml.config import space
 from xtcav_ml.config.tune import Choices, Range
+from xtcav_ml.learning import layer_plan
 from xtcav_ml.system.errors import UserError
 
 NAME, NESTEROV = "train.optimizer.name", "train.optimizer.nesterov"
@@ -56,14 +57,26 @@ def test_a_length_takes_the_first_entries_and_repeats_the_last(params):
     assert one.model.blocks == params.train.model.blocks[:1]
     three = space.applied(params.train, {SECOND: 5, BLOCKS: 3})
     assert [block.kernel for block in three.model.blocks] == [8, 5, 6]
-    for wrong in (65, 1.5):
+    for wrong in (-1, 65, 1.5):
         with pytest.raises(UserError, match=r"train\.model\.blocks.* Fix: "):
             space.applied(params.train, {BLOCKS: wrong})
+
+
+def test_a_network_for_frames_without_a_block_is_refused_when_it_is_planned(params):
+    train = space.applied(params.train, {BLOCKS: 0})
+    with pytest.raises(UserError, match=r"train\.model\.blocks: no convolution .* Fix: "):
+        layer_plan.plan_layers(train.model, layer_plan.Ends((363, 284), "int16", 0, 4, 0))
 
 
 def test_the_values_of_params_yaml_are_those_that_would_be_tried(params):
     # momentum and kernels as they are, the length of the list
     assert space.values_of(params.train, SPACE) == {BLOCKS: 2, NAME: "sgd", NESTEROV: False, SECOND: 6}
+
+
+@pytest.mark.parametrize("lengths", [("two", 1), (None, 2), (0.5, 1)])
+def test_what_is_no_length_of_a_list_is_one_line(params, lengths):
+    with pytest.raises(UserError, match=r"train\.model\.blocks: no length of this list"):
+        space.require_valid(params.train, {BLOCKS: Choices(choices=lengths), SECOND: SPACE[SECOND]})
 
 
 @pytest.mark.parametrize(

@@ -178,9 +178,12 @@ def test_promoted_parameters_reach_the_score_of_their_trial(tuned):
     tuned.set(**{"train.batch_size": 31})
     refused = tuned.run("xtcav", "promote", check=False)
     assert refused.returncode == 1
+    assert "not shown to be better than params.yaml (found 'no repeats with other seeds'" in refused.stderr
+    refused = tuned.run("xtcav", "promote", "--force", check=False)
+    assert refused.returncode == 1
     assert "found other values of train.batch_size" in refused.stderr
     (tuned.folder / "params.yaml").write_text(before)
-    tuned.run("xtcav", "promote")
+    tuned.run("xtcav", "promote", "--force")
     after = (tuned.folder / "params.yaml").read_text()
     assert before.count("#") == after.count("#")
     changed = [line for line in after.splitlines() if line not in before.splitlines()]

@@ -9,10 +9,12 @@ from typer.testing import CliRunner
 
 from tests.lineage.test_recorded import lay
 from xtcav_ml.cli import main
-from xtcav_ml.science import drift, metrics, significance
+from xtcav_ml.science import metrics, significance
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.tools import compare
 from xtcav_ml.tracking.tracker import Tracker
+
+pytestmark = pytest.mark.usefixtures("without_drift")
 
 SHOTS = 200
 TRUTH = np.arange(SHOTS) % 4
@@ -47,12 +49,6 @@ def hits(wrong, offset=0):
     found = np.ones(SHOTS, bool)
     found[offset : offset + wrong] = False
     return found
-
-
-@pytest.fixture(autouse=True)
-def without_drift(monkeypatch):
-    """Answers of these tests are wrong in one stretch, which shots that drift would be: as if they were independent."""
-    monkeypatch.setattr(drift, "allowed_for", lambda difference, gains: difference)
 
 
 def git(folder, *arguments):

@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 
 from tests.conftest import StoredRun, lay_store
-from tests.tools.test_compare import SHOTS, TRUTH, hits, without_drift, write  # noqa: F401
+from tests.tools.test_compare import SHOTS, TRUTH, hits, write
 from tests.tracking.registry.test_versions import PLAIN
 from xtcav_ml.cli import main
 from xtcav_ml.system import atomic
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.tools import promote_model
 from xtcav_ml.tracking.registry import versions
+
+pytestmark = pytest.mark.usefixtures("without_drift")
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from xtcav_ml.tuning import promote
 def promoted(tmp_path):
     """Promote a trial of `epochs` with other parameters, from a file with others changed; return text and parameters."""
 
-    def run(epochs, found, better=None, force=False, **given):
+    def run(epochs, found, better=True, force=False, **given):
         path = tmp_path / "params.yaml"
         text = (ROOT / "params.yaml").read_text()
         for old, new in given.items():
@@ -74,5 +74,7 @@ def test_a_trial_that_is_not_better_over_seeds_is_promoted_by_force_alone(promot
     found = {"train.optimizer.momentum": 0.5}
     with pytest.raises(UserError, match=r"best\.json: not shown to be better .*'as good'.* Fix: .*--force"):
         promoted(8, found, better=False)
-    for better, force in ((False, True), (True, False), (None, False)):
+    with pytest.raises(UserError, match=r"not shown to be better .* Fix: .*--force"):
+        promoted(8, found, better=None)
+    for better, force in ((False, True), (True, False), (None, True)):
         assert promoted(8, found, better, force)[1].optimizer.momentum == 0.5

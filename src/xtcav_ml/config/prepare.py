@@ -33,7 +33,7 @@ def _ascending(ends: tuple[float, float]) -> tuple[float, float]:
 
 
 Name = Annotated[str, AfterValidator(_one_line)]
-Range = Annotated[tuple[End, End], AfterValidator(_ascending)]
+Ends = Annotated[tuple[End, End], AfterValidator(_ascending)]
 SplitName = Literal["train", "validation", "test"]
 
 
@@ -170,7 +170,7 @@ class PrepareParams(Section):
     features: tuple[Name, ...] = parameter("datasets that are inputs of the network with the frame")
     include: dict[Name, Integer] = parameter("only shots where each dataset has this value", "of the dataset")
     exclude: dict[Name, Integer] = parameter("no shots where any dataset has this value", "of the dataset")
-    within: dict[Name, Range] = parameter(
+    within: dict[Name, Ends] = parameter(
         "only shots where each dataset lies between these ends, both included", "of the dataset", default={}
     )
     dark_run: Integer | None = parameter("run without beam, whose mean frame is subtracted; null: none", "run number")

@@ -61,7 +61,7 @@ def is_tried(space: Space, name: str, values: Values) -> bool:
 def beside(space: Space, name: str, value: Any) -> dict[str, Any]:
     """Return a value of a parameter, and values of others beside which it is tried."""
     needed = {other: wanted[0] for other, wanted in space[name].when.items()}
-    needed |= {owner: max(space[owner].ends) for owner in _lists(space, name)}  # type: ignore[type-var]
+    needed |= {owner: _longest(space[owner]) for owner in _lists(space, name)}
     values = dict[str, Any]()
     for other, its in needed.items():
         values |= beside(space, other, its)
@@ -143,6 +143,11 @@ def _deciders(space: Space, name: str) -> set[str]:
 def _lists(space: Space, name: str) -> list[str]:
     """Return the lists of the space that a parameter is in."""
     return [owner for owner in space if name.startswith(f"{owner}.")]
+
+
+def _longest(lengths: Range | Choices) -> int:
+    """Return the greatest length of a list that is tried; 0 of what are no lengths, which `applied` refuses."""
+    return max((value for value in lengths.ends if isinstance(value, int)), default=0)
 
 
 def _index(name: str, owner: str) -> int:

@@ -113,20 +113,12 @@ class TuneParams(Section):
     )
     epochs: int = parameter("length of a trial that is not stopped", "epochs", ge=1, le=100000)
     rungs: int = parameter(
-        "stops on the way, each at a third of the next; the best third goes on",
-        "stops",
-        ge=0,
-        le=10,
-        default=3,
+        "stops on the way, each at a third of the next; the best third goes on", "stops", default=3, ge=0, le=10
     )
     startup_trials: int = parameter("random trials before the search is modelled", "trials", ge=0, le=100000)
     best: int = parameter("best trials that are repeated with other seeds", "trials", ge=1, le=100, default=3)
     seeds: int = parameter(
-        "other seeds with which they and params.yaml are trained at the end",
-        "seeds",
-        ge=0,
-        le=100,
-        default=0,
+        "other seeds with which they and params.yaml are trained at the end", "seeds", default=0, ge=0, le=100
     )
     memory_gb: float = parameter("a network whose training step needs more memory is not tried", "GB", gt=0, le=1e6)
     space: dict[str, Dimension] = parameter(

@@ -62,7 +62,9 @@ def _read(context: int, job: Any, version: int, status: int) -> Any:
     """Fill the job from the inputs and return their tensors; sets `status` where one has not the size that geometry says."""
     tensors, values, one = np.zeros(5, np.uint64), job.view(np.int64), job[0]
     _get_input(context, 0, tensors.ctypes.data, status)
-    values[:SIZE] = carray(pointer(_data_of(tensors[0])), SIZE, np.int64)
+    settings = carray(pointer(_data_of(tensors[0])), SIZE, np.int64)
+    for i in range(SIZE):  # numba takes seconds to compile an assignment of arrays
+        values[i] = settings[i]
     inputs = 3 if one.operation == POOL else 5
     for i in range(1, inputs):
         _get_input(context, i, tensors[i:].ctypes.data, status)

@@ -54,16 +54,9 @@ from xtcav_ml.tracking.mlflow_names import (
 )
 from xtcav_ml.tracking.tracker import Run, Tracker
 
-REQUIREMENTS = (
-    "keras",
-    "tensorflow",
-    "numba",
-    "numpy",
-    "h5py",
-    "pandas",
-    "pydantic",
-    "ruamel.yaml",
-)  # of a served model
+REQUIREMENTS = ("keras", "tensorflow", "numba", "numpy", "h5py", "pandas", "pydantic", "ruamel.yaml")
+"""What a served model needs."""
+
 NOTE_CHARACTERS = 7500  # most of a note; MLflow takes 8,000, and the run's id is yet to come
 MOST_CLASSES = 12  # of a confusion matrix in a note; that of more is a picture only
 COUNT_TAG = "evaluation.count"  # of a run's evaluations; each is a step of its test metrics, and the first is step 0

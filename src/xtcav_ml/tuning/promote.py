@@ -15,14 +15,15 @@ from xtcav_ml.system.progress import console
 def promote_best(best_file: Path, params_file: Path, force: bool = False) -> None:
     """Write the best trial's parameters and its `train.epochs`, so that `make repro` reaches its score; print what changes.
 
-    Raises UserError if there is no best trial, params.yaml has changed in other places since the search, or the trial was
-    repeated with other seeds and is not shown to be better, unless `force`.
+    Raises UserError if there is no best trial, params.yaml has changed in other places since the search, or the trial is not
+    shown to be better with other seeds, unless `force`.
     """
     best = result_files.read(best_file, result_files.Best, "run `make tune`")
-    if best.get("better") is False and not force:
+    if not best.get("better") and not force:
+        said = best.get("verdict") or "no repeats with other seeds"
         raise UserError(
-            f"{best_file}: not shown to be better than {params_file} (found {best['verdict']!r}, expected a gain over seeds "
-            "that is significant). Fix: raise tune.seeds and run `make tune`, or add --force"
+            f"{best_file}: not shown to be better than {params_file} (found {said!r}, expected a gain over seeds that is "
+            "significant). Fix: raise tune.seeds and run `make tune` again, or add --force"
         )
     train = load_section("train", TrainParams, params_file)
     trial = space.applied(train, {"train.epochs": best["epochs"], **best["params"]})

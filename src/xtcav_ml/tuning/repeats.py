@@ -5,7 +5,7 @@ scored on the validation shots, the same for each, by `science.two_level`; Holm'
 """
 
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import mean
 
@@ -66,10 +66,10 @@ def judge(trials: Sequence[FrozenTrial]) -> Sure | None:
 
 def _groups(trials: Sequence[FrozenTrial]) -> Iterator[tuple[int, list[FrozenTrial]]]:
     """Yield the completed repeats of each trial that has enough of them."""
-    done: Mapping[int, list[FrozenTrial]] = {}
+    done: dict[int, list[FrozenTrial]] = {}
     for trial in trials:
         if trial.state == TrialState.COMPLETE and REPEATS in trial.user_attrs and trial.user_attrs.get(SHOTS):
-            done = {**done, trial.user_attrs[REPEATS]: [*done.get(trial.user_attrs[REPEATS], []), trial]}
+            done.setdefault(trial.user_attrs[REPEATS], []).append(trial)
     most = max(map(len, done.values()), default=0)
     yield from ((number, group) for number, group in done.items() if len(group) == most >= LEAST)
 

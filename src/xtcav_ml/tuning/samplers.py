@@ -30,9 +30,9 @@ def suggest(before: Sequence[FrozenTrial], tune: TuneParams) -> FrozenTrial:
     require_usable(tune)
     with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
         study = optuna.create_study(direction="maximize", sampler=SAMPLERS[tune.sampler](tune, len(before)))
-    study.add_trials([_ended(trial) for trial in before])
     if tune.sampler == "qmc":
         return _quasi_random(study, tune, len(before))
+    study.add_trials([_ended(trial) for trial in before])
     trial, values = study.ask(), dict[str, Any]()
     for name in space.in_order(tune.space):
         if space.is_tried(tune.space, name, values):
@@ -90,8 +90,10 @@ SAMPLERS: dict[str, Callable[[TuneParams, int], BaseSampler]] = {
 
 
 def _quasi_random(study: optuna.Study, tune: TuneParams, number: int) -> FrozenTrial:
-    """Return the point `number` of a sequence in all parameters of the space, without those that are not tried there."""
-    study = optuna.create_study(sampler=study.sampler)
+    """Return the point `number` of a sequence in all parameters of the space, without those that are not tried there.
+
+    `study` is empty.
+    """
     whole = {name: distribution(tune.space[name]) for name in space.in_order(tune.space)}
     first = {name: tune.space[name].ends[0] for name in whole}
     study.add_trial(create_trial(state=TrialState.PRUNED, params=first, distributions=whole))

@@ -10,45 +10,38 @@ import shutil
 import time
 import uuid
 import warnings
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import optuna
 from optuna import Study, Trial
 from optuna.exceptions import ExperimentalWarning
 from optuna.trial import FrozenTrial, TrialState
 
 from xtcav_ml.config import space
-from xtcav_ml.config.base import flatten, overridden
+from xtcav_ml.config.base import overridden
 from xtcav_ml.config.space import Values
 from xtcav_ml.config.train import TrainParams
 from xtcav_ml.config.tune import TuneParams
 from xtcav_ml.data.prepared import PreparedFile
-from xtcav_ml.figures import training
-from xtcav_ml.figures.drawing import write_png
 from xtcav_ml.learning import rules
 from xtcav_ml.lineage import git, lineage, project
 from xtcav_ml.lineage.environment import deciding
 from xtcav_ml.science import epochs
-from xtcav_ml.science.spec import LearningSpec
-from xtcav_ml.system import atomic, interrupts
+from xtcav_ml.system import interrupts
 from xtcav_ml.system.child_process import ChildProcess, Killed
 from xtcav_ml.system.errors import DiskFull, UserError
 from xtcav_ml.system.progress import console
 from xtcav_ml.tracking.logged_params import logged_params
 from xtcav_ml.tracking.tracker import Run, Tracker
-from xtcav_ml.tuning import repeats, rungs, studies
+from xtcav_ml.tuning import outcome, repeats, rungs, studies
 from xtcav_ml.tuning.description import description
 from xtcav_ml.tuning.live_table import NOTE, Show, search_table
 from xtcav_ml.tuning.trial import train_trial
-from xtcav_ml.tuning.verdict import ACCURACY, verdict
+from xtcav_ml.tuning.verdict import ACCURACY, SURE, verdict
 
 RUN_STATES = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", TrialState.FAIL: "FAILED"}
 """MLflow's states of Optuna's: a pruned trial was ended on purpose, a failed one by an error."""
-
-INFEASIBLE = "infeasible: "  # begins the note of a trial that cannot be trained
 
 STARTS = 10
 """Processes that may be killed one after the other without an epoch between: the trial's parameters may be the reason."""
@@ -84,25 +77,19 @@ def run_search(train: TrainParams, tune: TuneParams, data: Path, out: Path, seed
         rules.require_trainable(base, prepared.spec, prepared.shots)
         study = studies.open_study(tune, decides(base), out / "study.db")
         with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
-            study.set_metric_names([score_name(prepared.spec)])  # for Optuna's dashboard
+            study.set_metric_names([outcome.score_name(prepared.spec)])  # for Optuna's dashboard
         screen.print(_announced(study, tune))
         with Tracker(project.find_root(), identity=study.study_name) as tracker:
             written = _Search(study, base, tune, prepared, tracker, out, seeds).run_trials()
-        found = verdict(
-            studies.ended(study),
-            space.values_of(base, tune.space),
-            validation.shots,
-            bool(prepared.spec.regression),
-        )
-    best = chosen(study)
-    assert best is not None
-    screen.print(f"\nBest: trial {best.number}, {score_name(prepared.spec)} {best.value:.3f}")
+        baseline = space.values_of(base, tune.space)
+        said, advice = verdict(studies.ended(study), baseline, validation.shots, bool(prepared.spec.regression))
+    best, sure = outcome.chosen(study), repeats.judge(study.trials)
+    screen.print(f"\nBest: trial {best.number}, {outcome.score_name(prepared.spec)} {best.value:.3f}")
     for name, value in best.params.items():
         screen.print(f"  {name}: {value:.4g}" if isinstance(value, float) else f"  {name}: {value}")
-    sure = repeats.judge(study.trials)
-    screen.print(sure.verdict if sure else found[0])
+    screen.print(sure.verdict if sure else said)
     screen.print(f"Written: {', '.join(map(str, written))}")
-    screen.print(f"Next: {found[1]}")
+    screen.print(f"Next: {SURE if sure and sure.better else advice}")
 
 
 def _announced(study: Study, tune: TuneParams) -> str:
@@ -177,7 +164,7 @@ class _Search:
                     self._run_trial(studies.next_trial(self.study, self.tune, self.baseline), parent, show)
                     interrupts.require_none()
                 self._finish(parent, show)
-            written = write_results(self.study, self.base, self.tune, score_name(self.prepared.spec), self.out)
+            written = outcome.write(self.study, self.base, self.tune, outcome.score_name(self.prepared.spec), self.out)
             for path in written:
                 parent.artifact(path)
             status = "FINISHED"
@@ -248,7 +235,9 @@ class _Search:
         found = rungs.finalists(rungs.searched(self.trials()), self.tune.best)
         others = [trial for trial in found if trial.params != self.baseline]
         if others and self.seeds:
-            console().print(f"  repeated with {len(self.seeds)} seeds: params.yaml, {', '.join(map(_named, others))}")
+            console().print(
+                f"  repeated with {len(self.seeds)} seeds: params.yaml, {', '.join(f'trial {one.number}' for one in others)}"
+            )
         for seed in self.seeds if others else ():
             for of in (None, *others):
                 repeated = repeats.begin(self.study, of, seed)
@@ -264,7 +253,7 @@ class _Search:
             rules.require_trial(params, self.prepared.spec, self.prepared.shots, self.tune.memory_gb)
         except UserError as error:
             trial.set_constraint("fits", 1.0)
-            return TrialState.PRUNED, None, f"{INFEASIBLE}{error}"
+            return TrialState.PRUNED, None, f"{outcome.INFEASIBLE}{error}"
         starts = 0
         while True:
             before = _reported(trial)
@@ -329,77 +318,12 @@ class _Search:
         return run
 
     def _describe(self, run: Run) -> None:
-        text = description(self.study, self.tune, self.baseline, score_name(self.prepared.spec), git.state()["commit"])
+        text = description(
+            self.study, self.tune, self.baseline, outcome.score_name(self.prepared.spec), git.state()["commit"]
+        )
         run.tags({"mlflow.note.content": text})
-
-
-def score_name(spec: LearningSpec) -> str:
-    """Return what is maximized, in words: the best score of an epoch."""
-    heads = {"val_cross_entropy": spec.classes, "val_squared_error": spec.regression}
-    return "minus " + epochs.described([name for name, learned in heads.items() if learned])
 
 
 def _reported(trial: Trial) -> dict[int, float]:
     """Return the scores that the study has of a trial, by epoch."""
     return dict(trial.study.trials[trial.number].intermediate_values)
-
-
-def write_results(study: Study, base: TrainParams, tune: TuneParams, scored_by: str, out: Path) -> list[Path]:
-    """Write best.json and charts of history and importance; return them. `scored_by` names what is maximized.
-
-    Raises UserError if no trial was completed.
-    """
-    complete = [trial for trial in studies.ended(study) if trial.state == TrialState.COMPLETE]
-    if (best := chosen(study)) is None:
-        raise UserError(_no_trial(study))
-    sure = repeats.judge(study.trials)
-    content = {
-        "study": study.study_name,
-        "trial": best.number,
-        "score": best.value,
-        "scored_by": scored_by,
-        "epochs": tune.epochs,
-        "params": best.params,
-        "better": sure.better if sure else None,
-        "verdict": sure.verdict if sure else "",
-        "train": flatten({"train": space.applied(base, best.params).model_dump(mode="json")}),
-    }
-    atomic.write_json(out / "best.json", content)
-    scored = [(trial.number, trial.value, trial.state.name) for trial in studies.ended(study)]
-    charts = {"history": training.search_history(scored, scored_by)}
-    if len({trial.value for trial in complete}) > 1:  # importance is a share of the variance
-        charts["importance"] = training.importances(_importances(studies.ended(study)), len(complete))
-    for name, figure in charts.items():
-        write_png(out / f"{name}.png", figure)
-    return [out / "best.json", *(out / f"{name}.png" for name in charts)]
-
-
-def _importances(trials: list[FrozenTrial]) -> dict[str, float]:
-    study = optuna.create_study(direction="maximize")
-    study.add_trials(trials)
-    return dict(optuna.importance.get_param_importances(study))
-
-
-def _named(trial: FrozenTrial) -> str:
-    return f"trial {trial.number}"
-
-
-def chosen(study: Study) -> FrozenTrial | None:
-    """Return the trial that is best over seeds, if that is known and it was completed, or else with its own; None of none."""
-    sure = repeats.judge(study.trials)
-    winner = study.trials[sure.number] if sure else None
-    return winner if winner is not None and winner.state == TrialState.COMPLETE else studies.best(study)
-
-
-def _no_trial(study: Study) -> str:
-    """Return why no trial was completed, with the cure."""
-    ended = studies.ended(study)
-    notes = [trial.user_attrs.get(NOTE) or trial.state.name for trial in ended]
-    infeasible = [note.removeprefix(INFEASIBLE) for note in notes if note.startswith(INFEASIBLE)]
-    if infeasible and len(infeasible) == len(study.trials):
-        reason, count = Counter(infeasible).most_common(1)[0]
-        return f"tune.space: no trial can be trained, {count} of {len(notes)} for one reason: {reason}"
-    shown = "; ".join(f"trial {number}: {note}" for number, note in enumerate(notes[:3])) or "none ended"
-    late = len(ended) < len(study.trials) or not ended
-    cure = "raise tune.minutes, or run `make tune` again" if late else "correct what the trials report"
-    return f"tune: no trial was completed (found {len(notes)} others: {shown}, expected at least 1). Fix: {cure}"

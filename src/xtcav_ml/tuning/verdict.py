@@ -11,7 +11,9 @@ from xtcav_ml.tuning.live_table import NOTE
 
 ACCURACY = "val_accuracy"  # user attribute of a completed trial: of its kept epoch; None where no classes are learned
 
-PROMOTE = "`.venv/bin/xtcav promote` writes them to params.yaml, then `make repro`; `make ui` shows all trials"
+WRITES = "writes them to params.yaml, then `make repro`; `make ui` shows all trials"
+SURE = f"`.venv/bin/xtcav promote` {WRITES}"
+PROMOTE = f"`.venv/bin/xtcav promote --force` {WRITES}"  # without repeats, or where they show no gain
 
 
 def verdict(trials: Sequence[FrozenTrial], baseline: Values, shots: int, regression: bool) -> tuple[str, str]:

@@ -13,7 +13,7 @@ FRAME = np.arange(12).reshape(SHAPE).tolist()
 
 
 def spec(*features):
-    return SimpleNamespace(features=features, preprocessing=SimpleNamespace(raw_shape=SHAPE))
+    return SimpleNamespace(features=features, has_frames=True, preprocessing=SimpleNamespace(raw_shape=SHAPE))
 
 
 def asked(inputs, *features, **more):

@@ -19,6 +19,7 @@ from xtcav_ml.data.predictions import HIGHEST, INCLUDED, LOWEST
 from xtcav_ml.learning.layer_plan import FRAME_INPUT
 from xtcav_ml.science.spec import LearningSpec
 from xtcav_ml.tracking.registry import manifest
+from xtcav_ml.tracking.registry.request_body import input_names
 
 DATA, EXAMPLE = "data", "input_example.json"
 
@@ -63,7 +64,7 @@ def signature(spec: LearningSpec) -> mlflow.models.ModelSignature:
     Inputs are of type object: to another one MLflow casts what it reads from JSON, before the model sees that a pixel was a
     fraction, a boolean or a text. `serving` refuses what is not as `meant` says.
     """
-    names = inputs(spec) if spec.features else (None,)
+    names = input_names(spec) if spec.features else (None,)
     taken = [TensorSpec(np.dtype(object), (-1,), name) for name in names]
     # Of a shot of which a feature is missing, all outputs are.
     always = not spec.features
@@ -73,11 +74,6 @@ def signature(spec: LearningSpec) -> mlflow.models.ModelSignature:
     outputs += [ColSpec("boolean", name, required=always) for name in sets(spec)]
     outputs += [ColSpec("double", name, required=False) for names in ends(spec) for name in names]
     return mlflow.models.ModelSignature(Schema(taken), Schema(outputs))
-
-
-def inputs(spec: LearningSpec) -> tuple[str, ...]:
-    """Return the names of what the model takes: the frame, if it has one, and its features."""
-    return (*((FRAME_INPUT,) if spec.has_frames else ()), *spec.features)
 
 
 def sets(spec: LearningSpec) -> list[str]:
@@ -94,7 +90,7 @@ def ends(spec: LearningSpec) -> tuple[list[str], list[str]]:
 def meant(spec: LearningSpec) -> dict[str, str]:
     """Return type and shape of each input by name."""
     shape = (-1, *spec.preprocessing.raw_shape)
-    return {name: f"int16 {shape}" if name == FRAME_INPUT else "float32 (-1,)" for name in inputs(spec)}
+    return {name: f"int16 {shape}" if name == FRAME_INPUT else "float32 (-1,)" for name in input_names(spec)}
 
 
 def stated(spec: LearningSpec) -> dict[str, Any]:

@@ -25,6 +25,11 @@ MORE = 1000  # brackets of a request that are none of its frames and rows: those
 PIXEL = np.iinfo(np.int16)
 
 
+def input_names(spec: LearningSpec) -> tuple[str, ...]:
+    """Return the names of what a model takes: the frame, if it has one, and its features."""
+    return (*((FRAME_INPUT,) if spec.has_frames else ()), *spec.features)
+
+
 def inputs_of(body: bytes, spec: LearningSpec) -> NDArray[np.int16] | dict[str, NDArray[Any]]:
     """Return what the model's function takes, from {"inputs": ...} with frames, or with these and features by name.
 
@@ -50,7 +55,7 @@ def inputs_of(body: bytes, spec: LearningSpec) -> NDArray[np.int16] | dict[str, 
     inputs = request["inputs"]
     if not spec.features:
         return frames_of(inputs, spec.preprocessing.raw_shape)
-    names = (*((FRAME_INPUT,) if spec.has_frames else ()), *spec.features)
+    names = input_names(spec)
     if not isinstance(inputs, dict) or inputs.keys() != set(names):
         raise Refused(
             400, f"inputs: not by name (found {reprlib.repr(inputs)}, expected an object of {', '.join(names)})"

@@ -41,7 +41,7 @@ class ShotModel:
         """
         spec = self.predictor.spec
         inputs = data if isinstance(data, dict) else {FRAME_INPUT: data}
-        absent = [name for name in packaging.inputs(spec) if name not in inputs]
+        absent = [name for name in request_body.input_names(spec) if name not in inputs]
         if absent:
             _refuse(f"inputs: incomplete (found {sorted(inputs)}, expected {absent[0]!r} too). Fix: add it")
         try:
