@@ -26,7 +26,7 @@ def test_a_run_becomes_a_file_and_other_files_stay(tmp_path):
     ("format", "folder", "said"),
     [
         ("lcls2018", ".", r"FORMAT: unknown \(found 'lcls2018', expected lcls2017\)"),
-        ("lcls2017", "nowhere", "nowhere: no such folder"),
+        ("lcls2017", "nowhere", "nowhere: missing"),
         ("lcls2017", ".", "not the scalars of LCLS 2017"),
     ],
 )

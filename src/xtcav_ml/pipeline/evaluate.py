@@ -173,9 +173,9 @@ def _limits(test: PreparedFile, predicted: NDArray[np.int64]) -> dict[str, Any]:
 
 def _known(luck: ceiling.Share, score: float) -> str:
     return (
-        f"{EVALUATION}: the network knows the noise of the labels (found {100 * luck.value:.1f} points more right than with "
-        f"labels drawn again, {score:.1f} standard deviations, expected none): labels of test shots reached the training, or "
-        "prepare chose test shots by their label. Fix: look for either before you believe the accuracy"
+        f"{EVALUATION}: the network knows the noise of the labels, as labels of test shots reached the training or prepare "
+        f"chose test shots by their label (found {100 * luck.value:.1f} points more right than with labels drawn again, "
+        f"{score:.1f} standard deviations, expected 0). Fix: look for either before you believe the accuracy"
     )
 
 

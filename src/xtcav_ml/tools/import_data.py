@@ -20,7 +20,7 @@ def import_folder(format: str, folder: Path, out: Path) -> list[Path]:
         )
     if not folder.is_dir():
         raise UserError(
-            f"{folder}: no such folder (expected the files of {format}). Fix: name the folder that has them"
+            f"{folder}: missing (expected a folder with the files of {format}). Fix: name the folder that has them"
         )
     return FORMATS[format](folder, out)
 
