@@ -32,7 +32,7 @@ COMMANDS = {
     "params": Call(),
     "predict": Call("models/model.keras raw"),
     "prepare": Call(),
-    "promote": Call(before="mkdir -p results/tuning; cp ../best.json results/tuning"),
+    "promote": Call("--force", before="mkdir -p results/tuning; cp ../best.json results/tuning"),
     "promote_model": Call("candidate --dry-run"),
     "record": Call(before="rm -rf mlruns/mlflow.db* results/resources/run.json"),
     "relabel": Call("raw --out labels.h5"),

@@ -22,7 +22,7 @@ CALLS = {
     "record": "",
     "sync": "",
     "promote-model": "candidate",
-    "promote": "",
+    "promote": "--force",
     "report": "",
     "evaluate": "",
     "predict": "models/model.keras raw",

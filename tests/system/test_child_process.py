@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -81,3 +83,21 @@ def test_one_that_does_not_stop_is_ended(monkeypatch):
     for _ in process:
         process.stop = True
     assert process._process.exitcode == -signal.SIGTERM
+
+
+def test_a_request_to_stop_before_its_start_is_the_parent_s():
+    code = """if True:
+        import multiprocessing, time
+        from xtcav_ml.system import child_process, interrupts
+
+        def work():
+            child_process.end_with_parent()
+            interrupts.require_none()
+
+        interrupts._first = time.monotonic()
+        child = multiprocessing.get_context("fork").Process(target=work)
+        child.start()
+        child.join()
+        raise SystemExit(child.exitcode)
+    """
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False).returncode == 0

@@ -127,7 +127,8 @@ def _work(pipe: Connection, target: Callable[..., Any], arguments: tuple[Any, ..
 
 
 def end_with_parent() -> None:
-    """Call in a child: it ends as soon as its parent is gone, and leaves Ctrl-C to the parent."""
+    """Call in a child: it ends as soon as its parent is gone, and leaves Ctrl-C to the parent, one before its start too."""
+    interrupts.withdraw()
     for number in PARENTS:
         signal.signal(number, signal.SIG_IGN)
     parent = multiprocessing.parent_process()

@@ -32,13 +32,8 @@ from xtcav_ml.tuning import rungs, samplers
 
 LOCKED_SECONDS = 120.0  # for which another process may lock the file of a study
 
-BUDGET = {
-    "trials",
-    "minutes",
-    "memory_gb",
-    "best",
-    "seeds",
-}  # of `tune`: it may grow, or a limit be corrected, in the same study
+BUDGET = {"trials", "minutes", "memory_gb", "best", "seeds"}
+"""What of `tune` may grow or be corrected in the same study."""
 
 
 def open_study(tune: TuneParams, decides: Mapping[str, Any], path: Path) -> Study:

@@ -162,7 +162,6 @@ class _Search:
                     if time.monotonic() >= self.deadline:
                         raise OutOfTime
                     self._run_trial(studies.next_trial(self.study, self.tune, self.baseline), parent, show)
-                    interrupts.require_none()
                 self._finish(parent, show)
             written = outcome.write(self.study, self.base, self.tune, outcome.score_name(self.prepared.spec), self.out)
             for path in written:
@@ -191,6 +190,7 @@ class _Search:
         finally:
             run.finish(status)
             show(self.trials(), trial.number)
+        interrupts.require_none()
 
     def _trial_run(self, trial: Trial, parent: Run) -> Run:
         """Return the run of a trial, created on first use."""
@@ -218,7 +218,6 @@ class _Search:
             self._run_trial(studies.continued(self.study, winner), parent, show, to_end=True)
         while (best := rungs.leader(rungs.searched(self.trials()))) is not None and best.state == TrialState.RUNNING:
             self._run_trial(studies.continued(self.study, best), parent, show, to_end=True)
-            interrupts.require_none()
         for waiting in self.trials():
             if waiting.state == TrialState.RUNNING:
                 trial, why = (
@@ -243,7 +242,6 @@ class _Search:
                 repeated = repeats.begin(self.study, of, seed)
                 if repeated.state == TrialState.RUNNING:
                     self._run_trial(studies.continued(self.study, repeated), parent, show, to_end=True)
-                    interrupts.require_none()
 
     def _train(self, trial: Trial, run: Run, show: Show, to_end: bool) -> Ended | None:
         """Train to the end, in another process if one is killed. Raises OutOfTime and, if the disk is full, UserError."""
