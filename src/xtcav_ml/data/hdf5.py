@@ -10,7 +10,7 @@ from typing import Any
 import h5py
 from numpy.typing import DTypeLike
 
-from xtcav_ml.system import atomic, seal
+from xtcav_ml.system import atomic, interrupts, seal
 from xtcav_ml.system.errors import UserError, file_error, reason
 
 COMPLETE = "complete"  # root attribute, set last: a file without it was not finished
@@ -28,13 +28,14 @@ class _Disk(io.FileIO):
     """A file for HDF5 to write to, in which no write ever fails.
 
     HDF5 does not recover from a failed write: the interpreter crashes when it exits. So the first failure is kept, later
-    writes are dropped, and HDF5 closes in order.
+    writes are dropped, and HDF5 closes in order. A request to stop waits until HDF5 has the answer.
     """
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, "w+")
         self.failure: OSError | None = None
 
+    @interrupts.without_caller
     def write(self, data: Any) -> int:
         rest = memoryview(data).cast("B")
         size = len(rest)
@@ -45,6 +46,7 @@ class _Disk(io.FileIO):
             self.failure = error
         return size
 
+    @interrupts.without_caller
     def truncate(self, size: int | None = None) -> int:
         try:
             if self.failure is None:

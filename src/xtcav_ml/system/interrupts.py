@@ -2,15 +2,21 @@
 
 A KeyboardInterrupt that a signal raises anywhere can be swallowed by libraries in C++, or leave a lock of Python's held for
 good: the Condition in every threading.Event and queue.Queue is acquired by a Python function, which may be interrupted
-before it returns. So a request is remembered, and `require_none` raises it between two steps; `held` defers it.
+before it returns. So a request is remembered, and `require_none` raises it between two steps; `held` defers it. Where an
+exception would be lost, in a function that a library in C calls (`without_caller`), the signal is sent again a moment later.
 """
 
 import contextlib
 import os
 import signal
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
-from types import FrameType
+from types import CodeType, FrameType
+from typing import Any, TypeVar
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Signals of Ctrl-C, of a batch system, and of a terminal that is closed."""
@@ -20,6 +26,10 @@ REPEAT_SECONDS = 1.0
 
 HELD_BACK = b"xtcav: stopping after this step; press Ctrl-C again to stop now\n"
 
+AGAIN_SECONDS = 0.01
+"""Seconds until a signal is sent again."""
+
+_without_caller: set[CodeType] = set()
 _first: float | None = None  # when the request came
 _owed = False  # and nothing has been raised since
 _held = 0
@@ -28,6 +38,13 @@ _held = 0
 def listen() -> None:
     """Treat all STOPS as Ctrl-C, but for the end of a terminal that `nohup` has told this process to outlive."""
     _handle(_stop)
+    sys.unraisablehook = _unraisable
+
+
+def without_caller(function: _Function) -> _Function:
+    """Mark a function that a library in C calls and that must not raise: no request to stop is raised in it."""
+    _without_caller.add(function.__code__)
+    return function
 
 
 def block() -> None:
@@ -106,6 +123,9 @@ def _handle(handler: Callable[[int, FrameType | None], None]) -> None:
 
 def _stop(number: int, frame: FrameType | None) -> None:
     global _first, _owed
+    if _is_without_caller(frame):
+        _send_again(number)
+        return
     now = time.monotonic()
     again = _first is not None and now - _first > REPEAT_SECONDS
     if _held and not again:
@@ -116,3 +136,23 @@ def _stop(number: int, frame: FrameType | None) -> None:
         return
     _first = _first or now
     raise KeyboardInterrupt
+
+
+def _is_without_caller(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code in _without_caller:
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _send_again(number: int) -> None:
+    again = threading.Timer(AGAIN_SECONDS, signal.pthread_kill, (threading.main_thread().ident, number))
+    again.daemon = True
+    again.start()
+
+
+def _unraisable(raised: "sys.UnraisableHookArgs") -> None:
+    """Say nothing of a request to stop that came in a destructor: the next `require_none` raises it."""
+    if not isinstance(raised.exc_value, KeyboardInterrupt):
+        sys.__unraisablehook__(raised)
