@@ -157,13 +157,13 @@ def _blocks_of(path: Path) -> None:
 
 def many_files(folder: Path, count: int, turns: int) -> list[Row]:
     """Compare the look at many small files, with which scan, check and prepare begin, with opening them in h5py."""
-    source = folder / "many"
+    source, shape = folder / "many", (24, 20)
     source.mkdir()
     for number in range(count):
         with h5py.File(source / f"r{number:04d}.h5", "w") as file:
-            file["xtcavimg"] = np.full((5, 24, 20), 100, np.int16)
+            file["xtcavimg"] = np.full((5, *shape), 100, np.int16)
             raw.write_columns(file, np.arange(5) + 5 * number, run=70)
-    data, section = raw.params(source, (24, 20), dark_run=None, images=())
+    data, section = raw.params(source, shape, dark_run=None, images=(raw.middle(shape, shape),))
     ways = {
         "this project, all checks": timed(lambda: raw_files.open_set(data, section)),
         "this project, prepare": timed(lambda: raw.prepare_quietly(data, section, folder / "prepared_many")),

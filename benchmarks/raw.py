@@ -61,12 +61,16 @@ def params(folder: Path, shape: tuple[int, int], **changes: Any) -> tuple[DataPa
 
 def prepare(folder: Path, out: Path, shape: tuple[int, int], kept: tuple[int, int]) -> Path:
     """Prepare the files of `folder`, of each frame the middle of shape `kept`; return the training file."""
-    ends = {name: ((a - b) // 2, (a + b) // 2) for name, a, b in zip(("rows", "columns"), shape, kept, strict=True)}
-    images = () if shape == kept else (RegionOfInterest(step="roi", **ends),)
     pixels = Pixels(dtype="int16", quantum=1.0)
-    data, section = params(folder, shape, images=images, pixels=pixels, dark_run=None)
+    data, section = params(folder, shape, images=(middle(shape, kept),), pixels=pixels, dark_run=None)
     prepare_quietly(data, section, out)
     return out / "train.h5"
+
+
+def middle(shape: tuple[int, int], kept: tuple[int, int]) -> RegionOfInterest:
+    """Return the step that keeps the middle of shape `kept` of frames of `shape`."""
+    ends = {name: ((a - b) // 2, (a + b) // 2) for name, a, b in zip(("rows", "columns"), shape, kept, strict=True)}
+    return RegionOfInterest(step="roi", **ends)
 
 
 def prepare_quietly(data: DataParams, section: PrepareParams, out: Path) -> None:
