@@ -7,10 +7,11 @@ import time
 import numpy as np
 import pytest
 
-from benchmarks import contenders, machine, tables
+from benchmarks import contenders, data, machine, raw, tables
 from benchmarks.__main__ import PARTS, RESULTS, kept
 from benchmarks.contenders import Contender, Unavailable
 from tests.conftest import ROOT
+from xtcav_ml.data.prepared import PreparedFile
 
 
 def sleeper(seconds):
@@ -109,6 +110,17 @@ def test_a_copy_is_by_all_cores_and_of_all_bytes(monkeypatch):
     monkeypatch.setattr(machine.np, "copyto", lambda target, source: copied.append(len(source)))
     machine.copy()[0]()
     assert sorted(copied) == [333, 334, 334]
+
+
+@pytest.mark.parametrize("kept", [(24, 20), (12, 10)], ids=["whole", "middle"])
+def test_frames_are_prepared_whole_or_their_middle(tmp_path, kept):
+    raw.write(tmp_path / "raw", 120, (24, 20))
+    with PreparedFile(raw.prepare(tmp_path / "raw", tmp_path / "prepared", (24, 20), kept)) as train:
+        assert train.stored(np.arange(1)).shape[1:3] == kept
+
+
+def test_many_small_files_are_measured(tmp_path):
+    assert next(row.way for row in data.many_files(tmp_path, 30, 1)) == "this project, all checks"
 
 
 @pytest.mark.slow
