@@ -60,6 +60,8 @@ def test_every_trial_is_a_child_run_in_its_right_state(tuned):
         run = children[trial.user_attrs["run_key"]]
         assert run.info.status == expected[trial.state.name]
         assert set(run.data.params) == set(SPACE)
+        assert run.data.tags.get("note", "") == trial.user_attrs.get("note", "").removeprefix("infeasible: ")
+        assert ("note" in run.data.tags) == (run.data.tags["trial.state"] != "complete")
         if trial.state.name == "COMPLETE":
             assert run.data.metrics["best_score"] == trial.value
 

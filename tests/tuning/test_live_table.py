@@ -97,7 +97,34 @@ def test_a_terminal_shows_the_columns_that_it_has_room_for(trials, monkeypatch, 
     assert "…" not in words
     table = [line for line in lines if line and line[0] in "┏┃┡│└"]
     assert len({len(line) for line in table}) == 1, "a torn row"
-    assert any(re.match(r"│ +2 │ 0\.700", line) for line in table)
+    assert any(re.match(rf"│ +{0 if height == 1 else 2} │ 0\.700", line) for line in table)
+    assert "best so far: 0.700 (trial 0); 2 complete, 1 pruned" in words
+
+
+def numbered(*trials):
+    """Return trials of a study in which they are those alone."""
+    study = optuna.create_study(direction="maximize")
+    study.add_trials(trials)
+    return study.trials
+
+
+def test_those_that_run_and_the_best_one_are_shown_among_many_later_ones(monkeypatch):
+    screen, running = terminal(monkeypatch, 80, 24), TrialState.RUNNING
+    waiting = [optuna.trial.create_trial(state=running, intermediate_values={2: -0.9}) for _ in range(40)]
+    promoted = optuna.trial.create_trial(state=running, intermediate_values={2: -0.8, 3: -0.7})
+    complete = optuna.trial.create_trial(state=TrialState.COMPLETE, value=-0.6)
+    with search_table([NAME], 9, 90, stops=[2]) as show:
+        show(numbered(promoted, complete, *waiting), 0)
+    lines = screens(screen.file.getvalue(), 80)[-1]
+    rows = [[cell.strip() for cell in line.split("│")[1:5]] for line in lines if line.startswith("│")]
+    assert rows[:2] == [["0", "-0.700", "running", "3"], ["1", "-0.600", "complete", "0"]]
+    assert "best so far: -0.600 (trial 1); 1 running, 40 waiting, 1 complete" in " ".join(lines)
+
+
+def test_before_any_trial_is_complete_the_furthest_is_the_best():
+    values = [{2: -0.3, 5: -0.2}, {2: -0.1}]
+    trials = [optuna.trial.create_trial(state=TrialState.RUNNING, intermediate_values=value) for value in values]
+    assert best_so_far(numbered(*trials)) == "-0.200 after epoch 5 (trial 0)"
 
 
 def test_a_table_is_not_higher_than_the_terminal(monkeypatch):

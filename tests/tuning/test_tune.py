@@ -85,6 +85,8 @@ def test_trials_are_told_and_recorded(search, tmp_path):
     assert search.tracker.uploader.drain() == []
     client, experiment = mlflow_store.connect(tmp_path)
     assert {run.info.status for run in client.search_runs([experiment])} == {"FINISHED"}
+    children = client.search_runs([experiment], "tags.stage = 'trial'")
+    assert [run.data.tags["mlflow.note.content"] for run in children] == 3 * ["**Complete** after epoch 2"]
     (parent,) = client.search_runs([experiment], "tags.stage = 'tune'")
     best = search.study.best_trial
     assert (

@@ -1,4 +1,4 @@
-"""The tuner's live table: a row a trial, the best so far on top; plain lines where there is no terminal.
+"""The tuner's live table: a row a trial, with those that run and the best one always among them; plain lines elsewhere.
 
 Optuna's progress bar counts trials; a table of them exists only in its dashboard, a server of its own.
 """
@@ -15,13 +15,13 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from xtcav_ml.system.progress import WIDEST, clock, drawing, titled_table
-from xtcav_ml.tuning.rungs import searched, waits
+from xtcav_ml.tuning.rungs import leader, searched, waits
+from xtcav_ml.tuning.states import counted, state, why
 
 LATEST = 20  # trials shown at once
-LINES_BESIDE = 10  # of the terminal's, that rows leave to headings, title and what stands below
+LINES_BESIDE = 12  # of the terminal's, that rows leave to headings, title and what stands below
 STYLES = {TrialState.RUNNING: "bold", TrialState.COMPLETE: ""}
 WHY = "why it ended"
-NOTE = "note"  # user attribute of a trial: why it ended, if it was not completed
 
 
 Show = Callable[[Sequence[FrozenTrial], int], None]
@@ -43,18 +43,19 @@ def search_table(names: Sequence[str], minutes: float, most: int, stops: Sequenc
             sum(trial.state.is_finished() or waits(trial, stops) for trial in searched(trials)),
         )
         ended_before = ended if ended_before < 0 else ended_before
-        left = max(60 * minutes - seconds, 0)
-        if ended > ended_before:
+        left, repeated = max(60 * minutes - seconds, 0), len(trials) - len(searched(trials))
+        if ended > ended_before and not repeated:
             left = min(left, seconds / (ended - ended_before) * (most - ended))
-        return f"{ended} of {most} trials ended or wait; {clock(seconds)} passed, at most {clock(left)} left"
+        repeats = f", {repeated} repeated with other seeds" if repeated else ""
+        return f"{ended} of {most} trials ended or wait{repeats}; {clock(seconds)} passed, at most {clock(left)} left"
 
     def print_one(trials: Sequence[FrozenTrial], number: int) -> None:
         words, last = times(trials), trials[number]
         if last.state.is_finished() or waits(last, stops):
             values = " ".join(f"{short(name)}={_text(value)}" for name, value in last.params.items())
-            why = f" ({_why(last)})" if _why(last) else ""
+            reason = f" ({why(last)})" if why(last) else ""
             screen.print(
-                f"  trial {last.number:>3} {_state(last, stops):<8} {_score(last):>5}  {values}{why} | "
+                f"  trial {last.number:>3} {state(last, stops):<8} {_score(last):>5}  {values}{reason} | "
                 f"best so far: {best_so_far(trials)}; {words}"
             )
 
@@ -70,24 +71,32 @@ def frame(
     trials: Sequence[FrozenTrial], names: Sequence[str], screen: Console, times: str, stops: Sequence[int] = ()
 ) -> RenderableType:
     """Return the latest trials in as many columns and rows as `screen` has room for, and below what has none."""
-    rows = trials[-max(min(LATEST, screen.height - LINES_BESIDE), 1) :]
+    rows = _rows(trials, max(min(LATEST, screen.height - LINES_BESIDE), 1), stops)
     columns: dict[str, Callable[[FrozenTrial], str]] = {
         "trial": lambda trial: str(trial.number),
         "score": _score,
-        "state": lambda trial: _state(trial, stops),
+        "state": lambda trial: state(trial, stops),
         "epoch": lambda trial: str(trial.last_step or 0),
         **{name: lambda trial, name=name: _text(trial.params.get(name, "")) for name in names},  # type: ignore[misc]
-        WHY: _why,
+        WHY: why,
     }
     shown = list(columns)
     while len(shown) > 1 and _width(_table(rows, columns, shown), screen) > screen.width:
         shown.pop()
     below = [short(name) for name in columns if name not in shown and name != WHY]
     notes = [f"no room for: {', '.join(below)}"] if below else []
-    late = next((trial for trial in reversed(trials) if _why(trial)), None)
+    late = next((trial for trial in reversed(trials) if why(trial)), None)
     if WHY not in shown and late is not None:
-        notes.append(f"trial {late.number} {late.state.name.lower()}: {_why(late)}")
-    return Group(f"best so far: {best_so_far(trials)}; {times}", _table(rows, columns, shown), *notes)
+        notes.append(f"trial {late.number} {state(late, stops)}: {why(late)}")
+    above = [f"best so far: {best_so_far(trials)}; {counted(trials, stops)}", times]
+    return Group(*above, _table(rows, columns, shown), *notes)
+
+
+def _rows(trials: Sequence[FrozenTrial], most: int, stops: Sequence[int]) -> list[FrozenTrial]:
+    """Return `most` trials, in their order: those that run, the best one, and the latest of the others."""
+    best = _best(trials)
+    wanted = sorted(trials, key=lambda trial: (state(trial, stops) == "running", trial is best, trial.number))
+    return sorted(wanted[-most:], key=lambda trial: trial.number)
 
 
 def _table(
@@ -106,20 +115,18 @@ def _width(table: Table, screen: Console) -> int:
     return Measurement.get(screen, screen.options.update(width=WIDEST), table).minimum
 
 
-def _state(trial: FrozenTrial, stops: Sequence[int]) -> str:
-    return "waits" if waits(trial, stops) else trial.state.name.lower()
-
-
-def _why(trial: FrozenTrial) -> str:
-    """Return why a trial that was not completed ended."""
-    return str(trial.user_attrs.get(NOTE, ""))
-
-
 def best_so_far(trials: Sequence[FrozenTrial]) -> str:
-    """Return the best score of the completed trials, and the trial's number."""
+    """Return the best score and the trial's number: of the completed trials, before there are any of the furthest ones."""
+    best = _best(trials)
+    if best is None:
+        return "none yet"
+    so_far = "" if best.state == TrialState.COMPLETE else f" after epoch {best.last_step}"
+    return f"{_score(best)}{so_far} (trial {best.number})"
+
+
+def _best(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
     complete = [trial for trial in searched(trials) if trial.state == TrialState.COMPLETE]
-    best = max(complete, key=lambda trial: trial.value, default=None)
-    return "none yet" if best is None else f"{best.value:.3f} (trial {best.number})"
+    return max(complete, key=lambda trial: trial.value or 0.0, default=None) or leader(searched(trials))
 
 
 def short(name: str) -> str:
@@ -130,7 +137,8 @@ def short(name: str) -> str:
 
 def _score(trial: FrozenTrial) -> str:
     """Return the best score so far."""
-    return f"{max(trial.intermediate_values.values()):.3f}" if trial.intermediate_values else "-"
+    scores = [*trial.intermediate_values.values(), *([trial.value] if trial.value is not None else [])]
+    return f"{max(scores):.3f}" if scores else "-"
 
 
 def _text(value: Any) -> str:

@@ -18,9 +18,7 @@ from xtcav_ml.science.spec import LearningSpec
 from xtcav_ml.system import atomic
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.tuning import repeats, studies
-from xtcav_ml.tuning.live_table import NOTE
-
-INFEASIBLE = "infeasible: "  # begins the note of a trial that cannot be trained
+from xtcav_ml.tuning.states import INFEASIBLE, NOTE
 
 
 def score_name(spec: LearningSpec) -> str:

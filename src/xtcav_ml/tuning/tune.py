@@ -34,9 +34,9 @@ from xtcav_ml.system.errors import DiskFull, UserError
 from xtcav_ml.system.progress import console
 from xtcav_ml.tracking.logged_params import logged_params
 from xtcav_ml.tracking.tracker import Run, Tracker
-from xtcav_ml.tuning import outcome, repeats, rungs, studies
+from xtcav_ml.tuning import outcome, repeats, rungs, states, studies
 from xtcav_ml.tuning.description import description
-from xtcav_ml.tuning.live_table import NOTE, Show, search_table
+from xtcav_ml.tuning.live_table import Show, search_table
 from xtcav_ml.tuning.trial import train_trial
 from xtcav_ml.tuning.verdict import ACCURACY, SURE, verdict
 
@@ -185,10 +185,10 @@ class _Search:
             run.params(trial.params)
             if (ended := self._train(trial, run, show, to_end)) is not None:
                 state, value, note = ended
-                self._tell(trial, run, state, value, note)
+                self._tell(trial, state, value, note)
                 status = RUN_STATES[state]
         finally:
-            run.finish(status)
+            self._end_run(run, trial, status)
             show(self.trials(), trial.number)
         interrupts.require_none()
 
@@ -197,13 +197,17 @@ class _Search:
         key = trial.user_attrs["run_key"]
         return self.tracker.start(f"trial-{trial.number}", {"stage": "trial"}, parent=parent, run_key=key)
 
-    def _tell(self, trial: Trial, run: Run, state: TrialState, value: float | None, note: str) -> None:
+    def _tell(self, trial: Trial, state: TrialState, value: float | None, note: str) -> None:
         """End a trial in the study, with a `note` on the reason."""
         if note:
-            trial.set_user_attr(NOTE, note)
-            run.tags({NOTE: note})
+            trial.set_user_attr(states.NOTE, note)
         self.study.tell(trial, value, state=state)
         shutil.rmtree(self._states(trial), ignore_errors=True)
+
+    def _end_run(self, run: Run, trial: Trial, status: str) -> None:
+        """End the run of a trial, with its state in the study and the reason."""
+        run.tags(states.tags(self.trials()[trial.number], self.stops))
+        run.finish(status)
 
     def _states(self, trial: Trial) -> Path:
         """Return the folder of a trial's checkpoints: those of others in the same one would be removed."""
@@ -225,8 +229,8 @@ class _Search:
                     rungs.why_stopped(rungs.searched(self.trials()), waiting),
                 )
                 run = self._trial_run(trial, parent)
-                self._tell(trial, run, TrialState.PRUNED, None, why)
-                run.finish(RUN_STATES[TrialState.PRUNED])
+                self._tell(trial, TrialState.PRUNED, None, why)
+                self._end_run(run, trial, RUN_STATES[TrialState.PRUNED])
                 show(self.trials(), trial.number)
 
     def _repeat(self, parent: Run, show: Show) -> None:
@@ -251,7 +255,7 @@ class _Search:
             rules.require_trial(params, self.prepared.spec, self.prepared.shots, self.tune.memory_gb)
         except UserError as error:
             trial.set_constraint("fits", 1.0)
-            return TrialState.PRUNED, None, f"{outcome.INFEASIBLE}{error}"
+            return TrialState.PRUNED, None, f"{states.INFEASIBLE}{error}"
         starts = 0
         while True:
             before = _reported(trial)

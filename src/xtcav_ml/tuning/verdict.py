@@ -7,7 +7,7 @@ from optuna.trial import FrozenTrial, TrialState
 from xtcav_ml.config.space import Values
 from xtcav_ml.science.significance import gain_of_best
 from xtcav_ml.science.thresholds import INTERVAL
-from xtcav_ml.tuning.live_table import NOTE
+from xtcav_ml.tuning.states import NOTE
 
 ACCURACY = "val_accuracy"  # user attribute of a completed trial: of its kept epoch; None where no classes are learned
 

@@ -1,0 +1,50 @@
+"""The state of a trial in one word, and the reason for it: a search has more states than Optuna.
+
+A trial that waits at a rung is RUNNING in the study, and one that cannot be trained is PRUNED. What a person sees, in the
+terminal, in MLflow and on the page, tells them apart.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from optuna.trial import FrozenTrial, TrialState
+
+from xtcav_ml.tuning.rungs import BASELINE, REPEATS, SEED, searched, waits
+
+NOTE = "note"  # user attribute of a trial: why it ended, if it was not completed
+INFEASIBLE = "infeasible: "  # begins the note of a trial that cannot be trained
+
+WORDS = ("running", "waits", "complete", "pruned", "infeasible", "failed")
+"""All states, in the order in which they are counted."""
+
+
+def state(trial: FrozenTrial, stops: Sequence[int] = ()) -> str:
+    """Return the state of a trial in a search with rungs at `stops` (epochs), one of WORDS."""
+    if waits(trial, stops):
+        return "waits"
+    if str(trial.user_attrs.get(NOTE, "")).startswith(INFEASIBLE):
+        return "infeasible"
+    return "failed" if trial.state == TrialState.FAIL else str(trial.state.name.lower())
+
+
+def why(trial: FrozenTrial) -> str:
+    """Return why a trial that was not completed ended; empty if that needs no reason."""
+    return str(trial.user_attrs.get(NOTE, "")).removeprefix(INFEASIBLE)
+
+
+def counted(trials: Sequence[FrozenTrial], stops: Sequence[int] = ()) -> str:
+    """Return how many trials are in which state, without repeats of others, as `1 running, 4 pruned`."""
+    counts = Counter(state(trial, stops) for trial in searched(trials))
+    return ", ".join(f"{counts[word]} {'waiting' if word == 'waits' else word}" for word in WORDS if counts[word])
+
+
+def tags(trial: FrozenTrial, stops: Sequence[int] = ()) -> dict[str, str]:
+    """Return the tags of a trial's run in MLflow: its state, the reason, and both as the first words of its page."""
+    word, reason = state(trial, stops), why(trial)
+    shown = {"trial.state": word} | ({NOTE: reason} if reason else {})
+    if REPEATS in trial.user_attrs:
+        of = trial.user_attrs[REPEATS]
+        shown["trial.repeats"] = "params.yaml" if of == BASELINE else f"trial {of}"
+        reason = f"repeats {shown['trial.repeats']} with seed {trial.user_attrs[SEED]}{f'; {reason}' if reason else ''}"
+    last = f" after epoch {trial.last_step}" if trial.last_step and word != "infeasible" else ""
+    return {**shown, "mlflow.note.content": f"**{word.capitalize()}**{last}{f': {reason}' if reason else ''}"}
