@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 from tests.conftest import ROOT, StoredRun, git, lay_store, write_prepared_file
+from tests.figures.searches import made_up
 from tests.pipeline.test_evaluate import trained
 from tests.report.conftest import lay_results
 from xtcav_ml.cli import main
 from xtcav_ml.config.paths import STAGES
+from xtcav_ml.data import search_file
 from xtcav_ml.pipeline import train
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.tools.reproduction import restored
@@ -49,7 +51,8 @@ LOGGED = (
 MADE_AGAIN = (".git/xtcav-run.json", "dvc.lock", "dvc.yaml", "results/evaluation.json", "results/history.jsonl")
 READERS = {
     **{f"results/{name}": ("report", "summary", "compare", "record") for name in RESULTS},
-    "results/tuning/best.json": ("promote", "report"),
+    "results/tuning/best.json": ("promote",),
+    "results/tuning/search.json": ("report",),
     "results/tuning/study.db": ("tune", "report"),
     "results/plots/frames.png": ("report", "record"),
     "results/params_valid.txt": ("validate", "report"),
@@ -93,6 +96,7 @@ def whole(tmp_path_factory, keras_ready):
     address = {"run_id": "0" * 32, "experiment_id": "1", "store": "mlruns/mlflow.db"}
     for name, content in {"resources/train": used, "tuning/best": best, "resources/run": address}.items():
         (folder / f"results/{name}.json").write_text(json.dumps(content))
+    search_file.write(folder / "results/tuning/search.json", made_up(stops=[]))
     (folder / ".dvc/tmp/rwlock").write_text("{}")
     (folder / "dvc.lock").write_text(
         "schema: '2.0'\nstages:\n  train:\n    cmd: x\n    params:\n      params.yaml:\n        train: {seed: 1}\n"

@@ -2,6 +2,7 @@
 
 import contextlib
 import random
+import re
 import signal
 import subprocess
 import time
@@ -90,8 +91,9 @@ def test_what_was_found_is_written_and_drawn(tuned):
     assert (tuned.folder / "results/tuning/history.png").stat().st_size > 1000
     (parent,) = tuned.runs("tags.stage = 'tune'")
     stored = {file.path for file in tuned.client().list_artifacts(parent.info.run_id)}
-    assert stored >= {"best.json", "history.png"}
-    assert f"Best: trial {best['trial']}" in tuned.output
+    assert stored >= {"best.json", "search.json", "search.html", "history.png", "rungs.png", "parallel.png"}
+    assert re.search(rf"Best +trial {best['trial']}, minus mean val_cross_entropy of 5 epochs", tuned.output)
+    assert f"Pictures   {(tuned.folder / 'results/tuning/search.html').resolve().as_uri()}" in tuned.output
 
 
 def test_optuna_s_dashboard_names_what_is_maximized(tuned):

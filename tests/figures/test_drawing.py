@@ -4,8 +4,9 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
+from tests.figures.searches import KERNEL, POOL, made_up, with_objectives, without_second_block
 from tests.report.conftest import Reader
-from xtcav_ml.figures import drawing, frames, quality, training
+from xtcav_ml.figures import drawing, frames, quality, search, training
 from xtcav_ml.figures.frames import Grid, Picture
 from xtcav_ml.science import metrics
 
@@ -30,11 +31,15 @@ DRAWN = {
     "calibration": lambda: quality.calibration_curve(metrics.calibration(TRUTH, PROBABILITIES)),
     "curves of classes": lambda: quality.one_against_rest(CLASSES, "title"),
     "overlays": lambda: frames.sheet([("no", [Picture(np.eye(4), "a", GRID, np.eye(4))]), ("yes", [])], "title"),
-    "search": lambda: training.search_history(
-        [(0, 0.5, "COMPLETE"), (1, None, "FAIL"), (2, 0.7, "COMPLETE")], "-val_loss"
-    ),
     "usage": lambda: training.usage([sample(0), sample(1), sample(2) | {"gpu0_memory_mb": 5.0}]),
-    "importance": lambda: training.importances({"rate": 0.8, "kernel": 0.2}, 12),
+    "importance": lambda: search.importances({"rate": 0.8, "kernel": 0.2}, 12),
+    "history": lambda: search.history(made_up()),
+    "rungs": lambda: search.rungs(made_up()),
+    "slices": lambda: search.slices(made_up()),
+    "parallel": lambda: search.parallel(without_second_block(made_up())),
+    "by two": lambda: search.by_two(made_up(), KERNEL, POOL),
+    "repeats": lambda: search.repeats(made_up()),
+    "pareto": lambda: search.pareto(with_objectives(made_up())),
 }
 
 
@@ -85,7 +90,7 @@ def named_curves():
         lambda: quality.label_shares({"train": dict.fromkeys(NAMES, 9)}),
         lambda: quality.one_against_rest(named_curves()),
         lambda: quality.regression_scatter({name: (np.arange(3.0), np.arange(3.0)) for name in NAMES}),
-        lambda: training.importances(dict.fromkeys(NAMES, 0.5), 12),
+        lambda: search.importances(dict.fromkeys(NAMES, 0.5), 12),
     ],
     ids=["confusion", "shares", "curves", "regression", "importance"],
 )

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+from dataclasses import replace
 from importlib import resources
 
 import numpy as np
@@ -11,10 +12,12 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.conftest import ROOT, git
+from tests.figures.searches import RATE, made_up
 from tests.lineage.test_recorded import lay
 from tests.report.conftest import CLASSES, EVIL, Reader, lay_bare, lay_results, read
 from xtcav_ml.cli import main
 from xtcav_ml.config.base import read_tree
+from xtcav_ml.data import search_file
 from xtcav_ml.figures import quality
 from xtcav_ml.report import origin, page
 from xtcav_ml.system.errors import UserError
@@ -62,11 +65,12 @@ def fill(bare):
     used |= {"read_mb": 1.0, "written_mb": 2.0}
     (results / "resources/train.json").write_text(json.dumps(used))
     (results / "resources/evaluate.json").write_text(json.dumps({**used, "max_gpu0_memory_mb": 777.0}))
-    best = {"study": "peaks-1", "trial": 7, "score": 0.875, "epochs": 3, "params": {"train.rate": 0.0123456, "x": EVIL}}
-    best["train"] = best["params"]
-    (results / "tuning/best.json").write_text(json.dumps(best))
-    for name in ("resources/train.png", "tuning/history.png"):
-        (results / name).write_bytes((results / "plots/frames.png").read_bytes())
+    found = made_up()
+    trials = [replace(trial, params={**trial.params, RATE: 0.0123456}, why=EVIL) for trial in found.trials]
+    search_file.write(
+        results / "tuning/search.json", replace(found, study=EVIL, trials=trials, summary={"Best": "0.875"})
+    )
+    (results / "resources/train.png").write_bytes((results / "plots/frames.png").read_bytes())
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +91,7 @@ def test_all_that_there_is_has_its_section(text):
     assert names == SECTIONS
     assert [link["href"] for link in shown.named("a")] == [f"#{name}" for name in names]
     for part in (
-        "peaks-1: trial 7 was best, with score 0.875 on the validation shots",
+        "Best 0.875",
         "0.01235",
         "max gpu0 memory mb",
         "777",
@@ -99,7 +103,7 @@ def test_all_that_there_is_has_its_section(text):
         "edited since",
     ):
         assert part in words, part
-    assert len(shown.named("img")) == 6
+    assert len(shown.named("img")) == 5
 
 
 def test_hashes_and_parameters_are_folded_and_what_names_the_results_is_not(text):
@@ -204,13 +208,14 @@ def test_results_alone_are_enough(bare, classes):
     assert ('id="numbers"' in text) == bool(numbers)
 
 
-@pytest.mark.parametrize("name", ["evaluation.json", "history.jsonl", "resources/train.json"])
+@pytest.mark.parametrize("name", ["evaluation.json", "history.jsonl", "resources/train.json", "tuning/search.json"])
 def test_a_damaged_file_is_one_line_and_leaves_the_last_page(bare, name):
     out = bare / "results/report.html"
     out.write_text("an earlier page")
-    (bare / "results/resources").mkdir()
+    for folder in ("resources", "tuning"):
+        (bare / "results" / folder).mkdir()
     (bare / "results" / name).write_text('{"torn')
-    with pytest.raises(UserError, match=rf"{name}: (invalid JSON|damaged) \(found .*\)\. Fix: .*`make repro`"):
+    with pytest.raises(UserError, match=rf"{name}: (invalid JSON|damaged) \(found .*\)\. Fix: .*`make (repro|tune)`"):
         page.write_page(bare, out)
     assert out.read_text() == "an earlier page"
 

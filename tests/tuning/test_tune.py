@@ -49,6 +49,7 @@ def search(tmp_path, monkeypatch, params):
     monkeypatch.delenv("DVC_ROOT", raising=False)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setattr(tune, "ChildProcess", Known)
+    monkeypatch.setattr(tune.outcome, "pictures", lambda *_: [])  # seconds, for which test_outcome pays
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     rules = params.tune.model_copy(
         update={"trials": 3, "epochs": 2, "rungs": 0, "space": {"train.optimizer.momentum": Range(low=0.5, high=0.9)}}

@@ -24,3 +24,4 @@ RUN_ADDRESS = RESOURCES / "run.json"  # the MLflow run of the results in the wor
 
 TUNING = RESULTS / "tuning"
 BEST = TUNING / "best.json"  # the best trial of a search
+SEARCH, SEARCH_PAGE = TUNING / "search.json", TUNING / "search.html"  # all its trials, and a page on them

@@ -1,4 +1,4 @@
-"""The training and the search, epoch by epoch and trial by trial, and what they use of the machine."""
+"""The training, epoch by epoch, and what it uses of the machine."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -82,47 +82,4 @@ def usage(samples: Sequence[Mapping[str, float]]) -> Figure:
         if len(lines) > 1:
             axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
     axes.set_xlabel("s")
-    return figure
-
-
-@mpl.rc_context(STYLE)
-def search_history(trials: Sequence[tuple[int, float | None, str]], scored_by: str) -> Figure:
-    """Draw the score of each trial (number, score or None, state name), by the name `scored_by`, and the best so far.
-
-    A pruned trial has the score of its last epoch; one without a score is only counted.
-    """
-    figure = Figure(figsize=(7, 3.8))
-    axes = figure.add_subplot()
-    scored = [(number, value, state == "COMPLETE") for number, value, state in trials if value is not None]
-    marks: Any = {True: {"marker": "o", "label": "completed"}}
-    marks[False] = {"marker": "o", "label": "pruned: score of its last epoch", "markerfacecolor": "none"}
-    for completed, look in marks.items():
-        points = [(number, value) for number, value, state in scored if state == completed]
-        if points:
-            axes.plot(*zip(*points, strict=True), linestyle="none", color=TRAIN if completed else MUTED, **look)
-    done = [(number, value) for number, value, completed in scored if completed]
-    best = np.maximum.accumulate([value for _, value in done])
-    axes.step([number for number, _ in done], best, where="post", color=VALIDATION, label="best so far")
-    without = len(trials) - len(scored)
-    note = f"; {without} without a score" if without else ""
-    axes.set(xlabel=f"trial ({len(trials)} ended{note})", ylabel=f"validation score, {scored_by}")
-    legend_above(axes, ncols=3, columnspacing=1)
-    return figure
-
-
-FEW_TRIALS = 50
-"""Completed trials below which a share of the variance is a rough guess."""
-
-
-@mpl.rc_context(STYLE)
-def importances(shares: Mapping[str, float], trials: int) -> Figure:
-    """Draw each parameter's share of the variance of the score over the completed `trials`."""
-    figure = Figure(figsize=(7, 0.9 + 0.4 * len(shares)))
-    axes = figure.add_subplot()
-    names = list(shares)[::-1]
-    bars = axes.barh(names, [shares[name] for name in names], color=TRAIN)
-    axes.bar_label(bars, fmt="%.2f", padding=3)
-    rough = "\ntoo few to rely on" if trials < FEW_TRIALS else ""
-    axes.set(xlim=(0, 1.1 * max(shares.values(), default=1)))
-    axes.set(xlabel=f"importance for the validation score, from {trials} completed trials{rough}")
     return figure

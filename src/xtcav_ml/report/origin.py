@@ -1,12 +1,12 @@
-"""Where the results come from: search, resources, lineage."""
+"""Where the results come from: settings, resources, lineage."""
 
 from pathlib import Path
 from typing import Any
 
 from xtcav_ml.config import parameters
 from xtcav_ml.config.base import flatten, read_tree
-from xtcav_ml.config.paths import BEST, PARAMS_FILE, RESOURCES, STAGES, TUNING
-from xtcav_ml.data.result_files import Best, Usage
+from xtcav_ml.config.paths import PARAMS_FILE, RESOURCES, STAGES
+from xtcav_ml.data.result_files import Usage
 from xtcav_ml.lineage import git, recorded
 from xtcav_ml.lineage.environment import environment
 from xtcav_ml.report.format import amount
@@ -57,20 +57,6 @@ def outdated(results: Results) -> list[str]:
     sections = {name.partition(".")[0] for name in results.recorded.params}
     now = {name: value for name, value in now.items() if name.partition(".")[0] in sections}
     return list(recorded.differing({"then": results.recorded.params, "now": now}))
-
-
-def search_section(results: Results) -> dict[str, Any] | None:
-    """Return the best trial of `make tune`, its parameters, and the search's pictures by title; None if it has not run."""
-    best = results.json(BEST, Best)
-    if not best:
-        return None
-    titles = {
-        "history": "Score of each trial, and the best so far",
-        "importance": "Share of each parameter in the variance of the score",
-    }
-    values = best["params"].items()
-    rows = [[name, f"{value:.4g}" if isinstance(value, float) else str(value)] for name, value in values]
-    return {"best": best, "rows": rows, "pictures": _pictures(results, TUNING, titles)}
 
 
 def resources_section(results: Results) -> dict[str, Any]:

@@ -9,10 +9,10 @@ import jinja2
 
 from xtcav_ml.config.paths import PLOTS, RESULTS
 from xtcav_ml.lineage import git
-from xtcav_ml.report import current, data, earlier, format, frames, origin, quality, training
+from xtcav_ml.report import current, data, earlier, frames, origin, quality, search, training
 from xtcav_ml.report.current import Run
+from xtcav_ml.report.markup import environment
 from xtcav_ml.report.results import Results, load_results
-from xtcav_ml.science.thresholds import INTERVAL
 from xtcav_ml.system import atomic
 from xtcav_ml.system.errors import DAMAGES, reading
 from xtcav_ml.system.progress import console
@@ -28,23 +28,13 @@ SECTIONS: dict[str, tuple[str, Callable[[Results], dict[str, Any] | None]]] = {
     "means": ("Mean frames", lambda results: frames.picture(results, PLOTS / "mean_frames.png")),
     "mistakes": ("Worst mistakes", frames.mistakes),
     "saliency": ("Where the network looks", lambda results: frames.picture(results, PLOTS / "saliency.png")),
-    "search": ("Search", origin.search_section),
+    "search": ("Search", search.search_section),
     "resources": ("Resources", origin.resources_section),
     "origin": ("Lineage", origin.origin_section),
 }
 """Title of each section, and the function that gathers its content, None if it is left out; its text is in its template."""
 
 MEND = "run `dvc repro --force evaluate`, then the command again"
-
-FILTERS = (
-    format.percent,
-    format.number,
-    format.amount,
-    format.compared,
-    format.by_blocks,
-    format.ranges,
-    format.meaning,
-)
 
 
 def write_page(root: Path, out: Path, run: Run = None) -> None:
@@ -60,24 +50,19 @@ def write_page(root: Path, out: Path, run: Run = None) -> None:
 
 def render(results: Results, made_from: str = "") -> str:
     """Return the page, with `made_from` in its head. All that is put into a template is text, and escaped."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals["INTERVAL"] = INTERVAL
-    environment.filters |= {function.__name__: function for function in FILTERS}
     with reading(results.root / RESULTS, "files of one `make repro`", MEND, (*DAMAGES, jinja2.TemplateError)):
         sections = {name: (title, gather(results)) for name, (title, gather) in SECTIONS.items()}
-        return environment.get_template("page.html").render(
-            sections={name: section for name, section in sections.items() if section[1] is not None},
-            metrics=results.metrics,
-            seeds=results.seeds,
-            run=results.run,
-            outdated=origin.outdated(results),
-            state=git.state(results.root),
-            made_from=made_from,
-            made=datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
+        return (
+            environment()
+            .get_template("page.html")
+            .render(
+                sections={name: section for name, section in sections.items() if section[1] is not None},
+                metrics=results.metrics,
+                seeds=results.seeds,
+                run=results.run,
+                outdated=origin.outdated(results),
+                state=git.state(results.root),
+                made_from=made_from,
+                made=datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
+            )
         )

@@ -1,24 +1,30 @@
-"""What comes out of a search: the best trial, as best.json, and charts; or why there is none."""
+"""What comes out of a search: the best trial, as best.json, a page with charts, or why there is none."""
 
+import dataclasses
 from collections import Counter
 from pathlib import Path
 
-import optuna
 from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from xtcav_ml.config import space
 from xtcav_ml.config.base import flatten
+from xtcav_ml.config.paths import BEST, SEARCH, SEARCH_PAGE
 from xtcav_ml.config.train import TrainParams
 from xtcav_ml.config.tune import TuneParams
-from xtcav_ml.figures import training
+from xtcav_ml.data import search_file
+from xtcav_ml.figures import search as charts_of
 from xtcav_ml.figures.drawing import write_png
+from xtcav_ml.report import search as page
 from xtcav_ml.science import epochs
+from xtcav_ml.science.search import Search
 from xtcav_ml.science.spec import LearningSpec
 from xtcav_ml.system import atomic
 from xtcav_ml.system.errors import UserError
-from xtcav_ml.tuning import repeats, studies
+from xtcav_ml.tuning import repeats, studies, summary
+from xtcav_ml.tuning.found import gather
 from xtcav_ml.tuning.states import INFEASIBLE, NOTE
+from xtcav_ml.tuning.verdict import SURE, verdict
 
 
 def score_name(spec: LearningSpec) -> str:
@@ -28,11 +34,10 @@ def score_name(spec: LearningSpec) -> str:
 
 
 def write(study: Study, base: TrainParams, tune: TuneParams, scored_by: str, out: Path) -> list[Path]:
-    """Write best.json and charts of history and importance; return them. `scored_by` names what is maximized.
+    """Write best.json, search.json, a page and the charts on it; return them. `scored_by` names what is maximized.
 
     Raises UserError if no trial was completed.
     """
-    complete = [trial for trial in studies.ended(study) if trial.state == TrialState.COMPLETE]
     best = chosen(study)
     sure = repeats.judge(study.trials)
     content = {
@@ -46,20 +51,28 @@ def write(study: Study, base: TrainParams, tune: TuneParams, scored_by: str, out
         "verdict": sure.verdict if sure else "",
         "train": flatten({"train": space.applied(base, best.params).model_dump(mode="json")}),
     }
-    atomic.write_json(out / "best.json", content)
-    scored = [(trial.number, trial.value, trial.state.name) for trial in studies.ended(study)]
-    charts = {"history": training.search_history(scored, scored_by)}
-    if len({trial.value for trial in complete}) > 1:  # importance is a share of the variance
-        charts["importance"] = training.importances(_importances(studies.ended(study)), len(complete))
-    for name, figure in charts.items():
-        write_png(out / f"{name}.png", figure)
-    return [out / "best.json", *(out / f"{name}.png" for name in charts)]
+    atomic.write_json(out / BEST.name, content)
+    found = _described(study, base, tune, scored_by, best)
+    search_file.write(out / SEARCH.name, found)
+    return [out / BEST.name, out / SEARCH.name, *pictures(found, out)]
 
 
-def _importances(trials: list[FrozenTrial]) -> dict[str, float]:
-    study = optuna.create_study(direction="maximize")
-    study.add_trials(trials)
-    return dict(optuna.importance.get_param_importances(study))
+def pictures(found: Search, out: Path) -> list[Path]:
+    """Write the page on a search, and each of its charts as PNG; return them."""
+    page.write_page(found, out / SEARCH_PAGE.name)
+    charts = {out / f"{name}.png": figure for name, (_, figure) in charts_of.charts(found).items()}
+    for path, figure in charts.items():
+        write_png(path, figure)
+    return [out / SEARCH_PAGE.name, *charts]
+
+
+def _described(study: Study, base: TrainParams, tune: TuneParams, scored_by: str, best: FrozenTrial) -> Search:
+    """Return all that was found, with its summary in words."""
+    found = gather(study, base, tune, scored_by, best.number)
+    sure, shots = repeats.judge(study.trials), len(best.user_attrs.get(repeats.SHOTS) or ())
+    said, advice = verdict(studies.ended(study), found.baseline, shots, not shots or "squared_error" in scored_by)
+    words = (sure.verdict if sure else said), (SURE if sure and sure.better else advice)
+    return dataclasses.replace(found, summary=summary.sentences(study, found, *words))
 
 
 def chosen(study: Study) -> FrozenTrial:

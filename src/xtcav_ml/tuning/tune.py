@@ -20,9 +20,11 @@ from optuna.trial import FrozenTrial, TrialState
 
 from xtcav_ml.config import space
 from xtcav_ml.config.base import overridden
+from xtcav_ml.config.paths import SEARCH
 from xtcav_ml.config.space import Values
 from xtcav_ml.config.train import TrainParams
 from xtcav_ml.config.tune import TuneParams
+from xtcav_ml.data import search_file
 from xtcav_ml.data.prepared import PreparedFile
 from xtcav_ml.learning import rules
 from xtcav_ml.lineage import git, lineage, project
@@ -34,11 +36,11 @@ from xtcav_ml.system.errors import DiskFull, UserError
 from xtcav_ml.system.progress import console
 from xtcav_ml.tracking.logged_params import logged_params
 from xtcav_ml.tracking.tracker import Run, Tracker
-from xtcav_ml.tuning import outcome, repeats, rungs, states, studies
+from xtcav_ml.tuning import outcome, repeats, rungs, states, studies, summary
 from xtcav_ml.tuning.description import description
 from xtcav_ml.tuning.live_table import Show, search_table
 from xtcav_ml.tuning.trial import train_trial
-from xtcav_ml.tuning.verdict import ACCURACY, SURE, verdict
+from xtcav_ml.tuning.verdict import ACCURACY
 
 RUN_STATES = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", TrialState.FAIL: "FAILED"}
 """MLflow's states of Optuna's: a pruned trial was ended on purpose, a failed one by an error."""
@@ -72,7 +74,7 @@ def run_search(train: TrainParams, tune: TuneParams, data: Path, out: Path, seed
     with (
         studies.usable(out / "study.db"),
         PreparedFile(data / "train.h5") as prepared,
-        PreparedFile(data / "validation.h5") as validation,
+        PreparedFile(data / "validation.h5"),
     ):
         rules.require_trainable(base, prepared.spec, prepared.shots)
         study = studies.open_study(tune, decides(base), out / "study.db")
@@ -81,15 +83,8 @@ def run_search(train: TrainParams, tune: TuneParams, data: Path, out: Path, seed
         screen.print(_announced(study, tune))
         with Tracker(project.find_root(), identity=study.study_name) as tracker:
             written = _Search(study, base, tune, prepared, tracker, out, seeds).run_trials()
-        baseline = space.values_of(base, tune.space)
-        said, advice = verdict(studies.ended(study), baseline, validation.shots, bool(prepared.spec.regression))
-    best, sure = outcome.chosen(study), repeats.judge(study.trials)
-    screen.print(f"\nBest: trial {best.number}, {outcome.score_name(prepared.spec)} {best.value:.3f}")
-    for name, value in best.params.items():
-        screen.print(f"  {name}: {value:.4g}" if isinstance(value, float) else f"  {name}: {value}")
-    screen.print(sure.verdict if sure else said)
+    summary.print_summary(search_file.read(out / SEARCH.name), out)
     screen.print(f"Written: {', '.join(map(str, written))}")
-    screen.print(f"Next: {SURE if sure and sure.better else advice}")
 
 
 def _announced(study: Study, tune: TuneParams) -> str:
