@@ -35,6 +35,7 @@ THOROUGH = [
     "end_to_end/test_server.py",
     "end_to_end/test_repro_again.py",
     "end_to_end/test_browser.py",
+    "end_to_end/test_search_pages.py",
     "end_to_end/test_code.py",
     "end_to_end/test_streams.py",
     "end_to_end/test_interrupt.py",

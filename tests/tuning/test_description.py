@@ -22,7 +22,8 @@ def described(params):
             found = create_trial(state=state, value=value, params=rate, distributions=dimensions)
             study.add_trial(found)
         tune_of = tune if not trials else tune.model_copy(update={"space": {RATE: space[RATE]}})
-        return description(study, tune_of, {RATE: 0.01, POOL: "max"}, "val_accuracy", "0123456789abcdef")
+        said = {"How sure": "Better? Yes.", "Next": "promote it"}
+        return description(study, tune_of, {RATE: 0.01, POOL: "max"}, "val_accuracy", "0123456789abcdef", said)
 
     return describe
 
@@ -37,7 +38,9 @@ def test_it_says_what_is_searched_before_any_trial_has_ended(described):
 def test_it_says_what_was_found_and_how_to_repeat_it(described):
     text = described((TrialState.COMPLETE, 0.7), (TrialState.COMPLETE, 0.85), (TrialState.FAIL, None))
     assert text.startswith(
-        "**Best: trial 1, val_accuracy 0.850**; 3 of 5 trials have ended (2 complete, 1 fail), 8 epochs"
+        "**Best: trial 1, val_accuracy 0.850**; 3 of 5 trials have ended (2 complete, 1 failed), 8 epochs"
     )
     assert f"| {RATE} | 0.003 to 0.1 logarithmic | 0.01 | 0.01235 |" in text
+    assert "\n\n**How sure**: Better? Yes.\n\n" in text
+    assert "promote it" not in text
     assert "`make tune` at commit `0123456789ab`" in text

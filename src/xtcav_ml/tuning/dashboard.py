@@ -40,5 +40,7 @@ def serve(path: Path, host: str, port: int) -> None:
         raise UserError(f"{path}: missing (found no search, expected that of `make tune`). Fix: run `make tune`")
     with listening.listen(host, port) as listens, studies.usable(path):
         server = _Server(listens, optuna_dashboard.wsgi(f"sqlite:///{path}"))
-        print(f"Optuna's dashboard on http://{listening.address(host, port)}/dashboard (Ctrl-C ends it)", flush=True)
+        study = studies.latest(path)
+        page = "dashboard" if study is None else f"dashboard/studies/{study}"
+        print(f"Optuna's dashboard on http://{listening.address(host, port)}/{page} (Ctrl-C ends it)", flush=True)
         server.serve_forever()

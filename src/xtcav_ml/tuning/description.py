@@ -1,31 +1,37 @@
 """What the page of a study's run opens with in MLflow: what is searched, what was found, how to repeat it."""
 
-from collections import Counter
+from collections.abc import Mapping
 
 from optuna import Study
 
 from xtcav_ml.config.space import Values
 from xtcav_ml.config.tune import Choices, Range, TuneParams
 from xtcav_ml.tracking.runs import NOTE_CHARACTERS, markdown_table
-from xtcav_ml.tuning import studies
+from xtcav_ml.tuning import outcome, rungs, states, studies
+
+SAID = ("How sure", "Mattered")
+"""Sentences of the summary that are repeated."""
 
 
-def description(study: Study, tune: TuneParams, baseline: Values, score: str, commit: str) -> str:
+def description(
+    study: Study, tune: TuneParams, baseline: Values, score: str, commit: str, summary: Mapping[str, str] | None = None
+) -> str:
     """Return it in Markdown; `baseline` are the parameters of params.yaml by dotted names, `score` is what is maximized."""
     ended = studies.ended(study)
-    best = studies.best(study)
-    states = ", ".join(f"{count} {state.name.lower()}" for state, count in Counter(one.state for one in ended).items())
+    best = outcome.best_known(study)
+    counts = states.counted(study.get_trials(deepcopy=False), rungs.stops(tune.epochs, tune.rungs))
     found = f"**Best: trial {best.number}, {score} {best.value:.3f}**" if best else "No trial is complete yet"
     rows = [
         [name, _searched(values), str(baseline.get(name, "")), _value(best.params.get(name, "")) if best else ""]
         for name, values in tune.space.items()
     ]
     lines = [
-        f"{found}; {len(ended)} of {tune.trials} trials have ended ({states or 'none'}), {tune.epochs} epochs "
+        f"{found}; {len(ended)} of {tune.trials} trials have ended ({counts or 'none'}), {tune.epochs} epochs "
         "for those that were not stopped at a rung",
+        *(f"**{heading}**: {summary[heading]}" for heading in SAID if summary and heading in summary),
         markdown_table(["searched by Optuna", "values", "params.yaml", "best trial"], rows),
         f"To repeat or continue it: `make tune` at commit `{commit[:12]}`, with the same data. `xtcav promote` writes the best "
-        "parameters into params.yaml; `make dashboard` shows the trials beside each other.",
+        "parameters into params.yaml. Pictures: the artifact search.html, or `make dashboard`.",
     ]
     return "\n\n".join(lines)[:NOTE_CHARACTERS] + "\n"
 

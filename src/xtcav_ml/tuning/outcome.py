@@ -57,6 +57,13 @@ def write(study: Study, base: TrainParams, tune: TuneParams, scored_by: str, out
     return [out / BEST.name, out / SEARCH.name, *pictures(found, out)]
 
 
+def said(out: Path, study: Study) -> dict[str, str]:
+    """Return the summary in the folder `out` by headings; empty if there is none, or it is another study's."""
+    path = out / SEARCH.name
+    found = search_file.read(path) if path.exists() else None
+    return found.summary if found is not None and found.study == study.study_name else {}
+
+
 def pictures(found: Search, out: Path) -> list[Path]:
     """Write the page on a search, and each of its charts as PNG; return them."""
     page.write_page(found, out / SEARCH_PAGE.name)
@@ -70,22 +77,24 @@ def _described(study: Study, base: TrainParams, tune: TuneParams, scored_by: str
     """Return all that was found, with its summary in words."""
     found = gather(study, base, tune, scored_by, best.number)
     sure, shots = repeats.judge(study.trials), len(best.user_attrs.get(repeats.SHOTS) or ())
-    said, advice = verdict(studies.ended(study), found.baseline, shots, not shots or "squared_error" in scored_by)
-    words = (sure.verdict if sure else said), (SURE if sure and sure.better else advice)
+    compared, advice = verdict(studies.ended(study), found.baseline, shots, not shots or "squared_error" in scored_by)
+    words = (sure.verdict if sure else compared), (SURE if sure and sure.better else advice)
     return dataclasses.replace(found, summary=summary.sentences(study, found, *words))
 
 
 def chosen(study: Study) -> FrozenTrial:
-    """Return the trial that is best over seeds, if that is known and it was completed, or else with its own.
-
-    Raises UserError if no trial was completed.
-    """
-    sure = repeats.judge(study.trials)
-    winner = study.trials[sure.number] if sure else None
-    best = winner if winner is not None and winner.state == TrialState.COMPLETE else studies.best(study)
+    """Return the trial of `best_known`. Raises UserError if no trial was completed."""
+    best = best_known(study)
     if best is None:
         raise UserError(_no_trial(study))
     return best
+
+
+def best_known(study: Study) -> FrozenTrial | None:
+    """Return the trial that is best over seeds, if that is known and it was completed, or else with its own; None of none."""
+    sure = repeats.judge(study.trials)
+    winner = study.trials[sure.number] if sure else None
+    return winner if winner is not None and winner.state == TrialState.COMPLETE else studies.best(study)
 
 
 def _no_trial(study: Study) -> str:

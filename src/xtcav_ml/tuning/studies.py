@@ -53,6 +53,11 @@ def open_study(tune: TuneParams, decides: Mapping[str, Any], path: Path) -> Stud
     )
 
 
+def latest(path: Path) -> int | None:
+    """Return the number by which Optuna's dashboard knows the newest study in the file `path`; None if there is none."""
+    return max((study._study_id for study in _storage(path).get_all_studies()), default=None)
+
+
 def next_trial(study: Study, tune: TuneParams, baseline: Values) -> Trial:
     """Return the trial that goes on or else begins next.
 

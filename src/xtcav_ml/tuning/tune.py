@@ -33,7 +33,7 @@ from xtcav_ml.science import epochs
 from xtcav_ml.system import interrupts
 from xtcav_ml.system.child_process import ChildProcess, Killed
 from xtcav_ml.system.errors import DiskFull, UserError
-from xtcav_ml.system.progress import console
+from xtcav_ml.system.progress import console, labelled
 from xtcav_ml.tracking.logged_params import logged_params
 from xtcav_ml.tracking.tracker import Run, Tracker
 from xtcav_ml.tuning import outcome, repeats, rungs, states, studies, summary
@@ -84,7 +84,7 @@ def run_search(train: TrainParams, tune: TuneParams, data: Path, out: Path, seed
         with Tracker(project.find_root(), identity=study.study_name) as tracker:
             written = _Search(study, base, tune, prepared, tracker, out, seeds).run_trials()
     summary.print_summary(search_file.read(out / SEARCH.name), out)
-    screen.print(f"Written: {', '.join(map(str, written))}")
+    screen.print(labelled("Written", f"{out}/ " + ", ".join(path.name for path in written), screen.width))
 
 
 def _announced(study: Study, tune: TuneParams) -> str:
@@ -180,10 +180,12 @@ class _Search:
             run.params(trial.params)
             if (ended := self._train(trial, run, show, to_end)) is not None:
                 state, value, note = ended
-                self._tell(trial, state, value, note)
+                self._tell(trial, run, state, value, note)
                 status = RUN_STATES[state]
         finally:
-            self._end_run(run, trial, status)
+            if status == WAITS:
+                self._tag(run, trial)
+            run.finish(status)
             show(self.trials(), trial.number)
         interrupts.require_none()
 
@@ -192,17 +194,17 @@ class _Search:
         key = trial.user_attrs["run_key"]
         return self.tracker.start(f"trial-{trial.number}", {"stage": "trial"}, parent=parent, run_key=key)
 
-    def _tell(self, trial: Trial, state: TrialState, value: float | None, note: str) -> None:
+    def _tell(self, trial: Trial, run: Run, state: TrialState, value: float | None, note: str) -> None:
         """End a trial in the study, with a `note` on the reason."""
         if note:
             trial.set_user_attr(states.NOTE, note)
         self.study.tell(trial, value, state=state)
+        self._tag(run, trial)
         shutil.rmtree(self._states(trial), ignore_errors=True)
 
-    def _end_run(self, run: Run, trial: Trial, status: str) -> None:
-        """End the run of a trial, with its state in the study and the reason."""
+    def _tag(self, run: Run, trial: Trial) -> None:
+        """Let the run of a trial say its state in the study and the reason."""
         run.tags(states.tags(self.trials()[trial.number], self.stops))
-        run.finish(status)
 
     def _states(self, trial: Trial) -> Path:
         """Return the folder of a trial's checkpoints: those of others in the same one would be removed."""
@@ -224,8 +226,8 @@ class _Search:
                     rungs.why_stopped(rungs.searched(self.trials()), waiting),
                 )
                 run = self._trial_run(trial, parent)
-                self._tell(trial, TrialState.PRUNED, None, why)
-                self._end_run(run, trial, RUN_STATES[TrialState.PRUNED])
+                self._tell(trial, run, TrialState.PRUNED, None, why)
+                run.finish(RUN_STATES[TrialState.PRUNED])
                 show(self.trials(), trial.number)
 
     def _repeat(self, parent: Run, show: Show) -> None:
@@ -316,7 +318,12 @@ class _Search:
 
     def _describe(self, run: Run) -> None:
         text = description(
-            self.study, self.tune, self.baseline, outcome.score_name(self.prepared.spec), git.state()["commit"]
+            self.study,
+            self.tune,
+            self.baseline,
+            outcome.score_name(self.prepared.spec),
+            git.state()["commit"],
+            outcome.said(self.out, self.study),
         )
         run.tags({"mlflow.note.content": text})
 
