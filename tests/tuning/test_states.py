@@ -40,6 +40,7 @@ def test_they_are_counted_without_repeats():
     [
         ("complete", None, "**Complete** after epoch 9"),
         ("waits", None, "**Waits** after epoch 5"),
+        ("running", "`make tune` continues it", "**Interrupted** after epoch 3: `make tune` continues it"),
         ("pruned", BEHIND, f"**Pruned** after epoch 5: {BEHIND}"),
         ("infeasible", TOO_LARGE, f"**Infeasible**: {TOO_LARGE}"),
         ("failed", "trial 5: killed", "**Failed** after epoch 2: trial 5: killed"),
@@ -47,7 +48,8 @@ def test_they_are_counted_without_repeats():
 )
 def test_the_run_of_a_trial_says_its_state_and_why(word, note, page):
     tags = states.tags(ONE_OF_EACH[word], stops=[2, 5])
-    assert (tags["trial.state"], tags.get("note"), tags["mlflow.note.content"]) == (word, note, page)
+    assert tags["trial.state"] == ("interrupted" if word == "running" else word)
+    assert (tags.get("note"), tags["mlflow.note.content"]) == (note, page)
 
 
 @pytest.mark.parametrize(("of", "named"), [(-1, "params.yaml"), (17, "trial 17")])

@@ -39,8 +39,10 @@ def counted(trials: Sequence[FrozenTrial], stops: Sequence[int] = ()) -> str:
 
 
 def tags(trial: FrozenTrial, stops: Sequence[int] = ()) -> dict[str, str]:
-    """Return the tags of a trial's run in MLflow: its state, the reason, and both as the first words of its page."""
+    """Return the tags of a trial's run in MLflow that ends: its state, the reason, and both as the first words of its page."""
     word, reason = state(trial, stops), why(trial)
+    if word == "running":
+        word, reason = "interrupted", "`make tune` continues it"
     shown = {"trial.state": word} | ({NOTE: reason} if reason else {})
     if REPEATS in trial.user_attrs:
         of = trial.user_attrs[REPEATS]
