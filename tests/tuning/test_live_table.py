@@ -61,9 +61,9 @@ def test_without_a_terminal_each_trial_is_one_line(trials, capsys):
 
 def test_a_trial_that_waits_at_a_rung_is_said_to_and_its_next_epoch_is_not_told(capsys):
     with search_table([NAME], 9, 20, stops=[2]) as show:
-        for epochs in (1, 2, 3):
+        for epochs, busy in ((1, {0}), (2, ()), (2, {0}), (3, {0})):
             values = dict.fromkeys(range(1, epochs + 1), 0.1)
-            show([optuna.trial.create_trial(state=TrialState.RUNNING, intermediate_values=values)], 0)
+            show([optuna.trial.create_trial(state=TrialState.RUNNING, intermediate_values=values)], 0, busy)
     (line,) = capsys.readouterr().out.splitlines()
     assert re.search(r"waits +0.100 .* 1 of 20 trials ended or wait", line)
 
@@ -119,6 +119,16 @@ def test_those_that_run_and_the_best_one_are_shown_among_many_later_ones(monkeyp
     rows = [[cell.strip() for cell in line.split("│")[1:5]] for line in lines if line.startswith("│")]
     assert rows[:2] == [["0", "-0.700", "running", "3"], ["1", "-0.600", "complete", "0"]]
     assert "best so far: -0.600 (trial 1); 1 running, 40 waiting, 1 complete" in " ".join(lines)
+
+
+def test_a_trial_that_goes_on_from_its_rung_runs(monkeypatch):
+    screen = terminal(monkeypatch, 80, 24)
+    waiting = [optuna.trial.create_trial(state=TrialState.RUNNING, intermediate_values={2: -0.9}) for _ in range(3)]
+    with search_table([NAME], 9, 9, stops=[2]) as show:
+        show(numbered(*waiting), 1, {1})
+    words = " ".join(screens(screen.file.getvalue(), 80)[-1])
+    assert "1 running, 2 waiting" in words
+    assert re.search(r"│ +1 │ +-0.900 │ +running", words)
 
 
 def test_before_any_trial_is_complete_the_furthest_is_the_best():

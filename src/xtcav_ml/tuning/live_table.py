@@ -5,8 +5,8 @@ Optuna's progress bar counts trials; a table of them exists only in its dashboar
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Any, Protocol
 
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console, Group, RenderableType
@@ -24,8 +24,11 @@ STYLES = {TrialState.RUNNING: "bold", TrialState.COMPLETE: ""}
 WHY = "why it ended"
 
 
-Show = Callable[[Sequence[FrozenTrial], int], None]
-"""Shows the trials, of which that with this number has changed."""
+class Show(Protocol):
+    """Shows the trials, of which that with this number has changed; those in `busy` are trained at the moment."""
+
+    def __call__(self, trials: Sequence[FrozenTrial], number: int, busy: Collection[int] = ()) -> None:
+        """Show them."""
 
 
 @contextlib.contextmanager
@@ -49,8 +52,10 @@ def search_table(names: Sequence[str], minutes: float, most: int, stops: Sequenc
         repeats = f", {repeated} repeated with other seeds" if repeated else ""
         return f"{ended} of {most} trials ended or wait{repeats}; {clock(seconds)} passed, at most {clock(left)} left"
 
-    def print_one(trials: Sequence[FrozenTrial], number: int) -> None:
+    def print_one(trials: Sequence[FrozenTrial], number: int, busy: Collection[int] = ()) -> None:
         words, last = times(trials), trials[number]
+        if number in busy:
+            return
         if last.state.is_finished() or waits(last, stops):
             values = " ".join(f"{short(name)}={_text(value)}" for name, value in last.params.items())
             reason = f" ({why(last)})" if why(last) else ""
@@ -64,18 +69,27 @@ def search_table(names: Sequence[str], minutes: float, most: int, stops: Sequenc
             yield print_one
             return
         with Live(console=screen, auto_refresh=False) as live:
-            yield lambda trials, _: live.update(frame(trials, names, screen, times(trials), stops), refresh=True)
+
+            def draw(trials: Sequence[FrozenTrial], number: int, busy: Collection[int] = ()) -> None:
+                live.update(frame(trials, names, screen, times(trials), stops, busy), refresh=True)
+
+            yield draw
 
 
 def frame(
-    trials: Sequence[FrozenTrial], names: Sequence[str], screen: Console, times: str, stops: Sequence[int] = ()
+    trials: Sequence[FrozenTrial],
+    names: Sequence[str],
+    screen: Console,
+    times: str,
+    stops: Sequence[int] = (),
+    busy: Collection[int] = (),
 ) -> RenderableType:
     """Return the latest trials in as many columns and rows as `screen` has room for, and below what has none."""
-    rows = _rows(trials, max(min(LATEST, screen.height - LINES_BESIDE), 1), stops)
+    rows = _rows(trials, max(min(LATEST, screen.height - LINES_BESIDE), 1), stops, busy)
     columns: dict[str, Callable[[FrozenTrial], str]] = {
         "trial": lambda trial: str(trial.number),
         "score": _score,
-        "state": lambda trial: state(trial, stops),
+        "state": lambda trial: state(trial, stops, busy),
         "epoch": lambda trial: str(trial.last_step or 0),
         **{name: lambda trial, name=name: _text(trial.params.get(name, "")) for name in names},  # type: ignore[misc]
         WHY: why,
@@ -87,15 +101,15 @@ def frame(
     notes = [f"no room for: {', '.join(below)}"] if below else []
     late = next((trial for trial in reversed(trials) if why(trial)), None)
     if WHY not in shown and late is not None:
-        notes.append(f"trial {late.number} {state(late, stops)}: {why(late)}")
-    above = [f"best so far: {best_so_far(trials)}; {counted(trials, stops)}", times]
+        notes.append(f"trial {late.number} {state(late, stops, busy)}: {why(late)}")
+    above = [f"best so far: {best_so_far(trials)}; {counted(trials, stops, busy)}", times]
     return Group(*above, _table(rows, columns, shown), *notes)
 
 
-def _rows(trials: Sequence[FrozenTrial], most: int, stops: Sequence[int]) -> list[FrozenTrial]:
+def _rows(trials: Sequence[FrozenTrial], most: int, stops: Sequence[int], busy: Collection[int]) -> list[FrozenTrial]:
     """Return `most` trials, in their order: those that run, the best one, and the latest of the others."""
     best = _best(trials)
-    wanted = sorted(trials, key=lambda trial: (state(trial, stops) == "running", trial is best, trial.number))
+    wanted = sorted(trials, key=lambda trial: (state(trial, stops, busy) == "running", trial is best, trial.number))
     return sorted(wanted[-most:], key=lambda trial: trial.number)
 
 
@@ -126,7 +140,7 @@ def best_so_far(trials: Sequence[FrozenTrial]) -> str:
 
 def _best(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
     complete = [trial for trial in searched(trials) if trial.state == TrialState.COMPLETE]
-    return max(complete, key=lambda trial: trial.value or 0.0, default=None) or leader(searched(trials))
+    return max(complete, key=lambda trial: trial.values[0], default=None) or leader(searched(trials))
 
 
 def short(name: str) -> str:
@@ -137,7 +151,7 @@ def short(name: str) -> str:
 
 def _score(trial: FrozenTrial) -> str:
     """Return the best score so far."""
-    scores = [*trial.intermediate_values.values(), *([trial.value] if trial.value is not None else [])]
+    scores = [*trial.intermediate_values.values(), *(trial.values or ())[:1]]
     return f"{max(scores):.3f}" if scores else "-"
 
 

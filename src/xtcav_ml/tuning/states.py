@@ -5,7 +5,7 @@ terminal, in MLflow and on the page, tells them apart.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from optuna.trial import FrozenTrial, TrialState
 
@@ -18,9 +18,12 @@ WORDS = ("running", "waits", "complete", "pruned", "infeasible", "failed")
 """All states, in the order in which they are counted."""
 
 
-def state(trial: FrozenTrial, stops: Sequence[int] = ()) -> str:
-    """Return the state of a trial in a search with rungs at `stops` (epochs), one of WORDS."""
-    if waits(trial, stops):
+def state(trial: FrozenTrial, stops: Sequence[int] = (), busy: Collection[int] = ()) -> str:
+    """Return the state of a trial in a search with rungs at `stops` (epochs), one of WORDS.
+
+    One whose number is in `busy` goes on from its rung at the moment.
+    """
+    if waits(trial, stops) and trial.number not in busy:
         return "waits"
     if str(trial.user_attrs.get(NOTE, "")).startswith(INFEASIBLE):
         return "infeasible"
@@ -32,9 +35,9 @@ def why(trial: FrozenTrial) -> str:
     return str(trial.user_attrs.get(NOTE, "")).removeprefix(INFEASIBLE)
 
 
-def counted(trials: Sequence[FrozenTrial], stops: Sequence[int] = ()) -> str:
+def counted(trials: Sequence[FrozenTrial], stops: Sequence[int] = (), busy: Collection[int] = ()) -> str:
     """Return how many trials are in which state, without repeats of others, as `1 running, 4 pruned`."""
-    counts = Counter(state(trial, stops) for trial in searched(trials))
+    counts = Counter(state(trial, stops, busy) for trial in searched(trials))
     return ", ".join(f"{counts[word]} {'waiting' if word == 'waits' else word}" for word in WORDS if counts[word])
 
 

@@ -178,6 +178,7 @@ class _Search:
         run, status = self._trial_run(trial, parent), WAITS
         try:
             run.params(trial.params)
+            show(self.trials(), trial.number, {trial.number})
             if (ended := self._train(trial, run, show, to_end)) is not None:
                 state, value, note = ended
                 self._tell(trial, run, state, value, note)
