@@ -11,11 +11,18 @@ from xtcav_ml.system.errors import UserError
 from xtcav_ml.tuning import promote
 
 
+def on_front(train, epochs, number, found, better):
+    """Return a trial of the front as best.json has it."""
+    trial = space.applied(train, {"train.epochs": epochs, **found})
+    values, train = {"accuracy": -0.5, "memory": 0.1}, flatten({"train": trial.model_dump(mode="json")})
+    return {"trial": number, "values": values, "params": found, "train": train, "better": better, "verdict": "less"}
+
+
 @pytest.fixture
 def promoted(tmp_path):
     """Promote a trial of `epochs` with other parameters, from a file with others changed; return text and parameters."""
 
-    def run(epochs, found, better=True, force=False, **given):
+    def run(epochs, found, better=True, force=False, *, front=(), number=None, **given):
         path = tmp_path / "params.yaml"
         text = (ROOT / "params.yaml").read_text()
         for old, new in given.items():
@@ -26,8 +33,9 @@ def promoted(tmp_path):
         best = {"study": "s", "trial": 3, "score": 0.5, "epochs": epochs, "params": found}
         best |= {"better": better, "verdict": "as good"}
         best["train"] = flatten({"train": trial.model_dump(mode="json")})
+        best["front"] = [on_front(train, epochs, *one) for one in front]
         (tmp_path / "best.json").write_text(json.dumps(best))
-        promote.promote_best(tmp_path / "best.json", path, force)
+        promote.promote_best(tmp_path / "best.json", path, force, number)
         return path.read_text(), base.load_section("train", TrainParams, path)
 
     return run
@@ -78,3 +86,19 @@ def test_a_trial_that_is_not_better_over_seeds_is_promoted_by_force_alone(promot
         promoted(8, found, better=None)
     for better, force in ((False, True), (True, False), (None, True)):
         assert promoted(8, found, better, force)[1].optimizer.momentum == 0.5
+
+
+def test_a_trial_of_the_front_is_promoted_by_its_number(promoted, capsys):
+    best, others = {"train.optimizer.momentum": 0.5}, {"train.optimizer.momentum": 0.6}
+    front = [(3, best, True), (7, others, True), (9, {"train.batch_size": 16}, False)]
+    assert promoted(8, best, front=front)[1].optimizer.momentum == 0.5
+    assert promoted(8, best, front=front, number=3)[1].optimizer.momentum == 0.5
+    assert promoted(8, best, front=front, number=7)[1].optimizer.momentum == 0.6
+    assert "promoted trial 7 of s" in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"not shown to be better .*'less'.* Fix: .*--force"):
+        promoted(8, best, front=front, number=9)
+    assert promoted(8, best, front=front, number=9, force=True)[1].batch_size == 16
+    with pytest.raises(
+        UserError, match=r"trial 5 .*\(found the best trials 3, 7, 9, expected one of these\)\. Fix: give"
+    ):
+        promoted(8, best, front=front, number=5)

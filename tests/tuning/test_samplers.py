@@ -1,6 +1,8 @@
 """Suggestions as a function of seed and trials, in spaces with conditions."""
 
 import importlib.util
+import math
+import statistics
 
 import pytest
 from optuna.trial import TrialState, create_trial
@@ -79,11 +81,98 @@ def test_what_cannot_be_trained_is_not_suggested_again():
     assert sum(kernel <= 25 for kernel in found) >= 15
 
 
-def test_cma_es_needs_its_package_and_ranges(monkeypatch):
-    tune = TUNE.model_copy(update={"sampler": "cmaes"})
+RANGES = {"train.rate": Range(low=0.01, high=1.0, log=True), "train.window": Range(low=2, high=60)}
+
+
+def from_best(trial):
+    """Return how far a trial is from the best parameters, rate 0.05 and window 40, with a minus."""
+    return -abs(math.log(trial.params["train.rate"] / 0.05)) - abs(trial.params["train.window"] - 40) / 20
+
+
+def scored(tune, count, *costs):
+    """Return trials that are completed with the value of `from_best` and these costs, each a function of the trial."""
+    trials = []
+    for _ in range(count):
+        found = samplers.suggest(trials, tune)
+        values = [from_best(found), *(cost(found) for cost in costs)]
+        options = {"distributions": found.distributions, "system_attrs": found.system_attrs}
+        trials.append(create_trial(values=values, params=found.params, **options))
+    return trials
+
+
+def test_cma_es_breeds_its_generations_in_a_space_of_ranges_and_repeats_itself():
+    pytest.importorskip("cmaes")
+    tune = TUNE.model_copy(update={"sampler": "cmaes", "space": RANGES, "startup_trials": 4})
+    trials = scored(tune, 34)
+    assert [trial.params for trial in scored(tune, 34)] == [trial.params for trial in trials]
+    generations = [trial.system_attrs.get("cma:generation") for trial in trials]
+    assert generations[:4] == [None] * 4
+    assert generations[4:] == [number // 6 for number in range(30)]  # a population of 4 + 3 ln 2
+    first, last = ([from_best(one) for one in trials[part]] for part in (slice(4, 10), slice(-6, None)))
+    assert statistics.median(last) > statistics.median(first)
+    assert all(isinstance(trial.params["train.window"], int) for trial in trials)
+
+
+def test_cma_es_goes_on_with_trials_that_wait_at_rungs():
+    pytest.importorskip("cmaes")
+    tune = TUNE.model_copy(update={"sampler": "cmaes", "space": RANGES, "startup_trials": 4})
+    trials = searched(tune, 20)
+    assert max(trial.system_attrs.get("cma:generation", 0) for trial in trials) == 2
+
+
+def test_nsga2_breeds_from_the_front_and_repeats_itself():
+    tune = TUNE.model_copy(
+        update={"sampler": "nsga2", "space": RANGES, "startup_trials": 8, "objectives": ("accuracy", "memory")}
+    )
+    trials = scored(tune, 40, lambda trial: trial.params["train.window"])
+    again = scored(tune, 40, lambda trial: trial.params["train.window"])
+    assert [trial.params for trial in trials] == [trial.params for trial in again]
+    generations = [trial.system_attrs["NSGAIISampler:generation"] for trial in trials]
+    assert generations == [number // 8 for number in range(40)]
+    parents = {trial.params["train.rate"] for trial in trials[:8]}
+    assert any(trial.params["train.rate"] in parents for trial in trials[8:16])
+
+
+def test_tpe_takes_several_objectives_and_trials_that_still_run():
+    tune = TUNE.model_copy(update={"space": SPACE, "startup_trials": 4, "objectives": ("accuracy", "memory")})
+    laws = {name: samplers.distribution(values) for name, values in RANGES.items() if name == "train.rate"}
+    ended = [
+        create_trial(
+            values=[-rate, rate],
+            params={"train.rate": rate, "train.name": "adam"},
+            distributions={**laws, "train.name": samplers.distribution(SPACE["train.name"])},
+        )
+        for rate in (0.02, 0.1, 0.3, 0.5, 0.9)
+    ]
+    running = create_trial(
+        state=TrialState.RUNNING,
+        params=ended[0].params,
+        distributions=ended[0].distributions,
+        intermediate_values={1: 0.5},
+    )
+    found = samplers.suggest([*ended, running], tune)
+    assert found.params == samplers.suggest([*ended, running], tune).params
+    assert ("train.nesterov" in found.params) == (found.params["train.name"] == "sgd")
+
+
+@pytest.mark.parametrize(
+    ("space", "reason"),
+    [
+        ({**RANGES, "train.kernel": Choices(choices=(3, 5))}, r"tune\.space\.train\.kernel: not for CMA-ES.* Fix: "),
+        ({"train.rate": RANGES["train.rate"]}, r"tune\.space: too small for CMA-ES.*train\.rate alone.* Fix: "),
+        (
+            {"train.name": Range(low=1, high=2), "train.window": Range(low=1, high=3, when={"train.name": 2})},
+            r"not for CMA-ES \(found choices or a condition.* Fix: ",
+        ),
+    ],
+)
+def test_cma_es_refuses_other_spaces_with_the_cure(monkeypatch, space, reason):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    with pytest.raises(UserError, match=reason):
+        samplers.require_usable(TUNE.model_copy(update={"sampler": "cmaes", "space": space}))
+
+
+def test_cma_es_needs_its_package(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"needs the package cmaes.* Fix: "):
-        samplers.require_usable(tune)
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
-    with pytest.raises(UserError, match=r"tune\.space\.train\.kernel: not for CMA-ES"):
-        samplers.require_usable(tune)
+        samplers.require_usable(TUNE.model_copy(update={"sampler": "cmaes", "space": RANGES}))

@@ -3,6 +3,7 @@ import pytest
 from tests.learning.test_fit import PARAMS, write
 from xtcav_ml.system.child_process import ChildProcess
 from xtcav_ml.system.errors import UserError
+from xtcav_ml.tuning.costs import time_network
 from xtcav_ml.tuning.trial import train_trial
 
 
@@ -27,3 +28,17 @@ def test_a_trial_trains_until_it_is_stopped_and_says_what_is_missing(tmp_path):
         again.stop = number == 3
         assert number != 2 or repeated == values
     assert list((tmp_path / "states").rglob("epoch-000003.ckpt"))
+
+
+def test_a_network_is_timed_as_it_predicts_and_a_larger_one_takes_longer(tmp_path):
+    write(tmp_path / "train.h5", 24, 0).close()
+
+    def milliseconds(channels):
+        block = PARAMS.model.blocks[0].model_copy(update={"channels": channels, "kernel": 5, "stride": 1})
+        params = PARAMS.model_copy(update={"model": PARAMS.model.model_copy(update={"blocks": (block,)})})
+        timing = ChildProcess(time_network, params, tmp_path, subject="trial 0", cure="")
+        assert list(timing) == []
+        return timing.result
+
+    small, large = milliseconds(1), milliseconds(512)
+    assert 0 < 5 * small < large

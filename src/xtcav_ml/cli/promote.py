@@ -5,10 +5,13 @@ import typer
 from xtcav_ml.config.paths import BEST
 
 GROUP = "Search"
-EXAMPLES = ("xtcav promote  # after `make tune`", "xtcav promote --force")
+EXAMPLES = ("xtcav promote  # after `make tune`", "xtcav promote 17 --force")
 
 
 def promote(
+    trial: Annotated[
+        int | None, typer.Argument(help="Number of a trial of the front; default: the best accuracy.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Also if it is not shown to be better over seeds.")] = False,
 ) -> None:
     """Write the best parameters of the search to params.yaml.
@@ -20,4 +23,4 @@ def promote(
     from xtcav_ml.tuning.promote import promote_best
 
     with writing(PARAMS_FILE):
-        promote_best(BEST, PARAMS_FILE, force)
+        promote_best(BEST, PARAMS_FILE, force, trial)

@@ -138,7 +138,7 @@ def load_section(name: str, kind: type[S], path: Path = PARAMS_FILE) -> S:
 def validate_section(value: Any, kind: type[S], name: str, path: Path = PARAMS_FILE) -> S:
     """Return `value` as `kind`; `name` is the dotted key of `value` in the file, for the error."""
     try:
-        return kind.model_validate(_tuples(value))
+        return kind.model_validate(tuples(value))
     except ValidationError as error:
         raise UserError(f"{path}: {section_problems.explain(error, kind, name)}") from None
 
@@ -154,12 +154,12 @@ def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _tuples(value: Any) -> Any:
+def tuples(value: Any) -> Any:
     """YAML lists as tuples, which strict validation of frozen sections wants."""
     if isinstance(value, dict):
-        return {key: _tuples(item) for key, item in value.items()}
+        return {key: tuples(item) for key, item in value.items()}
     if isinstance(value, list):
-        return tuple(_tuples(item) for item in value)
+        return tuple(tuples(item) for item in value)
     return value
 
 

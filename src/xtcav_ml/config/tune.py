@@ -99,12 +99,24 @@ Dimension = Annotated[
 """A parameter's values in the search space."""
 
 
+ACCURACY, MILLISECONDS, MEMORY = "accuracy", "milliseconds", "memory"
+Objective = Literal["accuracy", "milliseconds", "memory"]
+"""What a search improves: the score that chooses the kept epoch, a frame's time, the memory of a training step."""
+
+
 class TuneParams(Section):
     """Section `tune`."""
 
     study: str = parameter("name of the study", pattern=r"^[A-Za-z0-9._-]{1,64}$")
     seed: int = parameter("seed of the search", "1", ge=0, lt=2**32)
-    sampler: Literal["tpe", "random", "qmc", "cmaes"] = parameter("how parameters are chosen", default="tpe")
+    objectives: tuple[Objective, ...] = parameter(
+        "what is improved: accuracy first, then what each frame or training costs",
+        default=(ACCURACY,),
+        min_length=1,
+        max_length=3,
+    )
+    sampler: Literal["tpe", "random", "qmc", "cmaes", "nsga2"] = parameter("how parameters are chosen", default="tpe")
+    warm_start: bool = parameter("half of the start-up trials follow those of earlier studies, for tpe", default=True)
     trials: int = parameter(
         "trials of the study, over all calls; the first is params.yaml itself", "trials", ge=1, le=100000
     )
@@ -124,3 +136,33 @@ class TuneParams(Section):
     space: dict[str, Dimension] = parameter(
         "range or choices by parameter", "of the parameter", min_length=1, max_length=100
     )
+
+    @model_validator(mode="after")
+    def _objectives_once(self) -> Self:
+        names = ", ".join(self.objectives)
+        if self.objectives[0] != ACCURACY or len(set(self.objectives)) != len(self.objectives):
+            raise ValueError(
+                f"objectives: not accuracy and then others, each once (found {names}, expected {ACCURACY} first). Fix: correct "
+                "them"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _fits_its_objectives(self) -> Self:
+        names = ", ".join(self.objectives)
+        if len(self.objectives) > 1 and self.rungs:
+            raise ValueError(
+                f"rungs: the best third is of one objective (found {self.rungs} rungs and the objectives {names}, expected 0 "
+                f"with several). Fix: set rungs to 0, or objectives to [{ACCURACY}]"
+            )
+        if len(self.objectives) > 1 and self.sampler == "cmaes":
+            raise ValueError(
+                f"sampler: CMA-ES has one objective (found cmaes and the objectives {names}, expected tpe, nsga2, qmc or "
+                f"random). Fix: set sampler to tpe, or objectives to [{ACCURACY}]"
+            )
+        if self.sampler == "nsga2" and self.rungs:
+            raise ValueError(
+                f"rungs: NSGA-II breeds from trials that were trained to the end (found {self.rungs} rungs, expected 0 with "
+                "nsga2). Fix: set rungs to 0, or sampler to tpe"
+            )
+        return self

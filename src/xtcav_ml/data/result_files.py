@@ -44,6 +44,17 @@ class ClassMetrics(Metrics):
     classes: dict[str, _Shares]
 
 
+class _OnFront(BaseModel):
+    """A trial that no other one beats in all objectives."""
+
+    trial: int
+    values: dict[str, float]
+    params: dict[str, Any]
+    train: dict[str, Any]
+    better: bool | None = None
+    verdict: str = ""
+
+
 class Best(BaseModel):
     """best.json, of tune: the best trial, its own parameters, and all those of its training."""
 
@@ -55,6 +66,7 @@ class Best(BaseModel):
     train: dict[str, Any]
     better: bool | None = None  # than params.yaml, over seeds; None: not known
     verdict: str = ""  # on that
+    front: list[_OnFront] = []
 
 
 class _Mean(BaseModel):

@@ -15,6 +15,7 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from xtcav_ml.system.progress import WIDEST, clock, drawing, titled_table
+from xtcav_ml.tuning import objectives
 from xtcav_ml.tuning.rungs import leader, searched, waits
 from xtcav_ml.tuning.states import counted, state, why
 
@@ -140,7 +141,7 @@ def best_so_far(trials: Sequence[FrozenTrial]) -> str:
 
 def _best(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
     complete = [trial for trial in searched(trials) if trial.state == TrialState.COMPLETE]
-    return max(complete, key=lambda trial: trial.values[0], default=None) or leader(searched(trials))
+    return max(complete, key=objectives.score, default=None) or leader(searched(trials))
 
 
 def short(name: str) -> str:

@@ -3,6 +3,7 @@
 import dataclasses
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
@@ -21,7 +22,7 @@ from xtcav_ml.science.search import Search
 from xtcav_ml.science.spec import LearningSpec
 from xtcav_ml.system import atomic
 from xtcav_ml.system.errors import UserError
-from xtcav_ml.tuning import repeats, studies, summary
+from xtcav_ml.tuning import objectives, repeats, rungs, studies, summary
 from xtcav_ml.tuning.found import gather
 from xtcav_ml.tuning.states import INFEASIBLE, NOTE
 from xtcav_ml.tuning.verdict import SURE, verdict
@@ -31,6 +32,17 @@ def score_name(spec: LearningSpec) -> str:
     """Return what is maximized, in words: the best score of an epoch."""
     heads = {"val_cross_entropy": spec.classes, "val_squared_error": spec.regression}
     return "minus " + epochs.described([name for name, learned in heads.items() if learned])
+
+
+def metric_names(spec: LearningSpec, tune: TuneParams) -> list[str]:
+    """Return the names of a trial's values."""
+    return [score_name(spec), *(objectives.UNITS[name] for name in tune.objectives[1:])]
+
+
+def finalists(study: Study, tune: TuneParams) -> list[FrozenTrial]:
+    """Return the trials to repeat with other seeds: the best ones, of several objectives the most accurate on the front."""
+    found = rungs.finalists(rungs.searched(study.get_trials(deepcopy=False)), tune.best)
+    return found if len(tune.objectives) == 1 else studies.front(study)[: tune.best]
 
 
 def write(study: Study, base: TrainParams, tune: TuneParams, scored_by: str, out: Path) -> list[Path]:
@@ -43,13 +55,11 @@ def write(study: Study, base: TrainParams, tune: TuneParams, scored_by: str, out
     content = {
         "study": study.study_name,
         "trial": best.number,
-        "score": best.value,
+        "score": objectives.score(best),
         "scored_by": scored_by,
         "epochs": tune.epochs,
-        "params": best.params,
-        "better": sure.better if sure else None,
-        "verdict": sure.verdict if sure else "",
-        "train": flatten({"train": space.applied(base, best.params).model_dump(mode="json")}),
+        **_promoted(best, base, sure),
+        "front": front_entries(study, base, tune),
     }
     atomic.write_json(out / BEST.name, content)
     found = _described(study, base, tune, scored_by, best)
@@ -80,6 +90,29 @@ def _described(study: Study, base: TrainParams, tune: TuneParams, scored_by: str
     compared, advice = verdict(studies.ended(study), found.baseline, shots, not shots or "squared_error" in scored_by)
     words = (sure.verdict if sure else compared), (SURE if sure and sure.better else advice)
     return dataclasses.replace(found, summary=summary.sentences(study, found, *words))
+
+
+def front_entries(study: Study, base: TrainParams, tune: TuneParams) -> list[dict[str, Any]]:
+    """Return the trials that no other one beats in all objectives, each with its values by name and what promote needs."""
+    sure = {one.number: one for one in repeats.verdicts(study.trials)}
+    return [
+        {
+            "trial": one.number,
+            "values": dict(zip(tune.objectives, one.values, strict=True)),
+            **_promoted(one, base, sure.get(one.number)),
+        }
+        for one in studies.front(study)
+    ]
+
+
+def _promoted(trial: FrozenTrial, base: TrainParams, sure: repeats.Sure | None) -> dict[str, Any]:
+    """Return what `xtcav promote` needs of a trial."""
+    return {
+        "params": trial.params,
+        "better": sure.better if sure else None,
+        "verdict": sure.verdict if sure else "",
+        "train": flatten({"train": space.applied(base, trial.params).model_dump(mode="json")}),
+    }
 
 
 def chosen(study: Study) -> FrozenTrial:

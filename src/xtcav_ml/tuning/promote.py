@@ -1,7 +1,9 @@
 """promote: write the best parameters of a search to params.yaml, and keep its comments."""
 
 import difflib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from xtcav_ml.config import space
 from xtcav_ml.config.base import flatten, load_section
@@ -12,13 +14,15 @@ from xtcav_ml.system.errors import UserError
 from xtcav_ml.system.progress import console
 
 
-def promote_best(best_file: Path, params_file: Path, force: bool = False) -> None:
+def promote_best(best_file: Path, params_file: Path, force: bool = False, number: int | None = None) -> None:
     """Write the best trial's parameters and its `train.epochs`, so that `make repro` reaches its score; print what changes.
 
-    Raises UserError if there is no best trial, params.yaml has changed in other places since the search, or the trial is not
-    shown to be better with other seeds, unless `force`.
+    With a `number` those of that trial of the Pareto front. Raises UserError if there is no such trial, params.yaml has changed
+    in other places since the search, or the trial is not shown to be better with other seeds, unless `force`.
     """
     best = result_files.read(best_file, result_files.Best, "run `make tune`")
+    if number is not None:
+        best |= _on_front(best_file, best, number)
     if not best.get("better") and not force:
         said = best.get("verdict") or "no repeats with other seeds"
         raise UserError(
@@ -40,6 +44,18 @@ def promote_best(best_file: Path, params_file: Path, force: bool = False) -> Non
     for line in changed_lines(before, params_file.read_text()):
         screen.print(line, markup=False, highlight=False)
     screen.print(f"promoted trial {best['trial']} of {best['study']} to {params_file}; now run `make repro`")
+
+
+def _on_front(best_file: Path, best: Mapping[str, Any], number: int) -> dict[str, Any]:
+    """Return a trial of the front. Raises UserError if it is not on it."""
+    front = {one["trial"]: one for one in [best, *best.get("front", [])]}
+    if number not in front:
+        numbers = ", ".join(map(str, sorted(front)))
+        raise UserError(
+            f"{best_file}: trial {number} is beaten in all objectives, or was not completed (found the best trials {numbers}, "
+            "expected one of these). Fix: give another number, or none for the best accuracy"
+        )
+    return dict(front[number])
 
 
 def changed_lines(before: str, after: str) -> list[str]:

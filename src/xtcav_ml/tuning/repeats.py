@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from xtcav_ml.science import significance, two_level
 from xtcav_ml.science.thresholds import INTERVAL, SIGNIFICANT
+from xtcav_ml.tuning import objectives
 from xtcav_ml.tuning.rungs import BASELINE, REPEATS, SEED
 
 SHOTS = "shots"  # user attribute of a completed trial: what it scores on each validation shot
@@ -23,7 +24,7 @@ LEAST = 2  # seeds of each, for a comparison
 
 @dataclass(frozen=True)
 class Sure:
-    """The trial that is best over seeds, and whether it is better than params.yaml."""
+    """A repeated trial, and whether it is better than params.yaml."""
 
     number: int
     better: bool
@@ -48,20 +49,29 @@ def begin(study: Study, of: FrozenTrial | None, seed: int) -> FrozenTrial:
 def judge(trials: Sequence[FrozenTrial]) -> Sure | None:
     """Return the winner of the repeated trials; None unless params.yaml and one of them were completed with enough seeds."""
     groups = dict(_groups(trials))
+    means = {number: mean(map(objectives.score, group)) for number, group in groups.items()}
+    return max(verdicts(trials), key=lambda one: means[one.number], default=None)
+
+
+def verdicts(trials: Sequence[FrozenTrial]) -> list[Sure]:
+    """Return the same of each repeated trial, by number; nothing unless params.yaml and one of them have enough seeds."""
+    groups = dict(_groups(trials))
     others = sorted(number for number in groups if number != BASELINE)
     if BASELINE not in groups or not others:
-        return None
+        return []
     gains = [two_level.difference(_scores(groups[BASELINE]), _scores(groups[number])) for number in others]
     chances = dict(zip(others, significance.holm([gain.p for gain in gains]), strict=True))
-    best = max(others, key=lambda number: mean(trial.value or 0.0 for trial in groups[number]))
-    gain, several = gains[others.index(best)], f", corrected for {len(others)} comparisons" if len(others) > 1 else ""
-    better = gain.value > 0 and chances[best] < SIGNIFICANT
-    verdict = (
-        f"Better than params.yaml? {'Yes' if better else 'Not shown'}: trial {best} over {len(groups[best])} seeds "
-        f"{100 * gain.value:+.1f} points on the validation shots, {INTERVAL} {100 * gain.low:+.1f} to {100 * gain.high:+.1f}, "
-        f"p = {chances[best]:.2g}{several}."
-    )
-    return Sure(best, better, verdict)
+    several = f", corrected for {len(others)} comparisons" if len(others) > 1 else ""
+    found = []
+    for number, gain in zip(others, gains, strict=True):
+        better = gain.value > 0 and chances[number] < SIGNIFICANT
+        verdict = (
+            f"Better than params.yaml? {'Yes' if better else 'Not shown'}: trial {number} over {len(groups[number])} seeds "
+            f"{100 * gain.value:+.1f} points on the validation shots, {INTERVAL} {100 * gain.low:+.1f} to "
+            f"{100 * gain.high:+.1f}, p = {chances[number]:.2g}{several}."
+        )
+        found.append(Sure(number, better, verdict))
+    return found
 
 
 def _groups(trials: Sequence[FrozenTrial]) -> Iterator[tuple[int, list[FrozenTrial]]]:

@@ -64,7 +64,12 @@ def leader(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
 
 def finalists(trials: Sequence[FrozenTrial], most: int) -> list[FrozenTrial]:
     """Return the best trials of those that have not failed, of the highest rung first."""
-    return sorted((one for one in trials if one.last_step and one.state != TrialState.FAIL), key=_rank)[:most]
+    return ranked(trials)[:most]
+
+
+def ranked(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Return all trials that have not failed and were trained at all, of the highest rung first, there the best first."""
+    return sorted((one for one in trials if one.last_step and one.state != TrialState.FAIL), key=_rank)
 
 
 def _rank(trial: FrozenTrial) -> tuple[int, float, int]:

@@ -14,25 +14,28 @@ from typing import Any
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.exceptions import ExperimentalWarning
-from optuna.samplers import BaseSampler, CmaEsSampler, QMCSampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, CmaEsSampler, NSGAIISampler, QMCSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from xtcav_ml.config import space
 from xtcav_ml.config.tune import Choices, Range, TuneParams
 from xtcav_ml.system.errors import UserError
+from xtcav_ml.tuning import objectives
 
 
-def suggest(before: Sequence[FrozenTrial], tune: TuneParams) -> FrozenTrial:
+def suggest(before: Sequence[FrozenTrial], tune: TuneParams, number: int | None = None) -> FrozenTrial:
     """Return a trial with the parameters that are tried after `before`, and what the sampler remembers. Nothing else counts.
 
-    A trial that waits at a rung is one that was pruned there, for the sampler. Raises UserError if it cannot be used.
+    It is trial `number` of the study, if `before` are not its own. A trial that waits at a rung is one that was pruned there,
+    for the sampler. Raises UserError if it cannot be used.
     """
     require_usable(tune)
     with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
-        study = optuna.create_study(direction="maximize", sampler=SAMPLERS[tune.sampler](tune, len(before)))
+        sampler = SAMPLERS[tune.sampler](tune, len(before) if number is None else number)
+        study = optuna.create_study(directions=objectives.directions(tune.objectives), sampler=sampler)
     if tune.sampler == "qmc":
         return _quasi_random(study, tune, len(before))
-    study.add_trials([_ended(trial) for trial in before])
+    study.add_trials([_ended(trial, tune) for trial in before])
     trial, values = study.ask(), dict[str, Any]()
     for name in space.in_order(tune.space):
         if space.is_tried(tune.space, name, values):
@@ -48,6 +51,11 @@ def require_usable(tune: TuneParams) -> None:
         raise UserError(
             "tune.sampler: not installed (found cmaes, which needs the package cmaes, expected an installed one). Fix: "
             "`pip install cmaes`, or set it to tpe"
+        )
+    if len(tune.space) == 1:
+        raise UserError(
+            f"tune.space: too small for CMA-ES (found {', '.join(tune.space)} alone, expected at least two parameters). "
+            "Fix: set tune.sampler to tpe, or add a parameter"
         )
     for name, values in tune.space.items():
         if isinstance(values, Choices) or space.conditional(tune.space):
@@ -72,12 +80,19 @@ def _seed(tune: TuneParams, number: int) -> int:
 
 def _tpe(tune: TuneParams, number: int) -> BaseSampler:
     grouped = space.conditional(tune.space)
-    return TPESampler(seed=_seed(tune, number), n_startup_trials=tune.startup_trials, group=grouped)
+    multivariate = True if grouped else None  # Optuna's default else, by the number of objectives
+    return TPESampler(
+        seed=_seed(tune, number), n_startup_trials=tune.startup_trials, multivariate=multivariate, group=grouped
+    )
 
 
 def _cmaes(tune: TuneParams, number: int) -> BaseSampler:
     startup = max(tune.startup_trials, 1)
-    return CmaEsSampler(seed=_seed(tune, number), n_startup_trials=startup, consider_pruned_trials=True)
+    return CmaEsSampler(seed=_seed(tune, number), n_startup_trials=startup, warn_independent_sampling=False)
+
+
+def _nsga2(tune: TuneParams, number: int) -> BaseSampler:
+    return NSGAIISampler(seed=_seed(tune, number), population_size=max(tune.startup_trials, 2))
 
 
 SAMPLERS: dict[str, Callable[[TuneParams, int], BaseSampler]] = {
@@ -85,6 +100,7 @@ SAMPLERS: dict[str, Callable[[TuneParams, int], BaseSampler]] = {
     "random": lambda tune, number: RandomSampler(seed=_seed(tune, number)),
     "qmc": lambda tune, _: QMCSampler(seed=tune.seed, scramble=True),
     "cmaes": _cmaes,
+    "nsga2": _nsga2,
 }
 """Samplers by the name of `tune.sampler`, for a study and the number of a trial."""
 
@@ -114,10 +130,18 @@ def _suggest(trial: optuna.Trial, name: str, values: Range | Choices) -> Any:
     return trial.suggest_float(name, values.low, values.high, log=values.log)
 
 
-def _ended(trial: FrozenTrial) -> FrozenTrial:
-    """Return a trial as it is, or as one that was pruned where it waits."""
-    if trial.state.is_finished():
+def _ended(trial: FrozenTrial, tune: TuneParams) -> FrozenTrial:
+    """Return a trial as it is, or as one that was pruned where it waits; for CMA-ES as one that was completed there.
+
+    Optuna's CMA-ES knows no space before the first completed trial, and of several objectives it ranks no pruned ones.
+    """
+    stopped = trial.state == TrialState.PRUNED and trial.intermediate_values and tune.sampler == "cmaes"
+    if trial.state.is_finished() and not stopped:
         return trial
-    pruned = copy(trial)
-    pruned.state, pruned.datetime_complete = TrialState.PRUNED, trial.datetime_start
-    return pruned
+    seen = copy(trial)
+    seen.state, seen.datetime_complete = TrialState.PRUNED, trial.datetime_complete or trial.datetime_start
+    if len(tune.objectives) > 1:
+        seen.intermediate_values = {}
+    elif tune.sampler == "cmaes" and seen.intermediate_values:
+        seen.state, seen.value = TrialState.COMPLETE, max(seen.intermediate_values.items())[1]
+    return seen

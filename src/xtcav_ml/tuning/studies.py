@@ -11,7 +11,7 @@ import json
 import sqlite3
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from xtcav_ml.config.tune import TuneParams
 from xtcav_ml.system import atomic, errors, interrupts
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.system.progress import told
-from xtcav_ml.tuning import rungs, samplers
+from xtcav_ml.tuning import objectives, rungs, samplers, warm
 
 LOCKED_SECONDS = 120.0  # for which another process may lock the file of a study
 
@@ -46,7 +46,7 @@ def open_study(tune: TuneParams, decides: Mapping[str, Any], path: Path) -> Stud
     return optuna.create_study(
         study_name=f"{tune.study}-{hashlib.sha256(text.encode()).hexdigest()[:8]}",
         storage=_storage(path),
-        direction="maximize",
+        directions=objectives.directions(tune.objectives),
         load_if_exists=True,
         sampler=RandomSampler(seed=0),  # never asked: see `samplers`
         pruner=optuna.pruners.NopPruner(),  # see `rungs`
@@ -66,7 +66,7 @@ def next_trial(study: Study, tune: TuneParams, baseline: Values) -> Trial:
     trials, at = rungs.searched(study.get_trials(deepcopy=False)), rungs.stops(tune.epochs, tune.rungs)
     following = rungs.to_continue(trials, at)
     if following is None:
-        study.add_trial(_begun(trials, tune, baseline))
+        study.add_trial(_begun(trials, tune, baseline, study.user_attrs.get(warm.BORROWED, [])))
         following = study.get_trials(deepcopy=False)[-1]
     return continued(study, following)
 
@@ -82,18 +82,30 @@ def continued(study: Study, trial: FrozenTrial) -> Trial:
     return Trial(study, trial._trial_id)
 
 
-def _begun(before: list[FrozenTrial], tune: TuneParams, baseline: Values) -> FrozenTrial:
+def report(trial: Trial, score: float, epoch: int) -> None:
+    """Keep the best score so far after an epoch; Optuna's own `report` refuses to for several objectives."""
+    if len(trial.study.directions) == 1:
+        trial.report(score, epoch)
+    else:
+        trial.study._storage.set_trial_intermediate_value(trial._trial_id, epoch, score)
+
+
+def _begun(
+    before: list[FrozenTrial], tune: TuneParams, baseline: Values, borrowed: Sequence[warm.Borrowed]
+) -> FrozenTrial:
     tried = {name: baseline[name] for name in baseline if name in tune.space}
     if not before and space.inside(tune.space, tried):
         laws = {name: samplers.distribution(tune.space[name]) for name in tried}
         found = create_trial(state=TrialState.RUNNING, params=tried, distributions=laws)
+    elif warm.follows(borrowed, tune, len(before)):
+        found = warm.suggest(borrowed, tune, before)
     else:
         found = samplers.suggest(before, tune)
     return create_trial(
         state=TrialState.RUNNING,
         params=found.params,
         distributions=found.distributions,
-        user_attrs={"run_key": uuid.uuid4().hex},
+        user_attrs={**found.user_attrs, "run_key": uuid.uuid4().hex},
         system_attrs=found.system_attrs,
     )
 
@@ -106,7 +118,12 @@ def ended(study: Study) -> list[FrozenTrial]:
 def best(study: Study) -> FrozenTrial | None:
     """Return the best of the completed trials; None of none. Of equal ones the first."""
     complete = [trial for trial in ended(study) if trial.state == TrialState.COMPLETE]
-    return max(complete, key=lambda trial: trial.value or 0.0, default=None)
+    return max(complete, key=objectives.score, default=None)
+
+
+def front(study: Study) -> list[FrozenTrial]:
+    """Return the trials of the search that no other one beats in all objectives, the best score first."""
+    return objectives.front(ended(study))
 
 
 @contextlib.contextmanager

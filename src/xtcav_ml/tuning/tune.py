@@ -36,7 +36,7 @@ from xtcav_ml.system.errors import DiskFull, UserError
 from xtcav_ml.system.progress import console, labelled
 from xtcav_ml.tracking.logged_params import logged_params
 from xtcav_ml.tracking.tracker import Run, Tracker
-from xtcav_ml.tuning import outcome, repeats, rungs, states, studies, summary
+from xtcav_ml.tuning import costs, objectives, outcome, repeats, rungs, samplers, states, studies, summary, tables, warm
 from xtcav_ml.tuning.description import description
 from xtcav_ml.tuning.live_table import Show, search_table
 from xtcav_ml.tuning.trial import train_trial
@@ -50,8 +50,8 @@ STARTS = 10
 
 CHECKPOINTS = "checkpoints"  # of the trial that runs, beside the study
 
-Ended = tuple[TrialState, float | None, str]
-"""State in which a trial ended, its score, and a note on the reason where the state does not show it. None: it waits."""
+Ended = tuple[TrialState, Sequence[float] | None, str]
+"""State in which a trial ended, its score and costs, and why where the state does not show it. None: it waits."""
 
 
 WAITS = "KILLED"  # in MLflow, of a trial that waits at a rung: it may go on, as an interrupted one
@@ -66,8 +66,10 @@ def run_search(train: TrainParams, tune: TuneParams, data: Path, out: Path, seed
 
     Once it has them, the best ones and params.yaml are trained with `seeds`, too.
 
-    No other tuner may be at work. Raises UserError if prepared data are missing, or no trial could be completed.
+    No other tuner may be at work. Raises UserError if prepared data are missing, the sampler cannot be used, or no trial could
+    be completed.
     """
+    samplers.require_usable(tune)
     base = overridden(train, "train", {"train.epochs": tune.epochs})
     out.mkdir(parents=True, exist_ok=True)
     screen = console()
@@ -79,10 +81,14 @@ def run_search(train: TrainParams, tune: TuneParams, data: Path, out: Path, seed
         rules.require_trainable(base, prepared.spec, prepared.shots)
         study = studies.open_study(tune, decides(base), out / "study.db")
         with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
-            study.set_metric_names([outcome.score_name(prepared.spec)])  # for Optuna's dashboard
+            study.set_metric_names(outcome.metric_names(prepared.spec, tune))  # for Optuna's dashboard
         screen.print(_announced(study, tune))
+        if borrowed := warm.begin(study, tune, base):
+            screen.print(tables.borrowed_table(borrowed))
         with Tracker(project.find_root(), identity=study.study_name) as tracker:
             written = _Search(study, base, tune, prepared, tracker, out, seeds).run_trials()
+    if len(tune.objectives) > 1:
+        screen.print(tables.front_table(studies.front(study), tune.objectives))
     summary.print_summary(search_file.read(out / SEARCH.name), out)
     screen.print(labelled("Written", f"{out}/ " + ", ".join(path.name for path in written), screen.width))
 
@@ -169,7 +175,7 @@ class _Search:
         finally:
             trials = studies.ended(self.study)
             if (best := studies.best(self.study)) is not None:
-                parent.metrics({"best_score": best.value or 0.0, "trials": len(trials)}, step=len(trials))
+                parent.metrics({"best_score": objectives.score(best), "trials": len(trials)}, step=len(trials))
             self._describe(parent)
             parent.finish(status)
 
@@ -180,8 +186,8 @@ class _Search:
             run.params(trial.params)
             show(self.trials(), trial.number, {trial.number})
             if (ended := self._train(trial, run, show, to_end)) is not None:
-                state, value, note = ended
-                self._tell(trial, run, state, value, note)
+                state, values, note = ended
+                self._tell(trial, run, state, values, note)
                 status = RUN_STATES[state]
         finally:
             if status == WAITS:
@@ -193,13 +199,15 @@ class _Search:
     def _trial_run(self, trial: Trial, parent: Run) -> Run:
         """Return the run of a trial, created on first use."""
         key = trial.user_attrs["run_key"]
-        return self.tracker.start(f"trial-{trial.number}", {"stage": "trial"}, parent=parent, run_key=key)
+        return self.tracker.start(
+            f"trial-{trial.number}", {"stage": "trial", **warm.tags(trial.user_attrs)}, parent=parent, run_key=key
+        )
 
-    def _tell(self, trial: Trial, run: Run, state: TrialState, value: float | None, note: str) -> None:
+    def _tell(self, trial: Trial, run: Run, state: TrialState, values: Sequence[float] | None, note: str) -> None:
         """End a trial in the study, with a `note` on the reason."""
         if note:
             trial.set_user_attr(states.NOTE, note)
-        self.study.tell(trial, value, state=state)
+        self.study.tell(trial, values, state=state)
         self._tag(run, trial)
         shutil.rmtree(self._states(trial), ignore_errors=True)
 
@@ -233,7 +241,7 @@ class _Search:
 
     def _repeat(self, parent: Run, show: Show) -> None:
         """Train params.yaml and the best trials with each of the seeds."""
-        found = rungs.finalists(rungs.searched(self.trials()), self.tune.best)
+        found = outcome.finalists(self.study, self.tune)
         others = [trial for trial in found if trial.params != self.baseline]
         if others and self.seeds:
             console().print(
@@ -271,6 +279,9 @@ class _Search:
 
     def _train_in_process(self, trial: Trial, params: TrainParams, run: Run, show: Show, to_end: bool) -> Ended | None:
         """Report each epoch to the study, once, and decide after it. Epochs before the last reported one were decided."""
+        measured = costs.costs(trial, self.tune.objectives, params, self.prepared)
+        if measured:
+            run.metrics(measured, step=0)
         arguments, subject = (params, self.prepared.path.parent, self._states(trial)), f"trial {trial.number}"
         training = ChildProcess(train_trial, *arguments, subject=subject, cure="lower tune.memory_gb")
         rows, reported = list[dict[str, float]](), _reported(trial)
@@ -280,7 +291,7 @@ class _Search:
                 best = max(epochs.scores(rows))
                 if epoch not in reported:
                     run.metrics({**values, "best_score": best}, step=epoch)
-                    trial.report(best, epoch)
+                    studies.report(trial, best, epoch)
                 if epoch >= max(reported, default=0) and not to_end:
                     training.stop = self._has_to_wait(trial, epoch)
                 if epoch not in self.stops:
@@ -292,7 +303,7 @@ class _Search:
         if training.result is not None:
             trial.set_user_attr(repeats.SHOTS, training.result)
         trial.set_user_attr(ACCURACY, rows[epochs.best(rows) - 1].get(ACCURACY))
-        return TrialState.COMPLETE, best, ""
+        return TrialState.COMPLETE, [best, *measured.values()], ""
 
     def _has_to_wait(self, trial: Trial, epoch: int) -> bool:
         """Return whether a trial stops at a rung after this epoch. Raises OutOfTime if it may not go on to the next epoch."""
@@ -308,7 +319,9 @@ class _Search:
         if "run_key" not in self.study.user_attrs:
             self.study.set_user_attr("run_key", uuid.uuid4().hex)
         tags = {"stage": "tune", **{f"git.{name}": value for name, value in git.state().items()}}
-        tags |= {f"tune.{name}": str(getattr(self.tune, name)) for name in sorted(studies.BUDGET)}
+        tags |= {f"tune.{name}": str(getattr(self.tune, name)) for name in sorted(studies.BUDGET)} | warm.tags(
+            self.study.user_attrs
+        )
         run = self.tracker.start(self.study.study_name, tags, run_key=self.study.user_attrs["run_key"])
         rules = self.tune.model_dump(mode="json", exclude=studies.BUDGET)
         run.params(

@@ -7,6 +7,7 @@ from optuna.trial import FrozenTrial, TrialState
 from xtcav_ml.config.space import Values
 from xtcav_ml.science.significance import gain_of_best
 from xtcav_ml.science.thresholds import INTERVAL
+from xtcav_ml.tuning import objectives
 from xtcav_ml.tuning.states import NOTE
 
 ACCURACY = "val_accuracy"  # user attribute of a completed trial: of its kept epoch; None where no classes are learned
@@ -23,18 +24,19 @@ def verdict(trials: Sequence[FrozenTrial], baseline: Values, shots: int, regress
     where there is `regression`. At least one trial is complete.
     """
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
-    best = max(complete, key=lambda trial: trial.value)  # the first of equal ones, as the study's
+    best = max(complete, key=objectives.score)  # the first of equal ones, as the study's
     own = next((trial for trial in trials if trial.params == baseline), None)
     others = sum(bool(trial.intermediate_values) for trial in trials) - 1
     if own is None or own not in complete:
         why = "they lie outside tune.space" if own is None else own.user_attrs.get(NOTE) or own.state.name.lower()
         return f"Better than params.yaml? Not known: no trial of its parameters was completed ({why}).", PROMOTE
-    if best.value <= own.value:
+    if objectives.score(best) <= objectives.score(own):
         return (
-            f"Better than params.yaml? No: of {len(complete)} completed trials none is better than its own, {own.value:.3f}.",
+            f"Better than params.yaml? No: of {len(complete)} completed trials none is better than its own, "
+            f"{objectives.score(own):.3f}.",
             "raise tune.trials or tune.minutes, or change tune.space; `make ui` shows all trials",
         )
-    scores = f"{best.value:.3f} after {own.value:.3f} of its own trial {own.number}"
+    scores = f"{objectives.score(best):.3f} after {objectives.score(own):.3f} of its own trial {own.number}"
     if regression:
         return f"Better than params.yaml? Perhaps: {scores}; errors alone do not tell how sure that is.", PROMOTE
     before, now = own.user_attrs[ACCURACY], best.user_attrs[ACCURACY]
