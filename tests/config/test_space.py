@@ -88,3 +88,24 @@ def test_a_condition_that_never_holds_is_one_line(params, when, found):
     with pytest.raises(UserError, match=rf"momentum\.when\..*: never holds .*{found}.* Fix: correct it"):
         space.require_valid(params.train, changed)
     space.require_valid(params.train, SPACE)
+
+
+@pytest.mark.parametrize("name", ["prepare.images.1.size", "prepare.pixels.quantum", "prepare.nothing"])
+def test_what_decides_the_prepared_set_is_refused_with_the_ways_to_go(params, name):
+    with pytest.raises(
+        UserError, match=rf"^{name}: decides the prepared set.* Fix: search train\.model\.coarsen.*make tune"
+    ):
+        space.require_valid(params.train, {name: Choices(choices=(2, 4))})
+
+
+def test_preprocessing_that_the_prepared_set_can_serve_is_searched(params):
+    found = {
+        "train.model.coarsen": Choices(choices=(1, 2, 3)),
+        "train.model.standardize": Choices(choices=("all", "pixel")),
+        "train.augment.shift.0": Range(low=0, high=8, step=4),
+        "train.augment.gain": Range(low=0.0, high=0.2),
+        "train.augment.noise": Range(low=0.0, high=0.2),
+    }
+    space.require_valid(params.train, found)
+    assert space.values_of(params.train, found) == dict(zip(found, (1, "all", 0, 0.0, 0.0), strict=True))
+    assert space.applied(params.train, {"train.augment.shift.0": 8}).augment.shift == (8, 0)

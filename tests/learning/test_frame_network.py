@@ -35,6 +35,7 @@ MODELS = st.builds(
     Model,
     name=st.just("convnet"),
     standardize=st.sampled_from(["all", "pixel"]),
+    coarsen=st.sampled_from([1, 1, 2, 3]),
     blocks=st.lists(BLOCKS, min_size=1, max_size=2).map(tuple),
     hidden=st.lists(st.integers(1, 20), max_size=2).map(tuple),
     hidden_activation=st.sampled_from(["relu", "tanh", "silu"]),

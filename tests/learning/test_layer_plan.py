@@ -166,6 +166,18 @@ def test_a_map_that_another_layer_needs_is_not_fused():
     assert layer_plan.fused(behind, "float32") == behind  # its frames would have no gradient
 
 
+def test_coarser_pixels_shrink_all_that_follows_and_leave_the_first_layer_fused():
+    layers = layer_plan.plan_layers(NOTES, ends((726, 568)))
+    coarse = layer_plan.plan_layers(NOTES.model_copy(update={"coarsen": 5}), ends((726, 568)))
+    assert [layer.name for layer in coarse if layer.name != "coarsen"] == [layer.name for layer in layers]
+    sizes = {layer.name: layer.shape for layer in coarse}
+    assert (sizes["standardize"], sizes["coarsen"], sizes["conv1"]) == ((726, 568, 1), (145, 113, 1), (145, 113, 8))
+    assert "ConvMaxPool" in [layer.kind for layer in layer_plan.fused(coarse, "float32")]
+    assert layer_plan.parameter_count(coarse) < layer_plan.parameter_count(layers)
+    with pytest.raises(UserError, match=r"train\.model\.coarsen: .*found 60, expected at most 40\)\. Fix: lower it"):
+        layer_plan.plan_layers(NOTES.model_copy(update={"coarsen": 60}), ends((40, 60)))
+
+
 def test_an_unknown_network_is_refused_with_the_nearest():
     with pytest.raises(UserError, match=r"train\.model\.name: .*'convnte'.*Fix: set it to convnet"):
         layer_plan.plan_layers(NOTES.model_copy(update={"name": "convnte"}), ends((24, 20)))

@@ -86,6 +86,12 @@ def in_order(space: Space) -> list[str]:
 def require_valid(train: TrainParams, space: Space) -> None:
     """Raise UserError if a value of the space is none of section train, or a `when` can never hold."""
     for name, values in space.items():
+        if name.startswith("prepare."):
+            raise UserError(
+                f"{name}: decides the prepared set, which all trials share (found a parameter of prepare, expected one of "
+                "train). Fix: search train.model.coarsen, train.model.standardize or train.augment instead; or change it in "
+                "params.yaml, then run `make repro` and `make tune`, which starts from the trials of this search"
+            )
         for other, wanted in values.when.items():
             if other not in space or space[other].size is None or not all(value in space[other] for value in wanted):
                 known = f"some of {space[other].ends}" if other in space else "a parameter of tune.space"

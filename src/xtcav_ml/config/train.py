@@ -43,6 +43,9 @@ class Model(Section):
 
     name: str = parameter("kind of network")
     standardize: Literal["all", "pixel"] = parameter("scaling by mean and s.d. of all training pixels or of each")
+    coarsen: int = parameter(
+        "side of blocks of prepared pixels that are averaged first", "pixels", ge=1, le=64, default=1
+    )
     blocks: tuple[LayerBlock, ...] = parameter("convolutional layers in order", max_length=64)
     hidden: tuple[Units, ...] = parameter("sizes of fully connected layers before the output", "units", max_length=64)
     hidden_activation: Activation = parameter("activation of the hidden layers", default="relu")

@@ -185,6 +185,22 @@ def _multiply(layer: StoredLayer, values: Values) -> Function:
     return lambda values: activation(values.astype(np.float64) @ kernel + bias)
 
 
+def _average(layer: StoredLayer, values: Values) -> Function:
+    """Return the function that averages blocks of pixels, as `block_mean` does; another average pooling is left to Keras."""
+    given = [layer.options[name] for name in ("pool_size", "strides")]
+    sizes = [[each] * 2 if isinstance(each, int) else list(each) for each in given]
+    _require(layer.options["padding"] == "valid" and sizes[0] == sizes[1], "another average pooling")
+    (rows, columns), shape = sizes[0], values.shape
+    _require(min(rows, columns) > 0 and shape[0] >= rows and shape[1] >= columns, "blocks beyond their map")
+    kept = (shape[0] // rows, rows, shape[1] // columns, columns)
+
+    def average(values: Values) -> Values:
+        whole = values[: kept[0] * rows, : kept[2] * columns]
+        return np.asarray(whole.reshape(*kept, *shape[2:]).mean(axis=(1, 3), dtype=np.float32))
+
+    return average
+
+
 def _flatten(layer: StoredLayer, values: Values) -> Function:
     return np.ravel
 
@@ -250,6 +266,7 @@ STEPS: Mapping[str, Callable[..., Function]] = {
     "Rescaling": _rescale,
     "Activation": _activate,
     "Dense": _multiply,
+    "AveragePooling2D": _average,
     "Flatten": _flatten,
     "Concatenate": _join,
     CONV: _Convolution,

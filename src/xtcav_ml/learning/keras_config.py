@@ -28,6 +28,7 @@ UNDERSTOOD: dict[str, tuple[str, Mapping[str, Any]]] = {
     "Conv2D": ("kernel_size strides filters padding", {"activation": "linear", **OF_CONVOLUTION}),
     "BatchNormalization": ("epsilon", OF_NORM),
     "Activation": ("activation", {}),
+    "AveragePooling2D": ("pool_size strides padding", {"data_format": "channels_last"}),
     "MaxPooling2D": ("pool_size strides padding", {"data_format": "channels_last"}),
     "Dropout": ("", {}),
     "Flatten": ("", {"data_format": "channels_last"}),

@@ -24,6 +24,8 @@ CLASS_HEAD, NUMBER_HEAD = "output", "numbers"
 STANDARDIZE, STANDARDIZE_FEATURES, IN_UNITS = "standardize", "standardize_features", "in_units"
 """Names of the layers that hold statistics of the training set."""
 
+COARSEN = "coarsen"  # name of the layer that averages blocks of pixels
+
 CONV, CONV_MAX_POOL = "Conv2D", "ConvMaxPool"
 
 LAYERS = (
@@ -92,6 +94,10 @@ def plan_layers(model: Model, ends: Ends, *, noise: float = 0.0) -> Plan:
     _require_known(model.name, ends)
     features = _features(ends)
     if ends.frame_shape == NO_FRAME:
+        if model.coarsen > 1:
+            raise UserError(
+                f"train.model.coarsen: no frames (found {model.coarsen}, expected 1 as data.frame_shape is null). Fix: set it to 1"
+            )
         layers = [*features, *FEATURE_NETWORKS[model.name](model, features[-1])]
         return [*layers, *_heads(layers[-1], ends)]
     frame = _frame(model, ends, noise)
@@ -117,14 +123,29 @@ def _require_known(name: str, ends: Ends) -> None:
 
 
 def _frame(model: Model, ends: Ends, noise: float) -> Plan:
-    """Return the layers up to the standardized frame."""
+    """Return the layers up to the standardized frame, with coarser pixels if that is wanted."""
     axis = (1, 2) if model.standardize == "pixel" else None
     shape, options = (*ends.frame_shape, 1), {"dtype": ends.frame_dtype}
     frame = [LayerSpec("InputLayer", FRAME_INPUT, (), shape, options=options)]
     frame.append(same_shape("Normalization", frame[-1], STANDARDIZE, axis=axis))
     if noise:
         frame.append(same_shape("GaussianNoise", frame[-1], "noise", stddev=noise))
+    if model.coarsen > 1:
+        frame.append(_coarse(frame[-1], model.coarsen))
     return frame
+
+
+def _coarse(frame: LayerSpec, size: int) -> LayerSpec:
+    """Return the layer that averages blocks of size x size pixels; those left over at the far edges are dropped."""
+    rows, columns, channels = frame.shape
+    shape = (rows // size, columns // size, channels)
+    if min(shape) < 1:
+        raise UserError(
+            f"train.model.coarsen: larger than a prepared frame of {rows} x {columns} (found {size}, expected at most "
+            f"{min(rows, columns)}). Fix: lower it"
+        )
+    options = {"pool_size": size, "strides": size, "padding": "valid"}
+    return LayerSpec(POOLS["average"], COARSEN, (frame.name,), shape, operations=size**2 * prod(shape), options=options)
 
 
 def _features(ends: Ends) -> Plan:
@@ -272,7 +293,7 @@ def fused(layers: Plan, precision: str) -> Plan:
     if (
         activation.options["activation"] not in ("relu", "tanh")
         or [layer.inputs for layer in group] != chain
-        or convolution.inputs[0] not in (STANDARDIZE, "noise")
+        or convolution.inputs[0] not in (STANDARDIZE, "noise", COARSEN)
         or takers & {convolution.name, activation.name}
     ):
         return layers
