@@ -96,7 +96,8 @@ def plan_layers(model: Model, ends: Ends, *, noise: float = 0.0) -> Plan:
     if ends.frame_shape == NO_FRAME:
         if model.coarsen > 1:
             raise UserError(
-                f"train.model.coarsen: no frames (found {model.coarsen}, expected 1 as data.frame_shape is null). Fix: set it to 1"
+                f"train.model.coarsen: no frames (found {model.coarsen}, expected 1 as data.frame_shape is null). Fix: set it "
+                "to 1"
             )
         layers = [*features, *FEATURE_NETWORKS[model.name](model, features[-1])]
         return [*layers, *_heads(layers[-1], ends)]
