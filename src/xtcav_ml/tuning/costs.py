@@ -30,21 +30,26 @@ ONLY_TRAIN = ("Dropout", "GaussianNoise")
 LEAST_CALLS, SECONDS = 20, 1.0  # timed calls, and the processor's time for them
 
 
-def costs(trial: Trial, names: Sequence[str], params: TrainParams, prepared: "PreparedFile") -> dict[str, float]:
+def measure(trial: Trial, names: Sequence[str], params: TrainParams, prepared: "PreparedFile") -> dict[str, float]:
     """Return what a trial's network on the `prepared` training set costs, of what `names` has, and keep it with the trial.
 
     Milliseconds are the processor's, of one thread, for one raw frame from the camera's pixels to the prediction, as
     `xtcav predict` computes it: the least of many calls. Memory is estimated, in GB, as for tune.memory_gb. Raises UserError if
     there is no such network, and Killed.
     """
-    measure: dict[str, Callable[[], float]] = {
+    measured: dict[str, Callable[[], float]] = {
         MILLISECONDS: lambda: _milliseconds(trial, params, prepared),
         MEMORY: lambda: round(rules.planned_memory(params, Ends.of(prepared.spec)) / 1e9, 4),
     }
     for name in names:
-        if name in measure and name not in trial.user_attrs:
-            trial.set_user_attr(name, measure[name]())
-    return {name: trial.user_attrs[name] for name in names if name in measure}
+        if name in measured and name not in trial.user_attrs:
+            trial.set_user_attr(name, measured[name]())
+    return kept(trial, names)
+
+
+def kept(trial: Trial, names: Sequence[str]) -> dict[str, float]:
+    """Return the costs that were measured of a trial."""
+    return {name: trial.user_attrs[name] for name in names if name in (MILLISECONDS, MEMORY)}
 
 
 def _milliseconds(trial: Trial, params: TrainParams, prepared: "PreparedFile") -> float:

@@ -279,8 +279,7 @@ class _Search:
 
     def _train_in_process(self, trial: Trial, params: TrainParams, run: Run, show: Show, to_end: bool) -> Ended | None:
         """Report each epoch to the study, once, and decide after it. Epochs before the last reported one were decided."""
-        measured = costs.costs(trial, self.tune.objectives, params, self.prepared)
-        if measured:
+        if measured := costs.measure(trial, self.tune.objectives, params, self.prepared):
             run.metrics(measured, step=0)
         arguments, subject = (params, self.prepared.path.parent, self._states(trial)), f"trial {trial.number}"
         training = ChildProcess(train_trial, *arguments, subject=subject, cure="lower tune.memory_gb")
@@ -303,7 +302,7 @@ class _Search:
         if training.result is not None:
             trial.set_user_attr(repeats.SHOTS, training.result)
         trial.set_user_attr(ACCURACY, rows[epochs.best(rows) - 1].get(ACCURACY))
-        return TrialState.COMPLETE, [best, *measured.values()], ""
+        return TrialState.COMPLETE, [best, *costs.kept(trial, self.tune.objectives).values()], ""
 
     def _has_to_wait(self, trial: Trial, epoch: int) -> bool:
         """Return whether a trial stops at a rung after this epoch. Raises OutOfTime if it may not go on to the next epoch."""
