@@ -69,7 +69,8 @@ def _milliseconds(trial: Trial, params: TrainParams, prepared: "PreparedFile") -
 def layers_key(params: TrainParams, spec: LearningSpec) -> str:
     """Return a hash of the layers that compute a prediction."""
     plan = layer_plan.plan_layers(params.model, Ends.of(spec))
-    return hashlib.sha256(repr([each for each in plan if each.kind not in ONLY_TRAIN]).encode()).hexdigest()[:16]
+    layers = [(each.kind, each.shape, each.options) for each in plan if each.kind not in ONLY_TRAIN]
+    return hashlib.sha256(repr(layers).encode()).hexdigest()[:16]
 
 
 def time_network(send: Callable[[None], bool], params: TrainParams, data: Path) -> float:
