@@ -53,7 +53,9 @@ def test_the_line_of_a_trial_ends_where_it_stopped_and_rungs_count_who_reached_t
     assert ends == {trial.number: (trial.epochs, trial.score) for trial in scored(found.trials)}
     reached = [sum(trial.epochs >= stop for trial in scored(found.trials)) for stop in (*STOPS, 40)]
     shown = [label.get_text() for label in axes.get_xticklabels()]
-    assert shown == [f"{stop}\n{count} trials" for stop, count in zip((*STOPS, 40), reached, strict=True)]
+    assert shown == [
+        f"{stop}\n{count} trial{'' if count == 1 else 's'}" for stop, count in zip((*STOPS, 40), reached, strict=True)
+    ]
 
 
 def test_importances_from_few_trials_are_called_so():

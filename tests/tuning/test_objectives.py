@@ -91,6 +91,7 @@ def test_a_study_of_several_objectives_ends_with_the_front(several):
     assert best["front"][0]["values"] == dict(zip(SEVERAL, front[0].values, strict=True))
     described = json.loads((several.out / "search.json").read_text())
     assert described["objectives"][1:] == ["ms a frame", "GB"]
+    assert str(front[0].number) in described["summary"]["Front"]
 
 
 def test_networks_with_the_same_layers_are_timed_once(several):

@@ -78,7 +78,18 @@ def test_without_repeats_the_two_trainings_are_compared(study, params, rules, tm
     alone = optuna.create_study(direction="maximize")
     alone.add_trials(rungs.searched(study.trials))
     outcome.write(alone, params.train, rules, SCORED_BY, tmp_path)
-    assert "on 100 validation shots" in search_file.read(tmp_path / "search.json").summary["How sure"]
+    said = search_file.read(tmp_path / "search.json").summary
+    assert "on 100 validation shots" in said["How sure"]
+    assert not said["Next"].startswith("`make tune` goes on")
+
+
+def test_a_search_that_the_time_ended_says_that_it_goes_on(study, params, rules, tmp_path, monkeypatch):
+    monkeypatch.setattr(outcome, "pictures", lambda *_: [])
+    study.add_trial(trial(0.6, 3))
+    outcome.write(study, params.train, rules, SCORED_BY, tmp_path)
+    said = search_file.read(tmp_path / "search.json").summary
+    assert said["Search"].startswith("13 trials: 1 waiting, 2 complete")
+    assert said["Next"].startswith("`make tune` goes on where the time ended; or `.venv/bin/xtcav promote` writes")
 
 
 def test_a_search_becomes_data_with_states_curves_and_parameters_in_order(study, params, rules):

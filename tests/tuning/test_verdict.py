@@ -46,6 +46,7 @@ def trial(momentum, accuracy, state="COMPLETE", **attributes):
             [trial(0.85, None, "PRUNED", note="infeasible: too large"), trial(0.5, 0.8)],
             "completed (infeasible: too large)",
         ),
+        ([trial(0.85, 0.7, "RUNNING"), trial(0.5, 0.8)], "completed (trial -1 has stopped after epoch 1)"),
     ],
 )
 def test_the_end_of_a_search_says_whether_it_found_anything(trials, words):

@@ -128,7 +128,9 @@ def rungs(found: Search) -> Figure:
         axes.axvline(stop, color=MUTED, linewidth=0.8, linestyle=":", zorder=0)
     axes.set_xscale("log")
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xticks(ends, [f"{stop}\n{count} trials" for stop, count in zip(ends, reached, strict=True)])
+    axes.set_xticks(
+        ends, [f"{stop}\n{count} trial{'s' * (count != 1)}" for stop, count in zip(ends, reached, strict=True)]
+    )
     axes.set(xlabel="epochs, and how many trials reached them", ylabel=_score(found, "best score so far, "))
     _legend(axes, ncols=3)
     return figure

@@ -87,8 +87,12 @@ def _described(study: Study, base: TrainParams, tune: TuneParams, scored_by: str
     """Return all that was found, with its summary in words."""
     found = gather(study, base, tune, scored_by, best.number)
     sure, shots = repeats.judge(study.trials), len(best.user_attrs.get(repeats.SHOTS) or ())
-    compared, advice = verdict(studies.ended(study), found.baseline, shots, not shots or "squared_error" in scored_by)
-    words = (sure.verdict if sure else compared), (SURE if sure and sure.better else advice)
+    trials = rungs.searched(study.trials)
+    compared, advice = verdict(trials, found.baseline, shots, not shots or "squared_error" in scored_by)
+    advice = SURE if sure and sure.better else advice
+    if len(trials) < tune.trials or not all(trial.state.is_finished() for trial in study.trials):
+        advice = f"`make tune` goes on where the time ended; or {advice}"
+    words = (sure.verdict if sure else compared), advice
     return dataclasses.replace(found, summary=summary.sentences(study, found, *words))
 
 

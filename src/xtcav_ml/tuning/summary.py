@@ -8,15 +8,16 @@ from xtcav_ml.config.paths import SEARCH_PAGE
 from xtcav_ml.science import search
 from xtcav_ml.science.search import FEW_TRIALS, Search, Trial, shortened
 from xtcav_ml.system.progress import console, labelled, titled_table
-from xtcav_ml.tuning import rungs, states
+from xtcav_ml.tuning import rungs, states, studies, warm
 
 NAMED = 3  # parameters of those that mattered
 
 
 def sentences(study: Study, found: Search, how_sure: str, advice: str) -> dict[str, str]:
     """Return the sentences by their headings; `how_sure` compares with params.yaml, `advice` is what to do next."""
-    said = {"Search": _spent(study, found), "Best": _best(found), "How sure": how_sure, "Mattered": _mattered(found)}
-    return {heading: sentence for heading, sentence in {**said, "Next": advice}.items() if sentence}
+    said = {"Search": _spent(study, found), "Best": _best(found), "Front": _front(study), "How sure": how_sure}
+    said |= {"Mattered": _mattered(found), "Borrowed": _borrowed(study), "Next": advice}
+    return {heading: sentence for heading, sentence in said.items() if sentence}
 
 
 def _spent(study: Study, found: Search) -> str:
@@ -40,6 +41,20 @@ def _best(found: Search) -> str:
         early = f" after epoch {own.epochs}, where it stopped" if own.epochs < found.epochs else ""
         beside = f"; params.yaml {own.score:.3f}{early}"
     return f"trial {best.number}, {found.scored_by} {best.score:.3f}{beside}"
+
+
+def _front(study: Study) -> str:
+    """Return the trials of the Pareto front; empty for one objective."""
+    if len(study.directions) == 1:
+        return ""
+    numbers = [trial.number for trial in studies.front(study)]
+    shown = f"{'trials' if len(numbers) > 1 else 'trial'} {', '.join(map(str, numbers))}"
+    return f"{shown}: no other is as good in all objectives; `.venv/bin/xtcav promote NUMBER` takes one of them"
+
+
+def _borrowed(study: Study) -> str:
+    """Return what the start-up has borrowed; empty if that is nothing."""
+    return "".join(f"the start-up follows {words}" for words in warm.tags(study.user_attrs).values())
 
 
 def _of(found: Search, number: int | None) -> Trial | None:

@@ -28,7 +28,7 @@ def verdict(trials: Sequence[FrozenTrial], baseline: Values, shots: int, regress
     own = next((trial for trial in trials if trial.params == baseline), None)
     others = sum(bool(trial.intermediate_values) for trial in trials) - 1
     if own is None or own not in complete:
-        why = "they lie outside tune.space" if own is None else own.user_attrs.get(NOTE) or own.state.name.lower()
+        why = "they lie outside tune.space" if own is None else own.user_attrs.get(NOTE) or _state(own)
         return f"Better than params.yaml? Not known: no trial of its parameters was completed ({why}).", PROMOTE
     if objectives.score(best) <= objectives.score(own):
         return (
@@ -51,3 +51,8 @@ def verdict(trials: Sequence[FrozenTrial], baseline: Values, shots: int, regress
         f"Better than params.yaml? Not shown: {scores}; {interval}. Chance alone, or another seed, may do as much.",
         f"more validation shots would tell; {PROMOTE}",
     )
+
+
+def _state(own: FrozenTrial) -> str:
+    early = f"trial {own.number} has stopped after epoch {own.last_step}"
+    return early if own.state == TrialState.RUNNING else own.state.name.lower()
