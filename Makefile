@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev portable repro notes seeds same tune dashboard ui server test test-thorough test-all test-slow bench lint format lock clean
+.PHONY: help install install-dev install-cluster portable repro notes seeds same tune dashboard ui server test test-thorough test-all test-slow bench lint format lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -72,6 +72,7 @@ format: .venv/installed-dev  ## let ruff lay out the code
 
 install: .venv/installed  ## what the pipeline needs, into .venv
 install-dev: .venv/installed-dev  ## and what developers need
+install-cluster: .venv/installed-cluster  ## and what `xtcav tune --workers` and `--cluster` need
 
 # A lock that has changed brings its versions in; the checkout itself is installed so that edits count at once. No file of
 # .venv keeps the path of this folder (PORTABLE): a moved project works on, and a copied one runs its own code.
@@ -96,6 +97,11 @@ install-dev: .venv/installed-dev  ## and what developers need
 
 .venv/installed-server: .venv/installed requirements-server.txt
 	@$(PIP) --require-hashes -r requirements-server.txt
+	@$(MAKE_PORTABLE)
+	@touch $@
+
+.venv/installed-cluster: .venv/installed requirements-cluster.txt
+	@$(PIP) --require-hashes -r requirements-cluster.txt
 	@$(MAKE_PORTABLE)
 	@touch $@
 
@@ -131,6 +137,7 @@ lock: .venv/installed-dev  ## choose library versions again and write the lock f
 	$(LOCK) --extra build -o requirements.txt --upgrade
 	$(LOCK) --extra build --extra dev -c requirements.txt -o requirements-dev.txt
 	$(LOCK) --extra build --extra server -c requirements.txt -o requirements-server.txt
+	$(LOCK) --extra build --extra cluster -c requirements.txt -o requirements-cluster.txt
 	$(LOCK) --extra build --extra jax -c requirements.txt -o requirements-jax.txt
 	$(LOCK) --extra build --extra cuda -c requirements.txt -o requirements-cuda.txt
 

@@ -69,6 +69,7 @@ THOROUGH = [
     "server/test_postgres.py",
     "server/test_services.py",
     "system/test_child_process.py",
+    "system/test_workers.py",
     "system/test_streams.py",
 ]
 """Kills, servers, browsers, full disks, other backends, later runs of the pipeline: the files that `make test` leaves to

@@ -11,7 +11,14 @@ from tests.conftest import ROOT
 
 PACKAGE = ROOT / "src" / "xtcav_ml"
 
-ROOMS = {"system": "", "config": "", "science": "scipy sklearn", "figures": "matplotlib", "data": "h5py", "lineage": ""}
+ROOMS = {
+    "system": "dask distributed dask_jobqueue",
+    "config": "",
+    "science": "scipy sklearn",
+    "figures": "matplotlib",
+    "data": "h5py",
+    "lineage": "",
+}
 ROOMS |= {"learning": "keras tensorflow numba llvmlite", "tracking": "mlflow psutil orjson", "report": "jinja2"}
 ROOMS |= {"pipeline": "", "tuning": "optuna", "notes2016": "", "tools": "uvicorn", "cli": "typer"}
 """Lowest first, with the libraries that no other room imports: a room imports from itself and from rooms before it."""

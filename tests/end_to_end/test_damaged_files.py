@@ -142,7 +142,7 @@ def project(whole, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(main.interrupts, "listen", lambda: None)
     monkeypatch.setattr(main.variables, "pin_process", lambda: None)
-    monkeypatch.setattr(tune._Search, "run_trials", stop)
+    monkeypatch.setattr(tune.Search, "run_trials", stop)
     monkeypatch.setattr(train.fit, "fit", stop)
     monkeypatch.setattr(restored, "_require_own_source", lambda folder: None)
     monkeypatch.setattr(restored, "shown_python", stop)

@@ -60,7 +60,7 @@ def search(tmp_path, monkeypatch, params):
     spec = LearningSpec.of(params.prepare, params.data.frame_shape, dark=None)
     prepared = SimpleNamespace(path=tmp_path / "train.h5", spec=spec, shots=1000)
     with Tracker(tmp_path) as tracker:
-        yield tune._Search(study, params.train, rules, prepared, tracker, tmp_path)
+        yield tune.Search(study, params.train, rules, prepared, tracker, tmp_path)
 
 
 def refuse(*_, **__):

@@ -43,7 +43,7 @@ class ChildProcess:
         context = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(target=_work, args=(theirs, target, arguments), daemon=True)
-        with _without_interrupts():
+        with without_interrupts():
             self._process.start()
         theirs.close()  # so that the child's end is the last: its death is then an end of file here
         self._subject, self._cure = subject, cure
@@ -95,7 +95,7 @@ class ChildProcess:
 
 
 @contextlib.contextmanager
-def _without_interrupts() -> Iterator[None]:
+def without_interrupts() -> Iterator[None]:
     """Let processes that are started meanwhile leave Ctrl-C to their parent, from their first instruction on."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, PARENTS)
     resource_tracker.ensure_running()  # starts with the first process, and then lets interrupts through

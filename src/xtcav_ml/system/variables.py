@@ -154,6 +154,12 @@ def hides_gpus(environment: Mapping[str, str] = os.environ) -> bool:
     return gpus > 0 and (missing or shown in ("", "NoDevFiles"))
 
 
+def visible_gpus(environment: Mapping[str, str] = os.environ) -> list[str]:
+    """Return the NVIDIA GPUs of this machine that libraries may use, by the names that CUDA_VISIBLE_DEVICES has for them."""
+    named = [name.strip() for name in environment.get(VISIBLE_GPUS, "").split(",") if name.strip()]
+    return (named or [str(number) for number in range(_gpus())]) if has_gpu(environment) else []
+
+
 def _gpus() -> int:
     return len(list(Path("/dev").glob("nvidia[0-9]*")))
 

@@ -15,7 +15,9 @@ from xtcav_ml.system.progress import console
 
 
 def promote_best(best_file: Path, params_file: Path, force: bool = False, number: int | None = None) -> None:
-    """Write the best trial's parameters and its `train.epochs`, so that `make repro` reaches its score; print what changes.
+    """Write the best trial's parameters, so that `make repro` reaches its score, and print what changes.
+
+    With them go the numbers of epochs and threads with which it was trained.
 
     With a `number` those of that trial of the Pareto front. Raises UserError if there is no such trial, params.yaml has changed
     in other places since the search, or the trial is not shown to be better with other seeds, unless `force`.
@@ -30,8 +32,9 @@ def promote_best(best_file: Path, params_file: Path, force: bool = False, number
             "significant). Fix: raise tune.seeds and run `make tune` again, or add --force"
         )
     train = load_section("train", TrainParams, params_file)
-    trial = space.applied(train, {"train.epochs": best["epochs"], **best["params"]})
-    now, then = flatten({"train": trial.model_dump(mode="json")}), best["train"]
+    then = best["train"]
+    found = {"train.epochs": best["epochs"], "train.threads": then["train.threads"], **best["params"]}
+    now = flatten({"train": space.applied(train, found).model_dump(mode="json")})
     other = sorted(name for name in {*now, *then} if now.get(name) != then.get(name))
     if other:
         raise UserError(
@@ -39,7 +42,7 @@ def promote_best(best_file: Path, params_file: Path, force: bool = False, number
             "search). Fix: run `make tune` again"
         )
     before = params_file.read_text()
-    write_values(params_file, {"train.epochs": best["epochs"], **dict(sorted(best["params"].items()))})
+    write_values(params_file, dict(sorted(found.items())))
     screen = console()
     for line in changed_lines(before, params_file.read_text()):
         screen.print(line, markup=False, highlight=False)

@@ -7,7 +7,7 @@ RUNNING in the study, with its checkpoint. Which one is next follows from the re
 moment changes nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from optuna.trial import FrozenTrial, TrialState
 
@@ -34,18 +34,25 @@ def waits(trial: FrozenTrial, at: Sequence[int]) -> bool:
     return trial.state == TrialState.RUNNING and trial.last_step in at
 
 
-def to_continue(trials: Sequence[FrozenTrial], at: Sequence[int]) -> FrozenTrial | None:
-    """Return the trial that goes on next, if one may: one between two rungs, else the best of the highest rung."""
-    between = [trial for trial in trials if trial.state == TrialState.RUNNING and trial.last_step not in at]
-    return between[0] if between else promoted(trials, at)
+def to_continue(trials: Sequence[FrozenTrial], at: Sequence[int], busy: Collection[int] = ()) -> FrozenTrial | None:
+    """Return the trial that goes on next, if one may: one between two rungs, else the best of the highest rung.
+
+    Those with a number in `busy` are trained at the moment.
+    """
+    running = [trial for trial in trials if trial.state == TrialState.RUNNING and trial.number not in busy]
+    between = [trial for trial in running if trial.last_step not in at]
+    return between[0] if between else promoted(trials, at, busy)
 
 
-def promoted(trials: Sequence[FrozenTrial], at: Sequence[int]) -> FrozenTrial | None:
-    """Return the best trial that waits and is in the best third of all that have reached its rung, the highest rung first."""
+def promoted(trials: Sequence[FrozenTrial], at: Sequence[int], busy: Collection[int] = ()) -> FrozenTrial | None:
+    """Return the best trial that waits and is in the best third of all that have reached its rung, the highest rung first.
+
+    Those with a number in `busy` have been promoted already.
+    """
     for stop in reversed(at):
         reached = standing(trials, stop)
         for trial in reached[: len(reached) // FACTOR]:
-            if trial.state == TrialState.RUNNING and trial.last_step == stop:
+            if trial.state == TrialState.RUNNING and trial.last_step == stop and trial.number not in busy:
                 return trial
     return None
 

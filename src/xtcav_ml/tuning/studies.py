@@ -11,7 +11,7 @@ import json
 import sqlite3
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,23 +58,23 @@ def latest(path: Path) -> int | None:
     return max((study._study_id for study in _storage(path).get_all_studies()), default=None)
 
 
-def next_trial(study: Study, tune: TuneParams, baseline: Values) -> Trial:
-    """Return the trial that goes on or else begins next.
+def next_trial(study: Study, tune: TuneParams, baseline: Values, busy: Collection[int] = ()) -> Trial:
+    """Return the trial that goes on or else begins next, beside those with a number in `busy`.
 
     The first is `baseline` (dotted names), if that lies in the search space.
     """
     trials, at = rungs.searched(study.get_trials(deepcopy=False)), rungs.stops(tune.epochs, tune.rungs)
-    following = rungs.to_continue(trials, at)
+    following = rungs.to_continue(trials, at, busy)
     if following is None:
         study.add_trial(_begun(trials, tune, baseline, study.user_attrs.get(warm.BORROWED, [])))
         following = study.get_trials(deepcopy=False)[-1]
     return continued(study, following)
 
 
-def is_spent(study: Study, tune: TuneParams) -> bool:
-    """Return whether no trial may begin or go on to its next rung."""
+def is_spent(study: Study, tune: TuneParams, busy: Collection[int] = ()) -> bool:
+    """Return whether no trial may begin or go on to its next rung, beside those with a number in `busy`."""
     trials = rungs.searched(study.get_trials(deepcopy=False))
-    return len(trials) >= tune.trials and rungs.to_continue(trials, rungs.stops(tune.epochs, tune.rungs)) is None
+    return len(trials) >= tune.trials and rungs.to_continue(trials, rungs.stops(tune.epochs, tune.rungs), busy) is None
 
 
 def continued(study: Study, trial: FrozenTrial) -> Trial:

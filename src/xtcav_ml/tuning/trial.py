@@ -28,6 +28,7 @@ def train_trial(
     from xtcav_ml.learning import backend, fit
     from xtcav_ml.learning.batches import predict_all
     from xtcav_ml.learning.checkpoint import Checkpoints
+    from xtcav_ml.system.one_writer import writing
 
     class Sender:
         def on_step(self, step: int, steps: int) -> None:
@@ -45,6 +46,7 @@ def train_trial(
     with (
         PreparedFile(data / "train.h5") as train,
         PreparedFile(data / "validation.h5") as validation,
+        writing(checkpoints / "training"),  # where a cluster has lost the sight of a worker, this one may still train
         contextlib.suppress(fit.StopTraining),
     ):
         fitted = fit.fit(train, validation, params, [Sender()], Checkpoints(checkpoints, identity))

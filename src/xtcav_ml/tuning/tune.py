@@ -10,7 +10,7 @@ import shutil
 import time
 import uuid
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,10 +61,18 @@ class OutOfTime(Exception):
     """The time limit came while a trial ran."""
 
 
-def run_search(train: TrainParams, tune: TuneParams, data: Path, out: Path, seeds: Sequence[int] = ()) -> None:
+def run_search(
+    train: TrainParams,
+    tune: TuneParams,
+    data: Path,
+    out: Path,
+    seeds: Sequence[int] = (),
+    search: "Callable[..., Search] | None" = None,
+) -> None:
     """Resume the study until it has `tune.trials` trials or `tune.minutes` are over; write its results to `out`.
 
-    Once it has them, the best ones and params.yaml are trained with `seeds`, too.
+    Once it has them, the best ones and params.yaml are trained with `seeds`, too. `search` makes another Search, of the same
+    arguments.
 
     No other tuner may be at work. Raises UserError if prepared data are missing, the sampler cannot be used, or no trial could
     be completed.
@@ -86,7 +94,7 @@ def run_search(train: TrainParams, tune: TuneParams, data: Path, out: Path, seed
         if borrowed := warm.begin(study, tune, base):
             screen.print(tables.borrowed_table(borrowed))
         with Tracker(project.find_root(), identity=study.study_name) as tracker:
-            written = _Search(study, base, tune, prepared, tracker, out, seeds).run_trials()
+            written = (search or Search)(study, base, tune, prepared, tracker, out, seeds).run_trials()
     if len(tune.objectives) > 1:
         screen.print(tables.front_table(studies.front(study), tune.objectives))
     summary.print_summary(search_file.read(out / SEARCH.name), out)
@@ -115,7 +123,7 @@ def decides(base: TrainParams) -> dict[str, Any]:
     }
 
 
-class _Search:
+class Search:
     """The loop over trials. A request to stop is raised while a trial trains, and held back while the study changes."""
 
     def __init__(
@@ -159,10 +167,7 @@ class _Search:
                 search_table(list(self.tune.space), self.tune.minutes, self.tune.trials, self.stops) as show,
                 contextlib.suppress(OutOfTime),
             ):
-                while not studies.is_spent(self.study, self.tune):
-                    if time.monotonic() >= self.deadline:
-                        raise OutOfTime
-                    self._run_trial(studies.next_trial(self.study, self.tune, self.baseline), parent, show)
+                self._search(parent, show)
                 self._finish(parent, show)
             written = outcome.write(self.study, self.base, self.tune, outcome.score_name(self.prepared.spec), self.out)
             for path in written:
@@ -178,6 +183,18 @@ class _Search:
                 parent.metrics({"best_score": objectives.score(best), "trials": len(trials)}, step=len(trials))
             self._describe(parent)
             parent.finish(status)
+
+    def _search(self, parent: Run, show: Show) -> None:
+        """Run trials until no one may begin or go on. Raises OutOfTime."""
+        while not studies.is_spent(self.study, self.tune):
+            if time.monotonic() >= self.deadline:
+                raise OutOfTime
+            self._run_trial(studies.next_trial(self.study, self.tune, self.baseline), parent, show)
+
+    def _run_each(self, begun: Iterator[Trial], parent: Run, show: Show) -> None:
+        """Train each of these trials to its end."""
+        for trial in begun:
+            self._run_trial(trial, parent, show, to_end=True)
 
     def _run_trial(self, trial: Trial, parent: Run, show: Show, to_end: bool = False) -> None:
         """Train a trial until it ends, or until it has to wait at a rung, if not `to_end`."""
@@ -225,9 +242,9 @@ class _Search:
         sure = repeats.judge(self.trials())
         winner = self.trials()[sure.number] if sure else None
         if winner is not None and winner.state == TrialState.RUNNING:
-            self._run_trial(studies.continued(self.study, winner), parent, show, to_end=True)
+            self._run_each(iter([studies.continued(self.study, winner)]), parent, show)
         while (best := rungs.leader(rungs.searched(self.trials()))) is not None and best.state == TrialState.RUNNING:
-            self._run_trial(studies.continued(self.study, best), parent, show, to_end=True)
+            self._run_each(iter([studies.continued(self.study, best)]), parent, show)
         for waiting in self.trials():
             if waiting.state == TrialState.RUNNING:
                 trial, why = (
@@ -247,14 +264,18 @@ class _Search:
             console().print(
                 f"  repeated with {len(self.seeds)} seeds: params.yaml, {', '.join(f'trial {one.number}' for one in others)}"
             )
-        for seed in self.seeds if others else ():
-            for of in (None, *others):
+        self._run_each(self._repeated([None, *others] if others else []), parent, show)
+
+    def _repeated(self, trials: Sequence[FrozenTrial | None]) -> Iterator[Trial]:
+        """Yield the repeats of these trials (None: params.yaml) that have not ended; each is begun when it is its turn."""
+        for seed in self.seeds:
+            for of in trials:
                 repeated = repeats.begin(self.study, of, seed)
                 if repeated.state == TrialState.RUNNING:
-                    self._run_trial(studies.continued(self.study, repeated), parent, show, to_end=True)
+                    yield studies.continued(self.study, repeated)
 
-    def _train(self, trial: Trial, run: Run, show: Show, to_end: bool) -> Ended | None:
-        """Train to the end, in another process if one is killed. Raises OutOfTime and, if the disk is full, UserError."""
+    def _params(self, trial: Trial) -> TrainParams | Ended:
+        """Return what a trial trains with, or, if that cannot be trained, its end."""
         try:
             params = space.applied(self.base, trial.params)
             params = params.model_copy(update={"seed": trial.user_attrs.get(rungs.SEED, params.seed)})
@@ -262,13 +283,20 @@ class _Search:
         except UserError as error:
             trial.set_constraint("fits", 1.0)
             return TrialState.PRUNED, None, f"{states.INFEASIBLE}{error}"
+        return params
+
+    def _train(self, trial: Trial, run: Run, show: Show, to_end: bool) -> Ended | None:
+        """Train to the end, in another process if one is killed. Raises OutOfTime and, if the disk is full, UserError."""
+        params = self._params(trial)
+        if not isinstance(params, TrainParams):
+            return params
         starts = 0
         while True:
-            before = _reported(trial)
+            before = reported(trial)
             try:
                 return self._train_in_process(trial, params, run, show, to_end)
             except Killed as error:
-                starts = 1 if len(_reported(trial)) > len(before) else starts + 1
+                starts = 1 if len(reported(trial)) > len(before) else starts + 1
                 if starts == STARTS:
                     return TrialState.FAIL, None, str(error)
                 console().print(f"  trial {trial.number}: its process was killed, another continues")
@@ -283,15 +311,13 @@ class _Search:
             run.metrics(measured, step=0)
         arguments, subject = (params, self.prepared.path.parent, self._states(trial)), f"trial {trial.number}"
         training = ChildProcess(train_trial, *arguments, subject=subject, cure="lower tune.memory_gb")
-        rows, reported = list[dict[str, float]](), _reported(trial)
+        rows, known = list[dict[str, float]](), reported(trial)
         try:
             for epoch, values in training:
                 rows.append(values)
-                best = max(epochs.scores(rows))
-                if epoch not in reported:
-                    run.metrics({**values, "best_score": best}, step=epoch)
-                    studies.report(trial, best, epoch)
-                if epoch >= max(reported, default=0) and not to_end:
+                if epoch not in known:
+                    self._report(trial, run, epoch, rows)
+                if epoch >= max(known, default=0) and not to_end:
                     training.stop = self._has_to_wait(trial, epoch)
                 if epoch not in self.stops:
                     show(self.trials(), trial.number)
@@ -299,10 +325,20 @@ class _Search:
             training.close()
         if training.stop:
             return None
-        if training.result is not None:
-            trial.set_user_attr(repeats.SHOTS, training.result)
+        return self._completed(trial, rows, training.result)
+
+    def _report(self, trial: Trial, run: Run, epoch: int, rows: Sequence[dict[str, float]]) -> None:
+        """Report an epoch of a trial, the last of `rows`, to its run and to the study."""
+        best = max(epochs.scores(rows))
+        run.metrics({**rows[-1], "best_score": best}, step=epoch)
+        studies.report(trial, best, epoch)
+
+    def _completed(self, trial: Trial, rows: Sequence[dict[str, float]], shots: list[float] | None) -> Ended:
+        """Return the end of a trial of these epochs, of which the best one scores `shots`."""
+        if shots is not None:
+            trial.set_user_attr(repeats.SHOTS, shots)
         trial.set_user_attr(ACCURACY, rows[epochs.best(rows) - 1].get(ACCURACY))
-        return TrialState.COMPLETE, [best, *costs.kept(trial, self.tune.objectives).values()], ""
+        return TrialState.COMPLETE, [max(epochs.scores(rows)), *costs.kept(trial, self.tune.objectives).values()], ""
 
     def _has_to_wait(self, trial: Trial, epoch: int) -> bool:
         """Return whether a trial stops at a rung after this epoch. Raises OutOfTime if it may not go on to the next epoch."""
@@ -341,6 +377,6 @@ class _Search:
         run.tags({"mlflow.note.content": text})
 
 
-def _reported(trial: Trial) -> dict[int, float]:
+def reported(trial: Trial) -> dict[int, float]:
     """Return the scores that the study has of a trial, by epoch."""
     return dict(trial.study.trials[trial.number].intermediate_values)

@@ -1,0 +1,226 @@
+"""Processes on this machine or a cluster, each of which runs one task at a time, by Dask.
+
+Its scheduler gives the task of a lost worker to another one. What a task says meanwhile comes back as Dask's events, its result
+as a future. A scheduler and workers that start here are encrypted and take only who has their certificate, made for this call:
+they run whatever they are sent, and listen where other users are.
+"""
+
+import contextlib
+import functools
+import logging
+import math
+import os
+import queue
+import shutil
+import subprocess
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import dask
+from distributed import Client, Future, KilledWorker, Nanny, Scheduler, Security, SpecCluster, get_worker
+
+from xtcav_ml.system import interrupts, variables
+from xtcav_ml.system.child_process import POLL_SECONDS, Killed, without_interrupts
+from xtcav_ml.system.errors import UserError, reason
+
+SLURM = "slurm"
+CONNECT_SECONDS = 20.0  # for which a scheduler may not answer
+OTHER_GB = 3  # memory of a job beside that of a training step: Python, TensorFlow, the worker
+
+SETTINGS = {
+    "distributed.worker.daemon": False,  # of those that start here: a task may have a child process
+    "distributed.comm.timeouts.connect": f"{CONNECT_SECONDS:g}s",
+}
+ENDING = ("cancelled", "released", "forgotten")
+"""States, on its worker, of a task that nobody waits for any more."""
+
+Tell = Callable[[Any], bool]
+"""Sends a message to who has submitted the task, and returns whether to continue."""
+
+
+@dataclass(frozen=True)
+class Arrived:
+    """What came from the task of this name: a message, that its worker is lost (a name), its result or its error."""
+
+    name: int
+    kind: Literal["message", "lost", "result", "error"]
+    content: Any
+
+
+class Workers:
+    """Runs `count` tasks at a time on the workers of a Dask scheduler; `where` says in words where these are."""
+
+    def __init__(self, client: Client, count: int, where: str) -> None:
+        self.count, self.where = count, where
+        self._client, self._topic = client, f"xtcav-{uuid.uuid4().hex}"
+        self._arrived = queue.SimpleQueue[Arrived]()
+        self._futures: dict[int, Future] = {}
+        client.subscribe_topic(self._topic, self._on_message)
+        client.subscribe_topic("all", self._on_event)
+
+    def submit(self, name: int, function: Callable[..., Any], *arguments: Any) -> None:
+        """Run `function(tell, *arguments)` on a worker, by a name that no other task has at the time."""
+        key = f"{self._topic}-{name}-{uuid.uuid4().hex}"
+        future = self._client.submit(_run, self._topic, name, key, function, *arguments, key=key, pure=False)
+        self._futures[name] = future
+        future.add_done_callback(functools.partial(self._on_end, name))
+
+    def arrive(self) -> Arrived | None:
+        """Return what comes next from any task; None if nothing comes soon. Raises KeyboardInterrupt on a request to stop."""
+        interrupts.require_none()
+        with contextlib.suppress(queue.Empty):
+            return self._arrived.get(timeout=POLL_SECONDS)
+        return None
+
+    def withdraw(self) -> None:
+        """Let all tasks end: those that have not begun at once, the others with their next message."""
+        futures, self._futures = list(self._futures.values()), {}
+        if futures:
+            self._client.cancel(futures)
+        self._arrived = queue.SimpleQueue[Arrived]()
+
+    def _on_message(self, event: tuple[float, Any]) -> None:
+        name, message = event[1]
+        self._arrived.put(Arrived(name, "message", message))
+
+    def _on_event(self, event: tuple[float, Any]) -> None:
+        what = event[1] if isinstance(event[1], dict) else {}
+        if what.get("action") == "remove-worker":
+            lost = {name for name, future in self._futures.items() if future.key in what["processing-tasks"]}
+            for name in lost:
+                self._arrived.put(Arrived(name, "lost", str(what["worker"])))
+
+    def _on_end(self, name: int, future: Future) -> None:
+        if future not in self._futures.values():  # withdrawn
+            return
+        if future.status == "finished":
+            self._arrived.put(Arrived(name, "result", future.result()))
+            return
+        error = future.exception() if future.status == "error" else self._gone()
+        if isinstance(error, KilledWorker):
+            error = Killed(
+                f"{self.where}: several workers were lost, one after the other (found {error.task}, expected 0)"
+            )
+        self._arrived.put(Arrived(name, "error", error))
+
+    def _gone(self) -> UserError:
+        return UserError(
+            f"{self.where}: the scheduler does not know its tasks any more (expected an answer). Fix: start it, then run the "
+            "command again"
+        )
+
+
+def _run(topic: str, name: int, key: str, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Run a task on its worker, after what is needed to compute as here."""
+    worker = get_worker()
+    variables.pin()
+
+    def tell(message: Any) -> bool:
+        worker.log_event(topic, [name, message])
+        task = worker.state.tasks.get(key)
+        return task is not None and task.state not in ENDING
+
+    return function(tell, *arguments)
+
+
+@contextlib.contextmanager
+def opened(cluster: str, count: int | None, threads: int, memory_gb: float, folder: Path) -> Iterator[Workers]:
+    """Yield `count` workers, to be ended afterwards: of this machine ("local"), of jobs that Slurm starts ("slurm"), or those
+    of the scheduler with this address, all of them by default, which go on.
+
+    A worker takes `threads` processors and `memory_gb`. `folder`, which all machines share, holds certificates meanwhile.
+    Raises UserError if there is no such scheduler, or Slurm takes no such job.
+    """
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what happens to a worker is told in our own lines
+    with contextlib.ExitStack() as stack, dask.config.set(SETTINGS):
+        with (
+            interrupts.held(),
+            without_interrupts(),
+        ):  # Dask's threads, and all that they start, leave Ctrl-C to this one
+            if cluster == "local":
+                started = stack.enter_context(_local(count or 1))
+                where = "this machine"
+            elif cluster == SLURM:
+                started = stack.enter_context(_slurm(count or 1, threads, memory_gb, folder))
+                where = "jobs of Slurm"
+            else:
+                started, where = cluster, f"the scheduler {cluster}"
+            client = stack.enter_context(_client(started))
+        yield Workers(client, count or max(sum(client.nthreads().values()), 1), where)
+
+
+def _client(cluster: SpecCluster | str) -> Client:
+    try:
+        return Client(cluster, timeout=CONNECT_SECONDS, set_as_default=False)
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(
+            f"--cluster: no scheduler of Dask (found {reason(error)!r}, expected slurm, or an address such as "
+            f"tcp://host:8786 where one answers). Fix: start it (`dask scheduler`), or correct the address {cluster}"
+        ) from None
+
+
+def _local(count: int) -> SpecCluster:
+    secure = {"security": Security.temporary(), "protocol": "tls://", "host": "127.0.0.1"}
+    scheduler = {"cls": Scheduler, "options": {**secure, "port": 0, "dashboard": False}}
+    common = {**secure, "nthreads": 1, "memory_limit": 0, "dashboard": False, "silence_logs": logging.CRITICAL}
+    workers = {number: {"cls": Nanny, "options": {**common, "env": gpu_of(number)}} for number in range(count)}
+    return SpecCluster(scheduler=scheduler, workers=workers, security=secure["security"], silence_logs=logging.CRITICAL)
+
+
+def gpu_of(number: int) -> dict[str, str]:
+    """Return the variable that gives a worker, by its number, a GPU of its own; empty where there is none."""
+    gpus = variables.visible_gpus()
+    return {variables.VISIBLE_GPUS: gpus[number % len(gpus)]} if gpus else {}
+
+
+def threads_each(threads: int, count: int) -> int:
+    """Return how many of the `threads` of a training each of `count` workers of this machine has."""
+    return min(threads, max(len(os.sched_getaffinity(0)) // count, 1))
+
+
+def _slurm(count: int, threads: int, memory_gb: float, folder: Path) -> SpecCluster:
+    """Return workers in jobs as jobqueue.yaml describes them; one that ends is followed by another job."""
+    from dask_jobqueue import SLURMCluster
+
+    if shutil.which("sbatch") is None:
+        raise UserError(
+            "--cluster: no Slurm here (found no sbatch on the PATH, expected one). Fix: run it on a machine that submits jobs"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    wanted = {"memory": f"{math.ceil(memory_gb) + OTHER_GB}GB", "job-cpu": threads}
+    chosen = {name: dask.config.get(f"jobqueue.slurm.{name}", None) or value for name, value in wanted.items()}
+    cluster = SLURMCluster(
+        cores=1,  # a worker takes one task at a time
+        processes=1,
+        memory=chosen["memory"],
+        job_cpu=chosen["job-cpu"],
+        nanny=False,  # the job is started again, not the process in it
+        security=Security.temporary(),
+        shared_temp_directory=str(folder),
+        silence_logs=logging.CRITICAL,
+        scheduler_options={
+            "dashboard": False,
+            "dashboard_address": ":0",
+            **dask.config.get("jobqueue.slurm.scheduler-options", {}),
+        },
+    )
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(cluster)
+        _require_accepted(cluster.job_script())
+        cluster.adapt(minimum=count, maximum=count)
+        stack.pop_all()  # what follows closes it
+    return cluster
+
+
+def _require_accepted(script: str) -> None:
+    """Raise UserError if Slurm would not take a job."""
+    asked = subprocess.run(["sbatch", "--test-only"], input=script, capture_output=True, text=True, check=False)
+    if asked.returncode:
+        found = " ".join(asked.stderr.split()) or f"exit code {asked.returncode}"
+        raise UserError(
+            f"--cluster: Slurm takes no such job (found {found!r}, expected one that may run). Fix: correct jobqueue.slurm in "
+            "~/.config/dask/jobqueue.yaml (docs/cluster.md)"
+        )
