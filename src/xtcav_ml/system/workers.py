@@ -28,6 +28,7 @@ from xtcav_ml.system.errors import UserError, reason
 
 SLURM = "slurm"
 CONNECT_SECONDS = 20.0  # for which a scheduler may not answer
+SILENT = logging.CRITICAL + 1
 OTHER_GB = 3  # memory of a job beside that of a training step: Python, TensorFlow, the worker
 
 SETTINGS = {
@@ -134,7 +135,7 @@ def opened(cluster: str, count: int | None, threads: int, memory_gb: float, fold
     A worker takes `threads` processors and `memory_gb`. `folder`, which all machines share, holds certificates meanwhile.
     Raises UserError if there is no such scheduler, or Slurm takes no such job.
     """
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what happens to a worker is told in our own lines
+    logging.getLogger("distributed").setLevel(SILENT)  # what happens to a worker is told in our own lines
     with contextlib.ExitStack() as stack, dask.config.set(SETTINGS):
         with (
             interrupts.held(),
@@ -165,9 +166,9 @@ def _client(cluster: SpecCluster | str) -> Client:
 def _local(count: int) -> SpecCluster:
     secure = {"security": Security.temporary(), "protocol": "tls://", "host": "127.0.0.1"}
     scheduler = {"cls": Scheduler, "options": {**secure, "port": 0, "dashboard": False}}
-    common = {**secure, "nthreads": 1, "memory_limit": 0, "dashboard": False, "silence_logs": logging.CRITICAL}
+    common = {**secure, "nthreads": 1, "memory_limit": 0, "dashboard": False, "silence_logs": SILENT}
     workers = {number: {"cls": Nanny, "options": {**common, "env": gpu_of(number)}} for number in range(count)}
-    return SpecCluster(scheduler=scheduler, workers=workers, security=secure["security"], silence_logs=logging.CRITICAL)
+    return SpecCluster(scheduler=scheduler, workers=workers, security=secure["security"], silence_logs=SILENT)
 
 
 def gpu_of(number: int) -> dict[str, str]:
@@ -200,7 +201,7 @@ def _slurm(count: int, threads: int, memory_gb: float, folder: Path) -> SpecClus
         nanny=False,  # the job is started again, not the process in it
         security=Security.temporary(),
         shared_temp_directory=str(folder),
-        silence_logs=logging.CRITICAL,
+        silence_logs=SILENT,
         scheduler_options={
             "dashboard": False,
             "dashboard_address": ":0",

@@ -155,7 +155,7 @@ class ParallelSearch(Search):
                 show(self.trials(), arrived.name)
 
     def _take_epoch(self, leg: _Leg, epoch: int, values: Row) -> bool:
-        """Report an epoch that follows the last one, and return whether it is new: a worker repeats some, and one may be late."""
+        """Report an epoch that follows the last one, and return whether it is new: a worker repeats those before."""
         if epoch != len(leg.rows) + 1:
             return False
         leg.rows.append(values)
