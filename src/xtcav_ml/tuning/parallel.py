@@ -110,7 +110,7 @@ class ParallelSearch(Search):
         finally:
             self.crew.withdraw()
             for leg in legs.values():
-                leg.run.finish(WAITS)
+                self._end(leg.trial, leg.run, None)
 
     def _fill(self, legs: dict[int, _Leg], following: Following, parent: Run, show: Show, to_end: bool) -> None:
         """Give each idle worker a trial. Raises OutOfTime, unless the trials are trained to their end."""
@@ -126,7 +126,7 @@ class ParallelSearch(Search):
                 self._submit(leg)
             else:
                 self._end(trial, run, params)
-                show(self.trials(), trial.number)
+            show(self.trials(), trial.number, {*legs})
 
     def _next_stop(self, known: Collection[int]) -> int:
         """Return the next rung after these epochs; 0 if there is none."""
@@ -144,7 +144,7 @@ class ParallelSearch(Search):
         elif arrived.kind == "message":
             epoch, values = arrived.content
             if self._take_epoch(leg, epoch, values) and epoch not in self.stops:  # where its end is shown
-                show(self.trials(), arrived.name)
+                show(self.trials(), arrived.name, {*legs})
         else:
             ended = (
                 self._result(leg, arrived.content) if arrived.kind == "result" else self._error(leg, arrived.content)
@@ -152,7 +152,7 @@ class ParallelSearch(Search):
             if arrived.kind == "result" or ended is not None:
                 del legs[arrived.name]
                 self._end(leg.trial, leg.run, ended)
-                show(self.trials(), arrived.name)
+                show(self.trials(), arrived.name, {*legs})
 
     def _take_epoch(self, leg: _Leg, epoch: int, values: Row) -> bool:
         """Report an epoch that follows the last one, and return whether it is new: a worker repeats those before."""
@@ -190,5 +190,7 @@ class ParallelSearch(Search):
                 state, value, note = ended
                 self._tell(trial, run, state, value, note)
                 status = RUN_STATES[state]
+            else:
+                self._tag(run, trial)
         finally:
             run.finish(status)
