@@ -25,7 +25,7 @@ from xtcav_ml.system.errors import DiskFull, UserError
 from xtcav_ml.system.progress import console
 from xtcav_ml.system.workers import Arrived, Workers
 from xtcav_ml.tracking.tracker import Run
-from xtcav_ml.tuning import studies
+from xtcav_ml.tuning import costs, studies
 from xtcav_ml.tuning.leg import OtherWorker, Ran, Row, computes, run_leg
 from xtcav_ml.tuning.live_table import Show
 from xtcav_ml.tuning.tune import RUN_STATES, STARTS, WAITS, Ended, OutOfTime, Search, reported, run_search
@@ -119,7 +119,7 @@ class ParallelSearch(Search):
         while len(legs) < self.crew.count and (trial := following(legs)) is not None:
             run = self._trial_run(trial, parent)
             run.params(trial.params)
-            params = self._params(trial)
+            params = self._measured(trial, run)
             if isinstance(params, TrainParams):
                 known = set(reported(trial))
                 leg = legs[trial.number] = _Leg(trial, run, params, 0 if to_end else self._next_stop(known), known)
@@ -127,6 +127,19 @@ class ParallelSearch(Search):
             else:
                 self._end(trial, run, params)
             show(self.trials(), trial.number, {*legs})
+
+    def _measured(self, trial: Trial, run: Run) -> TrainParams | Ended:
+        """Return what a trial trains with, after its costs were measured here, as those of all trials; or its end."""
+        params = self._params(trial)
+        if isinstance(params, TrainParams):
+            try:
+                if measured := costs.measure(trial, self.tune.objectives, params, self.prepared):
+                    run.metrics(measured, step=0)
+            except DiskFull:
+                raise
+            except UserError as error:
+                return TrialState.FAIL, None, str(error)
+        return params
 
     def _next_stop(self, known: Collection[int]) -> int:
         """Return the next rung after these epochs; 0 if there is none."""
