@@ -54,7 +54,7 @@ def test_networks_and_fits_are_measured_on_the_same_held_out_shots(project, caps
             away = np.abs(test.targets[:, 0] - learned.targets[:, 0].mean())
             assert one["mean_absolute_error"]["mean"] == pytest.approx(away.mean(), rel=1e-5)
             assert (one["test_shots"], one["train_shots"]) == (test.shots, learned.shots)
-    assert found["seeds"][0]["blocks"] != found["seeds"][1]["blocks"]
+    assert not set(found["seeds"][0]["blocks"]) & set(found["seeds"][1]["blocks"])
     assert found["quadratic"]["mean"] < 0.5 < 1 < found["linear"]["mean"] < found["mean"]["mean"]
     assert found["network"]["mean"] < 0.6 * found["mean"]["mean"]
     errors = [one["mean_absolute_error"]["network"] for one in found["seeds"]]

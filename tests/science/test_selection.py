@@ -310,6 +310,17 @@ def test_even_a_short_run_has_its_share_in_every_split(seed):
         assert abs(counts[name] / 80 - share) <= 0.15
 
 
+@pytest.mark.parametrize("by", ["block", "run", "file"])
+def test_folds_together_hold_each_shot_out_once(by):
+    columns = table(1600, runs=range(70, 86))
+    columns[LABEL] = np.arange(1600) % 4
+    prepare = rules(ratio=None, block=10, gap=0, by=by, include={})
+    folds = [prepare.model_copy(update={"split": prepare.split.model_copy(update={"fold": fold})}) for fold in range(5)]
+    for name, times in (("train", 3), ("validation", 1), ("test", 1)):
+        rows = np.concatenate([select(columns, fold).splits[name] for fold in folds])
+        assert (np.bincount(rows) == times).all()
+
+
 def test_uniform_hash_is_uniform_and_fixed():
     values = [uniform_hash(1, run, block) for run in range(50) for block in range(50)]
     assert abs(np.mean(values) - 0.5) < 0.02

@@ -149,6 +149,13 @@ class Split(Section):
     train: OpenFraction = parameter("share of the training set", "fraction of the groups")
     validation: OpenFraction = parameter("share of the validation set", "fraction of the groups")
     test: OpenFraction = parameter("share of the test set", "fraction of the groups")
+    fold: int = parameter(
+        "turns all shares by as many test shares: folds 0, 1, ... together hold each group out once",
+        "1",
+        ge=0,
+        lt=1000,
+        default=0,
+    )
     min_per_class: ShotCount = parameter("least shots of a class, or with a number to learn, in a set", "shots")
 
     @model_validator(mode="after")

@@ -53,10 +53,10 @@ def write_data(name: str) -> None:
 
 
 def _write_splits(name: str, raw: str, prepare: PrepareParams) -> None:
-    """Write the data of an experiment on real shots once for each of compare.seeds, which holds out other groups of shots."""
+    """Write the data of an experiment on real shots for each of compare.seeds, whose folds hold out other groups of shots."""
     experiments.require_raw(name)
-    for seed in load_compare().seeds:
-        own = prepare.model_copy(update={"split": prepare.split.model_copy(update={"seed": seed})})
+    for fold, seed in enumerate(load_compare().seeds):
+        own = prepare.model_copy(update={"split": prepare.split.model_copy(update={"fold": fold})})
         data = DataParams(raw=raw, bad_files="fail", frame_shape=None)
         prepare_stage.prepare_files(data, own, experiments.data_folder(name, seed))
 

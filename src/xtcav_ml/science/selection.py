@@ -209,6 +209,7 @@ def _splits_of(groups: Iterable[tuple[int, int]], split: Split) -> NDArray[np.st
 
 
 def _named(position: float, split: Split) -> str:
+    position = (position + split.fold * split.test) % 1
     if position < split.train:
         return "train"
     return "validation" if position < split.train + split.validation else "test"
