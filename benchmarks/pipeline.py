@@ -60,17 +60,18 @@ def stage(epochs: int) -> Made:
 
     params = params_file.load_params().train.model_copy(update={"epochs": epochs})
     kept = tempfile.TemporaryDirectory()
-    folder = Path(kept.name)
-    os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"
+    os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{kept.name}/mlflow.db"
     mlflow_store.connect(ROOT)  # makes the database, which a project does once
-    resources.RESOURCES = runs.RESOURCES = folder / "resources"
 
     def run() -> Any:
-        with runs.training_run("CPU") as run:
-            model, history = folder / "models/model.keras", folder / "history.jsonl"
+        folder = Path(tempfile.mkdtemp(dir=kept.name))  # no training goes on from the one before
+        resources.RESOURCES = runs.RESOURCES = folder / "resources"
+        model = folder / "models/model.keras"
+        with runs.training_run("CPU", model) as (run, identity):
+            assert run is not None
             with resources.measured("train"):
-                train.train_network(params, PREPARED, model, history, [run], run.identity)
-            runs.log_model(run.run, model)
+                train.train_network(params, PREPARED, model, folder / "history.jsonl", [run], identity)
+            runs.log_model(run, model)
         return kept
 
     return run, None
@@ -88,7 +89,6 @@ def _tracked(epochs: int) -> Made:
     """Return seconds of a training, of them in its thread for tracking, and CPU of the thread that uploads."""
     from xtcav_ml.config import params_file
     from xtcav_ml.pipeline import train
-    from xtcav_ml.tracking import runs
     from xtcav_ml.tracking.tracker import Tracker
 
     class Timed:
@@ -110,12 +110,12 @@ def _tracked(epochs: int) -> Made:
         folder = Path(name)
         os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"
         with Tracker(folder) as tracker:
-            listener = Timed(runs.TrainingRun(tracker.start("benchmark", {}), {}))
+            listener = Timed(tracker.start("benchmark", {}))
             clock = time.pthread_getcpuclockid(tracker.uploader._thread.ident)
             started, before = time.perf_counter(), time.clock_gettime(clock)
             train.train_network(params, PREPARED, folder / "model.keras", folder / "history.jsonl", [listener])
             seconds, uploading = time.perf_counter() - started, time.clock_gettime(clock) - before
-            listener.listener.run.finish()
+            listener.listener.finish()
     return lambda: None, (seconds, listener.seconds, uploading)
 
 
