@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.figures.searches import SPACE, TOO_LARGE, made_up
+from tests.figures.searches import SPACE, TOO_LARGE, made_up, with_objectives
 from tests.report.conftest import EVIL, Reader
 from xtcav_ml.report import search
 
@@ -51,3 +51,11 @@ def test_the_same_search_is_the_same_bytes_and_of_many_trials_none_is_linked_in_
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     monkeypatch.setattr(search, "MOST_LINKED", 3)
     assert search.content(small)["linked"] == [0, 1, 2]
+
+
+def test_with_several_objectives_the_front_comes_first_of_the_wide_charts_and_trials_have_their_costs():
+    shown = search.content(with_objectives(made_up()))
+    assert next(title for title, _ in shown["wide"]) == "The front of the objectives"
+    found, row = with_objectives(made_up()), shown["trials"][1]["cells"]
+    assert row[3] == search.text(found.trials[1].values[1])
+    assert len(row) == 3 + 1 + len(SPACE)

@@ -22,6 +22,7 @@ from xtcav_ml.science.search import FEW_TRIALS, Search, Trial, shortened
 LOST = ("infeasible", "failed")  # states without a score
 PER_ROW = 3  # panels of slices
 OFF = -0.14  # height of the parameters that a trial does not have, in the heights of an axis
+MOST_LETTERS = 36  # of a line of an axis' label
 MOST_TICKS = 8  # of an axis with a mark at each value
 TABLE_SHARE = 0.65  # of the colour in the best cell: ink must be legible on it
 
@@ -86,7 +87,7 @@ def _handles(panels: Iterable[Axes]) -> dict[str, Any]:
 
 def _score(found: Search, before: str = "validation score, ") -> str:
     """Return the label of an axis of scores, in lines that are as long as it is."""
-    return textwrap.fill(before + found.scored_by, 36)
+    return textwrap.fill(before + found.scored_by, MOST_LETTERS)
 
 
 @mpl.rc_context(STYLE)
@@ -316,6 +317,6 @@ def pareto(found: Search) -> Figure:
             on_front["markerfacecolor"] = VALIDATION
             look = _look(trial, found.best) | (on_front if i in chosen and trial.number != found.best else {})
             axes.plot(trial.values[other], trial.values[0], **look)
-        axes.set(xlabel=found.objectives[other], ylabel=found.objectives[0])
+        axes.set(xlabel=found.objectives[other], ylabel=textwrap.fill(found.objectives[0], MOST_LETTERS))
         _legend(axes, ncols=2)
     return figure

@@ -17,7 +17,7 @@ from xtcav_ml.system import atomic
 MOST_LINKED = 300
 """Trials of a search of which each stands out in all pictures: a rule of style each."""
 
-WIDE = ("slices", "parallel")  # charts that need the width of the page
+WIDE = ("pareto", "slices", "parallel")  # charts that need the width of the page
 
 
 def search_section(results: Results) -> dict[str, Any] | None:
@@ -85,5 +85,6 @@ def _parameters(found: Search) -> list[list[str]]:
 
 def _row(found: Search, trial: Trial) -> dict[str, Any]:
     score = "" if trial.score is None else f"{trial.score:.4g}"
+    costs = [text(trial.values[i]) if i < len(trial.values) else "" for i in range(1, len(found.objectives))]
     values = [text(trial.params[name]) if name in trial.params else "" for name in found.space]
-    return {"number": trial.number, "cells": [trial.state, str(trial.epochs), score, *values], "why": trial.why}
+    return {"number": trial.number, "cells": [trial.state, str(trial.epochs), score, *costs, *values], "why": trial.why}

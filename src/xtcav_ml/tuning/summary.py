@@ -49,7 +49,7 @@ def _front(study: Study) -> str:
         return ""
     numbers = [trial.number for trial in studies.front(study)]
     shown = f"{'trials' if len(numbers) > 1 else 'trial'} {', '.join(map(str, numbers))}"
-    return f"{shown}: no other is as good in all objectives; `.venv/bin/xtcav promote NUMBER` takes one of them"
+    return f"{shown}: no other beats them in all objectives; `.venv/bin/xtcav promote NUMBER` takes one of them"
 
 
 def _borrowed(study: Study) -> str:
