@@ -39,7 +39,7 @@ def trial(momentum, accuracy, state="COMPLETE", **attributes):
             [trial(0.85, 0.8), trial(0.5, 0.81)],
             "Not shown: -0.190 after -0.200 of its own trial -1; accuracy 81.0%, +1.0 points on 400 validation shots",
         ),
-        ([trial(0.85, 0.5), trial(0.5, 0.8), trial(0.6, 0.6, "PRUNED")], "Yes: -0.200 after -0.500"),
+        ([trial(0.85, 0.5), trial(0.5, 0.8), trial(0.6, 0.6, "PRUNED")], "better than the other, -0.200 after -0.500"),
         ([trial(0.85, 0.5), trial(0.5, 0.8), trial(0.6, 0.6, "PRUNED")], "widened since it is the best of 2 others"),
         ([trial(0.5, 0.8)], "Not known: no trial of its parameters was completed (they lie outside tune.space)"),
         (
@@ -60,10 +60,16 @@ def test_an_advantage_of_the_same_size_is_less_sure_the_more_were_tried():
     few = [trial(0.85, 0.5), trial(0.5, 0.58)]
     many = [*few, *(trial(0.6, 0.5) for _ in range(50))]
     said = [verdict(trials, {NAME: 0.85}, 400, regression=False)[0] for trials in (few, many)]
-    assert "Yes: " in said[0]
-    assert "Not shown: " in said[1]
+    assert ["one network is better than the other" in text for text in said] == [True, False]
     lows = [float(re.search(r"interval ([+-][\d.]+) to", text)[1]) for text in said]
     assert lows[0] > 0 > lows[1]
+
+
+def test_parameters_are_never_called_better_on_one_seed_each():
+    said, advice = verdict([trial(0.85, 0.1), trial(0.5, 0.9)], {NAME: 0.85}, 100_000, regression=False)
+    assert said.startswith("Better than params.yaml? Not shown: one network is better than the other")
+    assert "Of one seed each, the parameters cannot be called better" in said
+    assert "raise tune.seeds" in advice
 
 
 def test_errors_of_numbers_have_no_interval():

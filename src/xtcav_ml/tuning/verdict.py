@@ -1,4 +1,7 @@
-"""Whether a search has found anything better than params.yaml, in words that allow for its being the best of many trials."""
+"""Whether a search has found anything better than params.yaml, in words that allow for its being the best of many trials.
+
+Each trial is one training. It may show one network to be better than another, and never one set of parameters: `repeats` does.
+"""
 
 from collections.abc import Sequence
 
@@ -46,10 +49,14 @@ def verdict(trials: Sequence[FrozenTrial], baseline: Values, shots: int, regress
         f"{100 * high:+.1f}, widened since it is the best of {others} others"
     )
     if low > 0:
-        return f"Better than params.yaml? Yes: {scores}; {interval}.", PROMOTE
+        return (
+            f"Better than params.yaml? Not shown: one network is better than the other, {scores}; {interval}. Of one seed "
+            "each, the parameters cannot be called better.",
+            f"raise tune.seeds to repeat them with other seeds; {PROMOTE}",
+        )
     return (
         f"Better than params.yaml? Not shown: {scores}; {interval}. Chance alone, or another seed, may do as much.",
-        f"more validation shots would tell; {PROMOTE}",
+        f"raise tune.seeds to repeat them with other seeds; {PROMOTE}",
     )
 
 
