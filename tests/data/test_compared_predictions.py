@@ -8,6 +8,7 @@ import pytest
 from tests.data.test_predictions import TABLE
 from xtcav_ml.data.compared_predictions import Run, compare_predictions
 from xtcav_ml.data.predictions import by_seed, read_rows
+from xtcav_ml.science import metrics
 from xtcav_ml.system.errors import UserError
 
 
@@ -53,6 +54,15 @@ def test_settings_are_compared_over_seeds_and_shots_with_their_power():
     )
     assert 0 < one["of_seeds"] < one["high"] - one["low"]
     json.dumps(found, allow_nan=False)
+
+
+def test_the_interval_of_an_accuracy_is_by_shots_only_if_these_are_independent():
+    together = Run("x", rows(np.arange(400) < 300))
+    low, high = metrics.wilson_interval(300, 400)
+    for independent in (True, False):
+        found = compare_predictions([replace(together, independent=independent)] * 2)["runs"][0]
+        assert ((found["accuracy_low"], found["accuracy_high"]) == (low, high)) == independent
+    assert found["accuracy_low"] < low - 0.1
 
 
 def test_equal_settings_are_not_called_better():

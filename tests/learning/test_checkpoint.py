@@ -190,6 +190,15 @@ def test_a_short_try_leaves_the_states_of_a_long_training_and_says_how_it_differ
     assert damaged == []
 
 
+def test_a_training_of_another_class_of_processor_is_named_with_both(tmp_path, monkeypatch):
+    other, own = (Checkpoints(tmp_path, {**IDENTITY, "environment": name}) for name in ("other", "own"))
+    monkeypatch.setattr(checkpoint, "processor_class", lambda: "AVX2")
+    other.save(some_state(3))
+    assert own.remarks()[0].endswith("3 epochs of a training with other environment")
+    monkeypatch.setattr(checkpoint, "processor_class", lambda: "AVX-512")
+    assert own.remarks()[0].endswith("with other environment; class of processor: AVX2 there, AVX-512 here")
+
+
 def test_a_training_that_starts_anew_hears_of_the_others(sets, tmp_path):
     Checkpoints(tmp_path, {**IDENTITY, "data": "other"}).save(some_state(2))
     heard, kept = Recorder(), Checkpoints(tmp_path, IDENTITY)

@@ -73,6 +73,28 @@ def test_the_parts_of_the_error_are_those_of_seeds_and_shots():
     assert two_level.spread(first).sd == pytest.approx(0.25 / math.sqrt(2))
 
 
+def test_shares_alone_have_the_interval_of_seeds_and_independent_shots():
+    rng = np.random.default_rng(4)
+    scores = rng.random((5, SHOTS)) < 0.7
+    of_shots, of_shares = two_level.spread(scores), two_level.spread_of_shares(list(scores.mean(axis=1)), SHOTS)
+    assert (of_shares.mean, of_shares.sd) == pytest.approx((of_shots.mean, of_shots.sd))
+    assert of_shares.high - of_shares.low > of_shots.high - of_shots.low  # whose noise is another's for each seed
+    alike = np.repeat(scores[:1], 5, axis=0)
+    of_shots, of_shares = two_level.spread(alike), two_level.spread_of_shares(list(alike.mean(axis=1)), SHOTS)
+    assert (of_shares.low, of_shares.high) == pytest.approx((of_shots.low, of_shots.high), abs=1e-3)
+    assert two_level.spread_of_shares([1.0, 1.0], 20).low == pytest.approx(0.025 ** (1 / 20))
+
+
+def test_one_more_seed_lies_within_what_the_others_give_as_often_as_it_says():
+    rng = np.random.default_rng(2)
+    inside = []
+    for _ in range(1000):
+        *known, new = rng.normal(0.8, 0.01, 6)
+        low, high = two_level.of_another_seed(np.mean(known), np.std(known, ddof=1), len(known))
+        inside.append(low <= new <= high)
+    assert np.mean(inside) == pytest.approx(0.95, abs=0.02)
+
+
 def test_shots_that_are_alike_count_as_one():
     rng = np.random.default_rng(0)
     difficulty, blocks = rng.normal(size=100), np.arange(100)

@@ -9,6 +9,8 @@ from typer.testing import CliRunner
 
 from tests.lineage.test_recorded import lay
 from xtcav_ml.cli import main
+from xtcav_ml.lineage import recorded
+from xtcav_ml.lineage.environment import CLASS
 from xtcav_ml.science import metrics, significance
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.tools import compare
@@ -264,6 +266,27 @@ def test_it_says_in_which_parameters_data_and_code_the_runs_differ(project, tmp_
     assert "parameters that differ" in said
     assert "code that differs: learning.fit" in said
     assert of_run.journal.run_id[:8] in said
+
+
+def test_it_names_the_class_of_processor_of_each_run_that_has_one(project, tmp_path, capsys):
+    lay(project)
+    with Tracker(project) as tracker:
+        of_key, rebuilt = (
+            tracker.start("a", {"lineage.key": recorded.of_folder(project).key}),
+            tracker.start("b", {"rebuilt": "true"}),
+        )
+        for run_of, processor in ((of_key, "AVX2"), (rebuilt, "AVX-512")):
+            (tmp_path / "environment.json").write_text(json.dumps({CLASS: processor}))
+            run_of.artifact(tmp_path / "environment.json", "lineage")
+            run_of.artifact(project / "results/predictions.csv")
+            run_of.finish()
+    first, second = of_key.journal.run_id, rebuilt.journal.run_id
+    found = run(first, second, ".", "HEAD~1")
+    assert found["processors"] == {first: "AVX2", second: None, ".": "AVX2", "HEAD~1": None}
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"class of processor: AVX2 ({first[:8]}, .); not recorded ({second[:8]}, HEAD~1)" in said
+    run("HEAD", "HEAD~1")
+    assert "class of processor" not in capsys.readouterr().out
 
 
 def test_runs_of_the_same_training_differ_in_nothing(project, capsys):

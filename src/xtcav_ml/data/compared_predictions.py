@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from xtcav_ml.data.predictions import ACTUAL, PREDICTED, RUN_KEY, Predictions, TableRows, by_seed, in_common, read_rows
 from xtcav_ml.science import drift, metrics, significance, two_level
-from xtcav_ml.science.blocks import of_time
+from xtcav_ml.science.blocks import blocked_interval, of_time
 from xtcav_ml.science.significance import Difference
 from xtcav_ml.science.thresholds import INTERVAL, POWER, SIGNIFICANT
 from xtcav_ml.system.errors import UserError
@@ -110,7 +110,7 @@ def _compare_classes(groups: Groups, _: str, result: dict[str, Any]) -> None:
         _compare_settings(names, measure, right, _blocks(groups[0][0]), result)
         return
     for row, (hits,) in zip(result["runs"], right, strict=True):
-        low, high = metrics.wilson_interval(int(hits.sum()), len(hits))
+        low, high = _interval(hits, groups[0][0], result)
         row |= {"accuracy": float(hits.mean()), "accuracy_low": low, "accuracy_high": high}
     pairs = [significance.accuracies(right[0][0], hits) for (hits,) in right[1:]]
     gains = [hits.astype(float) - right[0][0] for (hits,) in right[1:]]
@@ -177,6 +177,14 @@ def _of_models(
         return list(differences)
     order = np.lexsort(times[::-1])
     return [drift.allowed_for(each, gain[order]) for each, gain in zip(differences, gains, strict=True)]
+
+
+def _interval(hits: NDArray[np.bool_], run: Predictions, result: dict[str, Any]) -> tuple[float, float]:
+    """Return the interval of an accuracy: by shots that are independent, else by blocks of time."""
+    if result["independent"]:
+        return metrics.wilson_interval(int(hits.sum()), len(hits))
+    found = blocked_interval(hits, _blocks(run))
+    return found.low, found.high
 
 
 def _blocks(run: Predictions) -> NDArray[np.int64]:

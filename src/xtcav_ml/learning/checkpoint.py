@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xtcav_ml.lineage.environment import CLASS, processor_class
 from xtcav_ml.lineage.lineage import file_md5
 from xtcav_ml.system import atomic
 
@@ -69,7 +70,9 @@ class Checkpoints:
         sizes = {group: len(getattr(state, group)) for group in ARRAY_GROUPS}
         content = io.BytesIO()
         np.savez(content, **arrays)
-        header = json.dumps({"identity": self.identity, "history": state.history, "sizes": sizes}).encode()
+        machine = {CLASS: processor_class()}  # in words: its model is in the identity, as a hash
+        values = {"identity": self.identity, "history": state.history, "sizes": sizes, "machine": machine}
+        header = json.dumps(values).encode()
         body = len(header).to_bytes(8, "big") + header + content.getvalue()
         path = self.folder / f"epoch-{len(state.history):06d}.ckpt"
         with atomic.replacing(path) as temporary:
@@ -100,7 +103,10 @@ class Checkpoints:
                 names = sorted(self.identity.keys() | identity.keys())
                 differs = ", ".join(name for name in names if self.identity.get(name) != identity.get(name))
                 until = " until this training has as many" if rank >= KEPT_TRAININGS else ""
-                lines.append(f"{folder}: kept{until}, {len(state.history)} epochs of a training with other {differs}")
+                then, here = content[0].get("machine", {}).get(CLASS), processor_class()
+                machine = f"; {CLASS}: {then} there, {here} here" if then not in (None, here) else ""
+                kept = f"kept{until}, {len(state.history)} epochs of a training with other {differs}"
+                lines.append(f"{folder}: {kept}{machine}")
         return lines
 
     def end(self, model: Path) -> None:

@@ -6,6 +6,7 @@ A. B. Owen, Ann. Appl. Stat. 1 (2007) 386. A handful of seeds hardly shows its o
 the degrees of freedom of F. E. Satterthwaite, Biometrics Bull. 2 (1946) 110; a bootstrap of five seeds would not.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf, nan, sqrt
 
@@ -42,6 +43,26 @@ def spread(scores: Scores, blocks: Blocks = None) -> Spread:
     low, high = (0.0, 1.0) if scores.dtype == bool else (-inf, inf)  # ends of a share
     sd = sqrt(_of_seeds(scores)[0] * len(scores)) if len(scores) > 1 else nan
     return Spread(found.value, sd, max(found.low, low), min(found.high, high))
+
+
+def spread_of_shares(shares: Sequence[float], shots: int) -> Spread:
+    """Return the same of shares (0 to 1) of independent `shots`, the same ones for each seed, if no more of them is known."""
+    scores = np.array(shares)[:, np.newaxis]
+    share = float(scores.mean())
+    found = _tested(share, [_of_seeds(scores)], (share * (1 - share) / shots, max(shots - 1, 1)))
+    found = found.at_least(unseen(shots))
+    return Spread(share, float(np.std(shares, ddof=1)), max(found.low, 0.0), min(found.high, 1.0))
+
+
+def of_another_seed(mean: float, sd: float, seeds: int) -> tuple[float, float]:
+    """Return the ends between which the score of one more network lies in 95 % of the cases, on the same shots.
+
+    `mean` and `sd` are those of the networks of `seeds` seeds. It is the prediction interval of Student's t.
+    """
+    from scipy.stats import t
+
+    half = float(t.ppf(0.5 + CONFIDENCE / 2, seeds - 1)) * sd * sqrt(1 + 1 / seeds)
+    return mean - half, mean + half
 
 
 def difference(first: Scores, second: Scores, blocks: Blocks = None) -> Difference:

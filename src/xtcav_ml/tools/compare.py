@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.table import Table
 
@@ -15,6 +15,7 @@ from xtcav_ml.config.paths import PREDICTIONS
 from xtcav_ml.data import group_files
 from xtcav_ml.data.compared_predictions import LEAST_SEEDS, ONE_SEED, Run, compare_predictions, run_of
 from xtcav_ml.lineage import git, project, recorded
+from xtcav_ml.lineage.environment import CLASS
 from xtcav_ml.science.thresholds import INTERVAL
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.system.progress import console, titled_table
@@ -22,6 +23,16 @@ from xtcav_ml.tracking import find_runs, mlflow_store
 from xtcav_ml.tracking.mlflow_names import LINEAGE
 
 RUN_ID = "[0-9a-f]{32}"
+
+
+class Source(NamedTuple):
+    """What a name stands for."""
+
+    run: Run
+    origin: (
+        recorded.Recorded | None
+    )  # None where no dvc.lock belongs to the predictions: their group of seeds needs one
+    processor: str = ""  # its class, where MLflow's run of the training names one
 
 
 def compare_runs(names: Sequence[str], as_json: bool) -> dict[str, Any]:
@@ -34,12 +45,13 @@ def compare_runs(names: Sequence[str], as_json: bool) -> dict[str, Any]:
             f"RUN: too few (found {' '.join(names)!r}, expected at least two). Fix: add another, such as HEAD"
         )
     sources = {name: _source(name) for name in names}
-    result = compare_predictions([sources[name][0] for name in names])
-    origins = {name: origin for name, (_, origin) in sources.items() if origin is not None}
+    result = compare_predictions([sources[name].run for name in names])
+    origins = {name: source.origin for name, source in sources.items() if source.origin is not None}
     result["parameters"] = recorded.differing_params(origins)
     result["data"], result["code"] = recorded.changed(list(origins.values()))
     result["unknown"] = [name for name in sources if name not in origins]
-    result["note"] = "" if result["level"] == "settings" else _one_seed([run for run, _ in sources.values()])
+    result["processors"] = {name: source.processor or None for name, source in sources.items()}
+    result["note"] = "" if result["level"] == "settings" else _one_seed([source.run for source in sources.values()])
     if as_json:
         print(json.dumps(result, indent=2, allow_nan=False))
     else:
@@ -61,7 +73,7 @@ def compare_models(names: Sequence[str]) -> list[dict[str, Any]]:
 
     Raises as `compare_runs`.
     """
-    return list(compare_predictions([replace(_source(name)[0], seeds=()) for name in names])["comparisons"])
+    return list(compare_predictions([replace(_source(name).run, seeds=()) for name in names])["comparisons"])
 
 
 def _one_seed(runs: Sequence[Run]) -> str:
@@ -73,21 +85,18 @@ def _one_seed(runs: Sequence[Run]) -> str:
     return f"{ONE_SEED}: no group of seeds of {single}, which `make seeds` trains"
 
 
-def _source(name: str) -> tuple[Run, recorded.Recorded | None]:
-    """Return the predictions of `name` (a file, a folder, an MLflow run, or a commit), and their origin.
-
-    The origin is None where no dvc.lock belongs to the predictions; their settings' group of seeds needs one.
-    """
+def _source(name: str) -> Source:
+    """Return the predictions of `name` (a file, a folder, an MLflow run, or a commit), and where they come from."""
     paths = (Path(name), Path(name) / PREDICTIONS.name, Path(name) / PREDICTIONS)
     if path := next(filter(Path.is_file, paths), None):
         folder = path.resolve().parents[1]  # the project of results/predictions.csv
         text = path.read_text(encoding="utf-8", errors="replace")
-        return _in_project(name, text, lambda file: (folder / file).read_bytes())
+        return _in_project(name, text, folder, lambda file: (folder / file).read_bytes())
     root = project.find_root()
     if not re.fullmatch(RUN_ID, name):
         with contextlib.suppress(git.GitError):
             text = git.file_at(name, str(PREDICTIONS), root).decode(errors="replace")
-            return _in_project(name, text, lambda file: git.file_at(name, file, root))
+            return _in_project(name, text, root, lambda file: git.file_at(name, file, root))
     others = f"; or a {PREDICTIONS.name}, a folder that holds one, a git revision with {PREDICTIONS}"
     run = find_runs.find_run(root, name, others)
     with tempfile.TemporaryDirectory() as temporary:
@@ -95,14 +104,15 @@ def _source(name: str) -> tuple[Run, recorded.Recorded | None]:
         group = find_runs.group_of(root, run)
         seeds = _predictions(root, group.info.run_id, Path(temporary) / "group") if group else ""
         origin = _of_run(root, run.info.run_id, Path(temporary))
-        return _with_origin(name, text, seeds, origin), origin
+        return Source(_with_origin(name, text, seeds, origin), origin, find_runs.processor_of(root, run))
 
 
-def _in_project(name: str, text: str, read_file: Callable[[str], bytes]) -> tuple[Run, recorded.Recorded | None]:
-    """Return a run whose project's files `read_file` reads by name, with its origin."""
+def _in_project(name: str, text: str, folder: Path, read_file: Callable[[str], bytes]) -> Source:
+    """Return a run of the project in `folder`, whose files `read_file` reads by name."""
     origin = recorded.read_locks(read_file)
     group = group_files.read_table(read_file, recorded.evaluated_group(origin, read_file))
-    return _with_origin(name, text, group, origin), origin
+    processor = find_runs.processor_of_training(folder, origin.key) if origin else ""
+    return Source(_with_origin(name, text, group, origin), origin, processor)
 
 
 def _with_origin(name: str, text: str, seeds: str, origin: recorded.Recorded | None) -> Run:
@@ -138,11 +148,21 @@ def _print(result: Mapping[str, Any]) -> None:
         screen.print(f"code that differs: {', '.join(result['code']) or 'none'}")
     if result["unknown"]:
         screen.print(f"no dvc.lock with {', '.join(result['unknown'])}: parameters, data and code are not compared")
+    if any(result["processors"].values()):
+        screen.print(f"{CLASS}: {_processors(result['processors'])}")
     if result["note"]:
         screen.print(result["note"])
     screen.print(alike(result))
     for entry in result["comparisons"]:
         screen.print(entry["verdict"])
+
+
+def _processors(classes: Mapping[str, str | None]) -> str:
+    """Return each class of processor with the runs that were trained on it."""
+    runs: dict[str, list[str]] = {}
+    for name, processor in classes.items():
+        runs.setdefault(processor or "not recorded", []).append(_short(name))
+    return "; ".join(f"{processor} ({', '.join(names)})" for processor, names in runs.items())
 
 
 def _scores(runs: Sequence[Mapping[str, Any]], shots: int) -> Table:

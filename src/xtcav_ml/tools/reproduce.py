@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from xtcav_ml.config.paths import HISTORY, LOCK_FILE
+from xtcav_ml.config.paths import HISTORY, LOCK_FILE, PREDICTIONS
 from xtcav_ml.data import result_files
 from xtcav_ml.data.history import read_history
 from xtcav_ml.lineage import dvc_lock, project, recorded
@@ -92,9 +92,14 @@ def _compare(run: Original, folder: Path, machine: Sequence[str], other_class: s
     screen.print(f"environment that differs: {', '.join(machine) or 'nothing'}")
     verdict = f"is not reproduced: {len(differing)} of {len(rows)} hashes and metrics differ, first {differing[0].name}"
     if other_class and not code and comparison.only_weights_differ(sections[0], stages):
-        verdict = comparison.on_another_class(other_class, run.metrics, metrics)
+        changed = comparison.changed_predictions(run.predictions, _text(folder / PREDICTIONS))
+        verdict = comparison.on_another_class(other_class, run.metrics, metrics, run.seeds, changed)
     screen.print(f"run {run.run_id} {verdict}; in {folder}")
     return False
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
 
 
 def _curves(history: Path, earlier: bool) -> dict[str, dict[int, float]]:

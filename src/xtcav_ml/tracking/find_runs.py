@@ -1,6 +1,10 @@
 """Runs by what a person calls them: an id, the first digits of one, or a name; and those of a state of the project."""
 
+import contextlib
+import json
+import os
 import re
+import tempfile
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -9,21 +13,26 @@ from typing import Any
 from mlflow.entities import Run
 
 from xtcav_ml.lineage import lineage
-from xtcav_ml.system.errors import UserError, masked
+from xtcav_ml.lineage.environment import CLASS
+from xtcav_ml.system.errors import DAMAGES, UserError, masked
 from xtcav_ml.tracking.mlflow_names import (
     ACCURACY,
     ACCURACY_INTERVAL,
+    ENVIRONMENT,
     GROUP_STAGE,
     GROUP_TAG,
     KEY_TAG,
+    LINEAGE,
     NOTES,
+    REBUILT_TAG,
     SEEDS_TAG,
     STAGE_TAG,
     VALIDATION_ACCURACY,
     earlier_name,
+    own_database,
     store_uri,
 )
-from xtcav_ml.tracking.mlflow_store import answering, connect, search_runs
+from xtcav_ml.tracking.mlflow_store import answering, connect, download, search_runs
 
 DIGITS = "[0-9a-f]{4,32}"
 """An id of a run, or enough of its beginning."""
@@ -94,6 +103,42 @@ def group_of(root: Path, run: Run) -> Run | None:
     return next((group for group in groups if group.info.status == "FINISHED"), None)
 
 
+def spread_of_seeds(root: Path, run: Run) -> dict[str, float] | None:
+    """Return the metrics of the group of seeds of a run's settings, and `seeds`, how many it has; None without a group.
+
+    Raises UserError.
+    """
+    group = group_of(root, run)
+    if group is None:
+        return None
+    return {**group.data.metrics, "seeds": float(len(group.data.tags.get(SEEDS_TAG, "").split(", ")))}
+
+
+def processor_of(root: Path, run: Run) -> str:
+    """Return the class of processor that a run was trained on; "" if it names none, or was rebuilt on some machine later."""
+    if REBUILT_TAG in run.data.tags:
+        return ""
+    with contextlib.suppress(UserError, *DAMAGES), tempfile.TemporaryDirectory() as folder:
+        path = download(root, run.info.run_id, f"{LINEAGE}/{ENVIRONMENT}", Path(folder))
+        return str(json.loads(path.read_text(encoding="utf-8")).get(CLASS, ""))
+    return ""
+
+
+def processor_of_training(root: Path, key: str) -> str:
+    """Return the class of processor of the newest run of a training with this `lineage.key` in the project's own store.
+
+    "" if that has none which names it. A server is not asked: results on disk are read without one.
+    """
+    if os.environ.get("MLFLOW_TRACKING_URI") or not own_database(root).is_file():
+        return ""
+    with contextlib.suppress(UserError):
+        store, experiment = connect(root)
+        with answering(root):
+            runs = search_runs(store, experiment, {KEY_TAG: key})
+        return next(filter(None, (processor_of(root, run) for run in runs)), "")
+    return ""
+
+
 def describe(run: Run, current: Mapping[str, str]) -> dict[str, Any]:
     """Return what a list says of a run, as JSON has it; `current` are the parameters in params.yaml, by dotted name."""
     metrics, tags = run.data.metrics, run.data.tags
@@ -116,6 +161,6 @@ def describe(run: Run, current: Mapping[str, str]) -> dict[str, Any]:
         "lineage_key": tags.get(KEY_TAG),
         "commit": tags.get("git.commit"),
         "edited": tags.get("git.dirty") == "true",
-        "rebuilt": "rebuilt" in tags,
+        "rebuilt": REBUILT_TAG in tags,
         "seeds": tags.get(SEEDS_TAG),
     }

@@ -22,6 +22,9 @@ GROUP_STAGE, SEED_STAGE = "group", "seed"
 """Tags by which a run is looked up: its journal's key, what decided its training, its model, the model's evaluation; the
 journal of whoever created it; what decided the group of seeds that it belongs to, or is; the seeds of that; what made it."""
 
+OF_NOTES = "experiment"  # tag of a run of the notes: which of experiments/*.yaml it is of
+REBUILT_TAG = "rebuilt"  # of a run that was made from results on disk, perhaps on another machine than the training
+
 SYSTEM = "system/"
 """Begins the names of metrics of the process, which MLflow shows on a page of their own; all others are those of the files."""
 

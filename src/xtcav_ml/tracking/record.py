@@ -16,7 +16,7 @@ from xtcav_ml.system import atomic
 from xtcav_ml.system.errors import DAMAGES, UserError, disk_full, reason, warn
 from xtcav_ml.tracking import result_run, sqlite_store
 from xtcav_ml.tracking.journal import folder_of
-from xtcav_ml.tracking.mlflow_names import EVALUATION_TAG, KEY_TAG, MODEL_TAG, RUN_TAG
+from xtcav_ml.tracking.mlflow_names import EVALUATION_TAG, EXPERIMENT, KEY_TAG, MODEL_TAG, REBUILT_TAG, RUN_TAG
 
 Tags = Mapping[str, str]
 
@@ -59,7 +59,7 @@ def record(model: Path, history: Path, results: Path) -> None:
         if run_key:
             run = tracker.start("evaluation", identity, run_key=run_key, adds=True)
         else:  # as the training would have logged it
-            tags = {"stage": "train", "rebuilt": "true", **runs.origin_tags(origin)}
+            tags = {"stage": "train", REBUILT_TAG: "true", **runs.origin_tags(origin)}
             run = runs.begin(tracker, origin, tags, run_key="-".join(identity.values()))
             for values in read_history(history):
                 run.metrics(values, step=int(values.pop("epoch")))
@@ -76,15 +76,18 @@ def _evaluated(results: Path) -> list[Path]:
     return [results / path.name for path in (EVALUATION, METRICS, PREDICTIONS, PLOTS)]
 
 
-def find_finished(root: Path, left: Mapping[str, Tags], identity: Tags) -> tuple[str, Tags]:
-    """Return key and tags of the model's finished run, one that is `left` to upload or the store's newest; "", {} if none."""
+def find_finished(root: Path, left: Mapping[str, Tags], identity: Tags, among: str = EXPERIMENT) -> tuple[str, Tags]:
+    """Return key and tags of the model's finished run, one that is `left` to upload or the store's newest; "", {} if none.
+
+    `among` is MLflow's experiment that has it.
+    """
     from xtcav_ml.tracking import mlflow_store
 
     wanted = {**identity, "status": "FINISHED"}
     for run_key, tags in left.items():
         if wanted.items() <= tags.items():
             return run_key, tags
-    client, experiment = mlflow_store.connect(root)
+    client, experiment = mlflow_store.connect(root, among)
     for run in mlflow_store.search_runs(client, experiment, identity):
         if run.info.status == "FINISHED" and RUN_TAG in run.data.tags:
             return run.data.tags[RUN_TAG], run.data.tags

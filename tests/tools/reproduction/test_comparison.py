@@ -88,9 +88,26 @@ def test_another_class_of_processor_has_a_verdict_of_its_own():
     run = {"accuracy": 0.8, "accuracy_low": 0.75, "accuracy_high": 0.85}
     verdict = comparison.on_another_class(words, run, {"accuracy": 0.83})
     assert "another class of processor can (AVX2 in the run" in verdict
-    assert "accuracy 80.0% in the run, 83.0% here, inside its interval of 75.0% to 85.0%" in verdict
+    assert "accuracy 80.0% in the run, 83.0% here, inside its interval, 75.0% to 85.0%" in verdict
     assert "outside its interval" in comparison.on_another_class(words, run, {"accuracy": 0.9})
     assert "accuracy" not in comparison.on_another_class(words, {}, {"error": 1.0})
+    seeds = {"accuracy": 0.8, "accuracy_sd": 0.01, "seeds": 5.0}  # of Student's t with four degrees of freedom: 2.776
+    half = 100 * 2.776 * 0.01 * math.sqrt(1 + 1 / 5)
+    verdict = comparison.on_another_class(words, run, {"accuracy": 0.831}, seeds, (37, 1599))
+    assert f"outside what its group of 5 seeds gives, {80 - half:.1f}% to {80 + half:.1f}%" in verdict
+    assert verdict.endswith("; 37 of 1,599 predictions differ")
+    assert "inside what" in comparison.on_another_class(words, run, {"accuracy": 0.83}, seeds)
+
+
+def test_predictions_that_differ_are_counted_shot_by_shot():
+    def table(*said):
+        return "run,run.index,predicted\n" + "".join(f"70,{i},{one}\n" for i, one in said)
+
+    then, now = table((1, "a"), (2, "b"), (3, "b")), table((3, "a"), (2, "b"), (1, "a"))
+    assert comparison.changed_predictions(then, now) == (1, 3)
+    assert comparison.changed_predictions("", now) is None  # of an earlier version
+    numbers = "run,run.index,predicted x\n70,1,0.5\n"
+    assert comparison.changed_predictions(numbers, numbers) is None
 
 
 def test_only_weights_differ_if_what_prepare_read_and_wrote_is_the_same_and_the_model_is_not():

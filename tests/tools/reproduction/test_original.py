@@ -5,6 +5,7 @@ import pytest
 
 from tests.conftest import StoredRun
 from xtcav_ml.lineage.dvc_lock import Stage
+from xtcav_ml.lineage.environment import CLASS
 from xtcav_ml.lineage.fingerprint import Code
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.tools.reproduction import original
@@ -60,9 +61,34 @@ def test_a_run_comes_back_with_all_that_made_it(root, tmp_path, evaluation):
     assert run_then.code == {"train": Code("F", {}, {"fit": "1"}), "evaluate": Code("G")}
     assert run_then.curves == {"val_loss": {1: 0.5, 2: 0.25}}
     assert run_then.environment == {"numpy": "2.0"}
+    assert (run_then.predictions, run_then.seeds) == ("", None)
     run.client.log_text(run.run_id, "another", "lineage/diff.patch")
     with pytest.raises(UserError, match=r"diff\.patch was changed \(found SHA-256 .* expected .*Fix: "):
         original.fetch_run(root, run.run_id)
+
+
+def test_what_a_verdict_of_its_own_needs_comes_with_the_run(root):
+    run, group = (
+        stored(root, **{"group.key": "g"}),
+        stored(root, stage="group", **{"group.key": "g", "group.seeds": "1, 2"}),
+    )
+    group.client.log_metric(group.run_id, "accuracy_sd", 0.5)
+    for name, text in (
+        ("lineage/params.yaml", ""),
+        ("lineage/diff.patch", PATCH.decode()),
+        ("lineage/dvc.lock", "stages: {}"),
+        ("metrics.json", "{}"),
+        ("predictions.csv", "a table"),
+    ):
+        run.client.log_text(run.run_id, text, name)
+    found = original.fetch_run(root, run.run_id)
+    assert (found.predictions, found.seeds) == ("a table", {"accuracy_sd": 0.5, "seeds": 2})
+
+
+@pytest.mark.parametrize(("tags", "known"), [({}, True), ({"rebuilt": "true"}, False)])
+def test_a_rebuilt_run_does_not_tell_which_processor_trained_it(tags, known):
+    machine = {"numpy": "2.0", CLASS: "AVX2", "device": "CPU"}
+    assert (CLASS in original._environment(lambda _: machine, tags)) == known
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,10 @@ from typing import Any
 
 from xtcav_ml.config.base import flatten
 from xtcav_ml.config.paths import MODEL, STAGES
+from xtcav_ml.data.predictions import PREDICTED, in_common, read_rows
 from xtcav_ml.lineage.dvc_lock import Stage
 from xtcav_ml.lineage.environment import CLASS
+from xtcav_ml.science.two_level import of_another_seed
 
 
 @dataclass(frozen=True)
@@ -67,20 +69,54 @@ def only_weights_differ(rows: Sequence[Comparison], stages: Mapping[str, Stage])
     return bool(data) and all(row.same for row in data) and other_weights
 
 
-def on_another_class(words: str, then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+def on_another_class(
+    words: str,
+    then: Mapping[str, Any],
+    now: Mapping[str, Any],
+    seeds: Mapping[str, float] | None = None,
+    changed: tuple[int, int] | None = None,
+) -> str:
     """Return the verdict on a run whose data are the same on another class of processor, as `other_class` says it.
 
-    `then` and `now` are the two evaluations.
+    `then` and `now` are the two evaluations, `seeds` the metrics of the run's group of seeds, if it has one, and `changed` how
+    many predictions differ, and of how many.
     """
     verdict = (
         f"is reproduced as far as another class of processor can ({words}): all data are the same, weights are not"
     )
-    values: list[Any] = [then.get("accuracy"), now.get("accuracy"), then.get("accuracy_low"), then.get("accuracy_high")]
-    if not all(isinstance(value, float) for value in values):
-        return verdict
-    first, second, low, high = values
-    inside = "inside" if low <= second <= high else "outside"
-    return f"{verdict}; accuracy {first:.1%} in the run, {second:.1%} here, {inside} its interval of {low:.1%} to {high:.1%}"
+    first, second = then.get("accuracy"), now.get("accuracy")
+    if isinstance(first, float) and isinstance(second, float):
+        verdict += f"; accuracy {first:.1%} in the run, {second:.1%} here{_place(then, second, seeds)}"
+    return verdict if changed is None else f"{verdict}; {changed[0]:,} of {changed[1]:,} predictions differ"
+
+
+def _place(then: Mapping[str, Any], accuracy: float, seeds: Mapping[str, float] | None) -> str:
+    """Return whether an accuracy is one that another seed might have given: by the group of seeds, else by the run's interval.
+
+    Other last bits are another draw, as another seed is. The interval of a single run is of other shots, and says less.
+    """
+    interval, whose = (then.get("accuracy_low"), then.get("accuracy_high")), "its interval"
+    if seeds and {"accuracy", "accuracy_sd"} <= seeds.keys():
+        interval = of_another_seed(seeds["accuracy"], seeds["accuracy_sd"], int(seeds["seeds"]))
+        whose = f"what its group of {seeds['seeds']:.0f} seeds gives"
+    low, high = interval
+    if not (isinstance(low, float) and isinstance(high, float)):
+        return ""
+    return f", {'inside' if low <= accuracy <= high else 'outside'} {whose}, {low:.1%} to {high:.1%}"
+
+
+def changed_predictions(then: str, now: str) -> tuple[int, int] | None:
+    """Return how many shots of two tables have other predicted classes, and of how many; None without classes in both.
+
+    Raises UserError if one is no table, or they have no shot in common.
+    """
+    if not (then and now):
+        return None
+    one, other = in_common([("the run", read_rows("the run", then)), ("here", read_rows("here", now))])
+    if not {PREDICTED} <= one.columns.keys() & other.columns.keys():
+        return None
+    pairs = list(zip(one.columns[PREDICTED], other.columns[PREDICTED], strict=True))
+    return sum(first != second for first, second in pairs), len(pairs)
 
 
 def _compare_all(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[Comparison]:

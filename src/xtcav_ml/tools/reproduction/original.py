@@ -1,5 +1,6 @@
 """A run in MLflow: all that a repetition starts from, and all that it is then compared with."""
 
+import contextlib
 import hashlib
 import json
 import re
@@ -9,13 +10,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xtcav_ml.config.paths import EVALUATION, LOCK_FILE, METRICS, PARAMS_FILE, STAGES
+from xtcav_ml.config.paths import EVALUATION, LOCK_FILE, METRICS, PARAMS_FILE, PREDICTIONS, STAGES
 from xtcav_ml.lineage import dvc_lock, lineage
+from xtcav_ml.lineage.environment import CLASS
 from xtcav_ml.lineage.fingerprint import Code
 from xtcav_ml.system.errors import UserError, reading
 from xtcav_ml.tracking import mlflow_store
-from xtcav_ml.tracking.find_runs import find_run
-from xtcav_ml.tracking.mlflow_names import DEVICE, ENVIRONMENT, EVALUATION_TAG, GROUP_STAGE, LINEAGE, SEED_STAGE, SYSTEM
+from xtcav_ml.tracking.find_runs import find_run, spread_of_seeds
+from xtcav_ml.tracking.mlflow_names import (
+    DEVICE,
+    ENVIRONMENT,
+    EVALUATION_TAG,
+    GROUP_STAGE,
+    LINEAGE,
+    REBUILT_TAG,
+    SEED_STAGE,
+    SYSTEM,
+)
 
 RESTORE = "restore the artifact from a copy, or reproduce another run"
 
@@ -34,6 +45,8 @@ class Original:
     metrics: Mapping[str, Any]  # of its evaluation.json
     curves: Mapping[str, Mapping[int, float]]  # by name and epoch, from 1; results of the test have step 0
     environment: Mapping[str, str]  # libraries and machine, named as by `environment`
+    predictions: str = ""  # its table of them
+    seeds: Mapping[str, float] | None = None  # metrics of the group of seeds of its settings, if there is one
 
 
 def fetch_run(root: Path, name: str) -> Original:
@@ -77,6 +90,8 @@ def fetch_run(root: Path, name: str) -> Original:
             read_table(evaluation_of(stages).name),
             {name: curve for name, curve in mlflow_store.curves(root, run_id, names).items() if 0 not in curve},
             _environment(read_table, tags),
+            _predictions(read),
+            spread_of_seeds(root, run),
         )
 
 
@@ -89,7 +104,15 @@ def _environment(read: Callable[[str], dict[str, Any]], tags: Mapping[str, str])
     """Return libraries and machine of a run, which earlier versions of this program kept as tags."""
     earlier = {name.removeprefix("env."): value for name, value in tags.items() if name.startswith("env.")}
     found = earlier or read(f"{LINEAGE}/{ENVIRONMENT}")
-    return {name: value for name, value in found.items() if name != DEVICE}  # which the others decide
+    unknown = {DEVICE, CLASS} if REBUILT_TAG in tags else {DEVICE}  # which the others decide; where it was not trained
+    return {name: value for name, value in found.items() if name not in unknown}
+
+
+def _predictions(read: Callable[[str], bytes]) -> str:
+    """Return the run's table of predictions; empty if there is none."""
+    with contextlib.suppress(UserError):
+        return read(PREDICTIONS.name).decode(errors="replace")
+    return ""
 
 
 def _require_repeatable(run_id: str, status: str, tags: Mapping[str, str], seed: str) -> None:
