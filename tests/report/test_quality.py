@@ -1,8 +1,12 @@
 import json
+import re
+from dataclasses import replace
 
 import numpy as np
 
 from tests.report.conftest import CLASSES, EVIL, SHOTS, lay_results, read
+from xtcav_ml.data import group_files
+from xtcav_ml.lineage.recorded import Recorded
 from xtcav_ml.report import quality, results
 from xtcav_ml.science import metrics
 
@@ -38,6 +42,23 @@ def test_the_interval_says_whether_it_is_that_of_shots_or_of_blocks_of_time(proj
     (project / "results/evaluation.json").write_text(json.dumps(of_blocks))
     assert "may be 2 times too narrow" in read(project, "test").text
     assert "shots, by 10 blocks of time, since neighbours are alike" in read(project).text
+
+
+def test_the_mean_of_a_group_of_seeds_stands_beside_the_accuracy_with_what_is_expected(project, monkeypatch):
+    assert "Seeds one another may differ by points" in read(project).text
+    group = {"seeds": {"1": {"expected_accuracy": 0.7}, "2": {"expected_accuracy": 0.74}}}
+    group["mean"] = {"accuracy": {"mean": 0.75, "sd": 0.0125, "low": 0.7, "high": 0.8}}
+    monkeypatch.setattr(group_files, "present", lambda *_: group)
+    said = "Mean of 2 seeds 75.0% s.d. 1.25 points; 95 % interval over seeds and shots 70.0% to 80.0%"
+    assert f"{said}; 72.0% is expected with labels drawn again" in read(project).text
+    del group["seeds"]["2"]["expected_accuracy"]
+    assert said in read(project).text
+    assert "is expected" not in read(project).text
+    group["mean"] = {"mean absolute error of x": {"mean": 2.5, "sd": 0.125, "low": 2.25, "high": 2.75}}
+    numbers = (
+        "Mean of 2 seeds 2.5 mean absolute error of x; s.d. 0.125; 95 % interval over seeds and shots 2.25 to 2.75"
+    )
+    assert numbers in read(project).text
 
 
 def test_the_matrix_has_its_classes_in_the_order_of_their_numbers(project):
@@ -116,9 +137,52 @@ def test_the_calibration_is_that_of_evaluate(project):
 
 
 def test_classes_of_few_test_shots_are_named_with_how_uncertain_they_are():
-    confusion = np.array([[40, 0, 0], [11, 7, 2], [30, 0, 147]])
-    assert quality._uncertain(confusion, ["a", "b", "c"]) == ["b (20 shots): ±19 points"]
-    assert quality._uncertain(np.zeros((2, 2), int), ["a", "b"]) == []
+    truth = np.repeat([0, 1, 2], [40, 20, 177])
+    said = np.repeat([0, 0, 1, 2, 0, 2], [40, 11, 7, 2, 30, 147])
+
+    def by_shots(true, counted):
+        return metrics.wilson_interval(int(true[counted].sum()), int(counted.sum()))
+
+    assert quality._uncertain(truth, said, ["a", "b", "c"], by_shots) == ["b (20 shots): ±19 points"]
+    assert quality._uncertain(truth[:0], said[:0], ["a", "b"], by_shots) == []
+
+
+def test_of_real_shots_all_intervals_of_the_table_are_by_blocks_of_time(project):
+    """The same answers, once in turns and once in one stretch: shots that drift together have the wider intervals."""
+    found = results.load_results(project)
+    truth, right = np.zeros(SHOTS, int), np.arange(SHOTS) % 4 > 0
+    keys = {name: [str(i) for i in range(SHOTS)] for name in ("evt.seconds", "evt.nanoseconds", "run", "run.index")}
+    entry = {"precision": 1.0, "recall": 0.75, "shots": SHOTS, "auc": 0.9, "average_precision": 0.9, "coverage": 0.75}
+    ends = []
+    for kind, hits in (("shots", right), ("blocks", right), ("blocks", np.sort(right))):
+        columns = {**keys, "set includes a": [str(int(hit)) for hit in hits]}
+        run = replace(found.table, columns=columns)
+        interval = quality._interval(replace(found, metrics={"accuracy_interval": kind}), run)
+        row = quality._class(entry, "a", truth == 0, hits, run, interval)
+        recall, coverage = row[3], row[6]
+        assert recall == coverage
+        low, high = (float(end) for end in re.fullmatch(r"75\.0% \((.*)% to (.*)%\)", recall).groups())
+        ends.append((low, high))
+    assert ends[0] == tuple(round(100 * end, 1) for end in metrics.wilson_interval(90, SHOTS))
+    assert 0 <= ends[0][0] - ends[1][0] < 2
+    assert ends[2][0] < ends[1][0] - 5
+
+
+def test_numbers_of_real_shots_have_the_coverage_of_blocks_too(tmp_path):
+    lay_results(tmp_path, classes=(), numbers=("x",))
+    made = Recorded("k", {"data.raw": "data/raw/mine"}, {}, {})
+    found, error = results.load_results(tmp_path), {"coverage": 0.8}
+    truth = found.table.columns["actual x"]
+    ends = {f"{end} x": [str(float(value) + far) for value in truth] for end, far in (("lowest", -1), ("highest", 1))}
+    ends["highest x"][:40] = ["-1e9"] * 40  # 20 of which have no number
+    run = replace(found.table, columns={**found.table.columns, **ends})
+    of_shots, of_blocks = (
+        quality._number(error, "x", run, quality._interval(replace(found, recorded=recorded), run))
+        for recorded in (None, made)
+    )
+    assert of_shots["coverage_low"] == metrics.wilson_interval(80, 100)[0]
+    assert of_blocks["coverage_low"] < of_shots["coverage_low"] - 0.05
+    assert quality._number(error, "x", found.table, lambda *_: (0, 1)) == error  # of before there were intervals
 
 
 def test_numbers_of_few_test_shots_are_named(tmp_path):

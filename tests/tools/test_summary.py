@@ -149,6 +149,24 @@ def test_a_group_of_seeds_is_shown_as_long_as_it_is_of_these_settings(tmp_path, 
         assert ("not the settings, test set and code of the present results" in said) == (line == summary.ONE_SEED)
 
 
+def test_the_expected_accuracy_stands_beside_the_plain_one_of_each_seed_and_of_all(tmp_path, monkeypatch, capsys):
+    lay_group(tmp_path, "a")
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "seeds/results/seeds.json"
+    content = json.loads(path.read_text())
+    for seed, expected in (("1", 0.81), ("2", 0.72)):
+        content["seeds"][seed]["expected_accuracy"] = expected
+    atomic.write_json(path, content)
+    summary.print_group()
+    said = capsys.readouterr().out
+    assert "(seeds and shots); 76.5% is expected with labels drawn again" in said
+    assert "0.72" in next(line for line in said.splitlines() if line.startswith("│    2"))
+    del content["seeds"]["2"]["expected_accuracy"]  # of shots that are not simulated, or a group of before
+    atomic.write_json(path, content)
+    summary.print_group()
+    assert "expected" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("text", ["{}", "<<<<<<< HEAD\n{}\n=======\n{}\n>>>>>>> other\n"])
 def test_a_damaged_group_is_a_warning_beside_the_results_and_an_error_where_it_is_asked_for(
     tmp_path, monkeypatch, capsys, text

@@ -216,7 +216,10 @@ def test_the_note_has_the_result_and_the_meaning_and_unit_of_parameters(tmp_path
 def test_the_note_has_the_confusion_matrix_and_its_picture(tmp_path, monkeypatch):
     (tmp_path / "params.yaml").write_text("data: {raw: mine}\n")
     monkeypatch.chdir(tmp_path)
-    note = runs.note({**METRICS, "confusion": [[300, 11], [20, 80]]}, TAGS, ["no | peaks", "t0"])
+    limits = {"expected_accuracy": 0.789, "bayes_accuracy": 0.912}
+    note = runs.note({**METRICS, **limits, "confusion": [[300, 11], [20, 80]]}, TAGS, ["no | peaks", "t0"])
+    assert "With labels drawn again 78.9% is expected, and 91.2% at best" in note
+    assert "is expected" not in runs.note(METRICS, TAGS)
     table = [line for line in note.splitlines() if line.startswith("| ")]
     assert table[2:] == ["| **no &#124; peaks** | 300 | 11 |", "| **t0** | 20 | 80 |"]
     assert "(get-artifact?path=plots%2Fconfusion_matrix.png&run_uuid={run_id})" in note

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from xtcav_ml.config.paths import GROUP, GROUP_PREDICTIONS
@@ -30,14 +31,24 @@ def present(root: Path, group: str) -> dict[str, Any] | None:
 
 def sentences(group: Mapping[str, Any]) -> list[str]:
     """Return, of each quantity in seeds.json, the mean over the seeds and its spread in words."""
-    return [_sentence(name, found, len(group["seeds"])) for name, found in group["mean"].items()]
+    return [_sentence(name, found, group) for name, found in group["mean"].items()]
 
 
-def _sentence(name: str, found: Mapping[str, float], seeds: int) -> str:
-    share = name == "accuracy"
-    mean, low, high = (f"{found[key]:.1%}" if share else f"{found[key]:.3g}" for key in ("mean", "low", "high"))
+def expected_accuracy(group: Mapping[str, Any]) -> float | None:
+    """Return the mean over the seeds of the accuracy with labels drawn again; None unless all of them have one."""
+    found = [one.get("expected_accuracy") for one in group["seeds"].values()]
+    return None if None in found else mean(found)
+
+
+def _sentence(name: str, found: Mapping[str, float], group: Mapping[str, Any]) -> str:
+    share, seeds = name == "accuracy", len(group["seeds"])
+    middle, low, high = (f"{found[key]:.1%}" if share else f"{found[key]:.3g}" for key in ("mean", "low", "high"))
     sd = f"{100 * found['sd']:.1f} points" if share else f"{found['sd']:.2g}"
-    return f"Mean of {seeds} seeds: {name} {mean}, s.d. {sd}; {INTERVAL} of the mean {low} to {high} (seeds and shots)"
+    text = (
+        f"Mean of {seeds} seeds: {name} {middle}, s.d. {sd}; {INTERVAL} of the mean {low} to {high} (seeds and shots)"
+    )
+    expected = expected_accuracy(group) if share else None
+    return text if expected is None else f"{text}; {expected:.1%} is expected with labels drawn again"
 
 
 def read_table(read_file: Callable[[str], bytes], group: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import jinja2
 
 from xtcav_ml.config.paths import PLOTS, RESULTS
+from xtcav_ml.data import group_files
 from xtcav_ml.lineage import git
 from xtcav_ml.report import current, data, earlier, frames, origin, quality, search, training
 from xtcav_ml.report.current import Run
@@ -51,6 +52,7 @@ def write_page(root: Path, out: Path, run: Run = None) -> None:
 def render(results: Results, made_from: str = "") -> str:
     """Return the page, with `made_from` in its head. All that is put into a template is text, and escaped."""
     with reading(results.root / RESULTS, "files of one `make repro`", MEND, (*DAMAGES, jinja2.TemplateError)):
+        seeds = results.seeds
         sections = {name: (title, gather(results)) for name, (title, gather) in SECTIONS.items()}
         return (
             environment()
@@ -58,7 +60,8 @@ def render(results: Results, made_from: str = "") -> str:
             .render(
                 sections={name: section for name, section in sections.items() if section[1] is not None},
                 metrics=results.metrics,
-                seeds=results.seeds,
+                seeds=seeds,
+                expected_of_seeds=group_files.expected_accuracy(seeds) if seeds else None,
                 run=results.run,
                 outdated=origin.outdated(results),
                 state=git.state(results.root),

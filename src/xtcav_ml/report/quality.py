@@ -1,18 +1,31 @@
 """The test: how good the network's predictions are."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xtcav_ml.data.predictions import ACTUAL, PREDICTED, PROBABILITY
+from xtcav_ml.config.schema import EVENT_KEY
+from xtcav_ml.data.predictions import (
+    ACTUAL,
+    HIGHEST,
+    INCLUDED,
+    LOWEST,
+    PREDICTED,
+    PROBABILITY,
+    RUN_KEY,
+    Predictions,
+)
 from xtcav_ml.figures import quality as charts
 from xtcav_ml.figures.drawing import svg
 from xtcav_ml.report.format import number, percent
 from xtcav_ml.report.groups import group_charts
 from xtcav_ml.report.results import Results
-from xtcav_ml.science import metrics
+from xtcav_ml.science import blocks, metrics
+
+Interval = Callable[[NDArray[np.bool_], NDArray[np.bool_]], tuple[float, float]]
+"""Of which of all shots (N,) something is true, and which of them count -> the interval of its share."""
 
 FEW_SHOTS = 50  # below which an r.m.s. error is uncertain by 10 % or more: 1 / sqrt(2 N)
 UNCERTAIN = 0.1  # half of an interval: a test set with a wider one is small
@@ -26,7 +39,8 @@ def classification_section(results: Results) -> dict[str, Any] | None:
     names = run.classes()
     truth = np.array([names.index(label) for label in run.columns[ACTUAL]])
     predicted = np.stack([run.floats(PROBABILITY + name) for name in names], axis=1)
-    confusion = np.array(results.metrics["confusion"])
+    said = np.array([names.index(label) for label in run.columns[PREDICTED]])
+    confusion, interval = np.array(results.metrics["confusion"]), _interval(results, run)
     curves = charts.class_curves(names, truth, predicted)
     in_words = "; ".join(
         f"{name}: " + ", ".join(f"{count} predicted as {other}" for other, count in zip(names, row, strict=True))
@@ -40,8 +54,11 @@ def classification_section(results: Results) -> dict[str, Any] | None:
         "calibration": _calibration(results.metrics),
         "roc": svg(roc, "ROC of each class against the rest; areas are in the table"),
         "precision_recall": svg(precision_recall, "Precision against recall; averages are in the table"),
-        "classes": _classes(results.metrics, names),
-        "uncertain": _uncertain(confusion, names),
+        "classes": [
+            _class(results.metrics["classes"][name], name, truth == value, said == value, run, interval)
+            for value, name in enumerate(names)
+        ],
+        "uncertain": _uncertain(truth, said, names, interval),
         "metrics": results.metrics,
         "groups": group_charts(run, results.raw[0] if results.raw else None),
     }
@@ -57,29 +74,59 @@ def _calibration(values: Mapping[str, Any]) -> str | None:
     return svg(charts.calibration_curve(found), "Calibration: accuracy by confidence")
 
 
-def _uncertain(confusion: NDArray[np.int64], names: Sequence[str]) -> list[str]:
+def _interval(results: Results, run: Predictions) -> Interval:
+    """Return what gives the interval of a share: by shots that are independent, else by blocks of time, as of the accuracy."""
+    made, own = results.recorded, results.metrics.get("accuracy_interval")
+    if own == "shots" or (own is None and (made is None or made.simulated)):
+        return lambda true, counted: metrics.wilson_interval(int(true[counted].sum()), int(counted.sum()))
+    keys = np.array([run.floats(name) for name in (*EVENT_KEY[:2], *RUN_KEY) if name in run.columns])
+
+    def by_blocks(true: NDArray[np.bool_], counted: NDArray[np.bool_]) -> tuple[float, float]:
+        found = blocks.blocked_interval(true[counted], blocks.of_time(*keys[:, counted]))
+        return found.low, found.high
+
+    return by_blocks
+
+
+def _uncertain(
+    truth: NDArray[np.int64], said: NDArray[np.int64], names: Sequence[str], interval: Interval
+) -> list[str]:
     """Return the classes whose recall is known to no better than UNCERTAIN, with their shots and half of its interval."""
     lines = []
     for value, name in enumerate(names):
-        shots = int(confusion[value].sum())
-        low, high = metrics.wilson_interval(int(confusion[value, value]), shots)
-        if shots and (high - low) / 2 > UNCERTAIN:
-            lines.append(f"{name} ({shots:,} shots): ±{50 * (high - low):.0f} points")
+        members = truth == value
+        low, high = interval(said == value, members)
+        if members.any() and (high - low) / 2 > UNCERTAIN:
+            lines.append(f"{name} ({members.sum():,} shots): ±{50 * (high - low):.0f} points")
     return lines
 
 
-def _classes(values: Mapping[str, Any], names: Sequence[str]) -> list[list[str]]:
-    """Return of each class: shots, precision and recall with their intervals, areas under the curves, its prediction sets."""
-    counts, rows = np.array(values["confusion"]), []
-    for value, name in enumerate(names):
-        entry, hits = values["classes"][name], int(counts[value, value])
-        shares = []
-        for share, total in ((entry["precision"], counts[:, value].sum()), (entry["recall"], counts[value].sum())):
-            low, high = metrics.wilson_interval(hits, int(total))
-            shares.append(f"{percent(share)} ({percent(low)} to {percent(high)})" if total else "–")
-        areas = number(entry["auc"]), number(entry["average_precision"])
-        rows.append([name, f"{entry['shots']:,}", *shares, *areas, *_coverage(entry), number(entry.get("set_size"))])
-    return rows
+def _class(
+    entry: Mapping[str, Any],
+    name: str,
+    members: NDArray[np.bool_],
+    said: NDArray[np.bool_],
+    run: Predictions,
+    interval: Interval,
+) -> list[str]:
+    """Return of a class: shots, precision and recall with their intervals, areas under the curves, its prediction sets."""
+    shares = []
+    for share, counted in ((entry["precision"], said), (entry["recall"], members)):
+        low, high = interval(said & members, counted)
+        shares.append(f"{percent(share)} ({percent(low)} to {percent(high)})" if counted.any() else "–")
+    areas = number(entry["auc"]), number(entry["average_precision"])
+    if INCLUDED + name in run.columns:
+        entry = _with_interval(entry, np.array(run.floats(INCLUDED + name)) > 0, members, interval)
+    return [name, f"{entry['shots']:,}", *shares, *areas, *_coverage(entry), number(entry.get("set_size"))]
+
+
+def _with_interval(
+    entry: Mapping[str, Any], true: NDArray[np.bool_], counted: NDArray[np.bool_], interval: Interval
+) -> Mapping[str, Any]:
+    """Return an entry of evaluation.json with the interval of its coverage as `interval` gives it: there it is by shots."""
+    if entry.get("coverage") is None:
+        return entry
+    return {**entry, **dict(zip(("coverage_low", "coverage_high"), interval(true, counted), strict=True))}
 
 
 def _coverage(entry: Mapping[str, Any]) -> list[str]:
@@ -106,14 +153,26 @@ def regression_section(results: Results) -> dict[str, Any] | None:
             pair = np.array(run.floats(f"{ACTUAL} {name}")), np.array(run.floats(f"{PREDICTED} {name}"))
             description = f"{name}: predicted against measured, {error['shots']:,} shots; on the line they agree"
             drawn[name] = svg(charts.regression_scatter({name: pair}), description)
+    interval = _interval(results, run)
     few = [f"{name} ({error['shots']:,} shots)" for name, error in errors.items() if error["shots"] < FEW_SHOTS]
     keys = ("shots", "rms_error", "spread", "mean_error", "mean_absolute_error", "explained")
     return {
         "rows": [
-            [name, *(number(error[key]) for key in keys), number(error.get("half_width")), *_coverage(error)]
+            [
+                *(name, *(number(error[key]) for key in keys), number(error.get("half_width"))),
+                *_coverage(_number(error, name, run, interval)),
+            ]
             for name, error in errors.items()
         ],
         "coverage": results.metrics.get("stated_coverage"),
         "charts": drawn,
         "few": few,
     }
+
+
+def _number(error: Mapping[str, Any], name: str, run: Predictions, interval: Interval) -> Mapping[str, Any]:
+    """Return the entry of a number with the interval of how often its predictions' intervals hold it."""
+    if LOWEST + name not in run.columns:
+        return error
+    truth, low, high = (np.array(run.floats(column)) for column in (f"{ACTUAL} {name}", LOWEST + name, HIGHEST + name))
+    return _with_interval(error, (low <= truth) & (truth <= high), np.isfinite(truth), interval)

@@ -65,7 +65,8 @@ def seeds(root: Path) -> list[str]:
 def print_group() -> None:
     """Print the results of the group of seeds in the workspace, of each seed and together. Raises UserError without one."""
     group = result_files.read(GROUP, result_files.Group, group_files.CURE)
-    names = {"accuracy": "accuracy", "best_val_accuracy": "validation accuracy", "cross_entropy": "cross-entropy, nats"}
+    names = {"accuracy": "accuracy", "expected_accuracy": "expected accuracy"}
+    names |= {"best_val_accuracy": "validation accuracy", "cross_entropy": "cross-entropy, nats"}
     rows = [(seed, result_files.numbers(one)) for seed, one in group["seeds"].items()]
     names |= {name: name for name in rows[0][1] if name.startswith("regression.")}
     shown = {name: title for name, title in names.items() if all(name in one for _, one in rows)}

@@ -235,6 +235,9 @@ def note(metrics: Mapping[str, Any], tags: Mapping[str, str], classes: Sequence[
     if "accuracy" in metrics:
         interval = f"{INTERVAL} {metrics['accuracy_low']:.1%} to {metrics['accuracy_high']:.1%}"
         lines.append(f"**Test accuracy {metrics['accuracy']:.1%}** ({interval}) on {metrics['shots']} shots")
+    if metrics.get("expected_accuracy") is not None:
+        expected, best = metrics["expected_accuracy"], metrics["bayes_accuracy"]
+        lines.append(f"With labels drawn again {expected:.1%} is expected, and {best:.1%} at best (the ceiling)")
     if 0 < len(classes) <= MOST_CLASSES and len(classes) == len(metrics.get("confusion", [])):
         matrix = [[f"**{name}**", *map(str, row)] for name, row in zip(classes, metrics["confusion"], strict=True)]
         lines.append(markdown_table(["label \\ prediction", *classes], matrix))
