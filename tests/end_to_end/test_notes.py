@@ -74,6 +74,22 @@ def test_a_group_of_seeds_has_the_network_itself_and_another_and_the_table_their
     mean = (first["accuracy"] + second["accuracy"]) / 2
     row = next(row for row in project.table if row.startswith("| **signal-40**"))
     assert f"; mean of 2 seeds {mean:.1%}, s.d. " in row
+    assert ", 95 % interval of the mean " in row
+
+
+def test_the_group_is_a_run_with_its_members_below_it(project):
+    client = project.client()
+    notes = [client.get_experiment_by_name(NOTES).experiment_id]
+    (group,) = client.search_runs(notes, "tags.stage = 'group'")
+    members = client.search_runs(notes, f"tags.`mlflow.parentRunId` = '{group.info.run_id}'")
+    assert sorted(run.data.params["train.seed"] for run in members) == ["1", "2"]
+    assert {run.data.tags["group.key"] for run in [*members, group]} == {group.data.tags["group.key"]}
+    found = [project.json(f"experiments/results/signal-40.seed-{seed}.json")["accuracy"] for seed in (1, 2)]
+    assert group.data.metrics["accuracy"] == pytest.approx(sum(found) / 2)
+    assert group.data.metrics["accuracy_low"] <= group.data.metrics["accuracy"] <= group.data.metrics["accuracy_high"]
+    assert "Mean of 2 seeds: accuracy" in group.data.tags["mlflow.note.content"]
+    project.run("xtcav", "experiment", "--table")
+    assert len(client.search_runs(notes)) == len(SMALLER) + 2  # the other member, and the group
 
 
 def test_nothing_runs_twice_and_words_do_not_count(project):

@@ -1,4 +1,5 @@
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
@@ -36,8 +37,12 @@ def experiment(
         dvc_files.require_usable(EXPERIMENTS)
         validation.check_experiments()
         return
-    if table or name is None:
-        (side_by_side.write_comparison if table else side_by_side.list_experiments)()
+    if table:
+        side_by_side.write_comparison()
+        _record_groups()
+        return
+    if name is None:
+        side_by_side.list_experiments()
         return
     side_by_side.announce(name)
     with writing(experiments.data_folder(name) if data else experiments.result_file(name, seed)):
@@ -89,6 +94,35 @@ def _make(name: str, data: bool, seed: int | None) -> None:
         side_by_side.write_usage(name, sampler.summary(), seconds)
 
 
+def _record_groups() -> None:
+    """Let MLflow have the groups of seeds that were trained here."""
+    from dataclasses import asdict
+
+    from xtcav_ml.config.paths import LOCK_FILE
+    from xtcav_ml.lineage import dvc_lock, lineage
+    from xtcav_ml.notes2016 import experiments, side_by_side
+
+    ran = dvc_lock.entries(experiments.EXPERIMENTS / LOCK_FILE)
+    for name in experiments.experiment_names():
+        results = side_by_side.members(name, ran)
+        if len(results) < side_by_side.LEAST_SEEDS or not experiments.are_trained(name, results):
+            continue
+        origin = lineage.of_experiment(experiments.all_params(name), experiments.data_files(name))
+        members = {seed: (origin.with_seed(seed), result) for seed, result in results.items()}
+        _record_group(name, origin, members, {"accuracy": asdict(side_by_side.spread(results))})
+
+
+def _record_group(name: str, origin: Any, members: Any, mean: Any) -> None:
+    from xtcav_ml.notes2016 import experiments
+    from xtcav_ml.tracking import record_group
+
+    def files(seed: int) -> tuple[Path, Path]:
+        folder = experiments.trained_folder(name, seed)
+        return folder / "model.keras", folder / "history.jsonl"
+
+    record_group.record_experiment(name, origin.without_seed, members, mean, files)
+
+
 def _train_seeds(name: str) -> None:
     """Train an experiment on real shots with each of compare.seeds, and measure all on the shots that are held out."""
     from xtcav_ml.config.compare import load_compare
@@ -98,11 +132,11 @@ def _train_seeds(name: str) -> None:
     from xtcav_ml.pipeline import train
     from xtcav_ml.tracking import runs
 
-    seeds = load_compare().seeds
+    seeds, origins = load_compare().seeds, {}
     for seed in seeds:
         params = experiments.train_params(name).model_copy(update={"seed": seed})
         data = experiments.data_files(name, seed)
-        origin = lineage.of_experiment(experiments.all_params(name), data).with_seed(seed)
+        origins[seed] = origin = lineage.of_experiment(experiments.all_params(name), data).with_seed(seed)
         folder = experiments.trained_folder(name, seed)
         model, device = folder / "model.keras", backend.configure(seed, params.threads)
         with runs.training_run(device, model, name, origin) as (run, identity):
@@ -110,4 +144,8 @@ def _train_seeds(name: str) -> None:
             train.train_network(params, data[0].parent, model, folder / "history.jsonl", listeners, identity)
             if run is not None:
                 runs.log_model(run, model)
-    delay.measure(name, seeds)
+    found = delay.measure(name, seeds)
+    every = [file for seed in seeds for file in experiments.data_files(name, seed)]
+    mean = {delay.MEASURED: found[delay.NETWORK]}
+    members = {one["seed"]: (origins[one["seed"]], delay.of_network(one)) for one in found["seeds"]}
+    _record_group(name, lineage.of_experiment(experiments.all_params(name), every), members, mean)

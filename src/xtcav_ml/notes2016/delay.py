@@ -1,6 +1,6 @@
 """experiment delay-run70: networks on real shots without frames, beside polynomials, each seed with other minutes held out."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -16,13 +16,13 @@ from xtcav_ml.science.polynomial import Polynomial
 from xtcav_ml.system import atomic
 from xtcav_ml.system.progress import console
 
-NETWORK = "network"
+NETWORK, MEASURED = "network", "mean absolute error"
 FITS = {"mean": 0, "linear": 1, "quadratic": 2}
 """What stands beside the networks: polynomials of this degree, fitted to the same training shots."""
 
 
-def measure(name: str, seeds: Sequence[int]) -> None:
-    """Measure the trained networks of `seeds`, and FITS, on the test shots of each seed, and write the results.
+def measure(name: str, seeds: Sequence[int]) -> dict[str, Any]:
+    """Measure the trained networks of `seeds`, and FITS, on the test shots of each seed; write the results and return them.
 
     The mean absolute error of each, with its spread and interval over seeds, which are of networks and of held-out blocks.
     """
@@ -33,7 +33,17 @@ def measure(name: str, seeds: Sequence[int]) -> None:
         values[what] = asdict(two_level.spread(errors[:, np.newaxis]))
     atomic.write_json(experiments.result_file(name), values)
     words = ", ".join(f"{what} {values[what]['mean']:.2f}" for what in FITS)
-    console().print(f"experiment {name}: mean absolute error {in_words(values[NETWORK])}; {words}")
+    console().print(f"experiment {name}: {MEASURED} {in_words(values[NETWORK])}; {words}")
+    return values
+
+
+def of_network(one: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what was measured of the network alone, of the results of one seed."""
+    return {
+        MEASURED: one["mean_absolute_error"][NETWORK],
+        "test_shots": one["test_shots"],
+        "train_shots": one["train_shots"],
+    }
 
 
 def in_words(found: dict[str, float]) -> str:

@@ -1,5 +1,6 @@
 """experiments/NAME.yaml: an experiment of the 2016 notes, the results that they published, and its data."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Self
 
@@ -143,6 +144,13 @@ def require_raw(name: str) -> None:
 def trained_folder(name: str, seed: int | None = None) -> Path:
     """Return the folder of network and history of experiment `name`, or of its member of a group of seeds."""
     return EXPERIMENTS / "trained" / name / ("" if seed is None else f"seed-{seed}")
+
+
+def are_trained(name: str, seeds: Iterable[int]) -> bool:
+    """Return whether the data of an experiment, and the networks and histories of its members with these seeds, are here."""
+    files = [data_folder(name) / "train.h5", data_folder(name) / "validation.h5"]
+    files += [trained_folder(name, seed) / file for seed in seeds for file in ("model.keras", "history.jsonl")]
+    return all(path.is_file() for path in files)
 
 
 def result_file(name: str, seed: int | None = None) -> Path:

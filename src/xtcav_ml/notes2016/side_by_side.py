@@ -4,7 +4,6 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import mean, stdev
 from typing import Any
 
 from xtcav_ml.config.compare import load_compare
@@ -13,6 +12,8 @@ from xtcav_ml.config.schema import FRAME_SHAPE
 from xtcav_ml.lineage import dvc_lock
 from xtcav_ml.notes2016 import experiments
 from xtcav_ml.notes2016.experiments import Configurations, Experiment
+from xtcav_ml.science import two_level
+from xtcav_ml.science.thresholds import INTERVAL
 from xtcav_ml.system import atomic
 from xtcav_ml.system.progress import console, titled_table
 
@@ -20,6 +21,7 @@ COMPARISON = experiments.EXPERIMENTS / "results" / "notes.md"
 
 PAIRS = ("accuracy", "steps", "time of a step", "memory")
 HEADINGS = ("experiment", *(f"{pair}, {whose}" for pair in PAIRS for whose in ("published", "here")), "why they differ")
+LEAST_SEEDS = 2  # of a group
 NOT_RUN, NOT_MEASURED = "not run", "not measured"
 INTRODUCTION = """\
 # The notes' experiments: what they published, and what came out here
@@ -114,20 +116,34 @@ def _accuracy(result: Mapping[str, Any]) -> str:
 
 
 def _seeds(name: str, ran: Mapping[str, Any]) -> str:
-    """Return mean and standard deviation of the accuracies of an experiment's group of seeds; empty without two of them.
+    """Return the mean accuracy of an experiment's group of seeds with its spread; empty without two members."""
+    results = members(name, ran)
+    if len(results) < LEAST_SEEDS:
+        return ""
+    found = spread(results)
+    return (
+        f"; mean of {len(results)} seeds {found.mean:.1%}, s.d. {100 * found.sd:.1f} points, {INTERVAL} of the mean "
+        f"{found.low:.1%} to {found.high:.1%}"
+    )
+
+
+def members(name: str, ran: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
+    """Return the results of an experiment's group of seeds, by seed; `ran` are the stages of the experiments' dvc.lock.
 
     Members are those of compare.seeds that last ran with the parameters, data and code of the experiment's own result.
     """
-    own, found = ran.get(f"train@{name}"), []
+    own, found = ran.get(f"train@{name}"), {}
     for seed in load_compare().seeds:
         member, result = ran.get(f"seeds@{name}-{seed}"), _read(experiments.result_file(name, seed))
         if own and member and result and _settings(member) == _settings(own):
-            found.append(result["accuracy"])
-    return (
-        f"; mean of {len(found)} seeds {mean(found):.1%}, s.d. {100 * stdev(found):.1f} points"
-        if len(found) > 1
-        else ""
-    )
+            found[seed] = result
+    return found
+
+
+def spread(results: Mapping[int, Mapping[str, Any]]) -> two_level.Spread:
+    """Return mean and spread of the accuracy of a group, over seeds and the validation shots, which all members share."""
+    shares = [result["accuracy"] for result in results.values()]
+    return two_level.spread_of_shares(shares, next(iter(results.values()))["validation_shots"])
 
 
 def _settings(stage: Mapping[str, Any]) -> tuple[object, ...]:
