@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from xtcav_ml.config.paths import CURVES, EVALUATION, GROUP, PREDICTIONS
+from xtcav_ml.config.paths import CURVES, EVALUATION, EXPERIMENTS, GROUP, PREDICTIONS
 from xtcav_ml.data import group_files, result_files
 from xtcav_ml.tools import summary
 
@@ -49,7 +49,44 @@ def of_the_seeds(root: Path) -> str:
     return group_files.sentences(group)[0].replace(" %", "%").replace("%", " %")
 
 
-TEXTS: dict[str, Callable[[Path], str]] = {"run": of_the_run, "seeds": of_the_seeds}
+def of_the_limits(root: Path) -> str:
+    """Return what the noise of the labels allows."""
+    found = result_files.read_metrics(root / EVALUATION)
+    if "bayes_accuracy" not in found:
+        return "not measured yet"
+    best, low, high = (f"{100 * found[f'bayes_accuracy{end}']:.1f} %" for end in ("", "_low", "_high"))
+    return (
+        f"The stored label is that of noiseless waveforms in {100 * found['label_agreement']:.1f} % of the {found['shots']:,} "
+        f"test shots. Whoever knows the pulses is right in {best} on average ({low} to {high}): the ceiling. The default "
+        f"network is expected to be right in {100 * found['expected_accuracy']:.1f} %"
+    )
+
+
+FITS = {"mean": "always the mean", "linear": "linear", "quadratic": "quadratic", "network": "network"}
+
+
+def of_the_delay(root: Path) -> str:
+    """Return the table of the mean absolute errors of the delay on real shots, and by how much the network is better."""
+    found = json.loads((root / EXPERIMENTS / "results/delay-run70.json").read_text())
+    each = {name: [one["mean_absolute_error"][name] for one in found["seeds"]] for name in FITS}
+    gains = [1 - own / fit for own, fit in zip(each["network"], each["quadratic"], strict=True)]
+    rows = [
+        f"| {title} | {found[name]['mean']:.2f} | {found[name]['low']:.2f} to {found[name]['high']:.2f} | "
+        f"{', '.join(f'{error:.2f}' for error in each[name])} |"
+        for name, title in FITS.items()
+    ]
+    heading = ["| | mean, fs | 95 % interval over seeds | of each seed |", "|---|---|---|---|"]
+    published = "| published, with slow values (EPICS), which are not public | below 1.6 | - | - |"
+    better = f"The network is better than the quadratic fit by {100 * min(gains):.0f} to {100 * max(gains):.0f} %"
+    return "\n".join(["", "", *heading, *rows, published, "", f"{better} on the minutes of each seed.", ""])
+
+
+TEXTS: dict[str, Callable[[Path], str]] = {
+    "run": of_the_run,
+    "seeds": of_the_seeds,
+    "limits": of_the_limits,
+    "delay": of_the_delay,
+}
 
 
 def renewed(text: str, root: Path = ROOT) -> str:

@@ -5,11 +5,14 @@ import json
 from math import ceil, sqrt
 from statistics import stdev
 
+import numpy as np
 import pytest
+from scipy.stats import betabinom, binom
 
 from tests.conftest import ROOT
 from xtcav_ml.config.base import read_tree
-from xtcav_ml.science import epochs
+from xtcav_ml.data import predictions
+from xtcav_ml.science import epochs, statements
 
 TREE = read_tree(ROOT / "params.yaml")
 
@@ -38,6 +41,30 @@ def test_the_kept_epoch_is_that_of_the_lowest_smoothed_cross_entropy(history, ev
 
 def test_the_test_set_is_large_enough_for_an_interval_of_two_points(evaluation):
     assert evaluation["accuracy_high"] - evaluation["accuracy_low"] <= 2 * 0.02
+
+
+def test_sets_of_the_default_network_hold_as_often_as_they_say_on_twenty_splits_of_its_test_shots():
+    """Thresholds from one half, coverage on the other, of each class: in the band that the sizes of both halves give."""
+    run = predictions.read_file(ROOT / "results/predictions.csv")
+    names = run.classes()
+    labels = np.array([names.index(name) for name in run.columns[predictions.ACTUAL]])
+    given = np.stack([run.floats(predictions.PROBABILITY + name) for name in names], axis=1)
+    tails, shares = [], np.zeros((20, len(names)))
+    for split in range(20):
+        known, new = np.array_split(np.random.default_rng(split).permutation(len(labels)), 2)
+        sharp = statements.tempered(given, statements.temperature(labels[known], given[known]))
+        least = statements.least_probabilities(labels[known], sharp[known], 0.9)
+        for label in range(len(names)):
+            covered = sharp[new, label][labels[new] == label] >= least[label]
+            made_from = int((labels[known] == label).sum())
+            outside = int(0.1 * (made_from + 1) + 1e-9)
+            band = betabinom(len(covered), made_from + 1 - outside, outside)
+            tails += [band.cdf(covered.sum()), band.sf(covered.sum() - 1)]
+            shares[split, label] = covered.mean()
+    assert min(tails) > 0.025 / len(tails)
+    for label, share in enumerate(shares.mean(axis=0)):
+        low, high = binom.interval(0.95, int((labels == label).sum()), 0.9)
+        assert low <= share * (labels == label).sum() <= high, names[label]
 
 
 def test_no_network_is_expected_to_be_above_the_ceiling(evaluation):

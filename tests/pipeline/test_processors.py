@@ -109,12 +109,12 @@ def train(folder: Path) -> dict[str, str]:
     return {name: hashlib.md5(part).hexdigest() for name, part in parts.items()}
 
 
-def at_level(level: str, function: str, folder: Path) -> dict[str, str]:
-    """Return what a function of this module returns in a process at a level of the processor."""
+def at_level(level: str, function: str, folder: Path, processors: int = 0) -> dict[str, str]:
+    """Return what a function of this module returns in a process at a level of the processor, with so many of them, or all."""
     above = DISPATCHED[DISPATCHED.index(level) + 1 :] if level in DISPATCHED else DISPATCHED
     lower = LOWER.get(level, {}) | ({"NPY_DISABLE_CPU_FEATURES": " ".join(above)} if above else {})
     done = subprocess.run(
-        [sys.executable, "-m", "tests.pipeline.test_processors", function, folder],
+        [sys.executable, "-m", "tests.pipeline.test_processors", function, folder, str(processors)],
         cwd=ROOT,
         env=os.environ | lower,
         capture_output=True,
@@ -131,6 +131,10 @@ def test_the_same_bytes_at_each_level_of_the_processor(level, tmp_path):
     assert at_level(level, "write", tmp_path) == KNOWN
 
 
+def test_the_same_bytes_with_one_processor_which_is_one_thread(tmp_path):
+    assert at_level(DISPATCHED[-1] if DISPATCHED else "X86_V2", "write", tmp_path, 1) == KNOWN
+
+
 @pytest.mark.skipif("X86_V3" not in DISPATCHED, reason="a processor without AVX2 adds in another order")
 def test_a_training_has_the_same_bits_with_avx2_as_with_what_this_processor_has(tmp_path):
     """Below AVX2 numba emulates the fused multiply-add: the same bits, too slow to be tried here."""
@@ -138,4 +142,6 @@ def test_a_training_has_the_same_bits_with_avx2_as_with_what_this_processor_has(
 
 
 if __name__ == "__main__":
+    if count := int(sys.argv[3]):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:count])
     print(json.dumps({"write": write, "train": train}[sys.argv[1]](Path(sys.argv[2]))))
