@@ -111,6 +111,7 @@ def test_settings_are_compared_by_numbers_too():
     found = compare_predictions(runs)
     assert found["comparisons"][0]["verdict"].startswith("the settings of y are better than those of x: mean absolute")
     assert found["runs"][0]["mean_absolute_error"]["peak"] > found["runs"][1]["mean_absolute_error"]["peak"]
+    assert found["runs"][0]["mean_absolute_error_sd"] == {"peak": 0}  # of one table twice
 
 
 def test_shots_that_are_alike_for_long_make_settings_less_sure():

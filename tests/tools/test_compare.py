@@ -319,6 +319,17 @@ def test_a_table_of_another_kind_is_one_line(tmp_path, content, fault):
     assert len(str(error.value).splitlines()) == 1
 
 
+def test_settings_are_shown_with_their_seeds_and_the_spread_of_each_quantity():
+    both = {"run": "x", "shots": 9, "seeds": 3, "accuracy": 0.8, "accuracy_low": 0.7, "accuracy_high": 0.9}
+    both |= {"accuracy_sd": 0.0123, "mean_absolute_error": {"peak": 1.5}, "mean_absolute_error_sd": {"peak": 0.25}}
+    table = compare._scores([both], 9)
+    cells = {column.header: [*column.cells] for column in table.columns}
+    assert (cells["seeds"], cells["s.d. of seeds"]) == (["3"], ["1.2%"])
+    assert cells["mean absolute error of peak, s.d. of seeds"] == ["1.5, 0.25"]
+    numbers = {name: value for name, value in both.items() if not name.startswith("accuracy")}
+    assert [column.header for column in compare._scores([numbers], 9).columns][2] == "seeds"
+
+
 def test_what_cannot_be_compared_is_one_line(project, tmp_path):
     good = str(write(tmp_path / "good.csv", hits(0)))
     far = str(write(tmp_path / "far.csv", hits(0), first=1000))

@@ -161,7 +161,9 @@ def _compare_settings(
             row |= {"accuracy": found.mean, "accuracy_low": found.low, "accuracy_high": found.high}
             row["accuracy_sd"] = found.sd
         else:
-            row.setdefault("mean_absolute_error", {})[measure.measure.partition(" of ")[2]] = found.mean
+            name = measure.measure.partition(" of ")[2]
+            row.setdefault("mean_absolute_error", {})[name] = found.mean
+            row.setdefault("mean_absolute_error_sd", {})[name] = found.sd
     differences = [two_level.difference(scores[0], each, blocks) for each in scores[1:]]
     result["comparisons"] += _entries(names, measure, differences, "settings")
 

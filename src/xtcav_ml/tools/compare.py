@@ -169,17 +169,25 @@ def _scores(runs: Sequence[Mapping[str, Any]], shots: int) -> Table:
     """Return the table of the scores of each run on the common shots."""
     numbers = list(runs[0].get("mean_absolute_error", {}))
     classes = ["accuracy", INTERVAL] if "accuracy" in runs[0] else []
-    seeds = ["seeds", "s.d. of seeds"] if "accuracy_sd" in runs[0] else []
-    headings = ["run", "test shots", *seeds, *classes, *(f"mean absolute error of {name}" for name in numbers)]
+    several = runs[0]["seeds"] > 1
+    seeds = (["seeds", "s.d. of seeds"] if classes else ["seeds"]) if several else []
+    spread = ", s.d. of seeds" if several else ""
+    headings = ["run", "test shots", *seeds, *classes, *(f"mean absolute error of {name}{spread}" for name in numbers)]
     table = titled_table(f"{shots:,} test shots in common", headings, {"run"})
     for row in runs:
         cells = [_short(row["run"]), f"{row['shots']:,}"]
         if seeds:
-            cells += [str(row["seeds"]), f"{row['accuracy_sd']:.1%}"]
+            cells += [str(row["seeds"]), *([f"{row['accuracy_sd']:.1%}"] if classes else [])]
         if classes:
             cells += [f"{row['accuracy']:.1%}", f"{row['accuracy_low']:.1%} to {row['accuracy_high']:.1%}"]
-        table.add_row(*cells, *(f"{row['mean_absolute_error'][name]:.4g}" for name in numbers))
+        table.add_row(*cells, *(_error(row, name) for name in numbers))
     return table
+
+
+def _error(row: Mapping[str, Any], name: str) -> str:
+    """Return the mean absolute error of a number, and of several seeds its standard deviation."""
+    spread = f", {row['mean_absolute_error_sd'][name]:.2g}" if row["seeds"] > 1 else ""
+    return f"{row['mean_absolute_error'][name]:.4g}{spread}"
 
 
 def _rights(entries: Sequence[Mapping[str, Any]]) -> Table:
