@@ -15,7 +15,7 @@ DOCUMENTS = RENEW["documents"]()
 
 PERCENT = r"\d+(?:\.\d+)?(?= ?%)"
 POINTS = re.compile(r"(?:\d|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|few))\s+points?\b")
-FRACTION = re.compile(r"(?<![\d.])0\.[5-9]\d+(?!\d|\.\d)")  # an accuracy that is not written as a percentage
+FRACTION = re.compile(r"(?<![\d.])0\.[5-9]\d+(?!\d|\.\d|\s+(?:times|of the default's time))")  # as 0.85 for 85 %
 OF_FRACTIONS = re.compile(r"accura|epochs|\bright\b|seeds? |scores?\b", re.IGNORECASE)
 OF_ACCURACY = re.compile(r"accura|test shots|validation shots|seeds? |scores?\b", re.IGNORECASE)
 NO_RESULT = re.compile(r"\d+ ?% ?(?:interval|power|bands?)|(?:interval|power) (?:of|is) \d+ ?%|below \d+\s%")
@@ -30,7 +30,6 @@ PUBLISHED = {
 
 OTHERWISE = {
     "docs/models.md": ["cover less than 90 % of the champion's", "params.yaml, 2 points of accuracy"],
-    "docs/notes2016.md": ["Training takes 0.53 of the default's time"],
     "docs/training.md": ["An interval of at most 2 points to each side"],
     "docs/statistics.md": [
         "Two computations with other draws agree within 0.3 points",

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import re
 import tempfile
 from collections.abc import Callable, Mapping
@@ -15,6 +14,7 @@ from mlflow.entities import Run
 from xtcav_ml.lineage import lineage
 from xtcav_ml.lineage.environment import CLASS
 from xtcav_ml.system.errors import DAMAGES, UserError, masked
+from xtcav_ml.tracking import sqlite_store
 from xtcav_ml.tracking.mlflow_names import (
     ACCURACY,
     ACCURACY_INTERVAL,
@@ -29,7 +29,6 @@ from xtcav_ml.tracking.mlflow_names import (
     STAGE_TAG,
     VALIDATION_ACCURACY,
     earlier_name,
-    own_database,
     store_uri,
 )
 from xtcav_ml.tracking.mlflow_store import answering, connect, download, search_runs
@@ -125,13 +124,14 @@ def processor_of(root: Path, run: Run) -> str:
 
 
 def processor_of_training(root: Path, key: str) -> str:
-    """Return the class of processor of the newest run of a training with this `lineage.key` in the project's own store.
+    """Return the class of processor of the newest run of a training with this `lineage.key` in the store of a project.
 
-    "" if that has none which names it. A server is not asked: results on disk are read without one.
+    "" if there is none which names it. A server is not asked: results on disk are compared without one.
     """
-    if os.environ.get("MLFLOW_TRACKING_URI") or not own_database(root).is_file():
-        return ""
     with contextlib.suppress(UserError):
+        database = sqlite_store.database_of(store_uri(root))
+        if database is None or not database.is_file():
+            return ""
         store, experiment = connect(root)
         with answering(root):
             runs = search_runs(store, experiment, {KEY_TAG: key})
