@@ -68,8 +68,8 @@ def verdicts(trials: Sequence[FrozenTrial]) -> list[Sure]:
         verdict = (
             f"Better than params.yaml? {'Yes' if better else 'Not shown'}: trial {number} over {len(groups[number])} seeds "
             f"{100 * gain.value:+.1f} points on the validation shots, {INTERVAL} {100 * gain.low:+.1f} to "
-            f"{100 * gain.high:+.1f}, p = {chances[number]:.2g}{several}; a gain of {100 * gain.found:.1f} points would be found "
-            f"with {POWER:.0%} power."
+            f"{100 * gain.high:+.1f}, p = {chances[number]:.2g}{several}; a gain of {100 * gain.found:.1f} points would be "
+            f"found with {POWER:.0%} power."
         )
         found.append(Sure(number, better, verdict))
     return found
