@@ -147,17 +147,6 @@ def test_a_large_dense_layer_is_left_to_keras(keras_ready, tmp_path, monkeypatch
     assert frame_network.read_network(parts, SMALL) is None
 
 
-def test_threads_that_share_a_convolution_change_no_bit(keras_ready, tmp_path, monkeypatch):
-    monkeypatch.setattr(frame_network, "SHARED_OPERATIONS", 1)
-    own = frame_network.read_network(parts_of(built(PARAMS.model, SMALL), tmp_path), SMALL)
-    convolution = next(step.function for step in own._steps if step.name == "conv1")
-    frame = np.random.default_rng(0).integers(-500, 500, SMALL.frame_shape).astype(np.int16)
-    alone = convolution(frame)
-    for threads in (2, 3, 100):
-        assert len(convolution._parts(threads)) == min(threads, len(alone))
-        np.testing.assert_array_equal(convolution(frame, threads), alone)
-
-
 def test_too_little_memory_is_an_error_and_no_wrong_number(keras_ready, tmp_path):
     own = frame_network.read_network(parts_of(built(PARAMS.model, SMALL), tmp_path), SMALL)
     convolution = next(step.function for step in own._steps if step.name == "conv1")

@@ -6,7 +6,6 @@ depend on what comes with it, and are within 2e-6 of Keras'. A network with anot
 """
 
 import json
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
@@ -25,9 +24,6 @@ from xtcav_ml.science import portable
 
 Values = NDArray[Any]
 Function = Callable[..., Values]
-
-SHARED_OPERATIONS = 10**7
-"""Multiplications of a convolution from which threads share it: to start one takes as long as a million."""
 
 LEAST_SPREAD = np.float32(1e-7)  # Keras' least standard deviation
 
@@ -84,16 +80,11 @@ class FrameNetwork:
         found = {head: values[name].shape for head, name in self._outputs.items()}
         _require(found == {head: (size,) for head, size in sizes.items() if size}, "other outputs")
 
-    def __call__(self, frame: Values, features: Values, threads: int = 1) -> dict[str, NDArray[np.float32]]:
-        """Return the outputs, (classes,) or (numbers,), for a prepared frame (rows, columns) and features (F,).
-
-        So many `threads` share a large convolution; they change no bit.
-        """
+    def __call__(self, frame: Values, features: Values) -> dict[str, NDArray[np.float32]]:
+        """Return the outputs, (classes,) or (numbers,), for a prepared frame (rows, columns) and features (F,)."""
         values = {FRAME_INPUT: frame, FEATURES_INPUT: features}
         for step in self._steps:
-            given = [values[name] for name in step.inputs]
-            shared = isinstance(step.function, _Convolution)
-            values[step.name] = step.function(*given, threads) if shared else step.function(*given)
+            values[step.name] = step.function(*(values[name] for name in step.inputs))
         return {head: values[name].astype(np.float32) for head, name in self._outputs.items()}
 
 
@@ -228,36 +219,21 @@ class _Convolution:
         _require(self._kernel.shape == (*layer.options["kernel_size"], self._shape[2], filters), "another kernel")
         _require(self._bias.shape == (filters,), "another bias")
         self._pooled = (sizes.pooled_rows, sizes.pooled_columns, filters)
-        self._shared = sizes.rows * sizes.columns * self._kernel.size >= SHARED_OPERATIONS
         self._worker, self._job = jobs.worker(), np.zeros(1, jobs.JOB)
-        settings = {"operation": jobs.POOL_ALONE, "version": self._worker.version, "shots": 1}
+        settings = {"operation": jobs.POOL_ALONE, "version": self._worker.version, "threads": 1, "shots": 1, "last": 1}
         for name, value in {**sizes._asdict(), **settings, "kernel": self._kernel.ctypes.data}.items():
             self._job[name] = value
 
-    def __call__(self, values: Values, threads: int = 1) -> Values:
+    def __call__(self, values: Values) -> Values:
         """Return the maxima (rows, columns, channels). Raises MemoryError."""
-        frame, parts = np.ascontiguousarray(values.reshape(self._shape), np.float32), self._parts(threads)
+        frame, job = np.ascontiguousarray(values.reshape(self._shape), np.float32), self._job.copy()
         best, places = np.empty(self._pooled, np.float32), np.empty(self._pooled, np.int32)
-        for name, array in {"frames": frame, "out": best, "places": places}.items():
-            parts[name] = array.ctypes.data
-        addresses = [parts[n:].ctypes.data for n in range(len(parts))]
-        others = [threading.Thread(target=self._worker.run, args=(address,)) for address in addresses[1:]]
-        for other in others:
-            other.start()
-        self._worker.run(addresses[0])
-        for other in others:
-            other.join()
-        if not parts["done"].all():
+        job["frames"], job["out"], job["places"] = (each.ctypes.data for each in (frame, best, places))
+        self._worker.run(job.ctypes.data)
+        if not job["done"][0]:
             raise MemoryError("too little memory is free for a convolution")
         best += self._bias
         return best
-
-    def _parts(self, threads: int) -> NDArray[np.void]:
-        """Return a job for each thread: a band of the rows."""
-        count = min(threads, self._pooled[0]) if self._shared else 1
-        parts = np.repeat(self._job, count)
-        parts["threads"], parts["first"], parts["last"] = count, np.arange(count), np.arange(count) + 1
-        return parts
 
 
 def _geometry(layer: StoredLayer, shape: tuple[int, ...]) -> Geometry:

@@ -100,10 +100,10 @@ class Predictor:
 def _shot_by_shot(
     network: FrameNetwork, prepare: Prepare, threads: int, frames: NDArray[np.int16], features: NDArray[np.float32]
 ) -> Outputs:
-    """Return the outputs for raw frames, a thread for a frame; all threads share a single one."""
+    """Return the outputs for raw frames, a thread for a frame."""
 
     def answer(frame: NDArray[np.int16], features: NDArray[np.float32]) -> Outputs:
-        return network(prepare(frame[np.newaxis])[0], features, threads if len(frames) == 1 else 1)
+        return network(prepare(frame[np.newaxis])[0], features)
 
     if len(frames) == 1 or threads == 1:
         answers = [*map(answer, frames, features)]
