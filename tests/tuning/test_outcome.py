@@ -9,6 +9,7 @@ from optuna.trial import TrialState, create_trial
 
 from xtcav_ml.config.tune import Choices, Range
 from xtcav_ml.data import search_file
+from xtcav_ml.system.errors import UserError
 from xtcav_ml.tuning import found, outcome, repeats, rungs, samplers, states, summary
 from xtcav_ml.tuning.verdict import ACCURACY
 
@@ -90,6 +91,21 @@ def test_a_search_that_the_time_ended_says_that_it_goes_on(study, params, rules,
     said = search_file.read(tmp_path / "search.json").summary
     assert said["Search"].startswith("13 trials: 1 waiting, 2 complete")
     assert said["Next"].startswith("`make tune` goes on where the time ended; or `.venv/bin/xtcav promote` writes")
+
+
+def test_without_a_completed_trial_there_is_a_page_on_the_others_and_no_picture_of_an_earlier_search(
+    study, params, rules, tmp_path
+):
+    (tmp_path / "pareto.png").touch()
+    poor = optuna.create_study(direction="maximize")
+    poor.add_trials([one for one in study.trials if one.state != TrialState.COMPLETE])
+    with pytest.raises(UserError, match="no trial was completed"):
+        outcome.write(poor, params.train, rules, SCORED_BY, tmp_path)
+    assert "train.batch_size: too large" in (tmp_path / "search.html").read_text()
+    assert search_file.read(tmp_path / "search.json").summary["Best"] == "no trial is complete yet"
+    assert (tmp_path / "slices.png").exists()
+    assert not (tmp_path / "best.json").exists()
+    assert not (tmp_path / "pareto.png").exists()
 
 
 def test_a_search_becomes_data_with_states_curves_and_parameters_in_order(study, params, rules):

@@ -48,23 +48,25 @@ def finalists(study: Study, tune: TuneParams) -> list[FrozenTrial]:
 def write(study: Study, base: TrainParams, tune: TuneParams, scored_by: str, out: Path) -> list[Path]:
     """Write best.json, search.json, a page and the charts on it; return them. `scored_by` names what is maximized.
 
-    Raises UserError if no trial was completed.
+    Raises UserError if no trial was completed; what there is is then drawn all the same.
     """
-    best = chosen(study)
-    sure = repeats.judge(study.trials)
+    best = best_known(study)
+    found = _described(study, base, tune, scored_by, best)
+    search_file.write(out / SEARCH.name, found)
+    drawn = pictures(found, out)
+    if best is None:
+        raise UserError(_no_trial(study))
     content = {
         "study": study.study_name,
         "trial": best.number,
         "score": objectives.score(best),
         "scored_by": scored_by,
         "epochs": tune.epochs,
-        **_promoted(best, base, sure),
+        **_promoted(best, base, repeats.judge(study.trials)),
         "front": front_entries(study, base, tune),
     }
     atomic.write_json(out / BEST.name, content)
-    found = _described(study, base, tune, scored_by, best)
-    search_file.write(out / SEARCH.name, found)
-    return [out / BEST.name, out / SEARCH.name, *pictures(found, out)]
+    return [out / BEST.name, out / SEARCH.name, *drawn]
 
 
 def said(out: Path, study: Study) -> dict[str, str]:
@@ -75,25 +77,31 @@ def said(out: Path, study: Study) -> dict[str, str]:
 
 
 def pictures(found: Search, out: Path) -> list[Path]:
-    """Write the page on a search, and each of its charts as PNG; return them."""
+    """Write the page on a search, and each of its charts as PNG, instead of those of an earlier one; return them."""
     page.write_page(found, out / SEARCH_PAGE.name)
+    for earlier in out.glob("*.png"):
+        earlier.unlink()
     charts = {out / f"{name}.png": figure for name, (_, figure) in charts_of.charts(found).items()}
     for path, figure in charts.items():
         write_png(path, figure)
     return [out / SEARCH_PAGE.name, *charts]
 
 
-def _described(study: Study, base: TrainParams, tune: TuneParams, scored_by: str, best: FrozenTrial) -> Search:
+def _described(study: Study, base: TrainParams, tune: TuneParams, scored_by: str, best: FrozenTrial | None) -> Search:
     """Return all that was found, with its summary in words."""
-    found = gather(study, base, tune, scored_by, best.number)
+    found = gather(study, base, tune, scored_by, best.number if best else None)
+    compared, advice = _compared(study, found, best) if best else ("", "correct what the trials report")
+    if len(found.trials) < tune.trials or not all(trial.state.is_finished() for trial in study.trials):
+        advice = f"`make tune` goes on where the time ended{f'; or {advice}' if best else ''}"
+    return dataclasses.replace(found, summary=summary.sentences(study, found, compared, advice))
+
+
+def _compared(study: Study, found: Search, best: FrozenTrial) -> tuple[str, str]:
+    """Return whether the best trial is better than params.yaml, over seeds if that is known, and what to do next."""
     sure, shots = repeats.judge(study.trials), len(best.user_attrs.get(repeats.SHOTS) or ())
-    trials = rungs.searched(study.trials)
-    compared, advice = verdict(trials, found.baseline, shots, not shots or "squared_error" in scored_by)
-    advice = SURE if sure and sure.better else advice
-    if len(trials) < tune.trials or not all(trial.state.is_finished() for trial in study.trials):
-        advice = f"`make tune` goes on where the time ended; or {advice}"
-    words = (sure.verdict if sure else compared), advice
-    return dataclasses.replace(found, summary=summary.sentences(study, found, *words))
+    regression = not shots or "squared_error" in found.scored_by
+    compared, advice = verdict(rungs.searched(study.trials), found.baseline, shots, regression)
+    return (sure.verdict if sure else compared), (SURE if sure and sure.better else advice)
 
 
 def front_entries(study: Study, base: TrainParams, tune: TuneParams) -> list[dict[str, Any]]:
@@ -117,14 +125,6 @@ def _promoted(trial: FrozenTrial, base: TrainParams, sure: repeats.Sure | None) 
         "verdict": sure.verdict if sure else "",
         "train": flatten({"train": space.applied(base, trial.params).model_dump(mode="json")}),
     }
-
-
-def chosen(study: Study) -> FrozenTrial:
-    """Return the trial of `best_known`. Raises UserError if no trial was completed."""
-    best = best_known(study)
-    if best is None:
-        raise UserError(_no_trial(study))
-    return best
 
 
 def best_known(study: Study) -> FrozenTrial | None:
