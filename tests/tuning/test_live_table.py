@@ -78,9 +78,9 @@ DEFAULT = [
 @pytest.mark.parametrize(
     ("width", "height", "shown", "hidden"),
     [
-        (20, 1, ["trial", "score", "no room for: state"], ["why it ended"]),
-        (80, 24, ["epoch", "0.kernel", "momentum", "no room for: ", f"trial 1 pruned: {REASON}"], ["why it ended"]),
-        (200, 60, ["0.pool", "why it ended", REASON], ["no room for"]),
+        (20, 1, ["trial", "score", "no room for: state"], ["reason"]),
+        (80, 24, ["epoch", "0.kernel", "momentum", "no room for: ", f"trial 1 pruned: {REASON}"], ["reason"]),
+        (200, 60, ["0.pool", "reason", REASON], ["no room for"]),
     ],
 )
 def test_a_terminal_shows_the_columns_that_it_has_room_for(trials, monkeypatch, width, height, shown, hidden):
@@ -129,6 +129,13 @@ def test_a_trial_that_goes_on_from_its_rung_runs(monkeypatch):
     words = " ".join(screens(screen.file.getvalue(), 80)[-1])
     assert "1 running, 2 waiting" in words
     assert re.search(r"│ +1 │ +-0.900 │ +running", words)
+
+
+def test_a_repeat_says_what_it_repeats(monkeypatch):
+    screen = terminal(monkeypatch, 80, 24)
+    with search_table(DEFAULT, 9, 9) as show:
+        show(numbered(optuna.trial.create_trial(state=TrialState.RUNNING, user_attrs={"repeats": -1, "seed": 2})), 0)
+    assert "trial 0 running: repeats params.yaml with seed 2" in " ".join(screens(screen.file.getvalue(), 80)[-1])
 
 
 def test_before_any_trial_is_complete_the_furthest_is_the_best():

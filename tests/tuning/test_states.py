@@ -55,5 +55,5 @@ def test_the_run_of_a_trial_says_its_state_and_why(word, note, page):
 @pytest.mark.parametrize(("of", "named"), [(-1, "params.yaml"), (17, "trial 17")])
 def test_the_run_of_a_repeat_says_of_what_and_with_which_seed(of, named):
     tags = states.tags(trial(TrialState.COMPLETE, 9, repeats=of, seed=7))
-    assert tags["trial.repeats"] == named
+    assert tags["note"] == f"repeats {named} with seed 7"
     assert tags["mlflow.note.content"] == f"**Complete** after epoch 9: repeats {named} with seed 7"

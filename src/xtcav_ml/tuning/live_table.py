@@ -22,7 +22,7 @@ from xtcav_ml.tuning.states import counted, state, why
 LATEST = 20  # trials shown at once
 LINES_BESIDE = 12  # of the terminal's, that rows leave to headings, title and what stands below
 STYLES = {TrialState.RUNNING: "bold", TrialState.COMPLETE: ""}
-WHY = "why it ended"
+WHY = "reason"
 
 
 class Show(Protocol):

@@ -31,8 +31,16 @@ def state(trial: FrozenTrial, stops: Sequence[int] = (), busy: Collection[int] =
 
 
 def why(trial: FrozenTrial) -> str:
-    """Return why a trial that was not completed ended; empty if that needs no reason."""
-    return str(trial.user_attrs.get(NOTE, "")).removeprefix(INFEASIBLE)
+    """Return why a trial that was not completed ended, or which one it repeats; empty if its state needs no reason."""
+    note = str(trial.user_attrs.get(NOTE, "")).removeprefix(INFEASIBLE)
+    return "; ".join(part for part in (repeated(trial), note) if part)
+
+
+def repeated(trial: FrozenTrial) -> str:
+    """Return in words what a trial repeats; empty for all others."""
+    of = trial.user_attrs.get(REPEATS)
+    name = "params.yaml" if of == BASELINE else f"trial {of}"
+    return "" if of is None else f"repeats {name} with seed {trial.user_attrs[SEED]}"
 
 
 def counted(trials: Sequence[FrozenTrial], stops: Sequence[int] = (), busy: Collection[int] = ()) -> str:
@@ -45,11 +53,7 @@ def tags(trial: FrozenTrial, stops: Sequence[int] = ()) -> dict[str, str]:
     """Return the tags of a trial's run in MLflow that ends: its state, the reason, and both as the first words of its page."""
     word, reason = state(trial, stops), why(trial)
     if word == "running":
-        word, reason = "interrupted", "`make tune` continues it"
-    shown = {"trial.state": word} | ({NOTE: reason} if reason else {})
-    if REPEATS in trial.user_attrs:
-        of = trial.user_attrs[REPEATS]
-        shown["trial.repeats"] = "params.yaml" if of == BASELINE else f"trial {of}"
-        reason = f"repeats {shown['trial.repeats']} with seed {trial.user_attrs[SEED]}{f'; {reason}' if reason else ''}"
+        word, reason = "interrupted", "; ".join(filter(None, (reason, "`make tune` continues it")))
     last = f" after epoch {trial.last_step}" if trial.last_step and word != "infeasible" else ""
-    return {**shown, "mlflow.note.content": f"**{word.capitalize()}**{last}{f': {reason}' if reason else ''}"}
+    page = f"**{word.capitalize()}**{last}{f': {reason}' if reason else ''}"
+    return {"trial.state": word, **({NOTE: reason} if reason else {}), "mlflow.note.content": page}
