@@ -41,7 +41,7 @@ def metric_names(spec: LearningSpec, tune: TuneParams) -> list[str]:
 
 def finalists(study: Study, tune: TuneParams) -> list[FrozenTrial]:
     """Return the trials to repeat with other seeds: the best ones, of several objectives the most accurate on the front."""
-    found = rungs.finalists(rungs.searched(study.get_trials(deepcopy=False)), tune.best)
+    found = rungs.finalists(rungs.reopened(study.get_trials(deepcopy=False)), tune.best)
     return found if len(tune.objectives) == 1 else studies.front(study)[: tune.best]
 
 

@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from xtcav_ml.science import significance, two_level
 from xtcav_ml.science.thresholds import INTERVAL, POWER, SIGNIFICANT
 from xtcav_ml.tuning import objectives
-from xtcav_ml.tuning.rungs import BASELINE, REPEATS, SEED
+from xtcav_ml.tuning.rungs import BASELINE, REPEATS, SEED, origin, searched
 
 SHOTS = "shots"  # user attribute of a completed trial: what it scores on each validation shot
 LEAST = 2  # seeds of each, for a comparison
@@ -34,7 +34,7 @@ class Sure:
 def begin(study: Study, of: FrozenTrial | None, seed: int) -> FrozenTrial:
     """Return the trial that repeats `of` (None: params.yaml) with a seed; begin it on first use."""
     trials = study.get_trials(deepcopy=False)
-    number = BASELINE if of is None else of.number
+    number = BASELINE if of is None else origin(of)
     attributes = {REPEATS: number, SEED: seed}
     for trial in trials:
         if all(trial.user_attrs.get(name) == value for name, value in attributes.items()):
@@ -76,13 +76,14 @@ def verdicts(trials: Sequence[FrozenTrial]) -> list[Sure]:
 
 
 def _groups(trials: Sequence[FrozenTrial]) -> Iterator[tuple[int, list[FrozenTrial]]]:
-    """Yield the completed repeats of each trial that has enough of them."""
+    """Yield the completed repeats of each trial that has enough of them, by the number that it has now."""
     done: dict[int, list[FrozenTrial]] = {}
     for trial in trials:
         if trial.state == TrialState.COMPLETE and REPEATS in trial.user_attrs and trial.user_attrs.get(SHOTS):
             done.setdefault(trial.user_attrs[REPEATS], []).append(trial)
     most = max(map(len, done.values()), default=0)
-    yield from ((number, group) for number, group in done.items() if len(group) == most >= LEAST)
+    now = {origin(trial): trial.number for trial in searched(trials)}
+    yield from ((now.get(number, number), group) for number, group in done.items() if len(group) == most >= LEAST)
 
 
 def _scores(group: Sequence[FrozenTrial]) -> np.ndarray:

@@ -8,12 +8,15 @@ moment changes nothing.
 """
 
 from collections.abc import Collection, Sequence
+from copy import copy
 
 from optuna.trial import FrozenTrial, TrialState
 
 FACTOR = 3
 REPEATS, SEED = "repeats", "seed"  # user attributes of a trial that repeats another one: its number, and the other seed
 BASELINE = -1  # instead of a number: params.yaml
+CLOSED = "closed"  # of a trial that waited when the search was finished: the epoch
+CONTINUES = "continues"  # of a trial with which a larger search continues such a one: its number
 
 
 def stops(epochs: int, rungs: int) -> tuple[int, ...]:
@@ -25,8 +28,32 @@ def stops(epochs: int, rungs: int) -> tuple[int, ...]:
 
 
 def searched(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """Return the trials that repeat no other one."""
-    return [trial for trial in trials if REPEATS not in trial.user_attrs]
+    """Return the trials that repeat no other one; one that continues another stands in that one's place."""
+    own = [trial for trial in trials if REPEATS not in trial.user_attrs]
+    now = {origin(trial): trial for trial in own}  # the last of each
+    return [now[trial.number] for trial in own if CONTINUES not in trial.user_attrs]
+
+
+def origin(trial: FrozenTrial) -> int:
+    """Return the number of the trial that this one continues, or else its own."""
+    return int(trial.user_attrs.get(CONTINUES, trial.number))
+
+
+def reopened(trials: Sequence[FrozenTrial], shown: Collection[int] = ()) -> list[FrozenTrial]:
+    """Return the searched trials as they stood before the search was finished, but those with the numbers `shown`.
+
+    A finished search has ended those that waited, and has trained the best of them on, out of their turn. For a larger one they
+    wait where they did.
+    """
+    return [_waiting(one) if CLOSED in one.user_attrs and one.number not in shown else one for one in searched(trials)]
+
+
+def _waiting(trial: FrozenTrial) -> FrozenTrial:
+    """Return a trial as it waited when the search was finished."""
+    then, last = copy(trial), trial.user_attrs[CLOSED]
+    then.state, then.values, then.datetime_complete = TrialState.RUNNING, None, None
+    then.intermediate_values = {epoch: score for epoch, score in trial.intermediate_values.items() if epoch <= last}
+    return then
 
 
 def waits(trial: FrozenTrial, at: Sequence[int]) -> bool:
@@ -60,7 +87,7 @@ def promoted(trials: Sequence[FrozenTrial], at: Sequence[int], busy: Collection[
 def standing(trials: Sequence[FrozenTrial], stop: int) -> list[FrozenTrial]:
     """Return the trials that have reached the rung after `stop` epochs, the best one there first."""
     reached = [trial for trial in trials if stop in trial.intermediate_values]
-    return sorted(reached, key=lambda trial: (-trial.intermediate_values[stop], trial.number))
+    return sorted(reached, key=lambda trial: (-trial.intermediate_values[stop], origin(trial)))
 
 
 def leader(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
@@ -80,7 +107,7 @@ def ranked(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
 
 
 def _rank(trial: FrozenTrial) -> tuple[int, float, int]:
-    return -(trial.last_step or 0), -_best(trial), trial.number
+    return -(trial.last_step or 0), -_best(trial), origin(trial)
 
 
 def _best(trial: FrozenTrial) -> float:
@@ -90,5 +117,8 @@ def _best(trial: FrozenTrial) -> float:
 def why_stopped(trials: Sequence[FrozenTrial], trial: FrozenTrial) -> str:
     """Return in words why a trial that waits was not promoted."""
     reached = standing(trials, trial.last_step or 0)
-    rank = 1 + [other.number for other in reached].index(trial.number)
+    numbers = [other.number for other in reached]
+    if trial.number not in numbers:
+        return "continued as another trial, in a larger search"
+    rank = 1 + numbers.index(trial.number)
     return f"not among the best third after epoch {trial.last_step}: number {rank} of {len(reached)} trials there"

@@ -24,11 +24,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from xtcav_ml.config import space
 from xtcav_ml.config.space import Values
-from xtcav_ml.config.tune import TuneParams
+from xtcav_ml.config.tune import MEMORY, MILLISECONDS, TuneParams
 from xtcav_ml.system import atomic, errors, interrupts
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.system.progress import told
-from xtcav_ml.tuning import objectives, rungs, samplers, warm
+from xtcav_ml.tuning import costs, objectives, rungs, samplers, warm
+
+KEPT = (warm.BORROWED, MILLISECONDS, MEMORY, costs.LAYERS)
+"""User attributes of a trial that hold for one that continues it, too."""
 
 LOCKED_SECONDS = 120.0  # for which another process may lock the file of a study
 
@@ -63,17 +66,37 @@ def next_trial(study: Study, tune: TuneParams, baseline: Values, busy: Collectio
 
     The first is `baseline` (dotted names), if that lies in the search space.
     """
-    trials, at = rungs.searched(study.get_trials(deepcopy=False)), rungs.stops(tune.epochs, tune.rungs)
+    trials, at = rungs.reopened(study.get_trials(deepcopy=False)), rungs.stops(tune.epochs, tune.rungs)
     following = rungs.to_continue(trials, at, busy)
-    if following is None:
-        study.add_trial(_begun(trials, tune, baseline, study.user_attrs.get(warm.BORROWED, [])))
-        following = study.get_trials(deepcopy=False)[-1]
-    return continued(study, following)
+    if following is not None:
+        return going_on(study, following)
+    study.add_trial(_begun(trials, tune, baseline, study.user_attrs.get(warm.BORROWED, [])))
+    return continued(study, study.get_trials(deepcopy=False)[-1])
+
+
+def going_on(study: Study, trial: FrozenTrial) -> Trial:
+    """Return a trial that waits, to report to; of one that an earlier search was finished with, another that continues it.
+
+    Optuna changes no trial that has ended. The new one is trained from the start, to the same bits.
+    """
+    if rungs.CLOSED not in trial.user_attrs:
+        return continued(study, trial)
+    kept = {name: trial.user_attrs[name] for name in KEPT if name in trial.user_attrs}
+    found = create_trial(
+        state=TrialState.RUNNING,
+        params=trial.params,
+        distributions=trial.distributions,
+        intermediate_values=trial.intermediate_values,
+        user_attrs={**kept, rungs.CONTINUES: rungs.origin(trial), "run_key": uuid.uuid4().hex},
+        system_attrs=trial.system_attrs,
+    )
+    study.add_trial(found)
+    return continued(study, study.get_trials(deepcopy=False)[-1])
 
 
 def is_spent(study: Study, tune: TuneParams, busy: Collection[int] = ()) -> bool:
     """Return whether no trial may begin or go on to its next rung, beside those with a number in `busy`."""
-    trials = rungs.searched(study.get_trials(deepcopy=False))
+    trials = rungs.reopened(study.get_trials(deepcopy=False))
     return len(trials) >= tune.trials and rungs.to_continue(trials, rungs.stops(tune.epochs, tune.rungs), busy) is None
 
 

@@ -216,9 +216,10 @@ class Search:
     def _trial_run(self, trial: Trial, parent: Run) -> Run:
         """Return the run of a trial, created on first use."""
         key = trial.user_attrs["run_key"]
-        return self.tracker.start(
-            f"trial-{trial.number}", {"stage": "trial", **warm.tags(trial.user_attrs)}, parent=parent, run_key=key
-        )
+        tags = {"stage": "trial", **warm.tags(trial.user_attrs)}
+        if (of := trial.user_attrs.get(rungs.CONTINUES)) is not None:
+            tags[rungs.CONTINUES] = f"trial {of}"
+        return self.tracker.start(f"trial-{trial.number}", tags, parent=parent, run_key=key)
 
     def _tell(self, trial: Trial, run: Run, state: TrialState, values: Sequence[float] | None, note: str) -> None:
         """End a trial in the study, with a `note` on the reason."""
@@ -238,13 +239,17 @@ class Search:
 
     def _finish(self, parent: Run, show: Show) -> None:
         """Repeat the best trials with other seeds, train the winner to the end, then end the trials that still wait."""
+        for waiting in rungs.searched(self.trials()):
+            if waiting.state == TrialState.RUNNING and rungs.CLOSED not in waiting.user_attrs:
+                studies.continued(self.study, waiting).set_user_attr(rungs.CLOSED, waiting.last_step)
         self._repeat(parent, show)
-        sure = repeats.judge(self.trials())
-        winner = self.trials()[sure.number] if sure else None
-        if winner is not None and winner.state == TrialState.RUNNING:
-            self._run_each(iter([studies.continued(self.study, winner)]), parent, show)
-        while (best := rungs.leader(rungs.searched(self.trials()))) is not None and best.state == TrialState.RUNNING:
-            self._run_each(iter([studies.continued(self.study, best)]), parent, show)
+        sure, trained = repeats.judge(self.trials()), set[int]()
+        if sure is not None:
+            trained.add(self._train_on(sure.number, parent, show))
+        while (best := rungs.leader(rungs.reopened(self.trials(), trained))) is not None and (
+            best.state == TrialState.RUNNING
+        ):
+            trained.add(self._train_on(best.number, parent, show))
         for waiting in self.trials():
             if waiting.state == TrialState.RUNNING:
                 trial, why = (
@@ -255,6 +260,17 @@ class Search:
                 self._tell(trial, run, TrialState.PRUNED, None, why)
                 run.finish(RUN_STATES[TrialState.PRUNED])
                 show(self.trials(), trial.number)
+
+    def _train_on(self, number: int, parent: Run, show: Show) -> int:
+        """Train a trial to its end, if it waits, or waited when an earlier search was finished; return its number then."""
+        trial = studies.continued(self.study, self.trials()[number])
+        if self.trials()[number].state == TrialState.PRUNED:
+            (then,) = (one for one in rungs.reopened(self.trials()) if one.number == number)
+            trial = studies.going_on(self.study, then)
+            trial.set_user_attr(rungs.CLOSED, then.last_step)
+        if self.trials()[trial.number].state == TrialState.RUNNING:
+            self._run_each(iter([trial]), parent, show)
+        return int(trial.number)
 
     def _repeat(self, parent: Run, show: Show) -> None:
         """Train params.yaml and the best trials with each of the seeds."""
@@ -342,7 +358,7 @@ class Search:
 
     def _has_to_wait(self, trial: Trial, epoch: int) -> bool:
         """Return whether a trial stops at a rung after this epoch. Raises OutOfTime if it may not go on to the next epoch."""
-        following = rungs.promoted(rungs.searched(self.trials()), self.stops) if epoch in self.stops else None
+        following = rungs.promoted(rungs.reopened(self.trials()), self.stops) if epoch in self.stops else None
         if epoch in self.stops and (following is None or following.number != trial.number):
             return True
         if epoch < self.tune.epochs and time.monotonic() > self.deadline:
