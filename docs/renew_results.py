@@ -62,6 +62,7 @@ def of_the_limits(root: Path) -> str:
     )
 
 
+MODERN = Path("benchmarks/modern.json")  # which benchmarks/modern.py writes
 FITS = {"mean": "always the mean", "linear": "linear", "quadratic": "quadratic", "network": "network"}
 
 
@@ -81,11 +82,28 @@ def of_the_delay(root: Path) -> str:
     return "\n".join(["", "", *heading, *rows, published, "", f"{better} on the minutes of each seed.", ""])
 
 
+def of_modern(root: Path) -> str:
+    """Return the accuracy of the modern network, and how it compares with the default one, over seeds and shots."""
+    if not (root / MODERN).is_file():
+        return "Its accuracy on the present data is not measured yet."
+    found = json.loads((root / MODERN).read_text())
+    gain = found["less_default"]
+    value, low, high = (f"{100 * gain[name]:+.1f}" for name in ("difference", "low", "high"))
+    better = {"modern": "better", "default": "worse", None: "not shown to be better or worse"}[gain["better"]]
+    reached = group_files.sentences(found)[0].replace(" %", "%").replace("%", " %")
+    return (
+        f"On the {found['shots']:,} test shots: {reached}. Less that of the default network it is {value} points (95 % interval "
+        f"{low} to {high}, p = {gain['p']:.2g}): it is {better}. A difference of {100 * gain['found']:.1f} points would be found "
+        "with 80 % power."
+    )
+
+
 TEXTS: dict[str, Callable[[Path], str]] = {
     "run": of_the_run,
     "seeds": of_the_seeds,
     "limits": of_the_limits,
     "delay": of_the_delay,
+    "modern": of_modern,
 }
 
 
