@@ -41,7 +41,7 @@ def test_they_are_counted_without_repeats():
         ("complete", None, "**Complete** after epoch 9"),
         ("waits", None, "**Waits** after epoch 5"),
         ("running", "`make tune` continues it", "**Interrupted** after epoch 3: `make tune` continues it"),
-        ("pruned", BEHIND, f"**Pruned** after epoch 5: {BEHIND}"),
+        ("pruned", BEHIND, f"**Pruned**: {BEHIND}"),
         ("infeasible", TOO_LARGE, f"**Infeasible**: {TOO_LARGE}"),
         ("failed", "trial 5: killed", "**Failed** after epoch 2: trial 5: killed"),
     ],

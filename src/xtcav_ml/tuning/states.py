@@ -54,6 +54,7 @@ def tags(trial: FrozenTrial, stops: Sequence[int] = ()) -> dict[str, str]:
     word, reason = state(trial, stops), why(trial)
     if word == "running":
         word, reason = "interrupted", "; ".join(filter(None, (reason, "`make tune` continues it")))
-    last = f" after epoch {trial.last_step}" if trial.last_step and word != "infeasible" else ""
+    known = word == "infeasible" or "after epoch" in reason  # how far it came
+    last = f" after epoch {trial.last_step}" if trial.last_step and not known else ""
     page = f"**{word.capitalize()}**{last}{f': {reason}' if reason else ''}"
     return {"trial.state": word, **({NOTE: reason} if reason else {}), "mlflow.note.content": page}
