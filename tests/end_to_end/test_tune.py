@@ -198,6 +198,28 @@ def test_promoted_parameters_reach_the_score_of_their_trial(tuned):
     assert best["scored_by"] == "minus mean val_cross_entropy of 5 epochs"
 
 
+def test_several_objectives_end_in_a_front_and_a_later_search_borrows_from_it(tmp_path):
+    several = {"tune.objectives": ["accuracy", "milliseconds", "memory"], "tune.rungs": 0, "tune.epochs": 1}
+    space = {name: SPACE[name] for name in list(SPACE)[:2]} | {"train.model.coarsen": {"choices": [1, 2]}}
+    project = Project.with_small_frames(tmp_path, **FEW_TRIALS | several | {"tune.space": space, "tune.trials": 3})
+    said = project.run("xtcav", "tune").stdout
+    assert "Pareto front" in said
+    best = project.json("results/tuning/best.json")
+    runs = {run.data.tags["mlflow.runName"]: run.data.metrics for run in project.runs("tags.stage = 'trial'")}
+    for one in best["front"]:
+        for name in ("milliseconds", "memory"):
+            assert runs[f"trial-{one['trial']}"][name] == one["values"][name] > 0
+    last = best["front"][-1]
+    project.run("xtcav", "promote", str(last["trial"]), "--force")
+    assert f"coarsen: {last['params']['train.model.coarsen']}" in (project.folder / "params.yaml").read_text()
+    project.set(**{"train.batch_size": 31, "tune.trials": 2, "tune.startup_trials": 2})
+    assert "Borrowed for the start-up: the best of 3 trials of peaks-" in project.run("xtcav", "tune").stdout
+    (parent,) = [run for run in project.runs("tags.stage = 'tune'") if "borrowed" in run.data.tags]
+    (follower,) = [run for run in project.runs("tags.stage = 'trial'") if "borrowed" in run.data.tags]
+    assert follower.data.tags["mlflow.runName"] == "trial-1"
+    assert follower.data.tags["borrowed"] == parent.data.tags["borrowed"]
+
+
 @pytest.mark.slow
 def test_two_hundred_kills(tuned, tmp_path):
     """Prints how many kills and searches there were."""
