@@ -93,8 +93,8 @@ def of_modern(root: Path) -> str:
     reached = group_files.sentences(found)[0].replace(" %", "%").replace("%", " %")
     return (
         f"On the {found['shots']:,} test shots: {reached}. The difference from the default network is {value} points "
-        f"(95 % interval {low} to {high}, p = {gain['p']:.2g}): it is {better}. A difference of {100 * gain['found']:.1f} points "
-        "would be found with 80 % power."
+        f"(95 % interval {low} to {high}, p = {gain['p']:.2g}): it is {better}. A difference of {100 * gain['found']:.1f} "
+        "points would be found with 80 % power."
     )
 
 
