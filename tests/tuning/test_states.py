@@ -1,3 +1,4 @@
+import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
 
@@ -30,8 +31,10 @@ def test_each_state_has_its_word(word):
 
 
 def test_they_are_counted_without_repeats():
-    repeat = trial(TrialState.COMPLETE, 9, repeats=0, seed=7)
-    found = states.counted([*ONE_OF_EACH.values(), ONE_OF_EACH["pruned"], repeat], stops=[2, 5])
+    study = optuna.create_study(direction="maximize")
+    study.add_trials([*ONE_OF_EACH.values(), ONE_OF_EACH["pruned"]])
+    study.add_trial(trial(TrialState.COMPLETE, 9, repeats=0, seed=7))
+    found = states.counted(study.trials, stops=[2, 5])
     assert found == "1 running, 1 waiting, 1 complete, 2 pruned, 1 infeasible, 1 failed"
 
 
