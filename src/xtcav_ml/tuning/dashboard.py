@@ -10,7 +10,7 @@ import optuna_dashboard
 
 from xtcav_ml.system import listening
 from xtcav_ml.system.errors import UserError
-from xtcav_ml.tuning import studies
+from xtcav_ml.tuning import storage, studies
 
 
 class _Server(socketserver.ThreadingMixIn, wsgiref.simple_server.WSGIServer):
@@ -32,14 +32,17 @@ class _Handler(wsgiref.simple_server.WSGIRequestHandler):
 
 
 def serve(path: Path, host: str, port: int) -> None:
-    """Serve the pages of the searches in file `path` on http://host:port until somebody asks to stop.
+    """Serve the pages of the searches on http://host:port until somebody asks to stop.
+
+    The searches are in the file `path`, unless the user put them elsewhere.
 
     Raises UserError if there is no search, its file is damaged, or the address cannot be used.
     """
-    if not path.exists():
-        raise UserError(f"{path}: missing (found no search, expected that of `make tune`). Fix: run `make tune`")
+    where = storage.place(path)
+    if isinstance(where, Path) and not where.exists():
+        raise UserError(f"{where}: missing (found no search, expected that of `make tune`). Fix: run `make tune`")
     with listening.listen(host, port) as listens, studies.usable(path):
-        server = _Server(listens, optuna_dashboard.wsgi(f"sqlite:///{path}"))
+        server = _Server(listens, optuna_dashboard.wsgi(f"sqlite:///{where}" if isinstance(where, Path) else where))
         study = studies.latest(path)
         page = "dashboard" if study is None else f"dashboard/studies/{study}"
         print(f"Optuna's dashboard on http://{listening.address(host, port)}/{page} (Ctrl-C ends it)", flush=True)

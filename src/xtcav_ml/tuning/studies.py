@@ -28,7 +28,7 @@ from xtcav_ml.config.tune import MEMORY, MILLISECONDS, TuneParams
 from xtcav_ml.system import atomic, errors, interrupts
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.system.progress import told
-from xtcav_ml.tuning import costs, objectives, rungs, samplers, warm
+from xtcav_ml.tuning import costs, objectives, rungs, samplers, storage, warm
 
 KEPT = (warm.BORROWED, MILLISECONDS, MEMORY, costs.LAYERS)
 """User attributes of a trial that hold for one that continues it, too."""
@@ -40,15 +40,19 @@ BUDGET = {"trials", "minutes", "memory_gb", "best", "seeds"}
 
 
 def open_study(tune: TuneParams, decides: Mapping[str, Any], path: Path) -> Study:
-    """Return the study in the SQLite file `path` for these rules of the search and `decides`; create it on first use."""
+    """Return the study for these rules of the search and `decides`; create it on first use.
+
+    It is in the SQLite file `path`, unless the user named another place: see `storage.place`, whose errors it raises.
+    """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    if not path.exists():
-        with atomic.replacing(path) as temporary:  # Optuna makes its tables in many steps
+    where = storage.place(path)
+    if isinstance(where, Path) and not where.exists():
+        with atomic.replacing(where) as temporary:  # Optuna makes its tables in many steps
             _storage(temporary).engine.dispose()
     text = json.dumps([decides, tune.model_dump(mode="json", exclude={"study", *BUDGET})], sort_keys=True)
     return optuna.create_study(
         study_name=f"{tune.study}-{hashlib.sha256(text.encode()).hexdigest()[:8]}",
-        storage=_storage(path),
+        storage=_storage(where),
         directions=objectives.directions(tune.objectives),
         load_if_exists=True,
         sampler=RandomSampler(seed=0),  # never asked: see `samplers`
@@ -57,8 +61,8 @@ def open_study(tune: TuneParams, decides: Mapping[str, Any], path: Path) -> Stud
 
 
 def latest(path: Path) -> int | None:
-    """Return the number by which Optuna's dashboard knows the newest study in the file `path`; None if there is none."""
-    return max((study._study_id for study in _storage(path).get_all_studies()), default=None)
+    """Return the number by which Optuna's dashboard knows the newest of the studies; None if there is none."""
+    return max((study._study_id for study in _storage(storage.place(path)).get_all_studies()), default=None)
 
 
 def next_trial(study: Study, tune: TuneParams, baseline: Values, busy: Collection[int] = ()) -> Trial:
@@ -158,12 +162,18 @@ def usable(path: Path) -> Iterator[None]:
         if full := errors.disk_full(error, path):
             raise full from None
         why = errors.reason(error.__cause__ if isinstance(error.__cause__, SQLAlchemyError) else error)
+        if not isinstance(where := storage.place(path), Path):
+            raise UserError(
+                f"{storage.VARIABLE}: not usable (found {why!r} at {storage.named(where)}, expected a PostgreSQL). Fix: "
+                "start it, or unset the variable"
+            ) from None
         if errors.LOCKED in why:
             problem, cure = "in use", "end the process that locks it"
         else:
             problem, cure = "damaged", "move it away, since a new search can begin"
         raise UserError(
-            f"{path}: {problem} (found {why!r}, expected Optuna's database). Fix: {cure}, then run `make tune`"
+            f"{path if where == path.absolute() else where}: {problem} (found {why!r}, expected Optuna's database). Fix: "
+            f"{cure}, then run `make tune`"
         ) from None
 
 
@@ -196,6 +206,8 @@ class _Connection(sqlite3.Connection):
         _patiently(super().commit)
 
 
-def _storage(path: Path) -> optuna.storages.RDBStorage:
+def _storage(where: storage.Place) -> optuna.storages.RDBStorage:
+    if not isinstance(where, Path):
+        return optuna.storages.RDBStorage(where, engine_kwargs={"pool_pre_ping": True})
     patient = {"factory": _Connection, "timeout": 1.0}
-    return optuna.storages.RDBStorage(f"sqlite:///{path.resolve()}", engine_kwargs={"connect_args": patient})
+    return optuna.storages.RDBStorage(f"sqlite:///{where.resolve()}", engine_kwargs={"connect_args": patient})

@@ -36,7 +36,20 @@ from xtcav_ml.system.errors import DiskFull, UserError
 from xtcav_ml.system.progress import console, labelled
 from xtcav_ml.tracking.logged_params import logged_params
 from xtcav_ml.tracking.tracker import Run, Tracker
-from xtcav_ml.tuning import costs, objectives, outcome, repeats, rungs, samplers, states, studies, summary, tables, warm
+from xtcav_ml.tuning import (
+    costs,
+    objectives,
+    outcome,
+    repeats,
+    rungs,
+    samplers,
+    states,
+    storage,
+    studies,
+    summary,
+    tables,
+    warm,
+)
 from xtcav_ml.tuning.description import description
 from xtcav_ml.tuning.live_table import Show, search_table
 from xtcav_ml.tuning.trial import train_trial
@@ -91,10 +104,11 @@ def run_search(
         with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
             study.set_metric_names(outcome.metric_names(prepared.spec, tune))  # for Optuna's dashboard
         screen.print(_announced(study, tune))
-        if borrowed := warm.begin(study, tune, base):
-            screen.print(tables.borrowed_table(borrowed))
-        with Tracker(project.find_root(), identity=study.study_name) as tracker:
-            written = (search or Search)(study, base, tune, prepared, tracker, out, seeds).run_trials()
+        with storage.alone(storage.place(out / "study.db"), out / "study.db", study.study_name):
+            if borrowed := warm.begin(study, tune, base):
+                screen.print(tables.borrowed_table(borrowed))
+            with Tracker(project.find_root(), identity=study.study_name) as tracker:
+                written = (search or Search)(study, base, tune, prepared, tracker, out, seeds).run_trials()
     if len(tune.objectives) > 1:
         screen.print(tables.front_table(studies.front(study), tune.objectives))
     summary.print_summary(search_file.read(out / SEARCH.name), out)
