@@ -132,7 +132,7 @@ def opened(cluster: str, count: int | None, threads: int, memory_gb: float, fold
     """Yield `count` workers, to be ended afterwards: of this machine ("local"), of jobs that Slurm starts ("slurm"), or those
     of the scheduler with this address, all of them by default, which go on.
 
-    A worker takes `threads` processors and `memory_gb`. `folder`, which all machines share, holds certificates meanwhile.
+    A worker takes `threads` processors and `memory_gb`. `folder`, which all machines share, is made anew for certificates.
     Raises UserError if there is no such scheduler, or Slurm takes no such job.
     """
     logging.getLogger("distributed").setLevel(SILENT)  # what happens to a worker is told in our own lines
@@ -190,7 +190,8 @@ def _slurm(count: int, threads: int, memory_gb: float, folder: Path) -> SpecClus
         raise UserError(
             "--cluster: no Slurm here (found no sbatch on the PATH, expected one). Fix: run it on a machine that submits jobs"
         )
-    folder.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)  # of a call that was killed
+    folder.mkdir(parents=True)
     wanted = {"memory": f"{math.ceil(memory_gb) + OTHER_GB}GB", "job-cpu": threads}
     chosen = {name: dask.config.get(f"jobqueue.slurm.{name}", None) or value for name, value in wanted.items()}
     cluster = SLURMCluster(

@@ -51,7 +51,7 @@ def run_parallel_search(
     """
     threads = workers.threads_each(train.threads, count or 1) if cluster == LOCAL else train.threads
     with workers.opened(cluster, count, threads, tune.memory_gb, (out / "certificates").resolve()) as crew:
-        said = f"tune: {crew.count} trials at a time on {crew.where}, {threads} threads each"
+        said = f"tune: {crew.count} trials at a time on {crew.where}, {threads} thread{'s' * (threads > 1)} each"
         fewer = (
             f", not the {train.threads} of train.threads: other last bits, and `xtcav promote` writes this number too"
         )
