@@ -47,7 +47,8 @@ def tune(
             run_search(params.train, tune, PREPARED, TUNING, seeds)
         else:
             require_installed()
-            from xtcav_ml.tuning.parallel import LOCAL, run_parallel_search
+            from xtcav_ml.system.workers import LOCAL
+            from xtcav_ml.tuning.parallel import run_parallel_search
 
             run_parallel_search(cluster or LOCAL, workers, params.train, tune, PREPARED, TUNING, seeds)
 

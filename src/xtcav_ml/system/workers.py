@@ -26,7 +26,7 @@ from xtcav_ml.system import interrupts, variables
 from xtcav_ml.system.child_process import POLL_SECONDS, Killed, without_interrupts
 from xtcav_ml.system.errors import UserError, reason
 
-SLURM = "slurm"
+LOCAL, SLURM = "local", "slurm"
 CONNECT_SECONDS = 20.0  # for which a scheduler may not answer
 SILENT = logging.CRITICAL + 1
 OTHER_GB = 3  # memory of a job beside that of a training step: Python, TensorFlow, the worker
@@ -35,6 +35,9 @@ SETTINGS = {
     "distributed.worker.daemon": False,  # of those that start here: a task may have a child process
     "distributed.comm.timeouts.connect": f"{CONNECT_SECONDS:g}s",
 }
+HERE = {"distributed.deploy.lost-worker-timeout": "1000 days"}
+"""A worker of this machine is started again, however long that takes: Dask would give it up and start no other."""
+
 ENDING = ("cancelled", "released", "forgotten")
 """States, on its worker, of a task that nobody waits for any more."""
 
@@ -129,19 +132,19 @@ def _run(topic: str, name: int, key: str, function: Callable[..., Any], *argumen
 
 @contextlib.contextmanager
 def opened(cluster: str, count: int | None, threads: int, memory_gb: float, folder: Path) -> Iterator[Workers]:
-    """Yield `count` workers, to be ended afterwards: of this machine ("local"), of jobs that Slurm starts ("slurm"), or those
+    """Yield `count` workers, to be ended afterwards: of this machine (LOCAL), of jobs that Slurm starts (SLURM), or those
     of the scheduler with this address, all of them by default, which go on.
 
     A worker takes `threads` processors and `memory_gb`. `folder`, which all machines share, is made anew for certificates.
     Raises UserError if there is no such scheduler, or Slurm takes no such job.
     """
     logging.getLogger("distributed").setLevel(SILENT)  # what happens to a worker is told in our own lines
-    with contextlib.ExitStack() as stack, dask.config.set(SETTINGS):
+    with contextlib.ExitStack() as stack, dask.config.set(SETTINGS | (HERE if cluster == LOCAL else {})):
         with (
             interrupts.held(),
             without_interrupts(),
         ):  # Dask's threads, and all that they start, leave Ctrl-C to this one
-            if cluster == "local":
+            if cluster == LOCAL:
                 started = stack.enter_context(_local(count or 1))
                 where = "this machine"
             elif cluster == SLURM:

@@ -23,14 +23,12 @@ from xtcav_ml.system import workers
 from xtcav_ml.system.child_process import Killed
 from xtcav_ml.system.errors import DiskFull, UserError
 from xtcav_ml.system.progress import console
-from xtcav_ml.system.workers import Arrived, Workers
+from xtcav_ml.system.workers import LOCAL, Arrived, Workers
 from xtcav_ml.tracking.tracker import Run
 from xtcav_ml.tuning import costs, studies
 from xtcav_ml.tuning.leg import OtherWorker, Ran, Row, computes, run_leg
 from xtcav_ml.tuning.live_table import Show
 from xtcav_ml.tuning.tune import RUN_STATES, STARTS, WAITS, Ended, OutOfTime, Search, reported, run_search
-
-LOCAL = "local"
 
 Following = Callable[[Collection[int]], Trial | None]
 """Returns the trial that is trained next, beside those with these numbers; None if there is none now."""
