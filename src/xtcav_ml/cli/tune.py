@@ -29,9 +29,9 @@ def tune(
         str | None, typer.Option(help="Where: slurm, or the address of a Dask scheduler; default: this machine.")
     ] = None,
 ) -> None:
-    """Search hyperparameters with Optuna, on this machine or a cluster.
+    """Search hyperparameters with Optuna.
 
-    Needs the prepared data. Writes to results/tuning and MLflow.
+    On this machine or a cluster. Needs the prepared data. Writes to results/tuning and MLflow.
     """
     from xtcav_ml.config import params_file
     from xtcav_ml.system.one_writer import writing

@@ -103,17 +103,17 @@ class Workers:
         if future.status == "finished":
             self._arrived.put(Arrived(name, "result", future.result()))
             return
-        error = future.exception() if future.status == "error" else self._gone()
+        error = future.exception() if future.status == "error" else self._gone(future.status)
         if isinstance(error, KilledWorker):
             error = Killed(
                 f"{self.where}: several workers were lost, one after the other (found {error.task}, expected 0)"
             )
         self._arrived.put(Arrived(name, "error", error))
 
-    def _gone(self) -> UserError:
+    def _gone(self, status: str) -> UserError:
         return UserError(
-            f"{self.where}: the scheduler does not know its tasks any more (expected an answer). Fix: start it, then run the "
-            "command again"
+            f"{self.where}: the scheduler does not know its tasks any more (found {status!r}, expected an answer). Fix: start "
+            "it, then run the command again"
         )
 
 
