@@ -128,6 +128,7 @@ def test_the_noise_of_the_labels_sets_a_ceiling(folder, evaluated):
     right = (predicted[CLASS_HEAD].argmax(axis=1) == labels).mean()
     assert found["expected_accuracy"] == pytest.approx((9 * right + 3 * (1 - right)) / 12)
     assert found["expected_accuracy_low"] < found["expected_accuracy"] < found["expected_accuracy_high"]
+    assert json.loads((folder / "out/metrics.json").read_text())["expected_accuracy"] == found["expected_accuracy"]
     assert found["label_luck"] == pytest.approx(right - found["expected_accuracy"])
     assert found["label_luck_low"] < found["label_luck"] < found["label_luck_high"]
 
@@ -155,6 +156,17 @@ def test_what_the_model_states_is_measured_and_of_each_shot_in_the_table(folder,
     assert number["coverage"] == ((low <= targets) & (targets <= high)).mean() >= 0.75
     for prefix, ends in (("lowest", low), ("highest", high)):
         assert [float(row[f"{prefix} brightness"]) for row in rows] == pytest.approx(ends[:, 0], rel=1e-5)
+
+
+def test_statements_of_neighbours_that_are_alike_are_covered_within_a_wider_interval():
+    true, order = np.arange(400) < 200, np.arange(400)
+    simulated, real = (
+        evaluate._covered(SimpleNamespace(column=lambda _: order, truth=truth), true, np.arange(400) % 4 > 0)
+        for truth in (true, None)
+    )
+    assert (simulated["coverage_low"], simulated["coverage_high"]) == metrics.wilson_interval(150, 300)
+    assert simulated["coverage"] == real["coverage"] == 0.5
+    assert real["coverage_high"] - real["coverage_low"] > 3 * (simulated["coverage_high"] - simulated["coverage_low"])
 
 
 def test_a_model_of_before_there_were_statements_is_evaluated_without_them(folder, tmp_path, capsys, monkeypatch):
@@ -187,6 +199,8 @@ def test_simulated_shots_are_independent_and_others_have_the_interval_of_blocks_
     )
     assert real["blocks"] == 6
     assert all(real[name] == found[name] for name in ("accuracy", "accuracy_by_blocks_low", "blocks", "design_effect"))
+    assert real["coverage"] == found["coverage"]
+    assert real["coverage_high"] - real["coverage_low"] != found["coverage_high"] - found["coverage_low"]
     assert not {"label_agreement", "bayes_accuracy", "expected_accuracy"} & real.keys()
 
 

@@ -90,7 +90,8 @@ def predict_test(model_path: Path, test: PreparedFile) -> tuple[keras.Model, Sta
 
 def _tabulated(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the few metrics that a table of runs has room for, by the same names."""
-    shown = {name: values[name] for name in metric_names.HEADLINE if name in values}
+    names = (*metric_names.HEADLINE, "expected_accuracy")
+    shown = {name: values[name] for name in names if name in values}
     errors = {name: {"rms_error": error["rms_error"]} for name, error in values.get("regression", {}).items()}
     return shown | ({"regression": errors} if errors else {})
 
@@ -124,8 +125,7 @@ def _bins(calibrated: metrics.Calibration) -> dict[str, Any]:
 
 def _intervals(test: PreparedFile, right: NDArray[np.bool_], measured: metrics.Classification) -> dict[str, Any]:
     """Return interval and z of the accuracy: by shots if they are simulated and thus independent, else by blocks of time."""
-    of_time = blocks.of_time(*(test.column(name) for name in (*EVENT_KEY[:2], "run", "run.index")))
-    blocked = blocks.blocked_interval(right, of_time)
+    blocked = _blocked(test, right, np.ones(len(right), bool))
     by_shots = (measured.accuracy_low, measured.accuracy_high) if test.truth is not None else None
     return {
         **_between("accuracy", by_shots or (blocked.low, blocked.high)),
@@ -135,6 +135,12 @@ def _intervals(test: PreparedFile, right: NDArray[np.bool_], measured: metrics.C
         "blocks": blocked.blocks,
         "design_effect": blocked.design_effect,
     }
+
+
+def _blocked(test: PreparedFile, true: NDArray[np.bool_], counted: NDArray[np.bool_]) -> blocks.Blocked:
+    """Return the interval of the share of `counted` shots (N,) with `true` (N,), by blocks of time."""
+    times = [test.column(name)[counted] for name in (*EVENT_KEY[:2], "run", "run.index")]
+    return blocks.blocked_interval(true[counted], blocks.of_time(*times))
 
 
 def _between(name: str, ends: tuple[float, float]) -> dict[str, float]:
@@ -199,17 +205,17 @@ def _add_coverage(values: dict[str, Any], test: PreparedFile, said: Statements, 
         included = said.sets(outputs[CLASS_HEAD])
         covered, sizes = included[np.arange(test.shots), test.labels], included.sum(axis=1)
         values |= {"temperature": said.temperature, "empty_sets": float((sizes == 0).mean())}
-        values |= _covered(covered) | {"set_size": float(sizes.mean())}
+        values |= _covered(test, covered, np.ones(test.shots, bool)) | {"set_size": float(sizes.mean())}
         for label, name in enumerate(test.classes):
             members = test.labels == label
-            values["classes"][name] |= _covered(covered[members]) | {"set_size": _mean(sizes[members])}
+            values["classes"][name] |= _covered(test, covered, members) | {"set_size": _mean(sizes[members])}
         console().print(f"evaluate: sets of {sizes.mean():.2f} classes have that of the label in {covered.mean():.1%}")
     low, high = said.ends(outputs[NUMBER_HEAD] if test.spec.regression else test.targets)
     for i, name in enumerate(test.spec.regression):
         known = np.isfinite(test.targets[:, i])
         inside = (low[:, i] <= test.targets[:, i]) & (test.targets[:, i] <= high[:, i])
         width = said.half_width[i]
-        values["regression"][name] |= {"half_width": width} | ({} if width is None else _covered(inside[known]))
+        values["regression"][name] |= {"half_width": width} | ({} if width is None else _covered(test, inside, known))
 
 
 def _add_likely_coverage(values: dict[str, Any], validation: PreparedFile, said: Statements) -> None:
@@ -225,10 +231,16 @@ def _add_likely_coverage(values: dict[str, Any], validation: PreparedFile, said:
         values["regression"][name]["validation_shots"] = shots
 
 
-def _covered(covered: NDArray[np.bool_]) -> dict[str, Any]:
-    """Return the share of shots of which a statement is true, with its interval; null if there are none."""
-    ends = metrics.wilson_interval(int(covered.sum()), len(covered))
-    return {"coverage": _mean(covered), **_between("coverage", ends)}
+def _covered(test: PreparedFile, true: NDArray[np.bool_], counted: NDArray[np.bool_]) -> dict[str, Any]:
+    """Return the share of `counted` shots (N,) of which a statement is `true` (N,), with its interval; null if there are none.
+
+    The interval is by shots if they are simulated and thus independent, else by blocks of time.
+    """
+    ends = metrics.wilson_interval(int(true[counted].sum()), int(counted.sum()))
+    if test.truth is None:
+        blocked = _blocked(test, true, counted)
+        ends = (blocked.low, blocked.high)
+    return {"coverage": _mean(true[counted]), **_between("coverage", ends)}
 
 
 def _mean(values: NDArray[Any]) -> float | None:
