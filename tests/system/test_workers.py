@@ -1,5 +1,6 @@
 """Tasks on real workers of Dask: processes of this machine."""
 
+import gc
 import os
 import signal
 import subprocess
@@ -173,14 +174,20 @@ def test_workers_of_a_scheduler_with_an_address_are_used_and_go_on(tmp_path):
             process.wait()
 
 
+def clients():
+    return [one for one in gc.get_objects() if isinstance(one, Client)]
+
+
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "nonsense", "tcp://nowhere.invalid:8786"])
 def test_an_address_where_nobody_answers_is_one_line(address, tmp_path, monkeypatch):
     monkeypatch.setattr(workers, "CONNECT_SECONDS", 1.0)
+    before = len(clients())
     with (
         pytest.raises(UserError, match=r"--cluster: no scheduler of Dask.*expected slurm.*Fix:"),
         workers.opened(address, None, 1, 1.0, tmp_path),
     ):
         pass
+    assert len(clients()) == before  # or a thread of Dask's may close it, and wait for itself
 
 
 def test_a_machine_without_slurm_is_told(tmp_path, monkeypatch):
@@ -197,7 +204,7 @@ def test_a_job_that_slurm_refuses_is_told_as_slurm_says_it(tmp_path, monkeypatch
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     with (
         pytest.raises(UserError, match="invalid partition specified: night"),
-        workers.opened("slurm", 1, 3, 4.0, tmp_path),
+        workers.opened("slurm", 1, 3, 4.0, tmp_path / "certificates"),
     ):
         pass
     script = (tmp_path / "script").read_text()

@@ -7,6 +7,7 @@ they run whatever they are sent, and listen where other users are.
 
 import contextlib
 import functools
+import gc
 import logging
 import math
 import os
@@ -160,10 +161,12 @@ def _client(cluster: SpecCluster | str) -> Client:
     try:
         return Client(cluster, timeout=CONNECT_SECONDS, set_as_default=False)
     except (OSError, ValueError, TypeError) as error:
-        raise UserError(
-            f"--cluster: no scheduler of Dask (found {reason(error)!r}, expected slurm, or an address such as "
-            f"tcp://host:8786 where one answers). Fix: start it (`dask scheduler`), or correct the address {cluster}"
-        ) from None
+        found = reason(error)
+    gc.collect()  # of the client: if a thread of Dask's came to that, it would wait for itself
+    raise UserError(
+        f"--cluster: no scheduler of Dask (found {found!r}, expected slurm, or an address such as tcp://host:8786 where one "
+        f"answers). Fix: start it (`dask scheduler`), or correct the address {cluster}"
+    )
 
 
 def _local(count: int) -> SpecCluster:

@@ -64,7 +64,7 @@ def alone(where: Place, path: Path, study: str) -> Iterator[None]:
             yield
         return
     number = int.from_bytes(hashlib.sha256(study.encode()).digest()[:8], "big", signed=True)
-    engine = sqlalchemy.create_engine(where)
+    engine = sqlalchemy.create_engine(where, poolclass=sqlalchemy.NullPool)
     with engine.connect() as connection:  # a lock of PostgreSQL's, which ends with the connection
         taken = connection.execute(sqlalchemy.select(sqlalchemy.func.pg_try_advisory_lock(number))).scalar()
         connection.commit()
@@ -74,4 +74,3 @@ def alone(where: Place, path: Path, study: str) -> Iterator[None]:
                 "Fix: wait for it, or set another tune.study"
             )
         yield
-    engine.dispose()
