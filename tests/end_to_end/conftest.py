@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,6 +15,7 @@ from ruamel.yaml import YAML
 
 from tests import warm_process
 from tests.conftest import ROOT, SHAPE, lay_store, write_shots
+from tests.end_to_end.chromium import CHROMIUM, PATIENCE, SWITCHES
 
 MOST_TRAIN = {
     "prepare.split.train": 0.7,
@@ -232,3 +235,41 @@ def clean_environment() -> dict[str, str]:
 @pytest.fixture(scope="session", autouse=True)
 def _shared(shared: Path) -> None:
     Project.shared = shared
+
+
+HERE = re.compile(r"(file|data|blob|about):|\w+://127\.0\.0\.1[:/]")
+"""Addresses of this machine."""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """One Chromium; each test opens a window of its own, which shares nothing with the others."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=SWITCHES)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def screen() -> dict[str, int]:
+    """Return the size of the page, in pixels."""
+    return {"width": 1700, "height": 2200}
+
+
+@pytest.fixture
+def page(browser: Any, screen: dict[str, int], tmp_path: Path) -> Iterator[Any]:
+    """A page that reaches nothing but this machine, and must not have raised an error in the end."""
+    errors: list[str] = []
+    with browser.new_context(viewport=screen) as context:
+        context.set_default_timeout(PATIENCE)
+        context.route(
+            "**/*",
+            lambda route: route.continue_() if HERE.match(route.request.url) else route.abort(),
+        )
+        page = context.new_page()
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        yield page
+        page.screenshot(path=tmp_path / "page.png")
+    assert errors == []

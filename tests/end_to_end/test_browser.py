@@ -1,9 +1,7 @@
 """The MLflow UI on the project's store, and the report, in a real headless Chromium: what a person sees."""
 
 import io
-import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -13,32 +11,16 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests.end_to_end.chromium import needs_chromium
 from tests.end_to_end.conftest import Project, clean_environment
 from tests.servers import end
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None and not os.environ.get("CI"),  # there it fails, as it would hide a gap
-    reason="there is no Chromium to test with: apt-get install chromium (as .ci/run does)",
-)
-
-SWITCHES = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-PATIENCE = 30_000
-"""Milliseconds for a page to show what it should."""
+pytestmark = needs_chromium
 SCREEN = {"width": 1440, "height": 900}
 """Of a notebook."""
 
@@ -95,34 +77,6 @@ def _wait_for(url: str, log: Path) -> None:
         except (urllib.error.URLError, OSError):
             time.sleep(0.05)
     pytest.fail(f"no answer from {url} in 180 s:\n{log.read_text()}")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """One Chromium; each test opens a window of its own, which shares nothing with the others."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=SWITCHES)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def page(browser: Any, tmp_path: Path) -> Iterator[Any]:
-    """A page that reaches nothing but this machine, and must not have raised an error in the end."""
-    errors: list[str] = []
-    with browser.new_context(viewport={"width": 1700, "height": 2200}) as context:
-        context.set_default_timeout(PATIENCE)
-        context.route(
-            "**/*",
-            lambda route: route.continue_() if urlparse(route.request.url).hostname == "127.0.0.1" else route.abort(),
-        )
-        page = context.new_page()
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        yield page
-        page.screenshot(path=tmp_path / "page.png")
-    assert errors == []
 
 
 def runs_of(project: Project) -> list[Any]:

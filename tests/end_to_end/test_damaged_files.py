@@ -19,7 +19,7 @@ from xtcav_ml.pipeline import train
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.tools.reproduction import restored
 from xtcav_ml.tracking.mlflow_names import EVALUATION_TAG, LINEAGE
-from xtcav_ml.tuning import tune
+from xtcav_ml.tuning import loop
 
 DAMAGES = {
     "empty": b"",
@@ -142,7 +142,7 @@ def project(whole, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(main.interrupts, "listen", lambda: None)
     monkeypatch.setattr(main.variables, "pin_process", lambda: None)
-    monkeypatch.setattr(tune.Search, "run_trials", stop)
+    monkeypatch.setattr(loop.Search, "run_trials", stop)
     monkeypatch.setattr(train.fit, "fit", stop)
     monkeypatch.setattr(restored, "_require_own_source", lambda folder: None)
     monkeypatch.setattr(restored, "shown_python", stop)

@@ -1,6 +1,5 @@
 """Optuna's dashboard as `make dashboard` opens it, and the page of a search, in a real headless Chromium."""
 
-import os
 import re
 import subprocess
 import sys
@@ -11,52 +10,26 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
 
 import optuna
 import pytest
 from optuna.exceptions import ExperimentalWarning
 
 from tests.conftest import ROOT
+from tests.end_to_end.chromium import needs_chromium
 from tests.end_to_end.conftest import clean_environment
-from tests.end_to_end.test_browser import CHROMIUM, PATIENCE, SWITCHES
 from tests.figures.searches import RATE, TOO_LARGE, made_up
 from tests.servers import end, free_port
 from xtcav_ml.report import search
 from xtcav_ml.tuning import samplers, studies
 
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None and not os.environ.get("CI"), reason="there is no Chromium: see test_browser.py"
-)
+pytestmark = needs_chromium
 STATES = {"complete": "COMPLETE", "pruned": "PRUNED", "infeasible": "PRUNED", "failed": "FAIL"}
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=SWITCHES)
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
-def page(browser: Any) -> Iterator[Any]:
-    """A page that reaches nothing but this machine, and must not have raised an error in the end."""
-    errors: list[str] = []
-    with browser.new_context(viewport={"width": 1400, "height": 1000}) as context:
-        context.set_default_timeout(PATIENCE)
-        context.route(
-            "**/*",
-            lambda route: (
-                route.continue_() if urlparse(route.request.url).hostname in ("127.0.0.1", None, "") else route.abort()
-            ),
-        )
-        page = context.new_page()
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        yield page
-    assert errors == []
+def screen() -> dict[str, int]:
+    return {"width": 1400, "height": 1000}
 
 
 @pytest.fixture(scope="module")

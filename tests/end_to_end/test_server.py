@@ -2,7 +2,6 @@
 
 import contextlib
 import itertools
-import os
 import re
 import secrets
 import signal
@@ -21,8 +20,8 @@ import requests
 
 from server import postgres, serve
 from tests.conftest import ROOT
+from tests.end_to_end.chromium import CHROMIUM, PATIENCE, SWITCHES, needs_chromium
 from tests.end_to_end.conftest import Project, clean_environment
-from tests.end_to_end.test_browser import CHROMIUM, PATIENCE, SWITCHES
 from tests.server import attacks
 from xtcav_ml.tracking import mlflow_names, mlflow_writer, uploader
 from xtcav_ml.tracking.journal import Journal, folder_of
@@ -196,7 +195,7 @@ def browsing(team: Team, name: str, password: str):
         browser.close()
 
 
-@pytest.mark.skipif(CHROMIUM is None and not os.environ.get("CI"), reason="there is no Chromium: see test_browser.py")
+@needs_chromium
 @pytest.mark.parametrize(
     ("name", "password"), [(ADMIN, ADMIN_PASSWORD), (GUEST, GUEST_PASSWORD)], ids=["admin", "guest"]
 )

@@ -1,6 +1,5 @@
 """A search that was finished and is then made larger goes on as one that was as large from its beginning."""
 
-import contextlib
 import itertools
 import json
 from collections import Counter
@@ -8,8 +7,8 @@ from collections import Counter
 import pytest
 from optuna.trial import TrialState
 
-from tests.tuning.test_tune import Known, search  # noqa: F401
-from xtcav_ml.tuning import rungs, studies, tune
+from tests.tuning.conftest import Known, interrupted_reports, run_until_done
+from xtcav_ml.tuning import loop, rungs, studies
 
 
 class Crossing(Known):
@@ -24,9 +23,9 @@ class Crossing(Known):
 
 
 @pytest.fixture
-def larger(search, monkeypatch):  # noqa: F811
+def larger(search, monkeypatch):
     """Return a function that runs a search to its end for each of these numbers of trials, one after the other."""
-    monkeypatch.setattr(tune, "ChildProcess", Crossing)
+    monkeypatch.setattr(loop, "ChildProcess", Crossing)
     names = itertools.count()
 
     def run(*trials, sampler="tpe", seeds=()):
@@ -42,7 +41,7 @@ def larger(search, monkeypatch):  # noqa: F811
     return run
 
 
-def stood(search):  # noqa: F811
+def stood(search):
     """Return how far each trial has come by the rules of the rungs."""
     return [
         (one.params, one.state, one.intermediate_values)
@@ -75,22 +74,12 @@ def test_what_ended_with_the_smaller_search_still_counts_and_nothing_twice(large
 
 
 @pytest.mark.thorough
-def test_a_larger_search_that_is_interrupted_is_the_one_that_was_not(larger, monkeypatch):
+def test_a_larger_search_that_is_interrupted_is_the_one_that_was_not(larger):
     whole = stood(larger(10))
-    search, real, calls = larger(1), studies.report, itertools.count()  # noqa: F811
-
-    def report(*arguments):
-        real(*arguments)
-        if next(calls) % 7 == 6:
-            raise RuntimeError
-
-    with monkeypatch.context() as patch:
-        patch.setattr(studies, "report", report)
+    search = larger(1)
+    with interrupted_reports(every=7):
         for trials in (5, 10):
             search.tune = search.tune.model_copy(update={"trials": trials})
-            for _ in range(60):
-                with contextlib.suppress(RuntimeError):
-                    search.run_trials()
-                    break
+            run_until_done(search)
     assert stood(search) == whole
     assert not [trial for trial in search.study.trials if trial.state == TrialState.RUNNING]

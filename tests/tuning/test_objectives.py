@@ -1,6 +1,5 @@
 """The Pareto front, and a study with several objectives from its first trial to its results."""
 
-import itertools
 import json
 import random
 import warnings
@@ -8,11 +7,11 @@ import warnings
 import pytest
 from optuna.trial import TrialState, create_trial
 
-from tests.tuning.test_tune import Known, search  # noqa: F401
+from tests.tuning.conftest import Known, interrupted_reports, run_until_done
 from xtcav_ml.config.base import load_section
 from xtcav_ml.config.tune import Choices, TuneParams
 from xtcav_ml.system.errors import UserError
-from xtcav_ml.tuning import costs, objectives, outcome, rungs, studies, tune
+from xtcav_ml.tuning import costs, loop, objectives, outcome, rungs, studies
 
 SEVERAL = ("accuracy", "milliseconds", "memory")
 
@@ -51,7 +50,7 @@ def test_of_one_objective_the_front_is_the_best_trial():
 
 
 @pytest.fixture
-def several(search, monkeypatch):  # noqa: F811
+def several(search, monkeypatch):
     """Return a search for accuracy, milliseconds and memory whose kernels are timed as they are large."""
     timed = []
 
@@ -65,7 +64,7 @@ def several(search, monkeypatch):  # noqa: F811
         def __iter__(self):
             return iter(()) if isinstance(self.result, float) else super().__iter__()
 
-    for module in (tune, costs):
+    for module in (loop, costs):
         monkeypatch.setattr(module, "ChildProcess", Timed)
     space = {**search.tune.space, "train.model.blocks.0.kernel": Choices(choices=(4, 6, 8, 12))}
     search.tune = search.tune.model_copy(update={"objectives": SEVERAL, "trials": 10, "space": space})
@@ -103,21 +102,8 @@ def test_its_trials_go_on_as_if_there_had_been_no_interruption(several, monkeypa
     several.run_trials()
     expected = [(trial.params, trial.values, trial.intermediate_values) for trial in several.study.trials]
     several.study = studies.open_study(several.tune, {"another": 1}, several.out / "several.db")
-    real, calls = studies.report, itertools.count()
-
-    def report(*arguments):
-        real(*arguments)
-        if next(calls) % 3 == 1:
-            raise RuntimeError
-
-    with monkeypatch.context() as patch:
-        patch.setattr(studies, "report", report)
-        for _ in range(60):
-            try:
-                several.run_trials()
-                break
-            except RuntimeError:
-                pass
+    with interrupted_reports(every=3):
+        run_until_done(several)
     assert [(trial.params, trial.values, trial.intermediate_values) for trial in several.study.trials] == expected
 
 

@@ -6,13 +6,12 @@ from collections import Counter
 import pytest
 from optuna.trial import TrialState
 
-from tests.tuning.test_tune import search  # noqa: F401
 from xtcav_ml.system.child_process import Killed
 from xtcav_ml.system.errors import DiskFull, UserError
 from xtcav_ml.system.workers import Arrived
 from xtcav_ml.tuning import parallel, rungs
 from xtcav_ml.tuning.leg import OtherWorker, Ran
-from xtcav_ml.tuning.tune import STARTS
+from xtcav_ml.tuning.loop import STARTS
 
 EPOCHS, TRIALS = 3, 7
 
@@ -55,7 +54,7 @@ class Crew:
         self.queues, self.withdrawn = {}, self.withdrawn + 1
 
 
-def parallel_search(search, crew, **changes):  # noqa: F811
+def parallel_search(search, crew, **changes):
     tune = search.tune.model_copy(update={"trials": TRIALS, "epochs": EPOCHS, "rungs": 1} | changes)
     (search.out / "train.h5").write_bytes(b"0")
     return parallel.ParallelSearch(
@@ -64,7 +63,7 @@ def parallel_search(search, crew, **changes):  # noqa: F811
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_the_budget_is_met_exactly_and_no_trial_is_trained_twice_or_left_running(search, seed):  # noqa: F811
+def test_the_budget_is_met_exactly_and_no_trial_is_trained_twice_or_left_running(search, seed):
     crew = Crew(3, seed)
     parallel_search(search, crew).run_trials()
     trials = search.study.trials
@@ -81,7 +80,7 @@ def test_the_budget_is_met_exactly_and_no_trial_is_trained_twice_or_left_running
 
 
 @pytest.mark.thorough
-def test_a_third_of_those_at_a_rung_goes_on_while_others_run(search):  # noqa: F811
+def test_a_third_of_those_at_a_rung_goes_on_while_others_run(search):
     crew = Crew(4, 1)
     crew.epochs = 9
     parallel_search(search, crew, trials=12, epochs=9, rungs=2).run_trials()
@@ -92,7 +91,7 @@ def test_a_third_of_those_at_a_rung_goes_on_while_others_run(search):  # noqa: F
 
 
 @pytest.mark.thorough
-def test_what_a_worker_says_twice_or_that_is_lost_on_the_way_changes_nothing(search):  # noqa: F811
+def test_what_a_worker_says_twice_or_that_is_lost_on_the_way_changes_nothing(search):
     class Stammering(Crew):
         def answers(self, number, params, until):
             *told, result = super().answers(number, params, until)
@@ -105,7 +104,7 @@ def test_what_a_worker_says_twice_or_that_is_lost_on_the_way_changes_nothing(sea
     assert len(search.study.trials) == TRIALS
 
 
-def test_a_killed_process_is_followed_by_another_but_not_for_ever(search):  # noqa: F811
+def test_a_killed_process_is_followed_by_another_but_not_for_ever(search):
     class Fragile(Crew):
         def answers(self, number, params, until):
             told = super().answers(number, params, until)
@@ -124,7 +123,7 @@ def test_a_killed_process_is_followed_by_another_but_not_for_ever(search):  # no
 @pytest.mark.parametrize(
     "error", [OtherWorker("worker on b: other code"), DiskFull("disk: full"), ZeroDivisionError("x")]
 )
-def test_what_is_no_fault_of_a_trial_ends_the_search_and_not_the_trial(search, error):  # noqa: F811
+def test_what_is_no_fault_of_a_trial_ends_the_search_and_not_the_trial(search, error):
     class Failing(Crew):
         def answers(self, number, params, until):
             return [Arrived(number, "error", error)]
@@ -139,7 +138,7 @@ def test_what_is_no_fault_of_a_trial_ends_the_search_and_not_the_trial(search, e
     assert TrialState.RUNNING not in {trial.state for trial in search.study.trials}
 
 
-def test_an_error_of_a_trial_fails_it_and_no_other(search):  # noqa: F811
+def test_an_error_of_a_trial_fails_it_and_no_other(search):
     class Failing(Crew):
         def answers(self, number, params, until):
             failed = [Arrived(number, "error", UserError("train: the loss is not finite"))]
@@ -152,7 +151,7 @@ def test_an_error_of_a_trial_fails_it_and_no_other(search):  # noqa: F811
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("seed", range(3))
-def test_a_stop_loses_nothing_and_the_next_call_goes_on(search, seed):  # noqa: F811
+def test_a_stop_loses_nothing_and_the_next_call_goes_on(search, seed):
     class Stopped(Crew):
         arrived = 0
 
@@ -176,7 +175,7 @@ def test_a_stop_loses_nothing_and_the_next_call_goes_on(search, seed):  # noqa: 
         assert [*trial.intermediate_values] == [*range(1, len(trial.intermediate_values) + 1)]
 
 
-def test_after_the_time_limit_no_leg_begins_and_those_that_run_are_withdrawn(search):  # noqa: F811
+def test_after_the_time_limit_no_leg_begins_and_those_that_run_are_withdrawn(search):
     crew = Crew(2)
     late = parallel_search(search, crew)
     answer = crew.arrive
@@ -194,7 +193,7 @@ def test_after_the_time_limit_no_leg_begins_and_those_that_run_are_withdrawn(sea
 
 
 @pytest.mark.thorough
-def test_the_best_trials_are_repeated_with_other_seeds_at_the_same_time(search):  # noqa: F811
+def test_the_best_trials_are_repeated_with_other_seeds_at_the_same_time(search):
     search.seeds = (2, 3)
     crew = Crew(4)
     parallel_search(search, crew, best=2).run_trials()
@@ -204,7 +203,7 @@ def test_the_best_trials_are_repeated_with_other_seeds_at_the_same_time(search):
     assert max(Counter(crew.asked).values()) == 1
 
 
-def test_one_that_does_not_fit_is_no_work_for_a_worker(search):  # noqa: F811
+def test_one_that_does_not_fit_is_no_work_for_a_worker(search):
     crew = Crew(2)
     with pytest.raises(UserError, match=r"tune\.memory_gb"):
         parallel_search(search, crew, memory_gb=0.001).run_trials()

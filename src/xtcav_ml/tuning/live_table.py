@@ -4,6 +4,7 @@ Optuna's progress bar counts trials; a table of them exists only in its dashboar
 """
 
 import contextlib
+import functools
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, Protocol
@@ -92,7 +93,7 @@ def frame(
         "score": _score,
         "state": lambda trial: state(trial, stops, busy),
         "epoch": lambda trial: str(trial.last_step or 0),
-        **{name: lambda trial, name=name: _text(trial.params.get(name, "")) for name in names},  # type: ignore[misc]
+        **{name: functools.partial(_value, name) for name in names},
         WHY: why,
     }
     shown = list(columns)
@@ -105,6 +106,10 @@ def frame(
         notes.append(f"trial {late.number} {state(late, stops, busy)}: {why(late)}")
     above = [f"best so far: {best_so_far(trials)}; {counted(trials, stops, busy)}", times]
     return Group(*above, _table(rows, columns, shown), *notes)
+
+
+def _value(name: str, trial: FrozenTrial) -> str:
+    return _text(trial.params.get(name, ""))
 
 
 def _rows(trials: Sequence[FrozenTrial], most: int, stops: Sequence[int], busy: Collection[int]) -> list[FrozenTrial]:

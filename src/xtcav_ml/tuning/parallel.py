@@ -3,7 +3,7 @@
 This process alone writes the study, MLflow and the results. A worker gets one leg of a trial at a time, from its checkpoint to
 its next rung, and what it returns is the whole of what the trial has done, so that nothing is lost with a worker. Trials that
 run at the same time do not know of each other: the order in which they end decides what is tried next, and another call may try
-others. With one worker `tune.Search` is the same from call to call.
+others. With one worker `loop.Search` is the same from call to call.
 """
 
 import functools
@@ -28,7 +28,8 @@ from xtcav_ml.tracking.tracker import Run
 from xtcav_ml.tuning import costs, studies
 from xtcav_ml.tuning.leg import OtherWorker, Ran, Row, computes, run_leg
 from xtcav_ml.tuning.live_table import Show
-from xtcav_ml.tuning.tune import RUN_STATES, STARTS, WAITS, Ended, OutOfTime, Search, reported, run_search
+from xtcav_ml.tuning.loop import RUN_STATES, STARTS, WAITS, Ended, OutOfTime, Search, reported
+from xtcav_ml.tuning.tune import run_search
 
 Following = Callable[[Collection[int]], Trial | None]
 """Returns the trial that is trained next, beside those with these numbers; None if there is none now."""
