@@ -156,7 +156,10 @@ def test_a_key_may_be_neither_missing_nor_misspelt(key):
         section = key[0]
         if len(key) == 1 or key[:2] in {("prepare", "include"), ("prepare", "exclude"), ("tune", "space")}:
             continue  # the names in these are the user's own
-        new = {("train", "optimizer", "schedule"), *(("tune", name) for name in ("sampler", "rungs", "best", "seeds"))}
+        new = {
+            ("train", "optimizer", "schedule"),
+            *(("tune", name) for name in ("sampler", "rungs", "best", "seeds", "objectives")),
+        }
         if (key in new or section == "compare") and not misspelt:
             continue  # the notes' experiments leave the first out, and params.yaml of before there were the others
         kind = params_file.Params.model_fields[section].annotation

@@ -181,6 +181,7 @@ def clients():
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "nonsense", "tcp://nowhere.invalid:8786"])
 def test_an_address_where_nobody_answers_is_one_line(address, tmp_path, monkeypatch):
     monkeypatch.setattr(workers, "CONNECT_SECONDS", 1.0)
+    gc.collect()
     before = len(clients())
     with (
         pytest.raises(UserError, match=r"--cluster: no scheduler of Dask.*expected slurm.*Fix:"),
