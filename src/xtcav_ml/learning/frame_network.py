@@ -2,7 +2,7 @@
 
 The network's layers are read from the model file. Each convolution and the max pooling after it are one job of `jobs`, as in
 the training; dense layers are products in double precision, for what is left of a frame is small. A shot's numbers do not
-depend on what comes with it, and are within 2e-6 of Keras'. A network with another layer is left to Keras.
+depend on what comes with it, and are within some 2e-6 of Keras'. A network with another layer is left to Keras.
 """
 
 import json
