@@ -241,7 +241,10 @@ def log(frames: Frames) -> Frames:
     What is not finite stays so.
     """
     positive = np.clip(frames, np.float32(0), np.float32(np.inf))  # twice as fast as np.maximum
-    return np.where(np.isfinite(positive), portable.log(1 + positive), positive)
+    logarithm = portable.log(1 + positive)
+    if not np.isfinite(positive.max(initial=0)):
+        np.copyto(logarithm, positive, where=~np.isfinite(positive))
+    return np.asarray(logarithm)
 
 
 def saturated_pixels(frames: NDArray[np.int16], saturation: int) -> NDArray[np.int64]:

@@ -49,9 +49,16 @@ def log(values: Floats) -> Any:
     bits = values.view(f"i{info.bits // 8}")
     whole = (bits - values.dtype.type(ROOT_HALF).view(bits.dtype)) >> info.nmant
     part = (bits - (whole << info.nmant)).view(values.dtype)
-    ratio = (part - 1) / (part + 1)
+    ratio = part - 1
+    part += 1
+    ratio /= part
     series = polynomial(ratio * ratio, LOG_SERIES[: LOG_TERMS[info.bits // 8]])
-    return whole.astype(values.dtype) * LN2 + 2 * ratio * series
+    series *= ratio
+    series *= 2
+    total = whole.astype(values.dtype)
+    total *= LN2
+    total += series
+    return total
 
 
 def polynomial(values: Floats, coefficients: Iterable[float]) -> Any:
