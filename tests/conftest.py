@@ -46,6 +46,7 @@ THOROUGH = [
     "end_to_end/test_writers.py",
     "end_to_end/test_tune.py",
     "end_to_end/test_workers.py",
+    "end_to_end/test_slurm.py",
     "end_to_end/test_environment.py",
     "end_to_end/test_targets.py",
     "end_to_end/test_scalars.py",

@@ -145,7 +145,7 @@ class Project:
             assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
         return done
 
-    def start(self, *command: str, warm: bool = False) -> subprocess.Popen[bytes]:
+    def start(self, *command: str, warm: bool = False, **env: str) -> subprocess.Popen[bytes]:
         """Start an `xtcav` command and go on.
 
         What a warm one prints on standard error ends when the fork has ended that did the work.
@@ -154,7 +154,7 @@ class Project:
         return subprocess.Popen(
             [(self.shared / "warm" if warm else Path(sys.executable).parent) / "xtcav", *command],
             cwd=self.folder,
-            env={**clean_environment(), **environment},
+            env={**clean_environment(), **environment, **env},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
         )

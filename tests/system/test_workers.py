@@ -51,6 +51,15 @@ def go_on(tell, file: Path):
     file.touch()
 
 
+def end_with_worker(tell, file: Path):
+    """Be a task of a worker that is told to end, and end as soon as it is said that nobody waits for the result any more."""
+    again = file.exists()
+    file.touch()
+    while not again and tell(os.getpid()):
+        time.sleep(0.02)
+    return again
+
+
 def double(send, value):
     send(value)
     return 2 * value
@@ -100,6 +109,7 @@ def test_two_tasks_run_at_once_in_two_processes_and_their_messages_keep_their_or
     assert len({pid for pid, _ in results.values()}) == 2
     assert all(continued for _, continued in results.values())
     assert told == {1: [0, 1, 2], 2: [0, 1, 2]}
+    assert sorted(crew.places[name] for name in (1, 2)) == ["1", "2"]
 
 
 def test_the_task_of_a_killed_worker_is_run_by_another(crew, tmp_path):
@@ -113,6 +123,13 @@ def test_the_task_of_a_killed_worker_is_run_by_another(crew, tmp_path):
             break
     assert arrived.content == "ended"
     assert kinds == ["message", "lost", "result"]
+
+
+def test_the_task_of_a_worker_that_is_told_to_end_does_so_and_is_run_by_another(crew, tmp_path):
+    crew.submit(1, end_with_worker, tmp_path / "begun")
+    pid = next(one for one in arrivals(crew) if one.kind == "message").content
+    os.kill(pid, signal.SIGTERM)
+    assert end_of(crew, 1).content is True
 
 
 def test_a_task_that_ends_every_worker_is_ended_as_killed(crew):
@@ -130,7 +147,7 @@ def test_an_error_comes_back_as_it_is(crew, error):
 
 def test_a_task_that_is_withdrawn_ends_and_says_nothing_more(crew, tmp_path):
     crew.submit(1, go_on, tmp_path / "ended")
-    assert next(arrivals(crew)).content == "still"
+    assert next(one for one in arrivals(crew) if one.kind == "message").content == "still"
     crew.withdraw()
     end = time.monotonic() + SECONDS
     while not (tmp_path / "ended").exists():

@@ -61,7 +61,7 @@ def test_without_a_terminal_each_trial_is_one_line(trials, capsys):
 
 def test_a_trial_that_waits_at_a_rung_is_said_to_and_its_next_epoch_is_not_told(capsys):
     with search_table([NAME], 9, 20, stops=[2]) as show:
-        for epochs, busy in ((1, {0}), (2, ()), (2, {0}), (3, {0})):
+        for epochs, busy in ((1, {0: ""}), (2, {}), (2, {0: ""}), (3, {0: ""})):
             values = dict.fromkeys(range(1, epochs + 1), 0.1)
             show([optuna.trial.create_trial(state=TrialState.RUNNING, intermediate_values=values)], 0, busy)
     (line,) = capsys.readouterr().out.splitlines()
@@ -125,10 +125,23 @@ def test_a_trial_that_goes_on_from_its_rung_runs(monkeypatch):
     screen = terminal(monkeypatch, 80, 24)
     waiting = [optuna.trial.create_trial(state=TrialState.RUNNING, intermediate_values={2: -0.9}) for _ in range(3)]
     with search_table([NAME], 9, 9, stops=[2]) as show:
-        show(numbered(*waiting), 1, {1})
+        show(numbered(*waiting), 1, {1: ""})
     words = " ".join(screens(screen.file.getvalue(), 80)[-1])
     assert "1 running, 2 waiting" in words
     assert re.search(r"│ +1 │ +-0.900 │ +running", words)
+
+
+def test_where_there_are_workers_a_column_says_which_one_trains_a_trial(monkeypatch):
+    screen = terminal(monkeypatch, 80, 24)
+    running = [optuna.trial.create_trial(state=TrialState.RUNNING, intermediate_values={1: -0.9}) for _ in range(3)]
+    with search_table([NAME], 9, 9) as show:
+        show(numbered(*running), 1, {0: "", 1: ""})
+        show(numbered(*running), 1, {0: "sdfmilan012", 1: "", 2: "2"})
+    first, *_, last = (" ".join(lines) for lines in screens(screen.file.getvalue(), 80))
+    assert "worker" not in first
+    assert "worker" in last
+    assert re.search(r"│ +0 │ +-0.900 │ +running │ +1 │ +sdfmilan012 │", last)
+    assert re.search(r"│ +1 │ +-0.900 │ +running │ +1 │ +│", last)
 
 
 def test_a_repeat_says_what_it_repeats(monkeypatch):

@@ -23,7 +23,7 @@ class Crew:
 
     def __init__(self, count=3, seed=0):
         self.count, self.choose = count, random.Random(seed)
-        self.queues = {}
+        self.queues, self.places = {}, {}
         self.asked = []  # number of a trial and the last epoch of its leg
         self.most = self.withdrawn = 0
 

@@ -4,9 +4,11 @@ import os
 import subprocess
 import sys
 
+import psycopg
 import pytest
 
 from server import postgres
+from tests.conftest import ROOT
 from tests.tuning.test_studies import BASE, TUNE, finish
 from xtcav_ml.system import file_systems
 from xtcav_ml.system.errors import UserError
@@ -17,6 +19,13 @@ from xtcav_ml.tuning import storage, studies
 def url(tmp_path_factory):
     with postgres.embedded(tmp_path_factory.mktemp("server")) as database:
         yield f"postgresql:///mlflow?host={database.keywords['host']}&user={database.keywords['user']}"
+
+
+def another_database(url):
+    """Return the URL of a new database of the same server."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE another")
+    return url.replace("/mlflow?", "/another?")
 
 
 def test_a_file_that_machines_share_is_refused_before_it_is_made(tmp_path, monkeypatch):
@@ -97,3 +106,17 @@ def test_a_study_in_postgresql_is_written_by_one_process_at_a_time(tmp_path, mon
                 break
         except UserError:
             continue
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_eight_drivers_that_begin_at_once_in_a_new_database_lose_no_trial(tmp_path, monkeypatch, request, database):
+    address = (
+        f"sqlite:///{tmp_path}/shared.db" if database == "sqlite" else another_database(request.getfixturevalue("url"))
+    )
+    monkeypatch.setenv("OPTUNA_STORAGE", address)
+    command = [sys.executable, "-m", "tests.tuning.many_drivers", str(tmp_path), "8", "20"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=500, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    counts = [len(studies.open_study(TUNE, {"driver": number}, tmp_path / "none.db").trials) for number in range(8)]
+    assert counts == [20] * 8

@@ -21,11 +21,24 @@ from pathlib import Path
 from typing import Any, Literal
 
 import dask
-from distributed import Client, Future, KilledWorker, Nanny, Scheduler, Security, SpecCluster, get_worker
+from distributed import (
+    Client,
+    Future,
+    KilledWorker,
+    Nanny,
+    Reschedule,
+    Scheduler,
+    Security,
+    SpecCluster,
+    Worker,
+    get_worker,
+)
+from distributed.core import Status
 
 from xtcav_ml.system import interrupts, variables
 from xtcav_ml.system.child_process import POLL_SECONDS, Killed, without_interrupts
 from xtcav_ml.system.errors import UserError, reason
+from xtcav_ml.system.progress import console
 
 LOCAL, SLURM = "local", "slurm"
 CONNECT_SECONDS = 20.0  # for which a scheduler may not answer
@@ -42,6 +55,12 @@ HERE = {"distributed.deploy.lost-worker-timeout": "1000 days"}
 ENDING = ("cancelled", "released", "forgotten")
 """States, on its worker, of a task that nobody waits for any more."""
 
+BEGUN = "-begun"
+"""End of the topic on which workers say where they are."""
+
+GOING = (Status.closing, Status.closed, Status.failed)
+"""States of a worker that has lost its scheduler or was told to end: what its task returns reaches nobody."""
+
 Tell = Callable[[Any], bool]
 """Sends a message to who has submitted the task, and returns whether to continue."""
 
@@ -55,15 +74,25 @@ class Arrived:
     content: Any
 
 
-class Workers:
-    """Runs `count` tasks at a time on the workers of a Dask scheduler; `where` says in words where these are."""
+def idle() -> None:
+    """Do nothing."""
 
-    def __init__(self, client: Client, count: int, where: str) -> None:
-        self.count, self.where = count, where
+
+class Workers:
+    """Runs `count` tasks at a time on the workers of a Dask scheduler; `where` says in words where these are.
+
+    `look`, called again and again, looks after what holds the workers.
+    """
+
+    def __init__(self, client: Client, count: int, where: str, look: Callable[[], None] = idle) -> None:
+        self.count, self.where, self._look = count, where, look
         self._client, self._topic = client, f"xtcav-{uuid.uuid4().hex}"
         self._arrived = queue.SimpleQueue[Arrived]()
         self._futures: dict[int, Future] = {}
+        self.places = dict[int, str]()
+        """Where the task of this name runs, as `_place` says it; of those that have begun."""
         client.subscribe_topic(self._topic, self._on_message)
+        client.subscribe_topic(self._topic + BEGUN, self._on_begun)
         client.subscribe_topic("all", self._on_event)
 
     def submit(self, name: int, function: Callable[..., Any], *arguments: Any) -> None:
@@ -71,11 +100,16 @@ class Workers:
         key = f"{self._topic}-{name}-{uuid.uuid4().hex}"
         future = self._client.submit(_run, self._topic, name, key, function, *arguments, key=key, pure=False)
         self._futures[name] = future
+        self.places.pop(name, None)
         future.add_done_callback(functools.partial(self._on_end, name))
 
     def arrive(self) -> Arrived | None:
-        """Return what comes next from any task; None if nothing comes soon. Raises KeyboardInterrupt on a request to stop."""
+        """Return what comes next from any task; None if nothing comes soon.
+
+        Raises KeyboardInterrupt on a request to stop, and UserError if no worker will ever come.
+        """
         interrupts.require_none()
+        self._look()
         with contextlib.suppress(queue.Empty):
             return self._arrived.get(timeout=POLL_SECONDS)
         return None
@@ -91,12 +125,16 @@ class Workers:
         name, message = event[1]
         self._arrived.put(Arrived(name, "message", message))
 
+    def _on_begun(self, event: tuple[float, Any]) -> None:
+        name, place = event[1]
+        self.places[name] = place
+
     def _on_event(self, event: tuple[float, Any]) -> None:
         what = event[1] if isinstance(event[1], dict) else {}
         if what.get("action") == "remove-worker":
             lost = {name for name, future in self._futures.items() if future.key in what["processing-tasks"]}
             for name in lost:
-                self._arrived.put(Arrived(name, "lost", str(what["worker"])))
+                self._arrived.put(Arrived(name, "lost", self.places.pop(name, str(what["worker"]))))
 
     def _on_end(self, name: int, future: Future) -> None:
         if future not in self._futures.values():  # withdrawn
@@ -122,13 +160,25 @@ def _run(topic: str, name: int, key: str, function: Callable[..., Any], *argumen
     """Run a task on its worker, after what is needed to compute as here."""
     worker = get_worker()
     variables.pin()
+    worker.log_event(topic + BEGUN, [name, _place(worker)])
 
     def tell(message: Any) -> bool:
         worker.log_event(topic, [name, message])
         task = worker.state.tasks.get(key)
-        return task is not None and task.state not in ENDING
+        return task is not None and task.state not in ENDING and worker.status not in GOING
 
-    return function(tell, *arguments)
+    try:
+        return function(tell, *arguments)
+    finally:
+        if worker.status in GOING:  # however the task has ended: it was told to
+            raise Reschedule
+
+
+def _place(worker: Worker) -> str:
+    """Return the number of a worker of this machine, counted from 1, or the node of another one."""
+    return (
+        str(worker.name + 1) if isinstance(worker.name, int) else os.environ.get("SLURMD_NODENAME", os.uname().nodename)
+    )
 
 
 @contextlib.contextmanager
@@ -145,16 +195,17 @@ def opened(cluster: str, count: int | None, threads: int, memory_gb: float, fold
             interrupts.held(),
             without_interrupts(),
         ):  # Dask's threads, and all that they start, leave Ctrl-C to this one
+            look = idle
             if cluster == LOCAL:
                 started = stack.enter_context(_local(count or 1))
                 where = "this machine"
             elif cluster == SLURM:
-                started = stack.enter_context(_slurm(count or 1, threads, memory_gb, folder))
+                started, look = stack.enter_context(_slurm(count or 1, threads, memory_gb, folder))
                 where = "jobs of Slurm"
             else:
                 started, where = cluster, f"the scheduler {cluster}"
             client = stack.enter_context(_client(started))
-        yield Workers(client, count or max(sum(client.nthreads().values()), 1), where)
+        yield Workers(client, count or max(sum(client.nthreads().values()), 1), where, look)
 
 
 def _client(cluster: SpecCluster | str) -> Client:
@@ -188,9 +239,14 @@ def threads_each(threads: int, count: int) -> int:
     return min(threads, max(len(os.sched_getaffinity(0)) // count, 1))
 
 
-def _slurm(count: int, threads: int, memory_gb: float, folder: Path) -> SpecCluster:
-    """Return workers in jobs as jobqueue.yaml describes them; one that ends is followed by another job."""
+@contextlib.contextmanager
+def _slurm(
+    count: int, threads: int, memory_gb: float, folder: Path
+) -> Iterator[tuple[SpecCluster, Callable[[], None]]]:
+    """Yield workers in jobs as jobqueue.yaml describes them, and what looks after these: for one that ends, another comes."""
     from dask_jobqueue import SLURMCluster
+
+    from xtcav_ml.system.slurm_jobs import Job, Watch
 
     if shutil.which("sbatch") is None:
         raise UserError(
@@ -198,13 +254,19 @@ def _slurm(count: int, threads: int, memory_gb: float, folder: Path) -> SpecClus
         )
     shutil.rmtree(folder, ignore_errors=True)  # of a call that was killed
     folder.mkdir(parents=True)
-    wanted = {"memory": f"{math.ceil(memory_gb) + OTHER_GB}GB", "job-cpu": threads}
+    wanted = {
+        "memory": f"{math.ceil(memory_gb) + OTHER_GB}GB",
+        "job-cpu": threads,
+        "log-directory": str(folder.with_name("jobs")),
+    }
     chosen = {name: dask.config.get(f"jobqueue.slurm.{name}", None) or value for name, value in wanted.items()}
-    cluster = SLURMCluster(
+    with SLURMCluster(
+        job_cls=Job,
         cores=1,  # a worker takes one task at a time
         processes=1,
         memory=chosen["memory"],
         job_cpu=chosen["job-cpu"],
+        log_directory=chosen["log-directory"],
         nanny=False,  # the job is started again, not the process in it
         security=Security.temporary(),
         shared_temp_directory=str(folder),
@@ -214,13 +276,10 @@ def _slurm(count: int, threads: int, memory_gb: float, folder: Path) -> SpecClus
             "dashboard_address": ":0",
             **dask.config.get("jobqueue.slurm.scheduler-options", {}),
         },
-    )
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(cluster)
+    ) as cluster:
         _require_accepted(cluster.job_script())
         cluster.adapt(minimum=count, maximum=count)
-        stack.pop_all()  # what follows closes it
-    return cluster
+        yield cluster, Watch(cluster, str(chosen["log-directory"]), console().print).look
 
 
 def _require_accepted(script: str) -> None:

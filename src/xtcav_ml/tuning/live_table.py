@@ -6,7 +6,7 @@ Optuna's progress bar counts trials; a table of them exists only in its dashboar
 import contextlib
 import functools
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from optuna.trial import FrozenTrial, TrialState
@@ -24,12 +24,13 @@ LATEST = 20  # trials shown at once
 LINES_BESIDE = 12  # of the terminal's, that rows leave to headings, title and what stands below
 STYLES = {TrialState.RUNNING: "bold", TrialState.COMPLETE: ""}
 WHY = "reason"
+NOBODY: Mapping[int, str] = {}
 
 
 class Show(Protocol):
-    """Shows the trials, of which that with this number has changed; those in `busy` are trained at the moment."""
+    """Shows the trials, of which that with this number has changed; these workers train those in `busy` at the moment."""
 
-    def __call__(self, trials: Sequence[FrozenTrial], number: int, busy: Collection[int] = ()) -> None:
+    def __call__(self, trials: Sequence[FrozenTrial], number: int, busy: Mapping[int, str] = NOBODY) -> None:
         """Show them."""
 
 
@@ -54,7 +55,7 @@ def search_table(names: Sequence[str], minutes: float, most: int, stops: Sequenc
         repeats = f", {repeated} repeated with other seeds" if repeated else ""
         return f"{ended} of {most} trials ended or wait{repeats}; {clock(seconds)} passed, at most {clock(left)} left"
 
-    def print_one(trials: Sequence[FrozenTrial], number: int, busy: Collection[int] = ()) -> None:
+    def print_one(trials: Sequence[FrozenTrial], number: int, busy: Mapping[int, str] = NOBODY) -> None:
         words, last = times(trials), trials[number]
         if number in busy:
             return
@@ -72,7 +73,7 @@ def search_table(names: Sequence[str], minutes: float, most: int, stops: Sequenc
             return
         with Live(console=screen, auto_refresh=False) as live:
 
-            def draw(trials: Sequence[FrozenTrial], number: int, busy: Collection[int] = ()) -> None:
+            def draw(trials: Sequence[FrozenTrial], number: int, busy: Mapping[int, str] = NOBODY) -> None:
                 live.update(frame(trials, names, screen, times(trials), stops, busy), refresh=True)
 
             yield draw
@@ -84,7 +85,7 @@ def frame(
     screen: Console,
     times: str,
     stops: Sequence[int] = (),
-    busy: Collection[int] = (),
+    busy: Mapping[int, str] = NOBODY,
 ) -> RenderableType:
     """Return the latest trials in as many columns and rows as `screen` has room for, and below what has none."""
     rows = _rows(trials, max(min(LATEST, screen.height - LINES_BESIDE), 1), stops, busy)
@@ -93,6 +94,7 @@ def frame(
         "score": _score,
         "state": lambda trial: state(trial, stops, busy),
         "epoch": lambda trial: str(trial.last_step or 0),
+        **({"worker": lambda trial: busy.get(trial.number, "")} if any(busy.values()) else {}),
         **{name: functools.partial(_value, name) for name in names},
         WHY: why,
     }
@@ -112,7 +114,7 @@ def _value(name: str, trial: FrozenTrial) -> str:
     return _text(trial.params.get(name, ""))
 
 
-def _rows(trials: Sequence[FrozenTrial], most: int, stops: Sequence[int], busy: Collection[int]) -> list[FrozenTrial]:
+def _rows(trials: Sequence[FrozenTrial], most: int, stops: Sequence[int], busy: Mapping[int, str]) -> list[FrozenTrial]:
     """Return `most` trials, in their order: those that run, the best one, and the latest of the others."""
     best = _best(trials)
     wanted = sorted(trials, key=lambda trial: (state(trial, stops, busy) == "running", trial is best, trial.number))

@@ -136,7 +136,7 @@ class Search:
         run, status = self._trial_run(trial, parent), WAITS
         try:
             run.params(trial.params)
-            show(self.trials(), trial.number, {trial.number})
+            show(self.trials(), trial.number, {trial.number: ""})
             if (ended := self._train(trial, run, show, to_end)) is not None:
                 state, values, note = ended
                 self._tell(trial, run, state, values, note)

@@ -125,7 +125,11 @@ class ParallelSearch(Search):
                 self._submit(leg)
             else:
                 self._end(trial, run, params)
-            show(self.trials(), trial.number, {*legs})
+            show(self.trials(), trial.number, self._places(legs))
+
+    def _places(self, legs: Collection[int]) -> dict[int, str]:
+        """Return where these trials are trained; of one that no worker has begun, nothing."""
+        return {number: self.crew.places.get(number, "") for number in legs}
 
     def _measured(self, trial: Trial, run: Run) -> TrainParams | Ended:
         """Return what a trial trains with, after its costs were measured here, as those of all trials; or its end."""
@@ -156,7 +160,7 @@ class ParallelSearch(Search):
         elif arrived.kind == "message":
             epoch, values = arrived.content
             if self._take_epoch(leg, epoch, values) and epoch not in self.stops:  # where its end is shown
-                show(self.trials(), arrived.name, {*legs})
+                show(self.trials(), arrived.name, self._places(legs))
         else:
             ended = (
                 self._result(leg, arrived.content) if arrived.kind == "result" else self._error(leg, arrived.content)
@@ -164,7 +168,7 @@ class ParallelSearch(Search):
             if arrived.kind == "result" or ended is not None:
                 del legs[arrived.name]
                 self._end(leg.trial, leg.run, ended)
-                show(self.trials(), arrived.name, {*legs})
+                show(self.trials(), arrived.name, self._places(legs))
 
     def _take_epoch(self, leg: _Leg, epoch: int, values: Row) -> bool:
         """Report an epoch that follows the last one, and return whether it is new: a worker repeats those before."""

@@ -5,8 +5,9 @@ import hashlib
 import importlib.util
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy
 
@@ -63,14 +64,32 @@ def alone(where: Place, path: Path, study: str) -> Iterator[None]:
         with one_writer.writing(where) if where != path.absolute() else contextlib.nullcontext():
             yield
         return
-    number = int.from_bytes(hashlib.sha256(study.encode()).digest()[:8], "big", signed=True)
-    engine = sqlalchemy.create_engine(where, poolclass=sqlalchemy.NullPool)
-    with engine.connect() as connection:  # a lock of PostgreSQL's, which ends with the connection
-        taken = connection.execute(sqlalchemy.select(sqlalchemy.func.pg_try_advisory_lock(number))).scalar()
-        connection.commit()
+    with _locking(where, sqlalchemy.func.pg_try_advisory_lock, study) as taken:
         if not taken:
             raise UserError(
                 f"{VARIABLE}: study {study} is written by another process (found its lock in {named(where)}, expected none). "
                 "Fix: wait for it, or set another tune.study"
             )
         yield
+
+
+@contextlib.contextmanager
+def making(where: Place) -> Iterator[None]:
+    """Wait for any other process that makes the tables of this database, and let none do it meanwhile."""
+    with (
+        one_writer.writing(where)
+        if isinstance(where, Path)
+        else _locking(where, sqlalchemy.func.pg_advisory_lock, "tables")
+    ):
+        yield
+
+
+@contextlib.contextmanager
+def _locking(where: str, function: Callable[[int], sqlalchemy.ColumnElement[Any]], name: str) -> Iterator[Any]:
+    """Yield what a function of PostgreSQL's says that takes a lock of this name, which ends with its connection."""
+    number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=True)
+    engine = sqlalchemy.create_engine(where, poolclass=sqlalchemy.NullPool)
+    with engine.connect() as connection:
+        taken = connection.execute(sqlalchemy.select(function(number))).scalar()
+        connection.commit()
+        yield taken

@@ -46,9 +46,7 @@ def open_study(tune: TuneParams, decides: Mapping[str, Any], path: Path) -> Stud
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     where = storage.place(path)
-    if isinstance(where, Path) and not where.exists():
-        with atomic.replacing(where) as temporary:  # Optuna makes its tables in many steps
-            _storage(temporary).engine.dispose()
+    _make(where)
     text = json.dumps([decides, tune.model_dump(mode="json", exclude={"study", *BUDGET})], sort_keys=True)
     return optuna.create_study(
         study_name=f"{tune.study}-{hashlib.sha256(text.encode()).hexdigest()[:8]}",
@@ -58,6 +56,19 @@ def open_study(tune: TuneParams, decides: Mapping[str, Any], path: Path) -> Stud
         sampler=RandomSampler(seed=0),  # never asked: see `samplers`
         pruner=optuna.pruners.NopPruner(),  # see `rungs`
     )
+
+
+def _make(where: storage.Place) -> None:
+    """Make the tables of a database that has none, which Optuna does in many steps."""
+    if isinstance(where, Path) and where.exists():
+        return
+    with storage.making(where):
+        if isinstance(where, Path):
+            if not where.exists():
+                with atomic.replacing(where) as temporary:
+                    _storage(temporary).engine.dispose()
+        else:
+            _storage(where).engine.dispose()
 
 
 def latest(path: Path) -> int | None:
