@@ -45,6 +45,7 @@ THOROUGH = [
     "end_to_end/test_your_files.py",
     "end_to_end/test_writers.py",
     "end_to_end/test_tune.py",
+    "end_to_end/test_processes.py",
     "end_to_end/test_workers.py",
     "end_to_end/test_slurm.py",
     "end_to_end/test_environment.py",

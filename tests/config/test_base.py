@@ -48,6 +48,11 @@ def test_shipped_file_is_valid_and_scientific_notation_is_a_number(tmp_path, par
         ("train.model.blocks.0.kernal", 3, "train.model.blocks.0.kernal: unknown key"),
         ("train.model.blocks.1.stride", 7, "train.model.blocks.1: stride: the convolution leaves out pixels (found 7"),
         (
+            "train.processes",
+            5,
+            "train: batch_size: cannot be shared evenly (found 32, expected a multiple of processes = 5). Fix: set it to 30 ",
+        ),
+        (
             "train.optimizer.momentum",
             1.0,
             "train.optimizer.momentum: invalid value (found 1.0, expected it to be less than ",

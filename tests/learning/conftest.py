@@ -5,7 +5,27 @@ import pytest
 
 from tests.conftest import write_prepared_file
 from xtcav_ml.config.prepare import Pixels
+from xtcav_ml.config.train import LayerBlock, Model, Optimizer, TrainParams
 from xtcav_ml.data.prepared import PreparedFile
+
+PARAMS = TrainParams(
+    seed=3,
+    threads=2,
+    batch_size=8,
+    epochs=6,
+    class_weights=False,
+    regression_weight=1.0,
+    model=Model(
+        name="convnet",
+        standardize="all",
+        blocks=(LayerBlock(channels=4, kernel=3, stride=1, pool="max", pool_window=3, pool_stride=2),),
+        hidden=(8,),
+        initial_sd=0.3,
+        l1=0.0,
+        l2=0.001,
+    ),
+    optimizer=Optimizer(learning_rate=0.1, momentum=0.8, decay_rate=0.5, decay_steps=9),
+)
 
 
 def write(path, count, seed, *, labels=True, **learned):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tests.conftest import write_prepared_file
-from tests.learning.conftest import write
-from xtcav_ml.config.train import Augment, LayerBlock, Model, Optimizer, TrainParams
+from tests.learning.conftest import PARAMS, write
+from xtcav_ml.config.train import Augment, Optimizer
 from xtcav_ml.data.prepared import PreparedFile
 from xtcav_ml.learning import backend, fit, fused_conv, keras_file, layer_plan, networks, normalization
 from xtcav_ml.learning.augment import Augmentation
@@ -15,25 +15,6 @@ from xtcav_ml.learning.batches import Batches, shuffled
 from xtcav_ml.learning.layer_plan import CLASS_HEAD, FRAME_INPUT, NUMBER_HEAD, Ends
 from xtcav_ml.science import epochs, metrics
 from xtcav_ml.system.errors import UserError
-
-PARAMS = TrainParams(
-    seed=3,
-    threads=2,
-    batch_size=8,
-    epochs=6,
-    class_weights=False,
-    regression_weight=1.0,
-    model=Model(
-        name="convnet",
-        standardize="all",
-        blocks=(LayerBlock(channels=4, kernel=3, stride=1, pool="max", pool_window=3, pool_stride=2),),
-        hidden=(8,),
-        initial_sd=0.3,
-        l1=0.0,
-        l2=0.001,
-    ),
-    optimizer=Optimizer(learning_rate=0.1, momentum=0.8, decay_rate=0.5, decay_steps=9),
-)
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +118,7 @@ def test_training_frames_are_varied_in_every_epoch_and_nothing_else(sets, monkey
     varied = []
     apply = Augmentation.apply
     monkeypatch.setattr(
-        Augmentation, "apply", lambda self, frames, rng: (varied.append(len(frames)), apply(self, frames, rng))[1]
+        Augmentation, "apply", lambda self, frames, *rest: (varied.append(len(frames)), apply(self, frames, *rest))[1]
     )
     fit.fit(train, validation, PARAMS.model_copy(update={"epochs": 2, "augment": rules}))
     assert set(varied) == {8}  # the last minibatch of the twenty validation shots has four

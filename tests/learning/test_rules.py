@@ -37,6 +37,29 @@ def test_what_cannot_be_trained_is_refused(monkeypatch, changes, of, key, value)
 
 
 @pytest.mark.parametrize(
+    ("backend", "gpus", "line"),
+    [
+        ("tensorflow", [], r"found 3 with tensorflow, expected 1\). Fix: set it to 1, or set KERAS_BACKEND=jax"),
+        ("jax", ["0", "1"], r"found 3, expected at most 2\). Fix: lower it"),
+    ],
+)
+def test_more_processes_than_can_train_are_refused(monkeypatch, backend, gpus, line):
+    monkeypatch.setenv("KERAS_BACKEND", backend)
+    monkeypatch.setattr(rules.variables, "visible_gpus", lambda: gpus)
+    monkeypatch.setattr(rules.variables, "has_gpu", lambda: bool(gpus))
+    with pytest.raises(UserError, match=rf"train\.processes: .*{line}"):
+        rules.require_data(PARAMS.model_copy(update={"processes": 3}), spec())
+
+
+@pytest.mark.parametrize(("gpus", "processes"), [([], 8), (["0", "1"], 2)])
+def test_processes_that_can_train_are_not(monkeypatch, gpus, processes):
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    monkeypatch.setattr(rules.variables, "visible_gpus", lambda: gpus)
+    monkeypatch.setattr(rules.variables, "has_gpu", lambda: bool(gpus))
+    rules.require_data(PARAMS.model_copy(update={"processes": processes}), spec())
+
+
+@pytest.mark.parametrize(
     ("changes", "of"),
     [
         ({"augment": Augment(shift=(11, 9)), "batch_size": 45}, {}),

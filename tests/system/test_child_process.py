@@ -85,6 +85,64 @@ def test_one_that_does_not_stop_is_ended(monkeypatch):
     assert process._process.exitcode == -signal.SIGTERM
 
 
+def lose(send):
+    """Fail as one does whose partner is gone: a little later."""
+    time.sleep(0.5)
+    raise ValueError("connection closed by peer")
+
+
+def nothing(send):
+    return None
+
+
+def refuse(send):
+    raise UserError("train: the loss is not finite")
+
+
+@pytest.fixture
+def ended():
+    """Processes that the test starts, killed at its end."""
+    processes = []
+    yield processes
+    for process in processes:
+        process.kill()
+    assert not [process for process in processes if process._process.is_alive()]
+
+
+def test_messages_arrive_while_others_work_or_have_ended(ended):
+    ended.extend([child(count, 3), child(nothing), child(hang_silently)])
+    assert list(ended[0].beside(ended[1:])) == [1, 2, 3]
+    assert ended[0].result == "done"
+
+
+def hang_silently(send):
+    time.sleep(600)
+
+
+@pytest.mark.parametrize(
+    ("targets", "line"),
+    [
+        ((hang_silently, refuse), r"^train: the loss is not finite$"),
+        ((hang_silently, lose), r"ValueError: connection closed by peer"),
+    ],
+)
+def test_an_error_in_any_of_several_is_raised_here(ended, targets, line):
+    ended.extend(child(target) for target in targets)
+    with pytest.raises(UserError, match=line):
+        list(ended[0].beside(ended[1:]))
+
+
+@pytest.mark.parametrize("killed", [0, 1])
+def test_the_one_that_was_killed_is_blamed_and_not_the_one_that_lost_it(ended, killed):
+    for number in range(2):
+        target = hang_silently if number == killed else lose
+        ended.append(ChildProcess(target, subject=f"process {number}", cure="free memory"))
+    os.kill(ended[killed]._process.pid, signal.SIGKILL)
+    ended[killed]._process.join()
+    with pytest.raises(UserError, match=rf"^process {killed}: its process died \(found exit code -9"):
+        list(ended[0].beside(ended[1:]))
+
+
 def test_a_request_to_stop_before_its_start_is_the_parent_s():
     code = """if True:
         import multiprocessing, time

@@ -113,6 +113,13 @@ class TrainParams(Section):
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = parameter(
         "numbers of the layers", default="float32"
     )
+    processes: int = parameter(
+        "processes that train together, on JAX only; changes the last bits of the result",
+        "processes",
+        ge=1,
+        le=1024,
+        default=1,
+    )
     class_weights: bool = parameter("weigh shots by 1 / frequency of their class; then set prepare.balance.ratio: null")
     regression_weight: float = parameter("weight of the squared error, cross-entropy = 1", "1", ge=1e-9, le=1000)
     coverage: float = parameter(
@@ -125,3 +132,13 @@ class TrainParams(Section):
     augment: Augment = Augment()
     model: Model
     optimizer: Optimizer
+
+    @model_validator(mode="after")
+    def _shares_minibatches_evenly(self) -> Self:
+        if rest := self.batch_size % self.processes:
+            even = sorted({size for size in (self.batch_size - rest, self.batch_size - rest + self.processes) if size})
+            raise ValueError(
+                f"batch_size: cannot be shared evenly (found {self.batch_size}, expected a multiple of processes = "
+                f"{self.processes}). Fix: set it to {' or '.join(map(str, even))}, or change processes"
+            )
+        return self

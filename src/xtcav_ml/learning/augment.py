@@ -33,12 +33,18 @@ class Augmentation:
         self.logarithmic = any(step.step == "log" for step in self.preprocessing.steps)
         self._tables: dict[float, StoredPixels] = {}
 
-    def apply(self, frames: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
-        """Return stored frames (N, rows, columns), each with a shift and a gain drawn from `rng`."""
-        varied = np.empty_like(frames)
+    def apply(
+        self, frames: NDArray[Any], rng: np.random.Generator, first: int = 0, count: int | None = None
+    ) -> NDArray[Any]:
+        """Return stored frames (N, rows, columns), each with a shift and a gain drawn from `rng`.
+
+        They are those from `first` of a minibatch of `count` frames, by default all, and varied as in the whole minibatch.
+        """
+        varied, count = np.empty_like(frames), len(frames) if count is None else count
         limits = np.array(self.rules.shift)
-        shifts = rng.integers(-limits, limits + 1, (len(frames), 2))
-        levels = np.rint(np.clip(rng.normal(size=len(frames)), -3, 3) * (GAIN_LEVELS - 1) / 6) * 6 / (GAIN_LEVELS - 1)
+        shifts = rng.integers(-limits, limits + 1, (count, 2))[first:]
+        levels = np.rint(np.clip(rng.normal(size=count), -3, 3) * (GAIN_LEVELS - 1) / 6) * 6 / (GAIN_LEVELS - 1)
+        levels = levels[first:]
         for number, frame in enumerate(frames):
             pixels = shifted(frame.shape, *map(int, shifts[number]))
             gain = float(np.exp(self.rules.gain * levels[number]))

@@ -5,6 +5,7 @@ import functools
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -51,24 +52,85 @@ variables.pin()
 UNUSED = {"jax", "matplotlib", "sklearn"} - {os.environ["KERAS_BACKEND"]}
 """Optional imports of Keras and TensorFlow, for conversions and pictures: a third of the time that a stage takes to start."""
 
+OTHERS = {"tensorflow", "torch"} - {os.environ["KERAS_BACKEND"]}
+"""Backends whose random generators Keras seeds, too, which it would import for that."""
+
 INSTRUCTIONS = "ONEDNN_MAX_CPU_ISA"
 
 with _quiet(), _without(*UNUSED):
     import keras
 
 __all__ = [
+    "WHOLE",
+    "Share",
     "allow_half_precision",
+    "bring",
     "configure",
     "enough_memory",
     "feed",
     "free_on_gpu",
     "gradient",
+    "join",
     "keras",
     "name",
     "precision",
     "runs_fused_layers",
+    "share",
     "to_device",
 ]
+
+
+@dataclass(frozen=True)
+class Share:
+    """What process `number`, from 0, has `of` several that train together: as much of each minibatch as each other one."""
+
+    number: int
+    of: int
+
+    def of_minibatch(self, size: int) -> slice:
+        """Return which of the `size` shots of a minibatch are its own; `of` divides `size`."""
+        count = size // self.of
+        return slice(self.number * count, (self.number + 1) * count)
+
+
+WHOLE = Share(0, 1)
+
+
+class _Together(keras.distribution.DataParallel):  # type: ignore[misc]
+    """Processes with the same weights, of which each brings its share of a minibatch, or, if `whole`, all of it."""
+
+    whole = False
+
+    def get_data_layout(self, data_shape: Any) -> Any:
+        """Return where the arrays of this shape are that each process brings, for Keras."""
+        layout = super().get_data_layout(data_shape)
+        return keras.distribution.TensorLayout([None] * len(data_shape), self.device_mesh) if self.whole else layout
+
+
+def join(address: str, processes: int, number: int) -> keras.distribution.DataParallel:
+    """Connect this process, on JAX, with others that train together; return what Keras needs to train in its scope.
+
+    Number 0 listens at `address`, host:port. Call it before `configure`; it returns once all have called it.
+    """
+    import jax
+
+    jax.config.update("jax_enable_preemption_service", False)  # it would swallow SIGTERM
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    keras.distribution.initialize(address, processes, number)
+    return _Together(auto_shard_dataset=False)
+
+
+def share() -> Share:
+    """Return this process' share of a training: all of it, unless it is in the scope of what `join` returns."""
+    distribution = keras.distribution.distribution()
+    return WHOLE if distribution is None else Share(distribution.data_shard_id, distribution.num_processes)
+
+
+def bring(brought: Share) -> None:
+    """Tell Keras which share of the next minibatches this process brings: its own, or WHOLE, of which each computes all."""
+    distribution = keras.distribution.distribution()
+    if distribution is not None:
+        distribution.whole = brought == WHOLE
 
 
 def name() -> str:
@@ -81,7 +143,8 @@ def configure(seed: int, threads: int) -> str:
 
     Call it once, before any network is built. Raises UserError if TensorFlow already runs with other threads.
     """
-    keras.utils.set_random_seed(seed)
+    with _without(*OTHERS):
+        keras.utils.set_random_seed(seed)
     if name() == "jax":
         import jax
 
@@ -174,7 +237,7 @@ def free_on_gpu() -> int:
 
     if jax.default_backend() == "cpu":
         return 0
-    stats = jax.devices()[0].memory_stats() or {}
+    stats = jax.local_devices()[0].memory_stats() or {}
     return int(stats.get("bytes_limit", 0)) - int(stats.get("bytes_in_use", 0))
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from xtcav_ml.data.prepared import PreparedFile
 from xtcav_ml.learning import backend
 from xtcav_ml.learning.augment import Augmentation
-from xtcav_ml.learning.backend import keras
+from xtcav_ml.learning.backend import WHOLE, Share, keras
 from xtcav_ml.learning.layer_plan import CLASS_HEAD, FEATURES_INPUT, FRAME_INPUT, NUMBER_HEAD
 from xtcav_ml.learning.random_streams import Purpose, generator
 
@@ -25,7 +25,8 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
 
     With a seed, every `epoch`, which the trainer sets, has its own order, and shots that do not fill a last minibatch are left
     out of it. Without, all shots come in file order. `class_weights` (classes,) are factors of the cross-entropies of the
-    shots of each class; an `augmentation` varies the frames differently in every epoch.
+    shots of each class; an `augmentation` varies the frames differently in every epoch. Of each minibatch only this `share` is
+    read.
     """
 
     def __init__(
@@ -35,10 +36,12 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         seed: int | None = None,
         class_weights: NDArray[np.float32] | None = None,
         augmentation: Augmentation | None = None,
+        share: Share = WHOLE,
     ) -> None:
         super().__init__()
         self.prepared, self.batch_size, self.seed, self.epoch = prepared, batch_size, seed, 0
         self.augmentation = augmentation
+        self.share = share
         self.seconds = 0.0  # spent reading since the caller last set it to 0
         self._on_gpu = _on_gpu(prepared) if augmentation is None else None
         self._features = prepared.features
@@ -58,10 +61,11 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         """Return minibatch `index` of the present epoch: inputs, targets and, with class weights, weights."""
         started, shots = time.monotonic(), self.prepared.shots
         order = np.arange(shots) if self.seed is None else shuffled(shots, self.seed, self.epoch)
-        rows = order[index * self.batch_size : (index + 1) * self.batch_size]
+        minibatch = order[index * self.batch_size : (index + 1) * self.batch_size]
+        rows = minibatch[self.share.of_minibatch(len(minibatch))]
         inputs: dict[str, Any] = {}
         if self.prepared.spec.has_frames:
-            inputs[FRAME_INPUT] = self._frames(rows, index)[..., np.newaxis]
+            inputs[FRAME_INPUT] = self._frames(rows, index, len(minibatch))[..., np.newaxis]
         if self._features.shape[1]:
             inputs[FEATURES_INPUT] = self._features[rows]
         targets = {name: values[rows] for name, values in self._targets.items()}
@@ -71,12 +75,13 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         ones = {name: np.ones(len(rows), np.float32) for name in targets}
         return inputs, targets, {**ones, CLASS_HEAD: self._weights[rows]}
 
-    def _frames(self, rows: NDArray[np.int64], index: int) -> Any:
-        """Return the frames of minibatch `index`, at `rows` of the file."""
+    def _frames(self, rows: NDArray[np.int64], index: int, size: int) -> Any:
+        """Return the share of the frames of minibatch `index`, which has `size`, that is at `rows` of the file."""
         frames = self.prepared.stored(rows) if self._on_gpu is None else self._on_gpu[rows]
         if self.augmentation is None:
             return frames
-        return self.augmentation.apply(frames, generator(self.seed or 0, Purpose.AUGMENTATION, self.epoch, index))
+        rng = generator(self.seed or 0, Purpose.AUGMENTATION, self.epoch, index)
+        return self.augmentation.apply(frames, rng, self.share.of_minibatch(size).start, size)
 
 
 def _on_gpu(prepared: PreparedFile) -> Any | None:

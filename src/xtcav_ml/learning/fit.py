@@ -9,7 +9,7 @@ import numpy as np
 
 from xtcav_ml.config.train import TrainParams
 from xtcav_ml.data.prepared import PreparedFile
-from xtcav_ml.learning import backend, layer_plan, losses, networks, normalization, optimizers, rules
+from xtcav_ml.learning import backend, layer_plan, losses, networks, normalization, optimizers, ranks, rules
 from xtcav_ml.learning.augment import Augmentation
 from xtcav_ml.learning.backend import keras
 from xtcav_ml.learning.batches import Batches
@@ -72,28 +72,50 @@ def fit(
             return networks.build(layers, params.model, statistics, seed=params.seed)
 
     layers = layer_plan.plan_layers(params.model, ends, noise=params.augment.noise)
-    model = build(layer_plan.fused(layers, params.precision) if backend.runs_fused_layers() else layers)
+    if params.processes > backend.share().of:
+        best_weights, history = ranks.fit_together(train.path, validation.path, params, listeners, checkpoints)
+    else:
+        model = build(layer_plan.fused(layers, params.precision) if backend.runs_fused_layers() else layers)
+        loss = losses.compiled(ends, statistics.numbers.sd, params.regression_weight)
+        watch = _train(model, loss, train, validation, params, listeners, checkpoints)
+        best_weights, history = watch.best_weights, watch.history
+    best = build(layers)  # without an optimizer, which would double the file
+    best.set_weights(best_weights)
+    return Fitted(best, epochs.best(history), history)
+
+
+def _train(
+    model: keras.Model,
+    loss: dict[str, Any],
+    train: PreparedFile,
+    validation: PreparedFile,
+    params: TrainParams,
+    listeners: Sequence[Listener],
+    checkpoints: Checkpoints | None,
+) -> "_Watch":
+    """Train `model` in this process; return what was kept."""
     weights = normalization.class_weights(train) if params.class_weights else None
     varied = Augmentation(params.augment, train.spec.preprocessing) if params.augment.varies_frames else None
-    batches = Batches(train, params.batch_size, params.seed, weights, varied)
+    share = backend.share()
+    batches = Batches(train, params.batch_size, params.seed, weights, varied, share)
+    even = validation.shots % share.of == 0
+    measured = Batches(validation, params.batch_size, share=share if even else backend.WHOLE)
     optimizer = optimizers.make_optimizer(params.optimizer, len(batches) * params.epochs)
-    model.compile(optimizer=optimizer, **losses.compiled(ends, statistics.numbers.sd, params.regression_weight))
-    watch = _Watch(batches, listeners, params, checkpoints, train.classes)
+    model.compile(optimizer=optimizer, **loss)
+    watch = _Watch(batches, measured, listeners, params, checkpoints, train.classes)
     if checkpoints is not None:
         watch.resume(model, checkpoints)
     if not watch.ended():
         model.fit(
             backend.feed(batches),
-            validation_data=backend.feed(Batches(validation, params.batch_size)),
+            validation_data=backend.feed(measured),
             initial_epoch=len(watch.history),
             epochs=params.epochs,
             shuffle=False,  # the batches have their own, reproducible order
             verbose=0,
             callbacks=[watch],
         )
-    best = build(layers)  # without an optimizer, which would double the file
-    best.set_weights(watch.best_weights)
-    return Fitted(best, epochs.best(watch.history), watch.history)
+    return watch
 
 
 class _Watch(keras.callbacks.Callback):  # type: ignore[misc]
@@ -102,6 +124,7 @@ class _Watch(keras.callbacks.Callback):  # type: ignore[misc]
     def __init__(
         self,
         batches: Batches,
+        measured: Batches,
         listeners: Sequence[Listener],
         train: TrainParams,
         checkpoints: Checkpoints | None,
@@ -109,7 +132,7 @@ class _Watch(keras.callbacks.Callback):  # type: ignore[misc]
     ) -> None:
         super().__init__()
         self.batches, self.listeners, self.train, self.checkpoints = batches, listeners, train, checkpoints
-        self.classes = classes
+        self.measured, self.classes = measured, classes
         self.history: list[dict[str, float]] = []
         self.best_weights: list[Any] = []
         self.gradients = optimizers.Gradients(train.optimizer)
@@ -144,6 +167,7 @@ class _Watch(keras.callbacks.Callback):  # type: ignore[misc]
         rate = optimizers.plateau_rate(self.train.optimizer, epochs.scores(self.history))
         if rate is not None:
             self.model.optimizer.learning_rate.assign(rate)
+        backend.bring(self.batches.share)
         self._last = time.monotonic()
         self.batches.epoch, self.batches.seconds = epoch, 0.0  # before the first minibatch: also after a resumption
 
@@ -158,6 +182,7 @@ class _Watch(keras.callbacks.Callback):  # type: ignore[misc]
         interrupts.require_none()
 
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
+        backend.bring(self.measured.share)
         self._lap("train")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -175,7 +200,7 @@ class _Watch(keras.callbacks.Callback):  # type: ignore[misc]
         self.history.append(values)
         if epochs.best(self.history) == len(self.history):
             self.best_weights = self.model.get_weights()
-        if self.checkpoints is not None:
+        if self.checkpoints is not None and backend.share().number == 0:
             variables = [np.asarray(variable) for variable in _variables(self.model)]
             slots = [np.asarray(variable) for variable in self.model.optimizer.variables]
             self.checkpoints.save(State(self.history, variables, slots, self.best_weights))

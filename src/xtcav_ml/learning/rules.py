@@ -73,7 +73,8 @@ def require_trainable(train: TrainParams, spec: LearningSpec, shots: int | None 
 
 
 def require_data(train: TrainParams, spec: LearningSpec, shots: int | None = None) -> None:
-    """Raise UserError if augmentation, class weights or minibatches do not fit the data."""
+    """Raise UserError if augmentation, class weights or minibatches do not fit the data, or processes the backend."""
+    require_processes(train.processes)
     require_augmentable(train.augment, spec)
     if train.class_weights and not spec.classes:
         raise UserError(
@@ -104,6 +105,31 @@ def require_augmentable(augment: Augment, spec: LearningSpec) -> None:
         raise UserError(
             f"train.augment.gain: a contrast step in prepare.images undoes every gain (found {augment.gain:g}, expected 0). "
             "Fix: set it to 0, or remove the contrast step"
+        )
+
+
+def require_processes(processes: int) -> None:
+    """Raise UserError if this many processes cannot train together with the backend and the GPUs of this machine."""
+    if processes == 1:
+        return
+    if environment.backend() != "jax":
+        raise UserError(
+            f"train.processes: only JAX trains in several processes (found {processes} with {environment.backend()}, expected "
+            "1). Fix: set it to 1, or set KERAS_BACKEND=jax"
+        )
+    gpus = len(variables.visible_gpus())
+    if variables.has_gpu() and processes > gpus:
+        raise UserError(
+            f"train.processes: more than this machine has GPUs (found {processes}, expected at most {gpus}). Fix: lower it"
+        )
+
+
+def require_one_process(processes: int) -> None:
+    """Raise UserError if several processes are to train together where trials do, or a measurement."""
+    if processes > 1:
+        raise UserError(
+            f"train.processes: trials of a search, and measurements, train in one process (found {processes}, expected 1). "
+            "Fix: set it to 1; `xtcav tune --workers` trains several trials at a time"
         )
 
 

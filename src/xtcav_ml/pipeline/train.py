@@ -39,12 +39,13 @@ def train_network(
     """
     screen = console()
     device = backend.configure(params.seed, params.threads)
+    together = f", {params.processes} processes" if params.processes > 1 else ""
     with PreparedFile(data / "train.h5") as train, PreparedFile(data / "validation.h5") as validation:
         layers = layer_plan.plan_layers(params.model, layer_plan.Ends.of(train.spec))
         screen.print(
             f"train: {train.shots:,} shots of {train.spec.size}, "
             f"{layer_plan.parameter_count(layers):,} parameters, {params.epochs} epochs in minibatches "
-            f"of {params.batch_size}, {device}"
+            f"of {params.batch_size}, {device}{together}"
         )
         history_path.parent.mkdir(parents=True, exist_ok=True)
         history_path.unlink(missing_ok=True)  # it may be DVC's link into its cache: writing through would empty that

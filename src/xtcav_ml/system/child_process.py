@@ -6,7 +6,7 @@ import multiprocessing.connection
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from typing import Any
@@ -49,18 +49,42 @@ class ChildProcess:
         self._subject, self._cure = subject, cure
         self.stop = False
         self.result: Any = None
+        self._others: Sequence[ChildProcess] = ()
+        self._ended = False
 
     def __iter__(self) -> Iterator[Any]:
         try:
-            while (received := self._receive())[0] == "message":
-                yield received[1]
-                with contextlib.suppress(BrokenPipeError):  # it died; the next message gives the reason
-                    self._pipe.send(not self.stop)
-                if self.stop:
-                    return
-            self.result = received[1]
+            yield from self._messages()
         finally:
             self.close()
+
+    def beside(self, others: "Sequence[ChildProcess]") -> Iterator[Any]:
+        """Iterate over its messages while `others`, which send none, work with it; raise as soon as one of all fails.
+
+        One that another process ended is blamed before those that fail for lack of it.
+        """
+        self._others = others
+        try:
+            yield from self._messages()
+        except UserError:
+            for process in (self, *others):
+                process._require_not_killed()
+            raise
+
+    def _messages(self) -> Iterator[Any]:
+        while (received := self._receive())[0] == "message":
+            yield received[1]
+            with contextlib.suppress(BrokenPipeError):  # it died; the next message gives the reason
+                self._pipe.send(not self.stop)
+            if self.stop:
+                return
+        self.result = received[1]
+
+    def kill(self) -> None:
+        """End the process at once, whatever it does."""
+        self._process.kill()
+        self._process.join()
+        self._pipe.close()
 
     def close(self) -> None:
         """End the process, if it still runs."""
@@ -80,18 +104,35 @@ class ChildProcess:
         try:
             while not self._pipe.poll(POLL_SECONDS):
                 interrupts.require_none()
+                for other in self._others:
+                    other._require_no_failure()
             kind, content = self._pipe.recv()
         except (EOFError, ConnectionResetError):
-            self._process.join()
-            code = self._process.exitcode
-            why = ", killed, perhaps for lack of memory" if code == -signal.SIGKILL else ""
-            found = f"{self._subject}: its process died (found exit code {code}{why}, expected 0). Fix: {self._cure}"
-            raise (Killed if code in KILLS else UserError)(found) from None
+            raise self._death() from None
         if kind in RAISED:
             raise RAISED[kind](content)
         if kind == "error":
             raise UserError(f"{self._subject}: {content}. Fix: {self._cure}")
         return kind, content
+
+    def _death(self) -> UserError:
+        """Return the error of the process that has died."""
+        self._process.join()
+        code = self._process.exitcode
+        why = ", killed, perhaps for lack of memory" if code == -signal.SIGKILL else ""
+        found = f"{self._subject}: its process died (found exit code {code}{why}, expected 0). Fix: {self._cure}"
+        return (Killed if code in KILLS else UserError)(found)
+
+    def _require_no_failure(self) -> None:
+        """Raise as `_receive` if the process, which sends no message, has failed."""
+        if not self._ended and self._pipe.poll():
+            self._receive()
+            self._ended = True
+
+    def _require_not_killed(self) -> None:
+        """Raise Killed if another process ended this one."""
+        if multiprocessing.connection.wait([self._process.sentinel], 0) and isinstance(error := self._death(), Killed):
+            raise error
 
 
 @contextlib.contextmanager

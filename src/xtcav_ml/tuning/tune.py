@@ -64,6 +64,7 @@ def run_search(
         PreparedFile(data / "validation.h5"),
     ):
         rules.require_trainable(base, prepared.spec, prepared.shots)
+        rules.require_one_process(base.processes)
         study = studies.open_study(tune, decides(base), out / "study.db")
         with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
             study.set_metric_names(outcome.metric_names(prepared.spec, tune))  # for Optuna's dashboard

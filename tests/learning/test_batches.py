@@ -1,0 +1,45 @@
+"""The shares of several processes are the minibatches of one, in the same order and varied in the same way."""
+
+import numpy as np
+import pytest
+
+from tests.learning.conftest import write
+from xtcav_ml.config.train import Augment
+from xtcav_ml.learning.augment import Augmentation
+from xtcav_ml.learning.backend import Share
+from xtcav_ml.learning.batches import Batches
+from xtcav_ml.learning.layer_plan import CLASS_HEAD, FEATURES_INPUT, FRAME_INPUT
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    energy = np.random.default_rng(0).normal(4000, 3, 46)
+    with write(tmp_path_factory.mktemp("prepared") / "train.h5", 46, 0, features={"bld.L3energy": energy}) as file:
+        yield file
+
+
+@pytest.mark.parametrize("processes", [2, 4])
+@pytest.mark.parametrize("seed", [None, 3])
+def test_shares_are_the_minibatch_of_one_process(prepared, processes, seed):
+    weights = np.array([0.5, 2.0], np.float32)
+    rules = Augment(shift=(2, 1), gain=0.2)
+    varied = Augmentation(rules, prepared.spec.preprocessing) if seed else None
+    whole = Batches(prepared, 12, seed, weights, varied)
+    shares = [Batches(prepared, 12, seed, weights, varied, Share(number, processes)) for number in range(processes)]
+    for batches in (whole, *shares):
+        batches.epoch = 1
+    assert {len(batches) for batches in shares} == {len(whole)}
+    for index in range(46 // 12):
+        parts = [batches[index] for batches in shares]
+        for kind, name in ((0, FRAME_INPUT), (0, FEATURES_INPUT), (1, CLASS_HEAD), (2, CLASS_HEAD)):
+            together = np.concatenate([part[kind][name] for part in parts])
+            assert together.tobytes() == whole[index][kind][name].tobytes()
+
+
+def test_a_share_reads_no_other_frames(prepared, monkeypatch):
+    read = []
+    monkeypatch.setattr(
+        type(prepared), "stored", lambda self, rows: read.append(len(rows)) or np.zeros((len(rows), 8, 10))
+    )
+    Batches(prepared, 12, 3, share=Share(1, 3))[0]
+    assert read == [4]
