@@ -87,7 +87,7 @@ def test_a_trial_which_may_start_no_process_says_so(monkeypatch):
     with pytest.raises(
         UserError, match=r"train\.processes: trials of a search.*found 2, expected 1\). Fix: set it to 1"
     ):
-        ranks.fit_together("train.h5", "validation.h5", PARAMS.model_copy(update={"processes": 2}), [], None)
+        ranks.fit_together(None, "train.h5", "validation.h5", PARAMS.model_copy(update={"processes": 2}), [], None)
 
 
 def test_each_process_has_a_gpu_of_its_own_and_no_way_out(monkeypatch):

@@ -73,7 +73,7 @@ def fit(
 
     layers = layer_plan.plan_layers(params.model, ends, noise=params.augment.noise)
     if params.processes > backend.share().of:
-        best_weights, history = ranks.fit_together(train.path, validation.path, params, listeners, checkpoints)
+        best_weights, history = ranks.fit_together(fit, train.path, validation.path, params, listeners, checkpoints)
     else:
         model = build(layer_plan.fused(layers, params.precision) if backend.runs_fused_layers() else layers)
         loss = losses.compiled(ends, statistics.numbers.sd, params.regression_weight)

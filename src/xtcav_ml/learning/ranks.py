@@ -6,23 +6,19 @@ MLflow's run; rank 0 writes the checkpoints. If one of them ends, all do.
 """
 
 import contextlib
-import importlib
 import multiprocessing
 import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from xtcav_ml.config.train import TrainParams
 from xtcav_ml.data.prepared import PreparedFile
-from xtcav_ml.learning import rules
+from xtcav_ml.learning import backend, rules
+from xtcav_ml.learning.checkpoint import Checkpoints
 from xtcav_ml.system import variables
 from xtcav_ml.system.child_process import ChildProcess
-
-if TYPE_CHECKING:
-    from xtcav_ml.learning.checkpoint import Checkpoints
-    from xtcav_ml.learning.fit import Listener
 
 LOCAL = "127.0.0.1"
 CURE = "free memory, then train again: it resumes after the last epoch. Or set train.processes: 1"
@@ -32,15 +28,16 @@ Result = tuple[list[Any], list[dict[str, float]]]
 
 
 def fit_together(
+    fit: Callable[..., Any],
     train: Path,
     validation: Path,
     params: TrainParams,
-    listeners: Sequence["Listener"],
-    checkpoints: "Checkpoints | None",
+    listeners: Sequence[Any],
+    checkpoints: Checkpoints | None,
 ) -> Result:
-    """Train as `fit.fit`, with `params.processes` processes; return the weights of the best epoch and the history.
+    """Run `fit`, that of `fit.py`, in `params.processes` processes; return the weights of the best epoch and the history.
 
-    Raises as `fit.fit`, and UserError if a process dies or this one may start none.
+    Raises as `fit`, and UserError if a process dies or this one may start none.
     """
     if multiprocessing.current_process().daemon:
         rules.require_one_process(params.processes)
@@ -48,7 +45,7 @@ def fit_together(
         ranks: list[ChildProcess] = []
         for rank in range(params.processes):
             subject = f"train: process {rank + 1} of {params.processes}"
-            arguments = (rank, port, train, validation, params, checkpoints)
+            arguments = (fit, rank, port, train, validation, params, checkpoints)
             ranks.append(ChildProcess(_fit_rank, *arguments, subject=subject, cure=CURE))
             ending.callback(ranks[-1].kill)
         for called, given in ranks[0].beside(ranks[1:]):
@@ -69,22 +66,21 @@ def _port() -> Iterator[int]:
 
 def _fit_rank(
     send: Callable[[Any], bool],
+    fit: Callable[..., Any],
     rank: int,
     port: int,
     train: Path,
     validation: Path,
     params: TrainParams,
-    checkpoints: "Checkpoints | None",
+    checkpoints: Checkpoints | None,
 ) -> Result | None:
     """Train in a process of its own; rank 0 sends each call of a listener, and returns the result."""
     _confine(rank, params.processes, port)
     _silence()
-    backend: Any = importlib.import_module("xtcav_ml.learning.backend")  # both after the variables are set
-    fit: Any = importlib.import_module("xtcav_ml.learning.fit")
     distribution = backend.join(f"{LOCAL}:{port}", params.processes, rank)
     backend.configure(params.seed, params.threads)
     with distribution.scope(), PreparedFile(train) as shots, PreparedFile(validation) as others:
-        fitted = fit.fit(shots, others, params, [_Sender(send)] if rank == 0 else [], checkpoints)
+        fitted = fit(shots, others, params, [_Sender(send)] if rank == 0 else [], checkpoints)
     return (fitted.model.get_weights(), fitted.history) if rank == 0 else None
 
 
