@@ -22,7 +22,8 @@ from ruamel.yaml import YAML
 from xtcav_ml.config import params_file
 from xtcav_ml.config.prepare import Pixels, Step
 from xtcav_ml.config.schema import REDRAWN
-from xtcav_ml.data.prepared import FrameBlock, write_prepared
+from xtcav_ml.data.prepared import write_prepared
+from xtcav_ml.data.shards import FrameBlock
 from xtcav_ml.lineage import fingerprint
 from xtcav_ml.science.images import Dark, Preprocessing
 from xtcav_ml.science.spec import LearningSpec

@@ -1,9 +1,8 @@
-"""Prepared files: the frames of one split, their labels, and how they were made. Without frames, rows and columns are 0.
+"""Prepared files: the shots of one set, their labels, where their frames are, and how they were made.
 
 | dataset              | shape           |                                                                        |
 |----------------------|-----------------|------------------------------------------------------------------------|
-| image                | (N, rows, cols) | prepared frames as stored, in one piece: a memory map reads them       |
-| image.crc32          | (N,)            | checksum of each                                                       |
+| image.crc32          | (N,)            | checksum of each frame as stored                                       |
 | label                | (N,)            | number of the class, where classes are learned                         |
 | truth.label          | (N,)            | the same without the noise of the label, in simulated data             |
 | truth.redrawn0, ...  | (N,)            | how often waveforms drawn again give each class, in simulated test sets|
@@ -11,59 +10,48 @@
 | feature.NAME         | (N,)            | a number that is an input of the network                               |
 | evt.*, run, run.index| (N,)            | identify the shot                                                      |
 | source.file, .row    | (N,)            | place of its raw frame: an index of `source_files`, and a row          |
+| source.shard_row     | (N,)            | place of its prepared frame in the shard of that file (`data/shards`)  |
 | frame.saturated      | (N,)            | pixels of the raw frame that reach saturation                          |
 | frame.signal         | (N,)            | mean pixel of the raw frame above the dark one, ADU                    |
-| dark.mean, .noise    | (rows, cols)    | the dark frame of the raw camera, ADU, where there is one              |
-| pixel.mean, .sd      | (rows, cols)    | of each pixel over all frames, in the unit after the last step         |
 
-The frames have their checksums, which are compared when a frame is first read; all else is sealed (`system/seal`).
+The file of an experiment of the notes holds all itself: instead of source.shard_row the frames `image` (N, rows, cols), in one
+piece, `dark.mean` and `dark.noise` of the raw camera (rows, cols), ADU, where there is a dark frame, and `pixel.mean` and
+`pixel.sd` of each pixel over all frames, in the unit after the last step.
+
+The frames have their checksums, which are compared when a frame is first read; all else is sealed (`system/seal`). So a file
+that is the same means frames that are the same. Without frames, rows and columns are 0.
 """
 
+import functools
+import hashlib
+import itertools
 import json
-import mmap
-import os
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NoReturn
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from xtcav_ml.config.schema import EVENT_KEY, NO_FRAME, REDRAWN, TRUTH
-from xtcav_ml.data.hdf5 import COMPLETE, create_rows, creating, reading
-from xtcav_ml.science.images import Dark, Preprocessing
+from xtcav_ml.config.schema import EVENT_KEY, REDRAWN, TRUTH
+from xtcav_ml.data import shards
+from xtcav_ml.data.hdf5 import COMPLETE, creating, reading
+from xtcav_ml.data.mapped_frames import MappedFrames
+from xtcav_ml.data.shards import CHECKSUM, SATURATED, SIGNAL, STORED_IMAGE, FrameBlock, Shard, write_column
+from xtcav_ml.science.images import Preprocessing
 from xtcav_ml.science.spec import LearningSpec
 from xtcav_ml.system import seal
 from xtcav_ml.system.errors import UserError
 
 SHOT_COLUMNS = (*EVENT_KEY, "run", "run.index")  # columns of the raw files that every prepared file repeats
 
-STORED_IMAGE, CHECKSUM = "image", "image.crc32"
-SATURATED, SIGNAL = "frame.saturated", "frame.signal"
-MAPPED = 256 * 2**20  # bytes read after which pages are unmapped; they stay in the system's cache
-
-
-@dataclass(frozen=True)
-class FrameBlock:
-    """Consecutive shots of a prepared file: images as stored, and the columns that follow from the frames."""
-
-    images: NDArray[np.generic]
-    columns: Mapping[str, NDArray[Any]]
-
-    @classmethod
-    def of(cls, images: NDArray[np.generic], saturated: NDArray[np.int64], signal: NDArray[np.float64]) -> Self:
-        """Return the block; `saturated` and `signal` are those of the raw frames."""
-        checksums = np.array([zlib.crc32(image) for image in images], np.uint32)
-        return cls(images, {CHECKSUM: checksums, SATURATED: saturated, SIGNAL: signal})
-
-    @classmethod
-    def without_frames(cls, shots: int, dtype: str) -> Self:
-        """Return the block of shots that have no frames."""
-        return cls.of(np.empty((shots, *NO_FRAME), dtype), np.zeros(shots, np.int64), np.full(shots, np.nan))
+SHARD_ROW = "source.shard_row"
+FRAMES_AT_ONCE = 16  # frames in a block
+REPAIR = "run `find . -samefile {0} -delete`, then `dvc repro prepare`"
+"""DVC's cache and what `xtcav prepare` keeps may hold the same file under other names."""
 
 
 class PixelStatistics:
@@ -73,6 +61,12 @@ class PixelStatistics:
         self._floats = preprocessing.floats
         self._total, self._squares = np.zeros((2, *preprocessing.shape))
         self._count = 0
+
+    def adding(self, blocks: Iterable[FrameBlock]) -> Iterator[FrameBlock]:
+        """Yield the blocks, and add the images of each."""
+        for block in blocks:
+            yield block
+            self.add(block.images)
 
     def add(self, images: NDArray[np.generic]) -> None:
         """Add images (N, rows, columns). Sums of one call are float32, those of all calls float64."""
@@ -89,6 +83,13 @@ class PixelStatistics:
         return mean.astype(np.float32), spread.astype(np.float32)
 
 
+def blocks_of(files: NDArray[np.int64]) -> Iterator[slice]:
+    """Yield slices of shots that lie in one file, by the file's number of each (N,), FRAMES_AT_ONCE at most."""
+    edges = [0, *(np.flatnonzero(np.diff(files)) + 1).tolist(), len(files)]
+    for start, end in itertools.pairwise(edges):
+        yield from (slice(first, min(first + FRAMES_AT_ONCE, end)) for first in range(start, end, FRAMES_AT_ONCE))
+
+
 def write_prepared(
     path: Path,
     spec: LearningSpec,
@@ -96,64 +97,101 @@ def write_prepared(
     sources: tuple[Sequence[str], NDArray[np.int64], NDArray[np.int64]],
     blocks: Iterable[FrameBlock],
 ) -> None:
-    """Write one split.
+    """Write one set into a file that holds all itself.
 
     `columns` (N,) each holds the label, numbers and features that `spec` names, SHOT_COLUMNS and maybe TRUTH and REDRAWN;
     others are left out. `sources` are the raw files' names, and each shot's file (an index of those) and row; `blocks` the
     prepared frames in the same order. Raises UserError if the disk is full.
     """
-    shots = len(sources[2])
-    statistics = PixelStatistics(spec.preprocessing)
-    of_frames: dict[str, list[NDArray[np.generic]]] = {}
+    preprocessing = spec.preprocessing
+    statistics = PixelStatistics(preprocessing)
     with creating(path, sealed=True) as file:
-        shape = spec.preprocessing.shape
-        images = file.create_dataset(STORED_IMAGE, (shots, *shape), spec.preprocessing.pixels.dtype)
-        done = 0
-        for block in blocks:
-            images[done : done + len(block.images)] = block.images
-            file.check()
-            statistics.add(block.images)
-            for name, values in block.columns.items():
-                of_frames.setdefault(name, []).append(values)
-            done += len(block.images)
-        if done != shots:
-            raise ValueError(f"expected {shots} frames for {path}, got {done}")
-        for name in (CHECKSUM, SATURATED, SIGNAL):
-            _write_column(file, name, np.concatenate(of_frames[name]) if of_frames else np.empty(0, np.uint32))
-        if spec.label is not None:
-            _write_column(file, "label", columns[spec.label])
-        for kind, names in (("target.", spec.regression), ("feature.", spec.features), ("", SHOT_COLUMNS)):
-            for name in names:
-                _write_column(file, kind + name, columns[name])
-        for name in (name for name in (TRUTH, *REDRAWN) if name in columns):
-            _write_column(file, name, columns[name])
-        for name, values in zip(("source.file", "source.row"), sources[1:], strict=True):
-            _write_column(file, name, values)
+        size = (preprocessing.shape, preprocessing.pixels.dtype, len(sources[2]))
+        of_frames = shards.write_frames(file, *size, statistics.adding(blocks))
+        _write_columns(file, spec, of_frames, columns, sources)
         maps = dict(zip(("pixel.mean", "pixel.sd"), statistics.maps(), strict=True))
-        if (dark := spec.preprocessing.dark) is not None:
+        if (dark := preprocessing.dark) is not None:
             maps |= {"dark.mean": dark.mean, "dark.noise": dark.noise}
         for name, values in maps.items():
             checked: dict[str, Any] = {"chunks": values.shape, "fletcher32": True} if values.size else {}
             file.create_dataset(name, data=values, **checked)
-        if images.nbytes:
-            file.unsealed = (images.id.get_offset(), images.nbytes)
-        file.attrs["meaning"] = spec.to_json()
-        file.attrs["source_files"] = json.dumps(list(sources[0]))
+        shards.leave_unsealed(file)
+        _write_meaning(file, spec, sources[0])
 
 
-def _write_column(file: h5py.File, name: str, values: NDArray[np.generic]) -> None:
-    create_rows(file, name, len(values), (), values.dtype)[:] = values
+def write_index(
+    path: Path,
+    spec: LearningSpec,
+    columns: Mapping[str, NDArray[np.generic]],
+    sources: tuple[Sequence[str], NDArray[np.int64], NDArray[np.int64]],
+    made: Mapping[int, Shard],
+    dark: Path,
+) -> None:
+    """Write one set whose frames are in the shards `made` of the raw files, by their numbers, and its dark frame in `dark`.
+
+    All else is as for `write_prepared`. Only files of which the set has shots count.
+    """
+    names, file_of, rows = sources
+    used, numbers = np.unique(file_of, return_inverse=True)
+    own = {int(number): made[int(number)] for number in used} if spec.has_frames else {}
+    places = np.zeros(len(rows), np.int64)
+    block = FrameBlock.without_frames(len(rows), spec.preprocessing.pixels.dtype)
+    of_frames = {name: values.copy() for name, values in block.columns.items()}
+    for number, shard in own.items():
+        members = np.flatnonzero(file_of == number)
+        places[members] = np.searchsorted(shard.rows, rows[members])
+        for name, values in of_frames.items():
+            values[members] = shard.columns[name][places[members]]
+    with creating(path, sealed=True) as file:
+        narrow = (places.astype(np.int32), numbers.astype(np.int32), rows.astype(np.int32))
+        of_frames[SATURATED] = of_frames[SATURATED].astype(np.int32)
+        _write_columns(file, spec, of_frames, columns, ([], *narrow[1:]))
+        write_column(file, SHARD_ROW, narrow[0])
+        _write_meaning(file, spec, [names[number] for number in used])
+        file.attrs["shards"] = json.dumps([[shard.offset, len(shard.rows)] for shard in own.values()])
+        file.attrs["dark"] = _digest(dark)
+
+
+def _write_columns(
+    file: h5py.File,
+    spec: LearningSpec,
+    of_frames: Mapping[str, NDArray[Any]],
+    columns: Mapping[str, NDArray[np.generic]],
+    sources: tuple[Sequence[str], NDArray[Any], NDArray[Any]],
+) -> None:
+    for name in (CHECKSUM, SATURATED, SIGNAL):
+        write_column(file, name, of_frames.get(name, np.empty(0, np.uint32)))
+    if spec.label is not None:
+        write_column(file, "label", columns[spec.label])
+    for kind, names in (("target.", spec.regression), ("feature.", spec.features), ("", SHOT_COLUMNS)):
+        for name in names:
+            write_column(file, kind + name, columns[name])
+    for name in (name for name in (TRUTH, *REDRAWN) if name in columns):
+        write_column(file, name, columns[name])
+    for name, values in zip(("source.file", "source.row"), sources[1:], strict=True):
+        write_column(file, name, values)
+
+
+def _write_meaning(file: h5py.File, spec: LearningSpec, source_files: Sequence[str]) -> None:
+    file.attrs["meaning"] = spec.to_json()
+    file.attrs["source_files"] = json.dumps(list(source_files))
+
+
+def _digest(path: Path) -> str:
+    """Return the SHA-256 of a small file; empty if it is missing."""
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
 
 class PreparedFile(AbstractContextManager["PreparedFile"]):
     """A prepared file, open to read: images at any rows, and everything else as attributes.
 
-    Raises UserError if the file is missing, or is not as `write_prepared` wrote it.
+    Raises UserError if the file, its shards or its dark frame are missing, or are not as they were written.
     """
 
     def __init__(self, path: Path) -> None:
         if not path.is_file():
             raise UserError(f"{path}: missing (expected a prepared file). Fix: run `make repro`")
+        self.path = path
         seal.require_sealed(path, "remove it, then run `dvc repro prepare`")
         with reading(path) as file:
             missing = [name for name in (COMPLETE, "meaning", CHECKSUM) if name not in (*file.attrs, *file)]
@@ -166,19 +204,37 @@ class PreparedFile(AbstractContextManager["PreparedFile"]):
                 name: dataset[:] for name, dataset in file.items() if dataset.ndim == 1
             }
             self.source_files: list[str] = json.loads(file.attrs["source_files"])
-            dark = Dark(file["dark.mean"][:], file["dark.noise"][:]) if "dark.mean" in file else None
-            self.pixel_mean: NDArray[np.float32] = file["pixel.mean"][:]
-            self.pixel_sd: NDArray[np.float32] = file["pixel.sd"][:]
+            dark = shards.dark_in(file)
+            if "dark" in file.attrs:
+                self._require_dark(path.parent / shards.DARK, file.attrs["dark"])
+                dark = shards.read_dark(path.parent / shards.DARK)
             self.spec = LearningSpec.from_json(file.attrs["meaning"], dark)
-            dataset = file[STORED_IMAGE]
-            self.shots: int = dataset.shape[0]
-            self.frame_shape: tuple[int, int] = dataset.shape[1:]
-            self._dtype, self._offset = dataset.dtype, dataset.id.get_offset()
-        self.path = path
+            self._maps = (file["pixel.mean"][:], file["pixel.sd"][:]) if "pixel.mean" in file else None
+            self.shots: int = len(self._columns[CHECKSUM])
+            self._places = self._pieces_in(file)
         self.classes = self.spec.classes
+        self.frame_shape: tuple[int, int] = self.spec.preprocessing.shape
+        self._dtype = np.dtype(self.spec.preprocessing.pixels.dtype)
         self._checked = np.zeros(self.shots, dtype=bool)
-        self._read = 0
-        self._map()
+        self._frames = MappedFrames(self._places, self.frame_shape, self._dtype)
+
+    def _pieces_in(self, file: h5py.File) -> list[tuple[Path, int, int]]:
+        """Return path, first byte and number of frames of each file that has some, and note where those of each shot are."""
+        if STORED_IMAGE in file:
+            self._piece, self._row = np.zeros(self.shots, np.int64), np.arange(self.shots)
+            return [(self.path, file[STORED_IMAGE].id.get_offset() or 0, self.shots)]
+        self._piece, self._row = self.column("source.file").astype(np.int64), self.column(SHARD_ROW).astype(np.int64)
+        places = json.loads(file.attrs["shards"])
+        names = self.source_files if self.spec.has_frames else []
+        return [(self.path.parent / shards.SHARDS / name, *place) for name, place in zip(names, places, strict=True)]
+
+    def _require_dark(self, dark: Path, expected: str) -> None:
+        """Raise UserError if the file of the dark frame is another one than when this file was written."""
+        if dark.is_file() and (found := _digest(dark)) != expected:
+            raise UserError(
+                f"{dark}: not the dark frame of {self.path} (found SHA-256 {found[:16]}, expected {expected[:16]}). Fix: "
+                "remove both, then run `dvc repro prepare`"
+            )
 
     @property
     def labels(self) -> NDArray[np.int64]:
@@ -211,7 +267,20 @@ class PreparedFile(AbstractContextManager["PreparedFile"]):
     @property
     def nbytes(self) -> int:
         """Return the bytes of all images, as stored."""
-        return int(self._images.nbytes)
+        return int(self.shots * np.prod(self.frame_shape) * self._dtype.itemsize)
+
+    @property
+    def pixel_mean(self) -> NDArray[np.float32]:
+        """Return the mean of each pixel over all frames (rows, columns), in the unit after the last step.
+
+        All frames are read for it, once, unless the file holds it. Raises as `stored`.
+        """
+        return self._statistics[0]
+
+    @property
+    def pixel_sd(self) -> NDArray[np.float32]:
+        """Return the standard deviation of each pixel over all frames (rows, columns), as `pixel_mean`."""
+        return self._statistics[1]
 
     def column(self, name: str) -> NDArray[np.generic]:
         """Return a dataset (N,) of the table above."""
@@ -222,43 +291,64 @@ class PreparedFile(AbstractContextManager["PreparedFile"]):
 
         Raises UserError if one differs from its checksum, which is checked when it is first read.
         """
-        images: NDArray[np.generic] = self._images[rows]
+        if not self.spec.has_frames:
+            return np.empty((len(rows), *self.frame_shape), self._dtype)
+        images: NDArray[np.generic] = self._frames.read(self._piece[rows], self._row[rows])
         for i in np.flatnonzero(~self._checked[rows]):
             checksum, expected = zlib.crc32(images[i]), self.column(CHECKSUM)[rows[i]]
             if checksum != expected:
-                raise UserError(
-                    f"{self.path}: {STORED_IMAGE}: damaged by a failing disk or another program (found CRC-32 "
-                    f"{checksum} in row {rows[i]}, expected {expected}). Fix: remove the file, then run `dvc repro prepare`"
-                )
+                self._refuse(rows[i], checksum, expected)
         self._checked[rows] = True
-        self._read += images.nbytes
-        if self._read > MAPPED:
-            self._mapping.madvise(mmap.MADV_DONTNEED)
-            self._read = 0
         return images
+
+    def _refuse(self, row: int, found: int, expected: int) -> NoReturn:
+        path = self._places[self._piece[row]][0]
+        raise UserError(
+            f"{path}: {STORED_IMAGE}: damaged by a failing disk or another program (found CRC-32 {found} in row "
+            f"{self._row[row]}, expected {expected}). Fix: {REPAIR.format(path)}"
+        )
 
     def images(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return images (len(rows), rows, columns) as numbers in the unit after the last step. Raises as `stored`."""
         return self.spec.preprocessing.floats(self.stored(rows))
 
+    def write_whole(self, path: Path, names: Sequence[str]) -> None:
+        """Write a file of the same shots that holds all itself, with `names` of raw files. Raises as `stored`."""
+        kinds = ("target.", "feature.")
+        short = {name: name.removeprefix(kind) for kind in kinds for name in self._columns if name.startswith(kind)}
+        columns = {short.get(name, name): values for name, values in self._columns.items()}
+        if self.spec.label is not None:
+            columns[self.spec.label] = self.column("label")
+        numbers = np.array([names.index(name) for name in self.source_files], np.int64)
+        files, rows = (self.column(name).astype(np.int64) for name in ("source.file", "source.row"))
+        write_prepared(path, self.spec, columns, (names, numbers[files], rows), self._blocks())
+
+    def _blocks(self) -> Iterator[FrameBlock]:
+        """Yield all frames, in the blocks in which their statistics are added up."""
+        for each in blocks_of(self._piece):
+            rows = np.arange(self.shots)[each]
+            yield FrameBlock.of(
+                self.stored(rows),
+                self.column(SATURATED)[rows].astype(np.int64),
+                self.column(SIGNAL)[rows].astype(np.float64),
+            )
+
     def close(self) -> None:
         """Close the file."""
-        del self._images
-        self._mapping.close()
+        self._frames.close()
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @functools.cached_property
+    def _statistics(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        if self._maps is not None:
+            return self._maps
+        statistics = PixelStatistics(self.spec.preprocessing)
+        for each in blocks_of(self._piece):
+            statistics.add(self.stored(np.arange(self.shots)[each]))
+        return statistics.maps()
+
     def _table(self, kind: str, names: Sequence[str]) -> NDArray[np.float32]:
         columns = [self.column(kind + name).astype(np.float32) for name in names]
         return np.stack(columns, axis=1) if columns else np.empty((self.shots, 0), np.float32)
-
-    def _map(self) -> None:
-        """Map the file into memory: only what is used is read, straight from the system's cache."""
-        descriptor = os.open(self.path, os.O_RDONLY)
-        try:
-            self._mapping = mmap.mmap(descriptor, 0, prot=mmap.PROT_READ)
-        finally:
-            os.close(descriptor)
-        shape = (self.shots, *self.frame_shape)
-        self._images = np.ndarray(shape, self._dtype, self._mapping if self.shots else None, self._offset or 0)

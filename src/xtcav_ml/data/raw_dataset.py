@@ -60,6 +60,14 @@ class Folder:
         self.states: dict[Path, tuple[int, ...]] = {}  # of files that others refer to, at the first look
         self.parts: set[Path] = set()  # of them, those that one file refers to
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy in another process needs."""
+        return {name: value for name, value in vars(self).items() if name != "source"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self.source = functools.cache(self.layout.source)
+
     def for_file(self) -> "Folder":
         """Return the folder as one file sees it, whose `parts` are its own."""
         own = copy.copy(self)

@@ -1,7 +1,7 @@
 """experiment NAME --data: the images on which an experiment of the notes trains -> train.h5 and validation.h5."""
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +10,13 @@ from xtcav_ml.config.base import load_section
 from xtcav_ml.config.compare import load_compare
 from xtcav_ml.config.data import DataParams
 from xtcav_ml.config.prepare import BlockMean, Pixels, PrepareParams
-from xtcav_ml.data.prepared import SHOT_COLUMNS, FrameBlock, write_prepared
+from xtcav_ml.data.prepared import SHOT_COLUMNS, PreparedFile, write_prepared
+from xtcav_ml.data.shards import FrameBlock
 from xtcav_ml.notes2016 import experiments, line_images
 from xtcav_ml.notes2016.experiments import Signal
 from xtcav_ml.pipeline import prepare as prepare_stage
 from xtcav_ml.pipeline import simulate as simulate_stage
+from xtcav_ml.science import selection
 from xtcav_ml.science.images import Preprocessing
 from xtcav_ml.science.spec import LearningSpec
 from xtcav_ml.system import atomic
@@ -46,8 +48,8 @@ def write_data(name: str) -> None:
     raw, frame_shape = out.with_name(f"{out.name}.raw"), load_section("data", DataParams).frame_shape
     try:
         simulate_stage.simulate_files(simulate, raw)
-        prepare_stage.prepare_files(DataParams(raw=str(raw), bad_files="fail", frame_shape=frame_shape), prepare, out)
-        (out / "test.h5").unlink()  # the notes had none
+        data = DataParams(raw=str(raw), bad_files="fail", frame_shape=frame_shape)
+        _prepare_whole(data, prepare, out, ("train", "validation"))  # the notes had no test set
     finally:
         shutil.rmtree(raw, ignore_errors=True)  # they can be simulated again at any time
 
@@ -58,7 +60,21 @@ def _write_splits(name: str, raw: str, prepare: PrepareParams) -> None:
     for fold, seed in enumerate(load_compare().seeds):
         own = prepare.model_copy(update={"split": prepare.split.model_copy(update={"fold": fold})})
         data = DataParams(raw=raw, bad_files="fail", frame_shape=None)
-        prepare_stage.prepare_files(data, own, experiments.data_folder(name, seed))
+        _prepare_whole(data, own, experiments.data_folder(name, seed), selection.SPLITS)
+
+
+def _prepare_whole(data: DataParams, prepare: PrepareParams, out: Path, splits: Sequence[str]) -> None:
+    """Prepare sets into a folder, each as a file that holds all itself."""
+    apart = out.with_name(f"{out.name}.shards")
+    try:
+        names = prepare_stage.prepare_files(data, prepare, apart)
+        with atomic.replacing(out) as folder:
+            folder.mkdir()
+            for split in splits:
+                with PreparedFile(apart / f"{split}.h5") as index:
+                    index.write_whole(folder / f"{split}.h5", names)
+    finally:
+        shutil.rmtree(apart, ignore_errors=True)
 
 
 def _write_images(signal: Signal, out: Path) -> None:

@@ -1,76 +1,171 @@
-"""prepare: raw shot files -> train.h5, validation.h5 and test.h5, streamed, so that memory does not grow with the raw set."""
+"""prepare: raw shot files -> a shard of prepared frames each, and the sets train.h5, validation.h5 and test.h5 of their shots.
 
+A shard depends on its own raw file and the dark frame alone; what a set is depends on all. So another raw file costs its own
+shard, and another split none. Frames are streamed: memory does not grow with the raw set.
+"""
+
+import contextlib
 import os
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xtcav_ml.config.data import DataParams
-from xtcav_ml.config.prepare import PrepareParams, Watch
-from xtcav_ml.config.schema import NO_FRAME, REDRAWN, TRUE_PULSES
+from xtcav_ml.config.prepare import PrepareParams
+from xtcav_ml.config.schema import REDRAWN, TRUE_PULSES
 from xtcav_ml.config.simulate import SimulateParams
-from xtcav_ml.data import raw_files
-from xtcav_ml.data.prepared import SATURATED, SIGNAL, FrameBlock, write_prepared
+from xtcav_ml.data import raw_files, shards
+from xtcav_ml.data.prepared import write_index
+from xtcav_ml.data.raw_files import RawSet
+from xtcav_ml.data.shards import CLIPPED, SATURATED, SIGNAL, Shard
+from xtcav_ml.pipeline.frames import Advance, Task, dark_frame, make_shard
+from xtcav_ml.pipeline.kept import Kept
 from xtcav_ml.science import images, selection
+from xtcav_ml.science.selection import Selection
 from xtcav_ml.science.simulation import simulator
 from xtcav_ml.science.spec import LearningSpec, require_inputs
 from xtcav_ml.system import atomic
+from xtcav_ml.system.errors import UserError
 from xtcav_ml.system.progress import console, counting
 
-MOST_THREADS = 8  # reading is then the limit; each holds about 70 MB, a block and a share of HDF5's cache
-FRAMES_AT_ONCE = 16  # frames in a block, which one thread prepares
 REDRAWS = 2**16  # waveforms of a simulated test set that are drawn again: its Bayes accuracy is known to 0.1 points
 REDRAWS_OF_SHOT = (32, 128)
 """Fewest and most of one shot."""
 
 HOT_THRESHOLD = 8.0  # robust s.d. off the median of a hot pixel, unless a mend_hot_pixels step sets it
 
+Make = Callable[[Sequence[Task], Advance], None]
+"""Writes the shards of all tasks."""
+
 
 def prepare_files(
-    data: DataParams, prepare: PrepareParams, out: Path, simulation: SimulateParams | None = None
-) -> None:
-    """Write the three prepared files into folder `out`, which appears whole or not at all.
+    data: DataParams,
+    prepare: PrepareParams,
+    out: Path,
+    simulation: SimulateParams | None = None,
+    kept: Path | None = None,
+    make: Make | None = None,
+) -> Sequence[str]:
+    """Write the three sets and their shards into folder `out`, which appears whole or not at all; return the raw files' names.
 
-    `simulation` is what made the files, if they are simulated. Raises UserError if the raw files are not fit for it or the
-    disk is full.
+    `simulation` is what made the files, if they are simulated. Shards that a folder `kept` has of an earlier call are not made
+    again. `make` makes the others, by default here, one after the other. Raises UserError if the raw files are not fit for it
+    or the disk is full.
     """
     require_inputs(prepare, data.raw_shape)
     raw_set = raw_files.open_set(data, prepare)
     selected = selection.select(raw_set.columns, prepare)
-    dark = None
     if prepare.dark_run is not None:
-        dark = dark_frame(raw_set, raw_files.require_run(raw_set, prepare.dark_run), data.raw_shape)
-    spec = LearningSpec.of(prepare, data.raw_shape, dark)
-    steps = ", ".join(step.step for step in prepare.images)
-    after = f" {prepare.pixels.dtype} after {steps}" if spec.has_frames else ", no frames"
-    console().print(f"prepare: {data.raw} -> {out}, {spec.size}{after}")
-    if raw_set.listing.note:
-        console().print(f"  {raw_set.listing.note}")
-    counts: dict[str, Counter[str]] = {}
-    tables = {
-        split: {name: values[members] for name, values in raw_set.columns.items()}
-        for split, members in selected.splits.items()
-    }
-    if simulation is not None:
-        tables["test"] |= redrawn_labels(tables["test"], simulation)
-    with atomic.replacing(out) as folder, counting("frames", sum(map(len, selected.splits.values()))) as advance:
+        raw_files.require_run(raw_set, prepare.dark_run)
+    with atomic.replacing(out) as folder:
         folder.mkdir()
+        keep = Kept(kept or folder / ".made")
+        dark_file = _dark_file(raw_set, data, prepare, keep)
+        dark = shards.read_dark(dark_file)
+        spec = LearningSpec.of(prepare, data.raw_shape, dark)
+        steps = ", ".join(step.step for step in prepare.images)
+        after = f" {prepare.pixels.dtype} after {steps}" if spec.has_frames else ", no frames"
+        console().print(f"prepare: {data.raw} -> {out}, {spec.size}{after}")
+        if raw_set.listing.note:
+            console().print(f"  {raw_set.listing.note}")
+        tasks = _tasks(raw_set, prepare, spec, dark_file, keep) if spec.has_frames else {}
+        made = _made(tasks, make or make_here, keep)
         for split, members in selected.splits.items():
-            counts[split] = Counter()
-            blocks = prepared_blocks(raw_set, members, spec.preprocessing, prepare.watch.saturation, advance)
-            write_prepared(
-                folder / f"{split}.h5",
-                spec,
-                tables[split],
-                (raw_set.names, raw_set.file[members], raw_set.row[members]),
-                _watched(blocks, prepare.watch, spec.preprocessing, counts[split]),
-            )
-    _report(selected, raw_set, prepare, counts)
+            table = {name: values[members] for name, values in raw_set.columns.items()}
+            if split == "test" and simulation is not None:
+                table |= redrawn_labels(table, simulation)
+            sources = (raw_set.names, raw_set.file[members], raw_set.row[members])
+            write_index(folder / f"{split}.h5", spec, table, sources, made, dark_file)
+        _place(dark_file, folder / shards.DARK)
+        for number, shard in made.items():
+            _place(shard.path, folder / shards.SHARDS / raw_set.names[number])
+        shutil.rmtree(folder / ".made", ignore_errors=True)
+    _report(selected, raw_set, prepare, made)
     _report_dark(dark, prepare)
+    return raw_set.names
+
+
+def make_here(tasks: Sequence[Task], advance: Advance) -> None:
+    """Write the shards of all tasks, one after the other. Raises as `make_shard`."""
+    for task in tasks:
+        make_shard(task, advance)
+
+
+def _dark_file(raw_set: RawSet, data: DataParams, prepare: PrepareParams, keep: Kept) -> Path:
+    """Return the file of the dark frame, which says if there is none."""
+    if prepare.dark_run is None:
+        rows, deciding = None, list[object]()
+    else:
+        rows = raw_files.require_run(raw_set, prepare.dark_run)
+        numbers = np.unique(raw_set.file[rows])
+        deciding = [_source(raw_set, int(number), rows[raw_set.file[rows] == number]) for number in numbers]
+    path = keep.place("dark", data.raw_shape, deciding)
+    with contextlib.suppress(UserError):
+        shards.read_dark(path)
+        return path
+    shards.write_dark(path, None if rows is None else dark_frame(raw_set, rows, data.raw_shape))
+    return path
+
+
+def _tasks(raw_set: RawSet, prepare: PrepareParams, spec: LearningSpec, dark: Path, keep: Kept) -> dict[int, Task]:
+    """Return the task of each file that has usable shots, by its number: a shard has all of these, whatever the split."""
+    usable = np.sort(selection.usable(raw_set.columns, prepare)[0])
+    steps = replace(spec.preprocessing, dark=None)
+    meaning = [[step.model_dump() for step in steps.steps], steps.pixels.model_dump(), prepare.watch.saturation]
+    tasks = {}
+    for number in np.unique(raw_set.file[usable]).tolist():
+        members = usable[raw_set.file[usable] == number]
+        shard = keep.place("shard", _source(raw_set, number, members), meaning, dark.name)
+        place = (raw_set.files[number], raw_set.states[number], raw_set.folder, raw_set.pieces[number])
+        tasks[number] = Task(*place, raw_set.row[members], steps, dark, prepare.watch.saturation, shard)
+    return tasks
+
+
+def _source(raw_set: RawSet, number: int, members: NDArray[np.int64]) -> list[object]:
+    """Return what decides the frames of a raw file at rows `members` of the table: the file, what it refers to, its rows."""
+    parts = sorted((str(path), state) for path, state in raw_set.folder.states.items())
+    return [
+        str(raw_set.files[number]),
+        raw_set.states[number],
+        parts,
+        raw_set.folder.layout.model_dump(),
+        raw_set.row[members].tolist(),
+    ]
+
+
+def _made(tasks: Mapping[int, Task], make: Make, keep: Kept) -> dict[int, Shard]:
+    """Return the shards, of which those that are not kept are made now."""
+    keep.prune()
+    found = {number: shards.read_shard(task.shard) for number, task in tasks.items()}
+    missing = [task for number, task in tasks.items() if found[number] is None]
+    if known := sum(len(shard.rows) for shard in found.values() if shard is not None):
+        console().print(f"  {known:,} frames of {len(tasks) - len(missing):,} files kept of an earlier prepare")
+    with counting("frames", sum(len(task.rows) for task in missing)) as advance:
+        make(missing, advance)
+    return {number: found[number] or _require(task.shard) for number, task in tasks.items()}
+
+
+def _require(path: Path) -> Shard:
+    shard = shards.read_shard(path)
+    if shard is None:
+        raise UserError(
+            f"{path}: damaged since it was written (found other bytes). Fix: check the disk, then run it again"
+        )
+    return shard
+
+
+def _place(kept: Path, target: Path) -> None:
+    """Give a kept file a second name; where the file system has no such links, its only one."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(kept, target)
+    except OSError:
+        shutil.move(kept, target)
 
 
 def redrawn_labels(
@@ -94,79 +189,7 @@ def redrawn_labels(
     return dict(zip(REDRAWN, redrawn.T, strict=True))
 
 
-def _watched(
-    blocks: Iterable[FrameBlock], watch: Watch, preprocessing: images.Preprocessing, counts: Counter[str]
-) -> Iterator[FrameBlock]:
-    """Yield the blocks, and count suspicious frames, and pixels that the stored type cut off."""
-    for block in blocks:
-        counts["saturated"] += int((block.columns[SATURATED] > watch.saturated_pixels).sum())
-        counts["empty"] += int((block.columns[SIGNAL] < watch.empty_signal).sum())
-        counts["clipped"] += preprocessing.clipped(block.images)
-        yield block
-
-
-def dark_frame(raw_set: raw_files.RawSet, rows: NDArray[np.int64], frame_shape: tuple[int, int]) -> images.Dark:
-    """Return mean and noise of the frames of `frame_shape` at `rows` of the table."""
-    total, squares = np.zeros((2, *frame_shape))
-    with raw_files.FrameReader(raw_set) as reader:
-        for row in rows:
-            reader.keep({int(raw_set.file[row])})
-            frame = reader.read(row)[0].astype(np.float64)
-            total += frame
-            squares += np.square(frame, out=frame)
-    return images.dark_of(len(rows), total, squares)
-
-
-def prepared_blocks(
-    raw_set: raw_files.RawSet,
-    rows: NDArray[np.int64],
-    preprocessing: images.Preprocessing,
-    saturation: int,
-    advance: Callable[[int], None],
-) -> Iterator[FrameBlock]:
-    """Yield prepared frames in the order of `rows`; threads prepare a few blocks ahead."""
-    if preprocessing.raw_shape == NO_FRAME:
-        yield FrameBlock.without_frames(len(rows), preprocessing.pixels.dtype)
-        return
-
-    def prepared(block: NDArray[np.int64]) -> FrameBlock:
-        stored = np.empty((len(block), *preprocessing.shape), dtype=preprocessing.pixels.dtype)
-        saturated, signal = np.empty(len(block), np.int64), np.empty(len(block))
-        for i, row in enumerate(block):  # one by one: a frame stays in the processor's cache through all steps
-            frame = reader.read(row)
-            preprocessing.into(stored[i : i + 1], frame)
-            saturated[i] = images.saturated_pixels(frame, saturation)[0]
-            signal[i] = images.signal(frame, preprocessing.dark)[0]
-        return FrameBlock.of(stored, saturated, signal)
-
-    threads = min(len(os.sched_getaffinity(0)), MOST_THREADS)
-    waiting: deque[tuple[int, Future[FrameBlock]]] = deque()
-    with raw_files.FrameReader(raw_set) as reader, ThreadPoolExecutor(threads) as pool:
-        for block in _blocks(raw_set, rows):
-            waiting.append((int(raw_set.file[block[0]]), pool.submit(prepared, block)))
-            if len(waiting) > 2 * threads:
-                yield _done(waiting, advance)
-                reader.keep({file for file, _ in waiting})
-        while waiting:
-            yield _done(waiting, advance)
-
-
-def _done(waiting: deque[tuple[int, Future[FrameBlock]]], advance: Callable[[int], None]) -> FrameBlock:
-    block = waiting.popleft()[1].result()
-    advance(len(block.images))
-    return block
-
-
-def _blocks(raw_set: raw_files.RawSet, rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-    """Cut `rows` into blocks that lie in one file."""
-    edges = np.flatnonzero(np.diff(raw_set.file[rows])) + 1
-    for part in np.split(rows, edges):
-        yield from (part[first : first + FRAMES_AT_ONCE] for first in range(0, len(part), FRAMES_AT_ONCE))
-
-
-def _report(
-    selected: selection.Selection, raw_set: raw_files.RawSet, prepare: PrepareParams, counts: Mapping[str, Counter[str]]
-) -> None:
+def _report(selected: Selection, raw_set: RawSet, prepare: PrepareParams, made: Mapping[int, Shard]) -> None:
     screen, framed = console(), bool(prepare.images)
     for split, rows in selected.splits.items():
         parts = []
@@ -176,11 +199,23 @@ def _report(
             )
             parts += [f"{label} {count}" for label, count in zip(prepare.classes, by_class, strict=True)]
         parts += [f"{number} {np.isfinite(raw_set.columns[number][rows]).sum():,}" for number in prepare.regression]
-        watched = f"; {counts[split]['saturated']:,} saturated, {counts[split]['empty']:,} empty" if framed else ""
-        if clipped := counts[split]["clipped"]:
+        of = {name: _of_frames(name, raw_set, rows, made) for name in (SATURATED, SIGNAL, CLIPPED)}
+        saturated = (of[SATURATED] > prepare.watch.saturated_pixels).sum()
+        empty = (of[SIGNAL] < prepare.watch.empty_signal).sum()
+        watched = f"; {saturated:,} saturated, {empty:,} empty" if framed else ""
+        if clipped := of[CLIPPED].sum():
             watched += f", {clipped:,} pixels beyond prepare.pixels.quantum x int16"
         screen.print(f"  {split:<10} {len(rows):>6,} shots: {', '.join(parts)}{watched}")
     screen.print(f"  dropped    {sum(selected.dropped.values()):>6,} shots: {selection.in_words(selected.dropped)}")
+
+
+def _of_frames(name: str, raw_set: RawSet, rows: NDArray[np.int64], made: Mapping[int, Shard]) -> NDArray[Any]:
+    """Return a column of the shards for all shots at `rows` of the table, in any order."""
+    parts = [
+        shard.columns[name][np.isin(shard.rows, raw_set.row[rows[raw_set.file[rows] == number]])]
+        for number, shard in made.items()
+    ]
+    return np.concatenate(parts) if parts else np.empty(0)
 
 
 def _report_dark(dark: images.Dark | None, prepare: PrepareParams) -> None:
