@@ -84,7 +84,7 @@ def write(folder: Path) -> dict[str, str]:
 
 
 def _hash(folder: Path) -> str:
-    return hashlib.md5(b"".join(path.read_bytes() for path in sorted(folder.iterdir()))).hexdigest()
+    return hashlib.md5(b"".join(path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file())).hexdigest()
 
 
 def train(folder: Path) -> dict[str, str]:

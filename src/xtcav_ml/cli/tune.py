@@ -46,21 +46,10 @@ def tune(
 
             run_search(params.train, tune, PREPARED, TUNING, seeds)
         else:
-            require_installed()
+            from xtcav_ml.system import cluster as installed
+
+            installed.require_installed()
             from xtcav_ml.system.workers import LOCAL
             from xtcav_ml.tuning.parallel import run_parallel_search
 
             run_parallel_search(cluster or LOCAL, workers, params.train, tune, PREPARED, TUNING, seeds)
-
-
-def require_installed() -> None:
-    """Raise UserError unless Dask is installed, of which a search by one process has no need."""
-    import importlib.util
-
-    from xtcav_ml.system.errors import UserError
-
-    if any(importlib.util.find_spec(name) is None for name in ("distributed", "dask_jobqueue")):
-        raise UserError(
-            "--workers, --cluster: Dask is not installed (found no package dask-jobqueue or distributed, expected both). Fix: "
-            "run `make install-cluster`"
-        )

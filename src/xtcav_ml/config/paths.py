@@ -14,6 +14,7 @@ GROUP, GROUP_PREDICTIONS = SEEDS / "results/seeds.json", SEEDS / "results/predic
 SIMULATED = Path("data/raw/simulated")  # `data.raw`, unless the data are your own
 LOCK_FILES = (LOCK_FILE, SIMULATED.parent / LOCK_FILE)
 PREPARED, MODEL, RESULTS = Path("data/prepared"), Path("models/model.keras"), Path("results")
+KEPT_FRAMES = Path("data/.shards")  # other names of the shards of the last `prepare`, for the next one
 VALIDATED, CHECKED = RESULTS / "params_valid.txt", RESULTS / "data.json"
 CHANGED = RESULTS / "changed.json"  # the parameters that differ from those of the last committed results, in words
 HISTORY, CURVES = RESULTS / "history.jsonl", RESULTS / "learning_curves.csv"

@@ -282,6 +282,11 @@ class PreparedFile(AbstractContextManager["PreparedFile"]):
         """Return the standard deviation of each pixel over all frames (rows, columns), as `pixel_mean`."""
         return self._statistics[1]
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Return the names of all datasets (N,)."""
+        return tuple(self._columns)
+
     def column(self, name: str) -> NDArray[np.generic]:
         """Return a dataset (N,) of the table above."""
         return self._columns[name]
@@ -312,27 +317,6 @@ class PreparedFile(AbstractContextManager["PreparedFile"]):
         """Return images (len(rows), rows, columns) as numbers in the unit after the last step. Raises as `stored`."""
         return self.spec.preprocessing.floats(self.stored(rows))
 
-    def write_whole(self, path: Path, names: Sequence[str]) -> None:
-        """Write a file of the same shots that holds all itself, with `names` of raw files. Raises as `stored`."""
-        kinds = ("target.", "feature.")
-        short = {name: name.removeprefix(kind) for kind in kinds for name in self._columns if name.startswith(kind)}
-        columns = {short.get(name, name): values for name, values in self._columns.items()}
-        if self.spec.label is not None:
-            columns[self.spec.label] = self.column("label")
-        numbers = np.array([names.index(name) for name in self.source_files], np.int64)
-        files, rows = (self.column(name).astype(np.int64) for name in ("source.file", "source.row"))
-        write_prepared(path, self.spec, columns, (names, numbers[files], rows), self._blocks())
-
-    def _blocks(self) -> Iterator[FrameBlock]:
-        """Yield all frames, in the blocks in which their statistics are added up."""
-        for each in blocks_of(self._piece):
-            rows = np.arange(self.shots)[each]
-            yield FrameBlock.of(
-                self.stored(rows),
-                self.column(SATURATED)[rows].astype(np.int64),
-                self.column(SIGNAL)[rows].astype(np.float64),
-            )
-
     def close(self) -> None:
         """Close the file."""
         self._frames.close()
@@ -352,3 +336,22 @@ class PreparedFile(AbstractContextManager["PreparedFile"]):
     def _table(self, kind: str, names: Sequence[str]) -> NDArray[np.float32]:
         columns = [self.column(kind + name).astype(np.float32) for name in names]
         return np.stack(columns, axis=1) if columns else np.empty((self.shots, 0), np.float32)
+
+
+def write_whole(path: Path, index: PreparedFile, names: Sequence[str]) -> None:
+    """Write a file of the same shots that holds all itself, with the `names` of all raw files. Raises as `stored`."""
+    numbers = np.array([names.index(name) for name in index.source_files], np.int64)
+    files, rows = (index.column(name).astype(np.int64) for name in ("source.file", "source.row"))
+    columns = {name: index.column(name) for name in index.columns}
+    spec = index.spec
+    columns |= {name: columns[f"target.{name}"] for name in spec.regression}
+    columns |= {name: columns[f"feature.{name}"] for name in spec.features}
+    columns |= {spec.label: columns["label"]} if spec.label is not None else {}
+    write_prepared(path, spec, columns, (names, numbers[files], rows), _frames_of(index, files))
+
+
+def _frames_of(index: PreparedFile, files: NDArray[np.int64]) -> Iterator[FrameBlock]:
+    """Yield all frames of a file, in the blocks in which their statistics are added up."""
+    saturated, signal = index.column(SATURATED).astype(np.int64), index.column(SIGNAL).astype(np.float64)
+    for each in blocks_of(files):
+        yield FrameBlock.of(index.stored(np.arange(index.shots)[each]), saturated[each], signal[each])

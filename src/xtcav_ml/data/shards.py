@@ -124,6 +124,21 @@ def write_shard(
         leave_unsealed(file)
 
 
+def write_columns(path: Path, columns: Mapping[str, NDArray[Any]]) -> None:
+    """Write values a shot alone, whole or not at all. Raises UserError if the disk is full."""
+    with creating(path, sealed=True) as file:
+        for name, values in columns.items():
+            write_column(file, name, values)
+
+
+def read_columns(path: Path) -> dict[str, NDArray[Any]] | None:
+    """Return the columns of a file of `write_columns`; None if it is missing or damaged."""
+    if not path.is_file() or seal.left_out(path) is None:
+        return None
+    with reading(path) as file:
+        return {name: dataset[:] for name, dataset in file.items()}
+
+
 def read_shard(path: Path) -> Shard | None:
     """Return a shard; None if it is missing, damaged, or has not as many frames as its columns say. Reads no frame."""
     try:

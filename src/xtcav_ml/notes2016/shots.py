@@ -10,7 +10,7 @@ from xtcav_ml.config.base import load_section
 from xtcav_ml.config.compare import load_compare
 from xtcav_ml.config.data import DataParams
 from xtcav_ml.config.prepare import BlockMean, Pixels, PrepareParams
-from xtcav_ml.data.prepared import SHOT_COLUMNS, PreparedFile, write_prepared
+from xtcav_ml.data.prepared import SHOT_COLUMNS, PreparedFile, write_prepared, write_whole
 from xtcav_ml.data.shards import FrameBlock
 from xtcav_ml.notes2016 import experiments, line_images
 from xtcav_ml.notes2016.experiments import Signal
@@ -72,7 +72,7 @@ def _prepare_whole(data: DataParams, prepare: PrepareParams, out: Path, splits: 
             folder.mkdir()
             for split in splits:
                 with PreparedFile(apart / f"{split}.h5") as index:
-                    index.write_whole(folder / f"{split}.h5", names)
+                    write_whole(folder / f"{split}.h5", index, names)
     finally:
         shutil.rmtree(apart, ignore_errors=True)
 

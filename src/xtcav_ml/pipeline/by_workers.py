@@ -4,17 +4,15 @@ This process alone writes the index files. What a lost worker had begun is made 
 not at all, and its bytes do not depend on who makes it.
 """
 
-import contextlib
-import functools
 import hashlib
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from xtcav_ml.lineage import environment, fingerprint
-from xtcav_ml.pipeline.frames import MOST_THREADS, Advance, Task, make_shard
+from xtcav_ml.pipeline.frames import MOST_THREADS, Advance, Make, Task, make_shard
 from xtcav_ml.system import workers
 from xtcav_ml.system.child_process import Killed
 from xtcav_ml.system.errors import UserError
@@ -39,16 +37,22 @@ class _Begun:
     starts: int = 1
 
 
-@contextlib.contextmanager
-def opened(cluster: str, count: int | None, folder: Path) -> Iterator[Callable[[Sequence[Task], Advance], None]]:
-    """Yield a function that makes shards by `count` workers of `cluster`. Raises as `workers.opened`.
+def maker(cluster: str | None, count: int | None, folder: Path) -> Make:
+    """Return a function that makes shards by `count` workers of `cluster`, by default of this machine.
 
-    `folder`, which all machines share, is for certificates.
+    None starts where there is no shard to make. `folder`, which all machines share, is for certificates. The function raises
+    as `workers.opened` and `make_by_workers`.
     """
-    with workers.opened(cluster, count, 1, MEMORY_GB, folder.resolve()) as crew:
-        threads = max(len(os.sched_getaffinity(0)) // crew.count, 1) if cluster == LOCAL else 1
-        console().print(f"prepare: {crew.count} files at a time on {crew.where}")
-        yield functools.partial(make_by_workers, crew, threads=min(threads, MOST_THREADS))
+
+    def make(tasks: Sequence[Task], advance: Advance) -> None:
+        if not tasks:
+            return
+        with workers.opened(cluster or LOCAL, count, 1, MEMORY_GB, folder.resolve()) as crew:
+            threads = max(len(os.sched_getaffinity(0)) // crew.count, 1) if cluster is None else 1
+            console().print(f"  {crew.count} files at a time on {crew.where}")
+            make_by_workers(crew, tasks, advance, min(threads, MOST_THREADS))
+
+    return make
 
 
 def make_by_workers(crew: Workers, tasks: Sequence[Task], advance: Advance, threads: int = 1) -> None:

@@ -2,7 +2,7 @@
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -38,6 +38,10 @@ class Task:
     dark: Path
     saturation: int  # ADU
     shard: Path
+
+
+Make = Callable[[Sequence[Task], Advance], None]
+"""Writes the shards of all tasks."""
 
 
 def make_shard(task: Task, advance: Advance, threads: int | None = None) -> None:

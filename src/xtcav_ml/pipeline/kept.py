@@ -13,7 +13,7 @@ from pathlib import Path
 from xtcav_ml.lineage import fingerprint
 from xtcav_ml.lineage.used_code import Package
 
-ENTRIES = ("pipeline.frames:make_shard", "pipeline.frames:dark_frame")
+ENTRIES = ("pipeline.frames:make_shard", "pipeline.frames:dark_frame", "pipeline.prepare:redrawn_labels")
 """The functions that make what is kept."""
 
 

@@ -7,7 +7,7 @@ shard, and another split none. Frames are streamed: memory does not grow with th
 import contextlib
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from xtcav_ml.data import raw_files, shards
 from xtcav_ml.data.prepared import write_index
 from xtcav_ml.data.raw_files import RawSet
 from xtcav_ml.data.shards import CLIPPED, SATURATED, SIGNAL, Shard
-from xtcav_ml.pipeline.frames import Advance, Task, dark_frame, make_shard
+from xtcav_ml.pipeline.frames import Advance, Make, Task, dark_frame, make_shard
 from xtcav_ml.pipeline.kept import Kept
 from xtcav_ml.science import images, selection
 from xtcav_ml.science.selection import Selection
@@ -38,9 +38,6 @@ REDRAWS_OF_SHOT = (32, 128)
 """Fewest and most of one shot."""
 
 HOT_THRESHOLD = 8.0  # robust s.d. off the median of a hot pixel, unless a mend_hot_pixels step sets it
-
-Make = Callable[[Sequence[Task], Advance], None]
-"""Writes the shards of all tasks."""
 
 
 def prepare_files(
@@ -74,11 +71,11 @@ def prepare_files(
         if raw_set.listing.note:
             console().print(f"  {raw_set.listing.note}")
         tasks = _tasks(raw_set, prepare, spec, dark_file, keep) if spec.has_frames else {}
+        test = _rows_of(raw_set.columns, selected.splits["test"])
+        redrawn = {} if simulation is None else _redrawn(test, raw_set.file[selected.splits["test"]], simulation, keep)
         made = _made(tasks, make or make_here, keep)
         for split, members in selected.splits.items():
-            table = {name: values[members] for name, values in raw_set.columns.items()}
-            if split == "test" and simulation is not None:
-                table |= redrawn_labels(table, simulation)
+            table = _rows_of(raw_set.columns, members) | (redrawn if split == "test" else {})
             sources = (raw_set.names, raw_set.file[members], raw_set.row[members])
             write_index(folder / f"{split}.h5", spec, table, sources, made, dark_file)
         _place(dark_file, folder / shards.DARK)
@@ -168,10 +165,47 @@ def _place(kept: Path, target: Path) -> None:
         shutil.move(kept, target)
 
 
-def redrawn_labels(
-    columns: Mapping[str, NDArray[np.generic]], simulation: SimulateParams
+def _rows_of(columns: Mapping[str, NDArray[Any]], rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+    return {name: values[rows] for name, values in columns.items()}
+
+
+def _redrawn(
+    columns: Mapping[str, NDArray[Any]], files: NDArray[np.int64], simulation: SimulateParams, keep: Kept
 ) -> dict[str, NDArray[np.int16]]:
-    """Return the columns REDRAWN of simulated shots: none if these have not what waveforms depend on.
+    """Return `redrawn_labels`, kept by raw file: `files` are the number of each shot's."""
+    if not columns.keys() >= set(TRUE_PULSES):
+        return {}
+    redrawn = np.zeros((len(files), len(REDRAWN)), np.int16)
+    count, missing = draws_of_shot(len(files)), dict[Path, NDArray[np.int64]]()
+    for number in np.unique(files):
+        members = np.flatnonzero(files == number)
+        given = [columns[name][members].tolist() for name in (*TRUE_PULSES, "run", "run.index")]
+        path = keep.place("redrawn", simulation.model_dump(), count, given)
+        found = shards.read_columns(path)
+        if found is None:
+            missing[path] = members
+        else:
+            redrawn[members] = np.stack([found[name] for name in REDRAWN], axis=1)
+    with counting("labels drawn again", sum(map(len, missing.values()))) as advance:
+        for path, members in missing.items():
+            made = redrawn_labels(_rows_of(columns, members), simulation, count, advance)
+            shards.write_columns(path, made)
+            redrawn[members] = np.stack(list(made.values()), axis=1)
+    return dict(zip(REDRAWN, redrawn.T, strict=True))
+
+
+def draws_of_shot(shots: int) -> int:
+    """Return how often the labels of each of so many shots are drawn again."""
+    return int(np.clip(REDRAWS // max(shots, 1), *REDRAWS_OF_SHOT))
+
+
+def redrawn_labels(
+    columns: Mapping[str, NDArray[np.generic]],
+    simulation: SimulateParams,
+    count: int | None = None,
+    advance: Advance = lambda _: None,
+) -> dict[str, NDArray[np.int16]]:
+    """Return the columns REDRAWN of simulated shots, `count` draws each: none if these have not what waveforms depend on.
 
     A shot of which that is not finite has no draws. The stored labels and all else stay as they are.
     """
@@ -179,13 +213,12 @@ def redrawn_labels(
         return {}
     given = np.stack([columns[name].astype(np.float64) for name in TRUE_PULSES], axis=1)
     shots = np.stack([columns["run"], columns["run.index"]], axis=1).tolist()
-    count = int(np.clip(REDRAWS // max(len(shots), 1), *REDRAWS_OF_SHOT))
+    count = count or draws_of_shot(len(shots))
     redrawn = np.zeros((len(shots), len(REDRAWN)), np.int16)
-    with counting("labels drawn again", len(shots)) as advance:
-        for row in np.flatnonzero(np.isfinite(given).all(axis=1)):
-            *energy, l3_energy = given[row]
-            redrawn[row] = simulator.redraw_labels(simulation, tuple(shots[row]), np.array(energy), l3_energy, count)
-            advance(1)
+    for row in np.flatnonzero(np.isfinite(given).all(axis=1)):
+        *energy, l3_energy = given[row]
+        redrawn[row] = simulator.redraw_labels(simulation, tuple(shots[row]), np.array(energy), l3_energy, count)
+        advance(1)
     return dict(zip(REDRAWN, redrawn.T, strict=True))
 
 
