@@ -64,6 +64,7 @@ THOROUGH = [
     "data/test_strange_folders.py",
     "test_flipped_bits.py",
     "learning/test_hostile_models.py",
+    "pipeline/test_by_workers.py",
     "pipeline/test_processors.py",
     "tracking/test_mlflow_writer.py",
     "tracking/test_sqlite_store.py",

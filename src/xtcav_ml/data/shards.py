@@ -100,7 +100,9 @@ def write_frames(
 
 def write_column(file: h5py.File, name: str, values: NDArray[np.generic]) -> None:
     """Write a value a shot."""
-    create_rows(file, name, len(values), (), values.dtype)[:] = values
+    dataset = create_rows(file, name, len(values), (), values.dtype)
+    dataset[:] = values
+    dataset.id.close()  # HDF5 gives it its place now: a profiler, as that of a Dask worker, may keep it open for longer
 
 
 def leave_unsealed(file: NewFile) -> None:

@@ -1,0 +1,40 @@
+import numpy as np
+import pytest
+
+from xtcav_ml.data import mapped_frames
+from xtcav_ml.data.mapped_frames import MappedFrames
+from xtcav_ml.system.errors import UserError
+
+FRAMES = np.random.default_rng(0).integers(-9, 999, (7, 4, 3)).astype(np.int16)
+
+
+@pytest.fixture
+def pieces(tmp_path):
+    """The first two frames in one file, none in the next, the others in the third, each after some bytes."""
+    parts = {"a": (FRAMES[:2], 10), "b": (FRAMES[:0], 0), "c": (FRAMES[2:], 6)}
+    for name, (frames, offset) in parts.items():
+        (tmp_path / name).write_bytes(bytes(offset) + frames.tobytes() + b"end")
+    return [(tmp_path / name, offset, len(frames)) for name, (frames, offset) in parts.items()]
+
+
+@pytest.mark.parametrize("limit", [1, 2**28])  # with little, every call gives its pages back
+def test_frames_of_several_files_come_in_any_order(pieces, limit, monkeypatch):
+    monkeypatch.setattr(mapped_frames, "MAPPED", limit)
+    order = np.array([6, 0, 3, 1, 6, 2])
+    mapped = MappedFrames(pieces, (4, 3), np.dtype(np.int16))
+    for _ in range(2):
+        found = mapped.read(np.where(order < 2, 0, 2), np.where(order < 2, order, order - 2))
+        assert found.tolist() == FRAMES[order].tolist()
+    mapped.close()
+
+
+def test_a_file_that_is_missing_short_or_a_folder_is_one_line(pieces, tmp_path):
+    path, offset, count = pieces[2]
+    for change, found in (
+        (lambda: path.write_bytes(path.read_bytes()[:-4]), "cut short"),
+        (path.unlink, "No such file"),
+        (path.mkdir, "cut short|directory"),
+    ):
+        change()
+        with pytest.raises(UserError, match=rf"{path}: .*({found}).*Fix: "):
+            MappedFrames([pieces[0], (path, offset + 5000 * path.is_dir(), count)], (4, 3), np.dtype(np.int16))
