@@ -32,6 +32,7 @@ ROOT = Path(__file__).parent.parent
 
 THOROUGH = [
     "end_to_end/test_record.py",
+    "end_to_end/test_one_more_file.py",
     "end_to_end/test_reproduce.py",
     "end_to_end/test_server.py",
     "end_to_end/test_repro_again.py",
