@@ -23,7 +23,7 @@ from benchmarks.contenders import timed
 from benchmarks.tables import Row
 from benchmarks.training import Made
 from xtcav_ml.data import raw_files
-from xtcav_ml.data.prepared import PreparedFile
+from xtcav_ml.data.prepared import PreparedFile, write_whole
 from xtcav_ml.data.raw_frames import RawFrames
 from xtcav_ml.science import selection
 
@@ -99,7 +99,10 @@ def grown(folder: Path, shots: int, turns: int) -> list[Row]:
 
 def read(path: Path, turns: int) -> list[Row]:
     """Compare minibatches at random rows with copying the same bytes from a memory map of a plain file."""
-    with PreparedFile(path) as train, h5py.File(path) as file:
+    whole = path.with_suffix(".whole")
+    with PreparedFile(path) as train:
+        write_whole(whole, train, train.source_files)
+    with PreparedFile(path) as train, h5py.File(whole) as file:
         plain = path.with_suffix(".bin")
         file["image"][:].tofile(plain)
         images = np.memmap(plain, file["image"].dtype, "r", shape=file["image"].shape)

@@ -1,5 +1,6 @@
 """The frames of one raw file -> its shard, streamed: a task of its own, whichever process does it."""
 
+import functools
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xtcav_ml.data import raw_files, shards
+from xtcav_ml.data.hdf5 import file_state
 from xtcav_ml.data.raw_dataset import Folder
 from xtcav_ml.data.raw_file import Piece
 from xtcav_ml.data.raw_frames import RawFrames
@@ -49,11 +51,17 @@ def make_shard(task: Task, advance: Advance, threads: int | None = None) -> None
 
     Raises UserError if the raw file has changed, a frame cannot be read, or the disk is full.
     """
-    preprocessing = replace(task.preprocessing, dark=shards.read_dark(task.dark))
+    preprocessing = replace(task.preprocessing, dark=_dark(task.dark, file_state(task.dark)))
     count = threads or min(len(os.sched_getaffinity(0)), MOST_THREADS)
     with RawFrames(task.raw, task.state, task.folder, task.piece) as frames:
         blocks = prepared_blocks(frames, task.rows, preprocessing, task.saturation, advance, count)
         shards.write_shard(task.shard, task.rows, preprocessing.shape, preprocessing.pixels.dtype, blocks)
+
+
+@functools.lru_cache(maxsize=1)
+def _dark(path: Path, state: tuple[int, ...]) -> images.Dark | None:
+    """Return the dark frame of a file in this `state`: all shards have the same one."""
+    return shards.read_dark(path)
 
 
 def prepared_blocks(
