@@ -1,7 +1,8 @@
-"""The search in jobs of a real Slurm that preempts them, as a user runs it."""
+"""The search, and prepare, in jobs of a real Slurm that preempts them, as a user runs it."""
 
 import contextlib
 import operator
+import shutil
 import sqlite3
 import subprocess
 import time
@@ -13,9 +14,11 @@ import dask
 import optuna
 import pytest
 
+from tests.conftest import write_shots
 from tests.end_to_end import slurm
 from tests.end_to_end.conftest import Project
 from tests.end_to_end.slurm import LOW, PATIENCE, Slurm, needs_slurm
+from tests.pipeline.test_kept import digests
 from xtcav_ml.system import slurm_jobs, workers
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.system.workers import Arrived, Workers
@@ -127,6 +130,28 @@ def test_while_no_job_runs_the_reason_and_the_cure_are_said_and_a_cancelled_one_
 def test_what_slurm_refuses_is_one_line(two_nodes: Slurm, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"invalid partition.*Fix:"), jobs_of(two_nodes, tmp_path, queue="night"):
         pass
+
+
+def test_prepare_whose_workers_are_preempted_writes_the_bytes_of_one_process(two_nodes: Slurm, tmp_path: Path) -> None:
+    project = Project.with_small_frames(tmp_path / "jobs", real=True)
+    for number in range(6):
+        write_shots(project.folder / f"raw/more{number}.h5", run=80 + number, count=800)
+    kept, out = project.folder / "data/.shards", project.folder / "data/prepared"
+    driver = project.start("prepare", "--cluster", "slurm", "--workers", "2", **two_nodes.variables())
+    before, preempted, end = 1, 0, time.monotonic() + PATIENCE  # the dark frame is there first
+    while driver.poll() is None and time.monotonic() < end:
+        if preempted < 2 and len([*kept.glob("*.h5")]) > before + preempted:
+            for node in [*two_nodes.jobs().values()][preempted % 2 :][:1]:
+                two_nodes.preempt(node)
+                preempted += 1
+        time.sleep(0.05)
+    _, said = driver.communicate(timeout=PATIENCE)
+    assert driver.returncode == 0, said.decode()
+    assert preempted
+    found = digests(out)
+    shutil.rmtree(kept)
+    project.run("xtcav", "prepare")
+    assert digests(out) == found
 
 
 @pytest.mark.parametrize("trials", [6, pytest.param(20, marks=pytest.mark.slow)])

@@ -24,8 +24,8 @@ from xtcav_ml.pipeline import prepare, simulate
 
 KNOWN = {
     "raw": "dbfd2c9297726d95b12cb6b499a860fb",
-    "prepared": "fe7d2864d6a1415495e283770d5a1bd7",
-    "every step": "21c6d804ab876a561c7b073cb2c32ff7",
+    "prepared": "89ab998fad875d4289f6cd73052d6d59",
+    "every step": "46f87f422243bb812ade8aaecb8229a5",
     "redrawn": "633fe77ee86ca74ecba1ebd8d38a7090",
 }
 """Of the files of each folder, and of labels drawn again.
