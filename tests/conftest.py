@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +142,17 @@ def _store_of_one_test() -> Iterator[None]:
 
         mlflow.set_tracking_uri(before)
         os.environ.pop(STORE, None) if before is None else os.environ.update({STORE: before})
+
+
+@pytest.fixture
+def own_forks() -> Iterator[None]:
+    """A server of forks that has imported what this test says: there is one a process, which other tests use, too."""
+    server = forkserver._forkserver
+    before, server._preload_modules = server._preload_modules, []
+    server._stop()
+    yield
+    server._stop()
+    server._preload_modules = before
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,9 @@
 """The search by two workers of this machine, as a user runs it."""
 
 import contextlib
+import random
 import signal
+import subprocess
 import time
 from collections import Counter
 
@@ -17,7 +19,7 @@ FEW_TRIALS = {
         "train.model.blocks.0.kernel": {"choices": [3, 5]},
     },
     "tune.trials": 5,
-    "tune.epochs": 3,
+    "tune.epochs": 30,
     "tune.startup_trials": 4,
     "tune.rungs": 1,
     "tune.best": 1,
@@ -27,6 +29,12 @@ FEW_TRIALS = {
 }
 
 
+FEW = 20
+"""Kills in all searches together."""
+LONGEST = 2.0
+"""Seconds after which something is killed: a training may be starting, in an epoch, or at its end."""
+
+
 def trials_of(project):
     storage = f"sqlite:///{project.folder}/results/tuning/study.db"
     (summary,) = optuna.get_all_study_summaries(storage)
@@ -34,13 +42,13 @@ def trials_of(project):
 
 
 def trainings(driver):
-    """Return the processes that train, and their workers."""
+    """Return the processes that train, each with the one that it is a fork of, and the worker."""
     found = []
     with contextlib.suppress(psutil.Error):
         for worker in psutil.Process(driver.pid).children():
-            found += [
-                (training, worker) for training in worker.children() if "spawn_main" in " ".join(training.cmdline())
-            ]
+            for server in worker.children():
+                if "forkserver" in " ".join(server.cmdline()):
+                    found += [(training, server, worker) for training in server.children()]
     return found
 
 
@@ -57,38 +65,64 @@ def project(tmp_path_factory):
     return Project.with_small_frames(tmp_path_factory.mktemp("workers"), real=True, **FEW_TRIALS)
 
 
-def test_a_search_whose_workers_trainings_and_driver_are_killed_meets_its_budget(project):
-    killed = []
-    driver = project.start("tune", "--workers", "2")
-    for victim in (1, 0):
-        for process in wait_for_training(driver)[:1]:
-            process[victim].kill()
-            killed.append(victim)
-            process[victim].wait(60)
-    wait_for_training(driver)
-    before = trainings(driver)
-    driver.send_signal(signal.SIGKILL)
-    driver.communicate(timeout=120)
-    psutil.wait_procs([one for pair in before for one in pair], timeout=60)
-    assert not [one for pair in before for one in pair if one.is_running()], "a worker outlives its driver"
-    driver = project.start("tune", "--workers", "2")
-    wait_for_training(driver)
-    driver.send_signal(signal.SIGTERM)
-    _, said = driver.communicate(timeout=300)
+def kill_something(driver, choose):
+    """Kill a training, what it is a fork of, a worker or the driver, or ask the driver to stop; nothing, if it has ended."""
+    how = choose.choice([0, 0, 1, 2, 2, signal.SIGKILL, signal.SIGTERM])
+    found = trainings(driver)
+    if not isinstance(how, signal.Signals):
+        for processes in found[:1]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                processes[how].kill()
+        return
+    driver.send_signal(how)
+    _, said = driver.communicate(timeout=500)
     assert b"Traceback" not in said, said.decode()
-    done = project.run("xtcav", "tune", "--workers", "2")
-    assert "Traceback" not in done.stderr
-    assert killed == [1, 0]
+    left = [one for processes in found for one in processes]
+    psutil.wait_procs(left, timeout=60)
+    assert not [one for one in left if one.is_running()], "a worker outlives its driver"
+
+
+def search_with_kills(project, choose, most):
+    """Run the search to its end with at most so many kills, each soon after a training began; return their number."""
+    kills = 0
+    while True:
+        driver = project.start("tune", "--workers", "2")
+        while kills < most and wait_for_training(driver):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                driver.wait(choose.uniform(0, LONGEST))
+            if driver.poll() is None:
+                kill_something(driver, choose)
+                kills += 1
+        _, said = driver.communicate(timeout=500)
+        assert b"Traceback" not in said, said.decode()
+        if driver.returncode == 0:
+            return kills
+        assert kills, said.decode()
+
+
+def assert_budget_met(project):
+    """Each trial is there once, in a state that an uninterrupted search leaves, and so is its run, each epoch once."""
     trials = trials_of(project)
     assert len(trials) == 5
     assert Counter(trial.state.name for trial in trials) == {"COMPLETE": 1, "PRUNED": 4}
-    assert {trial.last_step for trial in trials} <= {1, 3}
+    assert {trial.last_step for trial in trials} <= {10, 30}
     runs = project.runs("tags.stage = 'trial'")
     assert sorted(run.data.tags["run.key"] for run in runs) == sorted(trial.user_attrs["run_key"] for trial in trials)
     for run in runs:
         steps = [row.step for row in project.client().get_metric_history(run.info.run_id, "val_accuracy")]
         assert steps == [*range(1, len(steps) + 1)]
     assert not list((project.folder / "results/tuning").rglob("*.ckpt"))
+
+
+@pytest.mark.parametrize("kills", [FEW, pytest.param(10 * FEW, marks=pytest.mark.slow)])
+def test_searches_whose_workers_trainings_and_drivers_are_killed_meet_their_budget(project, tmp_path, kills):
+    choose, done = random.Random(kills), 0
+    while done < kills:
+        first = (done, kills) == (0, FEW)  # which the next test goes on with
+        searched = project if first else Project.with_small_frames(tmp_path / str(done), real=True, **FEW_TRIALS)
+        done += search_with_kills(searched, choose, min(10, kills - done))
+        assert_budget_met(searched)
+        print(f"{done} kills", flush=True)
 
 
 def test_a_trial_of_a_worker_is_the_one_of_a_search_without(project, tmp_path):

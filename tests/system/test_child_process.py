@@ -33,8 +33,28 @@ def hang(send):
     time.sleep(600)
 
 
+HOW = {}
+
+
+@pytest.fixture(params=[(), ("colorsys",)], ids=["own process", "fork"], autouse=True)
+def start(request, own_forks, monkeypatch):
+    """Let children start in either way."""
+    monkeypatch.setitem(HOW, "imported", request.param)
+    return request.param
+
+
 def child(target, *arguments):
-    return ChildProcess(target, *arguments, subject="trial 3", cure="lower it")
+    return ChildProcess(target, *arguments, subject="trial 3", cure="lower it", **HOW)
+
+
+def has_imported(send, name):
+    return name in sys.modules
+
+
+def test_a_fork_has_imported_what_it_shall(start):
+    process = child(has_imported, "colorsys")
+    assert list(process) == []
+    assert process.result == ("colorsys" in start)
 
 
 def test_messages_arrive_in_order_and_then_the_result():

@@ -4,7 +4,7 @@ from tests.learning.test_fit import PARAMS, write
 from xtcav_ml.system.child_process import ChildProcess
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.tuning.costs import time_network
-from xtcav_ml.tuning.trial import train_trial
+from xtcav_ml.tuning.trial import imported, train_trial
 
 
 def test_a_trial_trains_until_it_is_stopped_and_says_what_is_missing(tmp_path):
@@ -28,6 +28,25 @@ def test_a_trial_trains_until_it_is_stopped_and_says_what_is_missing(tmp_path):
         again.stop = number == 3
         assert number != 2 or repeated == values
     assert list((tmp_path / "states").rglob("epoch-000003.ckpt"))
+
+
+def test_a_trial_in_a_fork_is_the_one_of_a_process_of_its_own(tmp_path, own_forks):
+    write(tmp_path / "train.h5", 24, 0).close()
+    write(tmp_path / "validation.h5", 12, 1).close()
+    params = PARAMS.model_copy(update={"epochs": 4})
+    assert imported()
+
+    def trained(folder, stop, modules):
+        process = ChildProcess(train_trial, params, tmp_path, folder, subject="trial 0", cure="", imported=modules)
+        rows = []
+        for number, values in process:
+            rows.append(values)
+            process.stop = number == stop
+        return rows, process.result
+
+    alone = trained(tmp_path / "alone", 4, ())
+    assert trained(tmp_path / "fork", 2, imported())[0] == alone[0][:2]
+    assert trained(tmp_path / "fork", 0, imported())[0] == alone[0]
 
 
 def test_a_network_is_timed_as_it_predicts_and_a_larger_one_takes_longer(tmp_path):

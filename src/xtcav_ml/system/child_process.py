@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext, SpawnContext
 from typing import Any
 
 from xtcav_ml.system import interrupts
@@ -20,7 +21,10 @@ POLL_SECONDS = 0.1  # between looks for a request to stop, which may be held bac
 PARENTS = (signal.SIGINT, signal.SIGHUP)
 """Signals that a terminal sends to all of its processes: what they mean is the parent's to decide."""
 
-KILLS = (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGHUP, -signal.SIGINT)
+UNKNOWN = 255
+"""Exit code of a process whose parent was killed, which would have told it."""
+
+KILLS = (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGHUP, -signal.SIGINT, UNKNOWN)
 """Exit codes of a process that another one ended: a user, a batch system or, for lack of memory, the system."""
 
 
@@ -36,11 +40,14 @@ class ChildProcess:
     """`target(send, *arguments)` in a process of its own. Iterate over its messages, then take its `result`.
 
     `send(message)` returns whether to continue, once the parent has handled the message; set `stop` to answer no. Iterating
-    raises UserError if the target raises or the process dies; `subject` and `cure` are for that.
+    raises UserError if the target raises or the process dies; `subject` and `cure` are for that. With modules that are
+    `imported` the process has them at once: it is a fork of one that has imported them, and does nothing else.
     """
 
-    def __init__(self, target: Callable[..., Any], *arguments: Any, subject: str, cure: str) -> None:
-        context = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
+    def __init__(
+        self, target: Callable[..., Any], *arguments: Any, subject: str, cure: str, imported: Sequence[str] = ()
+    ) -> None:
+        context = _context(imported)
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(target=_work, args=(theirs, target, arguments), daemon=True)
         with without_interrupts():
@@ -133,6 +140,15 @@ class ChildProcess:
         """Raise Killed if another process ended this one."""
         if multiprocessing.connection.wait([self._process.sentinel], 0) and isinstance(error := self._death(), Killed):
             raise error
+
+
+def _context(imported: Sequence[str]) -> ForkServerContext | SpawnContext:
+    """Return how a process starts: anew, since TensorFlow does not survive a fork once it has computed something."""
+    if not imported:
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([*imported])
+    return context
 
 
 @contextlib.contextmanager

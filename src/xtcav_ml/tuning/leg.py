@@ -13,7 +13,7 @@ from xtcav_ml.system import variables
 from xtcav_ml.system.child_process import ChildProcess
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.system.workers import Tell
-from xtcav_ml.tuning.trial import train_trial
+from xtcav_ml.tuning.trial import imported, train_trial
 
 LIBRARIES = ("keras", "tensorflow", "jax", "numpy", "numba", "h5py")
 SOURCES = Path(__file__).parent.parent
@@ -44,7 +44,8 @@ def run_leg(
     """
     require_like(like, folders[0])
     rows = list[Row]()
-    training = ChildProcess(train_trial, params, *folders, subject=f"trial {number}", cure="lower tune.memory_gb")
+    how = {"subject": f"trial {number}", "cure": "lower tune.memory_gb"}
+    training = ChildProcess(train_trial, params, *folders, **how, imported=imported())
     for epoch, values in training:
         rows.append(values)
         training.stop = not tell([epoch, values]) or epoch == until

@@ -36,7 +36,7 @@ from xtcav_ml.tuning import (
 )
 from xtcav_ml.tuning.description import description
 from xtcav_ml.tuning.live_table import Show, search_table
-from xtcav_ml.tuning.trial import train_trial
+from xtcav_ml.tuning.trial import imported, train_trial
 from xtcav_ml.tuning.verdict import ACCURACY
 
 RUN_STATES = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", TrialState.FAIL: "FAILED"}
@@ -261,7 +261,9 @@ class Search:
         if measured := costs.measure(trial, self.tune.objectives, params, self.prepared):
             run.metrics(measured, step=0)
         arguments, subject = (params, self.prepared.path.parent, self._states(trial)), f"trial {trial.number}"
-        training = ChildProcess(train_trial, *arguments, subject=subject, cure="lower tune.memory_gb")
+        training = ChildProcess(
+            train_trial, *arguments, subject=subject, cure="lower tune.memory_gb", imported=imported()
+        )
         rows, known = list[dict[str, float]](), reported(trial)
         try:
             for epoch, values in training:

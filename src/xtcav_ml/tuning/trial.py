@@ -10,9 +10,21 @@ from numpy.typing import NDArray
 
 from xtcav_ml.config.train import TrainParams
 from xtcav_ml.learning.layer_plan import CLASS_HEAD, NUMBER_HEAD
+from xtcav_ml.lineage import environment
+from xtcav_ml.system import variables
 
 if TYPE_CHECKING:
     from xtcav_ml.data.prepared import PreparedFile
+
+
+IMPORTED = ("fit", "backend", "batches", "checkpoint")
+"""Modules of `learning` that a trial needs, and all libraries with them: seconds of a processor, more than many an epoch."""
+
+
+def imported() -> tuple[str, ...]:
+    """Return the modules that a trial's process has from its start: none with a GPU or JAX, which were not tried so."""
+    usable = environment.backend() == "tensorflow" and not variables.has_gpu()
+    return tuple(f"xtcav_ml.learning.{name}" for name in IMPORTED) if usable else ()
 
 
 def train_trial(
