@@ -5,8 +5,8 @@ each command names the configuration of this one.
 """
 
 import contextlib
-import getpass
 import os
+import pwd
 import secrets
 import shutil
 import subprocess
@@ -90,7 +90,7 @@ class Slurm:
         """Start all daemons, and wait until both nodes take jobs."""
         assert not MISSING, f"missing programs: {', '.join(MISSING)}"
         ports = {"controller": free_port(), "first": free_port(), "second": free_port()}
-        filled = CONFIGURATION.format(folder=self.folder, user=getpass.getuser(), **ports)
+        filled = CONFIGURATION.format(folder=self.folder, user=pwd.getpwuid(os.getuid()).pw_name, **ports)
         self.configuration.write_text(filled.lstrip())
         (self.folder / "state").mkdir()
         key = self.folder / "munge.key"

@@ -1,6 +1,7 @@
 import pytest
 
 from tests.learning.test_fit import PARAMS, write
+from xtcav_ml.system import variables
 from xtcav_ml.system.child_process import ChildProcess
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.tuning.costs import time_network
@@ -47,6 +48,15 @@ def test_a_trial_in_a_fork_is_the_one_of_a_process_of_its_own(tmp_path, own_fork
     alone = trained(tmp_path / "alone", 4, ())
     assert trained(tmp_path / "fork", 2, imported())[0] == alone[0][:2]
     assert trained(tmp_path / "fork", 0, imported())[0] == alone[0]
+
+
+def test_with_a_gpu_or_on_jax_no_trial_is_a_fork(monkeypatch):
+    assert imported()
+    monkeypatch.setattr(variables, "has_gpu", lambda: True)
+    assert not imported()
+    monkeypatch.undo()
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    assert not imported()
 
 
 def test_a_network_is_timed_as_it_predicts_and_a_larger_one_takes_longer(tmp_path):
