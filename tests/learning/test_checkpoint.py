@@ -51,7 +51,7 @@ def uninterrupted(sets):
     return functools.cache(lambda optimizer: fit.fit(*sets, DROPOUT.model_copy(update={"optimizer": optimizer})))
 
 
-@pytest.fixture(params=[SGD, ADAM], ids=["sgd", "adam-plateau"])
+@pytest.fixture(params=[pytest.param(SGD, marks=pytest.mark.thorough), ADAM], ids=["sgd", "adam-plateau"])
 def whole(request, uninterrupted):
     """Parameters, and what an uninterrupted training gives."""
     return DROPOUT.model_copy(update={"optimizer": request.param}), uninterrupted(request.param)

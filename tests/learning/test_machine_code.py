@@ -64,7 +64,7 @@ import numpy as np
 from numba.core import caching
 caching.CacheImpl._locator_classes = []
 from xtcav_ml.config.train import Augment
-from xtcav_ml.learning import augment, operations
+from xtcav_ml.learning import augment
 from types import SimpleNamespace
 frames = np.arange(6, dtype=np.int16).reshape(1, 2, 3)
 varied = augment.Augmentation(Augment(), SimpleNamespace(steps=(), unit=1)).apply(frames, np.random.default_rng(1))
@@ -73,7 +73,7 @@ assert (varied == frames).all()
 
 
 def test_every_loop_of_the_project_does_without_a_folder():
-    """The operation of TensorFlow, which takes many seconds to compile, is compiled by the same function."""
+    """TensorFlow's operation, which takes many seconds to import and compile, is compiled by the same function."""
     done = subprocess.run([sys.executable, "-c", ALL], capture_output=True, text=True, check=True)
     assert done.stderr.count("numba's cache") == 1
 

@@ -31,6 +31,7 @@ def project(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.thorough
 def test_networks_and_fits_are_measured_on_the_same_held_out_shots(project, capsys):
     write_arrays(project / "arrays", shots=1200)
     import_data.import_folder("lcls2017", project / "arrays", project / "data/raw/lcls2017")
