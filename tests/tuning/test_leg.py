@@ -7,7 +7,7 @@ from xtcav_ml.tuning import leg
 class Training:
     """A training of five epochs."""
 
-    def __init__(self, target, params, data, checkpoints, *, subject, cure):
+    def __init__(self, target, params, data, checkpoints, *, subject, cure, imported):
         self.stop, self.result, self.subject = False, None, subject
 
     def __iter__(self):
