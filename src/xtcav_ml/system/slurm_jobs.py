@@ -1,7 +1,7 @@
 """Jobs of Slurm that are to hold workers: why none does, and others for those that have ended before they did."""
 
 import contextlib
-import getpass
+import os
 import subprocess
 import time
 from collections import Counter
@@ -99,7 +99,7 @@ class Watch:
 
 def queued() -> dict[str, str] | str:
     """Return the state of each job of this user's in the queue, by its id, or what is wrong if Slurm does not answer."""
-    command = ["squeue", "--noheader", "--user", getpass.getuser(), "--format", "%i %T %r"]
+    command = ["squeue", "--noheader", "--user", str(os.getuid()), "--format", "%i %T %r"]
     with contextlib.suppress(subprocess.TimeoutExpired):
         asked = subprocess.run(command, capture_output=True, text=True, check=False, timeout=EVERY_SECONDS / 2)
         if asked.returncode:
