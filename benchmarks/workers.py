@@ -1,6 +1,6 @@
 """What workers cost and gain: seconds of the engine a task, and how much faster two workers finish a study than one.
 
-    .venv/bin/python benchmarks/workers.py [--trials 12] [--epochs 20] [--rounds 3]
+    .venv/bin/python -m benchmarks.workers [--trials 12] [--epochs 20] [--rounds 3]
 
 The small network of benchmarks/search.py (make repro first). All trainings have one thread. What is compared runs in turns, and
 medians of the rounds count:
