@@ -8,7 +8,7 @@ from xtcav_ml.config.base import Section, parameter
 from xtcav_ml.config.layout import Layout
 from xtcav_ml.config.paths import SIMULATED
 from xtcav_ml.config.schema import LARGEST_SIDE, NO_FRAME
-from xtcav_ml.config.simulate import AxesParams
+from xtcav_ml.config.simulate import CalibrationParams
 
 Side = Annotated[int, Field(ge=1, le=LARGEST_SIDE)]
 

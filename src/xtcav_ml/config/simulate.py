@@ -1,9 +1,10 @@
 """Section `simulate`: everything that decides the simulated shots.
 
-Pairs named [low, high] are the ends of a uniform distribution. Pairs for the two colours say so.
+The machine has a set point, and every quantity of it jitters around that and drifts. docs/simulator.md has the source of each
+number.
 """
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -19,80 +20,141 @@ def _ascending(value: tuple[float, float]) -> tuple[float, float]:
 
 
 Positive = Annotated[float, Field(gt=0, le=1e4)]
+Pair = tuple[Positive, Positive]
 Triple = tuple[Positive, Positive, Positive]
 Spread = Annotated[float, Field(ge=0, le=1e4)]
 Energy = Annotated[float, Field(ge=-100, le=100)]
 Shift = Annotated[float, Field(ge=-20, le=20)]
-Loss = Annotated[float, Field(gt=0, le=60)]
-LogGain = Annotated[float, Field(ge=-50, le=50)]
-LogFall = Annotated[float, Field(ge=0, le=20)]
+Slope = Annotated[float, Field(ge=-100, le=100)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Volts = Annotated[float, Field(ge=-10, le=10)]
+Mean = Annotated[float, Field(ge=-20_000, le=20_000)]
 VoltRange = Annotated[tuple[Volts, Volts], AfterValidator(_ascending)]
-EnergyRange = Annotated[tuple[Energy, Energy], AfterValidator(_ascending)]
-SpreadRange = Annotated[tuple[Spread, Spread], AfterValidator(_ascending)]
-PositiveRange = Annotated[tuple[Positive, Positive], AfterValidator(_ascending)]
-HalfDurations = Annotated[float, Field(ge=-1, le=1)]
-Place = Annotated[tuple[HalfDurations, HalfDurations], AfterValidator(_ascending)]
+PositiveRange = Annotated[Pair, AfterValidator(_ascending)]
+LogGains = tuple[Slope, Slope]
 Shots = Annotated[int, Field(ge=0, le=10_000_000)]
+Pixel = Annotated[int, Field(ge=0, le=1000)]
 
 
-class AxesParams(Section):
-    """Calibration of the frame's axes."""
+def _shares(value: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+    if value[2] + value[3] > 1:
+        raise ValueError(
+            f"shares of the variance add up to more than 1 (found {value[2]} and {value[3]}, expected at most 1 in all). "
+            "Fix: lower one"
+        )
+    return value
 
-    time_per_column: float = parameter("width of a column", "fs", ge=0.1, le=10)
-    energy_per_row: float = parameter("height of a row; energy grows with the row number", "MeV", ge=0.01, le=2)
+
+Varying = Annotated[tuple[Mean, Spread, Fraction, Fraction], AfterValidator(_shares)]
+"""Mean, s.d., and the shares of the variance that drift with the two times of `drift`; the rest is new in every shot."""
+
+
+class CalibrationParams(Section):
+    """The six constants of an XTCAV calibration, by the names of the classical analysis."""
+
+    umperpix: float = parameter("size of a pixel on the screen", "um", ge=0.1, le=1000)
+    strstrength: float = parameter("streak: um on the screen per um along the bunch", "1", ge=1, le=10_000)
+    rfampcalib: float = parameter("RF amplitude at which strstrength was measured", "MV", ge=0.1, le=1000)
+    rfphasecalib: float = parameter("RF phase of the zero crossing at which it was measured", "degrees", ge=-360, le=360)
+    dumpe: float = parameter("beam energy on the screen's middle row", "MeV", ge=100, le=20_000)
+    dumpdisp: float = parameter("dispersion at the screen, negative if energy falls with the row", "m", ge=-10, le=10)
+
+    @model_validator(mode="after")
+    def _disperses(self) -> Self:
+        if not self.dumpdisp:
+            raise ValueError("dumpdisp: no dispersion (found 0, expected another number). Fix: correct it")
+        return self
+
+
+class MachineParams(Section):
+    """What the machine reports of each shot. Quadruples: mean, s.d., shares of the variance that drift slowly and fast."""
+
+    drift: Pair = parameter("times of the slow and of the fast drift", "s")
+    l3_energy: Varying = parameter("L3 energy, of the beam between both bunches", "MeV, MeV, 1, 1")
+    gun_charge: Varying = parameter("charge at the gun", "pC, pC, 1, 1")
+    charge: Varying = parameter("charge at the dump", "pC, pC, 1, 1")
+    bc1_energy: Varying = parameter("position in the first compressor", "mm, mm, 1, 1")
+    bc2_energy: Varying = parameter("position in the second compressor", "mm, mm, 1, 1")
+    bc1_current: Varying = parameter("current after the first compressor", "A, A, 1, 1")
+    bc2_current: Varying = parameter("current after the second compressor", "A, A, 1, 1")
+    xtcav_amplitude: Varying = parameter("RF amplitude of the XTCAV", "MV, MV, 1, 1")
+    xtcav_phase: Varying = parameter("RF phase of the XTCAV", "degrees, degrees, 1, 1")
+    photon_energy: tuple[Positive, Spread] = parameter("photon energy at the mean L3 energy, and its noise", "eV")
+    missing: Fraction = parameter("shots without beam, and a damage mask that says so", "fraction")
+    damaged: Fraction = parameter("shots of which the damage mask says that scalars are bad", "fraction")
 
 
 class BunchParams(Section):
-    """The electron bunch before it lases."""
+    """The bunches before they lase. Quadruples as in MachineParams, drawn for each bunch by itself."""
 
-    l3_energy: float = parameter("nominal L3 energy; lies on the frame's middle row", "MeV", ge=1000, le=20_000)
-    l3_jitter: float = parameter("jitter of the L3 energy from shot to shot", "MeV r.m.s.", ge=0, le=20)
-    charge: PositiveRange = parameter("charge of the bunch", "pC")
-    duration: PositiveRange = parameter("full width at half maximum without the horns", "fs")
-    edge: float = parameter("rise of the current at both ends", "fraction of the duration", gt=0, le=0.5)
-    horn_height: SpreadRange = parameter("current of a horn, the same range at both ends", "fraction of the plateau's")
-    horn_width: float = parameter("width of a horn, r.m.s.", "fraction of the duration", gt=0, le=0.5)
-    chirp: EnergyRange = parameter("energy of the head minus that of the tail", "MeV")
-    curvature: EnergyRange = parameter("energy of the ends minus that of the middle", "MeV")
-    slice_spread: PositiveRange = parameter("slice energy spread before lasing", "MeV r.m.s.")
-    missing: Fraction = parameter("shots without beam", "fraction")
+    count: Literal[1, 2] = parameter("bunches: the first lases at the higher photon energy; one has all the charge", "1")
+    energy_gap: float = parameter("energy of the first minus that of the second, at their spikes", "MeV", ge=0, le=100)
+    energy: Varying = parameter("energy of a bunch off its place", "MeV, MeV, 1, 1")
+    split: Varying = parameter("share of a bunch in the charge, times the number of bunches", "1, 1, 1, 1")
+    length: Varying = parameter("length from end to end", "fs, fs, 1, 1")
+    spike_place: float = parameter("current spike from the head", "fraction of the length", ge=0.05, le=0.95)
+    spike_share: Varying = parameter("share of the spike in a bunch's charge at the mean BC2 current", "1, 1, 1, 1")
+    spike_width: Varying = parameter("width of the spike", "fs r.m.s., fs, 1, 1")
+    chirp: Varying = parameter("energy along the bunch, from head to tail", "MeV per fs, MeV per fs, 1, 1")
+    curvature: Varying = parameter("energy added at 100 fs from the spike", "MeV, MeV, 1, 1")
+    head_curl: Varying = parameter("height of the curl at the head", "MeV, MeV, 1, 1")
+    tail_curl: Varying = parameter("height of the curl at the tail", "MeV, MeV, 1, 1")
+    curl_length: float = parameter("length of the curls", "fs", gt=0, le=100)
+    curl_share: float = parameter("charge of each curl", "fraction of the bunch", ge=0, le=0.3)
+    slice_spread: Varying = parameter("slice energy spread before lasing", "MeV r.m.s., MeV, 1, 1")
 
 
 class LasingParams(Section):
-    """Two colours, each lasing in a slice of the bunch of its own, as in self-amplified spontaneous emission.
+    """Each bunch lases at its current spike, at a colour of its own, as in self-amplified spontaneous emission.
 
-    The colours' gains G share one log-normal fluctuation (beam current, orbit) and each falls off on both sides of
-    its own resonance, by a Gaussian of a normal detuning. The mean energy loss in the slice is `saturated_loss` x
-    G / (1 + G), times the mean of independent exponential powers, one a spike: so pulse energies follow a gamma
-    distribution.
+    The local energy loss without saturation is a gain times spikes of exponential power times a Gaussian along the bunch. It
+    saturates where it happens, and is then smoothed over the slippage. The square of the spread grows with the loss.
     """
 
-    centre: tuple[Place, Place] = parameter("position of each colour's slice from the bunch's middle", "half durations")
-    duration: PositiveRange = parameter("length of a slice", "fs")
-    spike: float = parameter("length of a spike, full width at half maximum; one every half length", "fs", gt=0, le=20)
-    saturated_loss: tuple[Loss, Loss] = parameter("mean energy loss of each colour at saturation", "MeV")
-    log_gain: tuple[LogGain, LogGain] = parameter("mean of ln of the gain of each colour on resonance", "1")
-    log_gain_spread: float = parameter("fluctuation of ln of the gain, common to the colours", "r.m.s.", ge=0, le=20)
-    detuning_fall: tuple[LogFall, LogFall] = parameter("fall of each ln gain off resonance", "per r.m.s. detuning")
-    spread_growth: float = parameter("energy spread added in quadrature", "MeV r.m.s. per MeV of loss", ge=0, le=5)
+    delay: Varying = parameter("delay of the first colour to the second, without what follows", "fs, fs, 1, 1")
+    delay_slopes: tuple[Slope, Slope] = parameter("change with L3 and BC2 energy", "fs per s.d.")
+    delay_curvatures: tuple[Slope, Slope, Slope] = parameter(
+        "change with their squares and their product", "fs per s.d. squared"
+    )
+    duration: float = parameter("length that lases, full width at half maximum", "fs", ge=1, le=100)
+    spike: float = parameter("length of a SASE spike, full width at half maximum", "fs", gt=0, le=20)
+    slippage: float = parameter("smoothing by slippage", "fs r.m.s.", ge=0.1, le=10)
+    log_gain: LogGains = parameter("mean of ln of the loss without saturation over 1 MeV, of each colour", "1")
+    gain_spread: Varying = parameter("fluctuation of ln of the gain, drawn for each colour", "1, 1, 1, 1")
+    detuning: LogGains = parameter("change of ln of each gain with the L3 energy", "per s.d.")
+    saturation: float = parameter("local energy loss at which a gain without end saturates, at 1 kA", "MeV", gt=0, le=40)
+    spread_growth: float = parameter("square of the spread added per loss, at 1 kA", "MeV^2 per MeV", ge=0, le=50)
+
+
+class DetectorParams(Section):
+    """The six gas detectors, in the order of GAS_DETECTORS."""
+
+    response: tuple[Fraction, Fraction, Fraction, Fraction, Fraction, Fraction] = parameter(
+        "reading over the pulses' energy", "1"
+    )
+    offset: float = parameter("reading without X-rays", "uJ", ge=-100, le=100)
+    noise: float = parameter("noise of a reading", "uJ r.m.s.", ge=0, le=100)
+    largest: float = parameter("largest reading of the last one", "uJ", gt=0, le=10_000)
 
 
 class CameraParams(Section):
-    """From charge density to a 12-bit frame."""
+    """From charge density to a frame."""
 
-    resolution: tuple[Positive, Positive] = parameter("width of a point, rows and columns", "pixels r.m.s.")
+    resolution: Pair = parameter("width of a point, rows and columns", "pixels r.m.s.")
     position_jitter: tuple[Spread, Spread] = parameter("jitter of the beam on screen: rows, columns", "pixels r.m.s.")
     response: float = parameter("signal of the charge", "ADU per pC", gt=0, le=1e7)
     photoelectrons: float = parameter("detected quanta; they set the shot noise", "per ADU", gt=0, le=1e4)
-    pedestal: float = parameter("mean dark level", "ADU", ge=0, le=2000)
+    pedestal: float = parameter("mean dark level of raw frames", "ADU", ge=0, le=2000)
     pixel_pattern: Spread = parameter("fixed pattern of the dark level from pixel to pixel", "ADU r.m.s.")
     column_pattern: Spread = parameter("fixed pattern of the dark level from column to column", "ADU r.m.s.")
+    moved_level: Spread = parameter("move of the dark level from run to run", "ADU r.m.s.")
+    moved_columns: Spread = parameter("the same of each column", "ADU r.m.s.")
+    moved_blocks: Spread = parameter("the same of each read-out block", "ADU r.m.s.")
+    blocks: tuple[Pixel, Pixel] = parameter("row and column where the read-out blocks meet", "pixels")
     hot_pixels: Fraction = parameter("pixels that are hot", "fraction")
     hot_level: PositiveRange = parameter("dark level of a hot pixel above the pedestal", "ADU")
     read_noise: Spread = parameter("noise of the camera's readout", "ADU r.m.s.")
-    saturation: int = parameter("largest value; 4095 for 12 bits", "ADU", gt=0, le=32767)
+    saturation: int = parameter("largest value of a raw frame; 4095 for 12 bits", "ADU", gt=0, le=32767)
 
 
 class DigitizerParams(Section):
@@ -100,7 +162,10 @@ class DigitizerParams(Section):
 
     electrons: Triple = parameter("mean electrons in a channel: t0 of both colours, t1 and t2 of one each", "per uJ")
     electron_height: float = parameter("height of one electron's signal", "V", gt=0, le=10)
-    position: Triple = parameter("position of the peaks at the nominal L3 energy", "samples")
+    energy_scale: Pair = parameter(
+        "amplitudes of the energy peaks e1 and e2 over the heights of t2 and t1", "of acq.e1.ampl and acq.e2.ampl"
+    )
+    position: Triple = parameter("position of the peaks at the mean L3 energy", "samples")
     shift: tuple[Shift, Shift, Shift] = parameter("shift of the peaks with the L3 energy", "samples per MeV")
     position_jitter: Spread = parameter("jitter of t1 and t2", "samples r.m.s.")
     rise: float = parameter("time from foot to top of a peak", "samples", gt=0, le=50)
@@ -127,15 +192,19 @@ class SimulateParams(Section):
     experiment: str = parameter("first part of the file names", pattern=r"^[A-Za-z0-9._-]{1,64}$")
     shots_per_file: int = parameter("most shots in a file", "shots", ge=1, le=10_000)
     first_run: int = parameter("the dark run; no-lasing and lasing runs follow", "run number", ge=1, le=9000)
-    dark_shots: Shots = parameter("length of the run without beam, which gives the dark frame", "shots")
+    dark_shots: Shots = parameter("length of the run without beam, which gives the dark frame of raw ones", "shots")
     no_lasing_shots: Shots = parameter("length of the run without lasing", "shots")
     lasing_shots: tuple[Shots, ...] = parameter("length of each lasing run", "shots", max_length=900)
     first_second: int = parameter("time of the dark run's first shot", "s since 1970", ge=0, lt=2**32)
     run_spacing: int = parameter("from the start of one run to that of the next", "s", ge=1, le=86_400)
     repetition_rate: int = parameter("shots per second; a divisor of 360", "Hz", ge=1, le=120)
-    axes: AxesParams
+    stored_every: int = parameter("camera shots of which one is stored, so that few shots are of minutes", "shots", ge=1, le=1000)
+    frames: Literal["dark_subtracted", "raw"] = parameter("frames as the experiment stored them, or of the camera")
+    calibration: CalibrationParams
+    machine: MachineParams
     bunch: BunchParams
     lasing: LasingParams
+    detector: DetectorParams
     camera: CameraParams
     digitizer: DigitizerParams
     rule: PeakRule
@@ -159,19 +228,9 @@ class SimulateParams(Section):
             )
         # Event keys stay unique as long as no run reaches into the next.
         longest = self.run_spacing * self.repetition_rate
-        if max(shots) > longest:
+        if max(shots) * self.stored_every > longest:
             raise ValueError(
-                f"run_spacing: a run reaches into the next (found {max(shots)} shots, expected at most run_spacing x "
-                f"repetition_rate = {longest}). Fix: raise it"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _check_beam_fits(self) -> Self:
-        columns = self.bunch.duration[1] * (1 + 4 * self.bunch.edge) / self.axes.time_per_column
-        if columns > FRAME_SHAPE[1]:
-            raise ValueError(
-                f"bunch.duration: the longest bunch is wider than the frame (found {self.bunch.duration[1]} fs = {columns:.0f} "
-                f"columns, expected at most {FRAME_SHAPE[1]}). Fix: shorten it, or raise axes.time_per_column"
+                f"run_spacing: a run reaches into the next (found {max(shots)} shots x stored_every, expected at most run_spacing "
+                f"x repetition_rate = {longest}). Fix: raise it"
             )
         return self

@@ -64,20 +64,26 @@ def find_peaks(waveforms: Floats, l3_energy: Floats, rule: PeakRule) -> Peaks:
     A peak is the maximum of the channels' mean in its region if that is over the threshold. A peak whose region lies
     outside the waveform, or whose L3 energy is NaN, is absent.
     """
+    place, top = _search(waveforms, l3_energy, rule)
+    present = top > np.array(rule.thresholds)[:, None]
+    peaks = Peaks(np.where(present, place, np.nan), np.where(present, top, np.nan))
+    return drop_unequal(peaks, rule.largest_difference)
+
+
+def _search(waveforms: Floats, l3_energy: Floats, rule: PeakRule) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return sample and height (3, N) each of the maximum in each region, NaN where the region lies outside."""
     level = remove_droop(waveforms, rule.drooping_channels, rule.baseline_samples)
     trace = normalize(level).mean(axis=1, dtype=np.float64)
     shots, samples = trace.shape
-    position, amplitude = np.full((2, len(PEAKS), shots), np.nan)
-    expected = zip(rule.regions, rule.shift, rule.thresholds, strict=True)
-    for peak, ((start, stop), shift, threshold) in enumerate(expected):
+    place, top = np.full((2, len(PEAKS), shots), np.nan)
+    for peak, ((start, stop), shift) in enumerate(zip(rule.regions, rule.shift, strict=True)):
         moved = shift * (np.asarray(l3_energy, np.float64) - rule.reference_energy)[:, None]
         inside = (np.arange(samples) >= start + moved) & (np.arange(samples) < stop + moved)
         searched = np.where(inside, trace, -np.inf)
-        top = searched.max(axis=1)
-        present = top > threshold
-        position[peak, present] = searched.argmax(axis=1)[present]
-        amplitude[peak, present] = top[present]
-    return drop_unequal(Peaks(position, amplitude), rule.largest_difference)
+        found = inside.any(axis=1)
+        top[peak, found] = searched.max(axis=1)[found]
+        place[peak, found] = searched.argmax(axis=1)[found]
+    return place, top
 
 
 def drop_unequal(peaks: Peaks, largest_difference: float) -> Peaks:
@@ -99,3 +105,19 @@ def peaks_label(peaks: Peaks) -> NDArray[np.int8]:
     t0, t1, t2 = ~np.isnan(peaks.amplitude)
     cases = [~t0 & ~t1 & ~t2, t0 & ~t1 & ~t2, t0 & t1 & ~t2, t0 & t1 & t2]
     return np.select(cases, [0, 1, 2, 3], -1).astype(np.int8)
+
+
+def energy_label(first: Floats, second: Floats, rule: PeakRule) -> NDArray[np.int8]:
+    """Return the label (N,) of each shot from the amplitudes (N,) of its energy peaks e1 and e2.
+
+    0: none, 1: e1 alone, 2: e2 alone, 3: both, -1: one lies between its thresholds or is NaN.
+    """
+    present = [values > least for values, least in zip((first, second), rule.energy_thresholds, strict=True)]
+    absent = [(values <= rule.energy_absent) & ~there for values, there in zip((first, second), present, strict=True)]
+    cases = [absent[0] & absent[1], present[0] & absent[1], absent[0] & present[1], present[0] & present[1]]
+    return np.select(cases, [0, 1, 2, 3], -1).astype(np.int8)
+
+
+def heights(waveforms: Floats, l3_energy: Floats, rule: PeakRule) -> NDArray[np.float64]:
+    """Return the greatest mean (3, N) of the normalized channels in each region, over its threshold or not; NaN outside."""
+    return _search(waveforms, l3_energy, rule)[1]

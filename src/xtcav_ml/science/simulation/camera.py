@@ -1,5 +1,6 @@
-"""Charge in slices -> camera frame: optics, shot noise, dark level, read noise, saturation."""
+"""Phase space -> camera frame: optics, shot noise, dark level, read noise, saturation."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,71 +12,95 @@ from xtcav_ml.science.simulation import draws
 
 Floats = NDArray[np.float64]
 Frame = NDArray[np.float32]
-REACH = 5.0  # r.m.s. widths of a Gaussian that are drawn: 6e-7 of the charge lies outside
-ROWS_AT_ONCE = 64  # whose intermediate results stay in the processor's cache
+REACH = 4.5  # r.m.s. widths of a Gaussian that are drawn: 7e-6 of the charge lies outside
+MARGIN = 256  # rows beyond both edges that hold what falls there; the widest Gaussian reaches so far
+LEAST_CHARGE = 1e-6  # pC in a column that is drawn
+LARGEST = 32767  # of a stored pixel
 
 
 @dataclass(frozen=True)
 class Streak:
-    """n slices of a bunch on the screen: slice i is a Gaussian along the rows of column `column` + i."""
+    """Slices of a bunch on the screen: each a point in time and a Gaussian in energy. Every array is (n,)."""
 
-    charge: Floats  # (n,), pC
-    row: Floats  # (n,), middle of the Gaussian
-    spread: Floats  # (n,), its r.m.s. width, rows
-    column: int
-
-
-@dataclass(frozen=True)
-class BeamPatch:
-    """Region of a frame that holds the beam; pixel [0, 0] lies on (row, column) of the frame, which may be outside."""
-
-    row: int
-    column: int
-    values: Frame  # (rows, columns)
+    charge: Floats  # pC
+    column: Floats
+    row: Floats  # middle of the Gaussian
+    spread: Floats  # its r.m.s. width, rows
 
 
-def charge_density(streak: Streak, resolution: tuple[float, float], frame_rows: int) -> BeamPatch:
-    """Return the charge on the screen, pC per pixel, as far as it falls on a row of the frame.
+def charge_density(streaks: Iterable[Streak], resolution: tuple[float, float], shape: tuple[int, int]) -> Frame:
+    """Return the charge on a screen of `shape` (rows, columns), pC per pixel; what falls beside it is lost.
 
-    `resolution` is the r.m.s. width of a point, rows and columns.
+    `resolution` is the r.m.s. width of a point, rows and columns. Each column of a streak is a Gaussian with the mean and
+    the variance of the slices that the resolution mixes there.
     """
-    # A Gaussian spread seen with a Gaussian resolution is a Gaussian: along rows no convolution is needed.
-    width = np.sqrt(streak.spread * streak.spread + resolution[0] * resolution[0])
-    first = max(int(np.floor((streak.row - REACH * width).min())), 0)
-    last = min(int(np.ceil((streak.row + REACH * width).max())), frame_rows - 1)
-    height = (streak.charge / (width * np.sqrt(2 * np.pi))).astype(np.float32)
-    middle, width = streak.row.astype(np.float32), width.astype(np.float32)
+    screen = np.zeros((shape[0] + 2 * MARGIN, shape[1]), np.float32)
     kernel = gaussian_kernel(resolution[1])
-    values = np.empty((max(last + 1 - first, 0), height.size + kernel.size - 1), np.float32)
-    for start in range(0, len(values), ROWS_AT_ONCE):
-        part = values[start : start + ROWS_AT_ONCE]
-        rows = np.arange(first + start, first + start + len(part), dtype=np.float32)
-        distance = (rows[:, None] - middle) / width
-        part[:] = convolve_rows(exp(-0.5 * distance * distance) * height, kernel)
-    return BeamPatch(first, streak.column - kernel.size // 2, values)
+    for streak in streaks:
+        charge, row, variance = _column_moments(streak, kernel, shape[1])
+        width = np.sqrt(variance + resolution[0] * resolution[0])
+        reach = np.minimum(np.ceil(REACH * width), MARGIN - 1).astype(np.int64)
+        seen = (charge > LEAST_CHARGE) & (row > -MARGIN + reach) & (row < shape[0] + MARGIN - 1 - reach)
+        # Columns in which the Gaussian is about as wide are drawn together, as far as the widest of them reaches.
+        powers = np.searchsorted(2 ** np.arange(4, 9), reach)
+        for power in np.unique(powers[seen]):
+            columns = np.flatnonzero(seen & (powers == power))
+            _add_gaussians(screen, columns, charge[columns], row[columns] + MARGIN, width[columns])
+    return screen[MARGIN:-MARGIN]
 
 
-def gaussian_kernel(width: float) -> Frame:
+def _column_moments(streak: Streak, kernel: Floats, columns: int) -> tuple[Floats, Floats, Floats]:
+    """Return charge, mean row and variance of the rows (columns,) where a streak is seen with `kernel` (k,)."""
+    beyond = kernel.size  # columns on both sides of the screen, from which charge is smeared into it
+    place = np.clip(streak.column + beyond, 0, columns + 2 * beyond - 2)
+    first = np.floor(place).astype(np.int64)
+    part = place - first
+    squares = streak.row * streak.row + streak.spread * streak.spread
+    moments = []
+    for values in (streak.charge, streak.charge * streak.row, streak.charge * squares):
+        size = columns + 2 * beyond
+        at = np.bincount(first, values * (1 - part), size) + np.bincount(first + 1, values * part, size)
+        moments.append(_smooth(at, kernel)[beyond:-beyond])
+    charge, row, square = moments
+    held = np.maximum(charge, 1e-30)
+    row, square = row / held, square / held
+    return charge, row, np.maximum(square - row * row, 0)
+
+
+def _add_gaussians(screen: Frame, columns: NDArray[np.int64], charge: Floats, row: Floats, width: Floats) -> None:
+    """Add a Gaussian along the rows of each of `columns` (n,) to the screen."""
+    reach = int(np.ceil(REACH * width.max()))
+    middle = np.rint(row)
+    reach = min(reach, MARGIN - 1)
+    rows = np.arange(-reach, reach + 1, dtype=np.float32)[:, None]
+    distance = (rows - (row - middle).astype(np.float32)) / width.astype(np.float32)
+    height = (charge / (width * np.sqrt(2 * np.pi))).astype(np.float32)
+    at = rows.astype(np.int64) + middle.astype(np.int64)
+    np.clip(at, 0, len(screen) - 1, out=at)
+    screen[at, columns] += height * exp(np.float32(-0.5) * distance * distance)
+
+
+def gaussian_kernel(width: float) -> Floats:
     """Return a Gaussian of r.m.s. `width` pixels and sum 1, of odd length."""
     reach = int(np.ceil(REACH * width))
     distance = np.arange(-reach, reach + 1) / width
     weights = exp(-0.5 * distance * distance)
-    return np.asarray(weights / weights.sum(), np.float32)
+    return np.asarray(weights / weights.sum())
 
 
-def convolve_rows(values: Frame, kernel: Frame) -> Frame:
-    """Return every row of `values` (rows, columns) convolved with `kernel` (k,): (rows, columns + k - 1)."""
-    # A sum of shifted copies: as fast as a matrix product here, and its bytes do not depend on a BLAS or its threads.
-    rows, columns = values.shape
-    wide = np.zeros((rows, columns + kernel.size - 1), np.float32)
-    weighted = np.empty_like(values)
+def _smooth(values: Floats, kernel: Floats) -> Floats:
+    """Return values (n,) convolved with a kernel (k,), n of them."""
+    # A sum of shifted copies: its bytes do not depend on a library or its threads.
+    reach = kernel.size // 2
+    wide = np.pad(values, reach)
+    total = np.zeros_like(values)
     for shift, weight in enumerate(kernel):
-        wide[:, shift : shift + columns] += np.multiply(values, weight, out=weighted)
-    return wide
+        total += weight * wide[shift : shift + values.size]
+    return total
 
 
 def dark_level(rng: np.random.Generator, shape: tuple[int, int], params: CameraParams) -> Frame:
-    """Return the mean dark frame of `shape` (rows, columns), ADU: pedestal, fixed pattern and hot pixels."""
+    """Return the dark level of `shape` (rows, columns) that is subtracted, ADU: pedestal, fixed pattern and hot pixels."""
     level: Frame = params.pedestal + params.pixel_pattern * draws.noise(rng, shape)
     level += params.column_pattern * draws.noise(rng, shape[1:])
     hot = rng.random(shape) < params.hot_pixels
@@ -83,22 +108,39 @@ def dark_level(rng: np.random.Generator, shape: tuple[int, int], params: CameraP
     return level
 
 
-def expose(rng: np.random.Generator, dark: Frame, patch: BeamPatch | None, params: CameraParams) -> NDArray[np.int16]:
-    """Return the frame, ADU int16, of a camera with mean dark frame `dark` on which `patch` (pC per pixel) falls.
+def moved_level(rng: np.random.Generator, shape: tuple[int, int], params: CameraParams) -> Frame:
+    """Return by how much the dark level of a run is off that (rows, columns): as a whole, by columns and by blocks, ADU."""
+    level = np.full(shape, params.moved_level * draws.normal(rng, 1)[0], np.float32)
+    level += params.moved_columns * draws.noise(rng, shape[1:])
+    row, column = params.blocks
+    steps = params.moved_blocks * draws.normal(rng, 4)
+    for number, part in enumerate((np.s_[:row, :column], np.s_[:row, column:], np.s_[row:, :column], np.s_[row:, column:])):
+        level[part] += np.float32(steps[number])
+    return level
 
-    The patch outside the frame is lost. No patch: a frame without beam.
+
+def expose(rng: np.random.Generator, dark: Frame, charge: Frame | None, params: CameraParams) -> Frame:
+    """Return the frame, whole ADU from 0 to saturation, of a camera with mean dark frame `dark` on which `charge` falls.
+
+    `charge` is pC per pixel; None: a frame without beam. Shot noise is that of many quanta: Gaussian.
     """
     frame = draws.noise(rng, dark.shape)
-    frame *= np.float32(params.read_noise)
+    if charge is None:
+        frame *= np.float32(params.read_noise)
+    else:
+        signal = charge * np.float32(params.response)
+        variance = signal * np.float32(1 / params.photoelectrons)
+        variance += np.float32(params.read_noise * params.read_noise)
+        frame *= np.sqrt(variance, out=variance)
+        frame += signal
     frame += dark
-    if patch is not None:
-        rows, columns = patch.values.shape
-        top, left = max(patch.row, 0), max(patch.column, 0)
-        bottom, right = min(patch.row + rows, dark.shape[0]), min(patch.column + columns, dark.shape[1])
-        if top < bottom and left < right:
-            inside = patch.values[top - patch.row : bottom - patch.row, left - patch.column : right - patch.column]
-            quanta = draws.poisson(rng, inside * np.float32(params.response * params.photoelectrons))
-            frame[top:bottom, left:right] += quanta.astype(np.float32) / np.float32(params.photoelectrons)
     np.rint(frame, out=frame)
     np.clip(frame, 0, params.saturation, out=frame)
-    return frame.astype(np.int16)
+    return frame
+
+
+def stored(frame: Frame, dark: Frame | None) -> NDArray[np.int16]:
+    """Return a frame as it is stored: raw, or with the level `dark`, in whole ADU, subtracted."""
+    if dark is not None:
+        frame = frame - dark
+    return np.clip(frame, -LARGEST, LARGEST).astype(np.int16)
