@@ -17,5 +17,5 @@ def evaluate() -> None:
 
     with writing(METRICS), resources.measured("evaluate"):
         threads = load_section("train", TrainParams).threads
-        axes = load_section("data", DataParams).calibration(load_section("simulate", SimulateParams).axes)
+        axes = load_section("data", DataParams).calibration(load_section("simulate", SimulateParams).calibration)
         stage.evaluate_network(threads, PREPARED, MODEL, HISTORY, RESULTS, axes=axes)

@@ -23,6 +23,6 @@ def show(
     from xtcav_ml.tools import show as tool
 
     data = load_section("data", DataParams)
-    axes = data.calibration(load_section("simulate", SimulateParams).axes)
+    axes = data.calibration(load_section("simulate", SimulateParams).calibration)
     with writing(out):
         tool.draw_sheet(file, raw or Path(data.raw), out, shots, data.layout, axes)

@@ -50,7 +50,7 @@ class DataParams(Section):
         """Return whether section `simulate` made the files."""
         return self.raw == str(SIMULATED)
 
-    def calibration(self, simulated: AxesParams) -> Axes | None:
+    def calibration(self, simulated: CalibrationParams) -> Axes | None:
         """Return the calibration of the frames; that of the simulation, `simulated`, where these are simulated."""
         if self.axes is None and self.simulated:
             return Axes(time_per_column=simulated.time_per_column, energy_per_row=simulated.energy_per_row)

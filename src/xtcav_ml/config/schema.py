@@ -11,6 +11,7 @@ IMAGE = "xtcavimg"
 WAVEFORMS = "acq.waveforms"
 PEAKS_LABEL = "acq.peaksLabel"
 ENERGY_LABEL = "acq.enPeaksLabel"  # 0 none, 1 e1, 2 e2, 3 both, -1 between the thresholds
+ENERGY_CLASSES = ("no peaks", "e1", "e2", "e1 e2")
 ENERGY_AMPLITUDES = ("acq.e1.ampl", "acq.e2.ampl")  # of the lower and the higher photon energy
 EVENT_KEY = ("evt.seconds", "evt.nanoseconds", "evt.fiducials")  # the three datasets which together identify a shot
 FILE = "file"  # column of a table of shots that is no dataset: the file of the row

@@ -31,6 +31,7 @@ Volts = Annotated[float, Field(ge=-10, le=10)]
 Mean = Annotated[float, Field(ge=-20_000, le=20_000)]
 VoltRange = Annotated[tuple[Volts, Volts], AfterValidator(_ascending)]
 PositiveRange = Annotated[Pair, AfterValidator(_ascending)]
+LIGHT = 0.3  # um per fs, as the classical analysis has it
 LogGains = tuple[Slope, Slope]
 Shots = Annotated[int, Field(ge=0, le=10_000_000)]
 Pixel = Annotated[int, Field(ge=0, le=1000)]
@@ -58,6 +59,16 @@ class CalibrationParams(Section):
     rfphasecalib: float = parameter("RF phase of the zero crossing at which it was measured", "degrees", ge=-360, le=360)
     dumpe: float = parameter("beam energy on the screen's middle row", "MeV", ge=100, le=20_000)
     dumpdisp: float = parameter("dispersion at the screen, negative if energy falls with the row", "m", ge=-10, le=10)
+
+    @property
+    def energy_per_row(self) -> float:
+        """Return the energy from one row to the next, MeV."""
+        return self.umperpix * 1e-6 * self.dumpe / self.dumpdisp
+
+    @property
+    def time_per_column(self) -> float:
+        """Return the time from one column to the next, fs, at the RF amplitude and on the side of the calibration."""
+        return self.umperpix / (LIGHT * self.strstrength)
 
     @model_validator(mode="after")
     def _disperses(self) -> Self:
@@ -160,7 +171,10 @@ class CameraParams(Section):
 class DigitizerParams(Section):
     """From pulse energies to 16 waveforms. Triples are in the order t0, t1, t2."""
 
-    electrons: Triple = parameter("mean electrons in a channel: t0 of both colours, t1 and t2 of one each", "per uJ")
+    electrons: Triple = parameter(
+        "mean electrons in a channel for weak pulses: t0 of both colours, t1 and t2 of one each", "per uJ"
+    )
+    half_energy: float = parameter("pulse energy at which saturation has halved the electrons", "uJ", gt=0, le=1e6)
     electron_height: float = parameter("height of one electron's signal", "V", gt=0, le=10)
     energy_scale: Pair = parameter(
         "amplitudes of the energy peaks e1 and e2 over the heights of t2 and t1", "of acq.e1.ampl and acq.e2.ampl"

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from xtcav_ml.config.simulate import CalibrationParams
 from xtcav_ml.science.portable import polynomial
 
-LIGHT = 0.3  # um per fs
 LEAST_COSINE = 0.5  # of the phase off the calibration, below which the streak is not linear
 COSINE_SERIES = [(-1) ** n / math.factorial(2 * n) for n in range(16)]
 DEGREE = 0.017453292519943295  # radians
@@ -27,11 +26,6 @@ def cosine(degrees: Floats) -> Floats:
     return np.asarray(polynomial(radians * radians, COSINE_SERIES))
 
 
-def energy_per_row(calibration: CalibrationParams) -> float:
-    """Return the energy from one row to the next, MeV."""
-    return calibration.umperpix * 1e-6 * calibration.dumpe / calibration.dumpdisp
-
-
 def time_per_column(calibration: CalibrationParams, amplitude: Floats, phase: Floats) -> NDArray[np.float64]:
     """Return the time from one column to the next (N,), fs, at RF amplitudes (N,), MV, and phases (N,), degrees.
 
@@ -39,6 +33,5 @@ def time_per_column(calibration: CalibrationParams, amplitude: Floats, phase: Fl
     frame has no time axis.
     """
     off = cosine(np.asarray(phase, np.float64) - calibration.rfphasecalib)
-    strength = LIGHT * calibration.strstrength * np.asarray(amplitude, np.float64)
-    size = calibration.umperpix * calibration.rfampcalib / strength
+    size = calibration.time_per_column * (calibration.rfampcalib / np.asarray(amplitude, np.float64))
     return np.where(np.abs(off) < LEAST_COSINE, np.nan, np.where(off < 0, -size, size))

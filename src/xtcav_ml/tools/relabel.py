@@ -9,7 +9,17 @@ from numpy.typing import NDArray
 
 from xtcav_ml.config.layout import NOTES, Layout
 from xtcav_ml.config.peaks import PeakRule
-from xtcav_ml.config.schema import EVENT_KEY, PEAK_CLASSES, PEAKS_LABEL, SCHEMA, WAVEFORMS
+from xtcav_ml.config.schema import (
+    ENERGY_AMPLITUDES,
+    ENERGY_CLASSES,
+    ENERGY_LABEL,
+    EVENT_KEY,
+    PEAK_CLASSES,
+    PEAKS_LABEL,
+    SCHEMA,
+    WAVEFORMS,
+    Dataset,
+)
 from xtcav_ml.data import raw_files
 from xtcav_ml.data.apart import Apart
 from xtcav_ml.data.hdf5 import create_rows, creating
@@ -22,6 +32,11 @@ from xtcav_ml.system.progress import console, counting, titled_table
 REQUIRED = (
     {name: SCHEMA[name] for name in (WAVEFORMS, "bld.L3energy")} | {PEAKS_LABEL: raw_files.LABEL} | raw_files.KEYS
 )
+
+ENERGY = {name: Dataset("f", (), "amplitude of an energy peak") for name in ENERGY_AMPLITUDES} | {
+    ENERGY_LABEL: raw_files.LABEL
+}
+"""Datasets of the energy peaks, which files may lack."""
 
 SHOTS = 1024  # whose waveforms are copied at a time
 
@@ -40,17 +55,10 @@ def relabel_folder(folder: Path, rule: PeakRule, out: Path | None, layout: Layou
     listing = raw_files.without_parts(listing, place, problems)
     raw_files.refuse({file: problems[file] for file in listing.files})
     columns, blank = _relabelled(listing.files, rule, place)
-    stored, computed = (labels.astype(np.int64) for labels in (columns.pop("stored"), columns[PEAKS_LABEL]))
-    names = ("no label", *PEAK_CLASSES)
-    counts = np.zeros((len(names), len(names)), dtype=np.int64)
-    np.add.at(counts, (stored + 1, computed + 1), 1)
-    table = titled_table(f"{folder}: stored labels (rows) against the rule's (columns)", ("", *names))
-    for name, row in zip(names, counts, strict=True):
-        table.add_row(name, *(f"{count:,}" for count in row))
     screen = console()
-    screen.print(table)
-    share = counts.trace() / max(counts.sum(), 1)
-    screen.print(f"the rule gives the stored label in {share:.2%} of {counts.sum():,} shots")
+    counts = _compared(columns.pop("stored"), columns[PEAKS_LABEL], PEAK_CLASSES, f"{folder}: stored labels")
+    if ENERGY_LABEL in columns:
+        _compared(columns.pop("stored energy"), columns[ENERGY_LABEL], ENERGY_CLASSES, f"{folder}: {ENERGY_LABEL}")
     for note in filter(None, (listing.note, f"{blank:,} rows have no event key" if blank else "")):
         screen.print(f"left out: {note}")
     if out is not None:
@@ -58,6 +66,22 @@ def relabel_folder(folder: Path, rule: PeakRule, out: Path | None, layout: Layou
             for name, values in columns.items():
                 create_rows(file, name, len(values), (), values.dtype)[:] = values
         screen.print(f"labels, peaks and event keys -> {out}")
+    return counts
+
+
+def _compared(
+    stored: NDArray[np.generic], computed: NDArray[np.generic], classes: Sequence[str], title: str
+) -> NDArray[np.int64]:
+    """Print and return counts of shots (stored label, computed label), each axis from -1, no label, to the last class."""
+    names = ("no label", *classes)
+    counts = np.zeros((len(names), len(names)), dtype=np.int64)
+    np.add.at(counts, (stored.astype(np.int64) + 1, computed.astype(np.int64) + 1), 1)
+    table = titled_table(f"{title} (rows) against the rule's (columns)", ("", *names))
+    for name, row in zip(names, counts, strict=True):
+        table.add_row(name, *(f"{count:,}" for count in row))
+    console().print(table)
+    share = counts.trace() / max(counts.sum(), 1)
+    console().print(f"the rule gives the stored label in {share:.2%} of {counts.sum():,} shots")
     return counts
 
 
@@ -74,7 +98,8 @@ def _relabelled(files: Sequence[Path], rule: PeakRule, place: Folder) -> tuple[d
             problems[file] = wrong
             advance(1)
     raw_files.refuse(problems)
-    joined = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
+    common = [name for name in tables[0] if all(name in table for table in tables)]
+    joined = {name: np.concatenate([table[name] for table in tables]) for name in common}
     keyed = joined.pop("keyed")
     return {name: values[keyed] for name, values in joined.items()}, int((~keyed).sum())
 
@@ -97,4 +122,12 @@ def _read(file: Path, rule: PeakRule, place: Folder) -> tuple[dict[str, NDArray[
         **{f"acq.{name}.ampl": amplitude[i] for i, name in enumerate(labels.PEAKS)},
         "keyed": columns[EVENT_KEY[0]] != -1,
     }
-    return table, raw_files.label_problems(file, PEAKS_LABEL, stored, PEAK_CLASSES, "label these shots -1")
+    wrong = raw_files.label_problems(file, PEAKS_LABEL, stored, PEAK_CLASSES, "label these shots -1")
+    if not file_problems(file, ENERGY, place):
+        peaks = read_columns(file, ENERGY, folder=place)
+        first, second = (cast(NDArray[np.floating], peaks[name]) for name in ENERGY_AMPLITUDES)
+        table |= {"stored energy": peaks[ENERGY_LABEL], ENERGY_LABEL: labels.energy_label(first, second, rule)}
+        wrong += raw_files.label_problems(
+            file, ENERGY_LABEL, peaks[ENERGY_LABEL], ENERGY_CLASSES, "label these shots -1"
+        )
+    return table, wrong

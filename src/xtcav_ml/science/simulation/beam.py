@@ -135,7 +135,7 @@ def branches(bunch: Bunches, which: int, loss: Floats | None, params: BunchParam
     head, tail = float(bunch.head[which]), float(bunch.tail[which])
     length = params.curl_length
     lost = params.curl_share * float(bunch.charge[which])
-    time = np.arange(head, tail, STEP) + STEP / 2
+    time = head + STEP * (np.arange(int((tail - head) / STEP)) + 0.5)
     ends = ((time - head, bunch.head_curl[which]), (tail - time, bunch.tail_curl[which]))
     curled = sum(_curl(since, height, length) * exp(-since / length) for since, height in ends)
     rises = sum(exp(-since / length) / np.sqrt(since / length + 0.05) for since, _ in ends)

@@ -39,8 +39,12 @@ def peak_shape(position: NDArray[Any], rise: float) -> NDArray[Any]:
 
 
 def expected_electrons(energy: Floats, params: DigitizerParams) -> Floats:
-    """Return the mean electrons (3,) per channel in t0, t1 and t2 for pulse energies (2,), uJ."""
-    return np.asarray(np.array([energy.sum(), energy[0], energy[1]]) * np.array(params.electrons))
+    """Return the mean electrons (3,) per channel in t0, t1 and t2 for pulse energies (2,), uJ.
+
+    They grow in proportion to weak pulses; strong ones saturate the detectors.
+    """
+    pulses = np.array([energy.sum(), energy[0], energy[1]])
+    return np.asarray(pulses / (1 + pulses / params.half_energy) * np.array(params.electrons))
 
 
 def expected_amplitudes(energy: Floats, params: DigitizerParams) -> Floats:
@@ -54,7 +58,7 @@ def draw_waveforms(
 ) -> NDArray[np.float32]:
     """Return waveforms (channels, samples), V, of pulses of `energy` (2,), uJ.
 
-    `l3_offset` is the L3 energy minus its nominal value, MeV: a beam of more energy radiates at shorter wavelengths,
+    `l3_offset` is the L3 energy minus that at which the peaks have their positions, MeV: a beam of more energy radiates at shorter wavelengths,
     and the photo-electrons, being faster, arrive earlier.
     """
     signal = params.noise * draws.normal(rng, (CHANNELS, SAMPLES))

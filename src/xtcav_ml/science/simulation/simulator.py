@@ -134,7 +134,7 @@ def draw_waveforms(params: SimulateParams, run: int, shots: Shots) -> NDArray[np
 
 def streaks(params: SimulateParams, shots: Shots, number: int) -> Iterator[camera.Streak]:
     """Yield the parts of the bunches of shot `number` on the screen."""
-    bunch, rows = shots.bunches.of(number), streak_axes.energy_per_row(params.calibration)
+    bunch, rows = shots.bunches.of(number), params.calibration.energy_per_row
     row, column = shots.place[number]
     per_column = shots.axes[number]
     middle = (0.5 - params.bunch.spike_place) * params.bunch.length[0]  # of the bunch, from its spike

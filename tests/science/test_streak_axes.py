@@ -1,0 +1,28 @@
+"""Axes of a frame from calibration and RF, by hand."""
+
+import numpy as np
+import pytest
+
+from xtcav_ml.config.simulate import CalibrationParams
+from xtcav_ml.science import streak_axes
+
+CALIBRATION = CalibrationParams(
+    umperpix=30.0, strstrength=100.0, rfampcalib=20.0, rfphasecalib=90.0, dumpe=4000.0, dumpdisp=0.6
+)
+
+
+def test_energy_and_time_are_those_of_the_classical_formulas():
+    assert CALIBRATION.energy_per_row == pytest.approx(0.2)  # 30 um x 4000 MeV / 0.6 m
+    found = streak_axes.time_per_column(CALIBRATION, np.array([20.0, 40.0]), np.array([90.0, 100.0]))
+    np.testing.assert_allclose(found, [1.0, 0.5])  # 30 um / (0.3 um/fs x 100), at twice the amplitude half
+
+
+def test_the_sign_of_the_phase_mirrors_and_a_phase_without_streak_has_no_axis():
+    phases = np.array([90.0, 149.0, 151.0, 180.0, 209.0, 211.0, 270.0, 450.0, -90.0])
+    found = streak_axes.time_per_column(CALIBRATION, np.full(9, 20.0), phases)
+    np.testing.assert_allclose(found, [1, 1, np.nan, np.nan, np.nan, -1, -1, 1, -1])
+
+
+def test_the_cosine_is_that_of_the_library():
+    degrees = np.linspace(-1000, 1000, 4001)
+    np.testing.assert_allclose(streak_axes.cosine(degrees), np.cos(np.radians(degrees)), atol=1e-12)
