@@ -20,7 +20,7 @@ from hypothesis import settings
 from pydantic import TypeAdapter
 from ruamel.yaml import YAML
 
-from xtcav_ml.config import params_file
+from xtcav_ml.config import base, params_file
 from xtcav_ml.config.prepare import Pixels, Step
 from xtcav_ml.config.schema import REDRAWN
 from xtcav_ml.data.prepared import write_prepared
@@ -164,8 +164,11 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def params() -> params_file.Params:
-    """params.yaml as the project ships it."""
-    return params_file.load_params(ROOT / "params.yaml")
+    """params.yaml as the project ships it, but for raw frames: those of `raw_folder` need their dark run."""
+    shipped = params_file.load_params(ROOT / "params.yaml")
+    images = [{"step": "subtract_dark"}, *(step.model_dump() for step in shipped.prepare.images)]
+    tree = base.read_tree(ROOT / "params.yaml")["prepare"] | {"dark_run": 68, "images": images}
+    return shipped.model_copy(update={"prepare": base.validate_section(tree, type(shipped.prepare), "prepare")})
 
 
 def write_shots(

@@ -95,7 +95,7 @@ def test_shipped_file_is_valid_and_scientific_notation_is_a_number(tmp_path, par
         ),
         ("prepare.split.test", 0.5, "prepare.split: train + validation + test is not 1 (found 0.99, expected 1)"),
         ("prepare.split.gap", 25, "prepare.split: gap is not below block (found 25, expected < 10)"),
-        ("prepare.dark_run", None, "prepare: images: subtract_dark needs dark_run (found null, "),
+        ("prepare.images", [{"step": "subtract_dark"}], "prepare: images: subtract_dark needs dark_run (found null, "),
         ("tune.study", "../escape", "tune.study: invalid value (found '../escape', "),
         ("tune.space", {"train.optimizer.speed": {"low": 1, "high": 2}}, "train.optimizer.speed: unknown key"),
         (

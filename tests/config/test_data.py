@@ -3,10 +3,12 @@ import pytest
 from xtcav_ml.config.base import validate_section
 from xtcav_ml.config.data import Axes, DataParams
 from xtcav_ml.config.paths import SIMULATED
-from xtcav_ml.config.simulate import AxesParams
+from xtcav_ml.config.simulate import CalibrationParams
 from xtcav_ml.system.errors import UserError
 
-SIMULATION = AxesParams(time_per_column=1.2, energy_per_row=0.1)
+SIMULATION = CalibrationParams(
+    umperpix=36.0, strstrength=100.0, rfampcalib=30.0, rfphasecalib=0.0, dumpe=3500.0, dumpdisp=1.26
+)
 
 
 def data(raw, **more):

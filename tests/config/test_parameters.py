@@ -72,7 +72,7 @@ def test_the_table_has_every_value_of_the_file(params):
         params_file.TrainParams.model_fields["optimizer"].annotation.model_fields["clip_norm"].description,
     )
     assert table["prepare.split.by"].allowed == "block, run, file"
-    assert table["simulate.lasing.centre"].allowed == ">= -1, <= 1"
+    assert table["simulate.lasing.detuning"].allowed == ">= -100, <= 100"
     assert table["train.class_weights"].allowed == "true, false"
     assert table["train.epochs"].required
 

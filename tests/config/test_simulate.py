@@ -23,8 +23,8 @@ def changed(key, value):
 
 
 def test_runs_are_numbered_dark_no_lasing_lasing():
-    assert changed("lasing_shots", [7, 8]).runs == {68: 100, 69: 150, 70: 7, 71: 8}
-    assert changed("dark_shots", 0).runs.keys() == {69, 70, 71}
+    assert changed("lasing_shots", [7, 8]).runs == {69: 100, 70: 7, 71: 8}
+    assert changed("dark_shots", 5).runs.keys() == {68, 69, 70, 71}
 
 
 @pytest.mark.parametrize(
@@ -34,11 +34,21 @@ def test_runs_are_numbered_dark_no_lasing_lasing():
         ("experiment", "../elsewhere", "simulate.experiment"),
         ("lasing_shots", [-1], "simulate.lasing_shots"),
         ("repetition_rate", 100, "repetition_rate: not possible (found 100, expected a divisor of 360)"),
-        ("run_spacing", 1, "run_spacing x repetition_rate = 120"),
-        ("bunch.charge", [250, 150], "simulate.bunch.charge: low is above high (found 250.0, expected <= 150.0)"),
-        ("bunch.missing", 1.5, "simulate.bunch.missing"),
-        ("bunch.duration", [60, 600], "bunch.duration: the longest bunch is wider than the frame (found 600"),
-        ("lasing.centre", [[-2, 0], [0, 1]], "simulate.lasing.centre"),
+        ("run_spacing", 1, "found 1900 shots x stored_every, expected at most run_spacing x repetition_rate = 60"),
+        (
+            "camera.hot_level",
+            [250, 150],
+            "simulate.camera.hot_level: low is above high (found 250.0, expected <= 150.0)",
+        ),
+        ("machine.missing", 1.5, "simulate.machine.missing"),
+        (
+            "machine.charge",
+            [170, 4, 0.6, 0.5],
+            "machine.charge: shares of the variance add up to more than 1 (found 0.6 and",
+        ),
+        ("bunch.count", 3, "simulate.bunch.count"),
+        ("frames", "blue", "simulate.frames"),
+        ("calibration.dumpdisp", 0.0, "dumpdisp: no dispersion (found 0, expected another number)"),
         ("lasing.spike", 0, "simulate.lasing.spike"),
         ("camera.saturation", 40000, "simulate.camera.saturation"),
         ("camera.read_noise", "3", "simulate.camera.read_noise"),

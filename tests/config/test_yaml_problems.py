@@ -36,12 +36,12 @@ NO_YAML = {
 }
 NO_PARAMETERS = {
     "a misspelt step": (
-        "step: subtract_dark",
-        "step: substract_dark",
+        "step: block_mean",
+        "step: blok_mean",
         "prepare.images.0.step: ",
-        "expected 'subtract_dark'",
+        "expected 'block_mean'",
     ),
-    "a step of no kind": ("step: subtract_dark", "step: xyz", "prepare.images.0.step: ", "one of 'subtract_dark', "),
+    "a step of no kind": ("step: block_mean", "step: xyz", "prepare.images.0.step: ", "one of 'subtract_dark', "),
     "a misspelt key": (
         "learning_rate: 0.01",
         "learnig_rate: 0.01",
@@ -56,15 +56,15 @@ NO_PARAMETERS = {
     "no value": ("epochs: 40", "epochs:", "train.epochs: ", "found None"),
     "a list for a number": ("epochs: 40", "epochs: [40]", "train.epochs: ", "found (40,)"),
     "another name of a kind": ("pool: max", "pool: maxx", "train.model.blocks.0.pool: ", "found 'maxx'"),
-    "a misspelt key of a step": ("size: 2", "sise: 2", "prepare.images.1.sise: ", "expected size"),
-    "a misspelt `step`": ("step: subtract_dark", "stp: subtract_dark", "prepare.images.0.stp: ", "expected step"),
+    "a misspelt key of a step": ("size: 2", "sise: 2", "prepare.images.0.sise: ", "expected size"),
+    "a misspelt `step`": ("step: log", "stp: log", "prepare.images.1.stp: ", "expected step"),
     "a step without its key": (
-        "{step: subtract_dark}",
-        "subtract_dark",
-        "prepare.images.0: no section (found 'subtract_dark'",
+        "{step: log}",
+        "log",
+        "prepare.images.1: no section (found 'log'",
         "expected keys step",
     ),
-    "a step without `step`": ("step: block_mean, size: 2", "size: 2", "prepare.images.1: no key `step`", "Fix: add it"),
+    "a step without `step`": ("step: block_mean, size: 2", "size: 2", "prepare.images.0: no key `step`", "Fix: add it"),
     "a range without an end": (
         "low: 0.5, high: 0.98",
         "low: 0.5",

@@ -50,6 +50,7 @@ SMALL_FRAMES = {
     **MOST_TRAIN,
     "data.raw": "raw",
     "data.frame_shape": list(SHAPE),
+    "prepare.dark_run": 68,
     "prepare.images": [
         {"step": "subtract_dark"},
         {"step": "roi", "rows": [0, SHAPE[0]], "columns": [0, SHAPE[1]]},  # of simulated frames too (`xtcav same`)

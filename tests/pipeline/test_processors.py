@@ -43,7 +43,7 @@ LOWER = {
 }
 """The levels of other libraries that belong to one of numpy's."""
 
-FEW = {"dark_shots": 4, "no_lasing_shots": 1, "lasing_shots": [24]}
+FEW = {"dark_shots": 4, "frames": "raw", "stored_every": 1, "no_lasing_shots": 1, "lasing_shots": [24]}
 EVERY_STEP = [
     {"step": "subtract_dark"},
     {"step": "mend_hot_pixels", "threshold": 8},
@@ -68,7 +68,8 @@ def write(folder: Path) -> dict[str, str]:
         "split": tree["prepare"]["split"] | {"block": 2, "gap": 0, "train": 0.7, "validation": 0.15, "test": 0.15},
         "balance": {"ratio": None, "splits": []},
     }
-    few |= {"label": None, "classes": [], "regression": ["truth.energy1", "truth.charge"], "features": ["bld.L3energy"]}
+    few |= {"dark_run": 68, "label": None, "classes": []}
+    few |= {"regression": ["truth.energy1", "truth.charge"], "features": ["bld.L3energy"]}
     for name, steps in (("prepared", few["images"]), ("every step", EVERY_STEP)):
         pixels = few["pixels"] if name == "prepared" else {"dtype": "float32", "quantum": None}
         section = validate_section(few | {"images": steps, "pixels": pixels}, PrepareParams, "prepare")
@@ -76,7 +77,7 @@ def write(folder: Path) -> dict[str, str]:
     pulses = {
         "truth.energy1": np.arange(0.0, 60, 10),
         "truth.energy2": np.full(6, 20.0),
-        "bld.L3energy": np.full(6, 4e3),
+        "bld.L3energy": np.full(6, 3484.5),
     }
     redrawn = prepare.redrawn_labels(pulses | {"run": np.full(6, 70), "run.index": np.arange(6)}, shots)
     counts = hashlib.md5(np.stack(list(redrawn.values())).tobytes()).hexdigest()

@@ -112,3 +112,11 @@ def test_input_is_left_alone_and_no_shots_give_no_labels():
     labels.find_peaks(shot, np.array([4000.0]), RULE)
     np.testing.assert_array_equal(shot, before)
     assert labels.peaks_label(labels.find_peaks(shot[:0], np.zeros(0), RULE)).shape == (0,)
+
+
+def test_labels_by_energy_peaks():
+    first = np.array([1.0, 2.1, 1.9, 2.1, 2.1, 2.0, np.nan])
+    second = np.array([1.0, 1.9, 4.1, 4.1, 3.0, 4.0, 5.0])
+    assert labels.energy_label(first, second, RULE).tolist() == [0, 1, 2, 3, -1, -1, -1]
+    early = RULE.model_copy(update={"energy_thresholds": (0.5, 0.5), "energy_absent": 0.5})
+    assert labels.energy_label(first, second, early).tolist()[:3] == [3, 3, 3]

@@ -7,7 +7,7 @@ import pytest
 
 from tests import foreign_files
 from xtcav_ml.config.layout import Layout
-from xtcav_ml.config.schema import EVENT_KEY, PEAKS_LABEL, WAVEFORMS
+from xtcav_ml.config.schema import ENERGY_LABEL, EVENT_KEY, PEAKS_LABEL, WAVEFORMS
 from xtcav_ml.science.simulation import simulator
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.tools import relabel
@@ -20,7 +20,7 @@ def folder(tmp_path_factory, params):
     for run, count in ((69, 8), (70, 40)):
         shots = simulator.simulate_shots(params.simulate, run, 0, count)
         with h5py.File(folder / f"r{run}.h5", "w") as file:
-            for name in relabel.REQUIRED:
+            for name in (*relabel.REQUIRED, *relabel.ENERGY):
                 file[name] = shots[name]
             for peak in ("t0", "t1", "t2"):
                 file[f"truth.{peak}"] = shots[f"acq.{peak}.ampl"]
@@ -30,7 +30,7 @@ def folder(tmp_path_factory, params):
 def test_simulated_labels_are_the_rules_own(folder, params, capsys):
     counts = relabel.relabel_folder(folder, params.simulate.rule, None)
     assert counts.trace() == counts.sum() == 48
-    assert "in 100.00% of 48 shots" in capsys.readouterr().out
+    assert capsys.readouterr().out.count("in 100.00% of 48 shots") == 2  # by time and by energy
 
 
 def test_what_it_finds_is_written_with_the_keys(folder, params, tmp_path):
@@ -38,7 +38,8 @@ def test_what_it_finds_is_written_with_the_keys(folder, params, tmp_path):
     with h5py.File(tmp_path / "labels.h5") as written, h5py.File(folder / "r70.h5") as raw:
         assert written["run"][8:].tolist() == [70] * 40
         assert written["evt.fiducials"][8:].tolist() == raw["evt.fiducials"][:].tolist()
-        assert written[PEAKS_LABEL][8:].tolist() == raw[PEAKS_LABEL][:].tolist()
+        for name in (PEAKS_LABEL, ENERGY_LABEL):
+            assert written[name][8:].tolist() == raw[name][:].tolist()
         np.testing.assert_allclose(written["acq.t1.ampl"][8:], raw["truth.t1"][:], rtol=1e-6)
 
 
@@ -139,6 +140,25 @@ def test_files_of_other_programs_are_relabelled_alike(kind, folder, params, tmp_
     assert counts.trace() == counts.sum() == 48
     with h5py.File(tmp_path / "labels.h5") as written, h5py.File(tmp_path / "plain.h5") as plain:
         absent = {name for name in (*EVENT_KEY, "run.index") if layout.source(name).absent}
-        assert set(written) == set(plain) - absent
+        assert set(written) == set(plain) - absent - {ENERGY_LABEL}  # none of them has energy peaks
         for name in set(written) - ({"evt.fiducials"} if kind == "extra-data" else set()):
             np.testing.assert_array_equal(written[name][:], plain[name][:])
+
+
+def test_files_without_energy_peaks_are_relabelled_by_time_alone(folder, params, tmp_path, capsys):
+    copy = shutil.copytree(folder, tmp_path / "raw")
+    with h5py.File(copy / "r69.h5", "r+") as file:
+        del file["acq.e2.ampl"]
+    relabel.relabel_folder(copy, params.simulate.rule, tmp_path / "labels.h5")
+    assert capsys.readouterr().out.count("of 48 shots") == 1
+    with h5py.File(tmp_path / "labels.h5") as written:
+        assert ENERGY_LABEL not in written
+        assert PEAKS_LABEL in written
+
+
+def test_an_energy_label_that_is_none_is_refused(folder, params, tmp_path):
+    copy = shutil.copytree(folder, tmp_path / "raw")
+    with h5py.File(copy / "r70.h5", "r+") as file:
+        file[ENERGY_LABEL][1] = 7
+    with pytest.raises(UserError, match=r"r70\.h5: acq\.enPeaksLabel: not a class \(found 7"):
+        relabel.relabel_folder(copy, params.simulate.rule, None)

@@ -11,15 +11,15 @@ def test_all_that_makes_a_run_fits_on_a_page():
     assert len(params) <= MOST
     assert params["train.optimizer.learning_rate"] == "0.01"
     assert params["train.model.blocks.kernel"] == "8, 6"
-    assert params["prepare.images"] == "subtract_dark, block_mean size 2, log"
+    assert params["prepare.images"] == "block_mean size 2, log"
     assert params["prepare.classes"] == "no peaks, t0, t0 t1, t0 t1 t2"
-    assert params["simulate.lasing"].startswith("centre [-0.45, -0.25], [0.25, 0.45], duration 12, 20, ")
+    assert params["simulate.lasing"].startswith("delay 8.3, 3.5, 0.3, 0.0, delay_slopes -2.4, 6.8, ")
     assert all(value and len(value) <= 6000 for value in params.values())
 
 
 def test_every_value_is_told():
     shown = " ".join(f"{name} {value}" for name, value in logged_params(TREE).items())
-    for value in ("86815", "0.067", "12000", "0.0002", "3600", "no peaks"):
+    for value in ("86815", "0.156", "30000", "0.0002", "3600", "no peaks"):
         assert value in shown
 
 

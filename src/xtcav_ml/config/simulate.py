@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from xtcav_ml.config.base import Section, parameter
 from xtcav_ml.config.peaks import Channel, PeakRule
-from xtcav_ml.config.schema import FRAME_SHAPE, SAMPLES
+from xtcav_ml.config.schema import SAMPLES
 
 
 def _ascending(value: tuple[float, float]) -> tuple[float, float]:
@@ -56,7 +56,9 @@ class CalibrationParams(Section):
     umperpix: float = parameter("size of a pixel on the screen", "um", ge=0.1, le=1000)
     strstrength: float = parameter("streak: um on the screen per um along the bunch", "1", ge=1, le=10_000)
     rfampcalib: float = parameter("RF amplitude at which strstrength was measured", "MV", ge=0.1, le=1000)
-    rfphasecalib: float = parameter("RF phase of the zero crossing at which it was measured", "degrees", ge=-360, le=360)
+    rfphasecalib: float = parameter(
+        "RF phase of the zero crossing at which it was measured", "degrees", ge=-360, le=360
+    )
     dumpe: float = parameter("beam energy on the screen's middle row", "MeV", ge=100, le=20_000)
     dumpdisp: float = parameter("dispersion at the screen, negative if energy falls with the row", "m", ge=-10, le=10)
 
@@ -98,7 +100,7 @@ class MachineParams(Section):
 class BunchParams(Section):
     """The bunches before they lase. Quadruples as in MachineParams, drawn for each bunch by itself."""
 
-    count: Literal[1, 2] = parameter("bunches: the first lases at the higher photon energy; one has all the charge", "1")
+    count: int = parameter("bunches, 1 or 2; the first lases at the higher photon energy", "1", ge=1, le=2)
     energy_gap: float = parameter("energy of the first minus that of the second, at their spikes", "MeV", ge=0, le=100)
     energy: Varying = parameter("energy of a bunch off its place", "MeV, MeV, 1, 1")
     split: Varying = parameter("share of a bunch in the charge, times the number of bunches", "1, 1, 1, 1")
@@ -133,7 +135,9 @@ class LasingParams(Section):
     log_gain: LogGains = parameter("mean of ln of the loss without saturation over 1 MeV, of each colour", "1")
     gain_spread: Varying = parameter("fluctuation of ln of the gain, drawn for each colour", "1, 1, 1, 1")
     detuning: LogGains = parameter("change of ln of each gain with the L3 energy", "per s.d.")
-    saturation: float = parameter("local energy loss at which a gain without end saturates, at 1 kA", "MeV", gt=0, le=40)
+    saturation: float = parameter(
+        "local energy loss at which a gain without end saturates, at 1 kA", "MeV", gt=0, le=40
+    )
     spread_growth: float = parameter("square of the spread added per loss, at 1 kA", "MeV^2 per MeV", ge=0, le=50)
 
 
@@ -171,14 +175,12 @@ class CameraParams(Section):
 class DigitizerParams(Section):
     """From pulse energies to 16 waveforms. Triples are in the order t0, t1, t2."""
 
-    electrons: Triple = parameter(
-        "mean electrons in a channel for weak pulses: t0 of both colours, t1 and t2 of one each", "per uJ"
-    )
+    electrons: Triple = parameter("mean electrons in a channel for weak pulses: t0, t1, t2", "per uJ")
     half_energy: float = parameter("pulse energy at which saturation has halved the electrons", "uJ", gt=0, le=1e6)
     electron_height: float = parameter("height of one electron's signal", "V", gt=0, le=10)
-    energy_scale: Pair = parameter(
-        "amplitudes of the energy peaks e1 and e2 over the heights of t2 and t1", "of acq.e1.ampl and acq.e2.ampl"
-    )
+    overload_energy: float = parameter("energy of both pulses that overloads the amplifier", "uJ", gt=0, le=1e6)
+    overload: Fraction = parameter("such shots that lose t1 and t2", "fraction")
+    energy_scale: Pair = parameter("amplitudes of e1 and e2 over the heights of t2 and t1", "1")
     position: Triple = parameter("position of the peaks at the mean L3 energy", "samples")
     shift: tuple[Shift, Shift, Shift] = parameter("shift of the peaks with the L3 energy", "samples per MeV")
     position_jitter: Spread = parameter("jitter of t1 and t2", "samples r.m.s.")
@@ -212,7 +214,7 @@ class SimulateParams(Section):
     first_second: int = parameter("time of the dark run's first shot", "s since 1970", ge=0, lt=2**32)
     run_spacing: int = parameter("from the start of one run to that of the next", "s", ge=1, le=86_400)
     repetition_rate: int = parameter("shots per second; a divisor of 360", "Hz", ge=1, le=120)
-    stored_every: int = parameter("camera shots of which one is stored, so that few shots are of minutes", "shots", ge=1, le=1000)
+    stored_every: int = parameter("of how many shots one is stored, so that few are of minutes", "shots", ge=1, le=1000)
     frames: Literal["dark_subtracted", "raw"] = parameter("frames as the experiment stored them, or of the camera")
     calibration: CalibrationParams
     machine: MachineParams
@@ -244,7 +246,7 @@ class SimulateParams(Section):
         longest = self.run_spacing * self.repetition_rate
         if max(shots) * self.stored_every > longest:
             raise ValueError(
-                f"run_spacing: a run reaches into the next (found {max(shots)} shots x stored_every, expected at most run_spacing "
-                f"x repetition_rate = {longest}). Fix: raise it"
+                f"run_spacing: a run reaches into the next (found {max(shots)} shots x stored_every, expected at most "
+                f"run_spacing x repetition_rate = {longest}). Fix: raise it"
             )
         return self

@@ -13,7 +13,7 @@ from xtcav_ml.config.simulate import CalibrationParams
 from xtcav_ml.science.portable import polynomial
 
 LEAST_COSINE = 0.5  # of the phase off the calibration, below which the streak is not linear
-COSINE_SERIES = [(-1) ** n / math.factorial(2 * n) for n in range(16)]
+COSINE_SERIES = [(1 - 2 * (n % 2)) / math.factorial(2 * n) for n in range(16)]
 DEGREE = 0.017453292519943295  # radians
 
 Floats = NDArray[np.floating]

@@ -93,7 +93,7 @@ def test_labels_are_made_from_the_waveforms(lasing_shots):
 
 
 def test_waveforms_drawn_again_are_as_those_drawn_at_first():
-    settings, pulses = params(), np.array([60.0, 45.0])
+    settings, pulses = params(), np.array([16.0, 9.0])
     first = np.stack(
         [digitizer.draw_waveforms(rng(i), pulses, 2.0, np.ones(16), settings.digitizer) for i in range(150)]
     )
@@ -114,7 +114,7 @@ def test_waveforms_drawn_again_are_as_those_drawn_at_first():
 
 def test_labels_drawn_again_repeat_are_of_their_shot_and_follow_the_pulses():
     settings = params()
-    none, weak, strong = ([0.0, 0.0], [12.0, 0.0], [300.0, 290.0])
+    none, weak, strong = ([0.0, 0.0], [4.0, 0.0], [300.0, 290.0])
     found = [
         simulator.redraw_labels(settings, (LASING, 3), np.array(energy), 3485.5, 32) for energy in (none, weak, strong)
     ]
@@ -199,7 +199,9 @@ def test_the_streaks_fill_the_published_part_of_the_screen(lasing_shots):
 
 def test_frames_are_mirrored_on_the_other_side_of_the_rf():
     here, there = (
-        simulator.simulate_shots(params(machine={"missing": 0.0, "xtcav_phase": [phase, 0.0, 0.0, 0.0]}), NO_LASING, 0, 1)
+        simulator.simulate_shots(
+            params(machine={"missing": 0.0, "xtcav_phase": [phase, 0.0, 0.0, 0.0]}), NO_LASING, 0, 1
+        )
         for phase in (144.5, 324.5)
     )
     np.testing.assert_allclose(profile(here[IMAGE][0]), profile(there[IMAGE][0])[::-1], rtol=0.5)
@@ -228,9 +230,7 @@ def test_one_bunch_is_an_option_and_makes_one_colour():
 
 
 def test_beam_moves_up_the_rows_with_l3_energy():
-    still = params(
-        machine={"missing": 0.0, "l3_energy": [3484.5, 10.0, 0.0, 0.0]}, camera={"position_jitter": [0, 0]}
-    )
+    still = params(machine={"missing": 0.0, "l3_energy": [3484.5, 10.0, 0.0, 0.0]}, camera={"position_jitter": [0, 0]})
     shots = simulator.simulate_shots(still, NO_LASING, 0, 12)
     light = np.clip(shots[IMAGE].astype(float) - 30, 0, 3000)
     row = (light.sum(axis=2) * np.arange(light.shape[1])).sum(axis=1) / light.sum(axis=(1, 2))

@@ -14,7 +14,7 @@ from xtcav_ml.config.simulate import BunchParams, LasingParams
 from xtcav_ml.science.portable import exp, log
 from xtcav_ml.science.simulation.machine import Draws
 
-Floats = NDArray[np.float64]
+Floats = NDArray[np.floating]
 COLOURS = 2
 ROOT_2_PI = 2.5066282746310002
 FWHM = 2.3548200450309493  # full width at half maximum of a Gaussian over its r.m.s. width

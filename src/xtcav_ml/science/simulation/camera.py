@@ -10,10 +10,11 @@ from xtcav_ml.config.simulate import CameraParams
 from xtcav_ml.science.portable import exp
 from xtcav_ml.science.simulation import draws
 
-Floats = NDArray[np.float64]
+Floats = NDArray[np.floating]
 Frame = NDArray[np.float32]
 REACH = 4.5  # r.m.s. widths of a Gaussian that are drawn: 7e-6 of the charge lies outside
 MARGIN = 256  # rows beyond both edges that hold what falls there; the widest Gaussian reaches so far
+ROOT_2_PI = 2.5066282746310002
 LEAST_CHARGE = 1e-6  # pC in a column that is drawn
 LARGEST = 32767  # of a stored pixel
 
@@ -73,8 +74,8 @@ def _add_gaussians(screen: Frame, columns: NDArray[np.int64], charge: Floats, ro
     middle = np.rint(row)
     reach = min(reach, MARGIN - 1)
     rows = np.arange(-reach, reach + 1, dtype=np.float32)[:, None]
-    distance = (rows - (row - middle).astype(np.float32)) / width.astype(np.float32)
-    height = (charge / (width * np.sqrt(2 * np.pi))).astype(np.float32)
+    distance: Frame = (rows - (row - middle).astype(np.float32)) / width.astype(np.float32)
+    height = (charge / (width * ROOT_2_PI)).astype(np.float32)
     at = rows.astype(np.int64) + middle.astype(np.int64)
     np.clip(at, 0, len(screen) - 1, out=at)
     screen[at, columns] += height * exp(np.float32(-0.5) * distance * distance)
@@ -114,7 +115,9 @@ def moved_level(rng: np.random.Generator, shape: tuple[int, int], params: Camera
     level += params.moved_columns * draws.noise(rng, shape[1:])
     row, column = params.blocks
     steps = params.moved_blocks * draws.normal(rng, 4)
-    for number, part in enumerate((np.s_[:row, :column], np.s_[:row, column:], np.s_[row:, :column], np.s_[row:, column:])):
+    for number, part in enumerate(
+        (np.s_[:row, :column], np.s_[:row, column:], np.s_[row:, :column], np.s_[row:, column:])
+    ):
         level[part] += np.float32(steps[number])
     return level
 

@@ -58,14 +58,16 @@ def draw_waveforms(
 ) -> NDArray[np.float32]:
     """Return waveforms (channels, samples), V, of pulses of `energy` (2,), uJ.
 
-    `l3_offset` is the L3 energy minus that at which the peaks have their positions, MeV: a beam of more energy radiates at shorter wavelengths,
-    and the photo-electrons, being faster, arrive earlier.
+    `l3_offset` is the L3 energy minus that at which the peaks have their positions, MeV: a beam of more energy radiates at
+    shorter wavelengths, and the photo-electrons, being faster, arrive earlier.
     """
     signal = params.noise * draws.normal(rng, (CHANNELS, SAMPLES))
     signal += params.common_noise * draws.normal(rng, SAMPLES)
     jitter = params.position_jitter * draws.normal(rng, 2)
     # Few electrons are seen in each channel: their number is the main reason why weak pulses are mislabelled.
     electrons = np.stack([draws.poisson(rng, mean) for mean in _means(energy, params)])
+    if rng.random() < _overload(energy, params):
+        electrons[1:] = 0
     _add_peaks(signal, electrons, l3_offset, jitter, params)
     signal *= gains[:, None]
     _add_droop(rng, signal, params)
@@ -84,10 +86,16 @@ def redraw_waveforms(
     signal += np.float32(params.common_noise) * draws.noise(rng, (count, 1, SAMPLES))
     jitter = params.position_jitter * draws.normal(rng, (2, count))
     electrons = draws.poisson(rng, np.repeat(_means(energy, params)[:, None], count, axis=1))
+    electrons[1:, rng.random(count) < _overload(energy, params)] = 0
     _add_peaks(signal, electrons, l3_offset, jitter, params)
     signal *= gains[:, None].astype(np.float32)
     _add_droop(rng, signal, params)
     return signal
+
+
+def _overload(energy: Floats, params: DigitizerParams) -> float:
+    """Return the chance that t0 of pulses of `energy` (2,), uJ, overloads the amplifier, which then sees no t1 and t2."""
+    return params.overload if energy.sum() > params.overload_energy else 0.0
 
 
 def _means(energy: Floats, params: DigitizerParams) -> Floats:

@@ -19,7 +19,7 @@ FIDUCIAL_RATE, FIDUCIAL_LIMIT = 360, 0x1FFE0  # fiducial counter: Hz, and the co
 APPARATUS, DARK_LEVEL, GAINS, DRIFT = 0, 0, 1, 2
 NUMBERS = 64  # of the normal distribution that each shot has for its scalars
 
-Floats = NDArray[np.float64]
+Floats = NDArray[np.floating]
 Columns = dict[str, NDArray[Any]]
 
 GAS_DETECTORS = ("f_11_ENRC", "f_12_ENRC", "f_21_ENRC", "f_22_ENRC", "f_63_ENRC", "f_64_ENRC")
@@ -67,15 +67,15 @@ class Draws:
         self._seconds = start_of(params, run) + index / params.repetition_rate
         self._next = 0
 
-    def normal(self) -> Floats:
+    def gauss(self) -> Floats:
         """Return the next normal numbers (N,), of mean 0 and s.d. 1."""
         self._next += 1
-        return self._normals[:, self._next - 1]
+        return np.asarray(self._normals[:, self._next - 1])
 
     def vary(self, shares: tuple[float, ...]) -> Floats:
         """Return the next numbers (N,) of mean 0 and s.d. 1 of which `shares` (2,) of the variance drift, slowly and fast."""
         slow, fast = shares
-        values = np.sqrt(1 - slow - fast) * self.normal()
+        values = np.sqrt(1 - slow - fast) * self.gauss()
         for number, (share, spacing) in enumerate(zip(shares, self._times, strict=True)):
             if share:
                 values = values + np.sqrt(share) * drift((self._seed, self._next, number), self._seconds, spacing)
@@ -144,12 +144,12 @@ def electron_beam(numbers: Draws, params: MachineParams) -> Columns:
         "ebeamPkCurrBC2": params.bc2_current[0] + params.bc2_current[1] * current,
         "ebeamXTCAVAmpl": numbers.draw(params.xtcav_amplitude),
         "ebeamXTCAVPhase": numbers.draw(params.xtcav_phase),
-        "ebeamPhotonEnergy": photon + params.photon_energy[1] * numbers.normal(),
+        "ebeamPhotonEnergy": photon + params.photon_energy[1] * numbers.gauss(),
         "ebeamLTU250": LTU_OF_L3[0] * (energy - params.l3_energy[0]) - 0.161,
         "ebeamLTU450": LTU_OF_L3[1] * (energy - params.l3_energy[0]) + 0.242,
     }
     for name, (median, deviation, with_l3) in OTHERS.items():
-        beam[name] = median + deviation * (np.sqrt(1 - with_l3 * with_l3) * numbers.normal() - with_l3 * l3)
+        beam[name] = median + deviation * (np.sqrt(1 - with_l3 * with_l3) * numbers.gauss() - with_l3 * l3)
     return beam
 
 

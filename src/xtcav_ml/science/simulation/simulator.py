@@ -84,7 +84,7 @@ def draw_shots(params: SimulateParams, run: int, index: NDArray[np.int64]) -> Sh
     energy = beam.pulse_energies(bunches, losses)
     apart = np.array([0.5, -0.5]) if params.bunch.count > 1 else np.zeros(1)
     axes = streak_axes.time_per_column(params.calibration, true["ebeamXTCAVAmpl"], true["ebeamXTCAVPhase"])
-    jitter = np.stack([numbers.normal(), numbers.normal()], axis=1) * np.array(params.camera.position_jitter)
+    jitter = np.stack([numbers.gauss(), numbers.gauss()], axis=1) * np.array(params.camera.position_jitter)
     columns = misread(true, present, bad) | _gas_detectors(numbers, energy.sum(axis=1), params)
     columns |= {
         "truth.beam": present.astype(np.int8),
@@ -93,7 +93,9 @@ def draw_shots(params: SimulateParams, run: int, index: NDArray[np.int64]) -> Sh
         **{f"truth.energy{colour + 1}": energy[:, colour] for colour in range(beam.COLOURS)},
         **{f"truth.loss{each + 1}": losses[:, each].max(axis=1) for each in range(params.bunch.count)},
     }
-    return Shots(index, columns, bunches, losses, delay[:, None] * apart, axes, (np.array(FRAME_SHAPE) - 1) / 2 + jitter)
+    return Shots(
+        index, columns, bunches, losses, delay[:, None] * apart, axes, (np.array(FRAME_SHAPE) - 1) / 2 + jitter
+    )
 
 
 def simulate_shots(params: SimulateParams, run: int, first: int, count: int) -> Rows:
@@ -153,7 +155,9 @@ def label_shots(waveforms: NDArray[np.float32], l3_energy: Floats, params: Simul
         rows[f"acq.{name}.pos"] = peaks.position[number]
         rows[f"acq.{name}.ampl"] = peaks.amplitude[number]
     _, second, third = np.nan_to_num(labels.heights(waveforms, l3_energy, params.rule))
-    for name, height, scale in zip(schema.ENERGY_AMPLITUDES, (third, second), params.digitizer.energy_scale, strict=True):
+    for name, height, scale in zip(
+        schema.ENERGY_AMPLITUDES, (third, second), params.digitizer.energy_scale, strict=True
+    ):
         rows[name] = scale * np.maximum(height, 0)
     first, second = (rows[name] for name in schema.ENERGY_AMPLITUDES)
     return rows | {schema.ENERGY_LABEL: labels.energy_label(first, second, params.rule)}
@@ -193,7 +197,7 @@ def _gas_detectors(numbers: Draws, energy: Floats, params: SimulateParams) -> Ro
     """Return the readings (N,) of the gas detectors, mJ, of pulses of `energy` (N,) in all, uJ."""
     detector = params.detector
     read = {
-        name: detector.offset + response * energy + detector.noise * numbers.normal()
+        name: detector.offset + response * energy + detector.noise * numbers.gauss()
         for name, response in zip(GAS_DETECTORS, detector.response, strict=True)
     }
     read[GAS_DETECTORS[-1]] = np.minimum(read[GAS_DETECTORS[-1]], detector.largest)
