@@ -68,6 +68,7 @@ THOROUGH = [
     "learning/test_hostile_models.py",
     "pipeline/test_by_workers.py",
     "pipeline/test_processors.py",
+    "science/simulation/test_machine.py",
     "tracking/test_mlflow_writer.py",
     "tracking/test_sqlite_store.py",
     "tracking/registry/test_serving.py",

@@ -90,3 +90,13 @@ def test_every_key_is_needed(key):
 def test_params_can_be_a_cache_key():
     assert hash(changed("seed", 1)) != hash(changed("seed", 2))
     assert len(flatten(changed("seed", 1).model_dump())) > 50
+
+
+def test_every_number_has_a_source_in_the_docs():
+    table = (Path(__file__).parents[2] / "docs/simulator.md").read_text().split("## Sources")[1]
+    for name in TREE:
+        if isinstance(TREE[name], dict):
+            missing = [key for key in TREE[name] if f"`{name}.{key}`" not in table]
+            assert not missing, (name, missing)
+        else:
+            assert f"`{name}`" in table, name

@@ -23,10 +23,10 @@ from xtcav_ml.config.simulate import SimulateParams
 from xtcav_ml.pipeline import prepare, simulate
 
 KNOWN = {
-    "raw": "dbfd2c9297726d95b12cb6b499a860fb",
-    "prepared": "89ab998fad875d4289f6cd73052d6d59",
-    "every step": "46f87f422243bb812ade8aaecb8229a5",
-    "redrawn": "633fe77ee86ca74ecba1ebd8d38a7090",
+    "raw": "16491dd65a1a5719a3d3fdec20abdf25",
+    "prepared": "cff51cf411d022f1d472f52d2f89feb5",
+    "every step": "d9e9a4c1195264b5173f54c15c4a11bc",
+    "redrawn": "a53f8cb8017c94139cdbd014c8c93075",
 }
 """Of the files of each folder, and of labels drawn again.
 

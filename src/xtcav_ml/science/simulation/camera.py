@@ -60,7 +60,8 @@ def _column_moments(streak: Streak, kernel: Floats, columns: int) -> tuple[Float
     moments = []
     for values in (streak.charge, streak.charge * streak.row, streak.charge * squares):
         size = columns + 2 * beyond
-        at = np.bincount(first, values * (1 - part), size) + np.bincount(first + 1, values * part, size)
+        at: Floats = np.bincount(first, values * (1 - part), size).astype(np.float64)
+        at += np.bincount(first + 1, values * part, size)
         moments.append(_smooth(at, kernel)[beyond:-beyond])
     charge, row, square = moments
     held = np.maximum(charge, 1e-30)
@@ -74,7 +75,8 @@ def _add_gaussians(screen: Frame, columns: NDArray[np.int64], charge: Floats, ro
     middle = np.rint(row)
     reach = min(reach, MARGIN - 1)
     rows = np.arange(-reach, reach + 1, dtype=np.float32)[:, None]
-    distance: Frame = (rows - (row - middle).astype(np.float32)) / width.astype(np.float32)
+    off = np.asarray(row - middle, np.float32)
+    distance: Frame = np.asarray((rows - off) / np.asarray(width, np.float32), np.float32)
     height = (charge / (width * ROOT_2_PI)).astype(np.float32)
     at = rows.astype(np.int64) + middle.astype(np.int64)
     np.clip(at, 0, len(screen) - 1, out=at)

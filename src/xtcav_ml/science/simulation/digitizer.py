@@ -10,7 +10,7 @@ from xtcav_ml.config.simulate import DigitizerParams
 from xtcav_ml.science.portable import exp
 from xtcav_ml.science.simulation import draws
 
-Floats = NDArray[np.float64]
+Floats = NDArray[np.floating]
 MEDIAN_OF_NOISE = 0.6744897501960817  # median absolute value of Gaussian noise over its r.m.s
 
 

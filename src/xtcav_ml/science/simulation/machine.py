@@ -75,10 +75,10 @@ class Draws:
     def vary(self, shares: tuple[float, ...]) -> Floats:
         """Return the next numbers (N,) of mean 0 and s.d. 1 of which `shares` (2,) of the variance drift, slowly and fast."""
         slow, fast = shares
-        values = np.sqrt(1 - slow - fast) * self.gauss()
+        values: Floats = np.sqrt(1 - slow - fast) * self.gauss()
         for number, (share, spacing) in enumerate(zip(shares, self._times, strict=True)):
             if share:
-                values = values + np.sqrt(share) * drift((self._seed, self._next, number), self._seconds, spacing)
+                values += np.sqrt(share) * drift((self._seed, self._next, number), self._seconds, spacing)
         return values
 
     def draw(self, quantity: tuple[float, float, float, float]) -> Floats:

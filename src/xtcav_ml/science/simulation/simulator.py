@@ -33,7 +33,7 @@ from xtcav_ml.science.simulation.machine import (
 REDRAWING, WAVES, FRAME = 1, 2, 3
 """Fourth number of the seeds of what else is drawn of a shot: waveforms again, waveforms, frame."""
 
-Floats = NDArray[np.float64]
+Floats = NDArray[np.floating]
 Rows = dict[str, NDArray[Any]]
 
 
