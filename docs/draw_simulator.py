@@ -10,10 +10,13 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
+from xtcav_ml.config.base import load_section
 from xtcav_ml.config.schema import PEAK_CLASSES
+from xtcav_ml.config.simulate import SimulateParams
 from xtcav_ml.figures.drawing import STYLE
 
 ROOT = Path(__file__).parents[1]
+AXES = load_section("simulate", SimulateParams, ROOT / "params.yaml").calibration
 PUBLISHED = (0.10, 0.06, 0.43, 0.41)
 COLOURS = ("#0072b2", "#56b4e9", "#e69f00", "#d55e00")  # Okabe and Ito: told apart by all eyes
 FRAMES = 120  # a class, for projections and pixels
@@ -48,16 +51,15 @@ def main() -> None:
         mix.set(ylabel="share of labelled shots", title="label mix, runs 70 and 71")
         mix.legend()
 
-        dark = frames("068", 60)
-        bins = np.geomspace(20, 4100, 120)
-        pixels.hist(dark.ravel(), bins, histtype="step", color="#8a8a8a", density=True, label="dark run")
+        off = frames("069", 60)
+        bins = np.geomspace(1, 4100, 120)
+        pixels.hist(off.ravel(), bins, histtype="step", color="#8a8a8a", density=True, label="no-lasing run")
         pixels.hist(
             frames("070", 60).ravel(), bins, histtype="step", color=COLOURS[3], density=True, label="lasing run"
         )
-        pixels.set(xscale="log", yscale="log", xlabel="pixel, ADU", ylabel="density", title="pixels")
+        pixels.set(xscale="log", yscale="log", xlabel="pixel above the dark level, ADU", ylabel="density", title="pixels")
         pixels.legend()
 
-        pedestal = dark.mean(axis=0)
         with h5py.File(next((ROOT / "data/raw/simulated").glob("*r070-c0000.h5"))) as file:
             first_label, trace = file["acq.peaksLabel"][:], file["acq.waveforms"][:]
             trace = (trace / np.median(np.abs(trace), axis=-1, keepdims=True))[
@@ -65,25 +67,25 @@ def main() -> None:
             ]
             for value, name in enumerate(PEAK_CLASSES):
                 rows = np.flatnonzero(first_label == value)[:FRAMES]
-                mean = np.mean([file["xtcavimg"][row] - pedestal for row in rows], axis=0)
-                energy.plot(0.1 * (np.arange(726) - 363), mean.sum(axis=1), color=COLOURS[value], label=name)
-                time.plot(np.arange(568) - 284, mean.sum(axis=0), color=COLOURS[value], label=name)
+                mean = np.mean([file["xtcavimg"][row].astype(np.float32) for row in rows], axis=0)
+                energy.plot(AXES.energy_per_row * (np.arange(726) - 362.5), mean.sum(axis=1), color=COLOURS[value], label=name)
+                time.plot(AXES.time_per_column * (np.arange(568) - 283.5), mean.sum(axis=0), color=COLOURS[value], label=name)
                 waves.plot(trace[first_label == value].mean(axis=(0, 1)), color=COLOURS[value], label=name)
-        energy.set(xlabel="row, MeV from the middle", ylabel="ADU", title="mean projection on energy", yscale="log")
-        energy.set_ylim(bottom=30)
-        time.set(xlabel="column, fs from the middle", ylabel="ADU", title="mean projection on time")
+        energy.set(xlabel="energy from the middle, MeV", ylabel="ADU", title="mean projection on energy", yscale="log")
+        energy.set_ylim(bottom=100)
+        time.set(xlabel="time from the middle, fs", ylabel="ADU", title="mean projection on time")
         waves.set(xlabel="sample", ylabel="channel / its median |value|", title="mean waveform, not channels 8 and 11")
         for axes in (energy, time, waves):
             axes.legend()
 
-        total = shots["truth.loss1"] + shots["truth.loss2"]
+        total = np.maximum(shots["truth.loss1"], shots["truth.loss2"])
         parts = [total[label == value] for value in range(4)]
         boxes = loss.boxplot(parts, whis=(5, 95), showfliers=False, patch_artist=True, medianprops={"color": "#222222"})
         for box, colour in zip(boxes["boxes"], COLOURS, strict=True):
             box.set(facecolor=colour, alpha=0.6)
         loss.set_xticks(range(1, 5), PEAK_CLASSES)
         loss.set(
-            ylabel="true loss, both colours, MeV",
+            ylabel="largest true loss of either bunch, MeV",
             title="energy loss (box: half, line: 90 %)",
         )
         figure.savefig(ROOT / "docs" / "simulator.png", metadata={"Software": None})

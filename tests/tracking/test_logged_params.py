@@ -19,7 +19,7 @@ def test_all_that_makes_a_run_fits_on_a_page():
 
 def test_every_value_is_told():
     shown = " ".join(f"{name} {value}" for name, value in logged_params(TREE).items())
-    for value in ("86815", "0.156", "30000", "0.0002", "3600", "no peaks"):
+    for value in ("86815", "0.13", "30000", "0.0002", "3600", "no peaks"):
         assert value in shown
 
 

@@ -110,7 +110,7 @@ def test_a_tenth_of_the_shots_is_of_bad_quality_and_those_without_beam_have_no_x
 def test_the_run_without_lasing_is_of_the_same_machine(shots):
     off = simulator.draw_shots(PARAMS, LASING - 1, SHOTS)
     assert not off.energy.any()
-    for name in ("length", "chirp", "spike", "width", "head_curl", "charge"):
+    for name in ("head", "tail", "chirp", "spike", "width", "head_curl", "charge"):
         lasing, quiet = (getattr(each.bunches, name) for each in (shots, off))
         assert lasing.mean() == pytest.approx(quiet.mean(), rel=0.02), name
         assert quiet.std(axis=0).max() < 0.12 * abs(quiet.mean()), name  # per cents, not another machine in every shot
