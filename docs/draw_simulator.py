@@ -40,7 +40,7 @@ def main() -> None:
     shots = read(["acq.peaksLabel", "truth.label", "truth.loss1", "truth.loss2", "truth.energy1", "truth.energy2"])
     label = shots["acq.peaksLabel"]
     labelled = label >= 0
-    with mpl.rc_context({**STYLE, "savefig.dpi": 90}):
+    with mpl.rc_context({**STYLE, "savefig.dpi": 90, "text.parse_math": True}):
         figure = Figure(figsize=(13, 7.5))
         mix, pixels, energy, time, waves, loss = figure.subplots(2, 3).ravel()
 

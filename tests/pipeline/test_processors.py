@@ -23,10 +23,10 @@ from xtcav_ml.config.simulate import SimulateParams
 from xtcav_ml.pipeline import prepare, simulate
 
 KNOWN = {
-    "raw": "16491dd65a1a5719a3d3fdec20abdf25",
+    "raw": "d84c0faa6487ed07c21e0cb59d365e64",
     "prepared": "cff51cf411d022f1d472f52d2f89feb5",
     "every step": "d9e9a4c1195264b5173f54c15c4a11bc",
-    "redrawn": "a53f8cb8017c94139cdbd014c8c93075",
+    "redrawn": "921a9acce46cf9d0c14094c3b3e27894",
 }
 """Of the files of each folder, and of labels drawn again.
 
