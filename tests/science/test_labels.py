@@ -8,6 +8,8 @@ from xtcav_ml.config.schema import CHANNELS, SAMPLES
 from xtcav_ml.science import labels
 
 RULE = PeakRule(
+    energy_thresholds=(2.0, 4.0),
+    energy_absent=2.0,
     thresholds=(5, 7, 7),
     regions=((50, 70), (110, 130), (130, 150)),
     reference_energy=4000,

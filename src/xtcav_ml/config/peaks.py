@@ -23,11 +23,9 @@ class PeakRule(Section):
     shift: tuple[Slope, Slope, Slope] = parameter("how far the regions move with the L3 energy", "samples per MeV")
     largest_difference: float = parameter("largest difference of t1 and t2", "fraction of the larger", ge=0, le=1)
     energy_thresholds: tuple[Threshold, Threshold] = parameter(
-        "amplitudes over which the energy peaks e1 and e2 are there", "of acq.e1.ampl", default=(2.0, 4.0)
+        "amplitudes over which the energy peaks e1 and e2 are there", "of acq.e1.ampl"
     )
-    energy_absent: float = parameter(
-        "amplitude up to which an energy peak is absent", "of acq.e1.ampl", default=2.0, gt=0, le=1000
-    )
+    energy_absent: float = parameter("amplitude up to which an energy peak is absent", "of acq.e1.ampl", gt=0, le=1000)
     drooping_channels: tuple[Channel, ...] = parameter("channels whose baseline droops", "channel numbers from 0")
     baseline_samples: int = parameter("peak-free length at each end of the waveform", "samples", ge=1, le=SAMPLES // 2)
 
