@@ -57,7 +57,9 @@ def main() -> None:
         pixels.hist(
             frames("070", 60).ravel(), bins, histtype="step", color=COLOURS[3], density=True, label="lasing run"
         )
-        pixels.set(xscale="log", yscale="log", xlabel="pixel above the dark level, ADU", ylabel="density", title="pixels")
+        pixels.set(
+            xscale="log", yscale="log", xlabel="pixel above the dark level, ADU", ylabel="density", title="pixels"
+        )
         pixels.legend()
 
         with h5py.File(next((ROOT / "data/raw/simulated").glob("*r070-c0000.h5"))) as file:
@@ -68,8 +70,12 @@ def main() -> None:
             for value, name in enumerate(PEAK_CLASSES):
                 rows = np.flatnonzero(first_label == value)[:FRAMES]
                 mean = np.mean([file["xtcavimg"][row].astype(np.float32) for row in rows], axis=0)
-                energy.plot(AXES.energy_per_row * (np.arange(726) - 362.5), mean.sum(axis=1), color=COLOURS[value], label=name)
-                time.plot(AXES.time_per_column * (np.arange(568) - 283.5), mean.sum(axis=0), color=COLOURS[value], label=name)
+                energy.plot(
+                    AXES.energy_per_row * (np.arange(726) - 362.5), mean.sum(axis=1), color=COLOURS[value], label=name
+                )
+                time.plot(
+                    AXES.time_per_column * (np.arange(568) - 283.5), mean.sum(axis=0), color=COLOURS[value], label=name
+                )
                 waves.plot(trace[first_label == value].mean(axis=(0, 1)), color=COLOURS[value], label=name)
         energy.set(xlabel="energy from the middle, MeV", ylabel="ADU", title="mean projection on energy", yscale="log")
         energy.set_ylim(bottom=100)
