@@ -7,7 +7,7 @@ import pytest
 from tests import warm_process
 from tests.end_to_end.conftest import FEWEST_SHOTS, Project
 
-SMALLER = [{"step": "subtract_dark"}, {"step": "block_mean", "size": 4}, {"step": "log"}]
+SMALLER = [{"step": "block_mean", "size": 4}, {"step": "log"}]
 
 
 @pytest.fixture(scope="module")
