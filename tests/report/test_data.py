@@ -50,7 +50,7 @@ def from_raw(project):
     write_shots(project / "raw/a.h5", run=70, count=300)
     tree = YAML(typ="safe").load((ROOT / "params.yaml").read_text())
     tree["data"] |= {"raw": "raw", "frame_shape": list(SHAPE)}
-    tree["prepare"]["images"] = [{"step": "log"}]
+    tree["prepare"] |= {"images": [{"step": "log"}], "dark_run": 68}
     with (project / "params.yaml").open("w") as file:
         YAML().dump(tree, file)
     stage.prepare_files(

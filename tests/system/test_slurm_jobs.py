@@ -83,7 +83,7 @@ def test_it_is_said_after_a_while_and_then_each_minute_until_a_worker_is_there(c
         (["pending: AssocGrpCPUMinutesLimit", "pending: Priority"], "fewer --workers"),
         (["pending: InvalidAccount"], "queue, account"),
         (["pending: PartitionDown", "pending: AssocMaxJobsLimit"], "queue, account"),
-        (["pending: BeginTime"], "Fix: wait"),
+        (["pending: BeginTime"], "wait until"),
     ],
 )
 def test_each_reason_has_its_cure(states, cure):
@@ -125,7 +125,7 @@ def test_a_refused_job_is_submitted_again_for_as_long_as_it_takes(clock, answer)
         assert not cluster.workers
         cluster.workers["job-0"] = Known(None, "sbatch: error: QOSMaxSubmitJobPerUserLimit")
     assert "found 1 refused, expected 1 running" in said[0]
-    assert "Slurm says: sbatch: error: QOSMaxSubmitJobPerUserLimit" in said[0]
+    assert "correct what Slurm refuses: sbatch: error: QOSMaxSubmitJobPerUserLimit" in said[0]
 
 
 def test_a_slurm_that_does_not_answer_changes_nothing(clock, monkeypatch):

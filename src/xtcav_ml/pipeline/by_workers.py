@@ -99,8 +99,8 @@ def run_task(tell: Tell, like: dict[str, str], task: Task, threads: int) -> None
     for name in sorted({*own, *like}):
         if own.get(name) != like.get(name):
             raise UserError(
-                f"worker on {os.uname().nodename}: other {name} (found {own.get(name, 'none')}, expected "
-                f"{like.get(name, 'none')} as where prepare runs). Fix: start it in the environment of this project, in a "
+                f"worker on {os.uname().nodename}: other {name} (found {own.get(name, 'no version')}, expected "
+                f"{like.get(name, 'no version')} as where prepare runs). Fix: start it in this project's environment, in a "
                 "folder that all machines share"
             )
     done = 0
@@ -109,7 +109,7 @@ def run_task(tell: Tell, like: dict[str, str], task: Task, threads: int) -> None
         nonlocal done
         done += count
         if not tell(done):
-            raise Withdrawn(f"{task.raw}: not prepared (found nobody who waits for it). Fix: none")
+            raise Withdrawn(f"{task.raw}: not prepared, since nobody waits for it")
 
     make_shard(task, advance, threads)
 

@@ -151,7 +151,7 @@ def _require(path: Path) -> Shard:
     shard = shards.read_shard(path)
     if shard is None:
         raise UserError(
-            f"{path}: damaged since it was written (found other bytes). Fix: check the disk, then run it again"
+            f"{path}: damaged (found other bytes than were written, expected the same). Fix: check the disk, then run it again"
         )
     return shard
 

@@ -67,9 +67,9 @@ class Watch:
             )
             if self._rounds > ROUNDS:
                 raise UserError(
-                    f"--cluster: jobs end before they have a worker (found {len(gone)}, expected 0). {self._cure()}"
+                    f"--cluster: jobs end before they have a worker (found {len(gone)}, expected 0). Fix: {self._cure()}"
                 )
-            self._say(self._said(without, states))
+            self._say(f"  {self._said(without, states)}")
         self._cluster.sync(self._forget, gone)
 
     def _said(self, without: dict[str, Job], states: dict[str, str]) -> str:
@@ -80,15 +80,13 @@ class Watch:
         )
         counted = ", ".join(f"{count} {words}" for words, count in sorted(found.items()))
         ids = ",".join(str(job.job_id) for job in without.values() if job.job_id in states)
-        cure = cure_of(found) if ids else (f"Slurm says: {refused}" if refused else self._cure())
+        cure = cure_of(found) if ids else (f"correct what Slurm refuses: {refused}" if refused else self._cure())
         more = f" (`squeue -j {ids}`)" if ids else ""
-        return (
-            f"  jobs of Slurm: no worker yet (found {counted or 'none'}, expected {len(without)} running){more}. {cure}"
-        )
+        return f"jobs of Slurm: no worker yet (found {counted or 'no job'}, expected {len(without)} running){more}. Fix: {cure}"
 
     def _cure(self) -> str:
         file = "~/.config/dask/jobqueue.yaml (docs/cluster.md)"
-        return f"Fix: read what they wrote in {self._log}, and correct jobqueue.slurm in {file}"
+        return f"read what they wrote in {self._log}, and correct jobqueue.slurm in {file}"
 
     async def _forget(self, names: Collection[str]) -> None:
         """Let the cluster start another job for each of these."""
@@ -118,11 +116,9 @@ def cure_of(found: Collection[str]) -> str:
     reasons = [words.removeprefix("pending: ") for words in found if words.startswith("pending: ")]
     held = [why for why in reasons if why not in BUSY]
     if not reasons:
-        return "They have begun, and their workers are about to answer"
+        return "wait: they have begun, and their workers are about to answer"
     if not held:
-        return "Other jobs are before them: the search begins as soon as one runs. Fix: wait, or ask for less in jobqueue.yaml"
+        return "wait until one runs, since other jobs are before them, or ask for less in jobqueue.yaml"
     if all("Limit" in why or "Max" in why for why in held):
-        return (
-            "Fix: ask for fewer --workers, or for less time, memory or processors in jobqueue.yaml, or end other jobs"
-        )
-    return "Fix: correct queue, account or directives in jobqueue.yaml (docs/cluster.md), or ask your site"
+        return "ask for fewer --workers, or for less time, memory or processors in jobqueue.yaml, or end other jobs"
+    return "correct queue, account or directives in jobqueue.yaml (docs/cluster.md), or ask your site"
