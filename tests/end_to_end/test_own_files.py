@@ -42,7 +42,8 @@ def own(tmp_path_factory):
             write_own(folder / f"2026-beamtime_{run}_{number}.hdf5", run, number)
     project.run("dvc", "add", "data/raw/mine")
     project.set(
-        **{"data.raw": "data/raw/mine", "prepare.dark_run": 12, "prepare.split.seed": 3, "train.batch_size": 16}
+        **{"data.raw": "data/raw/mine", "prepare.dark_run": 12, "prepare.split.seed": 3, "train.batch_size": 16},
+        **{"prepare.images": [{"step": "subtract_dark"}, {"step": "block_mean", "size": 2}, {"step": "log"}]},
     )
     project.output = project.run("dvc", "repro").stdout
     return project
