@@ -154,7 +154,7 @@ def test_prepare_whose_workers_are_preempted_writes_the_bytes_of_one_process(two
     assert digests(out) == found
 
 
-@pytest.mark.parametrize("trials", [6, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("trials", [3, *(pytest.param(count, marks=pytest.mark.slow) for count in (6, 20))])
 def test_a_search_whose_workers_are_preempted_and_whose_driver_is_killed_loses_nothing(
     two_nodes: Slurm, tmp_path: Path, trials: int
 ) -> None:
