@@ -29,7 +29,7 @@ FEW_TRIALS = {
 }
 
 
-FEW = 20
+FEW = 5
 """Kills in all searches together."""
 LONGEST = 2.0
 """Seconds after which something is killed: a training may be starting, in an epoch, or at its end."""
@@ -114,7 +114,7 @@ def assert_budget_met(project):
     assert not list((project.folder / "results/tuning").rglob("*.ckpt"))
 
 
-@pytest.mark.parametrize("kills", [FEW, pytest.param(10 * FEW, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [FEW, *(pytest.param(count, marks=pytest.mark.slow) for count in (20, 200))])
 def test_searches_whose_workers_trainings_and_drivers_are_killed_meet_their_budget(project, tmp_path, kills):
     choose, done = random.Random(kills), 0
     while done < kills:
