@@ -24,8 +24,8 @@ from xtcav_ml.pipeline import prepare, simulate
 
 KNOWN = {
     "raw": "d84c0faa6487ed07c21e0cb59d365e64",
-    "prepared": "cff51cf411d022f1d472f52d2f89feb5",
-    "every step": "d9e9a4c1195264b5173f54c15c4a11bc",
+    "prepared": "ab8cd66a65daf91237589f858d538c0b",
+    "every step": "60933226ad27a2b75957d507514ff80a",
     "redrawn": "921a9acce46cf9d0c14094c3b3e27894",
 }
 """Of the files of each folder, and of labels drawn again.
