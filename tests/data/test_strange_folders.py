@@ -274,7 +274,7 @@ REFUSED: dict[str, tuple[str, Act]] = {
     "a link to itself": ("x.h5: not a readable HDF5 file (found ", lambda folder: (folder / "x.h5").symlink_to("x.h5")),
     "a pipe": ("x.h5: not a readable HDF5 file (found ", lambda folder: os.mkfifo(folder / "x.h5")),
     "a file of another program": ("r0099.h5: ", foreign),
-    "prepared files": ("/prepared/test.h5", prepared_within),
+    "prepared files": ("/prepared/frames/dark.h5", prepared_within),
 }
 """Cured by `data.bad_files: skip`, and by removing what is named."""
 
