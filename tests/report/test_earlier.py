@@ -83,3 +83,13 @@ def test_a_folder_without_predictions_gets_no_paired_test(history):
     text = said(history)
     assert "No paired test: that commit or this folder has no results/predictions.csv" in text
     assert "test shots 120 120" in text
+
+
+def test_of_many_changed_parameters_the_first_are_shown_and_the_others_folded(history):
+    lock = history / "dvc.lock"
+    more = ", ".join(f"p{number}: {number}" for number in range(30))
+    lock.write_text(lock.read_text().replace("epochs: 5", f"epochs: 5, {more}"))
+    page = read(history, "before")
+    assert "Changed parameters, the first 20 of 31" in page.text
+    assert "The other 11" in page.text
+    assert len(page.named("details")) == 1
