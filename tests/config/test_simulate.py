@@ -49,6 +49,12 @@ def test_runs_are_numbered_dark_no_lasing_lasing():
         ("bunch.count", 3, "simulate.bunch.count"),
         ("frames", "blue", "simulate.frames"),
         ("calibration.dumpdisp", 0.0, "dumpdisp: no dispersion (found 0, expected another number)"),
+        (
+            "machine.xtcav_phase",
+            [250.0, 0.5, 0.0, 0.0],
+            "machine.xtcav_phase: no streak in some shots (found a mean 74.5 degrees from a zero crossing",
+        ),
+        ("machine.xtcav_phase", [144.5, 10.1, 0.0, 0.0], "expected mean + 6 s.d. of at most 60"),
         ("lasing.spike", 0, "simulate.lasing.spike"),
         ("camera.saturation", 40000, "simulate.camera.saturation"),
         ("camera.read_noise", "3", "simulate.camera.read_noise"),
@@ -72,6 +78,11 @@ def test_broken_rules_are_named(key, value, told):
     assert told in str(error.value)
     assert "\n" not in str(error.value)
     assert ". Fix: " in str(error.value)
+
+
+@pytest.mark.parametrize("phase", [144.5, 324.5, -35.5, 504.5, 144.5 + 56, 324.5 - 56])
+def test_phases_on_both_sides_of_the_rf_have_a_streak(phase):
+    assert changed("machine.xtcav_phase", [phase, 0.5, 0.0, 0.0]).machine.xtcav_phase[0] == phase
 
 
 def test_no_shots_at_all_is_refused():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from xtcav_ml.config.simulate import CalibrationParams
+from xtcav_ml.config.simulate import LARGEST_PHASE, CalibrationParams
 from xtcav_ml.science import streak_axes
 
 CALIBRATION = CalibrationParams(
@@ -21,6 +21,10 @@ def test_the_sign_of_the_phase_mirrors_and_a_phase_without_streak_has_no_axis():
     phases = np.array([90.0, 149.0, 151.0, 180.0, 209.0, 211.0, 270.0, 450.0, -90.0])
     found = streak_axes.time_per_column(CALIBRATION, np.full(9, 20.0), phases)
     np.testing.assert_allclose(found, [1, 1, np.nan, np.nan, np.nan, -1, -1, 1, -1])
+
+
+def test_the_largest_phase_of_a_simulation_is_that_with_the_least_cosine():
+    assert streak_axes.cosine(np.array([LARGEST_PHASE])) == pytest.approx(streak_axes.LEAST_COSINE)
 
 
 def test_the_cosine_is_that_of_the_library():

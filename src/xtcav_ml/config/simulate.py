@@ -32,6 +32,8 @@ Mean = Annotated[float, Field(ge=-20_000, le=20_000)]
 VoltRange = Annotated[tuple[Volts, Volts], AfterValidator(_ascending)]
 PositiveRange = Annotated[Pair, AfterValidator(_ascending)]
 LIGHT = 0.3  # um per fs, as the classical analysis has it
+LARGEST_PHASE = 60.0  # degrees from a zero crossing, beyond which a frame has no time axis (science/streak_axes.py)
+OUTLYING = 6  # s.d. that a phase may lie off its mean: as far as random numbers here reach
 LogGains = tuple[Slope, Slope]
 Shots = Annotated[int, Field(ge=0, le=10_000_000)]
 Pixel = Annotated[int, Field(ge=0, le=1000)]
@@ -240,7 +242,7 @@ class SimulateParams(Section):
             )
         if 360 % self.repetition_rate:
             raise ValueError(
-                f"repetition_rate: not possible (found {self.repetition_rate}, expected a divisor of 360). Fix: use 120"
+                f"repetition_rate: not possible (found {self.repetition_rate}, expected a divisor of 360). Fix: use 60"
             )
         # Event keys stay unique as long as no run reaches into the next.
         longest = self.run_spacing * self.repetition_rate
@@ -248,5 +250,18 @@ class SimulateParams(Section):
             raise ValueError(
                 f"run_spacing: a run reaches into the next (found {max(shots)} shots x stored_every, expected at most "
                 f"run_spacing x repetition_rate = {longest}). Fix: raise it"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_phase(self) -> Self:
+        # A frame without a time axis cannot be drawn.
+        mean, deviation, *_ = self.machine.xtcav_phase
+        off = abs((mean - self.calibration.rfphasecalib + 90) % 180 - 90)
+        if off + OUTLYING * deviation > LARGEST_PHASE:
+            raise ValueError(
+                f"machine.xtcav_phase: no streak in some shots (found a mean {off:g} degrees from a zero crossing and an s.d. "
+                f"of {deviation:g}, expected mean + {OUTLYING} s.d. of at most {LARGEST_PHASE:g}). Fix: move it towards "
+                "calibration.rfphasecalib"
             )
         return self
