@@ -122,12 +122,15 @@ class Pixels(Section):
 class Watch(Section):
     """Frames that are counted as suspicious, shot by shot in the prepared file, but not left out."""
 
-    saturation: int = parameter("value of a saturated pixel", "ADU", ge=1, le=32767)
+    saturation: int = parameter("value of a saturated pixel as stored", "ADU", ge=1, le=32767)
     saturated_pixels: int = parameter(
         "a frame with more saturated pixels counts as saturated", "pixels", ge=0, le=LARGEST_SIDE**2
     )
     empty_signal: float = parameter(
-        "a frame whose mean exceeds the dark run's by less counts as empty", "ADU", ge=-32768, le=32767
+        "a frame of a lower mean, less the dark run's if there is one, counts as empty",
+        "ADU",
+        ge=-32768,
+        le=32767,
     )
 
 

@@ -23,7 +23,6 @@ Positive = Annotated[float, Field(gt=0, le=1e4)]
 Pair = tuple[Positive, Positive]
 Triple = tuple[Positive, Positive, Positive]
 Spread = Annotated[float, Field(ge=0, le=1e4)]
-Energy = Annotated[float, Field(ge=-100, le=100)]
 Shift = Annotated[float, Field(ge=-20, le=20)]
 Slope = Annotated[float, Field(ge=-100, le=100)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -34,7 +33,6 @@ PositiveRange = Annotated[Pair, AfterValidator(_ascending)]
 LIGHT = 0.3  # um per fs, as the classical analysis has it
 LARGEST_PHASE = 60.0  # degrees from a zero crossing, beyond which a frame has no time axis (science/streak_axes.py)
 OUTLYING = 6  # s.d. that a phase may lie off its mean: as far as random numbers here reach
-LogGains = tuple[Slope, Slope]
 Shots = Annotated[int, Field(ge=0, le=10_000_000)]
 Pixel = Annotated[int, Field(ge=0, le=1000)]
 
@@ -61,7 +59,7 @@ class CalibrationParams(Section):
     rfphasecalib: float = parameter(
         "RF phase of the zero crossing at which it was measured", "degrees", ge=-360, le=360
     )
-    dumpe: float = parameter("beam energy on the screen's middle row", "MeV", ge=100, le=20_000)
+    dumpe: float = parameter("beam energy for which the dump is set", "MeV", ge=100, le=20_000)
     dumpdisp: float = parameter("dispersion at the screen, negative if energy falls with the row", "m", ge=-10, le=10)
 
     @property
@@ -105,7 +103,7 @@ class BunchParams(Section):
     count: int = parameter("bunches, 1 or 2; the first lases at the higher photon energy", "1", ge=1, le=2)
     energy_gap: float = parameter("energy of the first minus that of the second, at their spikes", "MeV", ge=0, le=100)
     energy: Varying = parameter("energy of a bunch off its place", "MeV, MeV, 1, 1")
-    split: Varying = parameter("share of a bunch in the charge, times the number of bunches", "1, 1, 1, 1")
+    split: Varying = parameter("share of a bunch in the charge, before they are made to add up to 1", "1, 1, 1, 1")
     length: Varying = parameter("length from end to end", "fs, fs, 1, 1")
     spike_place: float = parameter("current spike from the head", "fraction of the length", ge=0.05, le=0.95)
     spike_share: Varying = parameter("share of the spike in a bunch's charge at the mean BC2 current", "1, 1, 1, 1")
@@ -134,9 +132,11 @@ class LasingParams(Section):
     duration: float = parameter("length that lases, full width at half maximum", "fs", ge=1, le=100)
     spike: float = parameter("length of a SASE spike, full width at half maximum", "fs", gt=0, le=20)
     slippage: float = parameter("smoothing by slippage", "fs r.m.s.", ge=0.1, le=10)
-    log_gain: LogGains = parameter("mean of ln of the loss without saturation over 1 MeV, of each colour", "1")
+    log_gain: tuple[Slope, Slope] = parameter(
+        "mean of ln of the loss without saturation over 1 MeV, of each colour", "1"
+    )
     gain_spread: Varying = parameter("fluctuation of ln of the gain, drawn for each colour", "1, 1, 1, 1")
-    detuning: LogGains = parameter("change of ln of each gain with the L3 energy", "per s.d.")
+    detuning: tuple[Slope, Slope] = parameter("change of ln of each gain with the L3 energy", "per s.d.")
     saturation: float = parameter(
         "local energy loss at which a gain without end saturates, at 1 kA", "MeV", gt=0, le=40
     )
@@ -183,7 +183,7 @@ class DigitizerParams(Section):
     overload_energy: float = parameter("energy of both pulses that overloads the amplifier", "uJ", gt=0, le=1e6)
     overload: Fraction = parameter("such shots that lose t1 and t2", "fraction")
     energy_scale: Pair = parameter("amplitudes of e1 and e2 over the heights of t2 and t1", "1")
-    position: Triple = parameter("position of the peaks at the mean L3 energy", "samples")
+    position: Triple = parameter("position of the peaks at rule.reference_energy", "samples")
     shift: tuple[Shift, Shift, Shift] = parameter("shift of the peaks with the L3 energy", "samples per MeV")
     position_jitter: Spread = parameter("jitter of t1 and t2", "samples r.m.s.")
     rise: float = parameter("time from foot to top of a peak", "samples", gt=0, le=50)
@@ -216,7 +216,9 @@ class SimulateParams(Section):
     first_second: int = parameter("time of the dark run's first shot", "s since 1970", ge=0, lt=2**32)
     run_spacing: int = parameter("from the start of one run to that of the next", "s", ge=1, le=86_400)
     repetition_rate: int = parameter("shots per second; a divisor of 360", "Hz", ge=1, le=120)
-    stored_every: int = parameter("of how many shots one is stored, so that few are of minutes", "shots", ge=1, le=1000)
+    stored_every: int = parameter(
+        "of how many shots one is stored, so that a few cover minutes", "shots", ge=1, le=1000
+    )
     frames: Literal["dark_subtracted", "raw"] = parameter("frames as the experiment stored them, or of the camera")
     calibration: CalibrationParams
     machine: MachineParams
