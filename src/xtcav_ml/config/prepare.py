@@ -122,7 +122,7 @@ class Pixels(Section):
 class Watch(Section):
     """Frames that are counted as suspicious, shot by shot in the prepared file, but not left out."""
 
-    saturation: int = parameter("value of a saturated pixel as stored", "ADU", ge=1, le=32767)
+    saturation: int = parameter("value of a saturated pixel in a raw file", "ADU", ge=1, le=32767)
     saturated_pixels: int = parameter(
         "a frame with more saturated pixels counts as saturated", "pixels", ge=0, le=LARGEST_SIDE**2
     )

@@ -32,7 +32,7 @@ VoltRange = Annotated[tuple[Volts, Volts], AfterValidator(_ascending)]
 PositiveRange = Annotated[Pair, AfterValidator(_ascending)]
 LIGHT = 0.3  # um per fs, as the classical analysis has it
 LARGEST_PHASE = 60.0  # degrees from a zero crossing, beyond which a frame has no time axis (science/streak_axes.py)
-OUTLYING = 6  # s.d. that a phase may lie off its mean: as far as random numbers here reach
+OUTLYING = 6  # s.d. that a phase may lie off its mean: not one shot in a hundred million is beyond
 Shots = Annotated[int, Field(ge=0, le=10_000_000)]
 Pixel = Annotated[int, Field(ge=0, le=1000)]
 
