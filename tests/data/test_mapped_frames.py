@@ -1,3 +1,6 @@
+import os
+import shutil
+
 import numpy as np
 import pytest
 
@@ -38,3 +41,24 @@ def test_a_file_that_is_missing_short_or_a_folder_is_one_line(pieces, tmp_path):
         change()
         with pytest.raises(UserError, match=rf"{path}: .*({found}).*Fix: "):
             MappedFrames([pieces[0], (path, offset + 5000 * path.is_dir(), count)], (4, 3), np.dtype(np.int16))
+
+
+def test_many_files_take_few_descriptors_and_give_the_frames_as_they_were(tmp_path, monkeypatch):
+    monkeypatch.setattr(mapped_frames, "MOST_FILES", 3)
+    pieces = []
+    for number in range(9):
+        path = tmp_path / str(number)
+        path.write_bytes(np.full((2, 4, 3), number, np.int16).tobytes())
+        pieces.append((path, 0, 2))
+    before = len(os.listdir("/proc/self/fd"))
+    mapped = MappedFrames(pieces, (4, 3), np.dtype(np.int16))
+    order = np.random.default_rng(0).integers(0, 9, 50)
+    for _ in range(2):
+        assert (mapped.read(order, order % 2) == order[:, np.newaxis, np.newaxis]).all()
+        assert len(os.listdir("/proc/self/fd")) <= before + 3
+    shutil.copyfile(pieces[0][0], tmp_path / "other")  # the same bytes, but nobody compares them again
+    (tmp_path / "other").replace(pieces[0][0])
+    with pytest.raises(UserError, match=r"/0: changed while it was read .* Fix: "):
+        mapped.read(np.arange(9), np.zeros(9, np.int64))
+    mapped.close()
+    assert len(os.listdir("/proc/self/fd")) == before

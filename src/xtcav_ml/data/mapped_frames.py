@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xtcav_ml.data.hdf5 import file_state, require_unchanged
 from xtcav_ml.system.errors import UserError
 
 MAPPED = 256 * 2**20  # bytes read after which pages are unmapped; they stay in the system's cache
+MOST_FILES = 256  # mapped at a time: each holds a file descriptor, of which a process often may have 1024
 
 
 class MappedFrames:
@@ -21,56 +23,73 @@ class MappedFrames:
     """
 
     def __init__(self, pieces: Sequence[tuple[Path, int, int]], shape: tuple[int, int], dtype: np.dtype[Any]) -> None:
-        self._shape, self._dtype, self._read = shape, dtype, 0
-        self._maps: list[mmap.mmap] = []
-        self._frames: list[NDArray[Any]] = []
+        self._pieces, self._shape, self._dtype, self._read = pieces, shape, dtype, 0
+        self._states = [file_state(path) for path, *_ in pieces]
+        self._maps: dict[int, tuple[mmap.mmap, NDArray[Any]]] = {}  # by the number of the file, the oldest first
         try:
-            for path, offset, count in pieces:
-                self._map(path, offset, (count, *shape))
+            for number in range(len(pieces)):
+                self._frames(number)
         except BaseException:
             self.close()
             raise
 
     def read(self, pieces: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[Any]:
-        """Return the frames (N, rows, columns) at `rows` (N,) of the files with the numbers `pieces` (N,)."""
-        if len(self._frames) == 1:
-            images: NDArray[Any] = self._frames[0][rows]
+        """Return the frames (N, rows, columns) at `rows` (N,) of the files with the numbers `pieces` (N,).
+
+        Raises UserError if one of more than MOST_FILES files has changed since the first look.
+        """
+        if len(self._pieces) == 1:
+            images: NDArray[Any] = self._frames(0)[rows]
         else:
             images = np.empty((len(rows), *self._shape), self._dtype)
             for i, (piece, row) in enumerate(zip(pieces.tolist(), rows.tolist(), strict=True)):
-                images[i] = self._frames[piece][row]
+                images[i] = self._frames(piece)[row]
         self._read += images.nbytes
         if self._read > MAPPED:
-            for mapping in self._maps:
+            for mapping, _ in self._maps.values():
                 mapping.madvise(mmap.MADV_DONTNEED)
             self._read = 0
         return images
 
     def close(self) -> None:
         """Unmap the files."""
-        self._frames.clear()
-        for mapping in self._maps:
-            mapping.close()
-        self._maps.clear()
+        while self._maps:
+            self._unmap_oldest()
 
-    def _map(self, path: Path, offset: int, shape: tuple[int, ...]) -> None:
-        size = int(np.prod(shape)) * self._dtype.itemsize
-        if not size:
-            self._frames.append(np.empty(shape, self._dtype))
-            return
-        try:
-            descriptor = os.open(path, os.O_RDONLY)
-        except OSError as error:
-            raise UserError(
-                f"{path}: cannot be read (found {error.strerror!r}, expected prepared frames). Fix: run `dvc repro prepare`"
-            ) from None
-        try:
-            if (found := os.fstat(descriptor).st_size) < offset + size:
+    def _frames(self, number: int) -> NDArray[Any]:
+        """Return all frames of a file, which is mapped now unless it is."""
+        if number in self._maps:
+            return self._maps[number][1]
+        path, offset, count = self._pieces[number]
+        if not count:
+            return np.empty((0, *self._shape), self._dtype)
+        if len(self._maps) >= MOST_FILES:
+            self._unmap_oldest()
+        mapping = _mapped(path, offset + count * int(np.prod(self._shape)) * self._dtype.itemsize)
+        frames = np.ndarray((count, *self._shape), self._dtype, mapping, offset)
+        self._maps[number] = mapping, frames
+        require_unchanged(
+            path, self._states[number]
+        )  # frames are compared with their checksums at the first look alone
+        return frames
+
+    def _unmap_oldest(self) -> None:
+        mapping, frames = self._maps.pop(next(iter(self._maps)))
+        del frames  # it holds the mapping
+        mapping.close()
+
+
+def _mapped(path: Path, size: int) -> mmap.mmap:
+    """Return the map of a file. Raises UserError if it is missing, or has fewer bytes than `size`."""
+    try:
+        with path.open("rb") as file:
+            if (found := os.fstat(file.fileno()).st_size) < size:
                 raise UserError(
-                    f"{path}: cut short (found {found} bytes, expected at least {offset + size}). Fix: remove the file, then "
-                    "run `dvc repro prepare`"
+                    f"{path}: cut short (found {found} bytes, expected at least {size}). Fix: remove the file, then run "
+                    "`dvc repro prepare`"
                 )
-            self._maps.append(mmap.mmap(descriptor, 0, prot=mmap.PROT_READ))
-        finally:
-            os.close(descriptor)
-        self._frames.append(np.ndarray(shape, self._dtype, self._maps[-1], offset))
+            return mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be read (found {error.strerror!r}, expected prepared frames). Fix: run `dvc repro prepare`"
+        ) from None
