@@ -23,7 +23,7 @@ from ruamel.yaml import YAML
 from xtcav_ml.config import base, params_file
 from xtcav_ml.config.prepare import Pixels, Step
 from xtcav_ml.config.schema import REDRAWN
-from xtcav_ml.data.prepared import write_prepared
+from xtcav_ml.data.prepared_writing import write_prepared
 from xtcav_ml.data.shards import FrameBlock
 from xtcav_ml.lineage import fingerprint
 from xtcav_ml.science.images import Dark, Preprocessing

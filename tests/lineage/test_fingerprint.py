@@ -284,8 +284,8 @@ def test_other_comments_docstrings_and_layout_everywhere_change_nothing(copy):
     [
         ("science.metrics", "calibration", {"evaluate"}),
         ("learning.optimizers", "make_optimizer", {"train", "notes-train", "notes-measure"}),
-        ("data.prepared", "write_prepared", {"notes-data"}),
-        ("data.prepared", "write_index", {"prepare", "notes-data"}),
+        ("data.prepared_writing", "write_prepared", {"notes-data"}),
+        ("data.prepared_writing", "write_index", {"prepare", "notes-data"}),
         ("data.shards", "write_shard", {"prepare", "notes-data"}),
         ("pipeline.by_workers", "make_by_workers", set()),
         ("pipeline.kept", "code", set()),

@@ -10,7 +10,8 @@ from tests.conftest import SHAPE, write_shots
 from xtcav_ml.config.base import validate_section
 from xtcav_ml.config.data import DataParams
 from xtcav_ml.config.prepare import PrepareParams
-from xtcav_ml.data.prepared import PreparedFile, write_whole
+from xtcav_ml.data.prepared import PreparedFile
+from xtcav_ml.data.prepared_writing import write_whole
 from xtcav_ml.pipeline import kept, prepare
 from xtcav_ml.pipeline.kept import Kept
 from xtcav_ml.system.errors import UserError

@@ -27,10 +27,10 @@ import hashlib
 import itertools
 import json
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import h5py
 import numpy as np
@@ -38,9 +38,9 @@ from numpy.typing import NDArray
 
 from xtcav_ml.config.schema import EVENT_KEY, REDRAWN, TRUTH
 from xtcav_ml.data import shards
-from xtcav_ml.data.hdf5 import COMPLETE, creating, reading
+from xtcav_ml.data.hdf5 import COMPLETE, reading
 from xtcav_ml.data.mapped_frames import MappedFrames
-from xtcav_ml.data.shards import CHECKSUM, SATURATED, SIGNAL, STORED_IMAGE, FrameBlock, Shard, write_column
+from xtcav_ml.data.shards import CHECKSUM, STORED_IMAGE, FrameBlock
 from xtcav_ml.science.images import Preprocessing
 from xtcav_ml.science.spec import LearningSpec
 from xtcav_ml.system import seal
@@ -90,94 +90,7 @@ def blocks_of(files: NDArray[np.int64]) -> Iterator[slice]:
         yield from (slice(first, min(first + FRAMES_AT_ONCE, end)) for first in range(start, end, FRAMES_AT_ONCE))
 
 
-def write_prepared(
-    path: Path,
-    spec: LearningSpec,
-    columns: Mapping[str, NDArray[np.generic]],
-    sources: tuple[Sequence[str], NDArray[np.int64], NDArray[np.int64]],
-    blocks: Iterable[FrameBlock],
-) -> None:
-    """Write one set into a file that holds all itself.
-
-    `columns` (N,) each holds the label, numbers and features that `spec` names, SHOT_COLUMNS and maybe TRUTH and REDRAWN;
-    others are left out. `sources` are the raw files' names, and each shot's file (an index of those) and row; `blocks` the
-    prepared frames in the same order. Raises UserError if the disk is full.
-    """
-    preprocessing = spec.preprocessing
-    statistics = PixelStatistics(preprocessing)
-    with creating(path, sealed=True) as file:
-        size = (preprocessing.shape, preprocessing.pixels.dtype, len(sources[2]))
-        of_frames = shards.write_frames(file, *size, statistics.adding(blocks))
-        _write_columns(file, spec, of_frames, columns, sources)
-        maps = dict(zip(("pixel.mean", "pixel.sd"), statistics.maps(), strict=True))
-        if (dark := preprocessing.dark) is not None:
-            maps |= {"dark.mean": dark.mean, "dark.noise": dark.noise}
-        for name, values in maps.items():
-            checked: dict[str, Any] = {"chunks": values.shape, "fletcher32": True} if values.size else {}
-            file.create_dataset(name, data=values, **checked)
-        shards.leave_unsealed(file)
-        _write_meaning(file, spec, sources[0])
-
-
-def write_index(
-    path: Path,
-    spec: LearningSpec,
-    columns: Mapping[str, NDArray[np.generic]],
-    sources: tuple[Sequence[str], NDArray[np.int64], NDArray[np.int64]],
-    made: Mapping[int, Shard],
-    dark: Path,
-) -> None:
-    """Write one set whose frames are in the shards `made` of the raw files, by their numbers, and its dark frame in `dark`.
-
-    All else is as for `write_prepared`. Only files of which the set has shots count.
-    """
-    names, file_of, rows = sources
-    used, numbers = np.unique(file_of, return_inverse=True)
-    own = {int(number): made[int(number)] for number in used} if spec.has_frames else {}
-    places = np.zeros(len(rows), np.int64)
-    block = FrameBlock.without_frames(len(rows), spec.preprocessing.pixels.dtype)
-    of_frames = {name: values.copy() for name, values in block.columns.items()}
-    for number, shard in own.items():
-        members = np.flatnonzero(file_of == number)
-        places[members] = np.searchsorted(shard.rows, rows[members])
-        for name, values in of_frames.items():
-            values[members] = shard.columns[name][places[members]]
-    with creating(path, sealed=True) as file:
-        narrow = (places.astype(np.int32), numbers.astype(np.int32), rows.astype(np.int32))
-        of_frames[SATURATED] = of_frames[SATURATED].astype(np.int32)
-        _write_columns(file, spec, of_frames, columns, ([], *narrow[1:]))
-        write_column(file, SHARD_ROW, narrow[0])
-        _write_meaning(file, spec, [names[number] for number in used])
-        file.attrs["shards"] = json.dumps([[shard.offset, len(shard.rows)] for shard in own.values()])
-        file.attrs["dark"] = _digest(dark)
-
-
-def _write_columns(
-    file: h5py.File,
-    spec: LearningSpec,
-    of_frames: Mapping[str, NDArray[Any]],
-    columns: Mapping[str, NDArray[np.generic]],
-    sources: tuple[Sequence[str], NDArray[Any], NDArray[Any]],
-) -> None:
-    for name in (CHECKSUM, SATURATED, SIGNAL):
-        write_column(file, name, of_frames.get(name, np.empty(0, np.uint32)))
-    if spec.label is not None:
-        write_column(file, "label", columns[spec.label])
-    for kind, names in (("target.", spec.regression), ("feature.", spec.features), ("", SHOT_COLUMNS)):
-        for name in names:
-            write_column(file, kind + name, columns[name])
-    for name in (name for name in (TRUTH, *REDRAWN) if name in columns):
-        write_column(file, name, columns[name])
-    for name, values in zip(("source.file", "source.row"), sources[1:], strict=True):
-        write_column(file, name, values)
-
-
-def _write_meaning(file: h5py.File, spec: LearningSpec, source_files: Sequence[str]) -> None:
-    file.attrs["meaning"] = spec.to_json()
-    file.attrs["source_files"] = json.dumps(list(source_files))
-
-
-def _digest(path: Path) -> str:
+def digest(path: Path) -> str:
     """Return the SHA-256 of a small file; empty if it is missing."""
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
@@ -230,7 +143,7 @@ class PreparedFile(AbstractContextManager["PreparedFile"]):
 
     def _require_dark(self, dark: Path, expected: str) -> None:
         """Raise UserError if the file of the dark frame is another one than when this file was written."""
-        if dark.is_file() and (found := _digest(dark)) != expected:
+        if dark.is_file() and (found := digest(dark)) != expected:
             raise UserError(
                 f"{dark}: not the dark frame of {self.path} (found SHA-256 {found[:16]}, expected {expected[:16]}). Fix: "
                 "remove both, then run `dvc repro prepare`"
@@ -336,22 +249,3 @@ class PreparedFile(AbstractContextManager["PreparedFile"]):
     def _table(self, kind: str, names: Sequence[str]) -> NDArray[np.float32]:
         columns = [self.column(kind + name).astype(np.float32) for name in names]
         return np.stack(columns, axis=1) if columns else np.empty((self.shots, 0), np.float32)
-
-
-def write_whole(path: Path, index: PreparedFile, names: Sequence[str]) -> None:
-    """Write a file of the same shots that holds all itself, with the `names` of all raw files. Raises as `stored`."""
-    numbers = np.array([names.index(name) for name in index.source_files], np.int64)
-    files, rows = (index.column(name).astype(np.int64) for name in ("source.file", "source.row"))
-    columns = {name: index.column(name) for name in index.columns}
-    spec = index.spec
-    columns |= {name: columns[f"target.{name}"] for name in spec.regression}
-    columns |= {name: columns[f"feature.{name}"] for name in spec.features}
-    columns |= {spec.label: columns["label"]} if spec.label is not None else {}
-    write_prepared(path, spec, columns, (names, numbers[files], rows), _frames_of(index, files))
-
-
-def _frames_of(index: PreparedFile, files: NDArray[np.int64]) -> Iterator[FrameBlock]:
-    """Yield all frames of a file, in the blocks in which their statistics are added up."""
-    saturated, signal = index.column(SATURATED).astype(np.int64), index.column(SIGNAL).astype(np.float64)
-    for each in blocks_of(files):
-        yield FrameBlock.of(index.stored(np.arange(index.shots)[each]), saturated[each], signal[each])

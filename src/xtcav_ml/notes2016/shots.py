@@ -10,7 +10,8 @@ from xtcav_ml.config.base import load_section
 from xtcav_ml.config.compare import load_compare
 from xtcav_ml.config.data import DataParams
 from xtcav_ml.config.prepare import BlockMean, Pixels, PrepareParams
-from xtcav_ml.data.prepared import SHOT_COLUMNS, PreparedFile, write_prepared, write_whole
+from xtcav_ml.data.prepared import SHOT_COLUMNS, PreparedFile
+from xtcav_ml.data.prepared_writing import write_prepared, write_whole
 from xtcav_ml.data.shards import FrameBlock
 from xtcav_ml.notes2016 import experiments, line_images
 from xtcav_ml.notes2016.experiments import Signal

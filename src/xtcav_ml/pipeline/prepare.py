@@ -20,7 +20,7 @@ from xtcav_ml.config.prepare import PrepareParams
 from xtcav_ml.config.schema import REDRAWN, TRUE_PULSES
 from xtcav_ml.config.simulate import SimulateParams
 from xtcav_ml.data import raw_files, shards
-from xtcav_ml.data.prepared import write_index
+from xtcav_ml.data.prepared_writing import write_index
 from xtcav_ml.data.raw_files import RawSet
 from xtcav_ml.data.shards import CLIPPED, SATURATED, SIGNAL, Shard
 from xtcav_ml.pipeline.frames import Advance, Make, Task, dark_frame, make_shard
