@@ -53,10 +53,11 @@ def write_index(
     sources: tuple[Sequence[str], NDArray[np.int64], NDArray[np.int64]],
     made: Mapping[int, Shard],
     dark: Path,
-) -> None:
+) -> dict[str, NDArray[Any]]:
     """Write one set whose frames are in the shards `made` of the raw files, by their numbers, and its dark frame in `dark`.
 
-    All else is as for `write_prepared`. Only files of which the set has shots count.
+    All else is as for `write_prepared`. Only files of which the set has shots count. Returns the columns (N,) of the shards for
+    the set's shots.
     """
     names, file_of, rows = sources
     used, numbers = np.unique(file_of, return_inverse=True)
@@ -71,12 +72,13 @@ def write_index(
             values[members] = shard.columns[name][places[members]]
     with creating(path, sealed=True) as file:
         narrow = (places.astype(np.int32), numbers.astype(np.int32), rows.astype(np.int32))
-        of_frames[SATURATED] = of_frames[SATURATED].astype(np.int32)
-        _write_columns(file, spec, of_frames, columns, ([], *narrow[1:]))
+        stored = of_frames | {SATURATED: of_frames[SATURATED].astype(np.int32)}
+        _write_columns(file, spec, stored, columns, ([], *narrow[1:]))
         write_column(file, SHARD_ROW, narrow[0])
         _write_meaning(file, spec, [names[number] for number in used])
         file.attrs["shards"] = json.dumps([[shard.offset, len(shard.rows)] for shard in own.values()])
         file.attrs["dark"] = digest(dark)
+    return of_frames
 
 
 def write_whole(path: Path, index: PreparedFile, names: Sequence[str]) -> None:

@@ -74,15 +74,16 @@ def prepare_files(
         test = _rows_of(raw_set.columns, selected.splits["test"])
         redrawn = {} if simulation is None else _redrawn(test, raw_set.file[selected.splits["test"]], simulation, keep)
         made = _made(tasks, make or make_here, keep)
+        of_frames = {}
         for split, members in selected.splits.items():
             table = _rows_of(raw_set.columns, members) | (redrawn if split == "test" else {})
             sources = (raw_set.names, raw_set.file[members], raw_set.row[members])
-            write_index(folder / f"{split}.h5", spec, table, sources, made, dark_file)
+            of_frames[split] = write_index(folder / f"{split}.h5", spec, table, sources, made, dark_file)
         _place(dark_file, folder / shards.DARK)
         for number, shard in made.items():
             _place(shard.path, folder / shards.SHARDS / raw_set.names[number])
         shutil.rmtree(folder / ".made", ignore_errors=True)
-    _report(selected, raw_set, prepare, made)
+    _report(selected, raw_set.columns, prepare, of_frames)
     _report_dark(dark, prepare)
     return raw_set.names
 
@@ -222,33 +223,26 @@ def redrawn_labels(
     return dict(zip(REDRAWN, redrawn.T, strict=True))
 
 
-def _report(selected: Selection, raw_set: RawSet, prepare: PrepareParams, made: Mapping[int, Shard]) -> None:
+def _report(
+    selected: Selection,
+    columns: Mapping[str, NDArray[Any]],
+    prepare: PrepareParams,
+    of_frames: Mapping[str, Mapping[str, NDArray[Any]]],
+) -> None:
     screen, framed = console(), bool(prepare.images)
     for split, rows in selected.splits.items():
         parts = []
         if prepare.label is not None:
-            by_class = np.bincount(
-                raw_set.columns[prepare.label][rows].astype(np.int64), minlength=len(prepare.classes)
-            )
+            by_class = np.bincount(columns[prepare.label][rows].astype(np.int64), minlength=len(prepare.classes))
             parts += [f"{label} {count}" for label, count in zip(prepare.classes, by_class, strict=True)]
-        parts += [f"{number} {np.isfinite(raw_set.columns[number][rows]).sum():,}" for number in prepare.regression]
-        of = {name: _of_frames(name, raw_set, rows, made) for name in (SATURATED, SIGNAL, CLIPPED)}
-        saturated = (of[SATURATED] > prepare.watch.saturated_pixels).sum()
-        empty = (of[SIGNAL] < prepare.watch.empty_signal).sum()
+        parts += [f"{number} {np.isfinite(columns[number][rows]).sum():,}" for number in prepare.regression]
+        saturated = (of_frames[split][SATURATED] > prepare.watch.saturated_pixels).sum()
+        empty = (of_frames[split][SIGNAL] < prepare.watch.empty_signal).sum()
         watched = f"; {saturated:,} saturated, {empty:,} empty" if framed else ""
-        if clipped := of[CLIPPED].sum():
+        if clipped := of_frames[split][CLIPPED].sum():
             watched += f", {clipped:,} pixels beyond prepare.pixels.quantum x int16"
         screen.print(f"  {split:<10} {len(rows):>6,} shots: {', '.join(parts)}{watched}")
     screen.print(f"  dropped    {sum(selected.dropped.values()):>6,} shots: {selection.in_words(selected.dropped)}")
-
-
-def _of_frames(name: str, raw_set: RawSet, rows: NDArray[np.int64], made: Mapping[int, Shard]) -> NDArray[Any]:
-    """Return a column of the shards for all shots at `rows` of the table, in any order."""
-    parts = [
-        shard.columns[name][np.isin(shard.rows, raw_set.row[rows[raw_set.file[rows] == number]])]
-        for number, shard in made.items()
-    ]
-    return np.concatenate(parts) if parts else np.empty(0)
 
 
 def _report_dark(dark: images.Dark | None, prepare: PrepareParams) -> None:
