@@ -1,5 +1,6 @@
 """One more raw file, through DVC: one shard is made and pushed, no frame is stored twice, and another clone can train."""
 
+import os
 import shutil
 
 import h5py
@@ -68,21 +69,37 @@ def test_a_clone_has_all_it_needs_from_the_remote(project, tmp_path):
     assert "Stage 'prepare' didn't change, skipping" in clone.run("dvc", "repro", "prepare").stdout
 
 
-def test_a_damaged_frame_is_mended_by_what_the_line_says(project):
-    shard = project.folder / FRAMES / "a.h5"
-    whole = shard.read_bytes()
-    shard.chmod(0o644)
-    with h5py.File(shard) as file:
-        start, size = file["image"].id.get_offset(), file["image"].id.get_storage_size() // len(file["image"])
-        count = len(file["image"])
-    with shard.open("r+b") as file:
-        for number in range(count):  # of each frame one pixel: a command may read some of them
-            file.seek(start + number * size)
-            file.write(b"\xff\x7f")
-    done = project.run("xtcav", "show", check=False)
+def overwrite(path, content, places):
+    """Write over a file in place as a failing disk does: its mode and time stay, by which DVC takes it to be as it was."""
+    before = path.stat()
+    path.chmod(0o644)
+    with path.open("r+b") as file:
+        for place in places:
+            file.seek(place)
+            file.write(content)
+    path.chmod(before.st_mode)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def places_of(path):
+    """Return a place in each frame of a shard, as a command may read some of them; in another file its middle."""
+    with h5py.File(path) as file:
+        if "image" not in file:
+            return [path.stat().st_size // 2]
+        start, count = file["image"].id.get_offset(), len(file["image"])
+        return range(start, start + file["image"].nbytes, file["image"].nbytes // count)
+
+
+@pytest.mark.parametrize("name", ["frames/shards/a.h5", "frames/dark.h5", "test.h5"])
+def test_damage_is_mended_by_what_the_line_says(project, name):
+    path = project.folder / "data/prepared" / name
+    whole = path.read_bytes()
+    overwrite(path, b"\xff\x7f", places_of(path))
+    assert path.read_bytes() != whole
+    done = project.run("xtcav", "show", "data/prepared/test.h5", check=False)
     assert done.returncode == 1
     (cure,) = [part for part in done.stderr.split("`") if part.startswith("find ")]
     project.run("bash", "-c", cure)
-    assert not shard.exists()
+    assert not path.exists()
     project.run("dvc", "repro", "prepare")
-    assert shard.read_bytes() == whole
+    assert path.read_bytes() == whole

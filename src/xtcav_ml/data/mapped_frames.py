@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xtcav_ml.data.hdf5 import file_state, require_unchanged
+from xtcav_ml.data.shards import cure
 from xtcav_ml.system.errors import UserError
 
 MAPPED = 256 * 2**20  # bytes read after which pages are unmapped; they stay in the system's cache
@@ -84,10 +85,7 @@ def _mapped(path: Path, size: int) -> mmap.mmap:
     try:
         with path.open("rb") as file:
             if (found := os.fstat(file.fileno()).st_size) < size:
-                raise UserError(
-                    f"{path}: cut short (found {found} bytes, expected at least {size}). Fix: remove the file, then run "
-                    "`dvc repro prepare`"
-                )
+                raise UserError(f"{path}: cut short (found {found} bytes, expected at least {size}). Fix: {cure(path)}")
             return mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
     except OSError as error:
         raise UserError(

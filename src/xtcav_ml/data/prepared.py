@@ -40,7 +40,7 @@ from xtcav_ml.config.schema import EVENT_KEY, REDRAWN, TRUTH
 from xtcav_ml.data import shards
 from xtcav_ml.data.hdf5 import COMPLETE, reading
 from xtcav_ml.data.mapped_frames import MappedFrames
-from xtcav_ml.data.shards import CHECKSUM, STORED_IMAGE, FrameBlock
+from xtcav_ml.data.shards import CHECKSUM, STORED_IMAGE, FrameBlock, cure
 from xtcav_ml.science.images import Preprocessing
 from xtcav_ml.science.spec import LearningSpec
 from xtcav_ml.system import seal
@@ -50,8 +50,6 @@ SHOT_COLUMNS = (*EVENT_KEY, "run", "run.index")  # columns of the raw files that
 
 SHARD_ROW = "source.shard_row"
 FRAMES_AT_ONCE = 16  # frames in a block
-REPAIR = "run `find . -samefile {0} -delete`, then `dvc repro prepare`"
-"""DVC's cache and what `xtcav prepare` keeps may hold the same file under other names."""
 
 
 class PixelStatistics:
@@ -91,8 +89,8 @@ def blocks_of(files: NDArray[np.int64]) -> Iterator[slice]:
 
 
 def digest(path: Path) -> str:
-    """Return the SHA-256 of a small file; empty if it is missing."""
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+    """Return the SHA-256 of a small file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 class PreparedFile(AbstractContextManager["PreparedFile"]):
@@ -105,7 +103,7 @@ class PreparedFile(AbstractContextManager["PreparedFile"]):
         if not path.is_file():
             raise UserError(f"{path}: missing (expected a prepared file). Fix: run `make repro`")
         self.path = path
-        seal.require_sealed(path, "remove it, then run `dvc repro prepare`")
+        seal.require_sealed(path, cure(path))
         with reading(path) as file:
             missing = [name for name in (COMPLETE, "meaning", CHECKSUM) if name not in (*file.attrs, *file)]
             if missing:
@@ -146,7 +144,7 @@ class PreparedFile(AbstractContextManager["PreparedFile"]):
         if dark.is_file() and (found := digest(dark)) != expected:
             raise UserError(
                 f"{dark}: not the dark frame of {self.path} (found SHA-256 {found[:16]}, expected {expected[:16]}). Fix: "
-                "remove both, then run `dvc repro prepare`"
+                f"{cure(dark)}"
             )
 
     @property
@@ -223,7 +221,7 @@ class PreparedFile(AbstractContextManager["PreparedFile"]):
         path = self._places[self._piece[row]][0]
         raise UserError(
             f"{path}: {STORED_IMAGE}: damaged by a failing disk or another program (found CRC-32 {found} in row "
-            f"{self._row[row]}, expected {expected}). Fix: {REPAIR.format(path)}"
+            f"{self._row[row]}, expected {expected}). Fix: {cure(path)}"
         )
 
     def images(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -14,6 +14,7 @@ The index files of the sets (`data/prepared`) repeat its checksums, which are co
 is sealed. A file of the dark frame holds `dark.mean` and `dark.noise` (rows, cols), ADU, where there is one.
 """
 
+import shlex
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -36,6 +37,14 @@ SHARDS, DARK = Path("frames/shards"), Path("frames/dark.h5")
 STORED_IMAGE, CHECKSUM, ROW = "image", "image.crc32", "row"
 SATURATED, SIGNAL, CLIPPED = "frame.saturated", "frame.signal", "frame.clipped"
 MAPS = {"dark.mean": "mean", "dark.noise": "noise"}
+
+
+def cure(path: Path) -> str:
+    """Return what mends a damaged prepared file.
+
+    DVC's cache and what `xtcav prepare` keeps may hold it under other names, and DVC would restore the damage from there.
+    """
+    return f"run `find . -samefile {shlex.quote(str(path))} -delete`, then `dvc repro prepare`"
 
 
 @dataclass(frozen=True)
@@ -165,7 +174,7 @@ def read_dark(path: Path) -> Dark | None:
     """Return the dark frame of a file of `write_dark`. Raises UserError if it is missing or damaged."""
     if not path.is_file():
         raise UserError(f"{path}: missing (expected the dark frame). Fix: run `dvc repro prepare`")
-    seal.require_sealed(path, "remove it, then run `dvc repro prepare`")
+    seal.require_sealed(path, cure(path))
     with reading(path) as file:
         return dark_in(file)
 
