@@ -3,12 +3,14 @@
 import hashlib
 import os
 
+import h5py
 import numpy as np
 import pytest
 
 from tests.conftest import SHAPE, write_shots
 from xtcav_ml.config.base import validate_section
 from xtcav_ml.config.data import DataParams
+from xtcav_ml.config.layout import Layout
 from xtcav_ml.config.prepare import PrepareParams
 from xtcav_ml.data.prepared import PreparedFile
 from xtcav_ml.data.prepared_writing import write_whole
@@ -24,6 +26,7 @@ class Prepared:
         self.folder, self.raw, self.section = folder, raw, params.prepare
         self.out, self.kept = folder / "prepared", folder / ".shards"
         self.made = []
+        self.layout = Layout()
 
     def make(self, tasks, advance):
         for task in tasks:
@@ -35,7 +38,7 @@ class Prepared:
         tree = self.section.model_dump()
         for name, values in changes.items():
             tree[name] = tree[name] | values if isinstance(values, dict) else values
-        data = DataParams(raw=str(self.raw), frame_shape=SHAPE, bad_files="fail")
+        data = DataParams(raw=str(self.raw), frame_shape=SHAPE, bad_files="fail", layout=self.layout)
         kept_in = self.kept if out is None else None
         section = validate_section(tree, PrepareParams, "prepare")
         prepare.prepare_files(data, section, out or self.out, kept=kept_in, make=self.make)
@@ -84,6 +87,32 @@ def test_what_decides_a_frame_makes_it_again(prepared, monkeypatch):
     assert prepared() == ["a.h5", "b.hdf5"]
     monkeypatch.setattr(kept, "code", lambda: "other code")
     assert prepared() == ["a.h5", "b.hdf5"]
+
+
+def move_frames(path):
+    """Move the frames of a raw file into another one below `parts`, to which it then refers."""
+    part = path.parent / "parts" / path.name
+    part.parent.mkdir(exist_ok=True)
+    with h5py.File(path, "r+") as file, h5py.File(part, "w") as other:
+        other["data"] = file["xtcavimg"][:]
+        layout = h5py.VirtualLayout(other["data"].shape, "i2")
+        layout[:] = h5py.VirtualSource(f"parts/{path.name}", "data", other["data"].shape)
+        del file["xtcavimg"]
+        file.create_virtual_dataset("xtcavimg", layout)
+
+
+def test_of_files_whose_frames_are_in_others_each_depends_on_its_own(raw_folder, params, tmp_path):
+    prepared = Prepared(tmp_path, raw_folder, params)
+    prepared.layout = Layout(references="follow")
+    for name in ("a.h5", "b.hdf5", "dark.h5"):
+        move_frames(raw_folder / name)
+    assert prepared() == ["a.h5", "b.hdf5"]
+    move_frames(write_shots(raw_folder / "aa.h5", run=72, count=200))
+    assert prepared() == ["aa.h5"]
+    os.utime(raw_folder / "parts/b.hdf5", ns=(1, 1))
+    assert prepared() == ["b.hdf5"]
+    os.utime(raw_folder / "parts/dark.h5", ns=(1, 1))
+    assert prepared() == ["a.h5", "aa.h5", "b.hdf5"]
 
 
 def test_what_is_kept_takes_no_room_and_is_not_what_is_damaged(prepared):

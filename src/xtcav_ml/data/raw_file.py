@@ -324,6 +324,7 @@ class Inspection:
     piece: Piece | None = None  # where its frames are, if there is no problem
     doubtful: bool = False  # a pixel of its type may be no number, or of more than 32 bits
     columns: Mapping[str, NDArray[Any]] = field(default_factory=dict)  # if there is no problem
+    parts: frozenset[Path] = frozenset()  # files that it refers to
 
 
 def inspect(
@@ -352,6 +353,7 @@ def inspect(
                 piece=raw.piece(),
                 doubtful=not np.can_cast(raw.dataset(IMAGE).dtype, np.int32),
                 columns=raw.columns(required, optional),
+                parts=frozenset(raw.folder.parts),
             )
     except UserError as error:
         return Inspection([str(error)])

@@ -49,6 +49,7 @@ class RawSet:
     file: NDArray[np.int64]  # of each shot, an index of `files`
     row: NDArray[np.int64]  # of each shot, in its file
     pieces: tuple[Piece | None, ...]  # of the files, where their frames are; None where none are read
+    parts: tuple[frozenset[Path], ...]  # of the files, those that each refers to; none where no frames are read
     slow: Mapping[Path, tuple[str, ...]]  # why the frames of a file are slow to read
     doubtful: tuple[
         int, ...
@@ -120,6 +121,7 @@ def survey(listing: Listing, data: DataParams, prepare: PrepareParams) -> RawSet
         file=np.repeat(np.arange(len(good)), rows),
         row=np.concatenate([np.arange(count) for count in rows] or [np.empty(0, np.int64)]),
         pieces=tuple(inspected[file].piece for file in good),
+        parts=tuple(inspected[file].parts for file in good),
         slow={file: (line,) for file in good if (line := inspected[file].slow)},
         doubtful=tuple(number for number, file in enumerate(good) if inspected[file].doubtful),
         bad={file: tuple(problems[file]) for file in listing.files if problems[file]},

@@ -126,7 +126,7 @@ def _tasks(raw_set: RawSet, prepare: PrepareParams, spec: LearningSpec, dark: Pa
 
 def _source(raw_set: RawSet, number: int, members: NDArray[np.int64]) -> list[object]:
     """Return what decides the frames of a raw file at rows `members` of the table: the file, what it refers to, its rows."""
-    parts = sorted((str(path), state) for path, state in raw_set.folder.states.items())
+    parts = sorted((str(path), raw_set.folder.states[path]) for path in raw_set.parts[number])
     return [
         str(raw_set.files[number]),
         raw_set.states[number],
