@@ -26,13 +26,11 @@ class MappedFrames:
     def __init__(self, pieces: Sequence[tuple[Path, int, int]], shape: tuple[int, int], dtype: np.dtype[Any]) -> None:
         self._pieces, self._shape, self._dtype, self._read = pieces, shape, dtype, 0
         self._states = [file_state(path) for path, *_ in pieces]
-        self._maps: dict[int, tuple[mmap.mmap, NDArray[Any]]] = {}  # by the number of the file, the oldest first
-        try:
-            for number in range(len(pieces)):
-                self._frames(number)
-        except BaseException:
-            self.close()
-            raise
+        # By the number of the file, the oldest first. What is no longer in here is unmapped with the last array that needs it:
+        # `mmap.close` would not wait for that.
+        self._maps: dict[int, tuple[mmap.mmap, NDArray[Any]]] = {}
+        for number in range(len(pieces)):
+            self._frames(number)
 
     def read(self, pieces: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[Any]:
         """Return the frames (N, rows, columns) at `rows` (N,) of the files with the numbers `pieces` (N,).
@@ -54,8 +52,7 @@ class MappedFrames:
 
     def close(self) -> None:
         """Unmap the files."""
-        while self._maps:
-            self._unmap_oldest()
+        self._maps.clear()
 
     def _frames(self, number: int) -> NDArray[Any]:
         """Return all frames of a file, which is mapped now unless it is."""
@@ -65,19 +62,13 @@ class MappedFrames:
         if not count:
             return np.empty((0, *self._shape), self._dtype)
         if len(self._maps) >= MOST_FILES:
-            self._unmap_oldest()
+            del self._maps[next(iter(self._maps))]
         mapping = _mapped(path, offset + count * int(np.prod(self._shape)) * self._dtype.itemsize)
+        # Frames are compared with their checksums at the first look alone.
+        require_unchanged(path, self._states[number])
         frames = np.ndarray((count, *self._shape), self._dtype, mapping, offset)
         self._maps[number] = mapping, frames
-        require_unchanged(
-            path, self._states[number]
-        )  # frames are compared with their checksums at the first look alone
         return frames
-
-    def _unmap_oldest(self) -> None:
-        mapping, frames = self._maps.pop(next(iter(self._maps)))
-        del frames  # it holds the mapping
-        mapping.close()
 
 
 def _mapped(path: Path, size: int) -> mmap.mmap:
