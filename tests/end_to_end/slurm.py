@@ -1,7 +1,8 @@
 """A Slurm of two nodes on loopback, with ports, keys and folders of its own, from the programs that .ci/run installs.
 
 It needs no systemd, no database and no rights: all daemons run as who runs the tests. A Slurm of the machine is left alone:
-each command names the configuration of this one.
+each command names the configuration of this one. However the tests end, another process then ends all of it
+(`python -m tests.end_to_end.slurm FOLDER`).
 """
 
 import contextlib
@@ -10,6 +11,7 @@ import pwd
 import secrets
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -18,6 +20,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.conftest import ROOT
 from tests.servers import free_port
 
 PATH = os.pathsep.join((os.environ["PATH"], "/usr/sbin", "/sbin"))
@@ -81,7 +84,6 @@ class Slurm:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.configuration = folder, folder / "slurm.conf"
-        self._daemons = list[subprocess.Popen[bytes]]()
         outside = ("SLURM_", "SBATCH_", "SQUEUE_")  # of a job in which the tests run
         kept = {name: value for name, value in os.environ.items() if not name.startswith(outside)}
         self._environment = {**kept, "SLURM_CONF": str(self.configuration), "PATH": PATH}
@@ -126,9 +128,13 @@ class Slurm:
         dask = {f"DASK_JOBQUEUE__SLURM__{name}": str(value) for name, value in keys.items()}
         return {"SLURM_CONF": str(self.configuration), **dask}
 
+    def processes(self) -> list[psutil.Process]:
+        """Return daemons, jobs and all that these have started, and what asks this Slurm for jobs."""
+        return [process for process in psutil.process_iter(["name"]) if self._is_own(process)]
+
     def stop(self) -> None:
-        """End daemons, jobs and all that these have started, at once."""
-        while own := [process for process in psutil.process_iter() if self._is_own(process)]:
+        """End all processes at once."""
+        while own := self.processes():
             for process in own:
                 with contextlib.suppress(psutil.Error):
                     process.kill()
@@ -144,15 +150,13 @@ class Slurm:
 
     def _daemon(self, *command: str, log: str = "") -> None:
         with (self.folder / f"{log or command[0]}.log").open("w") as output:
-            self._daemons.append(
-                subprocess.Popen(
-                    command,
-                    env=self._environment,
-                    stdout=output,
-                    stderr=output,
-                    cwd=self.folder,
-                    start_new_session=True,
-                )
+            subprocess.Popen(
+                command,
+                env=self._environment,
+                stdout=output,
+                stderr=output,
+                cwd=self.folder,
+                start_new_session=True,
             )
 
     def _wait_for(self, done) -> None:
@@ -167,10 +171,24 @@ class Slurm:
 @contextlib.contextmanager
 def running() -> Iterator[Slurm]:
     """Yield a Slurm whose nodes wait for jobs; its folder has a short name, as sockets must."""
-    with tempfile.TemporaryDirectory(prefix="slurm-", ignore_cleanup_errors=True) as folder:
-        slurm = Slurm(Path(folder))
-        try:
-            slurm.start()
-            yield slurm
-        finally:
-            slurm.stop()
+    slurm = Slurm(Path(tempfile.mkdtemp(prefix="slurm-")))
+    command = [sys.executable, "-m", "tests.end_to_end.slurm", str(slurm.folder)]
+    ending = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, start_new_session=True)
+    try:
+        slurm.start()
+        yield slurm
+    finally:
+        ending.communicate(timeout=PATIENCE)
+        assert ending.returncode == 0
+
+
+def main() -> None:
+    """End the Slurm of a folder, and remove that, as soon as the process that has started this one closes the pipe or ends."""
+    slurm = Slurm(Path(sys.argv[1]))
+    sys.stdin.read()
+    slurm.stop()
+    shutil.rmtree(slurm.folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -5,16 +5,17 @@ import operator
 import shutil
 import sqlite3
 import subprocess
+import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import dask
 import optuna
 import pytest
 
-from tests.conftest import write_shots
+from tests.conftest import ROOT, write_shots
 from tests.end_to_end import slurm
 from tests.end_to_end.conftest import Project
 from tests.end_to_end.slurm import LOW, PATIENCE, Slurm, needs_slurm
@@ -81,6 +82,36 @@ def preempt_until_end(two_nodes: Slurm, project: Project, driver: subprocess.Pop
             driver.wait(EVERY)
         wait_for_epochs(project, driver, known + 1)
     return preempted
+
+
+STARTING = """if True:
+    import subprocess, sys
+    from tests.end_to_end import slurm
+
+    with slurm.running() as two_nodes:
+        two_nodes.run("sbatch", "-o", "/dev/null", script="#!/bin/sh\\nsleep 1000\\n")
+        two_nodes._wait_for(two_nodes.jobs)
+        print(two_nodes.folder, flush=True)
+        sys.stdin.read()
+"""
+
+
+def test_tests_that_are_killed_leave_no_slurm_behind() -> None:
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", STARTING], cwd=ROOT, text=True, **pipes) as tests:
+        assert tests.stdout is not None
+        left = Slurm(Path(tests.stdout.readline().strip()))
+        expected = {"munged", "slurmctld", "slurmd", "slurmstepd", "sleep"}
+        wait_for(lambda: expected <= {process.info["name"] for process in left.processes()})
+        tests.kill()
+    wait_for(lambda: not left.processes() and not left.folder.exists())
+
+
+def wait_for(done: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not done():
+        assert time.monotonic() < end
+        time.sleep(0.1)
 
 
 @contextlib.contextmanager
