@@ -23,7 +23,8 @@ from benchmarks.contenders import timed
 from benchmarks.tables import Row
 from benchmarks.training import Made
 from xtcav_ml.data import raw_files
-from xtcav_ml.data.prepared import PreparedFile, write_whole
+from xtcav_ml.data.prepared import PreparedFile
+from xtcav_ml.data.prepared_writing import write_whole
 from xtcav_ml.data.raw_frames import RawFrames
 from xtcav_ml.science import selection
 

@@ -42,8 +42,9 @@ SPACE = {
 def write_coarse(source: Path, path: Path) -> None:
     """Write a prepared file of some of `source`'s shots with coarser frames."""
     from xtcav_ml.config.prepare import BlockMean
-    from xtcav_ml.data.prepared import SATURATED, SHOT_COLUMNS, SIGNAL, PreparedFile, write_prepared
-    from xtcav_ml.data.shards import FrameBlock
+    from xtcav_ml.data.prepared import SHOT_COLUMNS, PreparedFile
+    from xtcav_ml.data.prepared_writing import write_prepared
+    from xtcav_ml.data.shards import SATURATED, SIGNAL, FrameBlock
     from xtcav_ml.science.images import block_mean
 
     with PreparedFile(source) as prepared:
