@@ -180,7 +180,7 @@ class DigitizerParams(Section):
     electrons: Triple = parameter("mean electrons in a channel for weak pulses: t0, t1, t2", "per uJ")
     half_energy: float = parameter("pulse energy at which saturation has halved the electrons", "uJ", gt=0, le=1e6)
     electron_height: float = parameter("height of one electron's signal", "V", gt=0, le=10)
-    overload_energy: float = parameter("energy of both pulses that overloads the amplifier", "uJ", gt=0, le=1e6)
+    overload_energy: float = parameter("energy of the second colour that overloads the amplifier", "uJ", gt=0, le=1e6)
     overload: Fraction = parameter("such shots that lose t1 and t2", "fraction")
     energy_scale: Pair = parameter("amplitudes of e1 and e2 over the heights of t2 and t1", "1")
     position: Triple = parameter("position of the peaks at rule.reference_energy", "samples")

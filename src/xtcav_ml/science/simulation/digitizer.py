@@ -94,8 +94,12 @@ def redraw_waveforms(
 
 
 def _overload(energy: Floats, params: DigitizerParams) -> float:
-    """Return the chance that t0 of pulses of `energy` (2,), uJ, overloads the amplifier, which then sees no t1 and t2."""
-    return params.overload if energy.sum() > params.overload_energy else 0.0
+    """Return the chance that pulses of `energy` (2,), uJ, overload the amplifier, which then sees no t1 and t2.
+
+    The second colour does so alone: were it both together, shots with two strong pulses would be missing among those with
+    both, and the amplitudes would not be as independent as they are.
+    """
+    return params.overload if energy[1] > params.overload_energy else 0.0
 
 
 def _means(energy: Floats, params: DigitizerParams) -> Floats:
