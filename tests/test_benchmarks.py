@@ -1,17 +1,83 @@
 """`make bench`: ways are timed in turns, do the same work, and stand in tables beside the limits of the machine."""
 
+import ast
 import subprocess
 import sys
 import time
+import types
 
 import numpy as np
 import pytest
 
-from benchmarks import contenders, data, machine, raw, tables
+from benchmarks import contenders, data, machine, raw, tables, workers
 from benchmarks.__main__ import PARTS, RESULTS, kept
 from benchmarks.contenders import Contender, Unavailable
 from tests.conftest import ROOT
 from xtcav_ml.data.prepared import PreparedFile
+
+
+def names_in(path):
+    """Return what a module has: what it defines, assigns or imports, and the modules of a package."""
+    if path.is_dir():
+        return {each.stem for each in path.iterdir()} | names_in(path / "__init__.py")
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    defined = {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    assigned = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    aliases = [alias for node in nodes if isinstance(node, ast.Import | ast.ImportFrom) for alias in node.names]
+    return defined | assigned | {alias.asname or alias.name for alias in aliases}
+
+
+def ours(name):
+    """Return the file or folder of a module of this project."""
+    folder = ROOT / ("src" if name.startswith("xtcav_ml") else "")
+    path = folder.joinpath(*name.split("."))
+    return path if path.is_dir() else path.with_suffix(".py")
+
+
+@pytest.mark.parametrize(
+    "path", sorted([*ROOT.glob("benchmarks/*.py"), *ROOT.glob("docs/*.py")]), ids=lambda path: path.name
+)
+def test_whatever_is_imported_of_the_package_is_there(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and str(node.module).split(".")[0] in ("xtcav_ml", "benchmarks"):
+            assert {alias.name for alias in node.names} <= names_in(ours(node.module))
+
+
+def test_gains_and_costs_of_workers_are_medians_within_a_turn(capsys):
+    found = [{"a": 8.0, "b": 5.0}, {"a": 30.0, "b": 10.0}, {"a": 9.0, "b": 9.0}]
+    assert workers.ratio(found, "a", "b") == 1.6
+    assert (workers.seconds(found, "a"), workers.seconds(found, "a", "b")) == (9, 3)
+    scaled = {"one worker": 10.0, "two workers": 8.0, "one process": 10.0, "two processes": 5.0}
+    single = {"nothing": 0.01, "worker": 2.75, "process": 2.5, "alone": 2.0}
+    workers.show([scaled], [single | {name + workers.SPENT: 2 * value for name, value in single.items()}])
+    said = capsys.readouterr().out
+    for line in ("workers | 1.25", "allows | 2.00", "over processes | 0.62"):
+        assert f"{line} |" in said
+    for line in (
+        "by one worker | 2.75 | 5.50",
+        "than a process | 0.25 | 0.50",
+        "than the training itself | 0.75 | 1.50",
+    ):
+        assert f"{line} |" in said
+
+
+def test_what_processors_spend_on_a_child_counts():
+    before = workers.spent()
+    subprocess.run([sys.executable, "-c", "import time\nwhile time.process_time() < 0.5: pass"], check=True)
+    assert workers.spent() - before > 0.4
+
+
+def test_no_turn_of_workers_begins_that_would_end_too_late(monkeypatch):
+    clock, lasting = [0], {"a": 3, "b": 0}
+    monkeypatch.setattr(workers, "time", types.SimpleNamespace(monotonic=lambda: clock[0]))
+
+    def way(name):
+        return lambda: clock.append(clock.pop() + lasting[name])
+
+    for until, turns in {0: 1, 10: 3}.items():
+        clock[0] = 0
+        found = workers.turns(until, {name: way(name) for name in lasting})
+        assert [(turn["a"], turn["b"]) for turn in found] == [(3, 0)] * turns
 
 
 def sleeper(seconds):
