@@ -23,6 +23,7 @@ from ruamel.yaml import YAML
 from xtcav_ml.config import base, params_file
 from xtcav_ml.config.prepare import Pixels, Step
 from xtcav_ml.config.schema import REDRAWN
+from xtcav_ml.data.apart import Apart
 from xtcav_ml.data.prepared_writing import write_prepared
 from xtcav_ml.data.shards import FrameBlock
 from xtcav_ml.lineage import fingerprint
@@ -143,6 +144,21 @@ def _store_of_one_test() -> Iterator[None]:
 
         mlflow.set_tracking_uri(before)
         os.environ.pop(STORE, None) if before is None else os.environ.update({STORE: before})
+
+
+def read_here(patch: pytest.MonkeyPatch) -> None:
+    """Read raw files in this process: a fork of one that has imported TensorFlow takes a tenth of a second, each time."""
+    patch.setattr(Apart, "__call__", lambda self, path, *more: self._function(path, *more))
+    patch.setattr(Apart, "each", lambda self, paths: map(self._function, paths))
+
+
+@pytest.fixture(autouse=True)
+def _files_read_here(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Leave forks that read raw files to the tests marked `forks`, and to the commands that tests start."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.node.get_closest_marker("forks") is None:
+            read_here(patch)
+        yield
 
 
 @pytest.fixture
@@ -317,14 +333,36 @@ def keras_ready() -> None:
     backend.configure(seed=1, threads=2)
 
 
-@pytest.fixture
-def eager(keras_ready: None) -> Iterator[None]:
+@contextlib.contextmanager
+def without_graphs() -> Iterator[None]:
     """Run layers one by one: for few steps that is quicker than to build a graph, which takes seconds."""
     import tensorflow as tf
 
     tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(False)
+
+
+@pytest.fixture
+def eager(keras_ready: None) -> Iterator[None]:
+    with without_graphs():
+        yield
+
+
+@contextlib.contextmanager
+def small_pictures() -> Iterator[None]:
+    """Draw as `evaluate` does in the warm process, with two frames of a class on a sheet: it takes most of its time."""
+    from tests.warm_process import SMALL_PICTURES
+    from xtcav_ml.figures import drawing
+    from xtcav_ml.pipeline import sheets
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sheets, "FRAMES_PER_CLASS", 2)
+        for name, value in SMALL_PICTURES.items():
+            patch.setitem(drawing.STYLE, name, value)
+        yield
 
 
 @pytest.fixture

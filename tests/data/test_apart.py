@@ -15,6 +15,8 @@ from xtcav_ml.data.apart import Apart
 from xtcav_ml.system import interrupts
 from xtcav_ml.system.errors import UserError
 
+pytestmark = pytest.mark.forks
+
 
 def read(path: Path, more: int = 0) -> tuple[str, int, int]:
     """Do what the file's name says; a regular expression keeps Python's lock without end, as HDF5 does."""

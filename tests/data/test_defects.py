@@ -25,7 +25,7 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.conftest import ROOT, SHAPE, write_shots
+from tests.conftest import ROOT, SHAPE, read_here, write_shots
 from xtcav_ml.config import params_file
 from xtcav_ml.config.data import DataParams
 from xtcav_ml.config.schema import IMAGE, PEAKS_LABEL, SCHEMA, WAVEFORMS
@@ -107,7 +107,8 @@ def read(path: Path, while_open: Spoil | None = None) -> dict[str, Any] | list[s
 
 
 def serve(pipe: Any) -> None:
-    """Answer calls until the pipe is closed."""
+    """Answer calls until the pipe is closed. The files are read in this process: a crash or a hang is one of the judge."""
+    read_here(pytest.MonkeyPatch())
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
     with suppress(EOFError, KeyboardInterrupt):

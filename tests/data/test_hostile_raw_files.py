@@ -27,6 +27,8 @@ from xtcav_ml.science.spec import LearningSpec
 from xtcav_ml.system.errors import UserError
 from xtcav_ml.tools import predict, scan
 
+pytestmark = pytest.mark.forks
+
 SECONDS = 2.0
 MEMORY = 2**30 + 2**28
 """Bytes of address space beside those that are in use: HDF5's cache may take a gigabyte of them."""

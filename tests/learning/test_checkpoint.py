@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -45,24 +46,34 @@ ADAM = Optimizer(
 SGD = DROPOUT.optimizer
 
 
+class Copier(Recorder):
+    """Copies the checkpoints after each epoch to a folder of its number."""
+
+    def __init__(self, folder):
+        super().__init__()
+        self.folder = folder
+
+    def on_epoch(self, epoch, *values):
+        shutil.copytree(self.folder / "kept", self.folder / str(epoch))
+
+
 @pytest.fixture(scope="module")
-def uninterrupted(sets):
-    """Return what a training gives that nobody stops; each of the two is trained once."""
-    return functools.cache(lambda optimizer: fit.fit(*sets, DROPOUT.model_copy(update={"optimizer": optimizer})))
+def uninterrupted(sets, tmp_path_factory):
+    """Return what a training gives that nobody stops, and its states after each epoch; each of the two is trained once."""
+
+    @functools.cache
+    def trained(optimizer):
+        folder = tmp_path_factory.mktemp("trained")
+        params, kept = DROPOUT.model_copy(update={"optimizer": optimizer}), Checkpoints(folder / "kept", IDENTITY)
+        return fit.fit(*sets, params, [Copier(folder)], kept), folder
+
+    return trained
 
 
 @pytest.fixture(params=[pytest.param(SGD, marks=pytest.mark.thorough), ADAM], ids=["sgd", "adam-plateau"])
 def whole(request, uninterrupted):
-    """Parameters, and what an uninterrupted training gives."""
-    return DROPOUT.model_copy(update={"optimizer": request.param}), uninterrupted(request.param)
-
-
-@pytest.fixture(scope="module")
-def second_epoch(sets, tmp_path_factory):
-    """The state of a training that was stopped after its second epoch."""
-    folder = tmp_path_factory.mktemp("stopped")
-    stopped(sets, DROPOUT, folder, 2)
-    return Checkpoints(folder, IDENTITY).load()[0]
+    """Parameters, what an uninterrupted training gives, and its states."""
+    return DROPOUT.model_copy(update={"optimizer": request.param}), *uninterrupted(request.param)
 
 
 def stopped(sets, params, folder, epoch):
@@ -73,11 +84,11 @@ def stopped(sets, params, folder, epoch):
 
 
 def test_resumed_is_uninterrupted_to_the_last_bit(sets, whole, tmp_path):
-    params, expected = whole
-    for epoch in (1, 4):
-        stopped(sets, params, tmp_path, epoch)
+    params, expected, states = whole
+    folder = shutil.copytree(states / "1", tmp_path / "states")
+    stopped(sets, params, folder, 4)
     heard = Recorder()
-    found = fit.fit(*sets, params, [heard], Checkpoints(tmp_path, IDENTITY))
+    found = fit.fit(*sets, params, [heard], Checkpoints(folder, IDENTITY))
     assert found.history == expected.history
     assert found.best_epoch == expected.best_epoch
     assert digest(found.model) == digest(expected.model)
@@ -85,21 +96,19 @@ def test_resumed_is_uninterrupted_to_the_last_bit(sets, whole, tmp_path):
     assert [epoch for epoch, _ in heard.epochs] == [1, 2, 3, 4, 5]  # a listener that begins anew hears all
 
 
-def test_a_training_stopped_after_its_last_epoch_is_only_finished(sets, whole, tmp_path):
-    params, expected = whole
-    fit.fit(*sets, params, [], Checkpoints(tmp_path, IDENTITY))
+def test_a_training_stopped_after_its_last_epoch_is_only_finished(sets, whole):
+    params, expected, states = whole
     heard = Recorder()
-    found = fit.fit(*sets, params, [heard], Checkpoints(tmp_path, IDENTITY))
+    found = fit.fit(*sets, params, [heard], Checkpoints(states / "kept", IDENTITY))
     assert heard.steps == []
     assert digest(found.model) == digest(expected.model)
 
 
 @pytest.mark.parametrize("lost", ["seeds", "optimizer", "running averages", "order"])
-def test_without_any_one_part_of_the_state_it_is_another_training(
-    sets, uninterrupted, second_epoch, tmp_path, monkeypatch, lost
-):
+def test_without_any_one_part_of_the_state_it_is_another_training(sets, uninterrupted, tmp_path, monkeypatch, lost):
     """Negative control: what is saved is needed, and the tests above would notice if it were not."""
-    state = second_epoch
+    expected, states = uninterrupted(ADAM)
+    state = Checkpoints(states / "3", IDENTITY).load()[0]
     variables, optimizer = list(state.variables), list(state.optimizer)
     if lost == "seeds":
         seeds = [i for i, v in enumerate(variables) if v.shape == (2,) and v.dtype.kind in "iu"]
@@ -114,9 +123,9 @@ def test_without_any_one_part_of_the_state_it_is_another_training(
         monkeypatch.setattr(fit.Batches, "epoch", property(lambda self: 0, lambda self, epoch: None), raising=False)
     broken = State(state.history, variables, optimizer, state.best)
     monkeypatch.setattr(Checkpoints, "load", lambda self: (broken, []))
-    found = fit.fit(*sets, DROPOUT, [], Checkpoints(tmp_path, IDENTITY))
-    assert found.history[:2] == uninterrupted(SGD).history[:2]
-    assert found.history[2:] != uninterrupted(SGD).history[2:]
+    found = fit.fit(*sets, DROPOUT.model_copy(update={"optimizer": ADAM}), [], Checkpoints(tmp_path, IDENTITY))
+    assert found.history[:3] == expected.history[:3]
+    assert found.history[3:] != expected.history[3:]
 
 
 def some_state(epochs, value=1.0):
@@ -199,7 +208,7 @@ def test_a_training_of_another_class_of_processor_is_named_with_both(tmp_path, m
     assert own.remarks()[0].endswith("with other environment; class of processor: AVX2 there, AVX-512 here")
 
 
-def test_a_training_that_starts_anew_hears_of_the_others(sets, tmp_path):
+def test_a_training_that_starts_anew_hears_of_the_others(sets, eager, tmp_path):
     Checkpoints(tmp_path, {**IDENTITY, "data": "other"}).save(some_state(2))
     heard, kept = Recorder(), Checkpoints(tmp_path, IDENTITY)
     fit.fit(*sets, PARAMS.model_copy(update={"epochs": 1}), [heard], kept)

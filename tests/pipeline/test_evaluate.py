@@ -6,8 +6,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import tensorflow as tf
+from matplotlib.figure import Figure
 
-from tests.conftest import write_prepared_file
+from tests.conftest import small_pictures, without_graphs, write_prepared_file
 from tests.learning.test_fit import PARAMS, write
 from xtcav_ml.config.data import Axes
 from xtcav_ml.config.prepare import Pixels
@@ -16,13 +18,25 @@ from xtcav_ml.data import history, model_file
 from xtcav_ml.data.prepared import PreparedFile
 from xtcav_ml.learning import calibrate, fit, keras_file
 from xtcav_ml.learning.batches import Batches
-from xtcav_ml.learning.layer_plan import CLASS_HEAD, NUMBER_HEAD
+from xtcav_ml.learning.layer_plan import CLASS_HEAD, FRAME_INPUT, NUMBER_HEAD
 from xtcav_ml.pipeline import evaluate, sheets
 from xtcav_ml.science import metrics, statements
 from xtcav_ml.system.errors import UserError
 
 EVERY = ["learning_curves.png", "mistakes.png", "saliency.png"]
 OF_CLASSES = ["confusion_matrix.png", "calibration.png", "roc_pr.png", "frames.png", "mean_frames.png"]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _quick(keras_ready):
+    with without_graphs(), small_pictures():
+        yield
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Leave the files of pictures empty, where a test looks at their names alone."""
+    monkeypatch.setattr(Figure, "savefig", lambda self, path, **_: path.touch())
 
 
 def columns(*, labels=True, numbers=False, features=False):
@@ -169,7 +183,9 @@ def test_statements_of_neighbours_that_are_alike_are_covered_within_a_wider_inte
     assert real["coverage_high"] - real["coverage_low"] > 3 * (simulated["coverage_high"] - simulated["coverage_low"])
 
 
-def test_a_model_of_before_there_were_statements_is_evaluated_without_them(folder, tmp_path, capsys, monkeypatch):
+def test_a_model_of_before_there_were_statements_is_evaluated_without_them(
+    folder, tmp_path, undrawn, capsys, monkeypatch
+):
     monkeypatch.setattr(sheets, "draw_frames", lambda *_: None)
     shutil.copytree(folder, tmp_path / "old", ignore=shutil.ignore_patterns("out", "again", "curves"))
     model, spec = keras_file.load_network(folder / "model.keras")
@@ -181,7 +197,7 @@ def test_a_model_of_before_there_were_statements_is_evaluated_without_them(folde
 
 
 def test_simulated_shots_are_independent_and_others_have_the_interval_of_blocks_of_time(
-    folder, evaluated, tmp_path, monkeypatch
+    folder, evaluated, tmp_path, undrawn, monkeypatch
 ):
     monkeypatch.setattr(sheets, "draw_frames", lambda *_: None)
     found = evaluated[0]
@@ -298,9 +314,10 @@ def test_the_mean_of_a_class_is_beside_the_mean_of_its_mistakes(folder, evaluate
         assert [picture.caption for picture in shown[name]] == words
 
 
-def test_pictures_have_the_calibration_that_is_known(folder, tmp_path, monkeypatch):
+def test_pictures_have_the_calibration_that_is_known(folder, tmp_path, undrawn, monkeypatch):
     grids = []
     monkeypatch.setattr(sheets, "write_png", lambda path, figure: None)
+    monkeypatch.setattr(sheets.saliency, "maps", lambda model, inputs, *_: np.zeros((len(inputs[FRAME_INPUT]), 8, 10)))
     monkeypatch.setattr(sheets, "sheet", lambda rows, title: grids.extend(p.grid for _, row in rows for p in row))
     arguments = 2, folder, folder / "model.keras", folder / "history.jsonl", tmp_path
     evaluate.evaluate_network(*arguments)
@@ -308,8 +325,11 @@ def test_pictures_have_the_calibration_that_is_known(folder, tmp_path, monkeypat
     assert {(grid.calibrated, grid.column, grid.row) for grid in grids} == {(False, 1, 1), (True, 1.5, -0.2)}
 
 
-def test_a_network_that_is_never_wrong_has_an_empty_gallery_and_knows_what_it_cannot(tmp_path, keras_ready, capsys):
-    found = run(trained(tmp_path, epochs=6))
+def test_a_network_that_is_never_wrong_has_an_empty_gallery_and_knows_what_it_cannot(tmp_path, undrawn, capsys):
+    tf.config.run_functions_eagerly(False)  # of many steps the graph is quicker
+    trained(tmp_path, epochs=6)
+    tf.config.run_functions_eagerly(True)
+    found = run(tmp_path)
     assert found["accuracy"] == 1
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "knows the noise" in line]
     assert "found 25.0 points more right than with labels drawn again, 3." in line
@@ -317,7 +337,8 @@ def test_a_network_that_is_never_wrong_has_an_empty_gallery_and_knows_what_it_ca
     assert set(pictures(tmp_path)) == {*EVERY, *OF_CLASSES}
 
 
-def test_a_class_that_is_not_in_the_test_set_is_null(tmp_path, keras_ready):
+def test_a_class_that_is_not_in_the_test_set_is_null(tmp_path, undrawn, monkeypatch):
+    monkeypatch.setattr(sheets, "draw_frames", lambda *_: None)
     trained(tmp_path, epochs=1)
     frames = np.full((12, 8, 10), 100, np.int16)
     steps, pixels = ({"step": "subtract_dark"},), Pixels(dtype="int16", quantum=0.05)
@@ -329,7 +350,7 @@ def test_a_class_that_is_not_in_the_test_set_is_null(tmp_path, keras_ready):
     assert classes["no"]["average_precision"] == 1
 
 
-def test_numbers_alone_have_their_pictures(tmp_path, keras_ready):
+def test_numbers_alone_have_their_pictures(tmp_path, undrawn):
     found = run(trained(tmp_path, epochs=1, labels=False, numbers=True))
     assert set(pictures(tmp_path)) == {*EVERY, "regression.png"}
     assert "accuracy" not in found

@@ -52,6 +52,7 @@ def test_shots_are_taken_some_at_a_time_to_the_same_bits(folder, params, tmp_pat
     assert written[0] == written[1]
 
 
+@pytest.mark.forks
 def test_waveforms_that_crash_hdf5_are_one_line(folder, params, monkeypatch):
     monkeypatch.setattr(relabel, "read_columns", lambda *_, **__: ctypes.string_at(0))
     with pytest.raises(UserError, match=r"r69\.h5: not a readable HDF5 file \(found a crash of HDF5 "):
