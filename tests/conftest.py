@@ -66,6 +66,7 @@ THOROUGH = [
     "data/test_layouts_trained.py",
     "data/test_strange_folders.py",
     "test_flipped_bits.py",
+    "test_benchmarks.py",
     "learning/test_hostile_models.py",
     "pipeline/test_by_workers.py",
     "pipeline/test_processors.py",
@@ -87,11 +88,22 @@ THOROUGH = [
 LONGEST = [
     "end_to_end/test_repro.py",
     "learning/test_fit.py",
-    "learning/test_checkpoint.py",
     "pipeline/test_evaluate.py",
-    "pipeline/test_check.py",
+    "learning/test_checkpoint.py",
+    "tools/test_promote_model.py",
+    "tracking/registry/test_versions.py",
+    "tuning/test_parallel.py",
+    "data/test_layouts.py",
+    "tuning/test_loop.py",
+    "tuning/test_objectives.py",
     "end_to_end/test_bad_input.py",
-    "learning/test_layer_plan.py",
+    "data/test_defects.py",
+    "figures/test_drawing.py",
+    "learning/test_predictor.py",
+    "report/test_page.py",
+    "tuning/test_larger.py",
+    "tracking/test_record.py",
+    "lineage/test_fingerprint.py",
 ]
 """Of the others, those that take longest; the longest of these, and of the thorough ones, is first."""
 
@@ -103,6 +115,12 @@ settings.load_profile("fast")
 def pytest_configure() -> None:
     """Let a closed terminal end what tests start, as it does for those who did not start the tests below `nohup`."""
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave the thorough files alone where none of their tests is to run: to import them all takes seconds."""
+    name = collection_path.relative_to(ROOT / "tests").as_posix() if collection_path.suffix == ".py" else ""
+    return True if name in THOROUGH and "not thorough" in config.option.markexpr else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,6 +1,6 @@
 import pytest
 
-from tests.conftest import SHAPE
+from tests.conftest import SHAPE, small_pictures
 from xtcav_ml.config.data import DataParams
 from xtcav_ml.pipeline import prepare
 from xtcav_ml.system.errors import UserError
@@ -15,7 +15,8 @@ def prepared(raw_folder, params, tmp_path):
 
 
 def test_a_sheet_is_drawn(prepared, raw_folder, tmp_path, capsys):
-    show.draw_sheet(prepared, raw_folder, tmp_path / "sheet.png", per_class=2)
+    with small_pictures():
+        show.draw_sheet(prepared, raw_folder, tmp_path / "sheet.png", per_class=2)
     assert (tmp_path / "sheet.png").read_bytes().startswith(b"\x89PNG")
     assert "raw, and after subtract_dark, block_mean, log" in capsys.readouterr().out
 

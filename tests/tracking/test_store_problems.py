@@ -43,6 +43,7 @@ def run_cure(line):
     subprocess.run(["sh", "-c", command], check=True, capture_output=True)
 
 
+@pytest.mark.thorough
 def test_a_deleted_experiment_is_restored(project):
     client, experiment = mlflow_store.connect(project)
     client.delete_experiment(experiment)
@@ -81,6 +82,7 @@ def test_a_database_of_a_newer_mlflow_is_moved_away(project):
     mlflow_store.connect(project)
 
 
+@pytest.mark.thorough
 def test_a_database_of_an_older_mlflow_is_upgraded(project, monkeypatch):
     from mlflow.store.db import utils
 

@@ -37,7 +37,7 @@ def locked(path, seconds):
 
 
 def test_a_lock_is_told_and_waited_for_and_nothing_is_lost(tmp_path, tune: TuneParams, monkeypatch, capsys):
-    monkeypatch.setattr(progress, "SILENT_SECONDS", 0.7)
+    monkeypatch.setattr(progress, "SILENT_SECONDS", 0.1)
     study = studies.open_study(tune, {}, tmp_path / "study.db")
     with locked(tmp_path / "study.db", 1.5):
         study.set_user_attr("a", 1)

@@ -98,6 +98,7 @@ def test_networks_with_the_same_layers_are_timed_once(several):
     assert len(several.timed) == len(set(several.timed)) <= 4
 
 
+@pytest.mark.thorough
 def test_its_trials_go_on_as_if_there_had_been_no_interruption(several, monkeypatch):
     several.run_trials()
     expected = [(trial.params, trial.values, trial.intermediate_values) for trial in several.study.trials]

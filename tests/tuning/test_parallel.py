@@ -62,7 +62,7 @@ def parallel_search(search, crew, **changes):
     )
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.thorough)])
 def test_the_budget_is_met_exactly_and_no_trial_is_trained_twice_or_left_running(search, seed):
     crew = Crew(3, seed)
     parallel_search(search, crew).run_trials()
@@ -121,7 +121,12 @@ def test_a_killed_process_is_followed_by_another_but_not_for_ever(search):
 
 
 @pytest.mark.parametrize(
-    "error", [OtherWorker("worker on b: other code"), DiskFull("disk: full"), ZeroDivisionError("x")]
+    "error",
+    [
+        DiskFull("disk: full"),
+        pytest.param(OtherWorker("worker on b: other code"), marks=pytest.mark.thorough),
+        pytest.param(ZeroDivisionError("x"), marks=pytest.mark.thorough),
+    ],
 )
 def test_what_is_no_fault_of_a_trial_ends_the_search_and_not_the_trial(search, error):
     class Failing(Crew):

@@ -191,16 +191,25 @@ def usable(path: Path) -> Iterator[None]:
 def _patiently(call: Callable[..., Any], *arguments: Any) -> None:
     """Call SQLite again while another process locks the file, and tell so; a request to stop ends that."""
     deadline = time.monotonic() + LOCKED_SECONDS
+    if _answered(call, arguments, deadline):  # as thousands are of a search: to watch each takes longer than it does
+        return
     with told("tune: waits for another process, which has locked the study"):
         while True:
-            try:
-                call(*arguments)
+            if interrupts.pending():  # nothing was changed yet
+                interrupts.require_none()
+            if _answered(call, arguments, deadline):
                 return
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                    raise
-                if interrupts.pending():  # nothing was changed yet
-                    interrupts.require_none()
+
+
+def _answered(call: Callable[..., Any], arguments: Sequence[Any], deadline: float) -> bool:
+    """Call SQLite, and return whether no other process locks the file. Raises its error after `deadline`, and any other."""
+    try:
+        call(*arguments)
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+            raise
+        return False
+    return True
 
 
 class _Cursor(sqlite3.Cursor):
