@@ -23,10 +23,10 @@ from xtcav_ml.config.simulate import SimulateParams
 from xtcav_ml.pipeline import prepare, simulate
 
 KNOWN = {
-    "raw": "d84c0faa6487ed07c21e0cb59d365e64",
+    "raw": "4fad9eef688e448bdff9d29d0b067b02",
     "prepared": "ab8cd66a65daf91237589f858d538c0b",
     "every step": "60933226ad27a2b75957d507514ff80a",
-    "redrawn": "921a9acce46cf9d0c14094c3b3e27894",
+    "redrawn": "55e8659feb78d9d9b1c5177e404495fe",
 }
 """Of the files of each folder, and of labels drawn again.
 
