@@ -177,7 +177,7 @@ def show(scaled: list[Turn], single: list[Turn]) -> None:
     """Print the tables."""
     workers, processes = ratio(scaled, "one worker", "two workers"), ratio(scaled, "one process", "two processes")
     print(f"\n| two instead of one, {len(scaled)} turns | times as fast |\n|---|---|")
-    print(f"| workers | {workers:.2f} |\n| plain processes: the most that this machine allows | {processes:.2f} |")
+    print(f"| workers | {workers:.2f} |\n| plain processes, without an engine | {processes:.2f} |")
     print(f"| workers over processes | {workers / processes:.2f} |")
     print(f"\n| one task, {len(single)} turns | seconds | of processors |\n|---|---|---|")
     for name, words in NAMES.items():

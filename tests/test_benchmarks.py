@@ -51,7 +51,7 @@ def test_gains_and_costs_of_workers_are_medians_within_a_turn(capsys):
     single = {"nothing": 0.01, "worker": 2.75, "process": 2.5, "alone": 2.0}
     workers.show([scaled], [single | {name + workers.SPENT: 2 * value for name, value in single.items()}])
     said = capsys.readouterr().out
-    for line in ("workers | 1.25", "allows | 2.00", "over processes | 0.62"):
+    for line in ("workers | 1.25", "engine | 2.00", "over processes | 0.62"):
         assert f"{line} |" in said
     for line in (
         "by one worker | 2.75 | 5.50",
