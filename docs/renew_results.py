@@ -12,10 +12,11 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 
-from xtcav_ml.config.paths import CURVES, EVALUATION, EXPERIMENTS, GROUP, PREDICTIONS
-from xtcav_ml.data import group_files, result_files
+from xtcav_ml.config.paths import CURVES, EVALUATION, EXPERIMENTS, GROUP, GROUP_PREDICTIONS, PREDICTIONS
+from xtcav_ml.data import group_files, predictions, result_files
 from xtcav_ml.tools import summary
 
 ROOT = Path(__file__).parents[1]
@@ -62,6 +63,38 @@ def of_the_limits(root: Path) -> str:
     )
 
 
+PUBLISHED = {  # of the 6-layer network on 400 real shots: labels in rows, predictions in columns, per cent
+    "no peaks": (98, 2, 0, 0),
+    "t0": (9, 70, 0, 21),
+    "t0 t1": (1, 0, 84, 15),
+    "t0 t1 t2": (1, 5, 11, 83),
+}
+
+
+def of_the_confusion(root: Path) -> str:
+    """Return the table of what each label is taken for, published and here: the default network, and the mean over seeds."""
+    if not (root / GROUP).is_file():
+        return "not measured yet"
+    default, group = (_rows(root / path) for path in (PREDICTIONS, GROUP_PREDICTIONS))
+    seeds = predictions.by_seed(GROUP_PREDICTIONS.name, group).values()
+    lines = ["| label | published, % | default network, % | mean over seeds, % |", "|---|---|---|---|"]
+    for label, published in PUBLISHED.items():
+        mean = np.mean([_taken_for(label, rows) for rows in seeds], axis=0)
+        shares = (" / ".join(f"{share:.0f}" for share in row) for row in (published, _taken_for(label, default), mean))
+        lines.append(f"| *{label}* | {' | '.join(shares)} |")
+    return "\n".join(["", "", *lines, "", ""])
+
+
+def _rows(path: Path) -> predictions.TableRows:
+    return predictions.read_rows(path.name, path.read_text(encoding="utf-8"))
+
+
+def _taken_for(label: str, rows: predictions.TableRows) -> list[float]:
+    """Return the shares of the shots with `label` that were predicted as each class of PUBLISHED, per cent."""
+    predicted = [row[predictions.PREDICTED] for row in rows if row[predictions.ACTUAL] == label]
+    return [100 * predicted.count(name) / len(predicted) for name in PUBLISHED]
+
+
 MODERN = Path("benchmarks/modern.json")  # which benchmarks/modern.py writes
 FITS = {"mean": "always the mean", "linear": "linear", "quadratic": "quadratic", "network": "network"}
 
@@ -102,6 +135,7 @@ TEXTS: dict[str, Callable[[Path], str]] = {
     "run": of_the_run,
     "seeds": of_the_seeds,
     "limits": of_the_limits,
+    "confusion": of_the_confusion,
     "delay": of_the_delay,
     "modern": of_modern,
 }

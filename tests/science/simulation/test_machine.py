@@ -74,9 +74,9 @@ def test_pulse_energies_fluctuate_as_a_gamma_distribution_of_two_modes(shots):
 def test_colours_are_independent_and_amplitudes_spread_as_published(labelled):
     both = labelled[ENERGY_LABEL] == 3
     first, second = (labelled[name][both] for name in ENERGY_AMPLITUDES)
-    assert correlation(first, second) == pytest.approx(-0.05, abs=0.1)  # 0.05, and as much for the noise of a sample
+    assert correlation(first, second) == pytest.approx(-0.05, abs=0.05)
     for amplitude in (first, second):
-        assert amplitude.std() / amplitude.mean() == pytest.approx(0.39, abs=0.05)
+        assert amplitude.std() / amplitude.mean() == pytest.approx(0.39, abs=0.04)
 
 
 def test_labels_have_the_published_mix_and_share_without_a_label(labelled):
