@@ -107,6 +107,9 @@ LONGEST = [
 ]
 """Of the others, those that take longest; the longest of these, and of the thorough ones, is first."""
 
+FORKING = ["data/test_hostile_raw_files.py"]
+"""It forks the process of the tests, in which TensorFlow must not have computed anything yet: the first of all."""
+
 settings.register_profile("fast", max_examples=25, deadline=None)
 settings.register_profile("ci", max_examples=200, deadline=None)
 settings.load_profile("fast")
@@ -125,7 +128,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the thorough tests, and put what takes longest first: two processes are then done at about the same time."""
-    order = [*LONGEST, *THOROUGH]
+    order = [*FORKING, *LONGEST, *THOROUGH]
     names = {item: item.path.relative_to(ROOT / "tests").as_posix() for item in items}
     for item, name in names.items():
         if name in THOROUGH:
