@@ -114,7 +114,7 @@ def test_waveforms_drawn_again_are_as_those_drawn_at_first():
 
 def test_labels_drawn_again_repeat_are_of_their_shot_and_follow_the_pulses():
     settings = params()
-    none, weak, strong = ([0.0, 0.0], [4.0, 0.0], [300.0, 290.0])
+    none, weak, strong = ([0.0, 0.0], [1.3, 0.0], [60.0, 50.0])
     found = [
         simulator.redraw_labels(settings, (LASING, 3), np.array(energy), 3485.5, 32) for energy in (none, weak, strong)
     ]
