@@ -34,7 +34,7 @@ def test_runs_are_numbered_dark_no_lasing_lasing():
         ("experiment", "../elsewhere", "simulate.experiment"),
         ("lasing_shots", [-1], "simulate.lasing_shots"),
         ("repetition_rate", 100, "repetition_rate: not possible (found 100, expected a divisor of 360)"),
-        ("run_spacing", 1, "found 1900 shots x stored_every, expected at most run_spacing x repetition_rate = 60"),
+        ("run_spacing", 1, "found 2000 shots x stored_every, expected at most run_spacing x repetition_rate = 60"),
         (
             "camera.hot_level",
             [250, 150],

@@ -11,7 +11,7 @@ from xtcav_ml.science.simulation import simulator
 
 @pytest.fixture
 def columns():
-    energy = np.array([0.0, 12.0, 300.0, np.nan])
+    energy = np.array([0.0, 12.0, 60.0, np.nan])
     table = {"truth.energy1": energy, "truth.energy2": energy, "bld.L3energy": np.full(4, 3485.5)}
     return table | {"run": np.full(4, 70), "run.index": np.arange(4)}
 

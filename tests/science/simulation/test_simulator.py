@@ -100,7 +100,7 @@ def test_waveforms_drawn_again_are_as_those_drawn_at_first():
     again = digitizer.redraw_waveforms(rng(1), pulses, 2.0, np.ones(16), settings.digitizer, 1500)
     assert again.dtype == first.dtype == np.float32
     for moment in (np.mean, np.std):
-        np.testing.assert_allclose(moment(again, axis=0).mean(axis=0), moment(first, axis=0).mean(axis=0), atol=0.003)
+        np.testing.assert_allclose(moment(again, axis=0).mean(axis=0), moment(first, axis=0).mean(axis=0), atol=0.005)
     covariances = [np.mean([np.cov(shot).mean() for shot in drawn[:150]]) for drawn in (first, again)]
     assert covariances[0] == pytest.approx(covariances[1], rel=0.1)  # what channels share
     energy = np.full(1500, TREE["rule"]["reference_energy"] + 2.0)
@@ -114,7 +114,7 @@ def test_waveforms_drawn_again_are_as_those_drawn_at_first():
 
 def test_labels_drawn_again_repeat_are_of_their_shot_and_follow_the_pulses():
     settings = params()
-    none, weak, strong = ([0.0, 0.0], [1.3, 0.0], [60.0, 50.0])
+    none, weak, strong = ([0.0, 0.0], [1.3, 0.0], [20.0, 70.0])
     found = [
         simulator.redraw_labels(settings, (LASING, 3), np.array(energy), 3485.5, 32) for energy in (none, weak, strong)
     ]
