@@ -23,10 +23,10 @@ from xtcav_ml.config.simulate import SimulateParams
 from xtcav_ml.pipeline import prepare, simulate
 
 KNOWN = {
-    "raw": "f1c36a30593ef6ab37bc4efc2c0076b5",
+    "raw": "0820ef1cc7c511c46357e86100155c42",
     "prepared": "ab8cd66a65daf91237589f858d538c0b",
     "every step": "60933226ad27a2b75957d507514ff80a",
-    "redrawn": "4a6a3c61a00aad351d130d38d1c1c6c3",
+    "redrawn": "843df89b1ff586c17b5328e484bafe80",
 }
 """Of the files of each folder, and of labels drawn again.
 
