@@ -31,7 +31,7 @@ FEW_SHOTS = {
     "simulate.lasing_shots": [120, 120],
     "simulate.shots_per_file": 60,
     "prepare.split.block": 5,
-    "prepare.split.seed": 39,
+    "prepare.split.seed": 98,
     "prepare.split.gap": 1,
     "prepare.split.min_per_class": 1,
     "train.epochs": 2,

@@ -21,7 +21,7 @@ from xtcav_ml.system.errors import UserError
 from xtcav_ml.system.progress import console
 from xtcav_ml.tools.workspace import run_python
 
-SPLIT = {"block": 5, "seed": 39, "gap": 1, "min_per_class": 1}
+SPLIT = {"block": 5, "seed": 98, "gap": 1, "min_per_class": 1}
 
 FEW_SHOTS: dict[str, Any] = {
     "data": {"raw": str(paths.SIMULATED), "frame_shape": list(SCHEMA[IMAGE].row_shape)},
