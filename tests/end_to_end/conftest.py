@@ -47,6 +47,17 @@ FEWEST_SHOTS = {
 }
 """Half as many, which only some seeds split so."""
 
+SMALL_SEARCH = {
+    "tune.space": {
+        "train.optimizer.learning_rate": {"low": 0.01, "high": 0.3, "log": True},
+        "train.model.blocks.0.kernel": {"choices": [3, 5]},
+    },
+    "tune.seeds": 0,
+    "tune.minutes": 60,
+    "train.threads": 1,
+}
+"""Of networks with one thread, by workers; no other seeds follow, and no machine is too slow."""
+
 SMALL_FRAMES = {
     **MOST_TRAIN,
     "data.raw": "raw",

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -102,11 +102,11 @@ class Slurm:
         kept = {"key-file": key, "socket": "munge.socket", "log-file": "munge.log", "pid-file": "munge.pid"}
         options = [f"--{name}={self.folder / value}" for name, value in {**kept, "seed-file": "munge.seed"}.items()]
         self._daemon("munged", "--foreground", "--force", *options)
-        self._wait_for(lambda: (self.folder / "munge.socket").exists())
+        self.wait_for(lambda: (self.folder / "munge.socket").exists())
         self._daemon("slurmctld", "-D", "-i")
         for node in NODES:
             self._daemon("slurmd", "-D", "-N", node, log=f"slurmd-{node}")
-        self._wait_for(lambda: self.run("sinfo", "-h", "-N", "-t", "idle", "-p", LOW, "-o", "%N").split() == [*NODES])
+        self.wait_for(lambda: self.run("sinfo", "-h", "-N", "-t", "idle", "-p", LOW, "-o", "%N").split() == [*NODES])
 
     def run(self, *command: str, script: str = "") -> str:
         """Run a command of Slurm, and return what it says."""
@@ -159,7 +159,8 @@ class Slurm:
                 start_new_session=True,
             )
 
-    def _wait_for(self, done) -> None:
+    def wait_for(self, done: Callable[[], object]) -> None:
+        """Return once `done` is true. Raises TimeoutError, with the ends of all logs, after PATIENCE."""
         end = time.monotonic() + PATIENCE
         while not done():
             if time.monotonic() > end:

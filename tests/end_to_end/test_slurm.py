@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import dask
@@ -17,7 +17,7 @@ import pytest
 
 from tests.conftest import ROOT, write_shots
 from tests.end_to_end import slurm
-from tests.end_to_end.conftest import Project
+from tests.end_to_end.conftest import SMALL_SEARCH, Project
 from tests.end_to_end.slurm import LOW, PATIENCE, Slurm, needs_slurm
 from tests.pipeline.test_kept import digests
 from xtcav_ml.system import slurm_jobs, workers
@@ -25,18 +25,7 @@ from xtcav_ml.system.errors import UserError
 from xtcav_ml.system.workers import Arrived, Workers
 
 pytestmark = needs_slurm
-SEARCH = {
-    "tune.sampler": "random",
-    "tune.space": {
-        "train.optimizer.learning_rate": {"low": 0.01, "high": 0.3, "log": True},
-        "train.model.blocks.0.kernel": {"choices": [3, 5]},
-    },
-    "tune.epochs": 12,
-    "tune.rungs": 0,
-    "tune.seeds": 0,
-    "tune.minutes": 60,
-    "train.threads": 1,
-}
+SEARCH = {**SMALL_SEARCH, "tune.sampler": "random", "tune.epochs": 12, "tune.rungs": 0}
 EVERY = 20.0
 """Seconds from one preemption to the next, or more on a machine that trains no epoch in that time."""
 
@@ -90,7 +79,7 @@ STARTING = """if True:
 
     with slurm.running() as two_nodes:
         two_nodes.run("sbatch", "-o", "/dev/null", script="#!/bin/sh\\nsleep 1000\\n")
-        two_nodes._wait_for(two_nodes.jobs)
+        two_nodes.wait_for(two_nodes.jobs)
         print(two_nodes.folder, flush=True)
         sys.stdin.read()
 """
@@ -102,16 +91,9 @@ def test_tests_that_are_killed_leave_no_slurm_behind() -> None:
         assert tests.stdout is not None
         left = Slurm(Path(tests.stdout.readline().strip()))
         expected = {"munged", "slurmctld", "slurmd", "slurmstepd", "sleep"}
-        wait_for(lambda: expected <= {process.info["name"] for process in left.processes()})
+        left.wait_for(lambda: expected <= {process.info["name"] for process in left.processes()})
         tests.kill()
-    wait_for(lambda: not left.processes() and not left.folder.exists())
-
-
-def wait_for(done: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE
-    while not done():
-        assert time.monotonic() < end
-        time.sleep(0.1)
+    left.wait_for(lambda: not left.processes() and not left.folder.exists())
 
 
 @contextlib.contextmanager
@@ -185,7 +167,7 @@ def test_prepare_whose_workers_are_preempted_writes_the_bytes_of_one_process(two
     assert digests(out) == found
 
 
-@pytest.mark.parametrize("trials", [3, *(pytest.param(count, marks=pytest.mark.slow) for count in (6, 20))])
+@pytest.mark.parametrize("trials", [6, pytest.param(20, marks=pytest.mark.slow)])
 def test_a_search_whose_workers_are_preempted_and_whose_driver_is_killed_loses_nothing(
     two_nodes: Slurm, tmp_path: Path, trials: int
 ) -> None:

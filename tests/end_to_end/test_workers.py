@@ -11,25 +11,19 @@ import optuna
 import psutil
 import pytest
 
-from tests.end_to_end.conftest import Project
+from tests.end_to_end.conftest import SMALL_SEARCH, Project
 
 FEW_TRIALS = {
-    "tune.space": {
-        "train.optimizer.learning_rate": {"low": 0.01, "high": 0.3, "log": True},
-        "train.model.blocks.0.kernel": {"choices": [3, 5]},
-    },
+    **SMALL_SEARCH,
     "tune.trials": 5,
     "tune.epochs": 30,
     "tune.startup_trials": 4,
     "tune.rungs": 1,
     "tune.best": 1,
-    "tune.seeds": 0,
-    "tune.minutes": 60,
-    "train.threads": 1,
 }
 
 
-FEW = 5
+FEW = 20
 """Kills in all searches together."""
 LONGEST = 2.0
 """Seconds after which something is killed: a training may be starting, in an epoch, or at its end."""
@@ -114,7 +108,7 @@ def assert_budget_met(project):
     assert not list((project.folder / "results/tuning").rglob("*.ckpt"))
 
 
-@pytest.mark.parametrize("kills", [FEW, *(pytest.param(count, marks=pytest.mark.slow) for count in (20, 200))])
+@pytest.mark.parametrize("kills", [FEW, pytest.param(10 * FEW, marks=pytest.mark.slow)])
 def test_searches_whose_workers_trainings_and_drivers_are_killed_meet_their_budget(project, tmp_path, kills):
     choose, done = random.Random(kills), 0
     while done < kills:

@@ -80,7 +80,18 @@ def test_a_longer_training_begins_as_the_shorter_but_for_another_seed(sets, shor
     assert digest(longer.model) == digest(shorter.model) != digest(other.model)  # it kept the weights of its best epoch
 
 
-def test_the_fast_first_layer_trains_as_the_stock_one_and_is_not_saved(sets, fitted, short, monkeypatch):
+@pytest.mark.thorough
+def test_in_graphs_too_a_longer_training_begins_as_the_shorter_but_for_another_seed(sets, fitted):
+    longer = fit.fit(*sets, PARAMS.model_copy(update={"epochs": 8}))
+    assert longer.history[:6] == fitted.history
+    earlier = fit.fit(*sets, PARAMS.model_copy(update={"epochs": fitted.best_epoch}))
+    assert digest(earlier.model) == digest(fitted.model)
+    other = fit.fit(*sets, PARAMS.model_copy(update={"seed": 4}))
+    assert digest(other.model) != digest(fitted.model)
+
+
+@pytest.mark.parametrize("count", [3, pytest.param(PARAMS.epochs, marks=pytest.mark.thorough)])
+def test_the_fast_first_layer_trains_as_the_stock_one_and_is_not_saved(sets, fitted, short, monkeypatch, count):
     used = []
 
     def call(self, frames):
@@ -93,9 +104,9 @@ def test_the_fast_first_layer_trains_as_the_stock_one_and_is_not_saved(sets, fit
     assert set(used) == {"conv1"}
     used.clear()
     monkeypatch.setattr(backend, "runs_fused_layers", lambda: False)
-    stock = fit.fit(*sets, PARAMS.model_copy(update={"epochs": 3}))
+    stock = fit.fit(*sets, PARAMS.model_copy(update={"epochs": count}))
     assert not used
-    for fast_row, row in zip(fitted.history[:3], stock.history, strict=True):
+    for fast_row, row in zip(fitted.history[:count], stock.history, strict=True):
         assert fast_row == pytest.approx(row, rel=1e-3, abs=1e-4)
     assert [type(layer) for layer in fitted.model.layers] == [type(layer) for layer in stock.model.layers]
 

@@ -52,9 +52,9 @@ def test_another_database_is_refused_and_its_password_not_shown(tmp_path, monkey
 
 def test_a_postgresql_that_does_not_answer_is_one_line_without_its_password(tmp_path, monkeypatch):
     monkeypatch.setenv("OPTUNA_STORAGE", "postgresql://you:secret@127.0.0.1:1/db")
-    with pytest.raises(UserError, match=r"OPTUNA_STORAGE: not usable .*Fix: start it") as error:  # noqa: SIM117
-        with studies.usable(tmp_path / "study.db"):
-            studies.open_study(TUNE, {}, tmp_path / "study.db")
+    refused = pytest.raises(UserError, match=r"OPTUNA_STORAGE: not usable .*Fix: start it")
+    with refused as error, studies.usable(tmp_path / "study.db"):
+        studies.open_study(TUNE, {}, tmp_path / "study.db")
     assert "secret" not in str(error.value)
 
 
