@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
 from benchmarks import contenders, machine, raw, tables
@@ -56,9 +55,11 @@ class Work:
 
     def arrays(self) -> tuple[np.ndarray, np.ndarray]:
         """Return frames (N, rows, columns, 1) as stored, and labels (N,)."""
-        with h5py.File(self.data) as file:
-            shots = self.batch * self.steps
-            return file["image"][:shots][..., np.newaxis], file["label"][:shots].astype(np.int32)
+        from xtcav_ml.data.prepared import PreparedFile
+
+        shots = np.arange(self.batch * self.steps)
+        with PreparedFile(self.data) as file:
+            return file.stored(shots)[..., np.newaxis], file.column("label")[shots].astype(np.int32)
 
     def limit(self, trained: bool, rate: float) -> float:
         """Return the seconds of a minibatch at `rate` operations a second, each sum of products computed directly.

@@ -10,7 +10,7 @@ import types
 import numpy as np
 import pytest
 
-from benchmarks import contenders, data, machine, raw, tables, workers
+from benchmarks import contenders, data, machine, raw, tables, training, workers
 from benchmarks.__main__ import PARTS, RESULTS, kept
 from benchmarks.contenders import Contender, Unavailable
 from tests.conftest import ROOT
@@ -170,6 +170,14 @@ def test_frames_are_prepared_whole_or_their_middle(tmp_path, kept):
     raw.write(tmp_path / "raw", 120, (24, 20))
     with PreparedFile(raw.prepare(tmp_path / "raw", tmp_path / "prepared", (24, 20), kept)) as train:
         assert train.stored(np.arange(1)).shape[1:3] == kept
+
+
+def test_all_contenders_train_on_the_shots_that_were_prepared(tmp_path):
+    raw.write(tmp_path / "raw", 120, (24, 20))
+    path = raw.prepare(tmp_path / "raw", tmp_path / "prepared", (24, 20), (12, 10))
+    images, labels = training.Work("modern", path, (12, 10), batch=4, steps=2, threads=1).arrays()
+    assert (images.shape, images.dtype, labels.shape) == ((8, 12, 10, 1), np.int16, (8,))
+    assert images.std() > 0
 
 
 def test_many_small_files_are_measured(tmp_path):
