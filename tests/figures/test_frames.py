@@ -63,6 +63,20 @@ def test_axes_are_in_fs_and_mev_later_to_the_right_higher_up_whatever_the_camera
     assert figure.get_supylabel() == "energy from the middle of the beam, MeV  (higher →)"
 
 
+def test_mirrored_streaks_stand_beside_others_in_the_order_of_time_on_the_same_axes():
+    straight, mirrored = (
+        Grid.of(preprocessing(), Axes(time_per_column=step, energy_per_row=0.1)) for step in (1.5, -1.5)
+    )
+    frame = spotted(20, 15)
+    figure = frames.sheet([("yes", [Picture(frame, "", straight), Picture(frame[:, ::-1], "", mirrored)])], "title")
+    own, _ = panels(figure)
+    assert own[0].get_xlim() == own[1].get_xlim()
+    for axes in own:
+        assert value_at(axes, 0, 0) == 9
+        assert value_at(axes, -8 * 3, -5 * 0.2) == 3
+        assert axes.get_xlim() == tuple(sorted(axes.images[0].get_extent()[:2]))
+
+
 def test_without_a_calibration_they_are_pixels_of_the_camera_and_down_is_down():
     figure = drawn(Grid.of(preprocessing(), None))
     (axes,), _ = panels(figure)

@@ -12,10 +12,11 @@ def evaluate() -> None:
     from xtcav_ml.config.simulate import SimulateParams
     from xtcav_ml.config.train import TrainParams
     from xtcav_ml.pipeline import evaluate as stage
+    from xtcav_ml.science.streak_axes import usual_axes
     from xtcav_ml.system.one_writer import writing
     from xtcav_ml.tracking import resources
 
     with writing(METRICS), resources.measured("evaluate"):
         threads = load_section("train", TrainParams).threads
-        axes = load_section("data", DataParams).calibration(load_section("simulate", SimulateParams).calibration)
+        axes = usual_axes(load_section("data", DataParams), load_section("simulate", SimulateParams))
         stage.evaluate_network(threads, PREPARED, MODEL, HISTORY, RESULTS, axes=axes)

@@ -19,10 +19,12 @@ def show(
     from xtcav_ml.config.base import load_section
     from xtcav_ml.config.data import DataParams
     from xtcav_ml.config.simulate import SimulateParams
+    from xtcav_ml.science.streak_axes import usual_axes
     from xtcav_ml.system.one_writer import writing
     from xtcav_ml.tools import show as tool
 
     data = load_section("data", DataParams)
-    axes = data.calibration(load_section("simulate", SimulateParams).calibration)
+    simulate = load_section("simulate", SimulateParams)
     with writing(out):
-        tool.draw_sheet(file, raw or Path(data.raw), out, shots, data.layout, axes)
+        calibration = tool.Calibrated(data.calibration(simulate.calibration), usual_axes(data, simulate))
+        tool.draw_sheet(file, raw or Path(data.raw), out, shots, data.layout, calibration)

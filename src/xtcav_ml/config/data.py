@@ -1,8 +1,8 @@
 """Section `data`: where the raw shot files are and how large their frames."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from xtcav_ml.config.base import Section, parameter
 from xtcav_ml.config.layout import Layout
@@ -14,7 +14,7 @@ Side = Annotated[int, Field(ge=1, le=LARGEST_SIDE)]
 
 
 class Axes(Section):
-    """Calibration of a frame's axes, for pictures; negative where time or energy falls with the number."""
+    """The steps of a frame's axes; negative where time or energy falls with the number."""
 
     time_per_column: float = parameter("time from one column to the next", "fs", ge=-1000, le=1000)
     energy_per_row: float = parameter("energy from one row to the next", "MeV", ge=-1000, le=1000)
@@ -29,6 +29,19 @@ class Axes(Section):
         return self
 
 
+def _kind(axes: Any) -> str:
+    """Return which of the two is meant, so that an error names what is wrong with that one alone."""
+    names = axes if isinstance(axes, dict) else dict(axes) if isinstance(axes, Section) else {}
+    return "CalibrationParams" if set(names) & set(CalibrationParams.model_fields) else "Axes"
+
+
+Calibration = Annotated[
+    Annotated[Axes, Tag("Axes")] | Annotated[CalibrationParams, Tag("CalibrationParams")],
+    Discriminator(_kind),
+]
+"""Steps that are the same in all frames, or the constants from which, with the RF of a shot, those of its frame follow."""
+
+
 class DataParams(Section):
     """The folder of raw shot files: a path from the project's folder, or an absolute one."""
 
@@ -38,7 +51,9 @@ class DataParams(Section):
     frame_shape: tuple[Side, Side] | None = parameter(
         "rows (energy) and columns (time) of a camera frame; null: none are read", "pixels"
     )
-    axes: Axes | None = parameter("calibration of the axes of pictures; null: pixels", default=None)
+    axes: Calibration | None = parameter(
+        "calibration of the axes of pictures, as steps or as the six constants of XTCAV; null: pixels", default=None
+    )
 
     @property
     def raw_shape(self) -> tuple[int, int]:
@@ -50,8 +65,6 @@ class DataParams(Section):
         """Return whether section `simulate` made the files."""
         return self.raw == str(SIMULATED)
 
-    def calibration(self, simulated: CalibrationParams) -> Axes | None:
+    def calibration(self, simulated: CalibrationParams) -> Axes | CalibrationParams | None:
         """Return the calibration of the frames; that of the simulation, `simulated`, where these are simulated."""
-        if self.axes is None and self.simulated:
-            return Axes(time_per_column=simulated.time_per_column, energy_per_row=simulated.energy_per_row)
-        return self.axes
+        return simulated if self.axes is None and self.simulated else self.axes

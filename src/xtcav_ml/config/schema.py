@@ -23,6 +23,9 @@ REDRAWN = tuple(f"truth.redrawn{label}" for label in range(len(PEAK_CLASSES)))
 TRUE_PULSES = ("truth.energy1", "truth.energy2", "bld.L3energy")
 """In simulated files: what the waveforms of a shot depend on, uJ of each colour and MeV."""
 
+STREAK = ("bld.ebeam.ebeamXTCAVAmpl", "bld.ebeam.ebeamXTCAVPhase")
+"""RF amplitude of the XTCAV, MV, and its phase, degrees: with a calibration they give the time axis of a shot's frame."""
+
 PULSE_ENERGIES = {TRUE_PULSES[:2]: "uJ", ("bld.gasdet.f_11_ENRC",): "mJ"}
 """Datasets that add up to the energy of a shot's X-ray pulses, if files have them, and their unit."""
 

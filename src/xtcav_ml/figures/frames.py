@@ -144,7 +144,7 @@ def _sides(pictures: Sequence[Picture]) -> Sides:
     most = np.zeros(4)
     for picture in pictures:
         place, steps = bunch.find(picture.frame), _steps(picture.grid)
-        sides = [place.above, place.below, place.before, place.after]
+        sides = [place.above, place.below, *_in_time(picture.grid, place.before, place.after)]
         if not any(sides):
             continue
         height, width = picture.frame.shape
@@ -157,6 +157,11 @@ def _sides(pictures: Sequence[Picture]) -> Sides:
     return above, below, before, after
 
 
+def _in_time(grid: Grid, before: float, after: float) -> tuple[float, float]:
+    """Return what is to the left and to the right of a frame in the order of time, or the other way round."""
+    return (after, before) if grid.column < 0 else (before, after)
+
+
 def _steps(grid: Grid) -> NDArray[np.float64]:
     return np.abs([grid.row, grid.row, grid.column, grid.column])
 
@@ -164,7 +169,8 @@ def _steps(grid: Grid) -> NDArray[np.float64]:
 def _draw(axes: Axes, picture: Picture, look: _Look) -> None:
     """Draw the part of a picture around its beam, on its axes, and the whole frame beside it."""
     place, grid = bunch.find(picture.frame), picture.grid
-    above, below, before, after = (ceil(side) for side in np.array(look.sides) / _steps(grid))
+    reach = (np.array(look.sides) / _steps(grid)).tolist()
+    above, below, before, after = map(ceil, (*reach[:2], *_in_time(grid, *reach[2:])))
     sides = (above, below, before, after)
     edges = np.array([-before - 0.5, after + 0.5]) * grid.column, np.array([-above - 0.5, below + 0.5]) * grid.row
     low, high = look.scale(picture.frame)
