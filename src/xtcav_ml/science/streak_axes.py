@@ -53,6 +53,6 @@ def usual_axes(data: DataParams, simulate: SimulateParams) -> Axes | None:
     calibration = data.calibration(simulate.calibration)
     if not isinstance(calibration, CalibrationParams):
         return calibration
-    if calibration is simulate.calibration:
+    if data.axes is None:
         return axes_at(calibration, simulate.machine.xtcav_amplitude[0], simulate.machine.xtcav_phase[0])
     return axes_at(calibration, calibration.rfampcalib, calibration.rfphasecalib)
