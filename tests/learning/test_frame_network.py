@@ -1,6 +1,8 @@
 """Networks without Keras beside the same ones of Keras, for random plans."""
 
+import threading
 import zipfile
+from unittest import mock
 
 import keras
 import numpy as np
@@ -110,7 +112,8 @@ def test_same_as_keras(keras_ready, tmp_path_factory, model, ends, noise):
         network = built(model, ends, noise)
     except UserError:  # a window beyond its map
         reject()
-    own = frame_network.read_network(parts_of(network, tmp_path_factory.mktemp("own")), ends)
+    with mock.patch.object(frame_network, "LEAST_SHARED", 0):
+        own = frame_network.read_network(parts_of(network, tmp_path_factory.mktemp("own")), ends)
     frames, features = inputs_of(ends)
     expected = by_keras(in_double(network, model, ends, noise), frames, features)
     assert own is not None
@@ -121,6 +124,40 @@ def test_same_as_keras(keras_ready, tmp_path_factory, model, ends, noise):
             assert values.dtype == np.float32
             size = 1.0 if name == CLASS_HEAD else max(1.0, np.abs(expected[NUMBER_HEAD]).max())
             np.testing.assert_allclose(values, expected[name][i], rtol=0, atol=1e-6 * size)
+        for name, values in own(frames[i], features[i], HELPERS).items():
+            assert values.tobytes() == found[name].tobytes()
+
+
+HELPERS = frame_network.Helpers(3)
+
+
+def test_parts_are_done_at_the_same_time_and_each_once():
+    together, done = threading.Barrier(3, timeout=60), []
+
+    def do(part):
+        together.wait()
+        done.append(part)
+
+    HELPERS.share(do, range(3))
+    assert sorted(done) == [0, 1, 2]
+    HELPERS.share(done.append, range(3, 100))
+    assert sorted(done) == [*range(100)]
+
+
+def test_a_helper_that_has_no_time_is_not_waited_for():
+    helpers, free, done = frame_network.Helpers(2), threading.Event(), []
+    busy = helpers._pool.submit(free.wait, 60)
+    helpers.share(done.append, range(5))
+    assert done == [*range(5)]
+    assert not busy.done()
+    free.set()
+
+
+def test_small_convolutions_are_not_shared(keras_ready, tmp_path):
+    own = frame_network.read_network(parts_of(built(PARAMS.model, SMALL), tmp_path), SMALL)
+    with mock.patch.object(HELPERS, "share") as share:
+        own(np.zeros(SMALL.frame_shape, np.int16), np.empty(0, np.float32), HELPERS)
+    assert not share.called
 
 
 SMALL = Ends((20, 24), "int16", 0, 2, 0)

@@ -39,6 +39,13 @@ def test_exponential_and_logarithm_equal_those_of_numpy(dtype, error):
     np.testing.assert_allclose(own, np.log(np.exp(4 * values)), rtol=error, atol=error)
 
 
+def test_a_logarithm_of_many_is_that_of_each():
+    values = np.linspace(1, 9, 2 * portable.BLOCK + 4).astype(np.float32).reshape(2, -1)
+    for given in (values, values.T):
+        expected = [portable.log(each) for each in np.split(np.ascontiguousarray(given).reshape(-1), 6)]
+        np.testing.assert_array_equal(portable.log(given), np.concatenate(expected).reshape(given.shape))
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_known_and_extreme_values(dtype):
     powers = np.array([0.25, 0.5, 1, 2, 1024], dtype)

@@ -6,7 +6,9 @@ depend on what comes with it, and are within some 2e-6 of Keras'. A network with
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
@@ -27,6 +29,8 @@ Function = Callable[..., Values]
 
 LEAST_SPREAD = np.float32(1e-7)  # Keras' least standard deviation
 
+LEAST_SHARED = 2**24  # products of a convolution that is worth handing a part of to another thread, some 0.05 ms
+PARTS = 2  # of a convolution for each thread: one that is late then costs little
 MOST_NUMBERS, MOST_WEIGHTS = 2**25, 2**20
 """In memory for a convolution, and in a dense layer, which Keras reads once for many shots: more is left to it."""
 
@@ -49,6 +53,36 @@ def read_network(parts: Mapping[str, bytes], ends: Ends) -> "FrameNetwork | None
         return FrameNetwork(layers, keras_config.outputs_of(config), ends)
     except (Unserved, LookupError, TypeError, ValueError, AttributeError, MemoryError, NumbaError):
         return None
+
+
+class Helpers:
+    """Threads beside the one that asks, so many in all, for parts of one frame's work.
+
+    Who is free takes the next part, and none that has not begun is waited for: where other processes keep the helpers from
+    running, the thread that asks does it all.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self.threads, self.parts = threads, PARTS * threads
+        self._pool = ThreadPoolExecutor(threads - 1)
+
+    def share(self, do: Callable[[int], object], parts: Iterable[int]) -> None:
+        """Do all parts."""
+        left = deque(parts)
+
+        def work() -> None:
+            while left:
+                try:
+                    part = left.popleft()
+                except IndexError:  # another was faster
+                    return
+                do(part)
+
+        helping = [self._pool.submit(work) for _ in range(self.threads - 1)]
+        work()
+        for each in helping:
+            if not each.cancel():
+                each.result()
 
 
 @dataclass(frozen=True)
@@ -80,11 +114,18 @@ class FrameNetwork:
         found = {head: values[name].shape for head, name in self._outputs.items()}
         _require(found == {head: (size,) for head, size in sizes.items() if size}, "other outputs")
 
-    def __call__(self, frame: Values, features: Values) -> dict[str, NDArray[np.float32]]:
-        """Return the outputs, (classes,) or (numbers,), for a prepared frame (rows, columns) and features (F,)."""
+    def __call__(
+        self, frame: Values, features: Values, helpers: "Helpers | None" = None
+    ) -> dict[str, NDArray[np.float32]]:
+        """Return the outputs, (classes,) or (numbers,), for a prepared frame (rows, columns) and features (F,).
+
+        The bits do not depend on whether `helpers` do parts of large convolutions.
+        """
         values = {FRAME_INPUT: frame, FEATURES_INPUT: features}
         for step in self._steps:
-            values[step.name] = step.function(*(values[name] for name in step.inputs))
+            given = [values[name] for name in step.inputs]
+            shared = helpers and isinstance(step.function, _Convolution)
+            values[step.name] = step.function(*given, helpers) if shared else step.function(*given)
         return {head: values[name].astype(np.float32) for head, name in self._outputs.items()}
 
 
@@ -220,17 +261,25 @@ class _Convolution:
         _require(self._bias.shape == (filters,), "another bias")
         self._pooled = (sizes.pooled_rows, sizes.pooled_columns, filters)
         self._worker, self._job = jobs.worker(), np.zeros(1, jobs.JOB)
-        settings = {"operation": jobs.POOL_ALONE, "version": self._worker.version, "threads": 1, "shots": 1, "last": 1}
+        settings = {"operation": jobs.POOL_ALONE, "version": self._worker.version, "shots": 1}
         for name, value in {**sizes._asdict(), **settings, "kernel": self._kernel.ctypes.data}.items():
             self._job[name] = value
+        large = sizes.rows * sizes.columns * self._kernel.size >= LEAST_SHARED
+        self._most_bands = sizes.pooled_rows if large else 1
 
-    def __call__(self, values: Values) -> Values:
-        """Return the maxima (rows, columns, channels). Raises MemoryError."""
-        frame, job = np.ascontiguousarray(values.reshape(self._shape), np.float32), self._job.copy()
+    def __call__(self, values: Values, helpers: "Helpers | None" = None) -> Values:
+        """Return the maxima (rows, columns, channels), of which `helpers` do bands of rows. Raises MemoryError."""
+        frame = np.ascontiguousarray(values.reshape(self._shape), np.float32)
         best, places = np.empty(self._pooled, np.float32), np.empty(self._pooled, np.int32)
+        job = np.repeat(self._job, 1 if helpers is None else min(helpers.parts, self._most_bands))
         job["frames"], job["out"], job["places"] = (each.ctypes.data for each in (frame, best, places))
-        self._worker.run(job.ctypes.data)
-        if not job["done"][0]:
+        job["threads"], job["first"], job["last"] = len(job), np.arange(len(job)), np.arange(len(job)) + 1
+        addresses = [job.ctypes.data + i * jobs.JOB.itemsize for i in range(len(job))]
+        if helpers is None or len(job) == 1:
+            self._worker.run(addresses[0])
+        else:
+            helpers.share(self._worker.run, addresses)
+        if not job["done"].all():
             raise MemoryError("too little memory is free for a convolution")
         best += self._bias
         return best

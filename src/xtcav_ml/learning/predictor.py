@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from xtcav_ml.data import model_file
 from xtcav_ml.learning import frame_network
-from xtcav_ml.learning.frame_network import FrameNetwork
+from xtcav_ml.learning.frame_network import FrameNetwork, Helpers
 from xtcav_ml.learning.layer_plan import CLASS_HEAD, NUMBER_HEAD, Ends
 
 FRAMES_A_CALL = 32
@@ -58,7 +58,8 @@ class Predictor:
         if network is not None:
             count = threads or len(os.sched_getaffinity(0))
             self.device = f"{count} thread{'s' * (count > 1)}"
-            self._network: Network = functools.partial(_shot_by_shot, network, self.inputs, count)
+            helpers = Helpers(count) if count > 1 else None
+            self._network: Network = functools.partial(_shot_by_shot, network, self.inputs, helpers)
         else:
             from xtcav_ml.learning.keras_network import KerasNetwork  # which takes seconds to import
 
@@ -98,16 +99,22 @@ class Predictor:
 
 
 def _shot_by_shot(
-    network: FrameNetwork, prepare: Prepare, threads: int, frames: NDArray[np.int16], features: NDArray[np.float32]
+    network: FrameNetwork,
+    prepare: Prepare,
+    helpers: Helpers | None,
+    frames: NDArray[np.int16],
+    features: NDArray[np.float32],
 ) -> Outputs:
-    """Return the outputs for raw frames, a thread for a frame."""
+    """Return the outputs for raw frames: the threads share the frames, or the work of a single one."""
 
-    def answer(frame: NDArray[np.int16], features: NDArray[np.float32]) -> Outputs:
-        return network(prepare(frame[np.newaxis])[0], features)
+    def answer(frame: NDArray[np.int16], features: NDArray[np.float32], helpers: Helpers | None = None) -> Outputs:
+        return network(prepare(frame[np.newaxis])[0], features, helpers)
 
-    if len(frames) == 1 or threads == 1:
+    if len(frames) == 1:
+        answers = [answer(frames[0], features[0], helpers)]
+    elif helpers is None:
         answers = [*map(answer, frames, features)]
     else:
-        with ThreadPoolExecutor(min(threads, len(frames))) as pool:
+        with ThreadPoolExecutor(min(helpers.threads, len(frames))) as pool:
             answers = [*pool.map(answer, frames, features)]
     return {head: np.stack([each[head] for each in answers]) for head in answers[0]}

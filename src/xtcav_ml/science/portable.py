@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.floating]
+BLOCK = 2**14  # numbers that stay in the cache near the processor from one operation to the next
 LN2, LOG2_E = 0.6931471805599453, 1.4426950408889634
 ROOT_HALF = 0.7071067811865476
 EXP_TERMS = {4: 8, 8: 14}  # by the bytes of a number: of the series of 2**x for |x| <= 1/2
@@ -45,6 +46,13 @@ def log(values: Floats) -> Any:
     ln(2**n m) = n ln 2 + 2 artanh((m - 1) / (m + 1)), with m between the roots of 1/2 and 2. The error is about the type's
     epsilon times the larger of 1 and the logarithm.
     """
+    if values.size <= BLOCK:
+        return _log(values)
+    line = values.reshape(-1)
+    return np.concatenate([_log(line[i : i + BLOCK]) for i in range(0, line.size, BLOCK)]).reshape(values.shape)
+
+
+def _log(values: Floats) -> Any:
     info = np.finfo(values.dtype)
     bits = values.view(f"i{info.bits // 8}")
     whole = (bits - values.dtype.type(ROOT_HALF).view(bits.dtype)) >> info.nmant
