@@ -59,10 +59,10 @@ def test_each_frame_has_the_time_axis_of_its_own_rf_and_one_without_a_streak_is_
     assert {grid.column for grid in grids[::2]} == {1.0}  # no RF in the files: that of the calibration
     assert "left out" not in capsys.readouterr().out
     for name in ("a.h5", "b.hdf5"):
-        write_rf(raw_folder / name, 40.0, [180.0, np.nan, 270.0])
+        write_rf(raw_folder / name, 40.5, [180.25, np.nan, 269.75])
     grids = sheet_of(prepared, raw_folder, out, monkeypatch, constants)
     assert len(grids) == 8
-    assert {grid.column for grid in grids[::2]} == {-0.5}  # twice the amplitude, on the other side of the RF
+    assert {grid.column for grid in grids[::2]} == {-20 / 40.5}  # twice the amplitude, on the other side of the RF
     assert {grid.column / raw.column for raw, grid in zip(grids[::2], grids[1::2], strict=True)} == {2}
     assert "shots have no time axis" in capsys.readouterr().out
 

@@ -13,9 +13,10 @@ from xtcav_ml.config.data import Axes
 from xtcav_ml.config.layout import NOTES, Layout
 from xtcav_ml.config.schema import STREAK, Dataset
 from xtcav_ml.config.simulate import LARGEST_PHASE, CalibrationParams
+from xtcav_ml.data.hdf5 import reading
 from xtcav_ml.data.prepared import PreparedFile
 from xtcav_ml.data.raw_dataset import Folder
-from xtcav_ml.data.raw_file import read_columns
+from xtcav_ml.data.raw_file import RawFile
 from xtcav_ml.data.raw_frames import read_frames
 from xtcav_ml.figures.drawing import write_png
 from xtcav_ml.figures.frames import Grid, Picture, block, sheet
@@ -44,8 +45,11 @@ class Calibrated:
 @functools.lru_cache(maxsize=64)
 def _rf_of(source: Path, folder: Folder) -> tuple[NDArray[np.floating], ...]:
     """Return amplitudes and phases (N,) of the shots of a raw file; nothing if it lacks one of them."""
-    columns = read_columns(source, {}, dict.fromkeys(STREAK, RF), folder)
-    return tuple(columns[name] for name in STREAK) if columns.keys() >= set(STREAK) else ()
+    with reading(source) as file:
+        raw = RawFile(file, source, folder)
+        if not all(raw.has(name) for name in STREAK):
+            return ()
+        return tuple(raw.columns(dict.fromkeys(STREAK, RF), {}).values())
 
 
 def draw_sheet(
@@ -77,7 +81,7 @@ def draw_sheet(
         write_png(out, sheet(rows, title, one_scale=False))
     if shots.left_out:
         console().print(
-            f"{shots.left_out:,} shots have no time axis (their RF is no number, or its phase is more than {LARGEST_PHASE:g} "
+            f"{shots.left_out:,} shots have no time axis (their RF was not read, or its phase is more than {LARGEST_PHASE:g} "
             "degrees from where the calibration holds): left out"
         )
     console().print(f"{title} -> {out}")
