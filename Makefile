@@ -47,7 +47,7 @@ server: .venv/installed-server  ## an MLflow server for a team, with PostgreSQL 
 
 # A worker that crashes ends the tests: xdist may otherwise wait for its files without end.
 PYTEST = pytest -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
-test: .venv/installed-dev  ## the tests of an ordinary change, with one real `dvc repro` (4 to 9 minutes)
+test: .venv/installed-dev  ## the tests of an ordinary change, with one real `dvc repro` (some 8 minutes on two cores)
 	@$(PYTEST) -m "not thorough and not slow"
 
 test-thorough: .venv/installed-dev  ## kills, servers, browsers, full disks, other backends; properties with more examples

@@ -288,10 +288,10 @@ def test_numbers_alone_can_be_learned(tmp_path, keras_ready):
     for name, count in (("train", 64), ("validation", 24)):
         numbers = {"brightness": np.random.default_rng(count).uniform(20, 60, count)}
         made.append(write(tmp_path / f"{name}.h5", count, 1, labels=False, regression=numbers))
-    adam = Optimizer(name="adam", learning_rate=0.03, momentum=0.9, decay_rate=0.97, decay_steps=12)
-    fitted = fit.fit(*made, LONGER.model_copy(update={"optimizer": adam}))
+    adam = Optimizer(name="adam", learning_rate=0.02, momentum=0.9, decay_rate=0.97, decay_steps=12)
+    fitted = fit.fit(*made, LONGER.model_copy(update={"optimizer": adam, "epochs": 25}))
     best = fitted.history[fitted.best_epoch - 1]
-    assert best["val_squared_error"] < 0.6  # the mean alone: 1; seeds 0 to 7 reach 0.03 to 0.34
+    assert best["val_squared_error"] < 0.3  # the mean alone: 1; seeds 0 to 7 reach 0.02 to 0.08
     assert "val_accuracy" not in best
     assert fitted.model.predict(Batches(made[1], 8), verbose=0).keys() == {NUMBER_HEAD}
 

@@ -1,6 +1,5 @@
 """Networks without Keras beside the same ones of Keras, for random plans."""
 
-import threading
 import zipfile
 from unittest import mock
 
@@ -16,9 +15,11 @@ from xtcav_ml.learning import frame_network, layer_plan, networks
 from xtcav_ml.learning.layer_plan import CLASS_HEAD, FEATURES_INPUT, FRAME_INPUT, NUMBER_HEAD, Ends
 from xtcav_ml.learning.normalization import Statistics, TrainingStatistics
 from xtcav_ml.system.errors import UserError
+from xtcav_ml.system.helpers import Helpers
 
 PARTS = ("config.json", "model.weights.h5")
 SHOTS = 3
+HELPERS = Helpers(3)
 BLOCKS = st.builds(
     LayerBlock,
     channels=st.integers(1, 9),
@@ -128,38 +129,6 @@ def test_same_as_keras(keras_ready, tmp_path_factory, model, ends, noise):
             assert values.tobytes() == found[name].tobytes()
 
 
-HELPERS = frame_network.Helpers(3)
-
-
-def test_parts_are_done_at_the_same_time_and_each_once():
-    together, done = threading.Barrier(3, timeout=60), []
-
-    def do(part):
-        together.wait()
-        done.append(part)
-
-    HELPERS.share(do, range(3))
-    assert sorted(done) == [0, 1, 2]
-    HELPERS.share(done.append, range(3, 100))
-    assert sorted(done) == [*range(100)]
-
-
-def test_a_helper_that_has_no_time_is_not_waited_for():
-    helpers, free, done = frame_network.Helpers(2), threading.Event(), []
-    busy = helpers._pool.submit(free.wait, 60)
-    helpers.share(done.append, range(5))
-    assert done == [*range(5)]
-    assert not busy.done()
-    free.set()
-
-
-def test_small_convolutions_are_not_shared(keras_ready, tmp_path):
-    own = frame_network.read_network(parts_of(built(PARAMS.model, SMALL), tmp_path), SMALL)
-    with mock.patch.object(HELPERS, "share") as share:
-        own(np.zeros(SMALL.frame_shape, np.int16), np.empty(0, np.float32), HELPERS)
-    assert not share.called
-
-
 SMALL = Ends((20, 24), "int16", 0, 2, 0)
 
 
@@ -167,6 +136,13 @@ def changed(**block):
     """Return the tests' model, with another first block."""
     first, *others = PARAMS.model.blocks
     return PARAMS.model.model_copy(update={"blocks": (first.model_copy(update=block), *others)})
+
+
+def test_small_convolutions_are_not_shared(keras_ready, tmp_path):
+    own = frame_network.read_network(parts_of(built(PARAMS.model, SMALL), tmp_path), SMALL)
+    with mock.patch.object(HELPERS, "share") as share:
+        own(np.zeros(SMALL.frame_shape, np.int16), np.empty(0, np.float32), HELPERS)
+    assert not share.called
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,13 @@ def test_the_axes_of_a_shot_follow_from_its_rf_and_there_are_none_without_a_stre
         assert streak_axes.axes_at(CALIBRATION, amplitude, phase) is None
 
 
+def test_the_longest_step_is_that_of_the_axes():
+    for sign in (-1, 1):
+        Axes(time_per_column=sign * streak_axes.LONGEST_STEP, energy_per_row=1.0)
+        with pytest.raises(ValueError, match="1000"):
+            Axes(time_per_column=sign * np.nextafter(streak_axes.LONGEST_STEP, np.inf), energy_per_row=1.0)
+
+
 def test_where_the_rf_is_not_known_the_usual_one_counts():
     params = params_file.load_params(ROOT / "params.yaml")
     simulate = params.simulate.model_copy(

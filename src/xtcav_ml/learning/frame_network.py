@@ -6,9 +6,7 @@ depend on what comes with it, and are within some 2e-6 of Keras'. A network with
 """
 
 import json
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
@@ -23,6 +21,7 @@ from xtcav_ml.learning.conv_pool import Geometry
 from xtcav_ml.learning.keras_config import StoredLayer
 from xtcav_ml.learning.layer_plan import CLASS_HEAD, CONV, FEATURES_INPUT, FRAME_INPUT, NUMBER_HEAD, POOLS, Ends
 from xtcav_ml.science import portable
+from xtcav_ml.system.helpers import Helpers
 
 Values = NDArray[Any]
 Function = Callable[..., Values]
@@ -30,7 +29,7 @@ Function = Callable[..., Values]
 LEAST_SPREAD = np.float32(1e-7)  # Keras' least standard deviation
 
 LEAST_SHARED = 2**24  # products of a convolution that is worth handing a part of to another thread, some 0.05 ms
-PARTS = 2  # of a convolution for each thread: one that is late then costs little
+BANDS = 2  # of a convolution for each thread: one that is late then costs little
 MOST_NUMBERS, MOST_WEIGHTS = 2**25, 2**20
 """In memory for a convolution, and in a dense layer, which Keras reads once for many shots: more is left to it."""
 
@@ -53,36 +52,6 @@ def read_network(parts: Mapping[str, bytes], ends: Ends) -> "FrameNetwork | None
         return FrameNetwork(layers, keras_config.outputs_of(config), ends)
     except (Unserved, LookupError, TypeError, ValueError, AttributeError, MemoryError, NumbaError):
         return None
-
-
-class Helpers:
-    """Threads beside the one that asks, so many in all, for parts of one frame's work.
-
-    Who is free takes the next part, and none that has not begun is waited for: where other processes keep the helpers from
-    running, the thread that asks does it all.
-    """
-
-    def __init__(self, threads: int) -> None:
-        self.threads, self.parts = threads, PARTS * threads
-        self._pool = ThreadPoolExecutor(threads - 1)
-
-    def share(self, do: Callable[[int], object], parts: Iterable[int]) -> None:
-        """Do all parts."""
-        left = deque(parts)
-
-        def work() -> None:
-            while left:
-                try:
-                    part = left.popleft()
-                except IndexError:  # another was faster
-                    return
-                do(part)
-
-        helping = [self._pool.submit(work) for _ in range(self.threads - 1)]
-        work()
-        for each in helping:
-            if not each.cancel():
-                each.result()
 
 
 @dataclass(frozen=True)
@@ -115,7 +84,7 @@ class FrameNetwork:
         _require(found == {head: (size,) for head, size in sizes.items() if size}, "other outputs")
 
     def __call__(
-        self, frame: Values, features: Values, helpers: "Helpers | None" = None
+        self, frame: Values, features: Values, helpers: Helpers | None = None
     ) -> dict[str, NDArray[np.float32]]:
         """Return the outputs, (classes,) or (numbers,), for a prepared frame (rows, columns) and features (F,).
 
@@ -264,21 +233,25 @@ class _Convolution:
         settings = {"operation": jobs.POOL_ALONE, "version": self._worker.version, "shots": 1}
         for name, value in {**sizes._asdict(), **settings, "kernel": self._kernel.ctypes.data}.items():
             self._job[name] = value
-        large = sizes.rows * sizes.columns * self._kernel.size >= LEAST_SHARED
-        self._most_bands = sizes.pooled_rows if large else 1
+        self._most_bands = sizes.pooled_rows if sizes.rows * sizes.columns * self._kernel.size >= LEAST_SHARED else 1
 
-    def __call__(self, values: Values, helpers: "Helpers | None" = None) -> Values:
+    def __call__(self, values: Values, helpers: Helpers | None = None) -> Values:
         """Return the maxima (rows, columns, channels), of which `helpers` do bands of rows. Raises MemoryError."""
         frame = np.ascontiguousarray(values.reshape(self._shape), np.float32)
         best, places = np.empty(self._pooled, np.float32), np.empty(self._pooled, np.int32)
-        job = np.repeat(self._job, 1 if helpers is None else min(helpers.parts, self._most_bands))
-        job["frames"], job["out"], job["places"] = (each.ctypes.data for each in (frame, best, places))
-        job["threads"], job["first"], job["last"] = len(job), np.arange(len(job)), np.arange(len(job)) + 1
-        addresses = [job.ctypes.data + i * jobs.JOB.itemsize for i in range(len(job))]
-        if helpers is None or len(job) == 1:
-            self._worker.run(addresses[0])
+        arrays = frame, best, places
+        bands = 1 if helpers is None else min(BANDS * helpers.threads, self._most_bands)
+        job = np.repeat(self._job, bands)
+        job["frames"], job["out"], job["places"] = (each.ctypes.data for each in arrays)
+        job["threads"], job["first"], job["last"] = bands, np.arange(bands), np.arange(bands) + 1
+
+        def do(band: int, kept: object = arrays) -> None:  # a thread that is still at it keeps the arrays alive
+            self._worker.run(job.ctypes.data + band * jobs.JOB.itemsize)
+
+        if helpers is None or bands == 1:
+            do(0)
         else:
-            helpers.share(self._worker.run, addresses)
+            helpers.share(do, bands)
         if not job["done"].all():
             raise MemoryError("too little memory is free for a convolution")
         best += self._bias

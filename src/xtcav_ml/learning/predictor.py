@@ -7,7 +7,6 @@ and has the answer for a single frame sooner. The others are computed by Keras.
 import functools
 import os
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +15,9 @@ from numpy.typing import NDArray
 
 from xtcav_ml.data import model_file
 from xtcav_ml.learning import frame_network
-from xtcav_ml.learning.frame_network import FrameNetwork, Helpers
+from xtcav_ml.learning.frame_network import FrameNetwork
 from xtcav_ml.learning.layer_plan import CLASS_HEAD, NUMBER_HEAD, Ends
+from xtcav_ml.system.helpers import Helpers
 
 FRAMES_A_CALL = 32
 """Frames that are computed before the next ones: most in a call of Keras, and what bounds memory."""
@@ -58,8 +58,7 @@ class Predictor:
         if network is not None:
             count = threads or len(os.sched_getaffinity(0))
             self.device = f"{count} thread{'s' * (count > 1)}"
-            helpers = Helpers(count) if count > 1 else None
-            self._network: Network = functools.partial(_shot_by_shot, network, self.inputs, helpers)
+            self._network: Network = functools.partial(_shot_by_shot, network, self.inputs, Helpers(count))
         else:
             from xtcav_ml.learning.keras_network import KerasNetwork  # which takes seconds to import
 
@@ -99,22 +98,14 @@ class Predictor:
 
 
 def _shot_by_shot(
-    network: FrameNetwork,
-    prepare: Prepare,
-    helpers: Helpers | None,
-    frames: NDArray[np.int16],
-    features: NDArray[np.float32],
+    network: FrameNetwork, prepare: Prepare, helpers: Helpers, frames: NDArray[np.int16], features: NDArray[np.float32]
 ) -> Outputs:
     """Return the outputs for raw frames: the threads share the frames, or the work of a single one."""
+    answers = dict[int, Outputs]()
+    inside = helpers if len(frames) == 1 else None
 
-    def answer(frame: NDArray[np.int16], features: NDArray[np.float32], helpers: Helpers | None = None) -> Outputs:
-        return network(prepare(frame[np.newaxis])[0], features, helpers)
+    def answer(shot: int) -> None:
+        answers[shot] = network(prepare(frames[shot : shot + 1])[0], features[shot], inside)
 
-    if len(frames) == 1:
-        answers = [answer(frames[0], features[0], helpers)]
-    elif helpers is None:
-        answers = [*map(answer, frames, features)]
-    else:
-        with ThreadPoolExecutor(min(helpers.threads, len(frames))) as pool:
-            answers = [*pool.map(answer, frames, features)]
-    return {head: np.stack([each[head] for each in answers]) for head in answers[0]}
+    helpers.share(answer, len(frames))
+    return {head: np.stack([answers[shot][head] for shot in range(len(frames))]) for head in answers[0]}
