@@ -123,6 +123,12 @@ def plain_keras(path: Path, work: Work, trained: bool, backend: str) -> Made:
     return _keras(keras.saving.load_model(path, compile=False), work, trained)
 
 
+def with_onednn(path: Path, work: Work, trained: bool) -> Made:
+    """Return steps of plain Keras on TensorFlow with oneDNN, which TensorFlow switches on by itself on some processors alone."""
+    os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1"
+    return plain_keras(path, work, trained, "tensorflow")
+
+
 def _keras(model: Any, work: Work, trained: bool) -> Made:
     images, labels = work.arrays()
     answers = model.predict_on_batch({FRAME_INPUT: images[: work.batch]})["output"]
@@ -231,6 +237,7 @@ def compared(work: Work, trained: bool, turns: int, folder: Path) -> list[Row]:
     makers: dict[str, tuple[Any, ...]] = {
         "this project": (ours, path, work, trained),
         "Keras on TensorFlow": (plain_keras, path, work, trained, "tensorflow"),
+        "Keras on TensorFlow, oneDNN": (with_onednn, path, work, trained),
         "Keras on JAX": (plain_keras, path, work, trained, "jax"),
         "PyTorch": (pytorch, path, work, trained),
     }
