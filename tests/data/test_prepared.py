@@ -4,7 +4,6 @@ import pytest
 
 from tests.conftest import write_prepared_file
 from xtcav_ml.config.prepare import Pixels
-from xtcav_ml.data import mapped_frames
 from xtcav_ml.data.hdf5 import creating
 from xtcav_ml.data.prepared import PreparedFile
 from xtcav_ml.system.errors import UserError
@@ -96,14 +95,6 @@ def test_a_flipped_bit_of_a_column_is_found(tmp_path):
     path.write_bytes(content)
     with pytest.raises(UserError, match=r"train\.h5: damaged"):
         PreparedFile(path)
-
-
-def test_what_is_read_is_not_kept_in_memory_beyond_a_limit(tmp_path, monkeypatch):
-    with PreparedFile(write(tmp_path / "train.h5")) as file:
-        expected = file.stored(np.arange(7)).tolist()
-        monkeypatch.setattr(mapped_frames, "MAPPED", 100)  # every call then gives its pages back
-        for _ in range(3):
-            assert file.stored(np.arange(7)).tolist() == expected
 
 
 def test_missing_unfinished_and_foreign_files_are_refused(tmp_path):

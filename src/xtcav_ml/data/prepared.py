@@ -38,8 +38,8 @@ from numpy.typing import NDArray
 
 from xtcav_ml.config.schema import EVENT_KEY, REDRAWN, TRUTH
 from xtcav_ml.data import shards
+from xtcav_ml.data.frame_files import FrameFiles
 from xtcav_ml.data.hdf5 import COMPLETE, reading
-from xtcav_ml.data.mapped_frames import MappedFrames
 from xtcav_ml.data.shards import CHECKSUM, STORED_IMAGE, FrameBlock, cure
 from xtcav_ml.science.images import Preprocessing
 from xtcav_ml.science.spec import LearningSpec
@@ -127,7 +127,7 @@ class PreparedFile(AbstractContextManager["PreparedFile"]):
         self.frame_shape: tuple[int, int] = self.spec.preprocessing.shape
         self._dtype = np.dtype(self.spec.preprocessing.pixels.dtype)
         self._checked = np.zeros(self.shots, dtype=bool)
-        self._frames = MappedFrames(self._places, self.frame_shape, self._dtype)
+        self._frames = FrameFiles(self._places, self.frame_shape, self._dtype)
 
     def _pieces_in(self, file: h5py.File) -> list[tuple[Path, int, int]]:
         """Return path, first byte and number of frames of each file that has some, and note where those of each shot are."""

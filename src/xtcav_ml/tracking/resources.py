@@ -46,7 +46,7 @@ class Sampler:
         """Return the numbers of the whole time, by name and unit, and of each GPU memory and utilization.
 
         Memory is resident. CPU, memory, threads and processes are those of the whole tree; I/O is that of this process by
-        system calls (not what it reads through a memory map), and a GPU's numbers are of all that runs on it.
+        system calls, and a GPU's numbers are of all that runs on it.
         """
         last = self.samples[-1]
         result = {name: last[name] for name in ("cpu_time_s", "read_mb", "written_mb")}

@@ -4,8 +4,8 @@ import shutil
 import numpy as np
 import pytest
 
-from xtcav_ml.data import mapped_frames
-from xtcav_ml.data.mapped_frames import MappedFrames
+from xtcav_ml.data import frame_files
+from xtcav_ml.data.frame_files import FrameFiles
 from xtcav_ml.system.errors import UserError
 
 FRAMES = np.random.default_rng(0).integers(-9, 999, (7, 4, 3)).astype(np.int16)
@@ -20,15 +20,13 @@ def pieces(tmp_path):
     return [(tmp_path / name, offset, len(frames)) for name, (frames, offset) in parts.items()]
 
 
-@pytest.mark.parametrize("limit", [1, 2**28])  # with little, every call gives its pages back
-def test_frames_of_several_files_come_in_any_order(pieces, limit, monkeypatch):
-    monkeypatch.setattr(mapped_frames, "MAPPED", limit)
+def test_frames_of_several_files_come_in_any_order(pieces):
     order = np.array([6, 0, 3, 1, 6, 2])
-    mapped = MappedFrames(pieces, (4, 3), np.dtype(np.int16))
+    files = FrameFiles(pieces, (4, 3), np.dtype(np.int16))
     for _ in range(2):
-        found = mapped.read(np.where(order < 2, 0, 2), np.where(order < 2, order, order - 2))
+        found = files.read(np.where(order < 2, 0, 2), np.where(order < 2, order, order - 2))
         assert found.tolist() == FRAMES[order].tolist()
-    mapped.close()
+    files.close()
 
 
 def test_a_file_that_is_missing_short_or_a_folder_is_one_line(pieces, tmp_path):
@@ -40,25 +38,35 @@ def test_a_file_that_is_missing_short_or_a_folder_is_one_line(pieces, tmp_path):
     ):
         change()
         with pytest.raises(UserError, match=rf"{path}: .*({found}).*Fix: "):
-            MappedFrames([pieces[0], (path, offset + 5000 * path.is_dir(), count)], (4, 3), np.dtype(np.int16))
+            FrameFiles([pieces[0], (path, offset + 5000 * path.is_dir(), count)], (4, 3), np.dtype(np.int16))
 
 
 def test_many_files_take_few_descriptors_and_give_the_frames_as_they_were(tmp_path, monkeypatch):
-    monkeypatch.setattr(mapped_frames, "MOST_FILES", 3)
+    monkeypatch.setattr(frame_files, "MOST_OPEN", 3)
     pieces = []
     for number in range(9):
         path = tmp_path / str(number)
         path.write_bytes(np.full((2, 4, 3), number, np.int16).tobytes())
         pieces.append((path, 0, 2))
     before = len(os.listdir("/proc/self/fd"))
-    mapped = MappedFrames(pieces, (4, 3), np.dtype(np.int16))
+    files = FrameFiles(pieces, (4, 3), np.dtype(np.int16))
     order = np.random.default_rng(0).integers(0, 9, 50)
     for _ in range(2):
-        assert (mapped.read(order, order % 2) == order[:, np.newaxis, np.newaxis]).all()
+        assert (files.read(order, order % 2) == order[:, np.newaxis, np.newaxis]).all()
         assert len(os.listdir("/proc/self/fd")) <= before + 3
     shutil.copyfile(pieces[0][0], tmp_path / "other")  # the same bytes, but nobody compares them again
     (tmp_path / "other").replace(pieces[0][0])
     with pytest.raises(UserError, match=r"/0: changed while it was read .* Fix: "):
-        mapped.read(np.arange(9), np.zeros(9, np.int64))
-    mapped.close()
+        files.read(np.arange(9), np.zeros(9, np.int64))
+    files.close()
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_file_that_is_cut_short_while_it_is_read_is_one_line(pieces):
+    path = pieces[2][0]
+    files = FrameFiles(pieces, (4, 3), np.dtype(np.int16))
+    os.truncate(path, 6 + 4 * 24 + 5)  # by someone else: four whole frames and a part of the fifth
+    assert files.read(np.full(4, 2), np.arange(4)).tolist() == FRAMES[2:6].tolist()
+    with pytest.raises(UserError, match=rf"{path}: cut short \(found 107 bytes, expected at least 126\)\. Fix: "):
+        files.read(np.array([0, 2]), np.array([0, 4]))
+    files.close()

@@ -1,0 +1,91 @@
+"""Frames that lie in one piece in each of several files, read straight into the array that is asked for."""
+
+import io
+import os
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xtcav_ml.data.hdf5 import file_state, require_unchanged
+from xtcav_ml.data.shards import cure
+from xtcav_ml.system.errors import UserError
+
+MOST_OPEN = 256  # files open at a time: a process often may have 1024 file descriptors
+
+
+class FrameFiles:
+    """Frames (rows, columns) of one shape and type: so many from a byte of each file.
+
+    `pieces` are path, first byte and number of frames. Raises UserError if a file is missing or too short.
+    """
+
+    def __init__(self, pieces: Sequence[tuple[Path, int, int]], shape: tuple[int, int], dtype: np.dtype[Any]) -> None:
+        self._pieces, self._shape, self._dtype = pieces, shape, dtype
+        self._frame_bytes = int(np.prod(shape)) * dtype.itemsize
+        self._states = [file_state(path) for path, *_ in pieces]
+        self._files: dict[int, io.FileIO] = {}  # by the number of the piece, the oldest first
+        self._lock = threading.Lock()  # a minibatch may be read ahead while its file is closed
+        try:
+            for number, (_, _, count) in enumerate(pieces):
+                if count:
+                    self._file(number)
+        except UserError:
+            self.close()
+            raise
+
+    def read(self, pieces: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[Any]:
+        """Return the frames (N, rows, columns) at `rows` (N,) of the files with the numbers `pieces` (N,).
+
+        Raises UserError if a file has become shorter, or if one of more than MOST_OPEN files has changed since the first look.
+        """
+        images = np.empty((len(rows), *self._shape), self._dtype)
+        with self._lock:
+            for image, piece, row in zip(images, pieces.tolist(), rows.tolist(), strict=True):
+                path, first, _ = self._pieces[piece]
+                first += row * self._frame_bytes
+                try:
+                    # The system copies a frame in less time than the page faults of a memory map take.
+                    size = os.preadv(self._file(piece).fileno(), [image], first)
+                except OSError as error:
+                    raise _unreadable(path, error) from None
+                if size < self._frame_bytes:
+                    raise _cut_short(path, first + size, first + self._frame_bytes)
+        return images
+
+    def close(self) -> None:
+        """Close the files."""
+        with self._lock:
+            while self._files:
+                self._files.popitem()[1].close()
+
+    def _file(self, number: int) -> io.FileIO:
+        """Return a file, which is opened now unless it is open."""
+        if number in self._files:
+            return self._files[number]
+        path, offset, count = self._pieces[number]
+        if len(self._files) >= MOST_OPEN:
+            self._files.pop(next(iter(self._files))).close()
+        try:
+            file = self._files[number] = io.FileIO(path)
+        except OSError as error:
+            raise _unreadable(path, error) from None
+        # Frames are compared with their checksums at the first look alone.
+        require_unchanged(path, self._states[number])
+        needed = offset + count * self._frame_bytes
+        if (found := os.fstat(file.fileno()).st_size) < needed:
+            raise _cut_short(path, found, needed)
+        return file
+
+
+def _cut_short(path: Path, found: int, needed: int) -> UserError:
+    return UserError(f"{path}: cut short (found {found} bytes, expected at least {needed}). Fix: {cure(path)}")
+
+
+def _unreadable(path: Path, error: OSError) -> UserError:
+    return UserError(
+        f"{path}: cannot be read (found {error.strerror!r}, expected prepared frames). Fix: run `dvc repro prepare`"
+    )
