@@ -17,6 +17,7 @@ from xtcav_ml.notes2016 import experiments, line_images
 from xtcav_ml.notes2016.experiments import Signal
 from xtcav_ml.pipeline import prepare as prepare_stage
 from xtcav_ml.pipeline import simulate as simulate_stage
+from xtcav_ml.pipeline.frames import Advance, Make, Task
 from xtcav_ml.science import selection
 from xtcav_ml.science.images import Preprocessing
 from xtcav_ml.science.spec import LearningSpec
@@ -50,7 +51,7 @@ def write_data(name: str) -> None:
     try:
         simulate_stage.simulate_files(simulate, raw)
         data = DataParams(raw=str(raw), bad_files="fail", frame_shape=frame_shape)
-        _prepare_whole(data, prepare, out, ("train", "validation"))  # the notes had no test set
+        _prepare_whole(data, prepare, out, ("train", "validation"), make_and_remove)  # the notes had no test set
     finally:
         shutil.rmtree(raw, ignore_errors=True)  # they can be simulated again at any time
 
@@ -64,11 +65,27 @@ def _write_splits(name: str, raw: str, prepare: PrepareParams) -> None:
         _prepare_whole(data, own, experiments.data_folder(name, seed), selection.SPLITS)
 
 
-def _prepare_whole(data: DataParams, prepare: PrepareParams, out: Path, splits: Sequence[str]) -> None:
+def make_and_remove(tasks: Sequence[Task], advance: Advance) -> None:
+    """Write the shards of all tasks, and remove each raw file after its shard: together they would take twice the disk.
+
+    Raises as `prepare.make_here`.
+    """
+    for task in tasks:
+        prepare_stage.make_here([task], advance)
+        task.raw.unlink()
+
+
+def _prepare_whole(
+    data: DataParams,
+    prepare: PrepareParams,
+    out: Path,
+    splits: Sequence[str],
+    make: Make = prepare_stage.make_here,
+) -> None:
     """Prepare sets into a folder, each as a file that holds all itself."""
     apart = out.with_name(f"{out.name}.shards")
     try:
-        names = prepare_stage.prepare_files(data, prepare, apart)
+        names = prepare_stage.prepare_files(data, prepare, apart, make=make)
         with atomic.replacing(out) as folder:
             folder.mkdir()
             for split in splits:
