@@ -124,7 +124,7 @@ def plain_keras(path: Path, work: Work, trained: bool, backend: str) -> Made:
 
 
 def with_onednn(path: Path, work: Work, trained: bool) -> Made:
-    """Return steps of plain Keras on TensorFlow with oneDNN, which TensorFlow switches on by itself on some processors alone."""
+    """Return steps of plain Keras on TensorFlow with oneDNN, which TensorFlow switches on itself on some processors."""
     os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1"
     return plain_keras(path, work, trained, "tensorflow")
 

@@ -33,6 +33,7 @@ from xtcav_ml.science.spec import LearningSpec
 ROOT = Path(__file__).parent.parent
 
 THOROUGH = [
+    "end_to_end/test_slurm.py",
     "end_to_end/test_record.py",
     "end_to_end/test_one_more_file.py",
     "end_to_end/test_reproduce.py",
@@ -51,7 +52,6 @@ THOROUGH = [
     "end_to_end/test_tune.py",
     "end_to_end/test_processes.py",
     "end_to_end/test_workers.py",
-    "end_to_end/test_slurm.py",
     "end_to_end/test_environment.py",
     "end_to_end/test_targets.py",
     "end_to_end/test_scalars.py",
@@ -83,7 +83,9 @@ THOROUGH = [
     "system/test_streams.py",
 ]
 """Kills, servers, browsers, full disks, other backends, later runs of the pipeline: the files that `make test` leaves to
-`make test-thorough`. CONTRIBUTING.md has the promises that they hold."""
+`make test-thorough`. CONTRIBUTING.md has the promises that they hold.
+
+test_slurm.py and test_workers.py train in several processes at once: apart from each other they take half the time."""
 
 LONGEST = [
     "end_to_end/test_repro.py",

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from benchmarks import contenders, data, machine, raw, tables, training, workers
-from benchmarks.__main__ import PARTS, RESULTS, kept
+from benchmarks.__main__ import PARTS, READING, RESULTS, keep
 from benchmarks.contenders import Contender, Unavailable
 from tests.conftest import ROOT
 from xtcav_ml.data.prepared import PreparedFile
@@ -150,10 +150,27 @@ def test_the_machine_is_named_and_its_limits_follow_from_their_times():
     assert rates == {"matrix product": 2 * machine.SIDE**3, "copy": 4 * machine.COPIED}
 
 
-def test_only_all_of_it_in_full_size_replaces_the_kept_tables():
-    assert kept(PARTS, quick=False) == RESULTS
-    assert kept(PARTS, quick=True) is None
-    assert kept(["frames"], quick=False) is None
+def test_a_part_that_is_measured_again_leaves_the_tables_of_the_others(tmp_path):
+    out = tmp_path / "tables.md"
+    for part, text in (
+        ("frames", "old"),
+        ("pipeline", "of the pipeline"),
+        ("training", "of training"),
+        ("frames", "new"),
+    ):
+        keep(out, part, text)
+    lines = [line for line in out.read_text().removeprefix(READING).splitlines() if line]
+    assert lines == ["## Training", "of training", "## Frames", "new", "## Pipeline", "of the pipeline"]
+
+
+def test_the_kept_tables_are_as_they_would_be_written(tmp_path):
+    before = RESULTS.read_text()
+    assert tuple(line[3:].lower() for line in before.splitlines() if line.startswith("## ")) == PARTS
+    again = tmp_path / "tables.md"
+    again.write_text(before)
+    training = before.split("## Training\n\n")[1].split("\n## ")[0]
+    keep(again, "training", training)
+    assert again.read_text() == before
 
 
 def test_a_copy_is_by_all_cores_and_of_all_bytes(monkeypatch):

@@ -26,8 +26,9 @@ from xtcav_ml.system.workers import Arrived, Workers
 
 pytestmark = needs_slurm
 SEARCH = {**SMALL_SEARCH, "tune.sampler": "random", "tune.epochs": 12, "tune.rungs": 0}
-EVERY = 20.0
-"""Seconds from one preemption to the next, or more on a machine that trains no epoch in that time."""
+EVERY, EPOCHS = 20.0, 6
+"""Seconds from one preemption to the next, or more where fewer epochs than these are trained in that time: each preemption
+costs the start of a training, and with one epoch each a search would take an hour."""
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +70,7 @@ def preempt_until_end(two_nodes: Slurm, project: Project, driver: subprocess.Pop
         known = epochs_of(project)
         with contextlib.suppress(subprocess.TimeoutExpired):
             driver.wait(EVERY)
-        wait_for_epochs(project, driver, known + 1)
+        wait_for_epochs(project, driver, known + EPOCHS)
     return preempted
 
 
