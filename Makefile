@@ -48,7 +48,7 @@ server: .venv/installed-server  ## an MLflow server for a team, with PostgreSQL 
 # A worker that crashes ends the tests: xdist may otherwise wait for its files without end. So does a test that takes half an
 # hour, with the lines where all threads are: none takes five minutes.
 PYTEST = pytest -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0 \
-	-o faulthandler_timeout=1800 -o faulthandler_exit_on_timeout=true
+	-o faulthandler_timeout=1800 -o faulthandler_exit_on_timeout=true --durations 20 --durations-min 5
 test: .venv/installed-dev  ## the tests of an ordinary change, with one real `dvc repro` (some 8 minutes on two cores)
 	@$(PYTEST) -m "not thorough and not slow"
 
