@@ -95,6 +95,16 @@ def _taken_for(label: str, rows: predictions.TableRows) -> list[float]:
     return [100 * predicted.count(name) / len(predicted) for name in PUBLISHED]
 
 
+def of_the_notes_network(root: Path) -> str:
+    """Return the accuracy of the notes' own 4-layer training, with their number of shots at full size."""
+    path = root / EXPERIMENTS / "results/peaks-4-tensorflow.json"
+    if not path.is_file():
+        return "not measured yet"
+    found = json.loads(path.read_text())
+    reached, low, high = (f"{100 * found[name]:.1f} %" for name in ("accuracy", "accuracy_low", "accuracy_high"))
+    return f"{reached} ({low} to {high}) of {found['validation_shots']} balanced validation shots, full-size frames"
+
+
 MODERN = Path("benchmarks/modern.json")  # which benchmarks/modern.py writes
 FITS = {"mean": "always the mean", "linear": "linear", "quadratic": "quadratic", "network": "network"}
 
@@ -136,6 +146,7 @@ TEXTS: dict[str, Callable[[Path], str]] = {
     "seeds": of_the_seeds,
     "limits": of_the_limits,
     "confusion": of_the_confusion,
+    "four-layers": of_the_notes_network,
     "delay": of_the_delay,
     "modern": of_modern,
 }
