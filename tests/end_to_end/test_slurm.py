@@ -26,7 +26,7 @@ from xtcav_ml.system.workers import Arrived, Workers
 
 pytestmark = needs_slurm
 SEARCH = {**SMALL_SEARCH, "tune.sampler": "random", "tune.epochs": 12, "tune.rungs": 0}
-EVERY, EPOCHS = 20.0, 6
+EVERY, EPOCHS = 20.0, 9
 """Seconds from one preemption to the next, or more where fewer epochs than these are trained in that time: each preemption
 costs the start of a training, and with one epoch each a search would take an hour."""
 
