@@ -46,7 +46,7 @@ server: .venv/installed-server  ## an MLflow server for a team, with PostgreSQL 
 	@exec python -m server
 
 # A worker that crashes ends the tests: xdist may otherwise wait for its files without end. So does a test that takes half an
-# hour, with the lines where all threads are: none takes five minutes.
+# hour, with the lines where all threads are: the longest takes some minutes.
 PYTEST = pytest -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0 \
 	-o faulthandler_timeout=1800 -o faulthandler_exit_on_timeout=true --durations 20 --durations-min 5
 test: .venv/installed-dev  ## the tests of an ordinary change, with one real `dvc repro` (some 8 minutes on two cores)

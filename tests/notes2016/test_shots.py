@@ -14,7 +14,7 @@ def test_raw_files_go_one_by_one_and_the_data_are_the_same(raw_folder, params, t
         left.append(sorted(file.name for file in raw_folder.iterdir()))
         frames.make_shard(task, advance)
 
-    monkeypatch.setattr(prepare, "make_shard", make_shard)
+    monkeypatch.setattr(shots, "make_shard", make_shard)
     prepare.prepare_files(data, params.prepare, tmp_path / "removed", make=shots.make_and_remove)
     assert left == [["a.h5", "b.hdf5", "dark.h5"], ["b.hdf5", "dark.h5"]]
     assert [file.name for file in raw_folder.iterdir()] == ["dark.h5"]  # no shot of it is learned

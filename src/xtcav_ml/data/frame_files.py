@@ -1,7 +1,6 @@
 """Frames that lie in one piece in each of several files, read straight into the array that is asked for."""
 
 import io
-import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xtcav_ml.data.hdf5 import file_state, require_unchanged
+from xtcav_ml.data.hdf5 import file_state, read_into, require_unchanged
 from xtcav_ml.data.shards import cure
 from xtcav_ml.system.errors import UserError
 
@@ -29,18 +28,17 @@ class FrameFiles:
         self._states = [file_state(path) for path, *_ in pieces]
         self._files: dict[int, io.FileIO] = {}  # by the number of the piece, the oldest first
         self._lock = threading.Lock()  # a minibatch may be read ahead while its file is closed
-        try:
-            for number, (_, _, count) in enumerate(pieces):
-                if count:
-                    self._file(number)
-        except UserError:
-            self.close()
-            raise
+        for (path, first, count), state in zip(pieces, self._states, strict=True):
+            needed = first + count * self._frame_bytes
+            if not state:
+                raise _unreadable(path, "No such file or directory")
+            if count and state[1] < needed:
+                raise _cut_short(path, state[1], needed)
 
     def read(self, pieces: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[Any]:
         """Return the frames (N, rows, columns) at `rows` (N,) of the files with the numbers `pieces` (N,).
 
-        Raises UserError if a file has become shorter, or if one of more than MOST_OPEN files has changed since the first look.
+        Raises UserError if a file has become shorter, or has changed before it was opened.
         """
         images = np.empty((len(rows), *self._shape), self._dtype)
         with self._lock:
@@ -48,10 +46,9 @@ class FrameFiles:
                 path, first, _ = self._pieces[piece]
                 first += row * self._frame_bytes
                 try:
-                    # The system copies a frame in less time than the page faults of a memory map take.
-                    size = os.preadv(self._file(piece).fileno(), [image], first)
+                    size = read_into(image, self._file(piece).fileno(), first)
                 except OSError as error:
-                    raise _unreadable(path, error) from None
+                    raise _unreadable(path, error.strerror or str(error)) from None
                 if size < self._frame_bytes:
                     raise _cut_short(path, first + size, first + self._frame_bytes)
         return images
@@ -63,29 +60,27 @@ class FrameFiles:
                 self._files.popitem()[1].close()
 
     def _file(self, number: int) -> io.FileIO:
-        """Return a file, which is opened now unless it is open."""
-        if number in self._files:
-            return self._files[number]
-        path, offset, count = self._pieces[number]
-        if len(self._files) >= MOST_OPEN:
-            self._files.pop(next(iter(self._files))).close()
-        try:
-            file = self._files[number] = io.FileIO(path)
-        except OSError as error:
-            raise _unreadable(path, error) from None
-        # Frames are compared with their checksums at the first look alone.
-        require_unchanged(path, self._states[number])
-        needed = offset + count * self._frame_bytes
-        if (found := os.fstat(file.fileno()).st_size) < needed:
-            raise _cut_short(path, found, needed)
-        return file
+        """Return a file, which is opened now unless it is open. Raises OSError if it cannot be, UserError if it has changed."""
+        if number not in self._files:
+            if len(self._files) >= MOST_OPEN:
+                self._files.pop(next(iter(self._files))).close()
+            path = self._pieces[number][0]
+            file = io.FileIO(path)
+            try:
+                # Frames are compared with their checksums at the first look alone.
+                require_unchanged(path, self._states[number])
+            except UserError:
+                file.close()
+                raise
+            self._files[number] = file
+        return self._files[number]
 
 
 def _cut_short(path: Path, found: int, needed: int) -> UserError:
     return UserError(f"{path}: cut short (found {found} bytes, expected at least {needed}). Fix: {cure(path)}")
 
 
-def _unreadable(path: Path, error: OSError) -> UserError:
+def _unreadable(path: Path, reason: str) -> UserError:
     return UserError(
-        f"{path}: cannot be read (found {error.strerror!r}, expected prepared frames). Fix: run `dvc repro prepare`"
+        f"{path}: cannot be read (found {reason!r}, expected prepared frames). Fix: run `dvc repro prepare`"
     )

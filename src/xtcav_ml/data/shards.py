@@ -2,7 +2,7 @@
 
 | dataset         | shape           |                                                                  |
 |-----------------|-----------------|------------------------------------------------------------------|
-| image           | (N, rows, cols) | prepared frames as stored, in one piece, in row order       |
+| image           | (N, rows, cols) | prepared frames as stored, in one piece, in row order            |
 | image.crc32     | (N,)            | checksum of each                                                 |
 | row             | (N,)            | its row in the raw file, ascending                               |
 | frame.saturated | (N,)            | pixels of the raw frame that reach saturation                    |

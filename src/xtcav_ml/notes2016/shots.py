@@ -17,7 +17,7 @@ from xtcav_ml.notes2016 import experiments, line_images
 from xtcav_ml.notes2016.experiments import Signal
 from xtcav_ml.pipeline import prepare as prepare_stage
 from xtcav_ml.pipeline import simulate as simulate_stage
-from xtcav_ml.pipeline.frames import Advance, Make, Task
+from xtcav_ml.pipeline.frames import Advance, Make, Task, make_shard
 from xtcav_ml.science import selection
 from xtcav_ml.science.images import Preprocessing
 from xtcav_ml.science.spec import LearningSpec
@@ -68,10 +68,10 @@ def _write_splits(name: str, raw: str, prepare: PrepareParams) -> None:
 def make_and_remove(tasks: Sequence[Task], advance: Advance) -> None:
     """Write the shards of all tasks, and remove each raw file after its shard: together they would take twice the disk.
 
-    Raises as `prepare.make_here`.
+    Raises as `make_shard`.
     """
     for task in tasks:
-        prepare_stage.make_here([task], advance)
+        make_shard(task, advance)
         task.raw.unlink()
 
 

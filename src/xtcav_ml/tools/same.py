@@ -75,7 +75,9 @@ def take_over_if_same(revision: str) -> bool:
         name for folder, locks in LOCKS.items() for lock in locks for name in _take_over(root, folder, lock, keeping)
     ]
     none = f"no stage (none last ran with the code of {revision}; of a change that is committed, name the commit before it)"
-    screen.print(f"same: taken over for {', '.join(kept) or none}; `dvc repro` runs what is still out of date")
+    screen.print(
+        f"same: taken over for {', '.join(kept) or none}; `make repro`, `make seeds` and `make notes` run what is out of date"
+    )
     return same
 
 
