@@ -331,4 +331,14 @@ def test_a_command_that_fails_says_why(tmp_path):
 def test_a_member_of_a_group_of_seeds_is_trained_again_by_its_own_command():
     step = golden_set.of_experiment("seeds@lasing-first-12")
     assert (step.program, step.command) == ("notes-train", ("experiment", "lasing-first", "--seed", "12"))
-    assert [path.name for path in step.outputs] == ["seed-12", "lasing-first.seed-12.json"]
+    assert [path.name for path in step.outputs] == ["model.keras", "history.jsonl", "lasing-first.seed-12.json"]
+
+
+def test_what_is_compared_of_a_training_is_what_dvc_keeps():
+    """Beside it are checkpoints, in folders that are named after the code, and so never the same."""
+    stages = YAML(typ="safe").load(ROOT / "experiments/dvc.yaml")["stages"]
+    training, member = stages["train"]["do"], stages["seeds"]
+    for stage, kind, key in ((training, "train@memory", "${key}"), (member, "seeds@memory-3", "${item.name}")):
+        kept = [*stage["outs"], *(name for metrics in stage["metrics"] for name in metrics)]
+        names = {f"experiments/{path}".replace(key, "memory").replace("${item.seed}", "3") for path in kept}
+        assert {str(path) for path in golden_set.of_experiment(kind).outputs} == names

@@ -88,15 +88,21 @@ def of_experiment(stage: str) -> Step:
         case "signal" | "shots":
             return Step("notes-data", ("experiment", name, "--data"), (experiments.EXPERIMENTS / "data" / name,))
         case "train" | "long":
-            return Step("notes-train", ("experiment", name), (experiments.EXPERIMENTS / "trained" / name, result))
+            return Step("notes-train", ("experiment", name), (*_trained(name), result))
         case "seeds":
             name, _, seed = name.rpartition("-")
-            outputs = (experiments.trained_folder(name, int(seed)), experiments.result_file(name, int(seed)))
+            outputs = (*_trained(name, int(seed)), experiments.result_file(name, int(seed)))
             return Step("notes-train", ("experiment", name, "--seed", seed), outputs)
         case "measure":
             return Step("notes-measure", ("experiment", name), (result,))
         case _:
             return Step("notes-validate", ("experiment", "--check"), (validation.VALID_FILE,))
+
+
+def _trained(name: str, seed: int | None = None) -> tuple[Path, Path]:
+    """Return the outputs of a training in its folder, where its checkpoints are, too: these have the code in their names."""
+    folder = experiments.trained_folder(name, seed)
+    return folder / "model.keras", folder / "history.jsonl"
 
 
 def shrink(folder: Path) -> None:
