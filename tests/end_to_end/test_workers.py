@@ -5,7 +5,6 @@ import random
 import signal
 import subprocess
 import time
-from collections import Counter
 
 import optuna
 import psutil
@@ -98,8 +97,11 @@ def assert_budget_met(project):
     """Each trial is there once, in a state that an uninterrupted search leaves, and so is its run, each epoch once."""
     trials = trials_of(project)
     assert len(trials) == 5
-    assert Counter(trial.state.name for trial in trials) == {"COMPLETE": 1, "PRUNED": 4}
-    assert {trial.last_step for trial in trials} <= {10, 30}
+    assert {(trial.state.name, trial.last_step) for trial in trials} == {("COMPLETE", 30), ("PRUNED", 10)}
+    # One goes on at a time: the best of three, of four, and of five, which kills let reach the rung in any order.
+    complete = [trial for trial in trials if trial.state.name == "COMPLETE"]
+    assert len(complete) <= 3
+    assert max(trials, key=lambda trial: trial.intermediate_values[10]) in complete
     runs = project.runs("tags.stage = 'trial'")
     assert sorted(run.data.tags["run.key"] for run in runs) == sorted(trial.user_attrs["run_key"] for trial in trials)
     for run in runs:
