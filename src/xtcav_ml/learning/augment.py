@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xtcav_ml.config.train import Augment
-from xtcav_ml.learning.machine_code import cached
 from xtcav_ml.science.images import INT16, Preprocessing
+from xtcav_ml.system.machine_code import cached
 
 StoredPixels = NDArray[np.int16]
 PixelIndices = NDArray[np.int64]

@@ -18,9 +18,9 @@ from numba.extending import intrinsic
 
 from xtcav_ml.learning import conv_pool
 from xtcav_ml.learning.conv_pool import Geometry
-from xtcav_ml.learning.machine_code import cached
 from xtcav_ml.learning.vector_code import LANES, compiled
 from xtcav_ml.system import variables
+from xtcav_ml.system.machine_code import cached
 from xtcav_ml.system.progress import told
 
 POOL, BY_KERNEL, BY_FRAMES, POOL_ALONE = range(4)

@@ -23,8 +23,8 @@ from xtcav_ml.learning.jobs import (
     pointer,
     row_length,
 )
-from xtcav_ml.learning.machine_code import cached
 from xtcav_ml.learning.vector_code import compiled
+from xtcav_ml.system.machine_code import cached
 
 FLOAT, INT32 = 1, 3  # TF_DataType
 INVALID, EXHAUSTED = 3, 8  # TF_Code

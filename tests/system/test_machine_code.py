@@ -9,7 +9,7 @@ import numba
 import pytest
 from numba.core import caching
 
-from xtcav_ml.learning import machine_code
+from xtcav_ml.system import machine_code
 
 DECORATORS = {
     "function": functools.partial(numba.njit, "int64(int64)"),
