@@ -19,7 +19,7 @@ ROOMS = {
     "data": "h5py",
     "lineage": "",
 }
-ROOMS |= {"learning": "keras tensorflow numba llvmlite", "tracking": "mlflow psutil orjson", "report": "jinja2"}
+ROOMS |= {"learning": "keras tensorflow llvmlite", "tracking": "mlflow psutil orjson", "report": "jinja2"}
 ROOMS |= {"pipeline": "", "tuning": "optuna", "notes2016": "", "tools": "uvicorn", "cli": "typer"}
 """Lowest first, with the libraries that no other room imports: a room imports from itself and from rooms before it."""
 

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xtcav_ml.data.hdf5 import file_state, read_into, require_unchanged
+from xtcav_ml.data.hdf5 import bytes_of, file_state, read_into, require_unchanged
 from xtcav_ml.data.shards import cure
 from xtcav_ml.system.errors import UserError
 
 MOST_OPEN = 256  # files open at a time: a process often may have 1024 file descriptors
+ALIGNMENT = 64  # bytes: TensorFlow copies an array that begins at another address, with Python's lock held
 
 
 class FrameFiles:
@@ -40,17 +41,19 @@ class FrameFiles:
 
         Raises UserError if a file has become shorter, or has changed before it was opened.
         """
-        images = np.empty((len(rows), *self._shape), self._dtype)
+        length = self._frame_bytes
+        images = _aligned((len(rows), *self._shape), self._dtype)
+        memory = bytes_of(images)
         with self._lock:
-            for image, piece, row in zip(images, pieces.tolist(), rows.tolist(), strict=True):
+            for number, (piece, row) in enumerate(zip(pieces.tolist(), rows.tolist(), strict=True)):
                 path, first, _ = self._pieces[piece]
-                first += row * self._frame_bytes
+                first += row * length
                 try:
-                    size = read_into(image, self._file(piece).fileno(), first)
+                    size = read_into(memory[number * length : (number + 1) * length], self._file(piece).fileno(), first)
                 except OSError as error:
                     raise _unreadable(path, error.strerror or str(error)) from None
-                if size < self._frame_bytes:
-                    raise _cut_short(path, first + size, first + self._frame_bytes)
+                if size < length:
+                    raise _cut_short(path, first + size, first + length)
         return images
 
     def close(self) -> None:
@@ -74,6 +77,14 @@ class FrameFiles:
                 raise
             self._files[number] = file
         return self._files[number]
+
+
+def _aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return an array whose numbers are not set, at a multiple of ALIGNMENT."""
+    size = int(np.prod(shape)) * dtype.itemsize
+    memory = np.empty(size + ALIGNMENT, np.uint8)
+    first = -memory.ctypes.data % ALIGNMENT
+    return memory[first : first + size].view(dtype).reshape(shape)
 
 
 def _cut_short(path: Path, found: int, needed: int) -> UserError:

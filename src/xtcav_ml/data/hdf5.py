@@ -149,15 +149,20 @@ def file_state(path: Path) -> tuple[int, ...]:
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def read_into(array: NDArray[Any], descriptor: int, offset: int) -> int:
-    """Fill an array from a byte of a file on; return how many bytes there were.
+def bytes_of(array: NDArray[Any]) -> memoryview:
+    """Return the bytes of an array that lies in one piece, to be read and written."""
+    return memoryview(array.reshape(-1).view(np.uint8).data)
+
+
+def read_into(memory: memoryview, descriptor: int, offset: int) -> int:
+    """Fill `memory` (bytes) from a byte of a file on; return how many there were.
 
     For data in one piece: the system copies them in less time than HDF5, or the page faults of a memory map, take.
     """
-    rest = memoryview(array.view(np.uint8).reshape(-1).data)
-    while len(rest) and (size := os.preadv(descriptor, [rest], offset)):
-        rest, offset = rest[size:], offset + size
-    return array.nbytes - len(rest)
+    done = os.preadv(descriptor, [memory], offset)
+    while 0 < done < len(memory) and (size := os.preadv(descriptor, [memory[done:]], offset + done)):
+        done += size
+    return done
 
 
 def require_unchanged(path: Path, before: tuple[int, ...]) -> None:

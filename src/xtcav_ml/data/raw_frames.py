@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from xtcav_ml.config.schema import IMAGE, NO_FRAME
 from xtcav_ml.data import raw_dataset
 from xtcav_ml.data.apart import Apart
-from xtcav_ml.data.hdf5 import file_state, read_into, refusing_unreadable, require_unchanged
+from xtcav_ml.data.hdf5 import bytes_of, file_state, read_into, refusing_unreadable, require_unchanged
 from xtcav_ml.data.raw_dataset import ALONE, Folder
 from xtcav_ml.data.raw_file import Piece, RawFile
 from xtcav_ml.system.errors import UserError
@@ -202,7 +202,7 @@ class RawFrames(AbstractContextManager["RawFrames"]):
 
     def _piece(self, offset: int) -> NDArray[np.int16]:
         frame = np.empty(self.shape[1:], np.int16)
-        if read_into(frame, self._descriptor, offset) < frame.nbytes:
+        if read_into(bytes_of(frame), self._descriptor, offset) < frame.nbytes:
             raise OSError("the file ends before its frames do")
         return frame
 
