@@ -5,6 +5,7 @@ import functools
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -214,15 +215,22 @@ def runs_fused_layers() -> bool:
 def feed(batches: keras.utils.PyDataset) -> Any:
     """Return `batches` as `model.fit` takes them: on TensorFlow a pipeline that reads one minibatch while another trains.
 
-    Keras' own pipeline keeps as many ready as TensorFlow likes, which was 14 of 106 MB each.
+    Keras' own pipeline keeps as many ready as TensorFlow likes, which was 14 of 106 MB each. A thread reads ahead, since
+    TensorFlow's `prefetch` does not where operations are deterministic and Python is asked for the minibatches
+    (tensorflow/core/grappler/optimizers/data/make_deterministic.cc).
     """
     if name() != "tensorflow":
         return batches
     import tensorflow as tf
 
     def minibatches() -> Iterator[Any]:
-        for index in range(len(batches)):
-            yield batches[index]
+        with ThreadPoolExecutor(1) as reader:
+            reading = reader.submit(batches.__getitem__, 0)
+            for following in range(1, len(batches) + 1):
+                minibatch = reading.result()
+                if following < len(batches):
+                    reading = reader.submit(batches.__getitem__, following)
+                yield minibatch
 
     first = keras.tree.map_structure(lambda values: tf.TensorSpec((None, *values.shape[1:]), values.dtype), batches[0])
     dataset = tf.data.Dataset.from_generator(minibatches, output_signature=first)
