@@ -2,6 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+unexport PYTHONDONTWRITEBYTECODE  # which containers often set: each process would compile all that it imports, for seconds
 .DEFAULT_GOAL := help
 .PHONY: help install install-dev install-cluster portable repro notes seeds same tune dashboard ui server test test-thorough test-all test-slow bench lint format lock clean
 

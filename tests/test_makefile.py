@@ -1,4 +1,4 @@
-"""What `make` refuses before it installs anything."""
+"""What `make` refuses before it installs anything, and what its commands find in their environment."""
 
 import os
 import re
@@ -48,3 +48,15 @@ def test_another_python_is_one_line_before_anything_is_installed(tmp_path):
     assert make("sh", "-c", cure).returncode == 0
     assert "pip install" in (tmp_path / "called").read_text()
     assert (tmp_path / ".venv/installed").exists()
+
+
+def test_commands_keep_what_python_compiles():
+    """Else each of them compiles all libraries that it imports; the variable is set in many a container."""
+    rules = "include Makefile\nshown:\n\t@env\n"
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    command = ["make", "--silent", "-f", "-", "shown"]
+    shown = subprocess.run(
+        command, input=rules, cwd=ROOT, env=environment, capture_output=True, text=True, check=True, timeout=60
+    ).stdout
+    assert f"PATH={ROOT}/.venv/bin:" in shown
+    assert "PYTHONDONTWRITEBYTECODE" not in shown

@@ -1,10 +1,13 @@
 """The shares of several processes are the minibatches of one, in the same order and varied in the same way."""
 
+import threading
+
 import numpy as np
 import pytest
 
 from tests.learning.conftest import write
 from xtcav_ml.config.train import Augment
+from xtcav_ml.learning import backend
 from xtcav_ml.learning.augment import Augmentation
 from xtcav_ml.learning.backend import Share
 from xtcav_ml.learning.batches import Batches
@@ -43,3 +46,55 @@ def test_a_share_reads_no_other_frames(prepared, monkeypatch):
     )
     Batches(prepared, 12, 3, share=Share(1, 3))[0]
     assert read == [4]
+
+
+class Watched(Batches):
+    """Minibatches that say when they were asked for, and where their frames lie."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.asked = [threading.Event() for _ in range(len(self))]
+        self.addresses = {}
+
+    def __getitem__(self, index):
+        minibatch = super().__getitem__(index)
+        self.addresses[index] = minibatch[0][FRAME_INPUT].ctypes.data
+        self.asked[index].set()
+        return minibatch
+
+
+@pytest.mark.usefixtures("keras_ready")
+def test_one_minibatch_is_read_while_another_trains(prepared):
+    batches = Watched(prepared, 6)
+    minibatches = iter(backend.feed(batches))
+    for each in batches.asked:
+        each.clear()
+    for index in range(len(batches)):
+        next(minibatches)
+        assert all(each.wait(20) for each in batches.asked[: index + 2])
+        assert not any(each.is_set() for each in batches.asked[index + 2 :])
+    assert next(minibatches, None) is None
+
+
+@pytest.mark.usefixtures("keras_ready")
+def test_an_error_in_reading_reaches_the_training_and_ends_the_reader(prepared):
+    class Failing(Batches):
+        def __getitem__(self, index):
+            if index == 2:
+                raise ValueError("no such frame")
+            return super().__getitem__(index)
+
+    threads = threading.active_count()
+    minibatches = iter(backend.feed(Failing(prepared, 6)))
+    next(minibatches), next(minibatches)
+    with pytest.raises(Exception, match="no such frame"):
+        next(minibatches)
+    del minibatches
+    assert threading.active_count() == threads
+
+
+@pytest.mark.usefixtures("keras_ready")
+def test_tensorflow_takes_frames_from_where_they_were_read(prepared):
+    batches = Watched(prepared, 32)
+    for index, (inputs, _) in enumerate(backend.feed(batches)):
+        assert np.asarray(memoryview(inputs[FRAME_INPUT])).ctypes.data == batches.addresses[index]
