@@ -224,7 +224,7 @@ def feed(batches: keras.utils.PyDataset) -> Any:
     import tensorflow as tf
 
     def minibatches() -> Iterator[Any]:
-        with ThreadPoolExecutor(1) as reader:
+        with ThreadPoolExecutor(1, "minibatches") as reader:
             reading = reader.submit(batches.__getitem__, 0)
             for following in range(1, len(batches) + 1):
                 minibatch = reading.result()
