@@ -69,6 +69,9 @@ from types import SimpleNamespace
 frames = np.arange(6, dtype=np.int16).reshape(1, 2, 3)
 varied = augment.Augmentation(Augment(), SimpleNamespace(steps=(), unit=1)).apply(frames, np.random.default_rng(1))
 assert (varied == frames).all()
+from xtcav_ml.science import images
+assert images.block_mean(frames, 1).tolist() == frames.tolist()
+assert images.log(frames)[0, 0, 0] == 0
 """
 
 
