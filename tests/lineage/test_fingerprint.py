@@ -320,7 +320,7 @@ ALL = set(PROGRAMS)
     [
         ("tensorflow", USE_KERAS),
         ("ml-dtypes", USE_KERAS),
-        ("llvmlite", USE_KERAS),
+        ("llvmlite", ALL - {"simulate"}),
         ("contourpy", {"evaluate"}),
         ("numpy", ALL),
         *((name, set()) for name in ("mlflow", "dvc", "optuna", "certifi", "rich", "pydantic-core", "grpcio")),
