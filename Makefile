@@ -50,7 +50,7 @@ server: .venv/installed-server  ## an MLflow server for a team, with PostgreSQL 
 # hour, with the lines where all threads are: the longest takes some minutes.
 PYTEST = pytest -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0 \
 	-o faulthandler_timeout=1800 -o faulthandler_exit_on_timeout=true --durations 20 --durations-min 5
-test: .venv/installed-dev  ## the tests of an ordinary change, with one real `dvc repro` (some 8 minutes on two cores)
+test: .venv/installed-dev  ## the tests of an ordinary change, with one real `dvc repro` (3 to 8 minutes on two cores)
 	@$(PYTEST) -m "not thorough and not slow"
 
 test-thorough: .venv/installed-dev  ## kills, servers, browsers, full disks, other backends; properties with more examples
