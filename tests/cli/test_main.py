@@ -15,6 +15,7 @@ from tests.conftest import ROOT
 from xtcav_ml import cli
 from xtcav_ml.cli import main
 from xtcav_ml.system import first_word, streams
+from xtcav_ml.system.errors import UserError
 
 HEAVY = ("tensorflow", "keras", "mlflow", "optuna", "h5py", "numpy", "matplotlib", "pydantic", "rich")
 
@@ -248,3 +249,18 @@ def test_ctrl_c_before_a_command_has_begun_is_no_traceback(monkeypatch, capsys):
         main.main()
     assert ended.value.code == 130
     assert not capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("error", "code"), [(ValueError("Invalid bounding box"), 130), (UserError("a.h5: damaged"), 1)])
+def test_an_error_that_a_request_to_stop_has_become_ends_as_that_request(monkeypatch, error, code):
+    """As where it came while a class was made, whose error Python wraps, or in a converter of C++ code."""
+
+    def application(_):
+        raise error
+
+    monkeypatch.setattr(main, "application", application)
+    monkeypatch.setattr(main.interrupts, "listen", lambda: None)
+    monkeypatch.setattr(main.interrupts, "requested", lambda: True)
+    with pytest.raises(SystemExit) as ended:
+        main.main()
+    assert ended.value.code == code

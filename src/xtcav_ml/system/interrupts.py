@@ -104,6 +104,11 @@ def require_none() -> None:
         raise KeyboardInterrupt
 
 
+def requested() -> bool:
+    """Return whether there was a request to stop: an error after it may be its own, wrapped or replaced by a library."""
+    return _first is not None
+
+
 def pending() -> bool:
     """Return whether a request to stop is held back."""
     return _owed

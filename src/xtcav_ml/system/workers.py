@@ -87,8 +87,9 @@ class Workers:
     def __init__(self, client: Client, count: int, where: str, look: Callable[[], None] = idle) -> None:
         self.count, self.where, self._look = count, where, look
         self._client, self._topic = client, f"xtcav-{uuid.uuid4().hex}"
-        self._arrived = queue.SimpleQueue[Arrived]()
+        self._arrived = queue.SimpleQueue[tuple[str, Arrived]]()  # with the key of the task
         self._futures: dict[int, Future] = {}
+        self._keys: dict[int, str] = {}  # of the last task of this name
         self.places = dict[int, str]()
         """Where the task of this name runs, as `_place` says it; of those that have begun."""
         client.subscribe_topic(self._topic, self._on_message)
@@ -97,33 +98,34 @@ class Workers:
 
     def submit(self, name: int, function: Callable[..., Any], *arguments: Any) -> None:
         """Run `function(tell, *arguments)` on a worker, by a name that no other task has at the time."""
-        key = f"{self._topic}-{name}-{uuid.uuid4().hex}"
+        key = self._keys[name] = f"{self._topic}-{name}-{uuid.uuid4().hex}"
         future = self._client.submit(_run, self._topic, name, key, function, *arguments, key=key, pure=False)
         self._futures[name] = future
         self.places.pop(name, None)
         future.add_done_callback(functools.partial(self._on_end, name))
 
     def arrive(self) -> Arrived | None:
-        """Return what comes next from any task; None if nothing comes soon.
+        """Return what comes next from any task; None if nothing comes soon, or only from an earlier task of the same name.
 
         Raises KeyboardInterrupt on a request to stop, and UserError if no worker will ever come.
         """
         interrupts.require_none()
         self._look()
         with contextlib.suppress(queue.Empty):
-            return self._arrived.get(timeout=POLL_SECONDS)
+            key, arrived = self._arrived.get(timeout=POLL_SECONDS)
+            return arrived if key == self._keys.get(arrived.name) else None
         return None
 
     def withdraw(self) -> None:
         """Let all tasks end: those that have not begun at once, the others with their next message."""
-        futures, self._futures = list(self._futures.values()), {}
+        futures, self._futures, self._keys = list(self._futures.values()), {}, {}
         if futures:
             self._client.cancel(futures)
-        self._arrived = queue.SimpleQueue[Arrived]()
+        self._arrived = queue.SimpleQueue[tuple[str, Arrived]]()
 
     def _on_message(self, event: tuple[float, Any]) -> None:
-        name, message = event[1]
-        self._arrived.put(Arrived(name, "message", message))
+        name, key, message = event[1]
+        self._arrived.put((key, Arrived(name, "message", message)))
 
     def _on_begun(self, event: tuple[float, Any]) -> None:
         name, place = event[1]
@@ -134,20 +136,21 @@ class Workers:
         if what.get("action") == "remove-worker":
             lost = {name for name, future in self._futures.items() if future.key in what["processing-tasks"]}
             for name in lost:
-                self._arrived.put(Arrived(name, "lost", self.places.pop(name, str(what["worker"]))))
+                place = self.places.pop(name, str(what["worker"]))
+                self._arrived.put((self._futures[name].key, Arrived(name, "lost", place)))
 
     def _on_end(self, name: int, future: Future) -> None:
         if future not in self._futures.values():  # withdrawn
             return
         if future.status == "finished":
-            self._arrived.put(Arrived(name, "result", future.result()))
+            self._arrived.put((future.key, Arrived(name, "result", future.result())))
             return
         error = future.exception() if future.status == "error" else self._gone(future.status)
         if isinstance(error, KilledWorker):
             error = Killed(
                 f"{self.where}: several workers were lost, one after the other (found {error.task}, expected 0)"
             )
-        self._arrived.put(Arrived(name, "error", error))
+        self._arrived.put((future.key, Arrived(name, "error", error)))
 
     def _gone(self, status: str) -> UserError:
         return UserError(
@@ -163,7 +166,7 @@ def _run(topic: str, name: int, key: str, function: Callable[..., Any], *argumen
     worker.log_event(topic + BEGUN, [name, _place(worker)])
 
     def tell(message: Any) -> bool:
-        worker.log_event(topic, [name, message])
+        worker.log_event(topic, [name, key, message])
         task = worker.state.tasks.get(key)
         return task is not None and task.state not in ENDING and worker.status not in GOING
 
