@@ -251,7 +251,9 @@ def test_ctrl_c_before_a_command_has_begun_is_no_traceback(monkeypatch, capsys):
     assert not capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("error", "code"), [(ValueError("Invalid bounding box"), 130), (UserError("a.h5: damaged"), 1)])
+@pytest.mark.parametrize(
+    ("error", "code"), [(ValueError("Invalid bounding box"), 130), (UserError("a.h5: damaged"), 1)]
+)
 def test_an_error_that_a_request_to_stop_has_become_ends_as_that_request(monkeypatch, error, code):
     """As where it came while a class was made, whose error Python wraps, or in a converter of C++ code."""
 

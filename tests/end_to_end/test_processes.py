@@ -11,7 +11,7 @@ import pytest
 
 from tests.end_to_end.conftest import Project, clean_environment
 
-EPOCHS = 300  # more than are done before Ctrl-C arrives
+EPOCHS = 60
 JAX = {
     "KERAS_BACKEND": "jax",
     "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",

@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from xtcav_ml.system import interrupts
 from xtcav_ml.system.child_process import ChildProcess
 from xtcav_ml.system.errors import UserError
 
@@ -179,3 +180,18 @@ def test_a_request_to_stop_before_its_start_is_the_parent_s():
         raise SystemExit(child.exitcode)
     """
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False).returncode == 0
+
+
+def without_end(send):
+    number = 0
+    while send(number):
+        number += 1
+
+
+def test_a_request_to_stop_is_seen_between_messages_that_come_without_a_wait(monkeypatch):
+    child = ChildProcess(without_end, subject="a child", cure="none")
+    with pytest.raises(KeyboardInterrupt):
+        for number in child:
+            if number == 3:
+                monkeypatch.setattr(interrupts, "_first", 1.0)
+            assert number < 4

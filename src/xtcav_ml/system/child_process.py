@@ -109,6 +109,7 @@ class ChildProcess:
         Raises UserError for an error or the end of the process, DiskFull or Killed where that was the reason.
         """
         try:
+            interrupts.require_none()  # also where messages come so fast that there is no wait between them
             while not self._pipe.poll(POLL_SECONDS):
                 interrupts.require_none()
                 for other in self._others:
