@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -162,6 +163,21 @@ def test_the_one_that_was_killed_is_blamed_and_not_the_one_that_lost_it(ended, k
     ended[killed]._process.join()
     with pytest.raises(UserError, match=rf"^process {killed}: its process died \(found exit code -9"):
         list(ended[0].beside(ended[1:]))
+
+
+def test_the_one_that_was_killed_is_blamed_also_where_its_end_is_seen_after_the_failure_of_another(ended):
+    ended.extend(ChildProcess(target, subject=target.__name__, cure="free memory") for target in (lose, hang_silently))
+
+    def kill():
+        ended[0]._process.join()
+        time.sleep(0.1)
+        os.kill(ended[1]._process.pid, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    with pytest.raises(UserError, match=r"^hang_silently: its process died \(found exit code -9"):
+        list(ended[0].beside(ended[1:]))
+    killer.join()
 
 
 def test_a_request_to_stop_before_its_start_is_the_parent_s():

@@ -6,6 +6,7 @@ import multiprocessing.connection
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
@@ -16,6 +17,7 @@ from xtcav_ml.system import interrupts
 from xtcav_ml.system.errors import DiskFull, UserError, disk_full
 
 SECONDS_TO_END = 5.0  # seconds that a process may take to end by itself after a request to stop
+SECONDS_TO_BE_SEEN = 1.0  # from the end of a killed process' connections, which others see, to its own
 POLL_SECONDS = 0.1  # between looks for a request to stop, which may be held back
 
 PARENTS = (signal.SIGINT, signal.SIGHUP)
@@ -34,6 +36,10 @@ RAISED = {"user error": UserError, "disk full": DiskFull}
 
 class Killed(UserError):
     """The process was ended by another one, whatever it did."""
+
+
+class Failed(UserError):
+    """The target raised what is no user's error: its own, or for lack of another process."""
 
 
 class ChildProcess:
@@ -73,9 +79,10 @@ class ChildProcess:
         self._others = others
         try:
             yield from self._messages()
-        except UserError:
+        except UserError as error:
+            end = time.monotonic() + (SECONDS_TO_BE_SEEN if isinstance(error, Failed) else 0.0)
             for process in (self, *others):
-                process._require_not_killed()
+                process._require_not_killed(max(0.0, end - time.monotonic()))
             raise
 
     def _messages(self) -> Iterator[Any]:
@@ -120,7 +127,7 @@ class ChildProcess:
         if kind in RAISED:
             raise RAISED[kind](content)
         if kind == "error":
-            raise UserError(f"{self._subject}: {content}. Fix: {self._cure}")
+            raise Failed(f"{self._subject}: {content}. Fix: {self._cure}")
         return kind, content
 
     def _death(self) -> UserError:
@@ -137,9 +144,11 @@ class ChildProcess:
             self._receive()
             self._ended = True
 
-    def _require_not_killed(self) -> None:
-        """Raise Killed if another process ended this one."""
-        if multiprocessing.connection.wait([self._process.sentinel], 0) and isinstance(error := self._death(), Killed):
+    def _require_not_killed(self, seconds: float) -> None:
+        """Raise Killed if another process ended this one, or does within `seconds`."""
+        if multiprocessing.connection.wait([self._process.sentinel], seconds) and isinstance(
+            error := self._death(), Killed
+        ):
             raise error
 
 
