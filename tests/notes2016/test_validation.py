@@ -38,6 +38,20 @@ def test_the_shipped_experiments_are_valid(project):
     assert (project / validation.VALID_FILE).read_bytes() == written
 
 
+def test_the_digest_of_the_simulation_changes_with_a_value_alone(project):
+    validation.check_experiments()
+    written = (project / validation.SIMULATION_FILE).read_bytes()
+    assert written == (ROOT / validation.SIMULATION_FILE).read_bytes()  # the committed one
+    for old, new, same in (
+        ("simulate:\n", "simulate:  # a remark\n", True),
+        ("  epochs: 20", "  epochs: 21", True),
+        ("  run_spacing: ", "  run_spacing: 1", False),
+    ):
+        change(project / "params.yaml", old, new)
+        validation.check_experiments()
+        assert ((project / validation.SIMULATION_FILE).read_bytes() == written) == same
+
+
 @pytest.mark.parametrize(
     ("name", "old", "new", "key", "value"),
     [

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from xtcav_ml.learning import rules
 from xtcav_ml.lineage import environment
-from xtcav_ml.system import variables
+from xtcav_ml.system import freed_memory, variables
 from xtcav_ml.system.errors import UserError, reason, warn
 
 
@@ -144,6 +144,7 @@ def configure(seed: int, threads: int) -> str:
 
     Call it once, before any network is built. Raises UserError if TensorFlow already runs with other threads.
     """
+    freed_memory.keep()
     with _without(*OTHERS):
         keras.utils.set_random_seed(seed)
     if name() == "jax":

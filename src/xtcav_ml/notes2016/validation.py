@@ -1,8 +1,9 @@
 """experiment --check: find mistakes in the experiments before DVC removes a network that took hours."""
 
-from pathlib import Path
+import hashlib
+import json
 
-from xtcav_ml.config.base import load_section
+from xtcav_ml.config.base import load_section, read_tree
 from xtcav_ml.config.data import DataParams
 from xtcav_ml.config.schema import NO_FRAME
 from xtcav_ml.data.prepared import PreparedFile
@@ -16,9 +17,13 @@ VALID_FILE = experiments.EXPERIMENTS / "results" / "valid.txt"
 VALID = "all experiments are valid\n"
 """Its content: always the same, so that an edited experiment makes no other one run again."""
 
+SIMULATION_FILE = VALID_FILE.with_name("simulation.json")
+"""Holds the digest of section `simulate` of params.yaml, on which the experiments' shots depend. Its 300 values would be in
+experiments/dvc.lock once for each of them; data/raw/dvc.lock has them."""
 
-def check_experiments(out: Path = VALID_FILE) -> None:
-    """Check that each experiment can be trained on its data, and write `out`. Raises UserError at the first that cannot."""
+
+def check_experiments() -> None:
+    """Check that each experiment can be trained on its data, write both files. Raises UserError at the first that cannot."""
     for name in experiments.experiment_names():
         spec, sizes = _data_of(name)
         for train in experiments.configuration_params(name) or [experiments.train_params(name)]:
@@ -26,7 +31,9 @@ def check_experiments(out: Path = VALID_FILE) -> None:
                 rules.require_trainable(train, spec, sizes)
             except UserError as error:
                 raise UserError(f"{experiments.EXPERIMENTS / name}.yaml: {error}") from None
-    with atomic.replacing(out) as temporary:
+    values = json.dumps(read_tree()["simulate"], sort_keys=True)
+    atomic.write_json(SIMULATION_FILE, {"simulate": hashlib.md5(values.encode(), usedforsecurity=False).hexdigest()})
+    with atomic.replacing(VALID_FILE) as temporary:
         temporary.write_text(VALID)
 
 
