@@ -30,7 +30,7 @@ def changed(path, dotted, value):
 
 def test_shipped_file_is_valid_and_scientific_notation_is_a_number(tmp_path, params):
     assert params.train.optimizer.learning_rate == TREE["train"]["optimizer"]["learning_rate"]
-    text = (ROOT / "params.yaml").read_text().replace("learning_rate: 0.01", "learning_rate: 1e-3")
+    text = (ROOT / "params.yaml").read_text().replace("learning_rate: 0.02", "learning_rate: 1e-3")
     path = tmp_path / "params.yaml"
     path.write_text(text)
     assert params_file.load_params(path).train.optimizer.learning_rate == 0.001

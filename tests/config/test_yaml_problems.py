@@ -43,8 +43,8 @@ NO_PARAMETERS = {
     ),
     "a step of no kind": ("step: block_mean", "step: xyz", "prepare.images.0.step: ", "one of 'subtract_dark', "),
     "a misspelt key": (
-        "learning_rate: 0.01",
-        "learnig_rate: 0.01",
+        "learning_rate: 0.02",
+        "learnig_rate: 0.02",
         "train.optimizer.learnig_rate: ",
         "expected learning_rate",
     ),
@@ -172,7 +172,7 @@ def test_another_encoding_is_told_with_its_line(tmp_path):
 
 
 def test_a_missing_key_that_no_other_one_means_is_told_too(tmp_path):
-    text = re.sub("(?m)^ +epochs: .*$", "", TEXT).replace("learning_rate: 0.01", "learnig_rate: 0.01")
+    text = re.sub("(?m)^ +epochs: .*$", "", TEXT).replace("learning_rate: 0.02", "learnig_rate: 0.02")
     path = tmp_path / "params.yaml"
     path.write_text(text)
     tree = base.read_tree(path)

@@ -54,13 +54,13 @@ def test_the_run_in_mlflow_leads_back_to_data_code_and_parameters(project):
     digests = {entry.dataset.name: entry.dataset.digest for entry in run.inputs.dataset_inputs}
     for dep in locked["deps"]:
         assert digests[dep["path"]] == dep["md5"]
-    assert run.info.run_name == "lr 0.01, 8x8 6x6 kernels, seed 1"
+    assert run.info.run_name == "lr 0.02, 8x8 6x6 kernels, seed 1"
     assert len([tag for tag in run.data.tags if not tag.startswith("mlflow.")]) <= 12
     assert len(run.data.params) <= 70
     assert f"xtcav reproduce {run.info.run_id}" in run.data.tags["mlflow.note.content"]
     assert run.data.tags["git.commit"] == project.run("git", "rev-parse", "HEAD").stdout.strip()
     assert run.data.tags["git.dirty"] == "false"
-    assert run.data.params["train.optimizer.learning_rate"] == "0.01"
+    assert run.data.params["train.optimizer.learning_rate"] == "0.02"
     assert run.data.params["simulate.seed"] == str(FEWEST_SHOTS["simulate.seed"])
 
 

@@ -132,7 +132,7 @@ def test_a_mistake_in_the_file_is_named(own, old, new, said):
 def test_what_the_notes_left_open_comes_from_params_yaml_and_nothing_else_does(own, tmp_path):
     before = experiments.train_params("signal-40")
     path = tmp_path / "params.yaml"
-    text = path.read_text().replace("learning_rate: 0.01", "learning_rate: 0.7").replace("  threads: 2", "  threads: 3")
+    text = path.read_text().replace("learning_rate: 0.02", "learning_rate: 0.7").replace("  threads: 2", "  threads: 3")
     path.write_text(text.replace("  class_weights:", "  stop_after: 3\n  class_weights:"))
     assert experiments.train_params("signal-40") == before.model_copy(update={"threads": 3})
 

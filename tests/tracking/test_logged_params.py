@@ -9,7 +9,7 @@ MOST = 70
 def test_all_that_makes_a_run_fits_on_a_page():
     params = logged_params({name: TREE[name] for name in ("train", "data", "prepare", "simulate")})
     assert len(params) <= MOST
-    assert params["train.optimizer.learning_rate"] == "0.01"
+    assert params["train.optimizer.learning_rate"] == "0.02"
     assert params["train.model.blocks.kernel"] == "8, 6"
     assert params["prepare.images"] == "block_mean size 2, log"
     assert params["prepare.classes"] == "no peaks, t0, t0 t1, t0 t1 t2"
@@ -34,7 +34,7 @@ def test_lists_of_all_kinds_are_one_value():
 
 
 def test_a_name_says_what_a_training_is():
-    assert run_name(TREE["train"]) == "lr 0.01, 8x8 6x6 kernels, seed 1"
+    assert run_name(TREE["train"]) == "lr 0.02, 8x8 6x6 kernels, seed 1"
     same = {"seed": 2, "model": {"name": "modern", "blocks": [{"kernel": 3}, {"kernel": 3}]}, "optimizer": {}}
     assert run_name(same) == "modern, 3x3 kernels, seed 2"
     assert run_name(same, "peaks-1000") == "peaks-1000, 3x3 kernels, seed 2"
