@@ -90,7 +90,7 @@ install-cluster: .venv/installed-cluster  ## and what `xtcav tune --workers` and
 	@$(PIP) --require-hashes -r requirements.txt
 	@$(PIP) --no-deps --no-build-isolation -e .
 	@$(MAKE_PORTABLE)
-	@$(COMPILE) || true
+	@$(COMPILE)
 	@touch $@
 
 .venv/installed-dev: .venv/installed requirements-dev.txt
@@ -113,10 +113,14 @@ install-cluster: .venv/installed-cluster  ## and what `xtcav tune --workers` and
 	@$(MAKE_PORTABLE)
 	@touch $@
 
-# Python compiles what it imports: pip would compile three times as many files. Of TensorFlow that is nearly all, so that all
-# processors may do it at once.
+# What the first `make repro` would compile or look up, once: Python's modules, by all processors, where pip takes one; our
+# convolutions; matplotlib's list of fonts.
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
-COMPILE = $(BIN)/python -m compileall -q -j 0 .venv/lib/python3*/site-packages/tensorflow .venv/lib/python3*/site-packages/keras
+define COMPILE
+$(BIN)/python -m compileall -q -j 0 -x '/tests?/' .venv/lib/python3*/site-packages src || true
+@$(BIN)/python -m xtcav_ml.learning.compile_ahead || true
+@$(BIN)/python -c 'import matplotlib.font_manager' || true
+endef
 
 # Programs find Python in their own folder, `activate` finds .venv around itself, and Python finds src beside .venv.
 define PORTABLE
