@@ -68,6 +68,7 @@ THOROUGH = [
     "test_flipped_bits.py",
     "test_benchmarks.py",
     "learning/test_hostile_models.py",
+    "learning/test_compile_ahead.py",
     "pipeline/test_by_workers.py",
     "pipeline/test_processors.py",
     "science/simulation/test_machine.py",

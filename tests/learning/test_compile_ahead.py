@@ -2,8 +2,6 @@ import os
 import subprocess
 import sys
 
-import pytest
-
 from xtcav_ml.learning import jobs
 
 
@@ -19,7 +17,6 @@ def compiled(folder):
     return done.stdout + done.stderr
 
 
-@pytest.mark.thorough
 def test_what_is_compiled_at_installation_is_not_compiled_again(tmp_path):
     assert jobs.COMPILING in compiled(tmp_path)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nb?")}
