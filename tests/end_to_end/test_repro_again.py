@@ -21,7 +21,7 @@ def project(tmp_path_factory):
 @pytest.fixture(scope="module")
 def two_runs(project):
     """The same project after a second run with another learning rate."""
-    project.set(**{"train.optimizer.learning_rate": 0.02})
+    project.set(**{"train.optimizer.learning_rate": 0.01})
     project.second_output = project.run("dvc", "repro").stdout
     return project
 
@@ -40,7 +40,7 @@ def test_another_learning_rate_trains_again_and_simulates_nothing(two_runs):
     assert "Stage 'prepare' didn't change, skipping" in output
     assert "simulate' didn't change, skipping" in output
     run = two_runs.runs("tags.stage = 'train'")[-1]
-    assert run.data.params["train.optimizer.learning_rate"] == "0.02"
+    assert run.data.params["train.optimizer.learning_rate"] == "0.01"
     assert run.data.tags["git.dirty"] == "true"  # params.yaml is not committed
     assert not math.isnan(run.data.metrics["accuracy"])
 
@@ -82,7 +82,7 @@ def test_a_run_of_a_clean_commit_becomes_the_champion_and_one_of_edited_paramete
 
 def test_going_back_restores_from_the_cache(two_runs):  # the last here: the others want the second run's results
     first = two_runs.runs("tags.stage = 'train'")[0].data.metrics["accuracy"]
-    two_runs.set(**{"train.optimizer.learning_rate": 0.01})
+    two_runs.set(**{"train.optimizer.learning_rate": 0.02})
     output = two_runs.run("dvc", "repro").stdout
     assert "Stage 'train' is cached - skipping run" in output
     assert two_runs.json("results/evaluation.json")["accuracy"] == pytest.approx(first)
