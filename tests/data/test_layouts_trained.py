@@ -20,7 +20,7 @@ from xtcav_ml.config.schema import PEAKS_LABEL
 from xtcav_ml.pipeline import train
 from xtcav_ml.tools import predict
 
-SMALL = {"train.batch_size": 64, "train.epochs": 1, "train.model.hidden": (4,)}
+SMALL = {"train.batch_size": 64, "train.epochs": 1, "train.model.hidden": (4,), "train.model.initial_sd": 0.1}
 SMALL |= {f"train.model.blocks.{block}.channels": 2 for block in (0, 1)}
 
 THOROUGH = ("frames u2", "frames lz4", "packed time", "a run in the name of the file", "parts of a label, in turns")

@@ -15,10 +15,10 @@ SPACE: dict[str, dict[str, Any]] = {
     MOMENTUM: {"low": 0.5, "high": 0.98, "log": False, "step": None},
     KERNEL: {"choices": [4, 6, 8, 12]},
     SECOND: {"choices": [3, 6, 8]},
-    WINDOW: {"low": 5, "high": 13, "log": False, "step": 4},
+    WINDOW: {"low": 3, "high": 11, "log": False, "step": 4},
     POOL: {"choices": ["max", "average"]},
 }
-BASELINE = {RATE: 0.01, MOMENTUM: 0.85, KERNEL: 8, SECOND: 6, WINDOW: 13, POOL: "max"}
+BASELINE = {RATE: 0.01, MOMENTUM: 0.85, KERNEL: 8, SECOND: 6, WINDOW: 7, POOL: "max"}
 STOPS = [2, 5, 14]
 TOO_LARGE = "train.model.blocks.0.kernel: larger than its map (found 12, expected at most 9). Fix: lower it"
 
@@ -73,7 +73,7 @@ def _params(rng: np.random.Generator) -> dict[str, Any]:
         if "choices" in values
     }
     tried |= {RATE: float(np.exp(rng.uniform(np.log(0.003), np.log(0.1)))), MOMENTUM: float(rng.uniform(0.5, 0.98))}
-    return {name: {**tried, WINDOW: int(rng.choice([5, 9, 13]))}[name] for name in SPACE}
+    return {name: {**tried, WINDOW: int(rng.choice([3, 7, 11]))}[name] for name in SPACE}
 
 
 def with_objectives(found: Search) -> Search:
