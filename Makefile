@@ -90,7 +90,7 @@ install-cluster: .venv/installed-cluster  ## and what `xtcav tune --workers` and
 	@$(PIP) --require-hashes -r requirements.txt
 	@$(PIP) --no-deps --no-build-isolation -e .
 	@$(MAKE_PORTABLE)
-	@$(COMPILE)
+	$(COMPILE)
 	@touch $@
 
 .venv/installed-dev: .venv/installed requirements-dev.txt
@@ -117,7 +117,7 @@ install-cluster: .venv/installed-cluster  ## and what `xtcav tune --workers` and
 # convolutions; matplotlib's list of fonts.
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 define COMPILE
-$(BIN)/python -m compileall -q -j 0 -x '/tests?/' .venv/lib/python3*/site-packages src || true
+@$(BIN)/python -m compileall -q -j 0 -x '/tests?/' .venv/lib/python3*/site-packages src || true
 @$(BIN)/python -m xtcav_ml.learning.compile_ahead || true
 @$(BIN)/python -c 'import matplotlib.font_manager' || true
 endef

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 
 from xtcav_ml.config.paths import CURVES, EVALUATION, EXPERIMENTS, GROUP, GROUP_PREDICTIONS, PREDICTIONS
@@ -75,14 +76,18 @@ def of_the_confusion(root: Path) -> str:
     """Return the table of what each label is taken for, published and here: the default network, and the mean over seeds."""
     if not (root / GROUP).is_file():
         return "not measured yet"
-    default, group = (_rows(root / path) for path in (PREDICTIONS, GROUP_PREDICTIONS))
-    seeds = predictions.by_seed(GROUP_PREDICTIONS.name, group).values()
+    default = _rows(root / PREDICTIONS)
     lines = ["| label | published, % | default network, % | mean over seeds, % |", "|---|---|---|---|"]
-    for label, published in PUBLISHED.items():
-        mean = np.mean([_taken_for(label, rows) for rows in seeds], axis=0)
+    for (label, published), mean in zip(PUBLISHED.items(), mean_confusion(root), strict=True):
         shares = (" / ".join(f"{share:.0f}" for share in row) for row in (published, _taken_for(label, default), mean))
         lines.append(f"| *{label}* | {' | '.join(shares)} |")
     return "\n".join(["", "", *lines, "", ""])
+
+
+def mean_confusion(root: Path) -> NDArray[np.float64]:
+    """Return the shares of PUBLISHED (labels, predictions), per cent: the mean over the networks of the group of seeds."""
+    group = predictions.by_seed(GROUP_PREDICTIONS.name, _rows(root / GROUP_PREDICTIONS)).values()
+    return np.mean([[_taken_for(label, rows) for label in PUBLISHED] for rows in group], axis=0)
 
 
 def _rows(path: Path) -> predictions.TableRows:

@@ -68,13 +68,11 @@ def test_sets_of_the_default_network_hold_as_often_as_they_say_on_twenty_splits_
         assert low <= share * (labels == label).sum() <= high, names[label]
 
 
-def test_each_label_is_taken_for_others_as_the_published_network_took_it(evaluation):
-    """That of six layers, 400 real shots, per cent; within 5 points and two standard errors of a share of our test shots."""
-    published = np.array(list(runpy.run_path(str(ROOT / "docs/renew_results.py"))["PUBLISHED"].values()))
-    counts = np.array(evaluation["confusion"])
-    shots = counts.sum(axis=1, keepdims=True)
-    shares = 100 * counts / shots
-    assert (abs(shares - published) <= 5 + 2 * np.sqrt(published * (100 - published) / shots)).all(), shares
+def test_each_label_is_taken_for_others_as_the_published_network_took_it():
+    """That of six layers, 400 real shots, per cent; the mean over seeds within 8 points, since there are a hundred *t0*."""
+    renew = runpy.run_path(str(ROOT / "docs/renew_results.py"))
+    shares = renew["mean_confusion"](ROOT)
+    np.testing.assert_allclose(shares, list(renew["PUBLISHED"].values()), atol=8)
     assert shares[1, 3] > shares[1, 2]  # t0 is mistaken for both colours more often than for one
 
 

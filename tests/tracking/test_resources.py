@@ -20,10 +20,8 @@ def test_a_run_shorter_than_the_interval_has_its_numbers():
 
 
 def test_memory_that_was_let_go_is_in_the_maximum():
-    with (
-        resources.Sampler() as sampler,
-        mmap.mmap(-1, 320_000_000) as held,
-    ):  # not of the heap, which may have room for it
+    # not of the heap, which may have room for it
+    with resources.Sampler() as sampler, mmap.mmap(-1, 320_000_000) as held:
         held.write(b"1" * 320_000_000)
         time.sleep(3 * resources.SAMPLE_SECONDS)
     used = sampler.summary()

@@ -1,6 +1,5 @@
 """experiment --check: find mistakes in the experiments before DVC removes a network that took hours."""
 
-import hashlib
 import json
 
 from xtcav_ml.config.base import load_section, read_tree
@@ -8,6 +7,7 @@ from xtcav_ml.config.data import DataParams
 from xtcav_ml.config.schema import NO_FRAME
 from xtcav_ml.data.prepared import PreparedFile
 from xtcav_ml.learning import rules
+from xtcav_ml.lineage.used_code import digest
 from xtcav_ml.notes2016 import experiments, shots
 from xtcav_ml.science.spec import LearningSpec
 from xtcav_ml.system import atomic
@@ -32,7 +32,7 @@ def check_experiments() -> None:
             except UserError as error:
                 raise UserError(f"{experiments.EXPERIMENTS / name}.yaml: {error}") from None
     values = json.dumps(read_tree()["simulate"], sort_keys=True)
-    atomic.write_json(SIMULATION_FILE, {"simulate": hashlib.md5(values.encode(), usedforsecurity=False).hexdigest()})
+    atomic.write_json(SIMULATION_FILE, {"simulate": digest(values)})
     with atomic.replacing(VALID_FILE) as temporary:
         temporary.write_text(VALID)
 
