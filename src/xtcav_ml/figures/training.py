@@ -6,6 +6,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from xtcav_ml.figures.drawing import MUTED, SERIES_COLOURS, STYLE, TRAIN, VALIDATION, legend_above, side_by_side
@@ -45,6 +46,7 @@ def learning_curves(history: Sequence[Mapping[str, float]], best_epoch: int, nam
             axes.plot(epochs, values, color=colour, linestyle=dash, label=label or None, **marks)
         axes.axvline(best_epoch, color=MUTED, linewidth=1, linestyle=":", label=f"kept: epoch {best_epoch}")
         axes.set(xlabel="epoch", ylabel=CURVE_STYLES[name])
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if name not in MEASURES:
             axes.set_ylim(bottom=0)
         legend_above(axes, ncols=2, columnspacing=1)
