@@ -46,7 +46,7 @@ def learning_curves(history: Sequence[Mapping[str, float]], best_epoch: int, nam
             axes.plot(epochs, values, color=colour, linestyle=dash, label=label or None, **marks)
         axes.axvline(best_epoch, color=MUTED, linewidth=1, linestyle=":", label=f"kept: epoch {best_epoch}")
         axes.set(xlabel="epoch", ylabel=CURVE_STYLES[name])
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         if name not in MEASURES:
             axes.set_ylim(bottom=0)
         legend_above(axes, ncols=2, columnspacing=1)
