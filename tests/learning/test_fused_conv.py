@@ -119,6 +119,35 @@ def test_same_bits_for_any_number_of_threads_and_of_shots(keras_ready):
         assert found[0].tobytes() == kept[0][:shots].tobytes()
 
 
+@pytest.mark.parametrize("dtype", ["int16", "float32"])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_it_standardizes_pixels_to_the_bits_of_keras(keras_ready, dtype, stride):
+    """Beside the same layer after Keras' own normalization: maxima, and derivatives by kernel, bias and pixels."""
+    import tensorflow as tf
+
+    sizes = NOTES | {"strides": (stride, stride)}
+    _, kernel, bias = normal(sizes)
+    pixels = np.random.default_rng(1).integers(-300, 3000, sizes["shape"]).astype(dtype)
+    found = []
+    for kind in (keras.layers.Normalization, fused_conv.PixelStatistics):
+        before, layer = kind(axis=None), layers(**sizes)[0]
+        before.build(pixels.shape)
+        before.adapt_mean.assign(321.7)
+        before.adapt_variance.assign(98765.4)
+        before.finalize_state()
+        layer.build(pixels.shape)
+        layer.set_weights([kernel, bias])
+        with tf.GradientTape() as tape:
+            frames = tf.constant(pixels)
+            tape.watch(frames)
+            maxima = layer(before(frames))
+            loss = tf.reduce_sum(maxima**2)
+        by_weights = [*layer.trainable_variables, *([frames] if dtype == "float32" else [])]
+        found.append([np.asarray(each) for each in (maxima, *tape.gradient(loss, by_weights))])
+    assert [each.tobytes() for each in found[0]] == [each.tobytes() for each in found[1]]
+    assert np.abs(found[0][0]).max() > 1
+
+
 def test_what_is_not_a_number_stays_so(keras_ready):
     layer = layers(**NOTES)[0]
     frames, kernel, bias = normal(NOTES)
@@ -129,7 +158,8 @@ def test_what_is_not_a_number_stays_so(keras_ready):
 
 
 @pytest.mark.parametrize(
-    ("part", "index"), [("kernel", 1), ("frames", 0), ("places", 2), ("slopes", 3), ("a place", 2)]
+    ("part", "index"),
+    [("frames", 0), ("statistics", 1), ("kernel", 2), ("places", 3), ("slopes", 4), ("a place", 3)],
 )
 def test_what_would_read_other_memory_is_refused(keras_ready, part, index):
     import tensorflow as tf
@@ -139,10 +169,11 @@ def test_what_would_read_other_memory_is_refused(keras_ready, part, index):
     geometry = layer._geometry(NOTES["shape"])
     frames, kernel, _ = normal(NOTES)
     shape = (5, geometry.pooled_rows, geometry.pooled_columns, 8)
-    arrays = [frames, kernel, np.zeros(shape, np.int32), np.zeros(shape, np.float32)]
+    statistics = np.array(fused_conv.UNCHANGED, np.float32)
+    arrays = [frames, statistics, kernel, np.zeros(shape, np.int32), np.zeros(shape, np.float32)]
     message = "places lie outside the map" if part == "a place" else "not those of the geometry"
     if part == "a place":
-        arrays[2][0, 0, 0, 0] = geometry.rows * geometry.columns
+        arrays[3][0, 0, 0, 0] = geometry.rows * geometry.columns
     else:
         arrays[index] = arrays[index][..., :-1]
 

@@ -88,7 +88,8 @@ def test_keras_builds_exactly_these_layers(chosen, hidden, rows, columns, featur
         assert {layer.name for layer in built.layers} == {spec.name for spec in layers}
         for spec in layers:
             layer = built.get_layer(spec.name)
-            assert layer.output.shape[1:] == spec.shape
+            output = layer.output[0] if isinstance(layer.output, list | tuple) else layer.output
+            assert output.shape[1:] == spec.shape
             assert sum(prod(variable.shape) for variable in layer.trainable_variables) == spec.parameters
         assert layer_plan.parameter_count(layers) == layer_plan.parameter_count(expected)
 
@@ -156,6 +157,27 @@ def test_only_what_keeps_order_is_fused(changes, precision, expected):
     first = NOTES.blocks[0].model_copy(update=changes)
     layers = layer_plan.plan_layers(NOTES.model_copy(update={"blocks": (first, *NOTES.blocks[1:])}), ends((726, 568)))
     assert (layer_plan.fused(layers, precision) is not layers) is expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "noise", "dtype", "beside", "expected"),
+    [
+        ({}, 0.0, "int16", False, True),
+        ({}, 0.0, "float32", False, True),
+        ({}, 0.0, "float16", False, False),
+        ({"standardize": "pixel"}, 0.0, "int16", False, False),
+        ({}, 0.1, "int16", False, False),
+        ({"coarsen": 2}, 0.0, "int16", False, False),
+        ({}, 0.0, "int16", True, False),  # another layer needs the standardized frame
+    ],
+)
+def test_the_fused_layer_standardizes_what_two_numbers_do_for(changes, noise, dtype, beside, expected):
+    given = replace(ends((726, 568)), frame_dtype=dtype)
+    layers = layer_plan.plan_layers(NOTES.model_copy(update=changes), given, noise=noise)
+    more = [LayerSpec("GlobalMaxPooling2D", "brightest", ("standardize",), (1,))] if beside else []
+    kinds = {layer.name: layer.kind for layer in layer_plan.fused([*layers, *more], "float32")}
+    assert kinds["conv1"] == "ConvMaxPool"
+    assert (kinds["standardize"] == "PixelStatistics") is expected
 
 
 def test_a_map_that_another_layer_needs_is_not_fused():

@@ -12,9 +12,19 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, Self
 
 import numpy as np
+from numba import carray
 from numpy.typing import NDArray
 
-from xtcav_ml.learning.vector_code import LANES, add_scaled, compiled, convolve, first_maximum, keep_larger, tile
+from xtcav_ml.learning.vector_code import (
+    LANES,
+    add_scaled,
+    compiled,
+    convolve,
+    first_maximum,
+    keep_larger,
+    pointer,
+    tile,
+)
 
 Array = NDArray[np.float32]
 
@@ -74,7 +84,7 @@ def padded(length: int, window: int, stride: int, padding: str) -> tuple[int, in
     return output, max((output - 1) * stride + window - length, 0) // 2
 
 
-BUFFER = 8192  # numbers of a map that are computed before they are pooled: in the first level of cache
+BUFFER = 49152  # numbers of a map that are computed before they are pooled: in the second level of cache, also of two threads
 
 
 @compiled
@@ -96,7 +106,7 @@ def packed(kernel: Array) -> Array:
 
 
 @compiled
-def max_pool(job: Any, frames: Array, weights: Array, best: Array, places: NDArray[np.int32]) -> None:
+def max_pool(job: Any, weights: Array, best: Array, places: NDArray[np.int32]) -> None:
     """Pool the maps of tasks `first` to `last` - 1: maxima and places (shots, pooled rows, pooled columns, channels).
 
     A place is row x columns + column of the map. Of equal maxima the first counts, row by row. Padding is never a maximum.
@@ -110,6 +120,7 @@ def max_pool(job: Any, frames: Array, weights: Array, best: Array, places: NDArr
     together = max(1, min(most_rows, BUFFER // (pitch * job.channels)))  # rows
     stretch = -(-(together * pitch + LANES) // length) * length
     image = np.zeros(job.depth * job.stride_rows * job.stride_columns * lines * pitch + pitch + stretch, np.float32)
+    row = np.empty(job.width * job.depth, np.float32)
     lines_of_map = np.empty((-(-job.channels // block) * block, stretch), np.float32)
     slots = -(-job.window_rows // job.step_rows)  # windows that a row may belong to
     most = np.empty((slots, job.channels, job.columns + LANES), np.float32)
@@ -121,7 +132,7 @@ def max_pool(job: Any, frames: Array, weights: Array, best: Array, places: NDArr
             continue
         top = max(begin * job.step_rows - job.pool_above, 0)
         bottom = min((end - 1) * job.step_rows - job.pool_above + job.window_rows, job.rows)
-        _cut(job, frames[shot], top * job.stride_rows - job.above, lines, pitch, image)
+        _cut(job, shot, top * job.stride_rows - job.above, lines, pitch, row, image)
         for r in range(top, bottom, together):
             here = min(together, bottom - r)
             _convolve(image, (r - top) * pitch, (here - 1) * pitch + job.columns, offsets, weights, lines_of_map)
@@ -147,25 +158,43 @@ def _offsets(job: Any, plane: int, pitch: int) -> NDArray[np.int64]:
 
 
 @compiled
-def _cut(job: Any, frame: Array, top: int, lines: int, pitch: int, image: Array) -> None:
+def _cut(job: Any, shot: int, top: int, lines: int, pitch: int, row: Array, image: Array) -> None:
     """Write the phases of the rows from `top` on, zeros around the frame, one after the other: each `lines` x `pitch`."""
     down, across = job.stride_rows, job.stride_columns
-    for n in range(job.depth * down * across * lines):
-        phase, line = n // lines, n % lines
-        d, row, column = phase // across // down, top + line * down + phase // across % down, phase % across - job.left
-        out = image[n * pitch : (n + 1) * pitch]
-        begin = min(pitch, max(0, -(column // across)))
-        end = max(begin, min(pitch, -((column - job.width) // across)))
-        if row < 0 or row >= job.height:
-            begin = end = 0
-        out[:begin] = 0
-        out[end:] = 0
-        if job.depth == 1 and across == 1:
-            if begin < end:
-                _copy(frame[row, column + begin : column + end, 0], out[begin:end])
-        else:
-            for k in range(begin, end):
-                out[k] = frame[row, k * across + column, d]
+    for n in range(lines * down):
+        inside = 0 <= top + n < job.height
+        if inside:
+            _read(job, shot, top + n, row)
+        for k in range(job.depth * across):
+            d, column = k // across, k % across - job.left
+            line = ((d * down + n % down) * across + k % across) * lines + n // down
+            out = image[line * pitch : (line + 1) * pitch]
+            begin = min(pitch, max(0, -(column // across)))
+            end = max(begin, min(pitch, -((column - job.width) // across)))
+            if not inside:
+                begin = end = 0
+            out[:begin] = 0
+            out[end:] = 0
+            if job.depth == 1 and across == 1:
+                _copy(row[column + begin : column + end], out[begin:end])
+            else:
+                for i in range(begin, end):
+                    out[i] = row[(i * across + column) * job.depth + d]
+
+
+@compiled
+def _read(job: Any, shot: int, r: int, out: Array) -> None:
+    """Write the first numbers of row `r` of a frame, standardized as Keras' Normalization does it: to the same bits."""
+    statistics = carray(pointer(job.statistics), 2, np.float32)
+    mean, sd, start = statistics[0], statistics[1], (shot * job.height + r) * job.width * job.depth
+    if job.pixels:
+        whole = carray(pointer(job.frames + 2 * start), len(out), np.int16)
+        for k in range(len(out)):
+            out[k] = (np.float32(whole[k]) - mean) / sd
+    else:
+        numbers = carray(pointer(job.frames + 4 * start), len(out), np.float32)
+        for k in range(len(out)):
+            out[k] = (numbers[k] - mean) / sd
 
 
 @compiled
@@ -211,7 +240,7 @@ def _across(job: Any, most: Array, row_of: NDArray[np.int32], best: Array, place
 
 
 @compiled
-def by_kernel(job: Any, frames: Array, places: NDArray[np.int32], slopes: Array, sums: Array) -> None:
+def by_kernel(job: Any, places: NDArray[np.int32], slopes: Array, sums: Array) -> None:
     """Write the derivative by the kernels of each of the shots `first` to `last` - 1, from that by its maxima, `slopes`.
 
     `sums` are (shots, channels, kernel rows, kernel columns x depth, and more up to a multiple of LANES).
@@ -222,7 +251,7 @@ def by_kernel(job: Any, frames: Array, places: NDArray[np.int32], slopes: Array,
     )
     image = np.zeros((job.rows * job.stride_rows + job.kernel_rows) * long + LANES, np.float32)
     for shot in range(job.first, job.last):
-        _pad(job, frames[shot], image, long)
+        _pad(job, shot, image, long)
         out = sums[shot].reshape(-1)
         out[:] = 0
         for i in range(job.pooled_rows):
@@ -275,12 +304,12 @@ def _seen(job: Any, long: int) -> tuple[int, int]:
 
 
 @compiled
-def _pad(job: Any, frame: Array, image: Array, long: int) -> None:
+def _pad(job: Any, shot: int, image: Array, long: int) -> None:
     """Write the frame into an image of rows `long` numbers long, whose padding is zero already."""
     high, wide = _seen(job, long)
     for r in range(high):
         begin = (r + job.above) * long + job.left * job.depth
-        _copy(frame[r].reshape(-1)[: wide * job.depth], image[begin:])
+        _read(job, shot, r, image[begin : begin + wide * job.depth])
 
 
 @compiled

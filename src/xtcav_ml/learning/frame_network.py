@@ -219,6 +219,9 @@ def _join(layer: StoredLayer, *values: Values) -> Function:
     return lambda *values: np.concatenate(values)
 
 
+_UNCHANGED = np.array([0, 1], np.float32)  # the frames are standardized already
+
+
 class _Convolution:
     """A convolution with the max pooling that `_pooled` may have joined to it, for values of one shape."""
 
@@ -231,6 +234,7 @@ class _Convolution:
         self._pooled = (sizes.pooled_rows, sizes.pooled_columns, filters)
         self._worker, self._job = jobs.worker(), np.zeros(1, jobs.JOB)
         settings = {"operation": jobs.POOL_ALONE, "version": self._worker.version, "shots": 1}
+        settings["statistics"] = _UNCHANGED.ctypes.data
         for name, value in {**sizes._asdict(), **settings, "kernel": self._kernel.ctypes.data}.items():
             self._job[name] = value
         self._most_bands = sizes.pooled_rows if sizes.rows * sizes.columns * self._kernel.size >= LEAST_SHARED else 1

@@ -13,12 +13,10 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 from numba import carray, types
-from numba.core import cgutils
-from numba.extending import intrinsic
 
 from xtcav_ml.learning import conv_pool
 from xtcav_ml.learning.conv_pool import Geometry
-from xtcav_ml.learning.vector_code import LANES, compiled
+from xtcav_ml.learning.vector_code import LANES, compiled, pointer
 from xtcav_ml.system import variables
 from xtcav_ml.system.machine_code import cached
 from xtcav_ml.system.progress import told
@@ -29,32 +27,39 @@ POOL, BY_KERNEL, BY_FRAMES, POOL_ALONE = range(4)
 POOL has its kernel packed already, for all threads; POOL_ALONE has it as it is.
 """
 
-INPUTS = {"geometry": "int64", "frames": "float", "kernel": "float", "places": "int32", "slopes": "float"}
+INPUTS = {
+    "geometry": "int64",
+    "frames": "Pixel",
+    "statistics": "float",
+    "kernel": "float",
+    "places": "int32",
+    "slopes": "float",
+}
+"""What operations take, and its types: `Pixel` is one of PIXELS, `statistics` are mean and s.d. of the pixels.
+
+Frames are standardized by these row by row, as they are read; a mean of 0 and an s.d. of 1 leave them as they are.
+"""
+
+PIXELS = ("float", "int16")
 SETTINGS = (*Geometry._fields, "threads", "operation", "worker", "version")
 """What `geometry` holds; `worker` is the address of the function that a thread runs."""
 
 SIZE = len(SETTINGS)
-JOB = np.dtype([(name, np.int64) for name in (*SETTINGS, *INPUTS, "shots", "out", "numbers", "first", "last", "done")])
-"""What a thread does: tasks `first` to `last` - 1 on the arrays at these addresses; `done` is 1 once it has done them all."""
+OTHERS = ("shots", "pixels", "out", "numbers", "first", "last", "done")
+JOB = np.dtype([(name, np.int64) for name in (*SETTINGS, *INPUTS, *OTHERS)])
+"""What a thread does: tasks `first` to `last` - 1 on the arrays at these addresses; `done` is 1 once it has done them all.
+
+`pixels` is the place in PIXELS of what the frames are of.
+"""
 
 ADDRESS = types.uintp
 MODULES = ("vector_code", "conv_pool", "jobs", "native_op")
 COMPILING = "compiling the convolutions, once for this folder (some 15 s)"
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def pointer(typing: Any, address: Any) -> Any:
-    """Return an address as a pointer."""
-
-    def write(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.inttoptr(arguments[0], cgutils.voidptr_t)
-
-    return types.voidptr(ADDRESS), write
-
-
 @compiled
-def frames_of(job: Any, address: int) -> Any:
-    """Return frames (shots, rows, columns, depth) in memory."""
+def by_frames_of(job: Any, address: int) -> Any:
+    """Return the derivatives by frames (shots, rows, columns, depth) in memory."""
     return carray(pointer(address), (job.shots, job.height, job.width, job.depth), np.float32)
 
 
@@ -84,13 +89,13 @@ def _do(job: Any) -> None:
         weights, best = carray(pointer(job.kernel), job.numbers, np.float32), maxima_of(job, job.out, np.float32)
         if job.operation == POOL_ALONE:
             weights = conv_pool.packed(kernel_of(job, job.kernel))
-        conv_pool.max_pool(job, frames_of(job, job.frames), weights, best, places)
+        conv_pool.max_pool(job, weights, best, places)
     elif job.operation == BY_KERNEL:
         sums = carray(pointer(job.out), (job.shots, job.channels, job.kernel_rows, row_length(job)), np.float32)
-        conv_pool.by_kernel(job, frames_of(job, job.frames), places, slopes, sums)
+        conv_pool.by_kernel(job, places, slopes, sums)
     else:
         rows = conv_pool.rows_of(kernel_of(job, job.kernel), row_length(job))
-        conv_pool.by_frames(job, rows, places, slopes, frames_of(job, job.out))
+        conv_pool.by_frames(job, rows, places, slopes, by_frames_of(job, job.out))
 
 
 class Worker(NamedTuple):

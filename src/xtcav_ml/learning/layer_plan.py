@@ -26,7 +26,9 @@ STANDARDIZE, STANDARDIZE_FEATURES, IN_UNITS = "standardize", "standardize_featur
 
 COARSEN = "coarsen"  # name of the layer that averages blocks of pixels
 
-CONV, CONV_MAX_POOL = "Conv2D", "ConvMaxPool"
+CONV, CONV_MAX_POOL, PIXEL_STATISTICS = "Conv2D", "ConvMaxPool", "PixelStatistics"
+
+FUSED_PIXELS = ("int16", "float32")  # types of stored pixels that CONV_MAX_POOL reads
 
 LAYERS = (
     "InputLayer Normalization Rescaling GaussianNoise Conv2D Conv2DTranspose DepthwiseConv2D SeparableConv2D Dense "
@@ -66,7 +68,7 @@ class Ends:
 
 @dataclass(frozen=True)
 class LayerSpec:
-    """One layer: a class of keras.layers (or CONV_MAX_POOL), its arguments, and its size for one shot."""
+    """One layer: a class of keras.layers (or CONV_MAX_POOL or PIXEL_STATISTICS), its arguments, and its size for one shot."""
 
     kind: str
     name: str  # in the model; no two layers share one
@@ -281,7 +283,8 @@ def join(source: LayerSpec, features: LayerSpec) -> LayerSpec:
 def fused(layers: Plan, precision: str) -> Plan:
     """Return the layers with the first convolution and its max pooling as one layer, or `layers` where that is impossible.
 
-    The activation between them must be monotonic, so that it can follow the pooling, and no other layer may need the full map.
+    It standardizes the pixels too where these are FUSED_PIXELS and two numbers do for all. The activation between both must be
+    monotonic, so that it can follow the pooling, and no other layer may need the full map.
     """
     start = next((i for i, layer in enumerate(layers) if layer.kind == CONV), len(layers))
     group = layers[start : start + 3]
@@ -303,7 +306,18 @@ def fused(layers: Plan, precision: str) -> Plan:
     both = replace(convolution, kind=CONV_MAX_POOL, shape=pooling.shape, operations=operations, options=options)
     renamed = {pooling.name: activation.name}
     after = [replace(layer, inputs=tuple(renamed.get(name, name) for name in layer.inputs)) for layer in rest]
-    return [*layers[:start], both, replace(activation, shape=pooling.shape), *after]
+    (source,) = convolution.inputs
+    before = layers[:start]
+    if source not in takers and _by_two_numbers(layers, source):
+        before = [replace(layer, kind=PIXEL_STATISTICS) if layer.name == source else layer for layer in before]
+    return [*before, both, replace(activation, shape=pooling.shape), *after]
+
+
+def _by_two_numbers(layers: Plan, name: str) -> bool:
+    """Return whether the layer `name` standardizes all pixels of a frame alike, of a type that CONV_MAX_POOL reads."""
+    found = {layer.name: layer for layer in layers}
+    layer, dtype = found[name], found[FRAME_INPUT].options["dtype"]
+    return layer.kind == "Normalization" and layer.options["axis"] is None and dtype in FUSED_PIXELS
 
 
 def counted(layers: Sequence[LayerSpec]) -> Plan:

@@ -20,16 +20,15 @@ from xtcav_ml.learning.jobs import (
     SIZE,
     kernel_of,
     maxima_of,
-    pointer,
     row_length,
 )
-from xtcav_ml.learning.vector_code import compiled
+from xtcav_ml.learning.vector_code import compiled, pointer
 from xtcav_ml.system.machine_code import cached
 
-FLOAT, INT32 = 1, 3  # TF_DataType
+FLOAT, INT32, INT16 = 1, 3, 5  # TF_DataType
 INVALID, EXHAUSTED = 3, 8  # TF_Code
 _SIZES = np.frombuffer(
-    b"sizes of frames, kernel, places, slopes, or the version, are not those of the geometry\0", np.uint8
+    b"sizes of frames, statistics, kernel, places, slopes, or the version, are not those of the geometry\0", np.uint8
 )
 _PLACES = np.frombuffer(b"places lie outside the map\0", np.uint8)
 _THREADS = np.frombuffer(b"no thread could be started\0", np.uint8)
@@ -52,6 +51,7 @@ _allocate = _external("TF_AllocateOutput", ADDRESS, ADDRESS, _INT, _INT, ADDRESS
 _delete_tensor = _external("TF_DeleteTensor", types.void, ADDRESS)
 _data_of = _external("TF_TensorData", ADDRESS, ADDRESS)
 _count = _external("TF_TensorElementCount", types.int64, ADDRESS)
+_type = _external("TF_TensorType", _INT, ADDRESS)
 _dimension = _external("TF_Dim", types.int64, ADDRESS, _INT)
 _start = _external("pthread_create", _INT, ADDRESS, ADDRESS, ADDRESS, ADDRESS)
 _join = _external("pthread_join", _INT, ADDRESS, ADDRESS)
@@ -60,19 +60,19 @@ _join = _external("pthread_join", _INT, ADDRESS, ADDRESS)
 @compiled
 def _read(context: int, job: Any, version: int, status: int) -> Any:
     """Fill the job from the inputs and return their tensors; sets `status` where one has not the size that geometry says."""
-    tensors, values, one = np.zeros(5, np.uint64), job.view(np.int64), job[0]
+    tensors, values, one = np.zeros(6, np.uint64), job.view(np.int64), job[0]
     _get_input(context, 0, tensors.ctypes.data, status)
     settings = carray(pointer(_data_of(tensors[0])), SIZE, np.int64)
     for i in range(SIZE):  # numba takes seconds to compile an assignment of arrays
         values[i] = settings[i]
-    inputs = 3 if one.operation == POOL else 5
+    inputs = 4 if one.operation == POOL else 6
     for i in range(1, inputs):
         _get_input(context, i, tensors[i:].ctypes.data, status)
         values[SIZE + i] = _data_of(tensors[i])
-    one.shots = _dimension(tensors[1], 0)
+    one.shots, one.pixels = _dimension(tensors[1], 0), 1 if _type(tensors[1]) == INT16 else 0
     maxima = one.shots * one.pooled_rows * one.pooled_columns * one.channels
     kernel = one.kernel_rows * one.kernel_columns * one.depth * one.channels
-    sizes = (SIZE, one.shots * one.height * one.width * one.depth, kernel, maxima, maxima)
+    sizes = (SIZE, one.shots * one.height * one.width * one.depth, 2, kernel, maxima, maxima)
     for i in range(inputs):
         if _count(tensors[i]) != sizes[i] or one.version != version:
             _set_status(status, INVALID, _SIZES.ctypes.data)

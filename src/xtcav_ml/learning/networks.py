@@ -45,10 +45,10 @@ def build(layers: Sequence[LayerSpec], model: Model, statistics: TrainingStatist
 
 
 def _layer_class(kind: str) -> type[keras.layers.Layer]:
-    if kind == layer_plan.CONV_MAX_POOL:
-        from xtcav_ml.learning.fused_conv import ConvMaxPool  # for TensorFlow only
+    if kind in (layer_plan.CONV_MAX_POOL, layer_plan.PIXEL_STATISTICS):
+        from xtcav_ml.learning import fused_conv  # for TensorFlow only
 
-        return ConvMaxPool
+        return getattr(fused_conv, kind)  # type: ignore[no-any-return]
     if kind not in layer_plan.LAYERS.split():
         raise ValueError(f"layers must be of layer_plan.LAYERS, got {kind}")
     layer_class: type[keras.layers.Layer] = getattr(keras.layers, kind)

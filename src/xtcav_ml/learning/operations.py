@@ -11,6 +11,7 @@ from typing import Any
 
 import llvmlite.binding  # type: ignore[import-untyped]
 import tensorflow as tf
+from tensorflow.core.framework import attr_value_pb2
 from tensorflow.python.eager import context, execute
 
 from xtcav_ml.learning import jobs, native_op
@@ -19,9 +20,9 @@ from xtcav_ml.learning.jobs import BY_FRAMES, BY_KERNEL, INPUTS, POOL, SETTINGS
 from xtcav_ml.system.progress import told
 
 OPERATIONS = {
-    POOL: ("XtcavConvMaxPool", 3, ("best: float", "places: int32")),
-    BY_KERNEL: ("XtcavConvMaxPoolByKernel", 5, ("by_kernel: float",)),
-    BY_FRAMES: ("XtcavConvMaxPoolByFrames", 5, ("by_frames: float",)),
+    POOL: ("XtcavConvMaxPool", 4, ("best: float", "places: int32")),
+    BY_KERNEL: ("XtcavConvMaxPoolByKernel", 6, ("by_kernel: float",)),
+    BY_FRAMES: ("XtcavConvMaxPoolByFrames", 6, ("by_frames: float",)),
 }
 """The name of each operation, how many of INPUTS it takes, and its outputs: `conv_pool` describes them."""
 
@@ -49,6 +50,7 @@ def _register(library: Any, name: bytes, inputs: Any, outputs: Any, address: int
         library.TF_OpDefinitionBuilderAddInput(definition, ": ".join(each).encode())
     for each in outputs:
         library.TF_OpDefinitionBuilderAddOutput(definition, each.encode())
+    library.TF_OpDefinitionBuilderAddAttr(definition, f"Pixel: {{{', '.join(jobs.PIXELS)}}}".encode())
     unknown = ctypes.cast(library.TF_ShapeInferenceContextSetUnknownShape, pointer)
     library.TF_OpDefinitionBuilderSetShapeInferenceFunction(definition, unknown)
     library.TF_RegisterOpDefinition(definition, status)
@@ -65,6 +67,8 @@ def call(operation: int, *inputs: Any, geometry: Geometry, threads: int) -> list
     values = tf.constant([settings[each] for each in SETTINGS], tf.int64)
     name, _, outputs = OPERATIONS[operation]
     kinds = [tf.as_dtype(each.split(": ")[1]) for each in outputs]
+    pixel = tf.as_dtype(inputs[0].dtype).as_datatype_enum
     if tf.executing_eagerly():
-        return list(execute.execute(name, len(outputs), [values, *inputs], None, context.context()))
-    return list(tf.compat.v1.get_default_graph().create_op(name, [values, *inputs], kinds).outputs)
+        return list(execute.execute(name, len(outputs), [values, *inputs], ("Pixel", pixel), context.context()))
+    attributes = {"Pixel": attr_value_pb2.AttrValue(type=pixel)}
+    return list(tf.compat.v1.get_default_graph().create_op(name, [values, *inputs], kinds, attrs=attributes).outputs)

@@ -22,8 +22,19 @@ FLOAT, PLACE, INDEX = ir.FloatType(), ir.IntType(32), ir.IntType(64)
 
 
 def compiled(function: F) -> F:
-    """Return a function for others that numba compiles; `operations` caches what it makes of them."""
-    return numba.njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)  # type: ignore[no-any-return]
+    """Return a function for others that numba compiles; `operations` caches what it makes of them. Nothing divides by 0."""
+    options = {"nogil": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True, "error_model": "numpy"}
+    return numba.njit(**options)(function)  # type: ignore[no-any-return]
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def pointer(typing: Any, address: Any) -> Any:
+    """Return an address as a pointer."""
+
+    def write(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.inttoptr(arguments[0], cgutils.voidptr_t)
+
+    return types.voidptr(types.uintp), write
 
 
 def _registers(context: Any) -> tuple[int, int, int]:
