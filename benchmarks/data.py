@@ -23,6 +23,7 @@ from benchmarks.contenders import timed
 from benchmarks.tables import Row
 from benchmarks.training import Made
 from xtcav_ml.data import raw_files
+from xtcav_ml.data.frame_files import READERS
 from xtcav_ml.data.prepared import PreparedFile
 from xtcav_ml.data.prepared_writing import write_whole
 from xtcav_ml.data.raw_frames import RawFrames
@@ -118,7 +119,7 @@ def read(path: Path, turns: int) -> list[Row]:
             return timed(every)
 
         ways = {
-            "this project, with checksums": epoch(train.stored),
+            f"this project, with checksums, {min(READERS, machine.cores())} threads": epoch(train.stored),
             "memory map": epoch(lambda rows: images[rows]),
             "h5py": epoch(lambda rows: file["image"][np.sort(rows)]),
         }

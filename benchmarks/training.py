@@ -23,7 +23,8 @@ from xtcav_ml.notes2016 import experiments
 ROOT = Path(__file__).parents[1]
 NETWORKS = {"notes' 4 layers": "peaks-1000", "modern": "modern"}  # in experiments/
 CLASSES, RATE, MOMENTUM = 4, 0.001, 0.85
-MORE = 4  # times as many steps of smaller frames in a turn: `fit` costs some 50 ms to start
+MORE = 4  # times as many steps of smaller frames in a turn
+EPOCHS = 2  # of a turn: `fit` costs some 100 ms to start, which a training pays once
 MEAN, SD = 150, 200  # by which pixels are standardized
 GROWTH = {1: (257, 201), 2: (363, 284), 4: (513, 402), 8: (726, 568)}  # shapes of about so many times the pixels
 QUICK = {1: (96, 80), 4: (192, 160)}
@@ -60,6 +61,10 @@ class Work:
         shots = np.arange(self.batch * self.steps)
         with PreparedFile(self.data) as file:
             return file.stored(shots)[..., np.newaxis], file.column("label")[shots].astype(np.int32)
+
+    def turn(self, trained: bool) -> int:
+        """Return the minibatches of a turn."""
+        return EPOCHS * self.steps if trained else self.steps
 
     def limit(self, trained: bool, rate: float) -> float:
         """Return the seconds of a minibatch at `rate` operations a second, each sum of products computed directly.
@@ -112,7 +117,7 @@ def ours(path: Path, work: Work, trained: bool) -> Made:
     answers = fused.predict_on_batch(batches[0][0])["output"]
     _compile(fused)
     fed = backend.feed(batches).take(work.steps)
-    return lambda: fused.fit(fed, epochs=1, verbose=0, shuffle=False), answers
+    return lambda: fused.fit(fed, epochs=EPOCHS, verbose=0, shuffle=False), answers
 
 
 def plain_keras(path: Path, work: Work, trained: bool, backend: str) -> Made:
@@ -136,7 +141,7 @@ def _keras(model: Any, work: Work, trained: bool) -> Made:
         minibatches = [{FRAME_INPUT: images[i * work.batch : (i + 1) * work.batch]} for i in range(work.steps)]
         return lambda: [model.predict_on_batch(minibatch) for minibatch in minibatches], answers
     _compile(model)
-    options = {"batch_size": work.batch, "epochs": 1, "verbose": 0, "shuffle": False}
+    options = {"batch_size": work.batch, "epochs": EPOCHS, "verbose": 0, "shuffle": False}
     return lambda: model.fit({FRAME_INPUT: images}, {"output": labels}, **options), answers
 
 
@@ -163,7 +168,7 @@ def pytorch(path: Path, work: Work, trained: bool) -> Made:
     optimizer = torch.optim.SGD(network.parameters(), RATE, momentum=MOMENTUM)
 
     def train() -> None:
-        for frames, right in batches:
+        for frames, right in EPOCHS * batches:
             optimizer.zero_grad()
             torch.nn.functional.cross_entropy(network(frames), right).backward()
             optimizer.step()
@@ -250,7 +255,7 @@ def compared(work: Work, trained: bool, turns: int, folder: Path) -> list[Row]:
     kind = "training step" if trained else "inference"
     title = f"{kind}, {work.network}, {work.shape[0]} x {work.shape[1]}, minibatch of {work.batch}"
     limit = (f"products at {rate / 1e9:,.0f} GFLOP/s", work.limit(trained, rate))
-    return tables.rows(title, own, work.steps, peaks, limit)
+    return tables.rows(title, own, work.turn(trained), peaks, limit)
 
 
 def _write(folder: Path, work: Work) -> Made:
@@ -272,7 +277,7 @@ def grown(works: dict[int, Work], what: str, turns: int, folder: Path) -> list[R
     peaks = {name: one.end() for name, one in running.items()}
     largest = max(works.values(), key=lambda work: work.batch * work.shape[0])
     size = f"{largest.shape[0]} x {largest.shape[1]}, minibatch of {largest.batch}"
-    return tables.rows(f"training step, {largest.network}, to {size}", times, largest.steps, peaks)
+    return tables.rows(f"training step, {largest.network}, to {size}", times, largest.turn(trained=True), peaks)
 
 
 def measure(turns: int, threads: int, quick: bool) -> Iterator[list[Row]]:

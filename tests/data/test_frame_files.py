@@ -11,6 +11,11 @@ from xtcav_ml.system.errors import UserError
 FRAMES = np.random.default_rng(0).integers(-9, 999, (7, 4, 3)).astype(np.int16)
 
 
+@pytest.fixture(autouse=True, params=[frame_files.TOGETHER, 24], ids=["one thread", "frame by frame"])
+def together(request, monkeypatch):
+    monkeypatch.setattr(frame_files, "TOGETHER", request.param)
+
+
 @pytest.fixture
 def pieces(tmp_path):
     """The first two frames in one file, none in the next, the others in the third, each after some bytes."""
