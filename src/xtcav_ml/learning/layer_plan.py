@@ -28,7 +28,7 @@ COARSEN = "coarsen"  # name of the layer that averages blocks of pixels
 
 CONV, CONV_MAX_POOL, PIXEL_STATISTICS = "Conv2D", "ConvMaxPool", "PixelStatistics"
 
-FUSED_PIXELS = ("int16", "float32")  # types of stored pixels that CONV_MAX_POOL reads
+FUSED_PIXELS = {"int16": 2, "float32": 4}  # types of stored pixels that CONV_MAX_POOL reads, and their bytes
 
 LAYERS = (
     "InputLayer Normalization Rescaling GaussianNoise Conv2D Conv2DTranspose DepthwiseConv2D SeparableConv2D Dense "
@@ -40,11 +40,14 @@ LAYERS = (
 """Classes of keras.layers that a network may have; a model file with another one is refused, as it might run code."""
 
 FLOAT32 = 4  # bytes
-STEP, FUSED_STEP = 48 * 2**20, 72 * 2**20
+STEP, FUSED_STEP = 48 * 2**20, 76 * 2**20
 """Bytes that TensorFlow needs to build any training step, without and with the fused first layer; measured."""
 
 PIXEL_BYTES = 12
-"""Bytes of all copies of a pixel of a minibatch: as stored while minibatches are read, as a float in the one that trains."""
+"""Bytes of all copies of a pixel of a minibatch: as stored while minibatches are read, as a float in the one that trains.
+
+With PIXEL_STATISTICS there are two as stored, in the minibatch that trains and in the next one.
+"""
 
 LIBRARY_BYTES = 700 * 2**20  # bytes of a process with Keras and TensorFlow and no network; measured
 
@@ -336,10 +339,16 @@ def step_memory(layers: Sequence[LayerSpec], batch_size: int) -> int:
     Each map has a gradient; each parameter a gradient, a velocity and an update. Within 25 % of the 15 configurations of the
     2016 notes (`xtcav experiment memory`) with `fused` layers, as on a CPU.
     """
-    build = FUSED_STEP if any(layer.kind == CONV_MAX_POOL for layer in layers) else STEP
+    kinds = {layer.kind for layer in layers}
+    build = FUSED_STEP if CONV_MAX_POOL in kinds else STEP
+    frames = sum(_copies(layer, PIXEL_STATISTICS in kinds) for layer in layers if layer.name == FRAME_INPUT)
     maps = sum(prod(layer.shape) for layer in counted(layers))
-    pixels = sum(prod(layer.shape) for layer in layers if layer.name == FRAME_INPUT)
-    return build + PIXEL_BYTES * batch_size * pixels + FLOAT32 * (2 * batch_size * maps + 4 * parameter_count(layers))
+    return build + batch_size * frames + FLOAT32 * (2 * batch_size * maps + 4 * parameter_count(layers))
+
+
+def _copies(frame: LayerSpec, as_stored: bool) -> int:
+    """Return the bytes of all copies of a frame: of two, or the PIXEL_BYTES of each pixel."""
+    return prod(frame.shape) * (2 * FUSED_PIXELS[frame.options["dtype"]] if as_stored else PIXEL_BYTES)
 
 
 def _require_fits(key: str, size: int, rows: int, columns: int) -> None:
