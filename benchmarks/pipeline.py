@@ -148,7 +148,8 @@ def measure(turns: int, threads: int, quick: bool) -> Iterator[list[Row]]:
     del threads  # train.threads
     if not (PREPARED / "train.h5").is_file():
         raise SystemExit(f"{PREPARED}: missing (expected the prepared data). Fix: run `make repro`")
-    epochs = 1 if quick else 8
-    yield staged(epochs, min(turns, 3))
-    yield tracked(max(epochs, 2))
+    from xtcav_ml.config import params_file
+
+    yield staged(1 if quick else params_file.load_params().train.epochs, min(turns, 3))
+    yield tracked(2 if quick else 8)
     yield commands(turns)

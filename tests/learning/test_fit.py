@@ -94,9 +94,9 @@ def test_in_graphs_too_a_longer_training_begins_as_the_shorter_but_for_another_s
 def test_the_fast_first_layer_trains_as_the_stock_one_and_is_not_saved(sets, fitted, short, monkeypatch, count):
     used = []
 
-    def call(self, frames):
+    def call(self, frames, training=False):
         used.append(self.name)
-        return original(self, frames)
+        return original(self, frames, training)
 
     original = fused_conv.ConvMaxPool.call
     monkeypatch.setattr(fused_conv.ConvMaxPool, "call", call)
@@ -109,6 +109,24 @@ def test_the_fast_first_layer_trains_as_the_stock_one_and_is_not_saved(sets, fit
     for fast_row, row in zip(fitted.history[:count], stock.history, strict=True):
         assert fast_row == pytest.approx(row, rel=1e-3, abs=1e-4)
     assert [type(layer) for layer in fitted.model.layers] == [type(layer) for layer in stock.model.layers]
+
+
+def test_with_a_batch_normalization_the_fast_first_layer_trains_as_the_stock_one(sets, monkeypatch):
+    first = PARAMS.model.blocks[0].model_copy(update={"batch_norm": True})
+    model = PARAMS.model.model_copy(update={"blocks": (first, *PARAMS.model.blocks[1:])})
+    params = PARAMS.model_copy(update={"epochs": 2, "model": model})
+    assert layer_plan.CONV_MAX_POOL in [layer.kind for layer in layer_plan.fused(plan_of(sets, model), "float32")]
+    fast = fit.fit(*sets, params)
+    monkeypatch.setattr(backend, "runs_fused_layers", lambda: False)
+    stock = fit.fit(*sets, params)
+    for fast_row, row in zip(fast.history, stock.history, strict=True):
+        assert fast_row == pytest.approx(row, rel=1e-3, abs=1e-3)
+    weights = zip(fast.model.get_weights(), stock.model.get_weights(), strict=True)
+    assert all(one == pytest.approx(other, rel=1e-2, abs=1e-3) for one, other in weights)
+
+
+def plan_of(sets, model):
+    return layer_plan.plan_layers(model, Ends.of(sets[0].spec))
 
 
 @pytest.mark.parametrize(

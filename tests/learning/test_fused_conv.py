@@ -107,6 +107,37 @@ def test_of_equal_maxima_the_first_counts_as_in_stock(keras_ready, **sizes):
         np.testing.assert_array_equal(found, expected)
 
 
+@settings(max_examples=max(1, settings().max_examples // 5))
+@given(**{name: SIZES[name] for name in ("shape", "channels", "kernel", "window", "steps", "padding", "threads")})
+def test_with_a_batch_normalization_same_as_stock(keras_ready, **sizes):
+    """In training and without, gammas of either sign: maxima, derivatives by all weights, moving mean and variance."""
+    sizes |= {"shape": (*sizes["shape"][:3], 1), "strides": (1, 1), "pool_padding": "same"}
+    assume(fits(sizes))
+    import tensorflow as tf
+
+    frames, kernel, bias = normal(sizes)
+    assume(np.prod(frames.shape) > 20)  # of a few pixels the variance may be all rounding
+    rng, count = np.random.default_rng(3), sizes["channels"]
+    norm = [rng.normal(size=count), rng.normal(size=count), rng.normal(size=count), rng.uniform(1, 2, count)]
+    options = {"filters": count, "kernel_size": sizes["kernel"], "padding": sizes["padding"]}
+    fused = fused_conv.ConvMaxPool(pool_window=sizes["window"], pool_stride=sizes["steps"], normalized=True, **options)
+    fused.threads = sizes["threads"]
+    pooling = keras.layers.MaxPooling2D(sizes["window"], sizes["steps"], "same")
+    stock = keras.Sequential([keras.layers.Conv2D(**options), keras.layers.BatchNormalization(), pooling])
+    found = []
+    for layer in (fused, stock):
+        layer.build(frames.shape)
+        layer.set_weights([kernel, bias, *norm])
+        values = [np.asarray(layer(tf.constant(frames), training=False))]
+        with tf.GradientTape() as tape:
+            maxima = layer(tf.constant(frames), training=True)
+            loss = tf.reduce_sum(tf.nn.relu(maxima) * normal({"shape": maxima.shape})[0])
+        values += [np.asarray(each) for each in (maxima, *tape.gradient(loss, layer.trainable_variables))]
+        found.append([*values, *layer.get_weights()[-2:]])
+    for i, (one, other) in enumerate(zip(*found, strict=True)):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-3 * max(1, np.abs(other).max()), err_msg=str(i))
+
+
 def test_same_bits_for_any_number_of_threads_and_of_shots(keras_ready):
     kept = []
     for shots, threads in ((5, 1), (5, 2), (5, 3), (5, 7), (1, 1), (1, 3)):

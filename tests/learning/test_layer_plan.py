@@ -135,10 +135,15 @@ def test_memory_grows_with_the_batch_and_the_maps():
         assert (sizes[0] > 32 * maps * 4 * 2) is (chosen is layers)
 
 
-def test_a_fused_layer_takes_the_place_of_both():
-    layers = layer_plan.plan_layers(NOTES, ends((726, 568)), noise=0.1)
+@pytest.mark.parametrize("norm", [False, True])
+def test_a_fused_layer_takes_the_place_of_all(norm):
+    first = NOTES.blocks[0].model_copy(update={"batch_norm": norm})
+    model = NOTES.model_copy(update={"blocks": (first, *NOTES.blocks[1:])})
+    layers = layer_plan.plan_layers(
+        model, ends((726, 568), features=2), noise=0.1
+    )  # which come between frame and network
     names = [layer.name for layer in layer_plan.fused(layers, "float32")]
-    assert names == [layer.name for layer in layers if layer.name != "pool1"]
+    assert names == [layer.name for layer in layers if layer.name not in ("norm_conv1", "pool1")]
 
 
 @pytest.mark.parametrize(
@@ -147,7 +152,9 @@ def test_a_fused_layer_takes_the_place_of_both():
         ({}, "float32", True),
         ({"activation": "tanh"}, "float32", True),
         ({"activation": "gelu"}, "float32", False),  # falls before it rises: the largest is not that of the largest
-        ({"batch_norm": True}, "float32", False),  # its statistics are those of the whole map
+        ({"batch_norm": True}, "float32", True),
+        ({"batch_norm": True, "stride": 2}, "float32", False),
+        ({"batch_norm": True, "pool": "average"}, "float32", False),
         ({"pool": "average"}, "float32", False),
         ({"pool": "none"}, "float32", False),
         ({}, "mixed_bfloat16", False),

@@ -12,19 +12,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, Self
 
 import numpy as np
-from numba import carray
 from numpy.typing import NDArray
 
-from xtcav_ml.learning.vector_code import (
-    LANES,
-    add_scaled,
-    compiled,
-    convolve,
-    first_maximum,
-    keep_larger,
-    pointer,
-    tile,
-)
+from xtcav_ml.learning.pixel_rows import read_row
+from xtcav_ml.learning.vector_code import LANES, add_scaled, compiled, convolve, first_maximum, keep_larger, tile
 
 Array = NDArray[np.float32]
 
@@ -164,7 +155,7 @@ def _cut(job: Any, shot: int, top: int, lines: int, pitch: int, row: Array, imag
     for n in range(lines * down):
         inside = 0 <= top + n < job.height
         if inside:
-            _read(job, shot, top + n, row)
+            read_row(job, shot, top + n, row)
         for k in range(job.depth * across):
             d, column = k // across, k % across - job.left
             line = ((d * down + n % down) * across + k % across) * lines + n // down
@@ -180,21 +171,6 @@ def _cut(job: Any, shot: int, top: int, lines: int, pitch: int, row: Array, imag
             else:
                 for i in range(begin, end):
                     out[i] = row[(i * across + column) * job.depth + d]
-
-
-@compiled
-def _read(job: Any, shot: int, r: int, out: Array) -> None:
-    """Write the first numbers of row `r` of a frame, standardized as Keras' Normalization does it: to the same bits."""
-    statistics = carray(pointer(job.statistics), 2, np.float32)
-    mean, sd, start = statistics[0], statistics[1], (shot * job.height + r) * job.width * job.depth
-    if job.pixels:
-        whole = carray(pointer(job.frames + 2 * start), len(out), np.int16)
-        for k in range(len(out)):
-            out[k] = (np.float32(whole[k]) - mean) / sd
-    else:
-        numbers = carray(pointer(job.frames + 4 * start), len(out), np.float32)
-        for k in range(len(out)):
-            out[k] = (numbers[k] - mean) / sd
 
 
 @compiled
@@ -309,7 +285,7 @@ def _pad(job: Any, shot: int, image: Array, long: int) -> None:
     high, wide = _seen(job, long)
     for r in range(high):
         begin = (r + job.above) * long + job.left * job.depth
-        _read(job, shot, r, image[begin : begin + wide * job.depth])
+        read_row(job, shot, r, image[begin : begin + wide * job.depth])
 
 
 @compiled

@@ -19,7 +19,7 @@ import tensorflow as tf
 from xtcav_ml.learning import operations
 from xtcav_ml.learning.backend import keras
 from xtcav_ml.learning.conv_pool import Geometry
-from xtcav_ml.learning.jobs import BY_FRAMES, BY_KERNEL, POOL
+from xtcav_ml.learning.jobs import BY_FRAMES, BY_KERNEL, MOMENTS, POOL
 
 Size = int | tuple[int, int]  # of rows and columns
 
@@ -51,11 +51,21 @@ UNCHANGED = (0.0, 1.0)
 class ConvMaxPool(keras.layers.Conv2D):  # type: ignore[misc]
     """A convolution and a max pooling of frames (batch, rows, columns, channels), or of what PixelStatistics returns.
 
-    `options` are Conv2D's.
+    `options` are Conv2D's. With `normalized` there is a batch normalization between both, and one pixel is one number, met by
+    steps of one pixel.
     """
 
-    def __init__(self, *, pool_window: Size, pool_stride: Size, pool_padding: str = "same", **options: Any) -> None:
+    def __init__(
+        self,
+        *,
+        pool_window: Size,
+        pool_stride: Size,
+        pool_padding: str = "same",
+        normalized: bool = False,
+        **options: Any,
+    ) -> None:
         super().__init__(**options)
+        self.norm = keras.layers.BatchNormalization() if normalized else None
         self.pool_window, self.pool_stride, self.pool_padding = _pair(pool_window), _pair(pool_stride), pool_padding
         self.threads = tf.config.threading.get_intra_op_parallelism_threads() or 1
         self.input_spec = None  # it is of one input alone
@@ -64,11 +74,37 @@ class ConvMaxPool(keras.layers.Conv2D):  # type: ignore[misc]
         """Make kernel and bias."""
         super().build(_of_frames(input_shape))
         self.input_spec = None
+        if self.norm is not None:
+            self.norm.build((None, None, None, self.filters))
 
-    def call(self, inputs: Any) -> Any:
-        """Return the maxima (batch, rows', columns', channels), bias added."""
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        """Return the maxima (batch, rows', columns', channels), bias added, or of the normalized map."""
         frames, statistics = inputs if isinstance(inputs, list | tuple) else (inputs, tf.constant(UNCHANGED))
-        return self._pooled(frames, statistics, tf.convert_to_tensor(self.kernel)) + self.bias
+        kernel = tf.convert_to_tensor(self.kernel)
+        if self.norm is None:
+            return self._pooled(frames, statistics, kernel) + self.bias
+        gamma = tf.convert_to_tensor(self.norm.gamma)
+        sign = tf.where(gamma < 0, -1.0, 1.0)  # of a falling normalization, the largest value is that of the smallest
+        values = self._pooled(frames, statistics, kernel * sign) * sign
+        mean, variance = self.norm.moving_mean - self.bias, self.norm.moving_variance
+        if training:
+            mean, variance = self._moments(frames, statistics, kernel)
+            for moving, now in ((self.norm.moving_mean, mean + self.bias), (self.norm.moving_variance, variance)):
+                moving.assign(moving * self.norm.momentum + now * (1.0 - self.norm.momentum))
+        shift = self.norm.beta + 0.0 * self.bias  # which a mean takes away again: its derivative is 0, not missing
+        return (values - mean) * (gamma * tf.math.rsqrt(variance + self.norm.epsilon)) + shift
+
+    def _moments(self, frames: Any, statistics: Any, kernel: Any) -> tuple[Any, Any]:
+        """Return mean and variance of the map of each channel (channels,), without the bias; `patch_moments` says how."""
+        geometry = self._geometry(tuple(frames.shape))
+        (sums,) = operations.call(MOMENTS, frames, statistics, geometry=geometry, threads=self.threads)
+        taps = geometry.kernel_rows * geometry.kernel_columns
+        sums = tf.reshape(tf.stop_gradient(sums), (1 + taps, taps))
+        places = tf.cast(tf.shape(frames)[0] * geometry.rows * geometry.columns, tf.float64)
+        weights = tf.cast(tf.reshape(kernel, (taps, self.filters)), tf.float64)
+        mean = tf.linalg.matvec(weights, sums[0], transpose_a=True) / places
+        squares = tf.reduce_sum(weights * tf.matmul(sums[1:], weights), 0) / places
+        return tf.cast(mean, tf.float32), tf.cast(tf.maximum(squares - mean**2, 0), tf.float32)
 
     def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
         """Return the shape after the pooling."""
@@ -76,7 +112,7 @@ class ConvMaxPool(keras.layers.Conv2D):  # type: ignore[misc]
         geometry = self._geometry(shape)
         return (shape[0], geometry.pooled_rows, geometry.pooled_columns, self.filters)
 
-    def compute_output_spec(self, inputs: Any) -> Any:
+    def compute_output_spec(self, inputs: Any, training: bool = False) -> Any:
         """Return shape and type of the maxima."""
         frames = inputs[0] if isinstance(inputs, list | tuple) else inputs
         return keras.KerasTensor(self.compute_output_shape(frames.shape), "float32")

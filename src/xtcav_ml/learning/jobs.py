@@ -14,15 +14,15 @@ import numba
 import numpy as np
 from numba import carray, types
 
-from xtcav_ml.learning import conv_pool
+from xtcav_ml.learning import conv_pool, patch_moments
 from xtcav_ml.learning.conv_pool import Geometry
 from xtcav_ml.learning.vector_code import LANES, compiled, pointer
 from xtcav_ml.system import variables
 from xtcav_ml.system.machine_code import cached
 from xtcav_ml.system.progress import told
 
-POOL, BY_KERNEL, BY_FRAMES, POOL_ALONE = range(4)
-"""What there is to do: pool the maps, or differentiate, from the derivatives `slopes` by their maxima.
+POOL, BY_KERNEL, BY_FRAMES, POOL_ALONE, MOMENTS = range(5)
+"""What there is to do: pool the maps; differentiate, from the derivatives `slopes` by their maxima; sum (`patch_moments`).
 
 POOL has its kernel packed already, for all threads; POOL_ALONE has it as it is.
 """
@@ -40,6 +40,7 @@ INPUTS = {
 Frames are standardized by these row by row, as they are read; a mean of 0 and an s.d. of 1 leave them as they are.
 """
 
+TAKEN = (4, 6, 6, 4, 3)  # how many of INPUTS each operation takes, by its number
 PIXELS = ("float", "int16")
 SETTINGS = (*Geometry._fields, "threads", "operation", "worker", "version")
 """What `geometry` holds; `worker` is the address of the function that a thread runs."""
@@ -53,7 +54,7 @@ JOB = np.dtype([(name, np.int64) for name in (*SETTINGS, *INPUTS, *OTHERS)])
 """
 
 ADDRESS = types.uintp
-MODULES = ("vector_code", "conv_pool", "jobs", "native_op")
+MODULES = ("vector_code", "pixel_rows", "conv_pool", "patch_moments", "jobs", "native_op")
 COMPILING = "compiling the convolutions, once for this folder (some 15 s)"
 
 
@@ -82,8 +83,18 @@ def row_length(job: Any) -> int:
 
 
 @compiled
+def taps_of(job: Any) -> int:
+    """Return how many pixels a kernel meets at a place."""
+    return int(job.kernel_rows * job.kernel_columns * job.depth)
+
+
+@compiled
 def _do(job: Any) -> None:
     """Do a thread's part."""
+    if job.operation == MOMENTS:
+        taps = taps_of(job)
+        patch_moments.moments(job, carray(pointer(job.out), (job.shots, 1 + taps, taps), np.float64))
+        return
     places, slopes = maxima_of(job, job.places, np.int32), maxima_of(job, job.slopes, np.float32)
     if job.operation in (POOL, POOL_ALONE):
         weights, best = carray(pointer(job.kernel), job.numbers, np.float32), maxima_of(job, job.out, np.float32)

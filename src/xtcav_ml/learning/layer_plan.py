@@ -286,34 +286,46 @@ def join(source: LayerSpec, features: LayerSpec) -> LayerSpec:
 def fused(layers: Plan, precision: str) -> Plan:
     """Return the layers with the first convolution and its max pooling as one layer, or `layers` where that is impossible.
 
-    It standardizes the pixels too where these are FUSED_PIXELS and two numbers do for all. The activation between both must be
-    monotonic, so that it can follow the pooling, and no other layer may need the full map.
+    It standardizes the pixels too where these are FUSED_PIXELS and two numbers do for all. A batch normalization and an
+    activation may be between both, which must be monotonic, so that it can follow the pooling; no other layer may need the full
+    map.
     """
     start = next((i for i, layer in enumerate(layers) if layer.kind == CONV), len(layers))
-    group = layers[start : start + 3]
-    if [layer.kind for layer in group] != [CONV, "Activation", POOLS["max"]] or precision != "float32":
+    normalized = [layer.kind for layer in layers[start + 1 : start + 2]] == ["BatchNormalization"]
+    end = start + (4 if normalized else 3)
+    group, rest = layers[start:end], layers[end:]
+    middle = ["BatchNormalization"] if normalized else []
+    if [layer.kind for layer in group] != [CONV, *middle, "Activation", POOLS["max"]] or precision != "float32":
         return layers
-    convolution, activation, pooling = group
-    chain = [(layer.name,) for layer in (layers[start - 1], convolution, activation)]
-    rest = layers[start + 3 :]
+    convolution, *_, activation, pooling = group
     takers = {name for layer in rest for name in layer.inputs}
     if (
         activation.options["activation"] not in ("relu", "tanh")
-        or [layer.inputs for layer in group] != chain
+        or [layer.inputs for layer in group[1:]] != [(layer.name,) for layer in group[:-1]]
         or convolution.inputs[0] not in (STANDARDIZE, "noise", COARSEN)
-        or takers & {convolution.name, activation.name}
+        or takers & {layer.name for layer in group[:-1]}
+        or (normalized and convolution.options["strides"] != 1)
     ):
         return layers
     options = {"pool_window": pooling.options["pool_size"], "pool_stride": pooling.options["strides"]}
-    options, operations = {**convolution.options, **options}, convolution.operations + pooling.operations
-    both = replace(convolution, kind=CONV_MAX_POOL, shape=pooling.shape, operations=operations, options=options)
-    renamed = {pooling.name: activation.name}
-    after = [replace(layer, inputs=tuple(renamed.get(name, name) for name in layer.inputs)) for layer in rest]
+    if normalized:
+        options["normalized"] = True
+    one = replace(
+        convolution,
+        kind=CONV_MAX_POOL,
+        shape=pooling.shape,
+        parameters=sum(layer.parameters for layer in group),
+        operations=sum(layer.operations for layer in group),
+        options={**convolution.options, **options},
+    )
+    after = [
+        replace(layer, inputs=tuple({pooling.name: activation.name}.get(x, x) for x in layer.inputs)) for layer in rest
+    ]
     (source,) = convolution.inputs
     before = layers[:start]
     if source not in takers and _by_two_numbers(layers, source):
         before = [replace(layer, kind=PIXEL_STATISTICS) if layer.name == source else layer for layer in before]
-    return [*before, both, replace(activation, shape=pooling.shape), *after]
+    return [*before, one, replace(activation, inputs=(one.name,), shape=pooling.shape), *after]
 
 
 def _by_two_numbers(layers: Plan, name: str) -> bool:

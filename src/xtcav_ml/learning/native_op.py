@@ -11,21 +11,25 @@ import numba
 import numpy as np
 from numba import carray, types
 
-from xtcav_ml.learning import conv_pool
+from xtcav_ml.learning import conv_pool, patch_moments
 from xtcav_ml.learning.jobs import (
     ADDRESS,
+    BY_FRAMES,
     BY_KERNEL,
     JOB,
+    MOMENTS,
     POOL,
     SIZE,
+    TAKEN,
     kernel_of,
     maxima_of,
     row_length,
+    taps_of,
 )
 from xtcav_ml.learning.vector_code import compiled, pointer
 from xtcav_ml.system.machine_code import cached
 
-FLOAT, INT32, INT16 = 1, 3, 5  # TF_DataType
+FLOAT, DOUBLE, INT32, INT16 = 1, 2, 3, 5  # TF_DataType
 INVALID, EXHAUSTED = 3, 8  # TF_Code
 _SIZES = np.frombuffer(
     b"sizes of frames, statistics, kernel, places, slopes, or the version, are not those of the geometry\0", np.uint8
@@ -65,7 +69,7 @@ def _read(context: int, job: Any, version: int, status: int) -> Any:
     settings = carray(pointer(_data_of(tensors[0])), SIZE, np.int64)
     for i in range(SIZE):  # numba takes seconds to compile an assignment of arrays
         values[i] = settings[i]
-    inputs = 4 if one.operation == POOL else 6
+    inputs = TAKEN[one.operation]
     for i in range(1, inputs):
         _get_input(context, i, tensors[i:].ctypes.data, status)
         values[SIZE + i] = _data_of(tensors[i])
@@ -81,9 +85,9 @@ def _read(context: int, job: Any, version: int, status: int) -> Any:
 
 @compiled
 def _output(context: int, index: int, kind: int, shape: Any, tensors: Any, status: int) -> int:
-    """Allocate an output of 4-byte numbers and return the address of its data; its tensor is put into `tensors`."""
-    dimensions = np.array(shape, np.int64)
-    tensors[index] = _allocate(context, index, kind, dimensions.ctypes.data, 4, 4 * dimensions.prod(), status)
+    """Allocate an output of four dimensions and return the address of its data; its tensor is put into `tensors`."""
+    dimensions, size = np.array(shape, np.int64), 8 if kind == DOUBLE else 4
+    tensors[index] = _allocate(context, index, kind, dimensions.ctypes.data, 4, size * dimensions.prod(), status)
     return _data_of(tensors[index]) if _get_code(status) == 0 else 0
 
 
@@ -160,11 +164,25 @@ def _differentiate_by_frames(context: int, job: Any, outputs: Any, status: int) 
 
 
 @compiled
+def _sum(context: int, job: Any, outputs: Any, status: int) -> None:
+    """Sum over the patches of each shot, then over shots, whatever the threads."""
+    one, taps = job[0], taps_of(job[0])
+    sums = np.empty((one.shots, 1 + taps, taps), np.float64)
+    shape = (1 + taps, one.kernel_rows, one.kernel_columns, one.depth)
+    one.out, out = sums.ctypes.data, _output(context, 0, DOUBLE, shape, outputs, status)
+    _run(job, one.shots, status)
+    if _get_code(status) == 0:
+        patch_moments.total_moments(sums, carray(pointer(out), (1 + taps, taps), np.float64))
+
+
+@compiled
 def _operate(context: int, job: Any, outputs: Any, status: int) -> None:
     if job[0].operation == POOL:
         _pool(context, job, outputs, status)
     elif job[0].operation == BY_KERNEL:
         _differentiate_by_kernel(context, job, outputs, status)
+    elif job[0].operation == MOMENTS:
+        _sum(context, job, outputs, status)
     else:
         _differentiate_by_frames(context, job, outputs, status)
 
@@ -175,7 +193,7 @@ def operating(version: int) -> Any:
     def compute(kernel: int, context: int) -> None:
         status, job, outputs = _new_status(), np.zeros(1, JOB), np.zeros(2, np.uint64)
         inputs = _read(context, job, version, status)
-        if _get_code(status) == 0 and job[0].operation != POOL:
+        if _get_code(status) == 0 and job[0].operation in (BY_KERNEL, BY_FRAMES):
             _check_places(job[0], status)
         try:
             if _get_code(status) == 0:

@@ -16,15 +16,16 @@ from tensorflow.python.eager import context, execute
 
 from xtcav_ml.learning import jobs, native_op
 from xtcav_ml.learning.conv_pool import Geometry
-from xtcav_ml.learning.jobs import BY_FRAMES, BY_KERNEL, INPUTS, POOL, SETTINGS
+from xtcav_ml.learning.jobs import BY_FRAMES, BY_KERNEL, INPUTS, MOMENTS, POOL, SETTINGS, TAKEN
 from xtcav_ml.system.progress import told
 
 OPERATIONS = {
-    POOL: ("XtcavConvMaxPool", 4, ("best: float", "places: int32")),
-    BY_KERNEL: ("XtcavConvMaxPoolByKernel", 6, ("by_kernel: float",)),
-    BY_FRAMES: ("XtcavConvMaxPoolByFrames", 6, ("by_frames: float",)),
+    POOL: ("XtcavConvMaxPool", ("best: float", "places: int32")),
+    BY_KERNEL: ("XtcavConvMaxPoolByKernel", ("by_kernel: float",)),
+    BY_FRAMES: ("XtcavConvMaxPoolByFrames", ("by_frames: float",)),
+    MOMENTS: ("XtcavPatchMoments", ("moments: double",)),
 }
-"""The name of each operation, how many of INPUTS it takes, and its outputs: `conv_pool` describes them."""
+"""The name of each operation and its outputs: `conv_pool` and `patch_moments` describe them."""
 
 
 @functools.cache
@@ -36,8 +37,9 @@ def _registered() -> Mapping[str, Any]:
         worker = jobs.worker()
         compute = native_op.operating(worker.version)
     library = ctypes.CDLL(str(path))
-    for name, inputs, outputs in OPERATIONS.values():
-        _register(library, name.encode(), list(INPUTS.items())[:inputs], outputs, compute.address)
+    for operation, (name, outputs) in OPERATIONS.items():
+        inputs = list(INPUTS.items())[: TAKEN[operation]]
+        _register(library, name.encode(), inputs, outputs, compute.address)
     return {"worker": worker.address, "version": worker.version, "alive": compute}
 
 
@@ -65,7 +67,7 @@ def call(operation: int, *inputs: Any, geometry: Geometry, threads: int) -> list
     """Return the outputs of one of OPERATIONS, in the graph that is being built, if one is."""
     settings = {**geometry._asdict(), "threads": threads, "operation": operation, **_registered()}
     values = tf.constant([settings[each] for each in SETTINGS], tf.int64)
-    name, _, outputs = OPERATIONS[operation]
+    name, outputs = OPERATIONS[operation]
     kinds = [tf.as_dtype(each.split(": ")[1]) for each in outputs]
     pixel = tf.as_dtype(inputs[0].dtype).as_datatype_enum
     if tf.executing_eagerly():
