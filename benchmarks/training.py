@@ -23,7 +23,7 @@ from xtcav_ml.notes2016 import experiments
 ROOT = Path(__file__).parents[1]
 NETWORKS = {"notes' 4 layers": "peaks-1000", "modern": "modern"}  # in experiments/
 CLASSES, RATE, MOMENTUM = 4, 0.001, 0.85
-MORE = 4  # times as many steps of smaller frames in a turn
+MORE = 2  # times as many steps of smaller frames in a turn
 EPOCHS = 2  # of a turn: `fit` costs some 100 ms to start, which a training pays once
 MEAN, SD = 150, 200  # by which pixels are standardized
 GROWTH = {1: (257, 201), 2: (363, 284), 4: (513, 402), 8: (726, 568)}  # shapes of about so many times the pixels

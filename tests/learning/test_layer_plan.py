@@ -154,6 +154,7 @@ def test_a_fused_layer_takes_the_place_of_all(norm):
         ({"activation": "gelu"}, "float32", False),  # falls before it rises: the largest is not that of the largest
         ({"batch_norm": True}, "float32", True),
         ({"batch_norm": True, "stride": 2}, "float32", False),
+        ({"batch_norm": True, "kernel": 21}, "float32", False),  # memory grows with the fourth power
         ({"batch_norm": True, "pool": "average"}, "float32", False),
         ({"pool": "average"}, "float32", False),
         ({"pool": "none"}, "float32", False),

@@ -28,6 +28,7 @@ COARSEN = "coarsen"  # name of the layer that averages blocks of pixels
 
 CONV, CONV_MAX_POOL, PIXEL_STATISTICS = "Conv2D", "ConvMaxPool", "PixelStatistics"
 
+MOST_TAPS = 400  # pixels under a kernel whose products in pairs CONV_MAX_POOL sums, for a batch normalization
 FUSED_PIXELS = {"int16": 2, "float32": 4}  # types of stored pixels that CONV_MAX_POOL reads, and their bytes
 
 LAYERS = (
@@ -290,42 +291,47 @@ def fused(layers: Plan, precision: str) -> Plan:
     activation may be between both, which must be monotonic, so that it can follow the pooling; no other layer may need the full
     map.
     """
-    start = next((i for i, layer in enumerate(layers) if layer.kind == CONV), len(layers))
-    normalized = [layer.kind for layer in layers[start + 1 : start + 2]] == ["BatchNormalization"]
-    end = start + (4 if normalized else 3)
-    group, rest = layers[start:end], layers[end:]
-    middle = ["BatchNormalization"] if normalized else []
-    if [layer.kind for layer in group] != [CONV, *middle, "Activation", POOLS["max"]] or precision != "float32":
+    block = _first_block(layers)
+    if not block or precision != "float32":
         return layers
-    convolution, *_, activation, pooling = group
-    takers = {name for layer in rest for name in layer.inputs}
-    if (
-        activation.options["activation"] not in ("relu", "tanh")
-        or [layer.inputs for layer in group[1:]] != [(layer.name,) for layer in group[:-1]]
-        or convolution.inputs[0] not in (STANDARDIZE, "noise", COARSEN)
-        or takers & {layer.name for layer in group[:-1]}
-        or (normalized and convolution.options["strides"] != 1)
-    ):
-        return layers
+    convolution, *norm, activation, pooling = block
     options = {"pool_window": pooling.options["pool_size"], "pool_stride": pooling.options["strides"]}
-    if normalized:
+    if norm:
         options["normalized"] = True
     one = replace(
         convolution,
         kind=CONV_MAX_POOL,
         shape=pooling.shape,
-        parameters=sum(layer.parameters for layer in group),
-        operations=sum(layer.operations for layer in group),
+        parameters=sum(layer.parameters for layer in block),
+        operations=sum(layer.operations for layer in block),
         options={**convolution.options, **options},
     )
-    after = [
-        replace(layer, inputs=tuple({pooling.name: activation.name}.get(x, x) for x in layer.inputs)) for layer in rest
-    ]
-    (source,) = convolution.inputs
-    before = layers[:start]
-    if source not in takers and _by_two_numbers(layers, source):
+    (source,), start = convolution.inputs, layers.index(convolution)
+    before, rest = layers[:start], layers[start + len(block) :]
+    if _by_two_numbers(layers, source) and not any(source in layer.inputs for layer in rest):
         before = [replace(layer, kind=PIXEL_STATISTICS) if layer.name == source else layer for layer in before]
+    renamed = {pooling.name: activation.name}
+    after = [replace(layer, inputs=tuple(renamed.get(name, name) for name in layer.inputs)) for layer in rest]
     return [*before, one, replace(activation, inputs=(one.name,), shape=pooling.shape), *after]
+
+
+def _first_block(layers: Plan) -> Plan:
+    """Return the layers that one CONV_MAX_POOL can stand for, from the first convolution to its pooling, or none."""
+    start = next((i for i, layer in enumerate(layers) if layer.kind == CONV), len(layers))
+    kinds = [layer.kind for layer in layers[start : start + 4]]
+    norm = kinds[1:2] == ["BatchNormalization"]
+    end = start + (4 if norm else 3)
+    block, rest = layers[start:end], layers[end:]
+    if kinds[: end - start] != [CONV, *["BatchNormalization"] * norm, "Activation", POOLS["max"]]:
+        return []
+    options, activation = block[0].options, block[-2].options["activation"]
+    served = activation in ("relu", "tanh") and block[0].inputs[0] in (STANDARDIZE, "noise", COARSEN)
+    if norm:
+        served = served and options["strides"] == 1 and options["kernel_size"] ** 2 <= MOST_TAPS
+    chained = [layer.inputs for layer in block[1:]] == [(layer.name,) for layer in block[:-1]]
+    inner = {layer.name for layer in block[:-1]}
+    alone = not any(inner & set(layer.inputs) for layer in rest)
+    return block if served and chained and alone else []
 
 
 def _by_two_numbers(layers: Plan, name: str) -> bool:
