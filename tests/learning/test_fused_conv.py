@@ -134,8 +134,13 @@ def test_with_a_batch_normalization_same_as_stock(keras_ready, **sizes):
             loss = tf.reduce_sum(tf.nn.relu(maxima) * normal({"shape": maxima.shape})[0])
         values += [np.asarray(each) for each in (maxima, *tape.gradient(loss, layer.trainable_variables))]
         found.append([*values, *layer.get_weights()[-2:]])
-    for i, (one, other) in enumerate(zip(*found, strict=True)):
-        np.testing.assert_allclose(one, other, rtol=0, atol=1e-3 * max(1, np.abs(other).max()), err_msg=str(i))
+    ours, theirs = found
+    assert not ours.pop(3).any()  # the derivative by the bias, which a mean takes away again
+    theirs.pop(3)  # where stock layers have the rounding of sums over all places
+    rounding = 1e-6 * ours[1].size / 0.001**0.5  # of these, for the smallest variance, which is that of Keras' epsilon
+    for i, (one, other) in enumerate(zip(ours, theirs, strict=True)):
+        tolerance = 1e-3 * max(1, np.abs(other).max()) + rounding
+        np.testing.assert_allclose(one, other, rtol=0, atol=tolerance, err_msg=str(i))
 
 
 def test_same_bits_for_any_number_of_threads_and_of_shots(keras_ready):
